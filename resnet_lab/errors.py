@@ -1,0 +1,41 @@
+"""The errors a user can mend. Each message is one sentence: what, where, got, allowed, remedy."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ResNetLabError(Exception):
+    """Base of every error caused by input; the command line prints it and exits with 2."""
+
+
+class SpecError(ResNetLabError):
+    """An architecture that cannot be: unknown component, wrong parameter, impossible count."""
+
+
+class PluginError(ResNetLabError):
+    """A plugin that is missing, broken or in conflict with another."""
+
+
+class DataError(ResNetLabError):
+    """Images or labels that cannot be used as they are."""
+
+
+class CheckpointError(ResNetLabError):
+    """A weights file that is damaged, foreign or of another network."""
+
+
+class RunError(ResNetLabError):
+    """A run folder or an output file that stands in the way, or is not one."""
+
+
+class ConfigError(ResNetLabError):
+    """A training option outside what is allowed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """End of a sentence about an unknown name: the nearest known ones, or else all of them."""
+    known = sorted(known)
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(candidate) for candidate in close) + "?"
+    return "known: " + (", ".join(known) or "none")

@@ -1,0 +1,191 @@
+"""Residual networks as plain modules, with torchvision's parameter names. Legend: N batch, C channels, H W pixels.
+
+He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class MakeConvolution(Protocol):
+    """Makes what stands in the place of a 3x3; where nothing else in the block mixes channels, `must_mix`."""
+
+    def __call__(
+        self, in_channels: int, out_channels: int, stride: int = 1, *, groups: int = 1, must_mix: bool = False
+    ) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Makers of a block's parts; each call makes a new module.
+
+    Attributes:
+        conv: the chosen 3x3 convolution.
+        pointwise: a 1x1 convolution, from (in_channels, out_channels, stride).
+        norm: the chosen norm, from its channels.
+        act: the chosen activation; it may overwrite its input.
+        attn: the chosen attention where it stands on the residual branch, else identity; from its channels.
+        output_attn: the same where it stands on the block's output.
+        dropout: dropout, or identity at probability 0.
+        shortcut: from (in_channels, out_channels, stride): None where the input can be added as it is.
+    """
+
+    conv: MakeConvolution
+    pointwise: Callable[[int, int, int], nn.Module]
+    norm: Callable[[int], nn.Module]
+    act: Callable[[], nn.Module]
+    attn: Callable[[int], nn.Module]
+    output_attn: Callable[[int], nn.Module]
+    dropout: Callable[[], nn.Module]
+    shortcut: Callable[[int, int, int], nn.Module | None]
+
+
+class ZeroPadShortcut(nn.Module):
+    """Every `stride`-th pixel, with zeros for the new channels: option A of He et al. 2015, section 3.3."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.new_channels = out_channels - in_channels
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, 0, self.new_channels))  # C grows at its end
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions: He et al. 2015, figure 5, left. Dropout stands between them, as in arXiv:1605.07146."""
+
+    def __init__(self, in_channels: int, width: int, out_channels: int, stride: int, parts: Parts) -> None:
+        super().__init__()
+        self.conv1 = parts.conv(in_channels, width, stride, must_mix=True)
+        self.bn1 = parts.norm(width)
+        self.act1 = parts.act()
+        self.dropout = parts.dropout()
+        self.conv2 = parts.conv(width, out_channels, must_mix=True)
+        self.bn2 = parts.norm(out_channels)
+        self.attn = parts.attn(out_channels)
+        self.downsample = parts.shortcut(in_channels, out_channels, stride)
+        self.act2 = parts.act()
+        self.output_attn = parts.output_attn(out_channels)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        return self.bn2
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(x)
+        out = self.bn1(out)
+        out = self.act1(out)
+        out = self.dropout(out)
+        out = self.conv2(out)
+        out = self.bn2(out)
+        out = self.attn(out)
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.act2(out + identity)
+        return cast(Tensor, self.output_attn(out))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3, 1x1: He et al. 2015, figure 5, right.
+
+    The stride stands in the 3x3 (`stride_on="conv2"`, "v1.5"), or in the first 1x1 as in the paper (`"conv1"`).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        out_channels: int,
+        stride: int,
+        parts: Parts,
+        *,
+        groups: int = 1,
+        stride_on: Literal["conv1", "conv2"] = "conv2",
+    ) -> None:
+        super().__init__()
+        stride1, stride2 = (stride, 1) if stride_on == "conv1" else (1, stride)
+        self.conv1 = parts.pointwise(in_channels, width, stride1)
+        self.bn1 = parts.norm(width)
+        self.act1 = parts.act()
+        self.conv2 = parts.conv(width, width, stride2, groups=groups)
+        self.bn2 = parts.norm(width)
+        self.act2 = parts.act()
+        self.dropout = parts.dropout()
+        self.conv3 = parts.pointwise(width, out_channels, 1)
+        self.bn3 = parts.norm(out_channels)
+        self.attn = parts.attn(out_channels)
+        self.downsample = parts.shortcut(in_channels, out_channels, stride)
+        self.act3 = parts.act()
+        self.output_attn = parts.output_attn(out_channels)
+
+    @property
+    def last_norm(self) -> nn.Module:
+        return self.bn3
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(x)
+        out = self.bn1(out)
+        out = self.act1(out)
+        out = self.conv2(out)
+        out = self.bn2(out)
+        out = self.act2(out)
+        out = self.dropout(out)
+        out = self.conv3(out)
+        out = self.bn3(out)
+        out = self.attn(out)
+        identity = x if self.downsample is None else self.downsample(x)
+        out = self.act3(out + identity)
+        return cast(Tensor, self.output_attn(out))
+
+
+class Stage(nn.Sequential):
+    """Blocks of one resolution, in order."""
+
+
+class ResNet(nn.Module):
+    """Stem, stages `layer1` to `layerN`, global average pool, linear classifier: (N, C, H, W) to (N, num_classes)."""
+
+    def __init__(
+        self,
+        conv1: nn.Module,
+        bn1: nn.Module,
+        act1: nn.Module,
+        maxpool: nn.Module,
+        stages: Sequence[Stage],
+        dropout: nn.Module,
+        fc: nn.Linear,
+    ) -> None:
+        super().__init__()
+        self.conv1 = conv1
+        self.bn1 = bn1
+        self.act1 = act1
+        self.maxpool = maxpool
+        self.stage_names = tuple(f"layer{number}" for number in range(1, len(stages) + 1))
+        for name, stage in zip(self.stage_names, stages, strict=True):
+            self.add_module(name, stage)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = dropout
+        self.fc = fc
+
+    def features(self, x: Tensor) -> Tensor:
+        """Output of the last stage: (N, C, H, W) to (N, fc.in_features, H', W')."""
+        x = self.conv1(x)
+        x = self.bn1(x)
+        x = self.act1(x)
+        x = self.maxpool(x)
+        for name in self.stage_names:
+            x = self.get_submodule(name)(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        x = self.avgpool(x)
+        x = torch.flatten(x, 1)  # N C 1 1 -> N C
+        x = self.dropout(x)
+        return cast(Tensor, self.fc(x))
