@@ -1,0 +1,160 @@
+"""Weights files: safetensors whose metadata say all that is needed to use them. Nothing is ever unpickled.
+
+The metadata hold one entry, `resnet_lab`: JSON of a `Metadata`, with a SHA-256 over itself and every tensor.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn, uint8
+
+from resnet_lab.builder import assemble, plugins_needed
+from resnet_lab.errors import CheckpointError, PluginError
+from resnet_lab.files import write_atomically
+from resnet_lab.model import ResNet
+from resnet_lab.plugins import Registry, default_registry
+from resnet_lab.spec import ModelSpec, Record, validated
+
+FORMAT = 1
+KEY = "resnet_lab"
+
+
+class Metadata(Record):
+    """What a weights file says of itself.
+
+    Attributes:
+        classes: class names in the order of the logits; empty where none were given.
+        mean: of each input channel, on a scale of [0, 1]; images are normalised by (x - mean) / std.
+        plugins: distributions that the network's components come from, with versions.
+        version: of resnet-lab when it was written.
+    """
+
+    format: int = FORMAT
+    spec: ModelSpec
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    plugins: dict[str, str] = Field(default_factory=dict)
+    version: str = Field(default_factory=lambda: version("resnet-lab"))
+
+
+def save(
+    path: str | Path,
+    model: nn.Module,
+    spec: ModelSpec,
+    *,
+    classes: tuple[str, ...] = (),
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    registry: Registry | None = None,
+) -> None:
+    """Write the weights of `model`, which was built from `spec`; a file that stands there is replaced at once.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    plugins = plugins_needed(spec, registry or default_registry())
+    write(Path(path), model, Metadata(spec=spec, classes=classes, mean=mean, std=std, plugins=plugins))
+
+
+def write(path: Path, model: nn.Module, metadata: Metadata) -> None:
+    """Like `save`, with the metadata already made."""
+    header = metadata.model_dump(mode="json")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    header["digest"] = _digest(header, tensors)
+    write_atomically(path, to_safetensors(tensors, {KEY: json.dumps(header)}))
+
+
+def read(path: str | Path) -> tuple[Metadata, dict[str, Tensor]]:
+    """What a weights file says of itself, and its tensors, checked against the file's digest.
+
+    Raises:
+        CheckpointError: no such file, not a safetensors file, truncated, not one of ours, damaged, or too new.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder, not a weights file; name a .safetensors file in it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read the weights file: {error.strerror or error}") from None
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({error}); "
+            "pickled .pth and .pt files are never opened here, and a truncated file must be copied again"
+        ) from None
+    if text is None:
+        raise CheckpointError(f"{path}: a safetensors file, but not one of resnet-lab: it holds no network description")
+    return _metadata(text, tensors, str(path)), tensors
+
+
+def load(path: str | Path, registry: Registry | None = None) -> ResNet:
+    """The network of a weights file, in evaluation mode on the CPU; nothing but the file is needed.
+
+    Raises:
+        CheckpointError: as `read`, and where the tensors are not those of the network that the file describes.
+        PluginError: the network needs a plugin that is not installed or failed to load.
+    """
+    metadata, tensors = read(path)
+    return restore(metadata, tensors, str(path), registry)
+
+
+def restore(metadata: Metadata, tensors: Mapping[str, Tensor], where: str, registry: Registry | None = None) -> ResNet:
+    """The network of what `read` returned; raises like `load`."""
+    registry = registry or default_registry()
+    _require_plugins(metadata, registry, where)
+    model = assemble(metadata.spec, registry).model
+    expected = model.state_dict()
+    for name in sorted(expected.keys() | tensors.keys()):
+        want, have = (str(tuple(t[name].shape)) if name in t else "absent" for t in (expected, tensors))
+        if want != have:
+            raise CheckpointError(
+                f"{where}: the weights are of another network than the file describes ({metadata.spec.name}): "
+                f"{name} is {have}, expected {want}"
+            )
+    model.load_state_dict(dict(tensors))
+    return model.eval()
+
+
+def _metadata(text: str, tensors: Mapping[str, Tensor], where: str) -> Metadata:
+    damaged = f"{where}: the weights file is damaged: its content does not match its checksum; copy it again"
+    try:
+        data = json.loads(text)
+        written, digest = data.get("format"), data.pop("digest", None)
+    except (ValueError, AttributeError):
+        raise CheckpointError(damaged) from None
+    if isinstance(written, int) and written > FORMAT:
+        raise CheckpointError(
+            f"{where}: weights format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade resnet-lab"
+        )
+    if digest != _digest(data, tensors):
+        raise CheckpointError(damaged)
+    data["spec"] = ModelSpec.from_dict(data.get("spec"), where)
+    return validated(Metadata, data, where, CheckpointError)
+
+
+def _digest(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _require_plugins(metadata: Metadata, registry: Registry, where: str) -> None:
+    loaded = {plugin.owner.distribution for plugin in registry.plugins if plugin.status == "loaded"}
+    for distribution, written_with in metadata.plugins.items():
+        if distribution in loaded:
+            continue
+        found = [plugin for plugin in registry.plugins if plugin.owner.distribution == distribution]
+        state = str(found[0]) if found else f"it is not installed: pip install {distribution}=={written_with}"
+        raise PluginError(f"{where}: the network needs {distribution} {written_with}; {state}")

@@ -1,0 +1,52 @@
+"""The command line: each command parses, calls one function and prints."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from resnet_lab.errors import ResNetLabError
+
+EXIT_CODES = "Exit codes: 0 done, 1 a defect of the program (with a traceback), 2 bad input, 130 Ctrl-C, 143 SIGTERM."
+
+app = typer.Typer(
+    name="resnet-lab",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"resnet-lab {version('resnet-lab')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+    ),
+) -> None:
+    """Study ResNet architectures: what a change to one part brings, how sure that is, and what it costs."""
+
+
+from resnet_lab.cli import build, eval, plugins, predict, train  # noqa: E402, F401 (each adds its command to the app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's error ends in one line on standard error and exit code 2."""
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except ResNetLabError as error:
+        print(f"resnet-lab: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("resnet-lab: stopped", file=sys.stderr)
+        sys.exit(130)

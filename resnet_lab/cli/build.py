@@ -1,0 +1,161 @@
+"""`resnet-lab build`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnet_lab.cli import app, options
+
+if TYPE_CHECKING:
+    from resnet_lab.cost import Cost
+    from resnet_lab.spec import ModelSpec
+
+
+@app.command(
+    epilog="Example: `resnet-lab build --act gelu --conv depthwise --attn cbam@3,4 --num-classes 50`",
+)
+def build(
+    model: options.Model = None,
+    depth: options.Depth = None,
+    spec: options.SpecFile = None,
+    act: options.Act = None,
+    conv: options.Conv = None,
+    norm: options.Norm = None,
+    attn: options.Attn = None,
+    block: options.Block = None,
+    shortcut: options.Shortcut = None,
+    dropout: options.Dropout = None,
+    head_dropout: options.HeadDropout = None,
+    num_classes: Annotated[
+        int | None, typer.Option("--num-classes", help="Classes to tell apart.", rich_help_panel=options.NETWORK)
+    ] = None,
+    in_channels: Annotated[
+        int | None, typer.Option("--in-channels", help="Input channels.", rich_help_panel=options.NETWORK)
+    ] = None,
+    size: options.Size = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the initial weights.")] = 0,
+    zero_init_residual: Annotated[
+        bool, typer.Option("--zero-init-residual", help="Start each residual branch at zero.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write the spec as JSON.", rich_help_panel=options.OUTPUT),
+    ] = None,
+    weights_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights-out",
+            metavar="FILE",
+            help="Write the initial weights as safetensors.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    no_plugin: options.NoPlugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Build a network, and show it by stage with its parameters and multiply-adds.
+
+    Without options it is ResNet-50 as torchvision has it. The totals stand beside those of the unmodified network.
+    """
+    network = options.choose_network(
+        {
+            "act": act, "conv": conv, "norm": norm, "attn": attn, "block": block, "shortcut": shortcut,
+            "dropout": dropout, "head_dropout": head_dropout, "num_classes": num_classes,
+            "in_channels": in_channels, "input_size": size,
+        },
+        model=model, depth=depth, spec_file=spec,
+    )  # fmt: skip
+    from resnet_lab import checkpoint, cost, zoo
+    from resnet_lab.builder import assemble
+    from resnet_lab.files import refuse_existing, write_new
+
+    for path in (out, weights_out):
+        if path is not None:
+            refuse_existing(path)
+    registry = options.load_registry(no_plugin)
+    counted = cost.measure(network, registry)
+    base = zoo.unmodified(network)
+    baseline = cost.measure(base, registry) if base is not None and base != network else None
+    if out is not None:
+        write_new(out, network.to_json().encode())
+    if weights_out is not None:
+        built = assemble(network, registry, seed=seed, zero_init_residual=zero_init_residual)
+        checkpoint.save(weights_out, built.model, network, registry=registry)
+    if json:
+        options.print_json(_as_dict(network, counted, baseline))
+    else:
+        _print(network, counted, baseline)
+
+
+def _as_dict(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "name": spec.name,
+        "spec_hash": spec.hash,
+        "input": [spec.in_channels, spec.input_size, spec.input_size],
+        "parameters": cost.parameters,
+        "macs": cost.macs,
+        "stages": [asdict(stage) for stage in cost.stages],
+        "unmodified": None if baseline is None else {"parameters": baseline.parameters, "macs": baseline.macs},
+        "not_counted": list(cost.uncounted),
+        "notes": list(cost.notes),
+        "spec": spec.model_dump(mode="json"),
+    }
+
+
+def _print(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    size = f"{spec.in_channels} x {spec.input_size} x {spec.input_size}"
+    console.print(f"{spec.name}, input {size}", highlight=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
+    table.add_column("stage", footer="total")
+    table.add_column("output", justify="right")
+    table.add_column("made of")
+    table.add_column("parameters", justify="right", footer=f"{cost.parameters:,}")
+    table.add_column("MACs", justify="right", footer=f"{cost.macs:,}")
+    made_of = [_stem(spec), *(_stage(spec, index) for index in range(len(spec.stages))), _head(spec)]
+    for stage, text in zip(cost.stages, made_of, strict=True):
+        shape = " x ".join(str(length) for length in stage.shape)
+        table.add_row(stage.name, shape, escape(text), f"{stage.parameters:,}", f"{stage.macs:,}")
+    console.print(table)
+    if baseline is not None:
+        console.print(
+            f"unmodified {spec.name}: {baseline.parameters:,} parameters, {baseline.macs:,} MACs; "
+            f"this one has {cost.parameters / baseline.parameters:.3f} and "
+            f"{cost.macs / baseline.macs:.3f} times as many",
+            highlight=False,
+        )
+    for note in cost.notes:
+        console.print(f"note: {escape(note)}", highlight=False)
+    console.print(
+        f"[dim]MACs are multiply-adds of convolutions and matrix products for one image (FLOPs = 2 x MACs); "
+        f"not counted: {', '.join(cost.uncounted)}[/dim]",
+        highlight=False,
+    )
+
+
+def _stem(spec: "ModelSpec") -> str:
+    convs = ", ".join(f"{conv.kernel_size}x{conv.kernel_size}/{conv.stride}" for conv in spec.stem.convs)
+    return f"{convs} conv, {spec.stem.norm}, {spec.stem.act}" + (", 3x3/2 max pool" if spec.stem.max_pool else "")
+
+
+def _stage(spec: "ModelSpec", index: int) -> str:
+    stage = spec.stages[index]
+    block = stage.block
+    parts = [f"{stage.depth} x {block.kind}", f"{block.conv} 3x3", str(block.norm), str(block.act)]
+    if block.attn.name != "none":
+        parts.append(str(block.attn))
+    if block.dropout:
+        parts.append(f"dropout {block.dropout:g}")
+    return ", ".join(parts)
+
+
+def _head(spec: "ModelSpec") -> str:
+    return "average pool" + (f", dropout {spec.head.dropout:g}" if spec.head.dropout else "") + ", linear"

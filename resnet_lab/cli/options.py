@@ -1,0 +1,127 @@
+"""Options that several commands share, and what is made of them."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from resnet_lab.plugins import Registry
+    from resnet_lab.spec import ModelSpec
+
+NETWORK = "Network"
+OUTPUT = "Output"
+
+JSON = Annotated[
+    bool,
+    typer.Option("--json", help="Print one JSON object, and nothing else on standard output.", rich_help_panel=OUTPUT),
+]
+NoPlugin = Annotated[
+    list[str] | None,
+    typer.Option("--no-plugin", metavar="NAME", help="Leave an installed plugin out. Repeatable.", show_default=False),
+]
+_COMPONENT = "name, name(key=value), or for some stages name@3,4. Repeatable."
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME", help="A network of the zoo, such as resnet50 or resnet56.", rich_help_panel=NETWORK
+    ),
+]
+Depth = Annotated[int | None, typer.Option("--depth", help="Short for --model resnet<DEPTH>.", rich_help_panel=NETWORK)]
+SpecFile = Annotated[
+    Path | None,
+    typer.Option("--spec", metavar="FILE", help="A network from a .json or .toml file.", rich_help_panel=NETWORK),
+]
+Act = Annotated[
+    list[str] | None, typer.Option("--act", metavar="ACT", help=f"Activation: {_COMPONENT}", rich_help_panel=NETWORK)
+]
+Conv = Annotated[
+    list[str] | None,
+    typer.Option("--conv", metavar="CONV", help=f"3x3 convolution: {_COMPONENT}", rich_help_panel=NETWORK),
+]
+Norm = Annotated[
+    list[str] | None,
+    typer.Option("--norm", metavar="NORM", help=f"Normalisation: {_COMPONENT}", rich_help_panel=NETWORK),
+]
+Attn = Annotated[
+    list[str] | None, typer.Option("--attn", metavar="ATTN", help=f"Attention: {_COMPONENT}", rich_help_panel=NETWORK)
+]
+Block = Annotated[
+    list[str] | None, typer.Option("--block", metavar="BLOCK", help=f"Block: {_COMPONENT}", rich_help_panel=NETWORK)
+]
+Shortcut = Annotated[
+    str | None,
+    typer.Option(
+        "--shortcut", help="projection, zero_pad or pooled_projection.", metavar="KIND", rich_help_panel=NETWORK
+    ),
+]
+Dropout = Annotated[
+    float | None, typer.Option("--dropout", help="Dropout probability in every block.", rich_help_panel=NETWORK)
+]
+HeadDropout = Annotated[
+    float | None,
+    typer.Option("--head-dropout", help="Dropout probability before the classifier.", rich_help_panel=NETWORK),
+]
+Size = Annotated[int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=NETWORK)]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")]
+Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")]
+
+
+DEFAULT_NETWORK = {"model": "resnet50"}
+
+
+def choose_network(
+    choices: Mapping[str, Any],
+    *,
+    model: str | None,
+    depth: int | None,
+    spec_file: Path | None,
+    table: Mapping[str, Any] | None = None,
+    where: str = "model",
+    default: Mapping[str, Any] = DEFAULT_NETWORK,
+) -> "ModelSpec":
+    """The network that the options say.
+
+    Args:
+        choices: changes to it; those that are None are not made.
+        table: a configuration file's `[model]`, overruled key by key; a spec file takes the place of all of it.
+        where: the configuration file, for errors.
+        default: taken where nothing names a network.
+    """
+    from resnet_lab import zoo
+    from resnet_lab.errors import SpecError
+
+    named = {"--model": model, "--depth": depth, "--spec": spec_file}
+    given = [option for option, value in named.items() if value is not None]
+    if len(given) > 1:
+        raise SpecError(f"{' and '.join(given)} each name a network; give one of them")
+    if spec_file is not None:
+        base = zoo.read(spec_file)
+    else:
+        written = dict(table or {})
+        if given:
+            written["model"] = model if depth is None else f"resnet{depth}"
+        elif "model" not in written:
+            written = {**default, **written}
+        base = zoo.from_choices(written, where if table else "model")
+    changes = {name: value for name, value in choices.items() if value is not None}
+    return base.modified(**changes) if changes else base
+
+
+def load_registry(no_plugin: list[str] | None) -> "Registry":
+    """All components; what is wrong with a plugin is said on standard error, and nothing else is stopped by it."""
+    from resnet_lab.plugins import load
+
+    registry = load(without=no_plugin or ())
+    for plugin in registry.failures:
+        print(f"resnet-lab: warning: {plugin}", file=sys.stderr)
+    return registry
+
+
+def print_json(content: object) -> None:
+    """One JSON object on standard output."""
+    import json
+
+    print(json.dumps(content, indent=2))

@@ -1,0 +1,179 @@
+"""Predictions of a trained network on labelled images. Legend: N images, K classes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from resnet_lab import checkpoint
+from resnet_lab.checkpoint import Metadata
+from resnet_lab.data.batches import Batches, decode
+from resnet_lab.data.index import SUFFIXES, find_images, open_images, read_image
+from resnet_lab.data.split import Part, members_of
+from resnet_lab.device import Placement
+from resnet_lab.errors import CheckpointError, DataError
+from resnet_lab.images import ImageSet
+from resnet_lab.metrics import Scores, score
+from resnet_lab.model import ResNet
+from resnet_lab.plugins import Registry
+from resnet_lab.run import Run
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions with what they should have been.
+
+    Attributes:
+        labels: true classes, shape (N,).
+        probabilities: shape (N, K).
+    """
+
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def scores(self) -> Scores:
+        return score(self.labels, self.probabilities.argmax(1), self.classes)
+
+
+@torch.inference_mode()
+def logits(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], placement: Placement) -> Tensor:
+    """Outputs of the network in evaluation mode for all batches: float32 on the CPU, shape (N, K)."""
+    was_training = model.training
+    model.eval()
+    with placement.autocast():
+        outputs = [model(x) for x, _ in batches]
+    model.train(was_training)
+    return torch.cat(outputs).float().cpu()
+
+
+def evaluate(
+    run: Path,
+    placement: Placement,
+    registry: Registry,
+    *,
+    part: Part = "test",
+    source: str | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> Evaluation:
+    """Score a run's best weights on a part of its own data, or on all of another source.
+
+    Args:
+        run: a run folder.
+        source: another source, whose classes must be the network's.
+        advance: called after each image that is decoded.
+
+    Raises:
+        RunError: not a run folder.
+        CheckpointError: no usable weights in it.
+        DataError: the images are not those of the run, or have other classes.
+    """
+    opened = Run.open(run)
+    metadata, model = load_for_images(opened.best, registry)
+    if source is None:
+        record = opened.read()
+        images = open_images(record["data"]["source"], registry)
+        indices = members_of(part, opened.splits, images)
+    else:
+        images = open_images(source, registry)
+        indices = np.arange(len(images))
+    _require_same_classes(images, metadata)
+    batches = prepare(images, indices, metadata, placement, advance=advance)
+    outputs = logits(placement.place(model), batches.in_order(), placement)
+    return Evaluation(
+        classes=metadata.classes,
+        paths=tuple(images.paths[index] for index in indices),
+        labels=images.labels[indices],
+        probabilities=outputs.softmax(1).numpy(),
+    )
+
+
+def prepare(
+    images: ImageSet,
+    indices: NDArray[np.int64],
+    metadata: Metadata,
+    placement: Placement,
+    *,
+    advance: Callable[[], object] = lambda: None,
+) -> Batches:
+    """The images decoded as the network was trained on them; raises `DataError` where one cannot be read."""
+    spec = metadata.spec
+    pixels = decode(images, indices, size=spec.input_size, channels=spec.in_channels, advance=advance)
+    return Batches(
+        pixels,
+        images.labels[indices],
+        mean=metadata.mean,
+        std=metadata.std,
+        batch_size=BATCH_SIZE,
+        placement=placement,
+    )
+
+
+def load_for_images(path: Path, registry: Registry) -> tuple[Metadata, ResNet]:
+    """A weights file and its network; raises `CheckpointError` also where the file names no classes or scaling."""
+    metadata, tensors = checkpoint.read(path)
+    if len(metadata.classes) != metadata.spec.head.num_classes or not metadata.mean:
+        raise CheckpointError(
+            f"{path}: the weights name no classes and normalisation, as those that `resnet-lab train` writes do; "
+            "they cannot be used on images"
+        )
+    return metadata, checkpoint.restore(metadata, tensors, str(path), registry)
+
+
+def _require_same_classes(images: ImageSet, metadata: Metadata) -> None:
+    if images.classes != metadata.classes:
+        missing = sorted(set(metadata.classes) - set(images.classes))
+        unknown = sorted(set(images.classes) - set(metadata.classes))
+        raise DataError(
+            f"{images.name}: its classes are not the network's: missing {missing or 'none'}, "
+            f"unknown {unknown or 'none'}; use a folder with the same class names"
+        )
+
+
+def predict(
+    weights: Path, paths: Sequence[Path], placement: Placement, registry: Registry, *, top: int
+) -> list[tuple[str, list[tuple[str, float]]]]:
+    """The `top` most probable classes of each image file, with probabilities; folders stand for the images in them.
+
+    Args:
+        weights: a run folder, whose best weights are taken, or a weights file.
+
+    Raises:
+        RunError, CheckpointError: no usable weights.
+        DataError: a path holds no image, or one cannot be read.
+    """
+    metadata, model = load_for_images(Run.open(weights).best if weights.is_dir() else weights, registry)
+    files = [file for path in paths for file in _image_files(path)]
+    images = ImageSet(
+        name="images",
+        classes=metadata.classes,
+        paths=tuple(str(file) for file in files),
+        labels=np.zeros(len(files), dtype=np.int64),  # not known, and not used
+        read=lambda index: read_image(files[index]),
+    )
+    batches = prepare(images, np.arange(len(files)), metadata, placement)
+    probabilities = logits(placement.place(model), batches.in_order(), placement).softmax(1)
+    best = probabilities.topk(min(top, len(metadata.classes)), dim=1)
+    return [
+        (path, [(metadata.classes[k], p) for k, p in zip(classes, values, strict=True)])
+        for path, classes, values in zip(images.paths, best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def _image_files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise DataError(f"{path}: no such image or folder")
+    if not path.is_dir():
+        return [path]
+    files = find_images(path)
+    if not files:
+        raise DataError(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
+    return files

@@ -1,0 +1,59 @@
+"""Writing files so that a reader sees the whole new content or the old, whatever happens in between."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from resnet_lab.errors import RunError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary name beside `path`, sync, and rename over it.
+
+    Raises:
+        RunError: the file cannot be written; what stood there before stands there still.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(descriptor, 0o666 & ~_umask())
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that must not exist yet; raises `RunError` where it does, or cannot be written."""
+    refuse_existing(path)
+    write_atomically(path, content)
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise `RunError` where something stands at `path` already."""
+    if os.path.lexists(path):
+        raise RunError(f"{path} exists already and is left as it is; choose another name or remove it")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""One training, from images to a run folder."""

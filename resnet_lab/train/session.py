@@ -1,0 +1,240 @@
+"""A whole training: images to a run folder."""
+
+import csv
+import io
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resnet_lab import checkpoint
+from resnet_lab.builder import assemble, plugins_needed
+from resnet_lab.checkpoint import Metadata
+from resnet_lab.data.batches import Batches, channel_statistics, decode
+from resnet_lab.data.index import open_images
+from resnet_lab.data.split import PARTS, Part, stratified, to_csv
+from resnet_lab.device import Placement, choose
+from resnet_lab.errors import ResNetLabError
+from resnet_lab.evaluate import logits
+from resnet_lab.files import refuse_existing, write_atomically
+from resnet_lab.images import ImageSet
+from resnet_lab.metrics import Scores, score
+from resnet_lab.model import ResNet
+from resnet_lab.plugins import Registry, default_registry
+from resnet_lab.run import Run
+from resnet_lab.spec import ModelSpec
+from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.curves import draw_curves
+from resnet_lab.train.interruption import Interrupted, Interruption
+from resnet_lab.train.loop import Epoch, epochs
+
+
+class Watcher:
+    """Is told how a training goes; this one keeps silent."""
+
+    def begin(self, what: str, total: int) -> None:
+        """A phase of `total` small steps begins."""
+
+    def advance(self) -> None:
+        """One of them is done; may be called from several threads."""
+
+    def say(self, text: str) -> None:
+        """Something a user should know."""
+
+    def epoch(self, epoch: Epoch, best: Epoch) -> None:
+        """An epoch is over."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to."""
+
+    run: Path
+    best_epoch: int
+    test: Scores
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Everything that a training needs, checked and in memory."""
+
+    images: ImageSet
+    parts: np.ndarray[Any, np.dtype[np.str_]]
+    batches: dict[Part, Batches]
+    metadata: Metadata
+    model: ResNet
+
+
+def train(
+    spec: ModelSpec,
+    source: str,
+    config: TrainConfig | None = None,
+    *,
+    folder: str | Path,
+    registry: Registry | None = None,
+    command: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> Result:
+    """Train a network on a source of images and score its best epoch on the test part, once.
+
+    Args:
+        spec: the network; its classes are set to those of the source.
+        source: a folder of class folders, or a data set by name.
+        folder: where to put the run; it must not exist.
+        command: what the user typed, for the record.
+
+    Raises:
+        ResNetLabError: anything that is wrong with the input is found before the folder is made.
+        Interrupted: SIGINT or SIGTERM came; the weights of the moment are in the folder.
+    """
+    config, watcher, registry = config or TrainConfig(), watcher or Watcher(), registry or default_registry()
+    refuse_existing(Path(folder))
+    placement = choose(config.device, config.precision)
+    prepared = _prepare(spec, source, config, placement, registry, watcher)
+    run = Run.create(Path(folder))
+    record = _record(prepared, source, config, placement, registry, command)
+    run.write({"status": "running", **record})
+    write_atomically(run.splits, to_csv(prepared.images, prepared.parts).encode())
+    try:
+        history, best = _fit(prepared, config, placement, run, registry, watcher)
+    except (Interrupted, ResNetLabError) as error:
+        run.write({"status": str(error), **record})
+        raise
+    test = _test(prepared, placement, run, registry)
+    outcome = {"best_epoch": best.epoch, "seconds": sum(epoch.seconds for epoch in history), "test": test.headline()}
+    run.write({"status": "finished", **record, **outcome})
+    return Result(run.folder, best.epoch, test)
+
+
+def _prepare(
+    spec: ModelSpec, source: str, config: TrainConfig, placement: Placement, registry: Registry, watcher: Watcher
+) -> _Prepared:
+    images = open_images(source, registry)
+    spec = spec.modified(num_classes=len(images.classes))
+    parts = stratified(images, config.seed)
+    built = assemble(spec, registry, seed=config.seed, zero_init_residual=config.zero_init_residual)
+    for note in built.notes:
+        watcher.say(note)
+    watcher.say(f"{len(images)} images of {len(images.classes)} classes; training on {placement}")
+    watcher.begin("decoding", len(images))
+    size, channels = spec.input_size, spec.in_channels
+    pixels = decode(images, np.arange(len(images)), size=size, channels=channels, advance=watcher.advance)
+    mean, std = channel_statistics(pixels[torch.from_numpy(parts == "train")])
+    batches = {
+        part: Batches(
+            pixels[torch.from_numpy(parts == part)],
+            images.labels[parts == part],
+            mean=mean,
+            std=std,
+            batch_size=config.batch_size,
+            placement=placement,
+            augment=config.augment,
+            seed=config.seed,
+        )
+        for part in PARTS
+    }
+    plugins = plugins_needed(spec, registry)
+    metadata = Metadata(spec=spec, classes=images.classes, mean=mean, std=std, plugins=plugins)
+    return _Prepared(images, parts, batches, metadata, built.model)
+
+
+def _fit(
+    prepared: _Prepared, config: TrainConfig, placement: Placement, run: Run, registry: Registry, watcher: Watcher
+) -> tuple[list[Epoch], Epoch]:
+    """Train, writing metrics, weights and curves after each epoch; all epochs, and the best."""
+    model = placement.place(prepared.model)
+    batches, metadata = prepared.batches, prepared.metadata
+    history: list[Epoch] = []
+    best: Epoch | None = None
+
+    with Interruption() as interruption:
+
+        def after_step() -> None:
+            watcher.advance()
+            interruption.check()
+
+        title = f"{metadata.spec.name} on {Path(prepared.images.name).name}"
+        watcher.begin("training", config.epochs * len(batches["train"]))
+        classes = len(metadata.classes)
+        try:
+            for epoch in epochs(model, batches["train"], batches["val"], config, placement, classes, after_step):
+                history.append(epoch)
+                write_atomically(run.metrics, _table(history).encode())
+                checkpoint.write(run.last, model, metadata)
+                if best is None or epoch.merit > best.merit:
+                    best = epoch
+                    checkpoint.write(run.best, model, metadata)
+                write_atomically(run.curves, draw_curves(history, title, best.epoch))
+                watcher.epoch(epoch, best)
+        except Interrupted:
+            checkpoint.write(run.last, model, metadata)
+            raise
+    assert best is not None
+    return history, best
+
+
+def _test(prepared: _Prepared, placement: Placement, run: Run, registry: Registry) -> Scores:
+    model = placement.place(checkpoint.load(run.best, registry))
+    batches = prepared.batches["test"]
+    predictions = logits(model, batches.in_order(), placement).argmax(1).numpy()
+    return score(batches.labels.cpu().numpy(), predictions, prepared.images.classes)
+
+
+def _table(history: Sequence[Epoch]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: f"{value:.6g}" for key, value in asdict(epoch).items()} for epoch in history)
+    return text.getvalue()
+
+
+def _record(
+    prepared: _Prepared,
+    source: str,
+    config: TrainConfig,
+    placement: Placement,
+    registry: Registry,
+    command: Sequence[str],
+) -> dict[str, Any]:
+    """What run.json says of how the run was made: enough to repeat it."""
+    images, metadata = prepared.images, prepared.metadata
+    path = Path(source)
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(command),
+        "config": config.model_dump(mode="json"),
+        "spec": metadata.spec.model_dump(mode="json"),
+        "spec_hash": metadata.spec.hash,
+        "data": {
+            "source": str(path.resolve()) if images.name == str(path) and path.exists() else source,
+            "fingerprint": images.fingerprint,
+            "images": {part: int(np.sum(prepared.parts == part)) for part in PARTS},
+            "classes": list(images.classes),
+            "mean": metadata.mean,
+            "std": metadata.std,
+        },
+        "plugins": metadata.plugins,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("resnet-lab", "torch", "torchvision", "numpy", "pillow")},
+        },
+        "device": {
+            "type": placement.device.type,
+            "name": _device_name(placement.device),
+            "dtype": str(placement.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(capabilities.get("cpu_name", platform.machine()))
