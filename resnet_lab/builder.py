@@ -75,7 +75,8 @@ def assemble(
     """
     registry = registry or default_registry()
     notes: dict[str, None] = {}
-    with torch.device(device or "cpu"):
+    with torch.random.fork_rng(devices=[]), torch.device(device or "cpu"):
+        torch.manual_seed(seed)  # for a plugin's parameters that no `reset_parameters` sets
         stages, in_channels = [], spec.stem.convs[-1].out_channels
         for number, stage in enumerate(spec.stages, 1):
             stages.append(_stage(stage, in_channels, registry, f"stage {number}", notes))
@@ -222,11 +223,13 @@ def _convolution(
     def conv(
         in_channels: int, out_channels: int, stride: int = 1, *, groups: int = 1, must_mix: bool = False
     ) -> nn.Module:
-        if groups != 1 and not entry.traits.get("takes_groups", True):
+        if groups > 1 and not entry.traits.get("takes_groups", True):
             raise SpecError(
                 f"{where}: convolution {block.conv} cannot be put in {groups} groups as block {block.kind} asks; "
                 f"choose block {block.kind.name} without groups, or convolution dense"
             )
+        if groups < 1:
+            raise SpecError(f"{where}: block {block.kind}: groups must be at least 1, got {groups}")
         if in_channels % groups or out_channels % groups:
             raise SpecError(f"{where}: block {block.kind}: {groups} groups do not divide {in_channels} channels")
         mixes = entry.traits.get("mixes_channels", True)

@@ -50,7 +50,8 @@ def initialise(model: nn.Module, seed: int, gains: Mapping[str, float], *, zero_
                     nn.init.zeros_(module.bias)
             elif callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
-            if zero_init_residual and (last_norm := getattr(module, "last_norm", None)) is not None:
-                weight = getattr(last_norm, "weight", None)
-                if weight is not None:
-                    nn.init.zeros_(weight)
+    if zero_init_residual:
+        for module in model.modules():
+            weight = getattr(getattr(module, "last_norm", None), "weight", None)
+            if weight is not None:
+                nn.init.zeros_(weight)

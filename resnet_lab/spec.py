@@ -233,7 +233,7 @@ class ModelSpec(Record):
         data = self.model_dump()
         parts = {"kind": block, "conv": conv, "act": act, "norm": norm, "attn": attn}
         for slot, choice in parts.items():
-            for component, targets in _assignments(choice):
+            for component, targets in _assignments(choice, slot):
                 for target in self._targets(component, targets, slot):
                     (data["stem"] if target == 0 else data["stages"][target - 1]["block"])[slot] = component
         for stage in data["stages"]:
@@ -260,14 +260,16 @@ def _set(table: dict[str, Any], **values: Any) -> None:
     table.update((key, value) for key, value in values.items() if value is not None)
 
 
-def _assignments(choice: Choice | None) -> list[tuple[Component, tuple[int, ...] | None]]:
+def _assignments(choice: Choice | None, slot: str) -> list[tuple[Component, tuple[int, ...] | None]]:
     if choice is None:
         return []
     if isinstance(choice, Component):
         return [(choice, None)]
     if isinstance(choice, str):
         return [parse_assignment(choice)]
-    return [assignment for item in choice for assignment in _assignments(item)]
+    if isinstance(choice, Sequence):
+        return [assignment for item in choice for assignment in _assignments(item, slot)]
+    raise SpecError(f"{slot} must be a component, written as text, or a list of them, got {choice!r}")
 
 
 def parse_assignment(text: str) -> tuple[Component, tuple[int, ...] | None]:

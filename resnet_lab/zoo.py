@@ -190,12 +190,12 @@ def from_choices(choices: dict[str, Any], where: str) -> ModelSpec:
     for key in changes:
         if key not in _CHANGES:
             raise SpecError(f"{where}: unknown key {key!r}; {nearest(key, _CHANGES | {'model'})}")
+    if not isinstance(base, str):
+        raise SpecError(f"{where}: model must be a text, got {base!r}")
     try:
         return get(base).modified(**changes)
     except SpecError as error:
         raise SpecError(f"{where}: {error}") from None
-    except TypeError:
-        raise SpecError(f"{where}: a value is of the wrong type: {changes}") from None
 
 
 def read(path: str | Path) -> ModelSpec:

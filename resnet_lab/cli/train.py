@@ -44,7 +44,7 @@ def train(
         int | None, typer.Option("--epochs", help="Passes over the training part.", show_default="15")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Images a step, at most.", show_default="64")
+        int | None, typer.Option("--batch-size", help="Images a step, at most.", show_default="32")
     ] = None,
     optimizer: Annotated[
         str | None, typer.Option("--optimizer", help="adam, adamw or sgd.", show_default="adam")

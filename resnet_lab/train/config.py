@@ -29,7 +29,7 @@ class TrainConfig(Record):
     """
 
     epochs: Count = 15
-    batch_size: Count = 64
+    batch_size: Count = 32
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: Positive = 3e-3
     weight_decay: NotNegative = 0.0

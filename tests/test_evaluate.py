@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from resnet_lab import checkpoint, zoo
+from resnet_lab.builder import build
+from resnet_lab.checkpoint import Metadata
+from resnet_lab.data.batches import Batches, to_array
+from resnet_lab.device import choose
+from resnet_lab.errors import CheckpointError, DataError, RunError
+from resnet_lab.evaluate import evaluate, logits, predict
+from resnet_lab.plugins import load
+from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.session import train
+
+CPU, REGISTRY = choose("cpu", "fp32"), load(only=[])
+SPEC = zoo.get("resnet20").modified(input_size=8)
+
+
+@pytest.fixture(scope="module")
+def paintings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root, draw = tmp_path_factory.mktemp("data") / "paintings", np.random.default_rng(0)
+    for name, colour in (("blue", (40, 60, 220)), ("green", (60, 200, 40)), ("red", (220, 60, 40))):
+        (root / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = np.clip(draw.normal(colour, 40, (9, 12, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(paintings: Path) -> Path:
+    folder = paintings.parent / "run"
+    train(SPEC, str(paintings), TrainConfig(epochs=4, batch_size=8, precision="fp32"), folder=folder)
+    return folder
+
+
+def by_hand(run: Path, path: Path) -> torch.Tensor:
+    """One image through the saved network, step by step."""
+    metadata, _ = checkpoint.read(run / "best.safetensors")
+    with Image.open(path) as image:
+        x = torch.from_numpy(to_array(image, 8, 3).copy()) / 255
+    x = (x - torch.tensor(metadata.mean).view(3, 1, 1)) / torch.tensor(metadata.std).view(3, 1, 1)
+    with torch.no_grad():
+        output: torch.Tensor = checkpoint.load(run / "best.safetensors")(x.unsqueeze(0)).softmax(1)[0]
+    return output
+
+
+def test_logits_are_the_network_s_in_evaluation_mode() -> None:
+    model = build("resnet20", dropout=0.5).train()
+    pixels = torch.randint(0, 256, (10, 3, 8, 8), dtype=torch.uint8)
+    served = Batches(pixels, np.zeros(10, np.int64), mean=(0,) * 3, std=(1,) * 3, batch_size=4, placement=CPU)
+    found = logits(model, served.in_order(), CPU)
+    assert model.training
+    with torch.no_grad():
+        torch.testing.assert_close(found, model.eval()(pixels / 255), rtol=1e-4, atol=1e-5)
+
+
+def test_evaluation_equals_one_image_at_a_time(run: Path, paintings: Path) -> None:
+    evaluation = evaluate(run, CPU, REGISTRY, part="val")
+    assert len(evaluation.paths) == 3
+    assert evaluation.classes == ("blue", "green", "red")
+    for path, label, probabilities in zip(evaluation.paths, evaluation.labels, evaluation.probabilities, strict=True):
+        assert Path(path).parent.name == evaluation.classes[label]
+        torch.testing.assert_close(
+            torch.from_numpy(probabilities), by_hand(run, paintings / path), rtol=1e-4, atol=1e-5
+        )
+    assert evaluation.scores.n == 3
+
+
+def test_parts_are_apart_and_another_source_is_taken_whole(run: Path, paintings: Path) -> None:
+    parts = [set(evaluate(run, CPU, REGISTRY, part=part).paths) for part in ("train", "val", "test")]
+    assert [len(part) for part in parts] == [24, 3, 3]
+    whole = set(evaluate(run, CPU, REGISTRY, source=str(paintings)).paths)
+    assert set.union(*parts) == whole
+    assert len(whole) == 30
+
+
+def test_prediction_equals_one_image_at_a_time(run: Path, paintings: Path) -> None:
+    one = paintings / "red" / "3.png"
+    found = predict(run, [one, paintings / "blue"], CPU, REGISTRY, top=2)
+    assert [path for path, _ in found] == [str(one), *(str(paintings / "blue" / f"{n}.png") for n in range(10))]
+    probabilities = by_hand(run, one)
+    best = probabilities.argsort(descending=True)[:2].tolist()
+    names = ("blue", "green", "red")
+    assert [name for name, _ in found[0][1]] == [names[k] for k in best]
+    assert [p for _, p in found[0][1]] == pytest.approx([probabilities[k].item() for k in best], rel=1e-4)
+    everything = predict(run / "best.safetensors", [one], CPU, REGISTRY, top=99)
+    assert len(everything[0][1]) == 3
+
+
+def test_other_classes_are_refused(run: Path, paintings: Path, tmp_path: Path) -> None:
+    for name in ("blue", "mauve"):
+        (tmp_path / name).symlink_to(paintings / "red")
+    with pytest.raises(DataError) as failure:
+        evaluate(run, CPU, REGISTRY, source=str(tmp_path))
+    assert str(failure.value) == (
+        f"{tmp_path}: its classes are not the network's: missing ['green', 'red'], unknown ['mauve']; "
+        "use a folder with the same class names"
+    )
+
+
+def test_weights_without_classes_are_refused(paintings: Path, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    checkpoint.write(path, build(SPEC), Metadata(spec=SPEC))
+    with pytest.raises(CheckpointError) as failure:
+        predict(path, [paintings], CPU, REGISTRY, top=1)
+    assert str(failure.value) == (
+        f"{path}: the weights name no classes and normalisation, as those that `resnet-lab train` writes do; "
+        "they cannot be used on images"
+    )
+
+
+def test_paths_without_images(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.png").touch()
+    suffixes = ".bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+    for name, message in {
+        "absent.png": "absent.png: no such image or folder",
+        "empty": f"empty holds no image; images end in {suffixes}",
+        "bad.png": "bad.png: unreadable image (not an image Pillow can read); repair or remove it",
+    }.items():
+        with pytest.raises(DataError) as failure:
+            predict(run, [tmp_path / name], CPU, REGISTRY, top=1)
+        assert str(failure.value) == f"{tmp_path}/{message}"
+
+
+def test_a_folder_of_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run folder"):
+        evaluate(tmp_path, CPU, REGISTRY)
+    with pytest.raises(RunError, match="is not a run folder"):
+        predict(tmp_path, [tmp_path], CPU, REGISTRY, top=1)

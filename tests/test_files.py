@@ -1,0 +1,57 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from resnet_lab import files
+from resnet_lab.errors import RunError
+
+
+def test_content_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for content in (b"first and longer", b"second"):
+        files.write_atomically(path, content)
+        assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_in_between_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, error: BaseException
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, failing, fail)
+    with pytest.raises((RunError, KeyboardInterrupt)) as failure:
+        files.write_atomically(path, b"new")
+    if isinstance(error, OSError):
+        assert str(failure.value) == f"{path}: cannot be written: No space left on device"
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    previous = os.umask(0o027)
+    try:
+        files.write_atomically(tmp_path / "a", b"")
+    finally:
+        os.umask(previous)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_new_files_alone_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    files.write_new(path, b"first")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for existing in (path, tmp_path, tmp_path / "dangling"):
+        with pytest.raises(RunError) as failure:
+            files.write_new(existing, b"second")
+        assert str(failure.value) == (
+            f"{existing} exists already and is left as it is; choose another name or remove it"
+        )
+    assert path.read_bytes() == b"first"

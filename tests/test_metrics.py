@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from resnet_lab.metrics import macro_accuracy, score
+
+
+def test_a_case_by_hand() -> None:
+    """Class a: 2 of 3 right; b: 1 of 1, and one a taken for b; c never occurs and is never predicted."""
+    scores = score(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), ("a", "b", "c"))
+    assert (scores.accuracy, scores.n) == (3 / 4, 4)
+    assert scores.macro_accuracy == (2 / 3 + 1) / 2
+    assert scores.macro_precision == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert scores.macro_recall == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert scores.macro_f1 == pytest.approx((4 / 5 + 2 / 3 + 0) / 3)
+    assert [(row.name, row.support) for row in scores.classes] == [("a", 3), ("b", 1), ("c", 0)]
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_scikit_learn_agrees(seed: int) -> None:
+    """On random predictions with absent and single-image classes among them."""
+    draw = np.random.default_rng(seed)
+    k, n = int(draw.integers(2, 12)), int(draw.integers(1, 60))
+    labels, predictions = draw.integers(0, k, n), draw.integers(0, k, n)
+    names = tuple(f"class {index}" for index in range(k))
+    scores = score(labels, predictions, names)
+    options = {"labels": range(k), "average": "macro", "zero_division": 0}
+    assert scores.accuracy == pytest.approx(reference.accuracy_score(labels, predictions))
+    present = np.unique(labels)
+    recalls = reference.recall_score(labels, predictions, labels=present, average="macro", zero_division=0)
+    assert scores.macro_accuracy == macro_accuracy(labels, predictions, k) == pytest.approx(recalls)
+    assert scores.macro_precision == pytest.approx(reference.precision_score(labels, predictions, **options))
+    assert scores.macro_recall == pytest.approx(reference.recall_score(labels, predictions, **options))
+    assert scores.macro_f1 == pytest.approx(reference.f1_score(labels, predictions, **options))
+    report = reference.classification_report(
+        labels, predictions, labels=range(k), target_names=names, output_dict=True, zero_division=0
+    )
+    for row in scores.classes:
+        expected = report[row.name]
+        found = (row.precision, row.recall, row.f1, row.support)
+        assert found == pytest.approx(tuple(expected[key] for key in ("precision", "recall", "f1-score", "support")))
+
+
+def test_macro_accuracy_is_scikit_learn_s_balanced_accuracy() -> None:
+    draw = np.random.default_rng(0)
+    labels = np.arange(60) % 4
+    predictions = draw.integers(0, 4, 60)
+    assert macro_accuracy(labels, predictions, 4) == pytest.approx(
+        reference.balanced_accuracy_score(labels, predictions)
+    )
