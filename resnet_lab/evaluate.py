@@ -1,6 +1,6 @@
 """Predictions of a trained network on labelled images. Legend: N images, K classes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from resnet_lab.metrics import Scores, score
 from resnet_lab.model import ResNet
 from resnet_lab.plugins import Registry
 from resnet_lab.run import Run
+from resnet_lab.watcher import SILENT, Watcher
 
 BATCH_SIZE = 64
 
@@ -62,14 +63,14 @@ def evaluate(
     *,
     part: Part = "test",
     source: str | None = None,
-    advance: Callable[[], object] = lambda: None,
+    watcher: Watcher = SILENT,
 ) -> Evaluation:
     """Score a run's best weights on a part of its own data, or on all of another source.
 
     Args:
         run: a run folder.
         source: another source, whose classes must be the network's.
-        advance: called after each image that is decoded.
+        watcher: told of each image that is decoded.
 
     Raises:
         RunError: not a run folder.
@@ -86,7 +87,7 @@ def evaluate(
         images = open_images(source, registry)
         indices = np.arange(len(images))
     _require_same_classes(images, metadata)
-    batches = prepare(images, indices, metadata, placement, advance=advance)
+    batches = prepare(images, indices, metadata, placement, watcher=watcher)
     outputs = logits(placement.place(model), batches.in_order(), placement)
     return Evaluation(
         classes=metadata.classes,
@@ -102,11 +103,11 @@ def prepare(
     metadata: Metadata,
     placement: Placement,
     *,
-    advance: Callable[[], object] = lambda: None,
+    watcher: Watcher = SILENT,
 ) -> Batches:
     """The images decoded as the network was trained on them; raises `DataError` where one cannot be read."""
     spec = metadata.spec
-    pixels = decode(images, indices, size=spec.input_size, channels=spec.in_channels, advance=advance)
+    pixels = decode(images, indices, size=spec.input_size, channels=spec.in_channels, watcher=watcher)
     return Batches(
         pixels,
         images.labels[indices],
@@ -139,7 +140,13 @@ def _require_same_classes(images: ImageSet, metadata: Metadata) -> None:
 
 
 def predict(
-    weights: Path, paths: Sequence[Path], placement: Placement, registry: Registry, *, top: int
+    weights: Path,
+    paths: Sequence[Path],
+    placement: Placement,
+    registry: Registry,
+    *,
+    top: int,
+    watcher: Watcher = SILENT,
 ) -> list[tuple[str, list[tuple[str, float]]]]:
     """The `top` most probable classes of each image file, with probabilities; folders stand for the images in them.
 
@@ -159,7 +166,7 @@ def predict(
         labels=np.zeros(len(files), dtype=np.int64),  # not known, and not used
         read=lambda index: read_image(files[index]),
     )
-    batches = prepare(images, np.arange(len(files)), metadata, placement)
+    batches = prepare(images, np.arange(len(files)), metadata, placement, watcher=watcher)
     probabilities = logits(placement.place(model), batches.in_order(), placement).softmax(1)
     best = probabilities.topk(min(top, len(metadata.classes)), dim=1)
     return [

@@ -14,7 +14,7 @@ class ImageSet:
     """Labelled images.
 
     Attributes:
-        name: of the source, as a user writes it.
+        name: of the source, as a user can write it from anywhere to have it again.
         classes: class names; a label is a position in them.
         paths: one identifying text an image, unique.
         labels: shape (N,), int64.

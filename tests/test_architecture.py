@@ -12,7 +12,7 @@ import resnet_lab
 PACKAGE = Path(resnet_lab.__file__).parent
 
 ROOMS = (  # noqa: SIM905 (read as the documentation has it)
-    "errors spec zoo images model hookspecs builtin plugins plugin_api initialisation builder cost "
+    "errors watcher spec zoo images model hookspecs builtin plugins plugin_api initialisation builder cost "
     "files checkpoint device data metrics run evaluate train cli"
 ).split()
 

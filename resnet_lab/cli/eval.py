@@ -32,8 +32,7 @@ def evaluate(
     opened = Run.open(run)
     placement = choose(device or "auto", precision or "auto")  # type: ignore[arg-type]
     with Screen() as screen:
-        screen.begin("decoding", 0)
-        evaluation = evaluate_run(opened.folder, placement, registry, part=split, source=data, advance=screen.advance)
+        evaluation = evaluate_run(opened.folder, placement, registry, part=split, source=data, watcher=screen)
     scores = evaluation.scores
     best_epoch = opened.read().get("best_epoch")
     if json:

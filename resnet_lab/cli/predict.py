@@ -19,12 +19,14 @@ def predict(
     json: options.JSON = False,
 ) -> None:
     """Name the most probable classes of images."""
+    from resnet_lab.cli.progress import Screen
     from resnet_lab.device import choose
     from resnet_lab.evaluate import predict as predict_files
 
     registry = options.load_registry(no_plugin)
     placement = choose(device or "auto", precision or "auto")  # type: ignore[arg-type]
-    predictions = predict_files(weights, images, placement, registry, top=top)
+    with Screen() as screen:
+        predictions = predict_files(weights, images, placement, registry, top=top, watcher=screen)
     if json:
         options.print_json(
             {

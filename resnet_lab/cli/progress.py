@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from resnet_lab.train.loop import Epoch
-from resnet_lab.train.session import Watcher
+from resnet_lab.train.session import TrainingWatcher
 
 
-class Screen(Watcher):
+class Screen(TrainingWatcher):
     """Shows phases, steps and epochs; to be entered as a context."""
 
     def __init__(self) -> None:

@@ -16,6 +16,7 @@ from resnet_lab.device import Placement
 from resnet_lab.errors import DataError
 from resnet_lab.images import ImageSet
 from resnet_lab.initialisation import named_seed
+from resnet_lab.watcher import SILENT, Watcher
 
 Augmentation = Literal["flip", "rotate90"]
 
@@ -26,13 +27,13 @@ def decode(
     *,
     size: int,
     channels: int,
-    advance: Callable[[], object] = lambda: None,
+    watcher: Watcher = SILENT,
 ) -> Tensor:
     """The images at `indices`, squashed to `size` x `size`: uint8, shape (N, C, H, W).
 
     Args:
         channels: 1 for greyscale, 3 for RGB.
-        advance: called after each image.
+        watcher: told of each image.
 
     Raises:
         DataError: an image cannot be read, or they do not fit into memory.
@@ -48,8 +49,9 @@ def decode(
 
     def fill(row: int) -> None:
         pixels[row] = to_array(images.read(int(indices[row])), size, channels)
-        advance()
+        watcher.advance()
 
+    watcher.begin("decoding", len(indices))
     with ThreadPoolExecutor() as pool:
         for _ in pool.map(fill, range(len(indices))):
             pass

@@ -1,5 +1,6 @@
 """Finds labelled images: a folder of class folders, or a data set by name."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def open_images(source: str, registry: Registry) -> ImageSet:
             raise DataError(
                 f"data set {source!r} gave {type(images).__name__}, not an ImageSet; its plugin is at fault"
             )
-        return images
+        return replace(images, name=source)
     if not path.exists():
         raise DataError(f"{source}: no such folder, and no data set of that name; {nearest(source, names)}")
     if not path.is_dir():
@@ -52,7 +53,7 @@ def _class_folders(root: Path) -> ImageSet:
         raise DataError(f"{root} holds one class, {folders[0].name!r}; a classifier needs at least two")
     files = [file for group in found for file in group]
     return ImageSet(
-        name=str(root),
+        name=str(root.resolve()),
         classes=tuple(folder.name for folder in folders),
         paths=tuple(file.relative_to(root).as_posix() for file in files),
         labels=np.repeat(np.arange(len(folders), dtype=np.int64), [len(group) for group in found]),

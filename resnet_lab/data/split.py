@@ -58,9 +58,9 @@ def members_of(part: Part, path: Path, images: ImageSet) -> NDArray[np.int64]:
         DataError: the file cannot be read, or names an image that is no longer there.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             rows = [row["path"] for row in csv.DictReader(file) if row["split"] == part]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, KeyError, csv.Error) as error:
         raise DataError(f"{path}: not a readable split file ({error}); it has the columns path, label, split") from None
     index = {name: position for position, name in enumerate(images.paths)}
     for name in rows:

@@ -33,19 +33,11 @@ from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.curves import draw_curves
 from resnet_lab.train.interruption import Interrupted, Interruption
 from resnet_lab.train.loop import Epoch, epochs
+from resnet_lab.watcher import Watcher
 
 
-class Watcher:
-    """Is told how a training goes; this one keeps silent."""
-
-    def begin(self, what: str, total: int) -> None:
-        """A phase of `total` small steps begins."""
-
-    def advance(self) -> None:
-        """One of them is done; may be called from several threads."""
-
-    def say(self, text: str) -> None:
-        """Something a user should know."""
+class TrainingWatcher(Watcher):
+    """Is told of epochs too."""
 
     def epoch(self, epoch: Epoch, best: Epoch) -> None:
         """An epoch is over."""
@@ -79,7 +71,7 @@ def train(
     folder: str | Path,
     registry: Registry | None = None,
     command: Sequence[str] = (),
-    watcher: Watcher | None = None,
+    watcher: TrainingWatcher | None = None,
 ) -> Result:
     """Train a network on a source of images and score its best epoch on the test part, once.
 
@@ -93,16 +85,16 @@ def train(
         ResNetLabError: anything that is wrong with the input is found before the folder is made.
         Interrupted: SIGINT or SIGTERM came; the weights of the moment are in the folder.
     """
-    config, watcher, registry = config or TrainConfig(), watcher or Watcher(), registry or default_registry()
+    config, watcher, registry = config or TrainConfig(), watcher or TrainingWatcher(), registry or default_registry()
     refuse_existing(Path(folder))
     placement = choose(config.device, config.precision)
     prepared = _prepare(spec, source, config, placement, registry, watcher)
     run = Run.create(Path(folder))
-    record = _record(prepared, source, config, placement, registry, command)
+    record = _record(prepared, config, placement, command)
     run.write({"status": "running", **record})
-    write_atomically(run.splits, to_csv(prepared.images, prepared.parts).encode())
+    write_atomically(run.splits, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
     try:
-        history, best = _fit(prepared, config, placement, run, registry, watcher)
+        history, best = _fit(prepared, config, placement, run, watcher)
     except (Interrupted, ResNetLabError) as error:
         run.write({"status": str(error), **record})
         raise
@@ -113,7 +105,12 @@ def train(
 
 
 def _prepare(
-    spec: ModelSpec, source: str, config: TrainConfig, placement: Placement, registry: Registry, watcher: Watcher
+    spec: ModelSpec,
+    source: str,
+    config: TrainConfig,
+    placement: Placement,
+    registry: Registry,
+    watcher: Watcher,
 ) -> _Prepared:
     images = open_images(source, registry)
     spec = spec.modified(num_classes=len(images.classes))
@@ -122,9 +119,8 @@ def _prepare(
     for note in built.notes:
         watcher.say(note)
     watcher.say(f"{len(images)} images of {len(images.classes)} classes; training on {placement}")
-    watcher.begin("decoding", len(images))
     size, channels = spec.input_size, spec.in_channels
-    pixels = decode(images, np.arange(len(images)), size=size, channels=channels, advance=watcher.advance)
+    pixels = decode(images, np.arange(len(images)), size=size, channels=channels, watcher=watcher)
     mean, std = channel_statistics(pixels[torch.from_numpy(parts == "train")])
     batches = {
         part: Batches(
@@ -145,7 +141,11 @@ def _prepare(
 
 
 def _fit(
-    prepared: _Prepared, config: TrainConfig, placement: Placement, run: Run, registry: Registry, watcher: Watcher
+    prepared: _Prepared,
+    config: TrainConfig,
+    placement: Placement,
+    run: Run,
+    watcher: TrainingWatcher,
 ) -> tuple[list[Epoch], Epoch]:
     """Train, writing metrics, weights and curves after each epoch; all epochs, and the best."""
     model = placement.place(prepared.model)
@@ -196,15 +196,12 @@ def _table(history: Sequence[Epoch]) -> str:
 
 def _record(
     prepared: _Prepared,
-    source: str,
     config: TrainConfig,
     placement: Placement,
-    registry: Registry,
     command: Sequence[str],
 ) -> dict[str, Any]:
     """What run.json says of how the run was made: enough to repeat it."""
     images, metadata = prepared.images, prepared.metadata
-    path = Path(source)
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": list(command),
@@ -212,7 +209,7 @@ def _record(
         "spec": metadata.spec.model_dump(mode="json"),
         "spec_hash": metadata.spec.hash,
         "data": {
-            "source": str(path.resolve()) if images.name == str(path) and path.exists() else source,
+            "source": images.name,
             "fingerprint": images.fingerprint,
             "images": {part: int(np.sum(prepared.parts == part)) for part in PARTS},
             "classes": list(images.classes),

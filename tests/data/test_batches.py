@@ -12,6 +12,7 @@ from resnet_lab.data.batches import Batches, channel_statistics, decode, flip, r
 from resnet_lab.device import choose
 from resnet_lab.errors import DataError
 from resnet_lab.images import ImageSet
+from resnet_lab.watcher import Watcher
 
 CPU = choose("cpu", "fp32")
 NOISE = np.random.default_rng(0).integers(0, 256, (7, 3, 6, 6), dtype=np.uint8)
@@ -39,10 +40,18 @@ def test_decoding_squashes_as_torchvision_does() -> None:
 
 def test_order_and_progress_of_decoding() -> None:
     images = image_set(*(Image.new("L", (3, 3), 10 * number) for number in range(9)))
-    steps: list[int] = []
-    pixels = decode(images, np.array([5, 0, 8]), size=2, channels=1, advance=lambda: steps.append(1))
+    told: list[object] = []
+
+    class Listener(Watcher):
+        def begin(self, what: str, total: int) -> None:
+            told.append((what, total))
+
+        def advance(self) -> None:
+            told.append("one")
+
+    pixels = decode(images, np.array([5, 0, 8]), size=2, channels=1, watcher=Listener())
     assert pixels[:, 0, 0, 0].tolist() == [50, 0, 80]
-    assert len(steps) == 3
+    assert told == [("decoding", 3), "one", "one", "one"]
 
 
 def test_images_are_seen_upright(tmp_path: Path) -> None:

@@ -40,6 +40,15 @@ def test_digits_by_name() -> None:
     assert np.array_equal(np.asarray(images.read(7)), np.round(load_digits().images[7] / 16 * 255))
 
 
+def test_a_source_s_name_opens_it_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path / "digits", "a/1.png", "b/2.png")
+    monkeypatch.chdir(tmp_path)
+    assert open_images("digits", REGISTRY).name == "digits", "a data set's name comes before a folder's"
+    relative = open_images("./digits", REGISTRY)
+    monkeypatch.chdir("/")
+    assert open_images(relative.name, REGISTRY).fingerprint == relative.fingerprint
+
+
 def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "flat").mkdir()

@@ -62,6 +62,16 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
         assert members_of(part, path, odd).tolist() == np.flatnonzero(parts == part).tolist()
 
 
+def test_a_file_name_that_is_no_text_comes_back(tmp_path: Path) -> None:
+    """POSIX names are bytes; Python carries those that are not UTF-8 as lone surrogates."""
+    odd = ImageSet("set", ("a",), ("\udcff.png", "2.png", "3.png"), np.zeros(3, np.int64), images(1).read)
+    parts = np.array(["test", "train", "val"])
+    path = tmp_path / "splits.csv"
+    path.write_bytes(to_csv(odd, parts).encode("utf-8", "surrogateescape"))
+    assert members_of("test", path, odd).tolist() == [0]
+    assert len(odd.fingerprint) == 16
+
+
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     path = tmp_path / "splits.csv"
     path.write_text("path,label,split\na/99.png,a,test\n")

@@ -19,13 +19,13 @@ from resnet_lab.errors import DataError, ResNetLabError, RunError
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.loop import Epoch
-from resnet_lab.train.session import Watcher, train
+from resnet_lab.train.session import TrainingWatcher, train
 
 SPEC = zoo.get("resnet20").modified(input_size=8, in_channels=1)
 QUICK = TrainConfig(epochs=3, lr=1e-2, precision="fp32", device="cpu")
 
 
-class Listener(Watcher):
+class Listener(TrainingWatcher):
     def __init__(self) -> None:
         self.said: list[str] = []
         self.phases: dict[str, int] = {}
@@ -133,7 +133,7 @@ def test_what_is_wrong_with_the_data_is_found_before_the_folder_is_made(tmp_path
 def test_an_interruption_saves_the_weights_of_the_moment(
     tmp_path: Path, two_colours: Path, number: signal.Signals
 ) -> None:
-    class Impatient(Watcher):
+    class Impatient(TrainingWatcher):
         def epoch(self, epoch: Epoch, best: Epoch) -> None:
             if epoch.epoch == 2:
                 os.kill(os.getpid(), number)

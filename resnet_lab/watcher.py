@@ -1,0 +1,17 @@
+"""What long work tells of itself."""
+
+
+class Watcher:
+    """Is told how long work goes; this one keeps silent."""
+
+    def begin(self, what: str, total: int) -> None:
+        """A phase of `total` small steps begins."""
+
+    def advance(self) -> None:
+        """One of them is done; may be called from several threads."""
+
+    def say(self, text: str) -> None:
+        """Something a user should know."""
+
+
+SILENT = Watcher()
