@@ -29,7 +29,9 @@ Model = Annotated[
         "--model", metavar="NAME", help="A network of the zoo, such as resnet50 or resnet56.", rich_help_panel=NETWORK
     ),
 ]
-Depth = Annotated[int | None, typer.Option("--depth", help="Short for --model resnet<DEPTH>.", rich_help_panel=NETWORK)]
+Depth = Annotated[
+    int | None, typer.Option("--depth", help="Layers: 18 is short for --model resnet18.", rich_help_panel=NETWORK)
+]
 SpecFile = Annotated[
     Path | None,
     typer.Option("--spec", metavar="FILE", help="A network from a .json or .toml file.", rich_help_panel=NETWORK),

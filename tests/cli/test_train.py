@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from resnet_lab.train.config import TrainConfig
 from tests.cli.conftest import QUICK
 
 
@@ -180,3 +181,14 @@ def test_an_interrupted_training_saves_its_weights(
     assert f"stopped by {number.name}; the weights of the last step are in run/last.safetensors" in err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == f"stopped by {number.name}"
     assert cli("predict", "run/last.safetensors", paintings / "red" / "1.png").code == 0
+
+
+def test_the_help_tells_the_defaults_that_are_taken(cli: Callable) -> None:
+    text = " ".join(cli("train", "--help").out.replace("│", " ").split())
+    shown = dict(re.findall(r" --([a-z-]+) (?:(?! --).)*?\[default: \((.*?)\)\]", text))
+    written = {True: "yes", False: "no", (): "none"}
+    for name, value in TrainConfig().model_dump().items():
+        if (option := name.replace("_", "-")) in shown:
+            expected = f"{value:g}" if isinstance(value, float) else written.get(value, str(value))
+            assert shown[option] == (str(value) if option == "seed" else expected)
+    assert {"epochs", "lr", "batch-size", "seed", "augment", "zero-init-residual", "weight-decay"} < set(shown)
