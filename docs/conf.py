@@ -8,5 +8,5 @@ html_theme = "furo"
 html_title = "resnet-lab"
 default_role = "code"
 myst_heading_anchors = 3
-autodoc_typehints = "description"
+autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
