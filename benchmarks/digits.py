@@ -11,7 +11,7 @@ from statistics import mean, median
 
 from resnet_lab import zoo
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.session import train
+from resnet_lab.train.training import train
 
 
 def main(out: str, seeds: int = 10) -> None:

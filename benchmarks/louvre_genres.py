@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from resnet_lab import zoo
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.session import train
+from resnet_lab.train.training import train
 
 SPEC = zoo.get("resnet18").modified(input_size=96)
 

@@ -14,7 +14,7 @@ from resnet_lab.errors import CheckpointError, DataError, RunError
 from resnet_lab.evaluate import evaluate, logits, predict
 from resnet_lab.plugins import load
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.session import train
+from resnet_lab.train.training import train
 
 CPU, REGISTRY = choose("cpu", "fp32"), load(only=[])
 SPEC = zoo.get("resnet20").modified(input_size=8)

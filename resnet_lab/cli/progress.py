@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from resnet_lab.train.loop import Epoch
-from resnet_lab.train.session import TrainingWatcher
+from resnet_lab.train.training import TrainingWatcher
 
 
 class Screen(TrainingWatcher):

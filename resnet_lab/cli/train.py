@@ -107,7 +107,7 @@ def train(
 
     from resnet_lab.cli.progress import Screen
     from resnet_lab.train.interruption import Interrupted
-    from resnet_lab.train.session import train as run_training
+    from resnet_lab.train.training import train as run_training
 
     registry = options.load_registry(no_plugin)
     folder = out or _default_folder(network.name)

@@ -5,7 +5,7 @@ import pytest
 
 from resnet_lab import zoo
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.session import train
+from resnet_lab.train.training import train
 
 BESIDE = Path(__file__).parents[3] / "shared" / "data" / "louvre-genres"
 PAINTINGS = Path(os.environ.get("RESNET_LAB_LOUVRE", BESIDE))

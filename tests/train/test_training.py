@@ -19,7 +19,7 @@ from resnet_lab.errors import DataError, ResNetLabError, RunError
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.loop import Epoch
-from resnet_lab.train.session import TrainingWatcher, train
+from resnet_lab.train.training import TrainingWatcher, train
 
 SPEC = zoo.get("resnet20").modified(input_size=8, in_channels=1)
 QUICK = TrainConfig(epochs=3, lr=1e-2, precision="fp32", device="cpu")
