@@ -52,3 +52,36 @@ def test_a_placed_network_runs_as_said(precision: device.Precision, dtype: torch
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_taken_where_there_is_one() -> None:
     assert device.choose().device.type == "cuda"
+
+
+def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError) as failure:
+        device.choose("cuda")
+    assert str(failure.value) == "device 'cuda' is not there: torch sees 0 CUDA devices"
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [((7, 5), torch.float32), ((8, 0), torch.bfloat16), ((8, 9), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
+def test_auto_takes_a_gpu_and_bf16_from_ampere_on(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda chosen: capability)
+    placement = device.choose()
+    assert (placement.device.type, placement.dtype) == ("cuda", dtype)
+
+
+def test_bf16_results_are_rounded_as_bf16_is() -> None:
+    """Eight bits of significand: 1 + 1/512 is lost in bf16, and kept in fp32."""
+    x = torch.tensor([[1 + 1 / 512]])
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    found = {}
+    for precision in ("fp32", "bf16"):
+        with device.choose("cpu", precision).autocast():
+            found[precision] = layer(x).item()
+    assert found == {"fp32": 1 + 1 / 512, "bf16": 1.0}

@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -133,3 +135,21 @@ def test_a_folder_of_no_run(tmp_path: Path) -> None:
         evaluate(tmp_path, CPU, REGISTRY)
     with pytest.raises(RunError, match="is not a run folder"):
         predict(tmp_path, [tmp_path], CPU, REGISTRY, top=1)
+
+
+def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path, tmp_path: Path) -> None:
+    data, copy = shutil.copytree(paintings, tmp_path / "data"), shutil.copytree(run, tmp_path / "run")
+    record = json.loads((copy / "run.json").read_text())
+    record["data"]["source"] = str(data)
+    (copy / "run.json").write_text(json.dumps(record))
+    path = evaluate(copy, CPU, REGISTRY, part="test").paths[0]
+    (data / path).write_bytes(b"no image")
+    with pytest.raises(DataError) as failure:
+        evaluate(copy, CPU, REGISTRY, part="test")
+    assert str(failure.value) == (
+        f"{data}/{path}: unreadable image (not an image Pillow can read); repair or remove it"
+    )
+    (data / path).unlink()
+    with pytest.raises(DataError) as failure:
+        evaluate(copy, CPU, REGISTRY, part="test")
+    assert str(failure.value) == f"{data}: {path} of the split in {copy}/splits.csv is no longer there; put it back"

@@ -55,3 +55,25 @@ def test_new_files_alone_are_written(tmp_path: Path) -> None:
             f"{existing} exists already and is left as it is; choose another name or remove it"
         )
     assert path.read_bytes() == b"first"
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [("absent/a.txt", "No such file or directory"), ("file/a.txt", "Not a directory")]
+)
+def test_a_place_that_cannot_be_written_to(tmp_path: Path, name: str, cause: str) -> None:
+    (tmp_path / "file").touch()
+    for write in (files.write_atomically, files.write_new):
+        with pytest.raises(RunError) as failure:
+            write(tmp_path / name, b"new")
+        assert str(failure.value) == f"{tmp_path}/{name}: cannot be written: {cause}"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(RunError) as failure:
+            files.write_atomically(tmp_path / "a.txt", b"new")
+    finally:
+        tmp_path.chmod(0o700)
+    assert str(failure.value) == f"{tmp_path}/a.txt: cannot be written: Permission denied"

@@ -18,3 +18,8 @@ def test_the_fingerprint_is_that_of_classes_paths_and_labels() -> None:
     )
     assert len({SET.fingerprint, *(other.fingerprint for other in others)}) == 5
     assert len(SET) == 2
+
+
+def test_the_fingerprint_stays_what_it_was() -> None:
+    """By `printf 'a\\nb\\n1.png\\t0\\n2.png\\t1' | sha256sum`: old runs must still be told apart from changed data."""
+    assert SET.fingerprint == "3be51870ea6e7596"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from resnet_lab.data.batches import Batches, channel_statistics, decode
 from resnet_lab.data.index import open_images
 from resnet_lab.data.split import PARTS, Part, stratified, to_csv
 from resnet_lab.device import Placement, choose
-from resnet_lab.errors import ResNetLabError
+from resnet_lab.errors import ConfigError, ResNetLabError
 from resnet_lab.evaluate import logits
 from resnet_lab.files import refuse_existing, write_atomically
 from resnet_lab.images import ImageSet
@@ -118,6 +119,7 @@ def _prepare(
     built = assemble(spec, registry, seed=config.seed, zero_init_residual=config.zero_init_residual)
     for note in built.notes:
         watcher.say(note)
+    _refuse_single_images(spec, int(np.sum(parts == "train")), config.batch_size, registry)
     watcher.say(f"{len(images)} images of {len(images.classes)} classes; training on {placement}")
     size, channels = spec.input_size, spec.in_channels
     pixels = decode(images, np.arange(len(images)), size=size, channels=channels, watcher=watcher)
@@ -138,6 +140,17 @@ def _prepare(
     plugins = plugins_needed(spec, registry)
     metadata = Metadata(spec=spec, classes=images.classes, mean=mean, std=std, plugins=plugins)
     return _Prepared(images, parts, batches, metadata, built.model)
+
+
+def _refuse_single_images(spec: ModelSpec, images: int, batch_size: int, registry: Registry) -> None:
+    """Batch norm has no variance to take over one image at one pixel; better said now than at the first step."""
+    if images // ceil(images / batch_size) > 1:
+        return
+    x = torch.empty(1, spec.in_channels, spec.input_size, spec.input_size, device="meta")
+    try:
+        assemble(spec, registry, device="meta").model.train()(x)
+    except ValueError as error:
+        raise ConfigError(f"this network cannot learn from a single image: {error}; raise batch_size") from None
 
 
 def _fit(

@@ -1,5 +1,6 @@
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,22 +55,60 @@ def test_order_and_progress_of_decoding() -> None:
     assert told == [("decoding", 3), "one", "one", "one"]
 
 
-def test_images_are_seen_upright(tmp_path: Path) -> None:
-    """EXIF orientation 6: the camera was turned, the image must be turned by 270 degrees to stand."""
-    image = Image.fromarray(NOISE[0].transpose(1, 2, 0))
+@pytest.mark.parametrize(
+    ("orientation", "upright"),
+    [
+        (1, lambda x: x),
+        (2, np.fliplr),
+        (3, lambda x: np.rot90(x, 2)),
+        (4, np.flipud),
+        (5, lambda x: x.swapaxes(0, 1)),
+        (6, lambda x: np.rot90(x, -1)),
+        (7, lambda x: np.rot90(x, 2).swapaxes(0, 1)),
+        (8, np.rot90),
+    ],
+)
+def test_images_are_seen_upright(tmp_path: Path, orientation: int, upright: Callable[..., np.ndarray]) -> None:
+    """The eight values of EXIF tag 0x0112 (CIPA DC-008, section 4.6.4), written out with numpy."""
+    stored = NOISE[0].transpose(1, 2, 0)
     exif = Image.Exif()
-    exif[0x0112] = 6
-    image.save(tmp_path / "turned.png", exif=exif)
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
     with Image.open(tmp_path / "turned.png") as turned:
         found = to_array(turned, 6, 3)
-    assert np.array_equal(found, np.rot90(NOISE[0], -1, (1, 2)))
+    assert np.array_equal(found, upright(stored).transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA", "I;16", "F"])
-def test_every_mode_becomes_the_channels_asked_for(mode: str) -> None:
-    image = Image.new(mode, (5, 4))
-    assert to_array(image, 2, 3).shape == (3, 2, 2)
-    assert to_array(image, 2, 1).shape == (1, 2, 2)
+@pytest.mark.parametrize(
+    ("mode", "colour", "rgb"),
+    [
+        ("L", 100, (100, 100, 100)),
+        ("LA", (100, 255), (100, 100, 100)),
+        ("1", 1, (255, 255, 255)),
+        ("F", 100.0, (100, 100, 100)),
+        ("RGB", (10, 200, 30), (10, 200, 30)),
+        ("RGBA", (10, 200, 30, 255), (10, 200, 30)),
+        ("CMYK", (245, 55, 225, 0), (10, 200, 30)),
+        ("P", (10, 200, 30), (10, 200, 30)),
+    ],
+)
+def test_every_mode_becomes_the_channels_asked_for(
+    mode: str, colour: float | tuple[int, ...], rgb: tuple[int, int, int]
+) -> None:
+    """Grey is the luma of ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B."""
+    image = Image.new(mode, (5, 4), colour)
+    assert np.array_equal(to_array(image, 2, 3), np.broadcast_to(np.reshape(rgb, (3, 1, 1)), (3, 2, 2)))
+    luma = np.full((1, 2, 2), np.dot((0.299, 0.587, 0.114), rgb))
+    np.testing.assert_allclose(to_array(image, 2, 1), luma, atol=0.5)
+
+
+@pytest.mark.xfail(strict=True, reason="Pillow's convert clips greys above 255 to white")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bit_greys_keep_their_shades(tmp_path: Path, channels: int) -> None:
+    Image.fromarray(np.array([[0, 64 * 257], [128 * 257, 65535]], dtype=np.uint16)).save(tmp_path / "deep.png")
+    with Image.open(tmp_path / "deep.png") as image:
+        found = to_array(image, 2, channels)
+    assert found.tolist() == [[[0, 64], [128, 255]]] * channels
 
 
 def test_other_channels_are_refused() -> None:
@@ -151,6 +190,19 @@ def test_rotate90_turns_by_four_angles() -> None:
     )
     assert set(kinds) == {0, 1, 2, 3}
     assert min(kinds.values()) > 60
+
+
+def test_each_image_of_a_batch_is_augmented_by_itself() -> None:
+    batch = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (64, 3, 6, 6), dtype=np.uint8))
+    turns, mirrors = set(), set()
+    turned = rotate90(batch, torch.Generator().manual_seed(1))
+    mirrored = flip(batch, torch.Generator().manual_seed(1))
+    for x, by_turn, by_mirror in zip(batch, turned, mirrored, strict=True):
+        turns |= {q for q in range(4) if np.array_equal(by_turn, np.rot90(x.numpy(), q, (1, 2)))} or {None}
+        mirrors |= {
+            m for m in (False, True) if torch.equal(by_mirror, v2.functional.horizontal_flip(x) if m else x)
+        } or {None}
+    assert (turns, mirrors) == ({0, 1, 2, 3}, {False, True})
 
 
 def test_augmentation_is_applied_in_training_alone() -> None:

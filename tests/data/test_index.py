@@ -1,3 +1,4 @@
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -117,3 +118,34 @@ def test_an_image_that_is_gone(tmp_path: Path) -> None:
     assert (
         str(failure.value) == f"{tmp_path}/a/1.png: unreadable image (No such file or directory); repair or remove it"
     )
+
+
+@pytest.mark.xfail(strict=True, reason="find_images looks at the last part of a path alone")
+def test_hidden_folders_and_folders_named_as_images_are_no_images(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.png", "b/2.png", "b/.thumbnails/2.png", "b/album.png/3.png")
+    assert open_images(str(tmp_path), REGISTRY).paths == ("a/1.png", "b/2.png", "b/album.png/3.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+def test_a_source_that_cannot_be_listed(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.png", "b/2.png")
+    tmp_path.chmod(0)
+    try:
+        with pytest.raises(DataError) as failure:
+            open_images(str(tmp_path), REGISTRY)
+    finally:
+        tmp_path.chmod(0o700)
+    assert str(failure.value) == f"{tmp_path}: cannot be listed: Permission denied"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
+@pytest.mark.xfail(strict=True, reason="rglob passes over folders it may not list")
+def test_a_class_folder_that_cannot_be_listed(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.png", "b/2.png")
+    (tmp_path / "b").chmod(0)
+    try:
+        with pytest.raises(DataError) as failure:
+            open_images(str(tmp_path), REGISTRY)
+    finally:
+        (tmp_path / "b").chmod(0o700)
+    assert str(failure.value) == f"{tmp_path}/b: cannot be listed: Permission denied"

@@ -35,6 +35,8 @@ def test_seeds_repeat_and_differ_and_classes_are_apart() -> None:
     assert not np.array_equal(first, stratified(data, 2))
     assert not np.array_equal(first[:40], first[40:])
     assert np.array_equal(stratified(images(40, 7), 1)[:40], first[:40]), "another class's size must not matter"
+    behind = stratified(images(9, 40, names="zabc"), 1)[9:]
+    assert np.array_equal(behind, first[:40]), "another class before it must not matter"
     chosen = Counter(int(index) for seed in range(200) for index in np.flatnonzero(stratified(data, seed) == "test"))
     assert set(chosen) == set(range(80)), "every image is held out under some seed"
 
@@ -85,3 +87,11 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         members_of("test", path, images(5, 5))
     with pytest.raises(DataError, match=r"absent\.csv: not a readable split file"):
         members_of("test", tmp_path / "absent.csv", images(5, 5))
+
+
+@pytest.mark.xfail(strict=True, reason="csv.writer quotes carriage returns only where the line terminator has one")
+def test_a_carriage_return_in_a_name_comes_back(tmp_path: Path) -> None:
+    odd = ImageSet("set", ("a",), ("1\r.png", "2\n.png", "3.png"), np.zeros(3, np.int64), images(1).read)
+    path = tmp_path / "splits.csv"
+    path.write_text(to_csv(odd, ["test", "train", "val"]), encoding="utf-8", newline="")
+    assert [members_of(part, path, odd).tolist() for part in ("test", "train", "val")] == [[0], [1], [2]]

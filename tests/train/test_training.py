@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 import resnet_lab
 from resnet_lab import checkpoint, zoo
-from resnet_lab.errors import DataError, ResNetLabError, RunError
+from resnet_lab.errors import ConfigError, DataError, ResNetLabError, RunError
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.loop import Epoch
@@ -129,6 +129,20 @@ def test_what_is_wrong_with_the_data_is_found_before_the_folder_is_made(tmp_path
     assert not (tmp_path / "run").exists()
 
 
+def test_single_images_are_refused_where_batch_norm_has_nothing_to_average(tmp_path: Path, two_colours: Path) -> None:
+    """4 pixels are 1 in the last stage; 8 are 4, and group norm needs no batch."""
+    config = QUICK.model_copy(update={"batch_size": 1, "epochs": 1})
+    with pytest.raises(ConfigError) as failure:
+        train(SPEC.modified(input_size=4), str(two_colours), config, folder=tmp_path / "run")
+    assert str(failure.value) == (
+        "this network cannot learn from a single image: Expected more than 1 value per channel when training, "
+        "got input size torch.Size([1, 64, 1, 1]); raise batch_size"
+    )
+    assert not (tmp_path / "run").exists()
+    train(SPEC, str(two_colours), config, folder=tmp_path / "larger")
+    train(SPEC.modified(input_size=4, norm="group(groups=4)"), str(two_colours), config, folder=tmp_path / "grouped")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_saves_the_weights_of_the_moment(
     tmp_path: Path, two_colours: Path, number: signal.Signals
@@ -145,6 +159,51 @@ def test_an_interruption_saves_the_weights_of_the_moment(
     assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == 2
     last, best = (resnet_lab.load(tmp_path / "run" / f"{name}.safetensors") for name in ("last", "best"))
     assert not torch.equal(last.conv1.weight, best.conv1.weight)
+
+
+def test_an_interruption_in_the_first_epoch_leaves_whole_weights(tmp_path: Path, two_colours: Path) -> None:
+    class Impatient(TrainingWatcher):
+        def begin(self, what: str, total: int) -> None:
+            if what == "training":
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        train(SPEC, str(two_colours), QUICK, folder=tmp_path / "run", watcher=Impatient())
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "last.safetensors", "run.json", "splits.csv",
+    ]  # fmt: skip
+    untrained = resnet_lab.build(SPEC.modified(num_classes=2), seed=QUICK.seed)
+    assert not torch.equal(resnet_lab.load(tmp_path / "run" / "last.safetensors").conv1.weight, untrained.conv1.weight)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param(
+            {"dropout": 0.3},
+            marks=pytest.mark.xfail(
+                strict=True, reason="dropout draws from torch's global generator, which nobody seeds"
+            ),
+        ),
+    ],
+    ids=["plain", "dropout"],
+)
+def test_the_same_seed_writes_the_same_bytes(tmp_path: Path, two_colours: Path, changes: dict) -> None:
+    """Whatever was drawn from torch's global generator before."""
+    config, written = QUICK.model_copy(update={"augment": ("flip",)}), []
+    for number in range(2):
+        torch.rand(number + 1)
+        train(SPEC.modified(**changes), str(two_colours), config, folder=tmp_path / str(number))
+        written.append((tmp_path / str(number) / "last.safetensors").read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="torch's error on a batch of one comes through as it is")
+def test_batches_too_small_for_batch_normalisation_are_refused(tmp_path: Path, two_colours: Path) -> None:
+    config = QUICK.model_copy(update={"batch_size": 1})
+    with pytest.raises(ResNetLabError):
+        train(SPEC.modified(input_size=4), str(two_colours), config, folder=tmp_path / "run")
 
 
 def test_a_divergence_is_on_record(tmp_path: Path, two_colours: Path) -> None:
