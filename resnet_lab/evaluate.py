@@ -180,7 +180,10 @@ def _image_files(path: Path) -> list[Path]:
         raise DataError(f"{path}: no such image or folder")
     if not path.is_dir():
         return [path]
-    files = find_images(path)
+    try:
+        files = find_images(path)
+    except OSError as error:
+        raise DataError(f"{error.filename or path}: cannot be listed: {error.strerror}") from None
     if not files:
         raise DataError(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
     return files

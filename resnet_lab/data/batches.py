@@ -62,7 +62,10 @@ def to_array(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
     """An upright image of the given size, shape (C, H, W), as it would be seen: EXIF rotation is applied."""
     if channels not in (1, 3):
         raise DataError(f"images have 1 channel (greyscale) or 3 (RGB), the network wants {channels}")
-    image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow would clip at 255; colours of 16 bits it shifts, as here
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("L" if channels == 1 else "RGB")
     image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
 

@@ -62,10 +62,21 @@ def _class_folders(root: Path) -> ImageSet:
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, by their ending, hidden ones left out, sorted."""
-    return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    """All image files below a folder, by their ending, hidden ones and those in hidden folders left out, sorted.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    found: list[Path] = []
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if not entry.is_symlink():  # it may lead back to where it stands
+                found += find_images(entry)
+        elif entry.suffix.lower() in SUFFIXES:
+            found.append(entry)
+    return sorted(found)
 
 
 def read_image(path: Path) -> Image.Image:

@@ -44,7 +44,7 @@ def stratified(images: ImageSet, seed: int) -> NDArray[np.str_]:
 def to_csv(images: ImageSet, parts: Sequence[str] | NDArray[np.str_]) -> str:
     """The text of splits.csv: path, label, split."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(("path", "label", "split"))
     for path, label, part in zip(images.paths, images.labels, parts, strict=True):
         writer.writerow((path, images.classes[label], part))

@@ -11,8 +11,8 @@ from resnet_lab.device import Precision
 from resnet_lab.errors import ConfigError, nearest
 from resnet_lab.spec import Count, Record, validated
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class TrainConfig(Record):
@@ -33,9 +33,9 @@ class TrainConfig(Record):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: Positive = 3e-3
     weight_decay: NotNegative = 0.0
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.9
     schedule: Literal["exponential", "cosine", "constant"] = "cosine"
-    decay: Annotated[float, Field(gt=0, le=1)] = 0.7
+    decay: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.7
     augment: tuple[Augmentation, ...] = ()
     zero_init_residual: bool = False
     seed: Annotated[int, Field(ge=0, strict=True)] = 0

@@ -14,6 +14,7 @@ from resnet_lab.data.batches import Batches
 from resnet_lab.device import Placement
 from resnet_lab.errors import ResNetLabError
 from resnet_lab.evaluate import logits
+from resnet_lab.initialisation import named_seed
 from resnet_lab.metrics import macro_accuracy
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.optimisation import make_optimizer, make_schedule
@@ -71,9 +72,11 @@ def epochs(
     schedule = make_schedule(optimizer, config, len(train))
     for number in range(1, config.epochs + 1):
         start, rate = perf_counter(), float(schedule.get_last_lr()[0])
-        train_loss, train_accuracy = _train_one_epoch(
-            model, train, number, optimizer, schedule, placement, num_classes, after_step
-        )
+        with torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []):
+            torch.manual_seed(named_seed(config.seed, f"dropout of epoch {number}"))
+            train_loss, train_accuracy = _train_one_epoch(
+                model, train, number, optimizer, schedule, placement, num_classes, after_step
+            )
         trained = perf_counter()
         if not torch.isfinite(torch.tensor(train_loss)):
             raise DivergedError(

@@ -102,7 +102,6 @@ def test_every_mode_becomes_the_channels_asked_for(
     np.testing.assert_allclose(to_array(image, 2, 1), luma, atol=0.5)
 
 
-@pytest.mark.xfail(strict=True, reason="Pillow's convert clips greys above 255 to white")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sixteen_bit_greys_keep_their_shades(tmp_path: Path, channels: int) -> None:
     Image.fromarray(np.array([[0, 64 * 257], [128 * 257, 65535]], dtype=np.uint16)).save(tmp_path / "deep.png")
