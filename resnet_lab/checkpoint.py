@@ -18,6 +18,7 @@ from torch import Tensor, nn, uint8
 from resnet_lab.builder import assemble, plugins_needed
 from resnet_lab.errors import CheckpointError, PluginError
 from resnet_lab.files import write_atomically
+from resnet_lab.images import Fit
 from resnet_lab.model import ResNet
 from resnet_lab.plugins import Registry, default_registry
 from resnet_lab.spec import ModelSpec, Record, validated
@@ -32,6 +33,7 @@ class Metadata(Record):
     Attributes:
         classes: class names in the order of the logits; empty where none were given.
         mean: of each input channel, on a scale of [0, 1]; images are normalised by (x - mean) / std.
+        fit: how a picture was made square.
         plugins: distributions that the network's components come from, with versions.
         version: of resnet-lab when it was written.
     """
@@ -41,6 +43,7 @@ class Metadata(Record):
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    fit: Fit = "squash"
     plugins: dict[str, str] = Field(default_factory=dict)
     version: str = Field(default_factory=lambda: version("resnet-lab"))
 
@@ -53,6 +56,7 @@ def save(
     classes: tuple[str, ...] = (),
     mean: tuple[float, ...] = (),
     std: tuple[float, ...] = (),
+    fit: Fit = "squash",
     registry: Registry | None = None,
 ) -> None:
     """Write the weights of `model`, which was built from `spec`; a file that stands there is replaced at once.
@@ -61,7 +65,7 @@ def save(
         RunError: the file cannot be written.
     """
     plugins = plugins_needed(spec, registry or default_registry())
-    write(Path(path), model, Metadata(spec=spec, classes=classes, mean=mean, std=std, plugins=plugins))
+    write(Path(path), model, Metadata(spec=spec, classes=classes, mean=mean, std=std, fit=fit, plugins=plugins))
 
 
 def write(path: Path, model: nn.Module, metadata: Metadata) -> None:

@@ -1,6 +1,6 @@
 """Predictions of a trained network on labelled images. Legend: N images, K classes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,14 @@ from torch import Tensor, nn
 
 from resnet_lab import checkpoint
 from resnet_lab.checkpoint import Metadata
-from resnet_lab.data.batches import Batches, decode
-from resnet_lab.data.index import SUFFIXES, find_images, open_images, read_image
-from resnet_lab.data.split import Part, members_of
+from resnet_lab.data.batches import Batches
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.decoding import SUFFIXES, Form
+from resnet_lab.data.pixels import DecodedPixels, Pixels
+from resnet_lab.data.preparation import Decoded, decode_all
+from resnet_lab.data.sources import open_images
+from resnet_lab.data.sources.folders import find_images, read_file
+from resnet_lab.data.split import Part, from_csv
 from resnet_lab.device import Placement
 from resnet_lab.errors import CheckpointError, DataError
 from resnet_lab.images import ImageSet
@@ -79,43 +84,54 @@ def evaluate(
     """
     opened = Run.open(run)
     metadata, model = load_for_images(opened.best, registry)
-    if source is None:
-        record = opened.read()
-        images = open_images(record["data"]["source"], registry)
-        indices = members_of(part, opened.splits, images)
-    else:
-        images = open_images(source, registry)
-        indices = np.arange(len(images))
+    recorded = opened.read()["data"]
+    data = DataConfig(source=source or recorded["source"], cache=recorded["cache"])
+    images = open_images(data.source, registry)
     _require_same_classes(images, metadata)
-    batches = prepare(images, indices, metadata, placement, watcher=watcher)
+    decoded = decode_all(images, form_of(metadata), data, watcher)
+    if source is None:
+        positions = np.flatnonzero(from_csv(opened.splits, images) == part)
+        _require_usable(decoded, positions)
+    else:
+        positions = np.flatnonzero(decoded.usable)
+    batches = prepare(decoded.pixels, positions, images.labels[positions], metadata, placement)
     outputs = logits(placement.place(model), batches.in_order(), placement)
     return Evaluation(
         classes=metadata.classes,
-        paths=tuple(images.paths[index] for index in indices),
-        labels=images.labels[indices],
+        paths=tuple(images.paths[position] for position in positions),
+        labels=images.labels[positions],
         probabilities=outputs.softmax(1).numpy(),
     )
 
 
+def form_of(metadata: Metadata) -> Form:
+    """What images are made into for a network, as they were when it was trained."""
+    return Form(metadata.spec.input_size, metadata.spec.in_channels, metadata.fit)
+
+
 def prepare(
-    images: ImageSet,
-    indices: NDArray[np.int64],
-    metadata: Metadata,
-    placement: Placement,
-    *,
-    watcher: Watcher = SILENT,
+    pixels: Pixels, positions: NDArray[np.int64], labels: NDArray[np.int64], metadata: Metadata, placement: Placement
 ) -> Batches:
-    """The images decoded as the network was trained on them; raises `DataError` where one cannot be read."""
-    spec = metadata.spec
-    pixels = decode(images, indices, size=spec.input_size, channels=spec.in_channels, watcher=watcher)
+    """Images at `positions`, with their labels, scaled as the network was trained on them."""
     return Batches(
         pixels,
-        images.labels[indices],
+        positions,
+        labels,
+        num_classes=len(metadata.classes),
         mean=metadata.mean,
         std=metadata.std,
         batch_size=BATCH_SIZE,
         placement=placement,
     )
+
+
+def _require_usable(decoded: Decoded, positions: NDArray[np.int64]) -> None:
+    for position in positions.tolist():
+        if cause := decoded.examined[position].cause:
+            raise DataError(
+                f"{decoded.images.name}: {decoded.images.paths[position]} was scored by the run and cannot be used now "
+                f"({cause}); put it back as it was"
+            )
 
 
 def load_for_images(path: Path, registry: Registry) -> tuple[Metadata, ResNet]:
@@ -164,15 +180,25 @@ def predict(
         classes=metadata.classes,
         paths=tuple(str(file) for file in files),
         labels=np.zeros(len(files), dtype=np.int64),  # not known, and not used
-        read=lambda index: read_image(files[index]),
+        read=lambda index: read_file(files[index]),
     )
-    batches = prepare(images, np.arange(len(files)), metadata, placement, watcher=watcher)
-    probabilities = logits(placement.place(model), batches.in_order(), placement).softmax(1)
+    batches = prepare(
+        DecodedPixels(images, form_of(metadata)), np.arange(len(files)), images.labels, metadata, placement
+    )
+    watcher.begin("predicting", len(files))
+    probabilities = logits(placement.place(model), _told(batches.in_order(), watcher), placement).softmax(1)
     best = probabilities.topk(min(top, len(metadata.classes)), dim=1)
     return [
         (path, [(metadata.classes[k], p) for k, p in zip(classes, values, strict=True)])
         for path, classes, values in zip(images.paths, best.indices.tolist(), best.values.tolist(), strict=True)
     ]
+
+
+def _told(batches: Iterable[tuple[Tensor, Tensor]], watcher: Watcher) -> Iterator[tuple[Tensor, Tensor]]:
+    for x, y in batches:
+        yield x, y
+        for _ in range(len(x)):
+            watcher.advance()
 
 
 def _image_files(path: Path) -> list[Path]:

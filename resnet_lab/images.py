@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
+
+Fit = Literal["squash", "crop", "pad"]
+"""How a picture becomes square: both sides scaled, the middle cut out, or white added."""
 
 
 @dataclass(frozen=True)
@@ -18,20 +21,27 @@ class ImageSet:
         classes: class names; a label is a position in them.
         paths: one identifying text an image, unique.
         labels: shape (N,), int64.
-        read: decodes the image at an index; raises `DataError` naming the path where it cannot.
+        read: the image at an index, as the bytes of its file or decoded; raises `OSError` where it cannot.
+        stamp: a cheap text that changes whenever the image at an index does, such as its file's size and time; raises
+            `OSError` where there is no such image. Without it every image is read again to see whether it changed.
+        parts: the part that the source itself assigns to each image: `train`, `val`, `test`, or the empty text where it
+            leaves that open.
+        chunks: of each image, the number of the piece it is fetched with, such as a shard, shape (N,); an epoch then
+            goes through a few pieces at a time. None where any image is as near as any other.
+        left_out: path and cause of what was found and is not among the images: loops, locked folders, other files.
+        notes: what a user should know of how the images were found, such as merged folders.
     """
 
     name: str
     classes: tuple[str, ...]
     paths: tuple[str, ...]
     labels: NDArray[np.int64]
-    read: Callable[[int], Image]
+    read: Callable[[int], bytes | Image]
+    stamp: Callable[[int], str] | None = None
+    parts: tuple[str, ...] | None = None
+    chunks: NDArray[np.int64] | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    @property
-    def fingerprint(self) -> str:
-        """First 16 hexadecimal digits of a SHA-256 over classes, paths and labels."""
-        listing = "\n".join((*self.classes, *(f"{p}\t{y}" for p, y in zip(self.paths, self.labels, strict=True))))
-        return sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()[:16]

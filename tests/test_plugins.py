@@ -102,7 +102,7 @@ def test_built_in_names():
         "norm": ["batch", "group", "layer", "none"],
         "attention": ["cbam", "eca", "none", "se"],
         "block": ["basic", "bottleneck"],
-        "dataset": ["digits"],
+        "dataset": ["digits", "synthetic"],
     }
     assert {str(entry.owner) for entry in registry.entries.values()} == {CORE}
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from resnet_lab.spec import ModelSpec
 
 NETWORK = "Network"
+DATA = "Data"
 OUTPUT = "Output"
 
 JSON = Annotated[
@@ -69,7 +70,56 @@ HeadDropout = Annotated[
 Size = Annotated[int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=NETWORK)]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")]
 Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")]
-
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        "--fit",
+        help="How a picture becomes square: squash, crop (the middle) or pad (with white).",
+        show_default="squash",
+        rich_help_panel=DATA,
+    ),
+]
+Strict = Annotated[
+    bool | None,
+    typer.Option(
+        "--strict",
+        help="Fail where a file cannot be read, rather than leave it out.",
+        show_default="no",
+        rich_help_panel=DATA,
+    ),
+]
+SplitFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--split-file",
+        metavar="FILE",
+        help="Take the parts of this splits.csv.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+Folds = Annotated[
+    int | None,
+    typer.Option("--folds", help="Split into K folds rather than 80/10/10.", show_default="none", rich_help_panel=DATA),
+]
+Fold = Annotated[
+    int | None,
+    typer.Option(
+        "--fold",
+        help="Which of them is tested, from 0; the next one validates.",
+        show_default="0",
+        rich_help_panel=DATA,
+    ),
+]
+Download = Annotated[
+    bool | None,
+    typer.Option(
+        "--download",
+        help="Let torchvision or datasets fetch a set that is not there.",
+        show_default="no",
+        rich_help_panel=DATA,
+    ),
+]
 
 DEFAULT_NETWORK = {"model": "resnet50"}
 
@@ -96,20 +146,25 @@ def choose_network(
     from resnet_lab.errors import SpecError
 
     named = {"--model": model, "--depth": depth, "--spec": spec_file}
-    given = [option for option, value in named.items() if value is not None]
-    if len(given) > 1:
-        raise SpecError(f"{' and '.join(given)} each name a network; give one of them")
+    naming = list(given(named))
+    if len(naming) > 1:
+        raise SpecError(f"{' and '.join(naming)} each name a network; give one of them")
     if spec_file is not None:
         base = zoo.read(spec_file)
     else:
         written = dict(table or {})
-        if given:
+        if naming:
             written["model"] = model if depth is None else f"resnet{depth}"
         elif "model" not in written:
             written = {**default, **written}
         base = zoo.from_choices(written, where if table else "model")
-    changes = {name: value for name, value in choices.items() if value is not None}
+    changes = given(choices)
     return base.modified(**changes) if changes else base
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were written on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def load_registry(no_plugin: list[str] | None) -> "Registry":

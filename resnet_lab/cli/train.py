@@ -2,13 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from resnet_lab.cli import app, options
 
-DEFAULT_SOURCE = "digits"
 DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
 
 
@@ -19,9 +18,29 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            "--data", metavar="SOURCE", help="A folder of class folders, or a data set: digits.", show_default="digits"
+            "--data",
+            metavar="SOURCE",
+            help="A folder of class folders, a .csv or .parquet manifest, torchvision:NAME, hf:NAME, wds:SHARDS, "
+            "digits or synthetic.",
+            show_default="digits",
+            rich_help_panel=options.DATA,
         ),
     ] = None,
+    fit: options.Fit = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            "--cache",
+            help="disk (decode once), stream (decode in every epoch), or auto.",
+            show_default="auto",
+            rich_help_panel=options.DATA,
+        ),
+    ] = None,
+    strict: options.Strict = None,
+    split_file: options.SplitFile = None,
+    folds: options.Folds = None,
+    fold: options.Fold = None,
+    download: options.Download = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -60,7 +79,21 @@ def train(
         float | None, typer.Option("--decay", help="Factor an epoch of the exponential schedule.", show_default="0.7")
     ] = None,
     augment: Annotated[
-        str | None, typer.Option("--augment", help="flip, rotate90, or both with a comma.", show_default="none")
+        str | None,
+        typer.Option(
+            "--augment",
+            help="flip, rotate90, crop, jitter, erase, mixup, cutmix: several with commas, with parameters if any: "
+            "crop(scale=0.5),flip.",
+            show_default="none",
+        ),
+    ] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(
+            "--balance",
+            help="For classes of unequal size: sampling (equal shares of an epoch) or loss (class weights).",
+            show_default="none",
+        ),
     ] = None,
     zero_init_residual: Annotated[
         bool | None, typer.Option("--zero-init-residual", help="Start each residual branch at zero.", show_default="no")
@@ -84,25 +117,29 @@ def train(
     Without options it trains a ResNet-20 on scikit-learn's 1,797 handwritten digits. The data are split 80/10/10 in
     every class; the epoch with the best validation macro-averaged accuracy is tested, once.
     """
-    from resnet_lab.train.config import read_config, train_config
+    from resnet_lab.data.augmentations import listed
+    from resnet_lab.train.config import data_config, read_config, train_config
 
     file = read_config(config) if config is not None else {}
     chosen = {
         "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
         "schedule": schedule, "decay": decay, "zero_init_residual": zero_init_residual, "seed": seed,
-        "device": device, "precision": precision,
-        "augment": None if augment is None else [name for name in augment.split(",") if name not in ("", "none")],
+        "device": device, "precision": precision, "balance": balance,
+        "augment": None if augment is None else [name for name in listed(augment) if name != "none"],
     }  # fmt: skip
-    given = {key: value for key, value in chosen.items() if value is not None}
-    training = train_config({**file.get("train", {}), **given}, "train" if config is None else str(config))
-    source = _source(data, file.get("data", {}), config)
+    training = train_config({**file.get("train", {}), **options.given(chosen)}, str(config or "train"))
+    found = {
+        "source": data, "fit": fit, "cache": cache, "strict": strict, "split_file": split_file,
+        "folds": folds, "fold": fold, "download": download,
+    }  # fmt: skip
+    images = data_config({**file.get("data", {}), **options.given(found)}, str(config or "data"))
     network = options.choose_network(
         {
             "act": act, "conv": conv, "norm": norm, "attn": attn, "block": block, "shortcut": shortcut,
             "dropout": dropout, "head_dropout": head_dropout, "input_size": size,
         },
         model=model, depth=depth, spec_file=spec, table=file.get("model", {}), where=str(config),
-        default=DEFAULT_ON_DIGITS if source == "digits" else options.DEFAULT_NETWORK,
+        default=DEFAULT_ON_DIGITS if images.source == "digits" else options.DEFAULT_NETWORK,
     )  # fmt: skip
 
     from resnet_lab.cli.progress import Screen
@@ -114,7 +151,7 @@ def train(
     try:
         with Screen() as screen:
             result = run_training(
-                network, source, training, folder=folder, registry=registry, command=sys.argv, watcher=screen
+                network, images, training, folder=folder, registry=registry, command=sys.argv, watcher=screen
             )
     except Interrupted as error:
         print(
@@ -128,20 +165,6 @@ def train(
 
     print_scores(result.test, f"test part, weights of epoch {result.best_epoch}", each_class=False)
     print(f"run folder: {result.run}")
-
-
-def _source(data: str | None, table: dict[str, Any], config: Path | None) -> str:
-    from resnet_lab.errors import ConfigError, nearest
-
-    for key in table:
-        if key != "source":
-            raise ConfigError(f"{config}: unknown key {key!r} in [data]; {nearest(key, ['source'])}")
-    source = data if data is not None else table.get("source", DEFAULT_SOURCE)
-    if not isinstance(source, str) or not source:
-        raise ConfigError(
-            f"{config}: source in [data] must be a text, the path of a folder or a data set, got {source!r}"
-        )
-    return source
 
 
 def _default_folder(name: str) -> Path:

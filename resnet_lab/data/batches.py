@@ -1,162 +1,231 @@
-"""Images decoded once, and batches of them, augmented and normalised on the device. Legend: N batch, C H W image."""
+"""Batches on the device: gathered ahead, augmented and normalised there. Legend: N batch, C H W image, S size."""
 
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from math import ceil
-from typing import Literal
+from contextlib import closing
+from functools import cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, distributed
+from torch.nn import functional as F
 
+from resnet_lab.data.augmentations import Augmentations
+from resnet_lab.data.draws import Draws
+from resnet_lab.data.pixels import Pixels
+from resnet_lab.data.sampling import repeats, shuffled, steps_of
+from resnet_lab.data.threads import in_order
 from resnet_lab.device import Placement
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
-from resnet_lab.initialisation import named_seed
-from resnet_lab.watcher import SILENT, Watcher
 
-Augmentation = Literal["flip", "rotate90"]
+THREADS = min(4, os.cpu_count() or 1)
+AHEAD = THREADS + 1
+"""Batches that are in the making while the device works on another."""
 
+Finish: TypeAlias = Callable[[int, Tensor], tuple[Tensor, Tensor]]
+"""Takes the number of a step and its uint8 images (N, C, H, W) on the device, and gives the batch with its targets."""
 
-def decode(
-    images: ImageSet,
-    indices: NDArray[np.int64],
-    *,
-    size: int,
-    channels: int,
-    watcher: Watcher = SILENT,
-) -> Tensor:
-    """The images at `indices`, squashed to `size` x `size`: uint8, shape (N, C, H, W).
-
-    Args:
-        channels: 1 for greyscale, 3 for RGB.
-        watcher: told of each image.
-
-    Raises:
-        DataError: an image cannot be read, or they do not fit into memory.
-    """
-    needed = len(indices) * channels * size * size
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory // 2:
-        raise DataError(
-            f"{images.name}: {len(indices)} images at {size} pixels take {needed / 2**30:.0f} GiB and this machine has "
-            f"{memory / 2**30:.0f}; choose a smaller size"
-        )
-    pixels = np.empty((len(indices), channels, size, size), dtype=np.uint8)
-
-    def fill(row: int) -> None:
-        pixels[row] = to_array(images.read(int(indices[row])), size, channels)
-        watcher.advance()
-
-    watcher.begin("decoding", len(indices))
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(fill, range(len(indices))):
-            pass
-    return torch.from_numpy(pixels)
-
-
-def to_array(image: Image.Image, size: int, channels: int) -> NDArray[np.uint8]:
-    """An upright image of the given size, shape (C, H, W), as it would be seen: EXIF rotation is applied."""
-    if channels not in (1, 3):
-        raise DataError(f"images have 1 channel (greyscale) or 3 (RGB), the network wants {channels}")
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):  # Pillow would clip at 255; colours of 16 bits it shifts, as here
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("L" if channels == 1 else "RGB")
-    image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image, dtype=np.uint8).reshape(size, size, channels).transpose(2, 0, 1)
-
-
-def channel_statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of (N, C, H, W) uint8, on a scale of [0, 1]; exact integer sums."""
-    counts = [
-        torch.bincount(pixels[:, channel].flatten(), minlength=256).double() for channel in range(pixels.shape[1])
-    ]
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for count in counts:
-        weights = count / count.sum()
-        mean = float((weights * levels).sum())
-        means.append(mean)
-        deviations.append(float((weights * (levels - mean).square()).sum().sqrt()))
-    return tuple(means), tuple(deviations)
+DEVICE_SHARE = 0.25
+"""Of the memory free on a GPU, that the pixels of a part may take for good."""
 
 
 class Batches:
-    """Decoded images with their labels, served as normalised batches on the device.
+    """Some images of a set with their labels, served as normalised batches on the device.
+
+    Under torch.distributed each process makes its own and gets its share of every batch.
 
     Args:
-        pixels: uint8, shape (N, C, H, W).
-        labels: shape (N,).
+        pixels: of the whole set.
+        positions: of these images in the set, shape (N,).
+        labels: of these images, shape (N,).
         mean, std: of each channel, on a scale of [0, 1].
-        augment: applied to training batches, in this order.
+        batch_size: images a step, over all processes.
+        augment: applied to training batches.
+        balanced: whether every class has the same share of an epoch.
+        chunks: number of the piece that each of these images is fetched with, shape (N,).
+        process: rank and number of processes; by default those of torch.distributed, or one alone.
     """
 
     def __init__(
         self,
-        pixels: Tensor,
+        pixels: Pixels,
+        positions: NDArray[np.int64],
         labels: NDArray[np.int64],
         *,
+        num_classes: int,
         mean: Sequence[float],
         std: Sequence[float],
         batch_size: int,
         placement: Placement,
-        augment: Sequence[Augmentation] = (),
+        augment: Augmentations | None = None,
+        balanced: bool = False,
+        chunks: NDArray[np.int64] | None = None,
         seed: int = 0,
+        process: tuple[int, int] | None = None,
     ) -> None:
-        self.placement = placement
-        self.pixels = placement.layout(pixels)
-        self.labels = torch.from_numpy(labels).to(placement.device)
+        self.positions = positions
+        self.labels = labels
+        self.num_classes = num_classes
         self.batch_size = batch_size
-        self.augment = tuple(augment)
+        self.placement = placement
+        self.augment = augment or Augmentations()
+        self.balanced = balanced
+        self.chunks = chunks
         self.seed = seed
+        self.rank, self.world_size = process or _this_process()
+        self._pixels = pixels
+        self._resident = _on_device(pixels, positions, placement)
+        self._buffers = _Buffers()
         scale = torch.tensor([1 / (255 * max(deviation, 1e-6)) for deviation in std])
-        self.scale = scale.view(-1, 1, 1).to(placement.device)
-        self.shift = -self.scale * 255 * torch.tensor(mean).view(-1, 1, 1).to(placement.device)
+        self._scale = scale.to(placement.device)
+        self._shift = (-scale * 255 * torch.tensor(mean)).to(placement.device)
+        self._labels = torch.from_numpy(labels).to(placement.device)
 
     def __len__(self) -> int:
-        """Batches an epoch."""
-        return ceil(len(self.pixels) / self.batch_size)
+        """Steps an epoch."""
+        return len(steps_of(np.arange(len(self.positions)), self.batch_size, self.rank, self.world_size))
 
-    def training(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled and augmented batches, a pure function of seed and epoch; their sizes differ by at most 1."""
-        generator = torch.Generator().manual_seed(named_seed(self.seed, f"order of epoch {epoch}"))
-        order = torch.randperm(len(self.pixels), generator=generator)
-        generator.manual_seed(named_seed(self.seed, f"augmentation of epoch {epoch}"))
-        for chosen in order.tensor_split(len(self)):
-            index = chosen.to(self.placement.device)
-            batch = self.pixels[index]
-            for name in self.augment:
-                batch = AUGMENTATIONS[name](batch, generator)
-            yield self.normalise(batch), self.labels[index]
+    def training(self, epoch: int, first_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled and augmented batches with their targets.
+
+        Targets are int64 labels (N,), or float32 (N, K) where images are mixed. A step is the same whether the epoch
+        began at the first or at `first_step`.
+        """
+        order = shuffled(self.labels, self.seed, epoch, balanced=self.balanced, chunks=self.chunks)
+        steps, again = (
+            steps_of(entries, self.batch_size, self.rank, self.world_size)[first_step:]
+            for entries in (order, repeats(order))
+        )
+
+        def augmented(step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
+            draws = Draws(self.seed, epoch, self.positions[steps[step]], again[step])
+            for augmentation in self.augment.pixel:
+                batch = augmentation(batch, draws)
+            x, y = self._normalised(steps[step], batch)
+            if self.augment.mixing:
+                y = F.one_hot(y, self.num_classes).float()
+                for mixing in self.augment.mixing:
+                    x, y = mixing(x, y, draws)
+            return x, y
+
+        return self._served(steps, augmented)
+
+    @property
+    def share(self) -> NDArray[np.int64]:
+        """Which of its images this process evaluates, in order; all processes together every one once."""
+        return np.arange(self.rank, len(self.positions), self.world_size)
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images as they stand, not augmented."""
-        for start in range(0, len(self.pixels), self.batch_size):
-            stop = start + self.batch_size
-            yield self.normalise(self.pixels[start:stop]), self.labels[start:stop]
+        """This process's share of the images as they stand, not augmented, with their labels."""
+        share, size = self.share, max(1, self.batch_size // self.world_size)
+        steps = [share[start : start + size] for start in range(0, len(share), size)]
+        return self._served(steps, lambda step, batch: self._normalised(steps[step], batch))
 
-    def normalise(self, batch: Tensor) -> Tensor:
-        """(x / 255 - mean) / std as float32, channels-last."""
-        return self.placement.layout(torch.addcmul(self.shift, batch.float(), self.scale))
+    def _served(self, steps: Sequence[NDArray[np.int64]], finish: Finish) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each step's images, finished on the device; what the processor does for that, it does ahead, in threads."""
+        if self._resident is not None:
+            for step, chosen in enumerate(steps):
+                batch = self._resident[torch.from_numpy(chosen).to(self.placement.device)]
+                yield finish(step, batch.permute(0, 3, 1, 2))
+        elif self.placement.device.type == "cuda":
+            with closing(in_order(_workers(), self._gather, steps, AHEAD)) as gathered:
+                for step, batch in enumerate(gathered):
+                    yield finish(step, batch.to(self.placement.device, non_blocking=True))
+        else:
+            numbers = range(len(steps))
+            yield from in_order(_workers(), lambda step: finish(step, self._gather(steps[step])), numbers, AHEAD)
+
+    def _gather(self, chosen: NDArray[np.int64]) -> Tensor:
+        """uint8 images (N, C, H, W), channels-last, where the processor can write."""
+        shape = (len(chosen), *self._pixels.form.shape)
+        if self.placement.device.type == "cuda":  # torch keeps pinned memory until its copy is over
+            batch = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        else:
+            batch = self._buffers.take(shape, np.uint8)
+        self._pixels.gather(self.positions[chosen], batch.numpy())
+        return batch.permute(0, 3, 1, 2)
+
+    def _normalised(self, chosen: NDArray[np.int64], batch: Tensor) -> tuple[Tensor, Tensor]:
+        """(x / 255 - mean) / std as float32, channels-last, and the labels."""
+        y = self._labels[torch.from_numpy(chosen).to(self.placement.device)]
+        if self.placement.device.type == "cuda":
+            scale, shift = self._scale.view(-1, 1, 1), self._shift.view(-1, 1, 1)
+            return self.placement.layout(torch.addcmul(shift, batch.float(), scale)), y
+        rows = batch.permute(0, 2, 3, 1).flatten(2)  # N S S*C: long rows are what vector units want
+        scale, shift = self._scale.repeat(rows.shape[1]), self._shift.repeat(rows.shape[1])
+        out = self._buffers.take(tuple(rows.shape), np.float32)
+        torch.addcmul(shift, out.copy_(rows), scale, out=out)
+        return out.view(batch.permute(0, 2, 3, 1).shape).permute(0, 3, 1, 2), y
 
 
-def flip(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image mirrored left to right with probability 1/2."""
-    mirrored = torch.randint(0, 2, (len(batch), 1, 1, 1), generator=generator).bool().to(batch.device)
-    return torch.where(mirrored, batch.flip(3), batch)
+def _this_process() -> tuple[int, int]:
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
-def rotate90(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image turned by 0, 90, 180 or 270 degrees with equal probability."""
-    turns = torch.randint(0, 4, (len(batch), 1, 1, 1), generator=generator).to(batch.device)
-    turned = batch
-    for quarter in (1, 2, 3):
-        turned = torch.where(turns == quarter, batch.rot90(quarter, (2, 3)), turned)
-    return turned
+def _work_alone() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread that never asked would begin with the process's count
 
 
-AUGMENTATIONS: dict[Augmentation, Callable[[Tensor, torch.Generator], Tensor]] = {"flip": flip, "rotate90": rotate90}
+@cache
+def _workers() -> ThreadPoolExecutor:
+    """Threads for all batches of the process; torch's operators run within each alone, since they share out batches."""
+    number = torch.get_num_threads()
+    workers = ThreadPoolExecutor(THREADS, "batches", initializer=_work_alone)
+    begun = threading.Barrier(THREADS + 1)
+    for _ in range(THREADS):
+        workers.submit(begun.wait)
+    begun.wait()
+    torch.set_num_threads(number)  # a thread's own count stays its own; this is what later threads begin with
+    return workers
+
+
+class _Buffers:
+    """Memory of batches that nobody holds any more: asking the system for new pages costs more than filling them."""
+
+    KEPT = 4 * AHEAD
+
+    def __init__(self) -> None:
+        self._arrays: list[NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    def take(self, shape: tuple[int, ...], dtype: type[np.generic]) -> Tensor:
+        """An uninitialised tensor; its memory comes back when the last tensor on it is gone."""
+        needed = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        with self._lock:
+            for number in range(len(self._arrays)):
+                # held by the list and by the call alone
+                if sys.getrefcount(self._arrays[number]) <= 2 and self._fits(self._arrays[number], needed):
+                    return self._view(self._arrays[number], shape, dtype, needed)
+            self._arrays = [*self._arrays[-self.KEPT + 1 :], np.empty(needed, dtype=np.uint8)]
+            return self._view(self._arrays[-1], shape, dtype, needed)
+
+    @staticmethod
+    def _fits(array: NDArray[np.uint8], needed: int) -> bool:
+        return needed <= array.nbytes <= 2 * needed
+
+    @staticmethod
+    def _view(array: NDArray[np.uint8], shape: tuple[int, ...], dtype: type[np.generic], nbytes: int) -> Tensor:
+        # the tensor holds the view, and the view the array: so its reference count tells of every tensor
+        return torch.from_numpy(array[:nbytes].view(dtype).reshape(shape))
+
+
+def _on_device(pixels: Pixels, positions: NDArray[np.int64], placement: Placement) -> Tensor | None:
+    """All images on the GPU, (N, H, W, C), where they take a small part of its memory; None elsewhere."""
+    if placement.device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(placement.device)
+    if len(positions) * pixels.form.nbytes > DEVICE_SHARE * free:
+        return None
+    resident = torch.empty((len(positions), *pixels.form.shape), dtype=torch.uint8, device=placement.device)
+    for chosen in np.array_split(np.arange(len(positions)), max(1, len(positions) // 256)):
+        part = np.empty((len(chosen), *pixels.form.shape), dtype=np.uint8)
+        pixels.gather(positions[chosen], part)
+        resident[chosen[0] : chosen[0] + len(chosen)] = torch.from_numpy(part).to(placement.device)
+    return resident

@@ -1,4 +1,10 @@
-"""Training, validation and test parts."""
+"""Training, validation and test parts. Legend: N images, G groups of copies.
+
+Where an image stands follows from its content and the seed alone: the seed and the digest give a number in [0, 1), its
+place, and the place's interval gives the part. So adding, removing or renaming files moves no other image, with two
+exceptions: copies of a picture all have the place of the one with the smallest digest, so that they never stand on both
+sides, and a class that would miss a part has the picture moved there whose place is nearest.
+"""
 
 import csv
 import io
@@ -9,61 +15,198 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.errors import DataError
+from resnet_lab.data.decoding import Examined
+from resnet_lab.errors import ConfigError, DataError
 from resnet_lab.images import ImageSet
+from resnet_lab.initialisation import named_seed
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 HELD_OUT = 0.1
-"""Share of each class that goes to validation, and again to test."""
+"""Share of the images that goes to validation, and again to test."""
 
 
-def stratified(images: ImageSet, seed: int) -> NDArray[np.str_]:
-    """The part of each image, shape (N,): 80/10/10 in every class, at least one image of each class in each part.
+def split(
+    images: ImageSet,
+    examined: Sequence[Examined],
+    groups: NDArray[np.int64],
+    seed: int,
+    *,
+    folds: int | None = None,
+    fold: int = 0,
+) -> NDArray[np.str_]:
+    """The part of each image, shape (N,): `train`, `val`, `test`, or the empty text for images that cannot be used.
 
-    A class's split depends on the seed and its own images alone.
+    80/10/10 in every class as closely as chance has it: of n images n/10 are held out each time, with a standard
+    deviation of 0.3 sqrt(n). Parts that the source assigns itself stay as they are, and copies follow them.
+
+    Args:
+        groups: number of each image's group of copies, shape (N,).
+        folds: make that many parts of equal size instead, of which `fold` (from 0) is the test part, the next one the
+            validation part, the rest for training.
 
     Raises:
-        DataError: a class has fewer images than there are parts.
+        ConfigError: there is no such fold.
+        DataError: a class has fewer pictures than there are parts, or the source assigns a part of another name.
     """
-    parts = np.full(len(images), "train", dtype="<U5")
-    for label, name in enumerate(images.classes):
-        members = np.flatnonzero(images.labels == label)
-        if len(members) < len(PARTS):
-            raise DataError(
-                f"{images.name}: class {name!r} has {len(members)} images; {len(PARTS)} parts need at least one each: "
-                "add images or remove the class"
-            )
-        held_out = max(1, round(HELD_OUT * len(members)))
-        shuffled = np.random.default_rng([seed, *name.encode()]).permutation(members)
-        parts[shuffled[:held_out]] = "val"
-        parts[shuffled[held_out : 2 * held_out]] = "test"
+    usable = np.array([not each.cause for each in examined])
+    given = np.where(usable, _given(images), "") if folds is None else np.full(len(images), "", dtype="<U5")
+    slots = _share_slots(set(given.tolist())) if folds is None else _fold_slots(folds, fold)
+    parts = follow_copies(given, groups, usable)
+    drawn = np.flatnonzero(usable & (parts == ""))
+    if len(drawn):
+        parts[drawn] = _drawn(images, examined, groups, drawn, slots, parts, seed)
+    require_every_class(images, parts)
     return parts
 
 
+def follow_copies(parts: NDArray[np.str_], groups: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.str_]:
+    """Parts in which every usable image without one has that of its copies, shape (N,); of several the first."""
+    side: dict[int, str] = {}
+    for part in reversed(PARTS):
+        side.update(dict.fromkeys(groups[parts == part].tolist(), part))
+    open_ones = np.flatnonzero(usable & (parts == ""))
+    followed = parts.copy()
+    followed[open_ones] = [side.get(number, "") for number in groups[open_ones].tolist()]
+    return followed
+
+
+Slots = Sequence[tuple[Part, float]]
+"""Neighbouring intervals of [0, 1): the part that each stands for, and its width."""
+
+
+def _given(images: ImageSet) -> NDArray[np.str_]:
+    if images.parts is None:
+        return np.full(len(images), "", dtype="<U5")
+    for path, part in zip(images.paths, images.parts, strict=True):
+        if part not in (*PARTS, ""):
+            raise DataError(f"{images.name}: {path} is in the part {part!r}; parts are {', '.join(PARTS)}")
+    return np.array(images.parts, dtype="<U5")
+
+
+def _share_slots(given: set[str]) -> Slots:
+    held_out: list[tuple[Part, float]] = [(part, HELD_OUT) for part in ("val", "test") if part not in given]
+    return [*held_out, ("train", 1 - sum(width for _, width in held_out))]
+
+
+def _fold_slots(folds: int, fold: int) -> Slots:
+    if not (folds >= 3 and 0 <= fold < folds):
+        raise ConfigError(
+            f"fold {fold} of {folds}: there must be at least 3 folds (test, validation, training), and they are "
+            "counted from 0"
+        )
+    held_out: dict[int, Part] = {fold: "test", (fold + 1) % folds: "val"}
+    return [(held_out.get(number, "train"), 1 / folds) for number in range(folds)]
+
+
+def _drawn(
+    images: ImageSet,
+    examined: Sequence[Examined],
+    groups: NDArray[np.int64],
+    members: NDArray[np.int64],
+    slots: Slots,
+    parts: NDArray[np.str_],
+    seed: int,
+) -> NDArray[np.str_]:
+    """The parts of the images at `members`, by the places of their groups; those of others are in `parts`."""
+    group = np.unique(groups[members], return_inverse=True)[1]
+    digests = np.array([examined[position].digest for position in members], dtype="S64")
+    order = np.lexsort((digests, group))
+    smallest = digests[order[np.unique(group[order], return_index=True)[1]]]  # G
+    place = np.array([named_seed(seed, f"split of {digest.decode()}") / 2**63 for digest in smallest])
+    edges = np.cumsum([0.0, *(width for _, width in slots)])
+    slot = np.clip(np.searchsorted(edges, place, side="right") - 1, 0, len(slots) - 1)
+    names = np.array([part for part, _ in slots], dtype="<U5")
+
+    label, own = np.unique(np.stack([images.labels[members], group]), axis=1)  # each class with each of its groups
+    of_one_class = np.bincount(own) == 1
+    for pieces in np.split(np.arange(len(label)), np.flatnonzero(np.diff(label)) + 1):
+        name = images.classes[label[pieces[0]]]
+        there = np.isin(names, parts[images.labels == label[pieces[0]]])
+        _fill_slots(f"{images.name}: class {name!r}", own[pieces], of_one_class, place, slot, edges, there)
+    return names[slot[group]]
+
+
+def _fill_slots(
+    who: str,
+    own: NDArray[np.int64],
+    of_one_class: NDArray[np.bool_],
+    place: NDArray[np.float64],
+    slot: NDArray[np.int64],
+    edges: NDArray[np.float64],
+    there: NDArray[np.bool_],
+) -> None:
+    """Give a class a group in each slot, changing `slot` in place: the group whose place is nearest moves.
+
+    Args:
+        who: the class, as messages name it.
+        own: the groups of the class.
+        of_one_class: of each group, shape (G,); moving another would change two classes.
+        place, slot: of each group, shape (G,).
+        there: whether the class has images of the slot's part already, shape (number of slots,).
+    """
+    if len(own) < np.sum(~there):
+        raise DataError(
+            f"{who} has {len(own)} different images; {np.sum(~there)} parts need at least one each: "
+            "add images or remove the class"
+        )
+    counts = np.bincount(slot[own], minlength=len(there))
+    for empty in np.flatnonzero((counts == 0) & ~there):
+        spare = of_one_class[own] & ((counts > 1) | there)[slot[own]]
+        if not spare.any():
+            raise DataError(
+                f"{who} has copies of other classes' images, and too few others to be in all parts: "
+                "see `resnet-lab data check`"
+            )
+        candidates = own[spare]
+        distance = np.maximum(edges[empty] - place[candidates], place[candidates] - edges[empty + 1])
+        chosen = candidates[np.argmin(distance)]
+        counts[slot[chosen]] -= 1
+        counts[empty] += 1
+        slot[chosen] = empty
+
+
+def require_every_class(images: ImageSet, parts: NDArray[np.str_]) -> None:
+    """Raise `DataError` where a class misses a part."""
+    for part in PARTS:
+        missing = sorted(set(range(len(images.classes))) - set(images.labels[parts == part].tolist()))
+        if missing:
+            raise DataError(
+                f"{images.name}: class {images.classes[missing[0]]!r} has no image in the {part} part; "
+                "each class needs at least one in every part: add images or remove the class"
+            )
+
+
 def to_csv(images: ImageSet, parts: Sequence[str] | NDArray[np.str_]) -> str:
-    """The text of splits.csv: path, label, split."""
+    """The text of splits.csv: path, label, split; images that cannot be used are not in it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(("path", "label", "split"))
     for path, label, part in zip(images.paths, images.labels, parts, strict=True):
-        writer.writerow((path, images.classes[label], part))
+        if part:
+            writer.writerow((path, images.classes[label], part))
     return text.getvalue()
 
 
-def members_of(part: Part, path: Path, images: ImageSet) -> NDArray[np.int64]:
-    """Indices into `images` of a part, as splits.csv at `path` has it.
+def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:
+    """The part of each image as a split file has it, shape (N,); the empty text for images that are not in it.
 
     Raises:
-        DataError: the file cannot be read, or names an image that is no longer there.
+        DataError: the file cannot be read, names another part, an image in two parts, or one that is no longer there.
     """
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            rows = [row["path"] for row in csv.DictReader(file) if row["split"] == part]
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = [(row["path"], row["split"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, csv.Error) as error:
         raise DataError(f"{path}: not a readable split file ({error}); it has the columns path, label, split") from None
     index = {name: position for position, name in enumerate(images.paths)}
-    for name in rows:
+    parts = np.full(len(images), "", dtype="<U5")
+    for name, part in rows:
+        if part not in PARTS:
+            raise DataError(f"{path}: {name} is in the part {part!r}; parts are {', '.join(PARTS)}")
         if name not in index:
             raise DataError(f"{images.name}: {name} of the split in {path} is no longer there; put it back")
-    return np.array([index[name] for name in rows], dtype=np.int64)
+        if parts[index[name]] not in ("", part):
+            raise DataError(f"{path}: {name} is in two parts, {parts[index[name]]} and {part}; leave one of them")
+        parts[index[name]] = part
+    return parts

@@ -2,13 +2,15 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from resnet_lab.data.batches import Augmentation
+from resnet_lab.data.augmentations import parse_augmentations
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.sampling import Balance
 from resnet_lab.device import Precision
-from resnet_lab.errors import ConfigError, nearest
+from resnet_lab.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.spec import Count, Record, validated
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -23,7 +25,9 @@ class TrainConfig(Record):
         schedule: `exponential` multiplies the rate by `decay` after each epoch, `cosine` lets it fall to zero along a
             half cosine, step by step (arXiv:1608.03983), `constant` leaves it.
         momentum: of SGD, which is Nesterov's where it is positive.
-        augment: applied to training batches, in this order.
+        augment: applied to training batches, in this order, each written `name` or `name(key=value)`.
+        balance: what is done about classes of unequal size: `sampling` gives each the same share of an epoch, `loss`
+            weighs the loss by N / (K N_k).
         zero_init_residual: start each residual branch at zero.
         seed: of initial weights, split, order and augmentation.
     """
@@ -36,13 +40,15 @@ class TrainConfig(Record):
     momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.9
     schedule: Literal["exponential", "cosine", "constant"] = "cosine"
     decay: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.7
-    augment: tuple[Augmentation, ...] = ()
+    augment: tuple[str, ...] = ()
+    balance: Balance = "none"
     zero_init_residual: bool = False
     seed: Annotated[int, Field(ge=0, strict=True)] = 0
     device: str = "auto"
     precision: Precision = "auto"
 
 
+C = TypeVar("C", bound=Record)
 TABLES = ("model", "data", "train")
 
 
@@ -67,12 +73,27 @@ def read_config(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def train_config(values: dict[str, Any], where: str) -> TrainConfig:
-    """A checked configuration.
+    """A checked configuration; raises `ConfigError` on an unknown key or a value out of range."""
+    config = _config(TrainConfig, values, where)
+    try:
+        parse_augmentations(config.augment)
+    except ResNetLabError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return config
 
-    Raises:
-        ConfigError: an unknown key or a value out of range.
-    """
+
+def data_config(values: dict[str, Any], where: str) -> DataConfig:
+    """What the table `[data]` and the options beside it say; raises like `train_config`."""
+    config = _config(DataConfig, values, where)
+    if config.folds is None and config.fold:
+        raise ConfigError(f"{where}: fold is {config.fold}, but not of how many; give folds too")
+    if config.folds is not None and config.split_file is not None:
+        raise ConfigError(f"{where}: folds and split_file each say which image stands in which part; give one of them")
+    return config
+
+
+def _config(kind: type[C], values: dict[str, Any], where: str) -> C:
     for name in values:
-        if name not in TrainConfig.model_fields:
-            raise ConfigError(f"{where}: unknown option {name!r}; {nearest(name, TrainConfig.model_fields)}")
-    return validated(TrainConfig, values, where, ConfigError)
+        if name not in kind.model_fields:
+            raise ConfigError(f"{where}: unknown option {name!r}; {nearest(name, kind.model_fields)}")
+    return validated(kind, values, where, ConfigError)

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from resnet_lab.data.batches import Batches
+from resnet_lab.data.sampling import Balance, class_weights
 from resnet_lab.device import Placement
 from resnet_lab.errors import ResNetLabError
 from resnet_lab.evaluate import logits
@@ -75,7 +76,7 @@ def epochs(
         with torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []):
             torch.manual_seed(named_seed(config.seed, f"dropout of epoch {number}"))
             train_loss, train_accuracy = _train_one_epoch(
-                model, train, number, optimizer, schedule, placement, num_classes, after_step
+                model, train, number, optimizer, schedule, placement, num_classes, config.balance, after_step
             )
         trained = perf_counter()
         if not torch.isfinite(torch.tensor(train_loss)):
@@ -84,7 +85,7 @@ def epochs(
                 "try a lower one (--lr), or --precision fp32"
             )
         outputs = logits(model, val.in_order(), placement)
-        labels = val.labels.cpu()
+        labels = torch.from_numpy(val.labels)
         predictions = outputs.argmax(1)
         yield Epoch(
             epoch=number,
@@ -95,7 +96,7 @@ def epochs(
             val_accuracy=(predictions == labels).double().mean().item(),
             val_macro_accuracy=macro_accuracy(labels.numpy(), predictions.numpy(), num_classes),
             seconds=perf_counter() - start,
-            images_per_second=len(train.pixels) / (trained - start),
+            images_per_second=len(train.positions) / (trained - start),
         )
 
 
@@ -107,6 +108,7 @@ def _train_one_epoch(
     schedule: LRScheduler,
     placement: Placement,
     num_classes: int,
+    balance: Balance,
     after_step: Callable[[], None],
 ) -> tuple[float, float]:
     """One pass over the training part; its mean loss and macro-averaged accuracy.
@@ -114,20 +116,23 @@ def _train_one_epoch(
     Nothing here waits for the device: losses and predictions are fetched when the epoch is over.
     """
     model.train()
+    weight = None
+    if balance == "loss":
+        weight = torch.from_numpy(class_weights(batches.labels, num_classes)).to(placement.device)
     losses: list[Tensor] = []
     labels: list[Tensor] = []
     predictions: list[Tensor] = []
     for x, y in batches.training(number):
         with placement.autocast():
             outputs = model(x)
-        loss = F.cross_entropy(outputs.float(), y)
+        loss = F.cross_entropy(outputs.float(), y, weight)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
         losses.append(loss.detach() * len(y))
-        labels.append(y)
+        labels.append(y if y.ndim == 1 else y.argmax(1))  # of mixed images, the larger share
         predictions.append(outputs.detach().argmax(1))
         after_step()
     accuracy = macro_accuracy(torch.cat(labels).cpu().numpy(), torch.cat(predictions).cpu().numpy(), num_classes)
-    return torch.stack(losses).sum().item() / len(batches.pixels), accuracy
+    return torch.stack(losses).sum().item() / len(batches.positions), accuracy

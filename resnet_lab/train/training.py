@@ -17,14 +17,17 @@ import torch
 from resnet_lab import checkpoint
 from resnet_lab.builder import assemble, plugins_needed
 from resnet_lab.checkpoint import Metadata
-from resnet_lab.data.batches import Batches, channel_statistics, decode
-from resnet_lab.data.index import open_images
-from resnet_lab.data.split import PARTS, Part, stratified, to_csv
+from resnet_lab.data.augmentations import parse_augmentations
+from resnet_lab.data.batches import Batches
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.decoding import Form
+from resnet_lab.data.preparation import Prepared, prepare
+from resnet_lab.data.sources import open_images
+from resnet_lab.data.split import PARTS, Part, to_csv
 from resnet_lab.device import Placement, choose
 from resnet_lab.errors import ConfigError, ResNetLabError
 from resnet_lab.evaluate import logits
 from resnet_lab.files import refuse_existing, write_atomically
-from resnet_lab.images import ImageSet
 from resnet_lab.metrics import Scores, score
 from resnet_lab.model import ResNet
 from resnet_lab.plugins import Registry, default_registry
@@ -54,11 +57,10 @@ class Result:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """Everything that a training needs, checked and in memory."""
+class _Ready:
+    """Everything that a training needs, checked."""
 
-    images: ImageSet
-    parts: np.ndarray[Any, np.dtype[np.str_]]
+    data: Prepared
     batches: dict[Part, Batches]
     metadata: Metadata
     model: ResNet
@@ -66,7 +68,7 @@ class _Prepared:
 
 def train(
     spec: ModelSpec,
-    source: str,
+    data: DataConfig | str,
     config: TrainConfig | None = None,
     *,
     folder: str | Path,
@@ -78,7 +80,7 @@ def train(
 
     Args:
         spec: the network; its classes are set to those of the source.
-        source: a folder of class folders, or a data set by name.
+        data: where the images come from and how they are made ready; a text is the source alone.
         folder: where to put the run; it must not exist.
         command: what the user typed, for the record.
 
@@ -87,19 +89,20 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the weights of the moment are in the folder.
     """
     config, watcher, registry = config or TrainConfig(), watcher or TrainingWatcher(), registry or default_registry()
+    data = DataConfig(source=data) if isinstance(data, str) else data
     refuse_existing(Path(folder))
     placement = choose(config.device, config.precision)
-    prepared = _prepare(spec, source, config, placement, registry, watcher)
+    ready = _prepare(spec, data, config, placement, registry, watcher)
     run = Run.create(Path(folder))
-    record = _record(prepared, config, placement, command)
+    record = _record(ready, data, config, placement, command)
     run.write({"status": "running", **record})
-    write_atomically(run.splits, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
+    write_atomically(run.splits, to_csv(ready.data.images, ready.data.parts).encode("utf-8", "surrogateescape"))
     try:
-        history, best = _fit(prepared, config, placement, run, watcher)
+        history, best = _fit(ready, config, placement, run, watcher)
     except (Interrupted, ResNetLabError) as error:
         run.write({"status": str(error), **record})
         raise
-    test = _test(prepared, placement, run, registry)
+    test = _test(ready, placement, run, registry)
     outcome = {"best_epoch": best.epoch, "seconds": sum(epoch.seconds for epoch in history), "test": test.headline()}
     run.write({"status": "finished", **record, **outcome})
     return Result(run.folder, best.epoch, test)
@@ -107,39 +110,42 @@ def train(
 
 def _prepare(
     spec: ModelSpec,
-    source: str,
+    data: DataConfig,
     config: TrainConfig,
     placement: Placement,
     registry: Registry,
     watcher: Watcher,
-) -> _Prepared:
-    images = open_images(source, registry)
+) -> _Ready:
+    images = open_images(data.source, registry, download=data.download)
     spec = spec.modified(num_classes=len(images.classes))
-    parts = stratified(images, config.seed)
     built = assemble(spec, registry, seed=config.seed, zero_init_residual=config.zero_init_residual)
     for note in built.notes:
         watcher.say(note)
-    _refuse_single_images(spec, int(np.sum(parts == "train")), config.batch_size, registry)
-    watcher.say(f"{len(images)} images of {len(images.classes)} classes; training on {placement}")
-    size, channels = spec.input_size, spec.in_channels
-    pixels = decode(images, np.arange(len(images)), size=size, channels=channels, watcher=watcher)
-    mean, std = channel_statistics(pixels[torch.from_numpy(parts == "train")])
+    form = Form(spec.input_size, spec.in_channels, data.fit)
+    prepared = prepare(images, form, data, config.seed, watcher)
+    _refuse_single_images(spec, len(prepared.positions("train")), config.batch_size, registry)
+    watcher.say(f"{int(prepared.usable.sum())} images of {len(images.classes)} classes; training on {placement}")
+    mean, std = prepared.statistics()
     batches = {
         part: Batches(
-            pixels[torch.from_numpy(parts == part)],
-            images.labels[parts == part],
+            prepared.pixels,
+            chosen := prepared.positions(part),
+            images.labels[chosen],
+            num_classes=len(images.classes),
             mean=mean,
             std=std,
             batch_size=config.batch_size,
             placement=placement,
-            augment=config.augment,
+            augment=parse_augmentations(config.augment),
+            balanced=config.balance == "sampling",
+            chunks=None if images.chunks is None else images.chunks[chosen],
             seed=config.seed,
         )
         for part in PARTS
     }
     plugins = plugins_needed(spec, registry)
-    metadata = Metadata(spec=spec, classes=images.classes, mean=mean, std=std, plugins=plugins)
-    return _Prepared(images, parts, batches, metadata, built.model)
+    metadata = Metadata(spec=spec, classes=images.classes, mean=mean, std=std, fit=data.fit, plugins=plugins)
+    return _Ready(prepared, batches, metadata, built.model)
 
 
 def _refuse_single_images(spec: ModelSpec, images: int, batch_size: int, registry: Registry) -> None:
@@ -154,15 +160,15 @@ def _refuse_single_images(spec: ModelSpec, images: int, batch_size: int, registr
 
 
 def _fit(
-    prepared: _Prepared,
+    ready: _Ready,
     config: TrainConfig,
     placement: Placement,
     run: Run,
     watcher: TrainingWatcher,
 ) -> tuple[list[Epoch], Epoch]:
     """Train, writing metrics, weights and curves after each epoch; all epochs, and the best."""
-    model = placement.place(prepared.model)
-    batches, metadata = prepared.batches, prepared.metadata
+    model = placement.place(ready.model)
+    batches, metadata = ready.batches, ready.metadata
     history: list[Epoch] = []
     best: Epoch | None = None
 
@@ -172,7 +178,7 @@ def _fit(
             watcher.advance()
             interruption.check()
 
-        title = f"{metadata.spec.name} on {Path(prepared.images.name).name}"
+        title = f"{metadata.spec.name} on {Path(ready.data.images.name).name}"
         watcher.begin("training", config.epochs * len(batches["train"]))
         classes = len(metadata.classes)
         try:
@@ -192,11 +198,11 @@ def _fit(
     return history, best
 
 
-def _test(prepared: _Prepared, placement: Placement, run: Run, registry: Registry) -> Scores:
+def _test(ready: _Ready, placement: Placement, run: Run, registry: Registry) -> Scores:
     model = placement.place(checkpoint.load(run.best, registry))
-    batches = prepared.batches["test"]
+    batches = ready.batches["test"]
     predictions = logits(model, batches.in_order(), placement).argmax(1).numpy()
-    return score(batches.labels.cpu().numpy(), predictions, prepared.images.classes)
+    return score(batches.labels, predictions, ready.metadata.classes)
 
 
 def _table(history: Sequence[Epoch]) -> str:
@@ -208,13 +214,14 @@ def _table(history: Sequence[Epoch]) -> str:
 
 
 def _record(
-    prepared: _Prepared,
+    ready: _Ready,
+    data: DataConfig,
     config: TrainConfig,
     placement: Placement,
     command: Sequence[str],
 ) -> dict[str, Any]:
     """What run.json says of how the run was made: enough to repeat it."""
-    images, metadata = prepared.images, prepared.metadata
+    prepared, metadata = ready.data, ready.metadata
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": list(command),
@@ -222,10 +229,13 @@ def _record(
         "spec": metadata.spec.model_dump(mode="json"),
         "spec_hash": metadata.spec.hash,
         "data": {
-            "source": images.name,
-            "fingerprint": images.fingerprint,
+            **data.model_dump(mode="json"),
+            "source": prepared.images.name,
+            "fingerprint": prepared.fingerprint,
             "images": {part: int(np.sum(prepared.parts == part)) for part in PARTS},
-            "classes": list(images.classes),
+            "bad": [{"path": path, "cause": cause} for path, cause in prepared.bad],
+            "copies": len(prepared.copies),
+            "classes": list(metadata.classes),
             "mean": metadata.mean,
             "std": metadata.std,
         },

@@ -18,6 +18,7 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
         *(("attention", name) for name in ("none", "se", "eca", "cbam")),
         *(("block", name) for name in ("basic", "bottleneck")),
         ("dataset", "digits"),
+        ("dataset", "synthetic"),
     } == own
     cbam = next(row for row in rows if row["name"] == "cbam")
     assert cbam == {

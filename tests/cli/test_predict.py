@@ -10,9 +10,11 @@ def test_bad_input(cli: Callable, paintings: Path, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no image")
     for arguments, message in {
         ("run", "absent.jpg"): "absent.jpg: no such image or folder",
-        ("run", "empty"): "empty holds no image; images end in .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp",
+        ("run", "empty"): (
+            "empty holds no image; images end in .avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+        ),
         ("run", "text.jpg"): (
-            "text.jpg: unreadable image (not an image Pillow can read); repair or remove it"
+            "text.jpg: unreadable image (not an image of a known format); repair or remove it"
         ),
         ("empty", "text.jpg"): (
             "empty is not a run folder: it holds no run.json; name one that `resnet-lab train` made"

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from resnet_lab import checkpoint
+from resnet_lab.data.config import DataConfig
 from resnet_lab.train.config import TrainConfig
 from tests.cli.conftest import QUICK
 
@@ -23,7 +25,8 @@ def test_a_folder_of_paintings(cli: Callable, paintings: Path) -> None:
     assert told["run"] == "run"
     assert told["best_epoch"] in (1, 2)
     assert set(told["test"]) == {"accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "n"}
-    assert told["test"]["n"] == 2
+    with Path("run/splits.csv").open() as file:
+        assert told["test"]["n"] == sum(row["split"] == "test" for row in csv.DictReader(file))
     assert sorted(path.name for path in Path("run").iterdir()) == [
         "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "run.json", "splits.csv",
     ]  # fmt: skip
@@ -37,7 +40,7 @@ def test_a_folder_of_paintings(cli: Callable, paintings: Path) -> None:
 def test_the_screen_without_json(cli: Callable, paintings: Path) -> None:
     code, out, _ = cli("train", "--data", paintings, *QUICK, "--out", "run")
     assert code == 0
-    assert re.search(r"test part, weights of epoch \d, 2 images", out)
+    assert re.search(r"test part, weights of epoch \d, \d images", out)
     assert re.search(r"macro accuracy +\d\.\d{4}", out)
     assert "run folder: run" in out
 
@@ -92,18 +95,30 @@ def test_eval_and_predict_agree_on_another_folder(cli: Callable, paintings: Path
 def test_eval_and_predict_as_tables(cli: Callable, paintings: Path) -> None:
     cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "run")
     out = cli("eval", "run").out
-    assert re.search(r"blue +\d\.\d{3} +\d\.\d{3} +\d\.\d{3} +1\b", out)
+    assert re.search(r"blue +\d\.\d{3} +\d\.\d{3} +\d\.\d{3} +\d\b", out)
     code, out, _ = cli("predict", "run/best.safetensors", paintings / "red" / "0.png", "--top", 1)
     assert code == 0
     assert re.search(r"(red|blue) +\d\.\d{4}", out)
 
 
 BAD = {
-    "--data absent": "absent: no such folder, and no data set of that name; known: digits",
+    "--data absent": "absent: no such folder, and no data set of that name; known: digits, synthetic",
     "--lr -1": "train: lr: input should be greater than 0, got -1.0",
     "--epochs 0": "train: epochs: input should be greater than or equal to 1, got 0",
     "--optimizer adma": "train: optimizer: input should be 'adam', 'adamw' or 'sgd', got 'adma'",
-    "--augment flop": "train: augment.0: input should be 'flip' or 'rotate90', got 'flop'",
+    "--augment flop": "train: augment: unknown augmentation 'flop'; did you mean 'flip' or 'crop'?",
+    "--augment crop(scale=2)": "train: augment: crop(scale=2.0): scale must be above 0 and at most 1",
+    "--balance both": "train: balance: input should be 'none', 'sampling' or 'loss', got 'both'",
+    "--fit stretch": "data: fit: input should be 'squash', 'crop' or 'pad', got 'stretch'",
+    "--cache memory": "data: cache: input should be 'auto', 'disk' or 'stream', got 'memory'",
+    "--folds 2": "data: folds: input should be greater than or equal to 3, got 2",
+    "--fold 1": "data: fold is 1, but not of how many; give folds too",
+    "--folds 5 --fold 5": (
+        "fold 5 of 5: there must be at least 3 folds (test, validation, training), and they are counted from 0"
+    ),
+    "--folds 5 --split-file splits.csv": (
+        "data: folds and split_file each say which image stands in which part; give one of them"
+    ),
     "--device tpu": "device 'tpu' is not a device; write auto, cpu, cuda or cuda:0",
     "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam'?",
     "--config absent.toml": "absent.toml: cannot read the configuration: No such file or directory",
@@ -123,8 +138,8 @@ def test_bad_input_leaves_no_run_folder(cli: Callable, tmp_path: Path, arguments
     [
         ("[trian]\n", "c.toml: unknown table 'trian'; did you mean 'train'?"),
         ("[train]\nepoch = 3\n", "c.toml: unknown option 'epoch'; did you mean 'epochs'?"),
-        ("[data]\npath = 'x'\n", "c.toml: unknown key 'path' in [data]; known: source"),
-        ("[data]\nsource = 3\n", "c.toml: source in [data] must be a text, the path of a folder or a data set, got 3"),
+        ("[data]\nsorce = 'x'\n", "c.toml: unknown option 'sorce'; did you mean 'source' or 'strict'?"),
+        ("[data]\nsource = 3\n", "c.toml: source: input should be a valid string, got 3"),
         ("[model]\nattention = 'se'\n", "c.toml: unknown key 'attention'; did you mean 'attn'?"),
         ("[train\n", "c.toml: not TOML: "),
     ],
@@ -146,12 +161,49 @@ def test_an_existing_run_folder_is_left_as_it_is(cli: Callable, tmp_path: Path) 
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["note"]
 
 
-def test_an_unreadable_image_is_named(cli: Callable, paintings: Path) -> None:
+def test_bad_files_are_left_out_counted_and_on_record(cli: Callable, paintings: Path) -> None:
     (paintings / "red" / "3.png").write_bytes(b"no image")
-    code, out, err = cli("train", "--data", paintings, *QUICK, "--out", "run")
+    (paintings / "red" / "notes.txt").write_text("two words")
+    code, _, err = cli("train", "--data", paintings, *QUICK, "--out", "run")
+    assert code == 0
+    assert (
+        "2 of 25 files cannot be used and are left out, the first red/3.png (not an image of a known format); " in err
+    )
+    assert "23 images of 2 classes; training on cpu" in err
+    record = json.loads(Path("run/run.json").read_text())
+    assert [bad["path"] for bad in record["data"]["bad"]] == ["red/3.png", "red/notes.txt"]
+    assert record["data"]["bad"][0]["cause"] == "not an image of a known format"
+    assert sum(record["data"]["images"].values()) == 23
+
+
+def test_strict_refuses_bad_files(cli: Callable, paintings: Path) -> None:
+    (paintings / "red" / "3.png").write_bytes(b"no image")
+    code, out, err = cli("train", "--data", paintings, *QUICK, "--strict", "--out", "run")
     assert (code, out) == (2, "")
-    assert f"{paintings}/red/3.png: unreadable image" in err
+    assert err == (
+        f"resnet-lab: {paintings}: 1 of 24 files cannot be used, the first red/3.png (not an image of a known format); "
+        "repair or remove them: `resnet-lab data check` lists all\n"
+    )
     assert not Path("run").exists()
+
+
+def test_a_split_file_is_kept_to(cli: Callable, paintings: Path) -> None:
+    cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "first")
+    code, _, _ = cli(
+        "train", "--data", paintings, *QUICK, "--epochs", 1, "--seed", 7, "--split-file", "first/splits.csv",
+        "--out", "second",
+    )  # fmt: skip
+    assert code == 0
+    assert Path("second/splits.csv").read_text() == Path("first/splits.csv").read_text()
+    cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--seed", 7, "--out", "third")
+    assert Path("third/splits.csv").read_text() != Path("first/splits.csv").read_text()
+
+
+def test_a_way_of_making_pictures_square_goes_with_the_weights(cli: Callable, paintings: Path) -> None:
+    arguments = ("train", "--data", paintings, *QUICK, "--epochs", 1, "--fit", "crop", "--out", "run", "--json")
+    trained = json.loads(cli(*arguments).out)
+    assert checkpoint.read("run/best.safetensors")[0].fit == "crop"
+    assert json.loads(cli("eval", "run", "--precision", "fp32", "--json").out)["test"] == trained["test"]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -186,9 +238,9 @@ def test_an_interrupted_training_saves_its_weights(
 def test_the_help_tells_the_defaults_that_are_taken(cli: Callable) -> None:
     text = " ".join(cli("train", "--help").out.replace("│", " ").split())
     shown = dict(re.findall(r" --([a-z-]+) (?:(?! --).)*?\[default: \((.*?)\)\]", text))
-    written = {True: "yes", False: "no", (): "none"}
-    for name, value in TrainConfig().model_dump().items():
+    written = {True: "yes", False: "no", (): "none", None: "none"}
+    for name, value in {**TrainConfig().model_dump(), **DataConfig().model_dump()}.items():
         if (option := name.replace("_", "-")) in shown:
             expected = f"{value:g}" if isinstance(value, float) else written.get(value, str(value))
-            assert shown[option] == (str(value) if option == "seed" else expected)
-    assert {"epochs", "lr", "batch-size", "seed", "augment", "zero-init-residual", "weight-decay"} < set(shown)
+            assert shown[option] == (str(value) if option in ("seed", "fold") else expected)
+    assert {"epochs", "lr", "batch-size", "seed", "augment", "zero-init-residual", "weight-decay", "fit"} < set(shown)

@@ -1,217 +1,262 @@
-import os
-from collections import Counter
-from collections.abc import Callable
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torchvision.transforms import v2
 
-from resnet_lab.data.batches import Batches, channel_statistics, decode, flip, rotate90, to_array
-from resnet_lab.device import choose
+from resnet_lab.data.augmentations import parse_augmentations
+from resnet_lab.data.batches import Batches, _workers
+from resnet_lab.data.sampling import shuffled
+from resnet_lab.device import Placement, choose
 from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
-from resnet_lab.watcher import Watcher
+from tests.stand_ins import ArrayPixels
 
 CPU = choose("cpu", "fp32")
-NOISE = np.random.default_rng(0).integers(0, 256, (7, 3, 6, 6), dtype=np.uint8)
+SIZE = 12
+NOISE = np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE, 3), dtype=np.uint8)
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
-def batches(number: int, batch_size: int, **options: object) -> Batches:
-    """Images whose every pixel is their own number."""
-    pixels = torch.arange(number, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4).contiguous()
+def served(
+    array: NDArray[np.uint8] = NOISE,
+    positions: NDArray[np.int64] | None = None,
+    *,
+    batch_size: int = 7,
+    augment: tuple[str, ...] = (),
+    placement: Placement = CPU,
+    **options: object,
+) -> Batches:
+    """Every image is a class of its own, so that a label names its image."""
+    positions = np.arange(len(array)) if positions is None else positions
     return Batches(
-        pixels, np.arange(number), mean=(0, 0, 0), std=(1, 1, 1), batch_size=batch_size, placement=CPU, **options
-    )  # fmt: skip
+        ArrayPixels(array),
+        positions,
+        np.arange(len(positions)),
+        num_classes=len(positions),
+        mean=MEAN[: array.shape[3]],
+        std=STD[: array.shape[3]],
+        batch_size=batch_size,
+        placement=placement,
+        augment=parse_augmentations(augment),
+        **options,
+    )
 
 
-def image_set(*images: Image.Image) -> ImageSet:
-    names = tuple(str(index) for index in range(len(images)))
-    return ImageSet("set", ("a", "b"), names, np.zeros(len(images), np.int64), lambda index: images[index])
-
-
-def test_decoding_squashes_as_torchvision_does() -> None:
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 50, 3), dtype=np.uint8))
-    reference = v2.functional.resize(image, [32, 32], interpolation=v2.InterpolationMode.BILINEAR)
-    pixels = decode(image_set(image, image.transpose(Image.Transpose.ROTATE_90)), np.array([0]), size=32, channels=3)
-    assert np.array_equal(pixels[0].permute(1, 2, 0), np.asarray(reference))
-
-
-def test_order_and_progress_of_decoding() -> None:
-    images = image_set(*(Image.new("L", (3, 3), 10 * number) for number in range(9)))
-    told: list[object] = []
-
-    class Listener(Watcher):
-        def begin(self, what: str, total: int) -> None:
-            told.append((what, total))
-
-        def advance(self) -> None:
-            told.append("one")
-
-    pixels = decode(images, np.array([5, 0, 8]), size=2, channels=1, watcher=Listener())
-    assert pixels[:, 0, 0, 0].tolist() == [50, 0, 80]
-    assert told == [("decoding", 3), "one", "one", "one"]
-
-
-@pytest.mark.parametrize(
-    ("orientation", "upright"),
-    [
-        (1, lambda x: x),
-        (2, np.fliplr),
-        (3, lambda x: np.rot90(x, 2)),
-        (4, np.flipud),
-        (5, lambda x: x.swapaxes(0, 1)),
-        (6, lambda x: np.rot90(x, -1)),
-        (7, lambda x: np.rot90(x, 2).swapaxes(0, 1)),
-        (8, np.rot90),
-    ],
-)
-def test_images_are_seen_upright(tmp_path: Path, orientation: int, upright: Callable[..., np.ndarray]) -> None:
-    """The eight values of EXIF tag 0x0112 (CIPA DC-008, section 4.6.4), written out with numpy."""
-    stored = NOISE[0].transpose(1, 2, 0)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    Image.fromarray(stored).save(tmp_path / "turned.png", exif=exif)
-    with Image.open(tmp_path / "turned.png") as turned:
-        found = to_array(turned, 6, 3)
-    assert np.array_equal(found, upright(stored).transpose(2, 0, 1))
-
-
-@pytest.mark.parametrize(
-    ("mode", "colour", "rgb"),
-    [
-        ("L", 100, (100, 100, 100)),
-        ("LA", (100, 255), (100, 100, 100)),
-        ("1", 1, (255, 255, 255)),
-        ("F", 100.0, (100, 100, 100)),
-        ("RGB", (10, 200, 30), (10, 200, 30)),
-        ("RGBA", (10, 200, 30, 255), (10, 200, 30)),
-        ("CMYK", (245, 55, 225, 0), (10, 200, 30)),
-        ("P", (10, 200, 30), (10, 200, 30)),
-    ],
-)
-def test_every_mode_becomes_the_channels_asked_for(
-    mode: str, colour: float | tuple[int, ...], rgb: tuple[int, int, int]
-) -> None:
-    """Grey is the luma of ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B."""
-    image = Image.new(mode, (5, 4), colour)
-    assert np.array_equal(to_array(image, 2, 3), np.broadcast_to(np.reshape(rgb, (3, 1, 1)), (3, 2, 2)))
-    luma = np.full((1, 2, 2), np.dot((0.299, 0.587, 0.114), rgb))
-    np.testing.assert_allclose(to_array(image, 2, 1), luma, atol=0.5)
+def whole(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """An epoch's images, each in the place of its label."""
+    x, y = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+    return x[y.argsort()], y.sort().values
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sixteen_bit_greys_keep_their_shades(tmp_path: Path, channels: int) -> None:
-    Image.fromarray(np.array([[0, 64 * 257], [128 * 257, 65535]], dtype=np.uint16)).save(tmp_path / "deep.png")
-    with Image.open(tmp_path / "deep.png") as image:
-        found = to_array(image, 2, channels)
-    assert found.tolist() == [[[0, 64], [128, 255]]] * channels
-
-
-def test_other_channels_are_refused() -> None:
-    with pytest.raises(DataError) as failure:
-        to_array(Image.new("L", (2, 2)), 2, 4)
-    assert str(failure.value) == "images have 1 channel (greyscale) or 3 (RGB), the network wants 4"
-
-
-def test_more_images_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**18}.__getitem__)
-    with pytest.raises(DataError) as failure:
-        decode(image_set(), np.arange(10_000), size=224, channels=3)
-    assert str(failure.value) == (
-        "set: 10000 images at 224 pixels take 1 GiB and this machine has 1; choose a smaller size"
-    )
-
-
-def test_statistics_equal_a_float64_reference() -> None:
-    pixels = np.random.default_rng(2).integers(0, 256, (50, 3, 9, 9), dtype=np.uint8)
-    mean, std = channel_statistics(torch.from_numpy(pixels))
-    scaled = pixels.astype(np.float64) / 255
-    assert mean == pytest.approx(scaled.mean((0, 2, 3)), rel=1e-13)
-    assert std == pytest.approx(scaled.std((0, 2, 3)), rel=1e-13)
-
-
-def test_normalisation_equals_torchvision_s() -> None:
-    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-    served = Batches(
-        torch.from_numpy(NOISE), np.arange(7), mean=mean, std=std, batch_size=3, placement=CPU
+def test_normalisation_equals_torchvision_s(channels: int) -> None:
+    images = torch.from_numpy(NOISE[..., :channels]).permute(0, 3, 1, 2)
+    found = list(served(NOISE[..., :channels], batch_size=16).in_order())
+    reference = v2.functional.normalize(
+        v2.functional.to_dtype(images, scale=True), MEAN[:channels], STD[:channels]
     )  # fmt: skip
-    x = torch.cat([x for x, _ in served.in_order()])
-    reference = v2.functional.normalize(v2.functional.to_dtype(torch.from_numpy(NOISE), scale=True), mean, std)
-    torch.testing.assert_close(x, reference, rtol=1e-5, atol=2e-6)
-    assert x.dtype == torch.float32
-    assert [len(y) for _, y in served.in_order()] == [3, 3, 1]
+    torch.testing.assert_close(torch.cat([x for x, _ in found]), reference, rtol=1e-5, atol=2e-6)
+    assert [len(y) for _, y in found] == [16, 16, 8]
+    assert torch.cat([y for _, y in found]).tolist() == list(range(40))
+    assert all(x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last) for x, _ in found)
 
 
-@pytest.mark.parametrize(("number", "batch_size"), [(10, 3), (10, 10), (10, 64), (65, 64), (200, 7)])
+def test_a_channel_without_any_spread_stays_finite() -> None:
+    batches = Batches(
+        ArrayPixels(np.full((2, 4, 4, 1), 51, np.uint8)), np.arange(2), np.arange(2),
+        num_classes=2, mean=(0.2,), std=(0.0,), batch_size=2, placement=CPU,
+    )  # fmt: skip
+    x, _ = next(batches.in_order())
+    assert x.abs().max() < 1
+
+
+@pytest.mark.parametrize(("number", "batch_size"), [(10, 3), (10, 10), (10, 64), (40, 39), (40, 7)])
 def test_an_epoch_has_every_image_once_in_even_batches(number: int, batch_size: int) -> None:
-    served = batches(number, batch_size)
-    epoch = list(served.training(1))
+    batches = served(NOISE[:number], batch_size=batch_size)
+    epoch = list(batches.training(1))
     sizes = [len(y) for _, y in epoch]
-    assert len(epoch) == len(served) == -(-number // batch_size)
+    assert len(epoch) == len(batches) == -(-number // batch_size)
     assert max(sizes) <= batch_size
     assert max(sizes) - min(sizes) <= 1
-    order = torch.cat([y for _, y in epoch])
-    assert sorted(order.tolist()) == list(range(number))
-    pixels = torch.cat([x for x, _ in epoch])[:, 0, 0, 0] * 255
-    assert pixels.round().long().tolist() == order.tolist(), "an image goes with its label"
+    x, y = whole(epoch)
+    assert y.tolist() == list(range(number))
+    assert torch.equal(x, torch.cat([x for x, _ in batches.in_order()])), "an image goes with its label"
 
 
-def test_order_is_a_pure_function_of_seed_and_epoch() -> None:
-    def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat([y for _, y in batches(50, 8, seed=seed).training(epoch)]).tolist()
-
-    served = batches(50, 8, seed=1)
-    list(served.training(1))
-    assert torch.cat([y for _, y in served.training(5)]).tolist() == order(1, 5)
-    assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (1, 2, 3)}) == 6
+def test_the_order_is_that_of_the_sampler() -> None:
+    labels = torch.cat([y for _, y in served(seed=5).training(3)])
+    assert labels.tolist() == shuffled(np.arange(40), 5, 3).tolist()
 
 
-def test_flip_mirrors_half_of_the_images() -> None:
-    batch = torch.from_numpy(np.repeat(NOISE[:1], 400, 0))
-    flipped = flip(batch, torch.Generator().manual_seed(0))
-    mirrored = v2.functional.horizontal_flip(batch[0])
-    kinds = Counter(
-        "same" if torch.equal(x, batch[0]) else "mirrored" if torch.equal(x, mirrored) else "?" for x in flipped
-    )
-    assert set(kinds) == {"same", "mirrored"}
-    assert 150 < kinds["same"] < 250
+def test_images_are_taken_from_their_positions_in_the_set() -> None:
+    positions = np.array([31, 4, 17])
+    x, y = whole(list(served(positions=positions).training(1)))
+    everything = torch.cat([x for x, _ in served().in_order()])
+    assert torch.equal(x, everything[positions])
+    assert y.tolist() == [0, 1, 2]
 
 
-def test_rotate90_turns_by_four_angles() -> None:
-    batch = torch.from_numpy(np.repeat(NOISE[:1], 400, 0))
-    references = [np.rot90(NOISE[0], quarter, (1, 2)) for quarter in range(4)]
-    kinds = Counter(
-        next(q for q in range(4) if np.array_equal(x, references[q]))
-        for x in rotate90(batch, torch.Generator().manual_seed(0)).numpy()
-    )
-    assert set(kinds) == {0, 1, 2, 3}
-    assert min(kinds.values()) > 60
+def test_a_resumed_epoch_is_the_rest_of_the_epoch() -> None:
+    augment = ("crop", "flip", "rotate90", "jitter", "mixup(alpha=0.4)")
+    epoch = list(served(augment=augment).training(2))
+    rest = list(served(augment=augment).training(2, first_step=4))
+    assert len(rest) == len(epoch) - 4
+    for (x, y), (again, target) in zip(epoch[4:], rest, strict=True):
+        assert torch.equal(x, again)
+        assert torch.equal(y, target)
 
 
-def test_each_image_of_a_batch_is_augmented_by_itself() -> None:
-    batch = torch.from_numpy(np.random.default_rng(3).integers(0, 256, (64, 3, 6, 6), dtype=np.uint8))
-    turns, mirrors = set(), set()
-    turned = rotate90(batch, torch.Generator().manual_seed(1))
-    mirrored = flip(batch, torch.Generator().manual_seed(1))
-    for x, by_turn, by_mirror in zip(batch, turned, mirrored, strict=True):
-        turns |= {q for q in range(4) if np.array_equal(by_turn, np.rot90(x.numpy(), q, (1, 2)))} or {None}
-        mirrors |= {
-            m for m in (False, True) if torch.equal(by_mirror, v2.functional.horizontal_flip(x) if m else x)
-        } or {None}
-    assert (turns, mirrors) == ({0, 1, 2, 3}, {False, True})
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_processes_share_every_step_and_nothing_comes_twice(world_size: int) -> None:
+    """Each image once, augmented as in one process alone; a padded sampler would repeat some of the 40."""
+    augment = ("crop", "flip", "rotate90")
+    alone = whole(list(served(augment=augment, batch_size=15).training(1)))
+    shares = [served(augment=augment, batch_size=15, process=(rank, world_size)) for rank in range(world_size)]
+    assert len({len(share) for share in shares}) == 1
+    together = whole([batch for share in shares for batch in share.training(1)])
+    evaluated = whole([batch for share in shares for batch in share.in_order()])
+    assert torch.equal(together[0], alone[0])
+    assert together[1].tolist() == evaluated[1].tolist() == list(range(40))
+    assert torch.equal(evaluated[0], torch.cat([x for x, _ in served().in_order()]))
+    assert sorted(np.concatenate([share.share for share in shares]).tolist()) == list(range(40))
 
 
-def test_augmentation_is_applied_in_training_alone() -> None:
-    served = Batches(
-        torch.from_numpy(NOISE), np.arange(7), mean=(0, 0, 0), std=(1, 1, 1), batch_size=7, placement=CPU,
-        augment=("rotate90", "flip"), seed=3,
+PROCESS = """
+import sys, torch, numpy as np
+from torch import distributed
+sys.path.insert(0, sys.argv[1])
+import tests.data.test_batches as tests
+distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=int(sys.argv[3]), world_size=2)
+batches = tests.served(batch_size=15)
+print([y.tolist() for _, y in batches.training(1)], [y.tolist() for _, y in batches.in_order()], sep="\\n")
+distributed.destroy_process_group()
+"""
+
+
+def test_torch_distributed_is_heeded(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROCESS, str(Path(__file__).parents[2]), str(tmp_path / "meeting")]
+    running = [
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]
+    printed = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [0, 0], printed
+    for line in (0, 1):
+        first, second = (eval(out.splitlines()[line]) for out, _ in printed)
+        assert [len(y) for y in first] == [7, 7, 7] if line == 0 else sum(map(len, first)) == 20
+        assert sorted(label for step in first + second for label in step) == list(range(40))
+
+
+def test_batches_that_are_kept_keep_their_values() -> None:
+    """Memory is used again, but never that of a batch somebody holds."""
+    batches = served(batch_size=4)
+    kept = [(x, x.clone()) for x, _ in batches.training(1)]
+    view = kept[0][0][1:2]
+    del kept[0]
+    first = view.clone()
+    for epoch in range(2, 6):
+        for _ in batches.training(epoch):
+            pass
+    assert all(torch.equal(x, copy) for x, copy in kept)
+    assert torch.equal(view, first), "a slice holds its batch"
+
+
+def test_memory_is_used_again_once_a_batch_is_gone() -> None:
+    batches = served(batch_size=10)
+    places = {x.data_ptr() for epoch in range(5) for x, _ in batches.training(epoch)}
+    assert len(places) < 10, "20 batches"
+
+
+def test_mixed_images_have_mixed_targets() -> None:
+    for x, y in served(augment=("mixup(alpha=1.0)",), batch_size=8).training(1):
+        assert y.shape == (len(x), 40)
+        torch.testing.assert_close(y.sum(1), torch.ones(len(x)))
+    plain = dict(enumerate(torch.cat([x for x, _ in served().in_order()])))
+    x, y = next(iter(served(augment=("mixup(alpha=1.0)",), batch_size=8).training(1)))
+    for image, target in zip(x, y, strict=True):
+        mixture = sum(share * plain[k] for k, share in enumerate(target.tolist()) if share)
+        torch.testing.assert_close(image, mixture, rtol=1e-4, atol=1e-4)
+
+
+def test_balanced_epochs_give_every_class_its_share() -> None:
+    labels = np.repeat([0, 1, 2], [30, 6, 4])
+    batches = Batches(
+        ArrayPixels(NOISE), np.arange(40), labels,
+        num_classes=3, mean=MEAN, std=STD, batch_size=8, placement=CPU, balanced=True,
     )  # fmt: skip
-    plain = torch.cat([x for x, _ in served.in_order()])
-    torch.testing.assert_close(plain, torch.from_numpy(NOISE) / 255, rtol=1e-6, atol=1e-6)
-    (x, y), (again, _) = next(served.training(1)), next(served.training(1))
-    assert torch.equal(x, again)
-    assert not torch.allclose(x, plain[y])
-    torch.testing.assert_close(x.flatten(1).sort().values, plain[y].flatten(1).sort().values)
+    counts = np.bincount(torch.cat([y for _, y in batches.training(1)]).numpy())
+    assert sorted(counts.tolist()) == [13, 13, 14]
+
+
+def test_an_image_that_comes_again_is_augmented_anew() -> None:
+    """Class 1 has a single image, which fills half of the places."""
+    batches = Batches(
+        ArrayPixels(NOISE), np.arange(40), np.repeat([0, 1], [39, 1]),
+        num_classes=2, mean=MEAN, std=STD, batch_size=8, placement=CPU, balanced=True,
+        augment=parse_augmentations(["crop"]),
+    )  # fmt: skip
+    x, y = (torch.cat(parts) for parts in zip(*batches.training(1), strict=True))
+    assert len({image.numpy().tobytes() for image in x[y == 1]}) == 20
+
+
+def test_augmentation_is_for_training_alone() -> None:
+    augmented, plain = served(augment=("rotate90", "flip")), served()
+    assert torch.equal(whole(list(augmented.in_order()))[0], whole(list(plain.in_order()))[0])
+    turned = whole(list(augmented.training(1)))[0]
+    original = whole(list(plain.training(1)))[0]
+    assert not torch.equal(turned, original)
+    assert torch.equal(turned.flatten(2).sort().values, original.flatten(2).sort().values)
+
+
+class FailingPixels(ArrayPixels):
+    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        raise DataError("a.jpg: unreadable image (truncated); repair or remove it")
+
+
+def test_what_goes_wrong_ahead_is_raised_where_batches_are_used() -> None:
+    batches = served()
+    batches._pixels = FailingPixels(NOISE)
+    with pytest.raises(DataError, match=r"a\.jpg: unreadable image"):
+        next(batches.training(1))
+
+
+def test_an_epoch_that_is_given_up_leaves_no_thread_behind() -> None:
+    batches = served()
+    next(batches.training(1))
+    before = threading.active_count()
+    for number in range(5):
+        epoch = batches.training(number)
+        next(epoch)
+        epoch.close()
+    assert threading.active_count() == before
+
+
+def test_torch_keeps_its_threads_but_in_the_workers() -> None:
+    """They work on a batch each; operators split over all cores in each of them would get in each other's way."""
+    before = torch.get_num_threads()
+    list(served().training(1))
+    in_a_new_thread: list[int] = []
+    thread = threading.Thread(target=lambda: in_a_new_thread.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert torch.get_num_threads() == before == in_a_new_thread[0]
+    assert _workers().submit(torch.get_num_threads).result() == 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_gpu_gets_the_same_batches(monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
+    if not resident:
+        monkeypatch.setattr("resnet_lab.data.batches.DEVICE_SHARE", 0.0)
+    augment = ("crop", "flip", "rotate90")
+    batches = served(augment=augment, placement=choose("cuda", "fp32"))
+    assert (batches._resident is not None) == resident
+    for (x, y), (expected, labels) in zip(batches.training(1), served(augment=augment).training(1), strict=True):
+        torch.testing.assert_close(x.cpu(), expected, rtol=1e-5, atol=2e-5)
+        assert torch.equal(y.cpu(), labels)

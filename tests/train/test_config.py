@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.errors import ConfigError
-from resnet_lab.train.config import TrainConfig, read_config, train_config
+from resnet_lab.train.config import TrainConfig, data_config, read_config, train_config
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,8 @@ from resnet_lab.train.config import TrainConfig, read_config, train_config
         ({"decay": 1.1}, "decay: input should be less than or equal to 1, got 1.1"),
         ({"optimizer": "lion"}, "optimizer: input should be 'adam', 'adamw' or 'sgd', got 'lion'"),
         ({"schedule": "step"}, "schedule: input should be 'exponential', 'cosine' or 'constant', got 'step'"),
-        ({"augment": ["crop"]}, "augment.0: input should be 'flip' or 'rotate90', got 'crop'"),
+        ({"augment": ["crop", 3]}, "augment.1: input should be a valid string, got 3"),
+        ({"augment": ["crap"]}, "augment: unknown augmentation 'crap'; did you mean 'crop'?"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
         ({"seed": True}, "seed: input should be a valid integer, got True"),
         ({"lr": float("nan")}, "lr: input should be a finite number, got nan"),
@@ -35,6 +36,25 @@ from resnet_lab.train.config import TrainConfig, read_config, train_config
 def test_options_out_of_range(values: dict, message: str) -> None:
     with pytest.raises(ConfigError) as failure:
         train_config(values, "here")
+    assert str(failure.value) == f"here: {message}"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"path": "x"}, "unknown option 'path'; known: cache, download, fit, fold, folds, source, split_file, strict"),
+        ({"fit": "stretch"}, "fit: input should be 'squash', 'crop' or 'pad', got 'stretch'"),
+        ({"folds": 2}, "folds: input should be greater than or equal to 3, got 2"),
+        ({"fold": 1}, "fold is 1, but not of how many; give folds too"),
+        (
+            {"folds": 3, "split_file": "a.csv"},
+            "folds and split_file each say which image stands in which part; give one of them",
+        ),
+    ],
+)
+def test_data_options_out_of_range(values: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        data_config(values, "here")
     assert str(failure.value) == f"here: {message}"
 
 

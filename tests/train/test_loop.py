@@ -4,29 +4,34 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, log_loss
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn import functional as F
 
+from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches
 from resnet_lab.device import choose
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.loop import DivergedError, Epoch, epochs
+from tests.stand_ins import ArrayPixels
 
 CPU = choose("cpu", "fp32")
 
 
-def batches(number: int, seed: int = 0) -> Batches:
+def batches(number: int, seed: int = 0, augment: tuple[str, ...] = ("flip",)) -> Batches:
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, 3, number)
-    pixels = draw.normal(80 + 40 * labels[:, None, None, None], 20, (number, 3, 5, 5)).clip(0, 255).astype(np.uint8)
+    pixels = draw.normal(80 + 40 * labels[:, None, None, None], 20, (number, 5, 5, 3)).clip(0, 255).astype(np.uint8)
     return Batches(
-        torch.from_numpy(pixels),
+        ArrayPixels(pixels),
+        np.arange(number),
         labels,
+        num_classes=3,
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
         batch_size=8,
         placement=CPU,
-        augment=("flip",),
+        augment=parse_augmentations(augment),
     )
 
 
@@ -63,7 +68,7 @@ def test_the_loop_is_the_plain_pytorch_loop() -> None:
         plain.eval()
         with torch.no_grad():
             probabilities = torch.cat([plain(x) for x, _ in val.in_order()]).double().softmax(1).numpy()
-        labels = val.labels.numpy()
+        labels = val.labels
         assert row.val_loss == pytest.approx(log_loss(labels, probabilities, labels=range(3)), rel=1e-5)
         assert row.val_accuracy == pytest.approx(np.mean(probabilities.argmax(1) == labels))
         assert row.val_macro_accuracy == pytest.approx(balanced_accuracy_score(labels, probabilities.argmax(1)))
@@ -78,6 +83,40 @@ def test_the_same_seed_gives_the_same_bits() -> None:
         list(epochs(model, batches(40), batches(9), CONFIG, CPU, num_classes=3))
         states.append(model.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_weights_of_classes_are_in_the_loss() -> None:
+    """The first step of plain SGD, written out with the weights of scikit-learn."""
+    train, config = batches(50), CONFIG.model_copy(update={"epochs": 1, "momentum": 0.0, "balance": "loss"})
+    model, plain = network(), network()
+    row = next(epochs(model, train, batches(9), config, CPU, num_classes=3))
+    weight = torch.tensor(compute_class_weight("balanced", classes=np.arange(3), y=train.labels), dtype=torch.float32)
+    optimizer, total = torch.optim.SGD(plain.parameters(), lr=0.02, weight_decay=1e-3), 0.0
+    for x, y in train.training(1):
+        optimizer.zero_grad()
+        loss = nn.CrossEntropyLoss(weight=weight)(plain.train()(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(y)
+    assert row.train_loss == pytest.approx(total / 50, rel=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+
+
+def test_mixed_images_are_learned_from_with_mixed_targets() -> None:
+    train, config = batches(50, augment=("mixup(alpha=1.0)",)), CONFIG.model_copy(update={"epochs": 1})
+    model, plain = network(), network()
+    row = next(epochs(model, train, batches(9), config, CPU, num_classes=3))
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    total = 0.0
+    for x, y in train.training(1):
+        optimizer.zero_grad()
+        loss = -(y * plain.train()(x).log_softmax(1)).sum(1).mean()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(y)
+    assert row.train_loss == pytest.approx(total / 50, rel=1e-5)
+    for ours, written_out in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, written_out, rtol=1e-4, atol=1e-6)
 
 
 def test_after_step_is_called_at_each_step_and_can_end_the_training() -> None:

@@ -16,6 +16,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 import resnet_lab
 from resnet_lab import checkpoint, zoo
+from resnet_lab.data.config import DataConfig
 from resnet_lab.errors import ConfigError, DataError, ResNetLabError, RunError
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
@@ -125,8 +126,8 @@ def two_colours(tmp_path: Path) -> Path:
 
 def test_what_is_wrong_with_the_data_is_found_before_the_folder_is_made(tmp_path: Path, two_colours: Path) -> None:
     (two_colours / "b" / "0.png").write_bytes(b"")
-    with pytest.raises(DataError, match=r"b/0\.png: unreadable image"):
-        train(SPEC, str(two_colours), QUICK, folder=tmp_path / "run")
+    with pytest.raises(DataError, match=r"1 of 12 files cannot be used, the first b/0\.png \(empty file\)"):
+        train(SPEC, DataConfig(source=str(two_colours), strict=True), QUICK, folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

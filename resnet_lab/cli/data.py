@@ -1,0 +1,269 @@
+"""`resnet-lab data`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnet_lab.cli import app, options
+
+if TYPE_CHECKING:
+    from resnet_lab.data.cache import CacheEntry
+    from resnet_lab.data.config import DataConfig
+    from resnet_lab.data.description import Description, Findings
+    from resnet_lab.data.preparation import Prepared
+
+data = typer.Typer(no_args_is_help=True, help="What there is to know of a source of images before it is trained on.")
+app.add_typer(data, name="data")
+cache = typer.Typer(no_args_is_help=True, help="Decoded images on disk.")
+data.add_typer(cache, name="cache")
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE", help="A folder of class folders, a manifest, or a data set by name.", show_default=False
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, metavar="NUMBER", help="Of the split.", show_default="0", rich_help_panel=options.DATA
+    ),
+]
+
+
+@data.command(epilog="Example: `resnet-lab data check paintings/ --strict`")
+def check(
+    source: Source,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with exit code 2 where a file cannot be used, or labels conflict.")
+    ] = False,
+    download: options.Download = None,
+    no_plugin: options.NoPlugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Decode every image once; list the files that cannot be used, copies, and copies under different labels."""
+    from resnet_lab.cli.findings import print_findings
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.data.description import check as check_images
+    from resnet_lab.data.sources import open_images
+    from resnet_lab.errors import DataError
+
+    images = open_images(source, options.load_registry(no_plugin), download=bool(download))
+    with Screen() as screen:
+        findings = check_images(images, screen)
+    if json:
+        options.print_json(_findings_as_dict(findings))
+    else:
+        print_findings(findings)
+    if strict and (problems := _problems(findings)):
+        raise DataError(f"{source}: {' and '.join(problems)}; repair or remove them")
+
+
+@data.command(epilog="Example: `resnet-lab data describe paintings/ --html paintings.html`")
+def describe(
+    source: Source,
+    size: Annotated[
+        int,
+        typer.Option(
+            "--size",
+            min=1,
+            metavar="PIXELS",
+            help="Of the square that images become, in pixels.",
+            rich_help_panel=options.DATA,
+        ),
+    ] = 224,
+    fit: options.Fit = None,
+    seed: Seed = None,
+    split_file: options.SplitFile = None,
+    folds: options.Folds = None,
+    fold: options.Fold = None,
+    download: options.Download = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Write one page with plots and pictures.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    no_plugin: options.NoPlugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Count images by class and part; measure sizes and colours; look at pictures with --html.
+
+    Mean and standard deviation are those of the training part, with which a training normalises its images.
+    """
+    from resnet_lab.data.description import album
+    from resnet_lab.data.description import describe as describe_source
+    from resnet_lab.files import refuse_existing, write_new
+    from resnet_lab.report.data_page import data_page
+
+    if html is not None:
+        refuse_existing(html)
+    config = _config(source=source, fit=fit, split_file=split_file, folds=folds, fold=fold, download=download)
+    prepared = _prepared(config, size, seed, no_plugin)
+    description = describe_source(prepared, config, seed or 0)
+    if html is not None:
+        page = data_page(description, album(prepared, description))
+        write_new(html, page.encode())
+    if json:
+        options.print_json(_description_as_dict(description))
+        return
+    from resnet_lab.cli.findings import print_description
+
+    print_description(description)
+    if html is not None:
+        print(f"page: {html}")
+
+
+@data.command(
+    epilog="Example: `resnet-lab data split paintings/ --out splits.csv`, then `train --split-file splits.csv`"
+)
+def split(
+    source: Source,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The split file; it must not exist.", show_default=False)
+    ],
+    seed: Seed = None,
+    folds: options.Folds = None,
+    fold: options.Fold = None,
+    download: options.Download = None,
+    no_plugin: options.NoPlugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Write which part each image belongs to: path, label, split.
+
+    80/10/10 in every class, copies of a picture together; the same content and seed give the same parts.
+    """
+    from resnet_lab.data.split import PARTS, to_csv
+    from resnet_lab.files import refuse_existing, write_new
+
+    refuse_existing(out)
+    config = _config(source=source, cache="stream", folds=folds, fold=fold, download=download)
+    prepared = _prepared(config, 224, seed, no_plugin)
+    write_new(out, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
+    counts: dict[str, int] = {part: len(prepared.positions(part)) for part in PARTS}
+    if json:
+        options.print_json({"split_file": str(out), **counts})
+        return
+    print(f"{out}: " + ", ".join(f"{counts[part]:,} {part}" for part in PARTS))
+
+
+@cache.command("list", epilog="Example: `resnet-lab data cache list --json`")
+def list_cache(json: options.JSON = False) -> None:
+    """List what the cache holds: of which source, in which form, how many images, how large, last used when.
+
+    The cache is in the user's cache folder, or where the environment variable RESNET_LAB_CACHE says.
+    """
+    from resnet_lab.data.cache import cache_folder, entries
+
+    found = entries()
+    if json:
+        options.print_json({"cache": str(cache_folder()), "entries": [_entry_as_dict(entry) for entry in found]})
+        return
+    from resnet_lab.cli.findings import print_cache
+
+    print_cache(found, cache_folder())
+
+
+@cache.command("clear", epilog="Example: `resnet-lab data cache clear paintings/`")
+def clear_cache(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="Of these alone, or folders of the list.", show_default="all"),
+    ] = None,
+    json: options.JSON = False,
+) -> None:
+    """Delete decoded images; they are decoded again when they are needed."""
+    from rich.filesize import decimal
+
+    from resnet_lab.data.cache import clear, entries
+
+    known = {name for entry in entries() for name in (entry.source, entry.folder.name)}
+    freed = clear([_as_cached(source, known) for source in sources] if sources else None)
+    if json:
+        options.print_json({"freed": freed})
+        return
+    print(f"{decimal(freed)} freed")
+
+
+def _as_cached(source: str, known: set[str]) -> str:
+    """The name under which the cache may hold a source: as written, or as a path from the root."""
+    path = str(Path(source).resolve())
+    return path if source not in known and path in known else source
+
+
+def _config(**values: Any) -> "DataConfig":
+    from resnet_lab.train.config import data_config
+
+    return data_config(options.given(values), "data")
+
+
+def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list[str] | None) -> "Prepared":
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.data.decoding import Form
+    from resnet_lab.data.preparation import prepare
+    from resnet_lab.data.sources import open_images
+
+    images = open_images(config.source, options.load_registry(no_plugin), download=config.download)
+    with Screen() as screen:
+        return prepare(images, Form(size, fit=config.fit), config, seed or 0, screen)
+
+
+def _problems(findings: "Findings") -> list[str]:
+    """What `check --strict` fails for."""
+    from resnet_lab.report.text import counted
+
+    bad, conflicts = len(findings.bad), len(findings.conflicts)
+    return [
+        *([f"{counted(bad, 'file')} cannot be used"] if bad else []),
+        *([f"{counted(conflicts, 'picture')} under several labels"] if conflicts else []),
+    ]
+
+
+def _findings_as_dict(findings: "Findings") -> dict[str, Any]:
+    """As printed with --json."""
+    return {
+        "source": findings.source,
+        "images": findings.images,
+        "usable": findings.usable,
+        "classes": findings.classes,
+        "bad": [{"path": path, "cause": cause} for path, cause in findings.bad],
+        "copies": [asdict(each) for each in findings.copies],
+        "conflicts": [asdict(each) for each in findings.conflicts],
+        "handled": findings.handled,
+        "notes": findings.notes,
+    }
+
+
+def _description_as_dict(description: "Description") -> dict[str, Any]:
+    """As printed with --json."""
+    return {
+        **_findings_as_dict(description.findings),
+        "classes": [{**asdict(row), "images": row.images} for row in description.classes],
+        "parts": description.parts,
+        "imbalance": description.imbalance,
+        "sizes": {name: asdict(spread) for name, spread in description.sizes.spreads.items()},
+        "enlarged": description.sizes.enlarged,
+        "leaks": [asdict(each) for each in description.leaks],
+        "mean": description.mean,
+        "std": description.std,
+        "size": description.form.size,
+        "fit": description.form.fit,
+        "seed": description.seed,
+        "folds": description.folds,
+        "fold": description.fold if description.folds is not None else None,
+        "split_file": None if description.split_file is None else str(description.split_file),
+        "fingerprint": description.fingerprint,
+    }
+
+
+def _entry_as_dict(entry: "CacheEntry") -> dict[str, Any]:
+    return {
+        "folder": str(entry.folder),
+        "source": entry.source,
+        "form": None if entry.form is None else asdict(entry.form),
+        "images": entry.images,
+        "bytes": entry.nbytes,
+        "used": None if entry.used is None else entry.used.isoformat(),
+    }

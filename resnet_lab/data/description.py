@@ -1,0 +1,324 @@
+"""What there is to say about a source: what was found in its files, and how it stands once it is prepared.
+
+Legend: N usable images, K classes, C channels.
+"""
+
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from resnet_lab.data.cache import store
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.copies import Copies, describe_groups, groups
+from resnet_lab.data.decoding import Examined, Form
+from resnet_lab.data.pixels import DecodedPixels, gathered
+from resnet_lab.data.preparation import Decoded, Prepared, channel_statistics
+from resnet_lab.data.split import PARTS
+from resnet_lab.images import ImageSet
+from resnet_lab.watcher import SILENT, Watcher
+
+CHECKED = Form(224)
+"""Into which a check decodes: the default of a training, so that both find the same copies."""
+
+MAX_SAMPLES = 250
+"""Sample pictures of all classes together, unless there are more classes."""
+
+SAMPLES_A_CLASS = 10
+GROUPS_SHOWN = 24
+"""Of copies under one label, and again of copies under several, in pictures."""
+
+PICTURES_A_GROUP = 4
+THUMBNAIL = 96
+"""Sides of a picture to look at, in pixels."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What decoding every image told.
+
+    Attributes:
+        source: its name.
+        images: found in all, usable or not.
+        classes: usable images of each class, in the source's order.
+        bad: path and cause of what cannot be used.
+        copies: groups of images that show the same picture, exactly or nearly.
+        handled: how many usable images are out of the ordinary, by kind, the most frequent first.
+        notes: on how the images were found.
+    """
+
+    source: str
+    images: int
+    classes: Mapping[str, int]
+    bad: tuple[tuple[str, str], ...]
+    copies: tuple[Copies, ...]
+    handled: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def usable(self) -> int:
+        return sum(self.classes.values())
+
+    @property
+    def conflicts(self) -> tuple[Copies, ...]:
+        """Copies under several labels."""
+        return tuple(each for each in self.copies if each.conflict)
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class.
+
+    Attributes:
+        train, val, test: its images in each part.
+        bad: its images that cannot be used.
+        mean: of each channel over its usable images, on a scale of [0, 1].
+    """
+
+    name: str
+    train: int
+    val: int
+    test: int
+    bad: int
+    mean: tuple[float, ...]
+
+    @property
+    def images(self) -> int:
+        """That can be used."""
+        return self.train + self.val + self.test
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of a set of values."""
+
+    smallest: float
+    median: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the usable images, upright.
+
+    Attributes:
+        widths, heights: in pixels, shape (N,).
+        enlarged: images with a side shorter than that of the form they are brought into.
+    """
+
+    widths: NDArray[np.int64]
+    heights: NDArray[np.int64]
+    enlarged: int
+
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """By name: width and height in pixels, aspect as width / height."""
+        values = {"width": self.widths, "height": self.heights, "aspect": self.widths / self.heights}
+        return {
+            name: Spread(float(each.min()), float(np.median(each)), float(each.max())) for name, each in values.items()
+        }
+
+
+@dataclass(frozen=True)
+class Description:
+    """A prepared source in numbers.
+
+    Attributes:
+        seed, folds, fold, split_file: what the split follows from.
+        fingerprint: of classes, labels and content.
+        classes: the largest first.
+        mean, std: of each channel over the training part, on a scale of [0, 1]: what images are normalised with.
+        leaks: copies that stand in several parts, as a split file or the source itself has it.
+    """
+
+    findings: Findings
+    form: Form
+    seed: int
+    folds: int | None
+    fold: int
+    split_file: Path | None
+    fingerprint: str
+    classes: tuple[ClassRow, ...]
+    sizes: Sizes
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    leaks: tuple[Copies, ...]
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Images in each part."""
+        return {part: sum(getattr(row, part) for row in self.classes) for part in PARTS}
+
+    @property
+    def imbalance(self) -> float:
+        """Images of the largest class by those of the smallest."""
+        return self.classes[0].images / self.classes[-1].images
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to look at, in the form that the network gets.
+
+    Attributes:
+        part: that it stands in.
+        width, height: of the file, upright.
+        jpeg: the bytes of a JPEG file, at most `THUMBNAIL` pixels wide and high.
+    """
+
+    path: str
+    label: str
+    part: str
+    width: int
+    height: int
+    jpeg: bytes
+
+
+Gallery = tuple[tuple[Copies, tuple[Picture, ...]], ...]
+"""Groups of copies, each with its first pictures."""
+
+
+@dataclass(frozen=True)
+class Album:
+    """Pictures of a prepared source.
+
+    Attributes:
+        samples: a few of each class, from the training part.
+        conflicts: the first copies under several labels.
+        copies: the first copies under one label.
+    """
+
+    samples: Mapping[str, tuple[Picture, ...]]
+    conflicts: Gallery
+    copies: Gallery
+
+
+def check(images: ImageSet, watcher: Watcher = SILENT) -> Findings:
+    """Decode every image of a set without keeping pixels, whatever may be wrong with it.
+
+    Raises:
+        DataError: the cache, which keeps what decoding told, cannot be written.
+    """
+    stored = store(images, CHECKED, keep_pixels=False, watcher=watcher)
+    decoded = Decoded(images, stored.examined, DecodedPixels(images, CHECKED))
+    return _findings(decoded, describe_groups(images, stored.examined, groups(stored.examined)))
+
+
+def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:
+    """All numbers of a prepared source.
+
+    Args:
+        config, seed: that it was prepared with.
+    """
+    usable = [each for each in prepared.examined if not each.cause]
+    widths = np.array([each.width for each in usable], dtype=np.int64)
+    heights = np.array([each.height for each in usable], dtype=np.int64)
+    mean, std = prepared.statistics()
+    findings = _findings(prepared, prepared.copies)
+    part_of = dict(zip(prepared.images.paths, prepared.parts.tolist(), strict=True))
+    return Description(
+        findings=findings,
+        form=prepared.pixels.form,
+        seed=seed,
+        folds=config.folds,
+        fold=config.fold,
+        split_file=config.split_file,
+        fingerprint=prepared.fingerprint,
+        classes=_class_rows(prepared),
+        sizes=Sizes(widths, heights, int(np.sum(np.minimum(widths, heights) < prepared.pixels.form.size))),
+        mean=mean,
+        std=std,
+        leaks=tuple(each for each in findings.copies if len({part_of[path] for path in each.paths}) > 1),
+    )
+
+
+def album(prepared: Prepared, description: Description) -> Album:
+    """Pictures to look at: samples of each class, conflicts and copies, first those that stand in several parts."""
+    leaks = set(description.leaks)
+    copies = sorted(description.findings.copies, key=lambda each: each not in leaks)
+    return Album(
+        samples=_samples(prepared),
+        conflicts=_gallery(prepared, [each for each in copies if each.conflict]),
+        copies=_gallery(prepared, [each for each in copies if not each.conflict]),
+    )
+
+
+def _findings(decoded: Decoded, copies: Sequence[Copies]) -> Findings:
+    images, usable = decoded.images, decoded.usable
+    counts = np.bincount(images.labels[usable], minlength=len(images.classes)).tolist()
+    kinds = Counter(kind for each in decoded.examined if not each.cause for kind in each.kinds)
+    return Findings(
+        source=images.name,
+        images=len(images),
+        classes=dict(zip(images.classes, counts, strict=True)),
+        bad=tuple(decoded.bad),
+        copies=tuple(copies),
+        handled=dict(kinds.most_common()),
+        notes=images.notes,
+    )
+
+
+def _class_rows(prepared: Prepared) -> tuple[ClassRow, ...]:
+    labels = prepared.images.labels
+    rows = []
+    for label, name in enumerate(prepared.images.classes):
+        of_class = labels == label
+        counts = {part: int(np.sum(of_class & (prepared.parts == part))) for part in PARTS}
+        usable = _at(prepared.examined, np.flatnonzero(of_class & prepared.usable))
+        mean, _ = channel_statistics(usable, prepared.pixels.form)
+        rows.append(ClassRow(name, **counts, bad=int(np.sum(of_class & ~prepared.usable)), mean=mean))
+    return tuple(sorted(rows, key=lambda row: (-row.images, row.name)))
+
+
+def _samples(prepared: Prepared) -> dict[str, tuple[Picture, ...]]:
+    """Of each class the images whose digests come first, which is as good as drawn and stays when images are added."""
+    classes = prepared.images.classes
+    number = max(1, min(SAMPLES_A_CLASS, MAX_SAMPLES // len(classes)))
+    chosen: dict[int, list[int]] = {label: [] for label in range(len(classes))}
+    for position in sorted(prepared.positions("train").tolist(), key=lambda at: prepared.examined[at].digest):
+        of_class = chosen[int(prepared.images.labels[position])]
+        if len(of_class) < number:
+            of_class.append(position)
+    return {classes[label]: _pictures(prepared, positions) for label, positions in chosen.items()}
+
+
+def _gallery(prepared: Prepared, copies: Sequence[Copies]) -> Gallery:
+    index = {path: position for position, path in enumerate(prepared.images.paths)}
+    return tuple(
+        (each, _pictures(prepared, [index[path] for path in each.paths[:PICTURES_A_GROUP]]))
+        for each in copies[:GROUPS_SHOWN]
+    )
+
+
+def _pictures(prepared: Prepared, positions: Sequence[int]) -> tuple[Picture, ...]:
+    images = prepared.images
+    return tuple(
+        Picture(
+            path=images.paths[position],
+            label=images.classes[images.labels[position]],
+            part=str(prepared.parts[position]),
+            width=examined.width,
+            height=examined.height,
+            jpeg=_jpeg(pixels),
+        )
+        for position, examined, pixels in zip(
+            positions, _at(prepared.examined, positions), gathered(prepared.pixels, positions), strict=True
+        )
+    )
+
+
+def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """Of pixels of shape (S, S, C)."""
+    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    content = io.BytesIO()
+    image.save(content, format="JPEG", quality=72, optimize=True)
+    return content.getvalue()
+
+
+def _at(examined: Sequence[Examined], positions: Sequence[int] | NDArray[np.int64]) -> list[Examined]:
+    return [examined[position] for position in positions]

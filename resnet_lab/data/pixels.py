@@ -1,0 +1,79 @@
+"""Decoded images by number, from the cache or decoded anew each time. Legend: N batch, S size, C channels."""
+
+import os
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_lab.data.decoding import Form, UnreadableError, to_array, without_warnings
+from resnet_lab.errors import DataError
+from resnet_lab.images import ImageSet
+
+
+class Pixels(Protocol):
+    """Decoded images of one form."""
+
+    form: Form
+
+    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """Fill `out`, shape (N, S, S, C), with the images at `positions`, shape (N,)."""
+
+
+class StoredPixels:
+    """Rows of a file of the cache.
+
+    They are read rather than mapped: a mapped page counts as this process's own memory once it was looked at, a read
+    one belongs to the system, and copying it is as fast.
+
+    Args:
+        rows: of each image in the file, shape (number of images,).
+    """
+
+    def __init__(self, file: Path, rows: NDArray[np.int64], form: Form) -> None:
+        self.form = form
+        self.rows = rows
+        self._path = file
+        self._descriptor = os.open(file, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        nbytes = self.form.nbytes
+        for row, target in zip(self.rows[positions].tolist(), out, strict=True):
+            if os.preadv(self._descriptor, [target.data], row * nbytes) != nbytes:
+                raise DataError(f"{self._path}: cut short while it was in use; start again to have it mended")
+
+
+class DecodedPixels:
+    """Images decoded whenever they are asked for, by several threads."""
+
+    def __init__(self, images: ImageSet, form: Form) -> None:
+        self.form = form
+        self.images = images
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+
+    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        def fill(place: int) -> None:
+            out[place] = self._decode(int(positions[place]))
+
+        with without_warnings():
+            for _ in self._pool.map(fill, range(len(positions))):
+                pass
+
+    def _decode(self, position: int) -> NDArray[np.uint8]:
+        try:
+            return to_array(self.images.read(position), self.form)
+        except (UnreadableError, OSError) as error:
+            cause = getattr(error, "strerror", None) or str(error)
+            raise DataError(f"{self.images.paths[position]}: unreadable image ({cause}); repair or remove it") from None
+
+
+def gathered(pixels: Pixels, positions: Sequence[int]) -> NDArray[np.uint8]:
+    """The images at `positions` in an array of their own, shape (N, S, S, C)."""
+    out = np.empty((len(positions), *pixels.form.shape), dtype=np.uint8)
+    pixels.gather(np.asarray(positions, dtype=np.int64), out)
+    return out

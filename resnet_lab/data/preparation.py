@@ -1,0 +1,171 @@
+"""A source made ready: found, decoded once, checked, split. Legend: N images, C channels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from math import sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_lab.data import split as splitting
+from resnet_lab.data.cache import bytes_free, bytes_needed, cache_folder, store
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.copies import Copies, describe_groups, groups
+from resnet_lab.data.decoding import Examined, Form
+from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
+from resnet_lab.data.split import Part
+from resnet_lab.errors import DataError
+from resnet_lab.images import ImageSet
+from resnet_lab.watcher import SILENT, Watcher
+
+FREE_SHARE = 0.9
+"""Of the disk's free space, that the cache may take."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """All images of a source, decoded.
+
+    Attributes:
+        examined: what decoding told of each image.
+    """
+
+    images: ImageSet
+    examined: tuple[Examined, ...]
+    pixels: Pixels
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Shape (N,)."""
+        return np.array([not each.cause for each in self.examined], dtype=bool)
+
+    @property
+    def bad(self) -> list[tuple[str, str]]:
+        """Path and cause of each file that cannot be used."""
+        unreadable = [
+            (path, each.cause) for path, each in zip(self.images.paths, self.examined, strict=True) if each.cause
+        ]
+        return sorted([*self.images.left_out, *unreadable])
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hexadecimal digits of a SHA-256 over the classes and every usable image's label and content."""
+        content = sorted(
+            f"{each.digest} {label}"
+            for each, label in zip(self.examined, self.images.labels, strict=True)
+            if not each.cause
+        )
+        return sha256("\n".join((*self.images.classes, *content)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Prepared(Decoded):
+    """Decoded images, split.
+
+    Attributes:
+        groups: number of each image's group of copies, shape (N,).
+        parts: `train`, `val`, `test`, or the empty text for images that are left out, shape (N,).
+    """
+
+    groups: NDArray[np.int64]
+    parts: NDArray[np.str_]
+
+    def positions(self, part: Part) -> NDArray[np.int64]:
+        return np.flatnonzero(self.parts == part)
+
+    @property
+    def copies(self) -> list[Copies]:
+        return describe_groups(self.images, self.examined, self.groups)
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each channel over the training part, on a scale of [0, 1]."""
+        return channel_statistics([self.examined[position] for position in self.positions("train")], self.pixels.form)
+
+
+def decode_all(images: ImageSet, form: Form, config: DataConfig, watcher: Watcher = SILENT) -> Decoded:
+    """Decode every image once, onto the disk where they fit.
+
+    Raises:
+        DataError: no image can be used, or with `strict` one cannot; the cache cannot be written.
+    """
+    on_disk = config.cache == "disk" or (config.cache == "auto" and _fits(images, form, watcher))
+    stored = store(images, form, keep_pixels=on_disk, watcher=watcher)
+    pixels = DecodedPixels(images, form) if stored.pixels is None else StoredPixels(stored.pixels, stored.rows, form)
+    decoded = Decoded(images, stored.examined, pixels)
+    _report_bad(decoded, config.strict, watcher)
+    return decoded
+
+
+def prepare(images: ImageSet, form: Form, config: DataConfig, seed: int, watcher: Watcher = SILENT) -> Prepared:
+    """Decode and split a set. Images that are not in the split file go with their copies, or else into training.
+
+    Raises:
+        DataError: as `decode_all`; or the set cannot be split, or is not that of the split file.
+    """
+    for note in images.notes:
+        watcher.say(note)
+    if config.split_file is not None:
+        images = replace(images, parts=tuple(splitting.from_csv(config.split_file, images).tolist()))
+    decoded = decode_all(images, form, config, watcher)
+    if images.parts is not None and config.split_file is not None:
+        new = sum(not part and usable for part, usable in zip(images.parts, decoded.usable.tolist(), strict=True))
+        if new:
+            watcher.say(f"{new} images are not in {config.split_file}; they go with their copies or into training")
+    group = groups(decoded.examined)
+    parts = splitting.split(images, decoded.examined, group, seed, folds=config.folds, fold=config.fold)
+    prepared = Prepared(decoded.images, decoded.examined, decoded.pixels, group, parts)
+    _report_copies(prepared.copies, watcher)
+    return prepared
+
+
+def channel_statistics(examined: Sequence[Examined], form: Form) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, on a scale of [0, 1], from exact sums of integers."""
+    number = len(examined) * form.size * form.size
+    means, deviations = [], []
+    for channel in range(form.channels):
+        total = sum(each.sums[channel] for each in examined)
+        squares = sum(each.squares[channel] for each in examined)
+        means.append(total / number / 255)
+        deviations.append(sqrt((squares * number - total * total) / number**2) / 255)
+    return tuple(means), tuple(deviations)
+
+
+def _fits(images: ImageSet, form: Form, watcher: Watcher) -> bool:
+    needed, free = bytes_needed(images, form), bytes_free()
+    if needed <= FREE_SHARE * free:
+        return True
+    watcher.say(
+        f"{len(images)} decoded images would take {_gib(needed)} and the disk of {cache_folder()} has {_gib(free)} "
+        "free: they are decoded anew in every epoch"
+    )
+    return False
+
+
+def _report_bad(decoded: Decoded, strict: bool, watcher: Watcher) -> None:
+    bad, found = decoded.bad, len(decoded.images) + len(decoded.images.left_out)
+    if not bad:
+        return
+    first = f"the first {bad[0][0]} ({bad[0][1]})"
+    if strict or not decoded.usable.any():
+        raise DataError(
+            f"{decoded.images.name}: {len(bad)} of {found} files cannot be used, {first}; "
+            "repair or remove them: `resnet-lab data check` lists all"
+        )
+    watcher.say(
+        f"{len(bad)} of {found} files cannot be used and are left out, {first}; `resnet-lab data check` lists all"
+    )
+
+
+def _report_copies(copies: Sequence[Copies], watcher: Watcher) -> None:
+    if copies:
+        conflicts = sum(each.conflict for each in copies)
+        watcher.say(
+            f"{len(copies)} pictures are there more than once"
+            + (f", {conflicts} of them under several labels" if conflicts else "")
+            + ": see `resnet-lab data check`"
+        )
+
+
+def _gib(number: float) -> str:
+    return f"{number / 2**30:.1f} GiB"

@@ -1,0 +1,226 @@
+"""WebDataset shards: tar files of `<key>.jpg` beside `<key>.cls`, on disks or behind URLs. Legend: N images.
+
+A shard is read once to learn where each image stands in it; from then on images are read by number, like any other
+source's, and those of one shard are asked for together. Shards behind URLs are fetched by the webdataset library and
+kept in a folder of bounded size, so that a set may be larger than any disk.
+"""
+
+import json
+import os
+import re
+import tarfile
+import threading
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from resnet_lab.data.cache import cache_folder
+from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
+from resnet_lab.errors import DataError
+from resnet_lab.files import write_atomically
+from resnet_lab.images import ImageSet
+
+PREFIX = "wds:"
+KEPT_BYTES_VARIABLE = "RESNET_LAB_SHARD_BYTES"
+KEPT_BYTES = 100 * 2**30
+"""Of fetched shards, kept on the disk; the environment variable overrules it."""
+
+FORMAT = 1
+_PART = re.compile(r"(?:^|[-_.])(train|val|valid|validation|test)(?=[-_.])")
+_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+@dataclass(frozen=True)
+class Member:
+    """An image in a shard: its key, label, and where its bytes are."""
+
+    key: str
+    label: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard's images, and what in it is none: key and cause."""
+
+    members: tuple[Member, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+def open_shards(pattern: str) -> ImageSet:
+    """The images of shards: `wds:` and paths or URLs with braces, such as `wds:shards/train-{000..099}.tar`.
+
+    A label is the text of `<key>.cls`. A shard whose name says `train`, `val` or `test` gives that part.
+
+    Raises:
+        DataError: webdataset is not installed, a shard is missing or damaged, or there are no two classes.
+    """
+    urls = _expanded(pattern.removeprefix(PREFIX))
+    store = _ShardStore()
+    shards = [_indexed(url, store) for url in urls]
+    labels = [member.label for shard in shards for member in shard.members]
+    classes = sorted(set(labels), key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
+    if not labels:
+        raise DataError(f"{pattern}: no image with a label; shards hold <key>.jpg beside <key>.cls")
+    if len(classes) < 2:
+        raise DataError(f"{pattern} holds one class, {classes[0]!r}; a classifier needs at least two")
+    number = {label: index for index, label in enumerate(classes)}
+    chunks = np.repeat(np.arange(len(shards)), [len(shard.members) for shard in shards])
+    members = [member for shard in shards for member in shard.members]
+
+    def read(position: int) -> bytes:
+        return store.read(urls[chunks[position]], members[position])
+
+    parts = [_part(url) for url, shard in zip(urls, shards, strict=True) for _ in shard.members]
+    return ImageSet(
+        name=PREFIX + "::".join(urls),
+        classes=tuple(classes),
+        paths=tuple(f"{_name(urls[chunk])}/{member.key}" for chunk, member in zip(chunks, members, strict=True)),
+        labels=np.array([number[label] for label in labels], dtype=np.int64),
+        read=read,
+        stamp=lambda position: f"{_stamp(urls[chunks[position]])} {members[position].offset}",
+        parts=tuple(parts) if {"val", "test"} & set(parts) else None,
+        chunks=chunks,
+        left_out=tuple(
+            (f"{_name(url)}/{key}", cause)
+            for url, shard in zip(urls, shards, strict=True)
+            for key, cause in shard.left_out
+        ),
+    )
+
+
+def _expanded(pattern: str) -> list[str]:
+    """Shards by path, absolute, or by URL, each once."""
+    try:
+        from webdataset.shardlists import expand_urls
+    except ImportError:
+        raise DataError(
+            'shards are read with the library webdataset, which is not installed: pip install "resnet-lab[webdataset]"'
+        ) from None
+    urls = [url if _is_remote(url) else str(Path(url).resolve()) for url in expand_urls(pattern)]
+    names = [_name(url) for url in urls]
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"{PREFIX}{pattern}: two shards are called {double}; give each a name of its own")
+    for url in urls:
+        if not _is_remote(url) and not Path(url).is_file():
+            raise DataError(f"{url}: no such shard of {PREFIX}{pattern}")
+    return urls
+
+
+class _ShardStore:
+    """Opens shards, fetching those behind URLs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fetched: Any = None
+
+    def open(self, url: str) -> BinaryIO:
+        """A shard's file; raises `OSError` where it cannot be fetched."""
+        if not _is_remote(url):
+            return Path(url).open("rb")
+        with self._lock:  # fetching one may delete others, but none that is open
+            return self._fetch(url).open("rb")
+
+    def _fetch(self, url: str) -> Path:
+        from webdataset.cache import FileCache
+
+        if self._fetched is None:
+            folder = cache_folder() / "shards"
+            folder.mkdir(parents=True, exist_ok=True)
+            kept = int(os.environ.get(KEPT_BYTES_VARIABLE, KEPT_BYTES))
+            self._fetched = FileCache(str(folder), cache_size=kept, cache_cleanup_interval=0, url_to_name=_fetched_name)
+        try:
+            return Path(self._fetched.get_file(url))
+        except Exception as error:  # the library's pipes and validators raise many kinds
+            raise OSError(f"the shard cannot be fetched: {' '.join(str(error).split())}") from error
+
+    def read(self, url: str, member: Member) -> bytes:
+        """The bytes of an image."""
+        with self.open(url) as file:
+            content = os.pread(file.fileno(), member.size, member.offset)
+        if len(content) < member.size:
+            raise OSError("the shard was cut short")
+        return content
+
+
+def _indexed(url: str, store: _ShardStore) -> Shard:
+    """What is in a shard; remembered, since learning it means reading the whole tar file."""
+    remembered = cache_folder() / "shard-contents" / f"{sha256(f'{FORMAT} {url}'.encode()).hexdigest()[:16]}.json"
+    stamp = _stamp(url)
+    try:
+        data = json.loads(remembered.read_text(encoding="utf-8"))
+        if data["stamp"] == stamp:
+            members = tuple(Member(**member) for member in data["members"])
+            return Shard(members, tuple((key, cause) for key, cause in data["left_out"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there or damaged: made anew
+    try:
+        with store.open(url) as file:
+            shard = read_members(file)
+    except (OSError, tarfile.TarError) as error:
+        raise DataError(f"{url}: not a whole tar file ({error}); fetch or write the shard again") from None
+    remembered.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(remembered, json.dumps({"stamp": stamp, **asdict(shard)}).encode())
+    return shard
+
+
+def read_members(file: BinaryIO) -> Shard:
+    """The images in a tar file with their labels, in its order; nothing is unpacked.
+
+    Raises:
+        OSError, tarfile.TarError: the file cannot be read to its end.
+    """
+    from webdataset.tariterators import base_plus_ext
+
+    images: dict[str, tuple[int, int]] = {}
+    labels: dict[str, str] = {}
+    left_out: list[tuple[str, str]] = []
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        for entry in tar:
+            key, extension = base_plus_ext(entry.name)
+            if not entry.isreg() or key is None:
+                continue
+            if f".{extension.lower()}" in SUFFIXES:
+                if entry.size > MAX_BYTES:
+                    left_out.append((entry.name, f"{entry.size} bytes, more than {MAX_BYTES}"))
+                else:
+                    images[key] = (entry.offset_data, entry.size)
+            elif extension.lower() == "cls":
+                content = tar.extractfile(entry)
+                assert content is not None
+                labels[key] = content.read(4096).decode("utf-8", "replace").strip()
+    for key in images.keys() - {key for key, label in labels.items() if label}:
+        left_out.append((key, "no label: there is no text <key>.cls beside it"))
+        del images[key]
+    members = tuple(Member(key, labels[key], offset, size) for key, (offset, size) in images.items())
+    return Shard(members, tuple(sorted(left_out)))
+
+
+def _is_remote(url: str) -> bool:
+    return url.startswith("pipe:") or bool(re.match(r"[a-z0-9]+://", url))
+
+
+def _name(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def _fetched_name(url: str) -> str:
+    return f"{sha256(url.encode()).hexdigest()[:16]}.tar"
+
+
+def _stamp(url: str) -> str:
+    """Changes with a local shard; one behind a URL is taken to stay as it is."""
+    if _is_remote(url):
+        return url
+    status = Path(url).stat()
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+
+
+def _part(url: str) -> str:
+    found = _PART.search(_name(url))
+    return _PARTS[found.group(1)] if found else ""

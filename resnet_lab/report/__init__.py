@@ -1,0 +1,1 @@
+"""Results as pages: formats what earlier rooms computed, computes nothing."""

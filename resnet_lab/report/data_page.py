@@ -1,0 +1,148 @@
+"""One page about a prepared source."""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import PurePath
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from resnet_lab.data.description import Album, ClassRow, Description
+from resnet_lab.data.split import PARTS, Part
+from resnet_lab.report.plots import size_plots
+from resnet_lab.report.text import breakable, counted, printable
+
+BAD_SHOWN = 200
+UNFOLDED = 6
+"""Groups of copies that are seen before the others are unfolded."""
+
+FEW = 10
+"""Images of a class in the test part, below which one mistake moves its recall by more than ten points."""
+
+CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
+
+
+@dataclass(frozen=True)
+class Remark:
+    """What the owner of the data should look at.
+
+    Attributes:
+        kind: `alarm`, `warning` or `hint`.
+        anchor: the section that says more, and `link` what it is called.
+    """
+
+    kind: str
+    text: str
+    anchor: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A class's share of one part in its bar, in percent of the width.
+
+    Attributes:
+        start: where it begins.
+    """
+
+    part: Part
+    start: float
+    width: float
+
+
+def data_page(description: Description, album: Album) -> str:
+    """The HTML of one self-contained page."""
+    findings = description.findings
+    template = _environment().get_template("data_page.html.j2")
+    return template.render(
+        description=description,
+        findings=findings,
+        album=album,
+        name=printable(PurePath(findings.source).name or findings.source),
+        split=split_text(description),
+        remarks=list(_remarks(description)),
+        bars={row.name: _bars(row, description.classes[0].images) for row in description.classes},
+        plots=size_plots(description.sizes, description.form.size),
+        channels=CHANNELS[description.form.channels],
+        single_copies=len(findings.copies) - len(findings.conflicts),
+        bad_shown=BAD_SHOWN,
+        unfolded=UNFOLDED,
+        leaks=set(description.leaks),
+        version=version("resnet-lab"),
+    )
+
+
+def split_text(description: Description) -> str:
+    """What the split follows from."""
+    if description.split_file is not None:
+        return f"parts of {printable(str(description.split_file))}"
+    folds = "" if description.folds is None else f", fold {description.fold} of {description.folds} (counted from 0)"
+    return f"split with seed {description.seed}{folds}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("resnet_lab.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "breakable": breakable,
+        "printable": printable,
+        "thousands": lambda number: f"{number:,}",
+        "base64": lambda content: b64encode(content).decode("ascii"),
+        "colour": _colour,
+    }
+    environment.globals["counted"] = counted
+    return environment
+
+
+def _colour(mean: tuple[float, ...]) -> str:
+    """Of channels on a scale of [0, 1], as `#rrggbb`."""
+    channels = mean * 3 if len(mean) == 1 else mean
+    return "#" + "".join(f"{round(255 * value):02x}" for value in channels)
+
+
+def _bars(row: ClassRow, largest: int) -> list[Bar]:
+    bars, start = [], 0.0
+    for part in PARTS:
+        width = 100 * getattr(row, part) / largest
+        bars.append(Bar(part, start, width))
+        start += width
+    return bars
+
+
+def _remarks(description: Description) -> Iterator[Remark]:
+    """The gravest first."""
+    findings, size = description.findings, description.form.size
+    if number := len(findings.conflicts):
+        text = f"{counted(number, 'picture')} under several labels: keep the right label and remove the other files."
+        yield Remark("alarm", text, "conflicts", "Conflicts")
+    if leaks := description.leaks:
+        text = (
+            f"{counted(len(leaks), 'picture')} in several parts: the test part promises more than the network can do."
+        )
+        yield Remark("alarm", text, *(("conflicts", "Conflicts") if leaks[0].conflict else ("copies", "Copies")))
+    if number := len(findings.bad):
+        text = f"{counted(number, 'file')} cannot be used and {_is(number)} left out."
+        yield Remark("warning", text, "bad", "Unusable files")
+    fewest = min(description.classes, key=lambda row: row.test)
+    if fewest.test < FEW:
+        few = counted(sum(row.test < FEW for row in description.classes), "class has", "classes have")
+        text = (
+            f"{few} fewer than {FEW} test images. {printable(fewest.name)} has {fewest.test}: "
+            f"one mistake there moves its recall by {100 / fewest.test:.0f} points."
+        )
+        yield Remark("warning", text, "classes", "Classes")
+    if number := len(findings.copies) - len(findings.conflicts):
+        yield Remark("hint", f"{counted(number, 'picture')} more than once under one label.", "copies", "Copies")
+    if number := description.sizes.enlarged:
+        text = f"{counted(number, 'image')} {_is(number)} enlarged, having a side shorter than {size} pixels."
+        yield Remark("hint", text, "sizes", "Sizes")
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"

@@ -1,0 +1,164 @@
+"""Shards are written by the webdataset library and read by it again for comparison."""
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from resnet_lab.data.sources.shards import open_shards, read_members
+from resnet_lab.errors import DataError
+
+
+def png(number: int) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(content, "PNG")
+    return content.getvalue()
+
+
+def write_shards(folder: Path, names: tuple[str, ...] = ("train-0", "train-1", "test-0"), images: int = 4) -> Path:
+    """Images of classes 2, 10 and 2 in turn, numbered through."""
+    folder.mkdir(exist_ok=True)
+    for shard, name in enumerate(names):
+        with webdataset.TarWriter(str(folder / f"{name}.tar")) as writer:
+            for number in range(shard * images, (shard + 1) * images):
+                writer.write({"__key__": f"{number:03d}", "png": png(number), "cls": str((2, 10)[number % 2])})
+    return folder
+
+
+@pytest.fixture
+def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RESNET_LAB_CACHE", str(tmp_path / "cache"))
+    return write_shards(tmp_path / "shards")
+
+
+def digest(content: bytes | Image.Image) -> str:
+    assert isinstance(content, bytes)
+    return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # their reader leaves its files open
+def test_images_are_those_that_webdataset_reads(shards: Path) -> None:
+    images = open_shards(f"wds:{shards}/{{train-{{0,1}},test-0}}.tar")
+    files = [str(shards / f"{name}.tar") for name in ("train-0", "train-1", "test-0")]
+    theirs = list(webdataset.WebDataset(files, shardshuffle=False))
+    assert images.classes == ("2", "10"), "numbers stand in their order"
+    assert [images.classes[label] for label in images.labels] == [sample["cls"].decode() for sample in theirs]
+    assert [digest(images.read(number)) for number in range(12)] == [digest(sample["png"]) for sample in theirs]
+    assert images.paths[5] == "train-1.tar/005"
+    assert images.chunks is not None
+    assert images.chunks.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_parts_are_read_from_the_names(shards: Path) -> None:
+    images = open_shards(f"wds:{shards}/{{train-0,test-0}}.tar")
+    assert images.parts == ("train",) * 4 + ("test",) * 4
+    assert open_shards(f"wds:{shards}/train-{{0..1}}.tar").parts is None, "training alone: the rest is drawn from it"
+
+
+def test_the_name_opens_the_same_set_from_anywhere(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shards)
+    images = open_shards("wds:train-{0,1}.tar")
+    monkeypatch.chdir("/")
+    again = open_shards(images.name)
+    assert again.paths == images.paths
+    assert digest(again.read(7)) == digest(images.read(7))
+
+
+def test_shards_behind_a_url_are_fetched_once(shards: Path) -> None:
+    """A pipe stands for any URL: the library runs its command to fetch the shard."""
+    log = shards / "log"
+    urls = [f"pipe:echo >> {log}; cat {shards}/{name}.tar" for name in ("train-0", "train-1")]
+    images = open_shards("wds:" + "::".join(urls))
+    assert [digest(images.read(number)) for number in (6, 1, 7)] == [
+        hashlib.sha256(png(number)).hexdigest() for number in (6, 1, 7)
+    ]
+    again = open_shards("wds:" + "::".join(urls))
+    assert digest(again.read(0)) == hashlib.sha256(png(0)).hexdigest()
+    assert log.read_text().count("\n") == 2
+
+
+def test_fetched_shards_stay_within_their_space(shards: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RESNET_LAB_SHARD_BYTES", "1")
+    urls = [f"pipe:cat {shards}/{name}.tar" for name in ("train-0", "train-1", "test-0")]
+    images = open_shards("wds:" + "::".join(urls))
+    for number in (0, 4, 8, 0, 11):
+        assert digest(images.read(number)) == hashlib.sha256(png(number)).hexdigest()
+        assert len(list((tmp_path / "cache" / "shards").iterdir())) == 1
+
+
+def test_what_a_changed_shard_holds_is_learned_again(shards: Path) -> None:
+    assert len(open_shards(f"wds:{shards}/train-{{0,1}}.tar")) == 8
+    write_shards(shards, images=6)
+    assert len(open_shards(f"wds:{shards}/train-{{0,1}}.tar")) == 12
+
+
+def test_images_without_a_label_are_listed(shards: Path) -> None:
+    with webdataset.TarWriter(str(shards / "odd.tar")) as writer:
+        writer.write({"__key__": "a", "png": png(1), "cls": "x"})
+        writer.write({"__key__": "b", "png": png(2), "json": "{}"})
+        writer.write({"__key__": "c", "png": png(3), "cls": "y"})
+    images = open_shards(f"wds:{shards}/odd.tar")
+    assert images.left_out == (("odd.tar/b", "no label: there is no text <key>.cls beside it"),)
+    assert images.classes == ("x", "y")
+
+
+def test_nothing_is_unpacked_and_only_files_count(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, content in (("../up.png", png(1)), ("../up.cls", b"0")):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with (tmp_path / "a.tar").open("rb") as file:
+        shard = read_members(file)
+    assert [(member.key, member.label) for member in shard.members] == [("../up", "0")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar"]
+
+
+def test_bad_input(shards: Path, tmp_path: Path) -> None:
+    whole = (shards / "train-1.tar").read_bytes()
+    (shards / "cut.tar").write_bytes(whole[:1600])
+    write_shards(shards, ("empty",), images=0)
+    with webdataset.TarWriter(str(shards / "one.tar")) as writer:
+        writer.write({"__key__": "a", "png": png(1), "cls": "x"})
+    write_shards(tmp_path / "other")
+    for pattern, message in {
+        f"{shards}/absent.tar": f"{shards}/absent.tar: no such shard of wds:{shards}/absent.tar",
+        f"{shards}/cut.tar": f"{shards}/cut.tar: not a whole tar file (unexpected end of data); ",
+        f"{shards}/one.tar": f"wds:{shards}/one.tar holds one class, 'x'; a classifier needs at least two",
+        f"{shards}/empty.tar": (
+            f"wds:{shards}/empty.tar: no image with a label; shards hold <key>.jpg beside <key>.cls"
+        ),
+        f"{shards}/train-0.tar::{tmp_path}/other/train-0.tar": (
+            f"wds:{shards}/train-0.tar::{tmp_path}/other/train-0.tar: two shards are called train-0.tar; "
+            "give each a name of its own"
+        ),
+        "pipe:exit 3": "pipe:exit 3: not a whole tar file (the shard cannot be fetched: ",
+    }.items():
+        with pytest.raises(DataError) as failure:
+            open_shards(f"wds:{pattern}")
+        assert str(failure.value).startswith(message)
+
+
+def test_a_shard_cut_short_after_it_was_opened(shards: Path) -> None:
+    images = open_shards(f"wds:{shards}/train-{{0,1}}.tar")
+    content = (shards / "train-0.tar").read_bytes()
+    (shards / "train-0.tar").write_bytes(content[:4000])
+    with pytest.raises(OSError, match="the shard was cut short"):
+        images.read(3)
+
+
+def test_without_the_library(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "webdataset.shardlists", None)
+    with pytest.raises(DataError) as failure:
+        open_shards(f"wds:{shards}/train-0.tar")
+    assert str(failure.value) == (
+        'shards are read with the library webdataset, which is not installed: pip install "resnet-lab[webdataset]"'
+    )

@@ -1,0 +1,247 @@
+"""The page as a parser reads it, against the description it was made from."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnet_lab.data.copies import Copies
+from resnet_lab.data.decoding import Form
+from resnet_lab.data.description import Album, ClassRow, Description, Findings, Picture, Sizes
+from resnet_lab.report.data_page import data_page
+
+VOID = {"meta", "img", "br", "wbr"}
+EVIL = '<script>alert("1")</script>'
+
+
+class Page(HTMLParser):
+    """Elements with their attributes and texts; refuses tags that are not balanced."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attributes}))
+        self.texts.setdefault(tag, []).append("")
+        if tag in ("td", "th"):
+            self.texts["tr"][-1] += " "
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attributes}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def rows(self) -> list[list[str]]:
+        return [row.split() for row in self.texts["tr"]]
+
+
+def jpeg() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (96, 96), (200, 100, 50)).save(content, format="JPEG")
+    return content.getvalue()
+
+
+JPEG = jpeg()
+FORM = Form(224)
+
+
+def picture(path: str, label: str, part: str = "train") -> Picture:
+    return Picture(path, label, part, 640, 480, JPEG)
+
+
+def row(name: str, train: int, val: int, test: int, bad: int = 0) -> ClassRow:
+    return ClassRow(name, train, val, test, bad, (0.5, 0.25, 1.0))
+
+
+def description(
+    classes: Sequence[ClassRow],
+    copies: Sequence[Copies] = (),
+    bad: Sequence[tuple[str, str]] = (),
+    sizes: Sizes | None = None,
+    form: Form = FORM,
+) -> Description:
+    counts = {each.name: each.images for each in classes}
+    widths = np.array([300, 400, 1000])
+    return Description(
+        findings=Findings("/data/paintings", sum(counts.values()), counts, tuple(bad), tuple(copies), {"CMYK": 3}, ()),
+        form=form,
+        seed=0,
+        folds=None,
+        fold=0,
+        split_file=None,
+        fingerprint="0123456789abcdef",
+        classes=tuple(classes),
+        sizes=sizes or Sizes(widths, widths[::-1].copy(), 0),
+        mean=(0.51234, 0.4, 0.3),
+        std=(0.21, 0.22, 0.23),
+        leaks=(),
+    )
+
+
+def album(classes: Sequence[ClassRow], copies: Sequence[Copies] = ()) -> Album:
+    samples = {each.name: tuple(picture(f"{each.name}/{n}.jpg", each.name) for n in range(2)) for each in classes}
+    galleries = [(each, tuple(picture(path, path.split("/")[0]) for path in each.paths[:4])) for each in copies]
+    return Album(
+        samples,
+        conflicts=tuple(pair for pair in galleries if pair[0].conflict),
+        copies=tuple(pair for pair in galleries if not pair[0].conflict),
+    )
+
+
+PLENTY = (row("Monet", 80, 10, 10), row("Klee", 40, 10, 10))
+CONFLICT = Copies(("Monet/1.jpg", "Klee/2.jpg"), ("Monet", "Klee"), exact=True)
+COPY = Copies(("Klee/3.jpg", "Klee/4.jpg"), ("Klee",), exact=False)
+FULL = data_page(description(PLENTY, [CONFLICT, COPY], [("Klee/5.jpg", "empty file")]), album(PLENTY, [CONFLICT, COPY]))
+
+
+def test_one_file_that_fetches_nothing_and_runs_nothing() -> None:
+    page = Page(FULL)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.elements}
+    assert all(image["src"].startswith("data:image/jpeg;base64,") for image in page.all("img"))
+    assert all(link["href"].startswith("#") for link in page.all("a"))
+    assert re.findall(r"url\((?!#)|@import", FULL) == []
+    assert [name for _, attributes in page.elements for name in attributes if name.startswith("on")] == []
+
+
+def test_it_can_be_read_by_a_screen_reader() -> None:
+    page = Page(FULL)
+    assert page.all("html")[0]["lang"] == "en"
+    assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))
+    alts = [image["alt"] for image in page.all("img")]
+    assert "Monet: Monet/0.jpg, 640 by 480 pixels" in alts
+    assert len(alts) == 2 * 2 + 2 + 2
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"][1:] for link in page.all("a")} <= set(ids)
+    assert all(section["aria-labelledby"] in ids for section in page.all("section"))
+    for drawing in page.all("svg"):
+        assert drawing.get("aria-hidden") == "true" or drawing["aria-label"]
+
+
+def test_it_says_what_the_description_says() -> None:
+    page = Page(FULL)
+    assert page.texts["title"][0] == "paintings: 160 images of 2 classes"
+    rows = page.rows()
+    assert ["Monet", "100", "80", "10", "10"] in rows
+    assert ["Klee", "60", "40", "10", "10"] in rows
+    assert ["all", "160", "120", "20", "20"] in rows
+    assert ["red", "0.5123", "0.2100"] in rows
+    assert ["width", "300", "400", "1,000"] in rows
+    assert ["width", "/", "height", "0.30", "1.00", "3.33"] in rows
+    assert "has 1.7 times as many as the smallest, Klee" in " ".join(page.texts["p"])
+    assert "Klee/5.jpg empty file" in [text.strip() for text in page.texts["tr"]]
+    assert [text for text in page.texts["li"] if "handled" in text] == ["Out of the ordinary, and handled: 3 CMYK"]
+
+
+def test_bars_are_as_long_as_their_classes_are_large() -> None:
+    shares = {"train": [80, 40], "val": [10, 10], "test": [10, 10]}
+    for part, widths in shares.items():
+        drawn = re.findall(rf'class="{part}" x="[0-9.]+%" width="([0-9.]+)%"', FULL)
+        assert [float(width) for width in drawn] == widths
+    assert re.findall(r'class="test" x="([0-9.]+)%"', FULL) == ["90.000", "50.000"]
+
+
+def test_mean_colours_are_those_of_the_channels() -> None:
+    assert "background:#8040ff" in FULL
+    assert "#83664c" in FULL
+
+
+def remarks(page: str) -> list[str]:
+    found = re.findall(r'<li class="(alarm|warning|hint)"><b>(.*?)</b> (.*?) <a href="#(.*?)">', page)
+    return [f"{kind} {word} {text} {anchor}" for kind, word, text, anchor in found]
+
+
+def test_what_to_look_at_comes_first_and_by_gravity() -> None:
+    classes = (row("Monet", 80, 10, 10), row("Klee", 5, 1, 2, bad=1))
+    told = description(classes, [CONFLICT, COPY], [("Klee/5.jpg", "empty file")])
+    told = replace(told, leaks=(COPY,), sizes=replace(told.sizes, enlarged=7))
+    assert remarks(data_page(told, album(classes, [CONFLICT, COPY]))) == [
+        "alarm To mend: 1 picture under several labels: keep the right label and remove the other files. conflicts",
+        "alarm To mend: 1 picture in several parts: the test part promises more than the network can do. copies",
+        "warning Beware: 1 file cannot be used and is left out. bad",
+        "warning Beware: 1 class has fewer than 10 test images. Klee has 2: one mistake there moves its recall by 50 points. classes",  # noqa: E501
+        "hint Note: 1 picture more than once under one label. copies",
+        "hint Note: 7 images are enlarged, having a side shorter than 224 pixels. sizes",
+    ]
+
+
+def test_nothing_to_look_at() -> None:
+    page = data_page(description(PLENTY), album(PLENTY))
+    assert remarks(page) == []
+    assert "Every file can be used, and no picture is there twice." in page
+    assert not {"#conflicts", "#copies", "#bad"} & {link["href"] for link in Page(page).all("a")}
+
+
+def test_names_cannot_become_markup() -> None:
+    bytes_name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    classes = (row(EVIL, 10, 10, 10, bad=1), row(f'"{bytes_name}', 10, 10, 10))
+    copies = [Copies((f"{EVIL}/1\n.jpg", f"{bytes_name}/2.jpg"), (EVIL, bytes_name), exact=False)]
+    told = description(classes, copies, [(f"{EVIL}/<b>.jpg", EVIL)])
+    told = replace(told, findings=replace(told.findings, source=f"/data/{EVIL}", notes=(EVIL,)))
+    html = data_page(told, album(classes, copies))
+    page = Page(html)
+    assert not {"script", "b>.jpg"} & {tag for tag, _ in page.elements}
+    assert EVIL in " ".join(page.texts["td"])
+    assert r"caf\udce9" in " ".join(page.texts["th"])
+    assert r"1\n.jpg" in " ".join(page.texts["code"])
+    html.encode()
+
+
+def test_long_lists_are_folded_and_cut_with_a_word() -> None:
+    copies = [Copies((f"Klee/{n}.jpg", f"Klee/{n}b.jpg"), ("Klee",), exact=True) for n in range(30)]
+    bad = [(f"Klee/{n}.png", "empty file") for n in range(203)]
+    shown = album(PLENTY, copies[:24])
+    page = Page(data_page(description(PLENTY, copies, bad), shown))
+    assert page.texts["summary"] == ["Show 18 more"]
+    text = " ".join(" ".join(page.texts["p"]).split())
+    assert "and 6 more copied pictures; resnet-lab data check lists all." in text
+    assert "and 3 more files; resnet-lab data check lists all." in text
+
+
+def test_a_group_of_many_copies_says_how_many() -> None:
+    copies = [Copies(tuple(f"Klee/{n}.jpg" for n in range(9)), ("Klee",), exact=True)]
+    assert "and 5 more copies" in data_page(description(PLENTY, copies), album(PLENTY, copies))
+
+
+def test_one_size_and_grey_images() -> None:
+    eight = np.full(3, 8)
+    told = description(PLENTY, sizes=Sizes(eight, eight, 0), form=Form(8, channels=1))
+    html = data_page(replace(told, mean=(0.5,), std=(0.25,)), album(PLENTY))
+    page = Page(html)
+    assert "All images are of one size." in html
+    assert ["grey", "0.5000", "0.2500"] in page.rows()
+    assert "#808080" in html
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"seed": 7}, "split with seed 7; squash to 224 × 224 pixels"),
+        ({"folds": 5, "fold": 2}, "split with seed 0, fold 2 of 5 (counted from 0); squash"),
+        ({"split_file": "my <splits>.csv"}, "parts of my <splits>.csv; squash"),
+    ],
+)
+def test_how_the_split_was_made(change: dict[str, object], text: str) -> None:
+    page = Page(data_page(replace(description(PLENTY), **change), album(PLENTY)))  # type: ignore[arg-type]
+    assert any(text in line for line in page.texts["li"])

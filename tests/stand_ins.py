@@ -1,0 +1,17 @@
+"""What tests put in the place of larger things."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_lab.data.decoding import Form
+
+
+class ArrayPixels:
+    """Decoded images in memory, shape (N, S, S, C)."""
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self.array = array
+        self.form = Form(array.shape[1], array.shape[3])
+
+    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        out[...] = self.array[positions]
