@@ -16,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, count, repeat
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
@@ -185,11 +186,8 @@ def training_step(ours: Any, rounds: int) -> dict[str, Any]:
             step(model, optimizer, *next(source))
         return 10 / (perf_counter() - start)
 
-    def standing() -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield x, y
-
-    return compared(lambda: steps(ours.training(1)), lambda: steps(standing()), max(rounds, 9))
+    stream = chain.from_iterable(ours.training(epoch) for epoch in count(1))
+    return compared(lambda: steps(stream), lambda: steps(repeat((x, y))), max(rounds, 9))
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:

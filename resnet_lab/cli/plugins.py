@@ -52,7 +52,7 @@ def list_plugins(no_plugin: options.NoPlugin = None, json: options.JSON = False)
 
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("name", "kind", "parameters", "source", "version", "status"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         parameters = ", ".join(f"{name}={default}" for name, default in row.get("parameters", {}).items())
         status = f"{row['status']}: {row['cause']}" if row.get("cause") else row["status"]
