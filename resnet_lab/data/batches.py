@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
-from resnet_lab.data.pixels import Pixels
+from resnet_lab.data.pixels import Pixels, gathered
 from resnet_lab.data.sampling import repeats, shuffled, steps_of
 from resnet_lab.data.threads import in_order
 from resnet_lab.device import Placement
@@ -225,7 +225,6 @@ def _on_device(pixels: Pixels, positions: NDArray[np.int64], placement: Placemen
         return None
     resident = torch.empty((len(positions), *pixels.form.shape), dtype=torch.uint8, device=placement.device)
     for chosen in np.array_split(np.arange(len(positions)), max(1, len(positions) // 256)):
-        part = np.empty((len(chosen), *pixels.form.shape), dtype=np.uint8)
-        pixels.gather(positions[chosen], part)
-        resident[chosen[0] : chosen[0] + len(chosen)] = torch.from_numpy(part).to(placement.device)
+        part = torch.from_numpy(gathered(pixels, positions[chosen]))
+        resident[chosen[0] : chosen[0] + len(chosen)] = part.to(placement.device)
     return resident

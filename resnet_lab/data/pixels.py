@@ -72,7 +72,7 @@ class DecodedPixels:
             raise DataError(f"{self.images.paths[position]}: unreadable image ({cause}); repair or remove it") from None
 
 
-def gathered(pixels: Pixels, positions: Sequence[int]) -> NDArray[np.uint8]:
+def gathered(pixels: Pixels, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
     """The images at `positions` in an array of their own, shape (N, S, S, C)."""
     out = np.empty((len(positions), *pixels.form.shape), dtype=np.uint8)
     pixels.gather(np.asarray(positions, dtype=np.int64), out)
