@@ -247,11 +247,12 @@ def test_type_and_layout_stay_and_no_new_memory_is_asked_for(
 
 
 def test_images_changed_in_groups_and_one_by_one_are_the_same() -> None:
-    batch, choices = images(11), torch.arange(11) % 3
-    ways: list[Callable[[Tensor], Tensor]] = [lambda x: x, lambda x: x.flip(-1), lambda x: x.rot90(1, (-2, -1))]
-    grouped = augmentations._in_groups(batch.clone(), choices, ways)
-    assert torch.equal(grouped, augmentations._by_choice(batch.clone(), choices, ways))
-    assert torch.equal(grouped[4], batch[4].flip(-1))
+    """As a GPU does it and as the processor does, for every turn."""
+    batch, choices = images(11), torch.arange(11) % 4
+    on_device = [partial(torch.rot90, k=turn, dims=(-2, -1)) for turn in (1, 2, 3)]
+    grouped = augmentations._in_groups(batch.clone(), choices, on_device)
+    assert torch.equal(grouped, augmentations._rearranged(batch.clone(), choices, augmentations.TURNS, on_device))
+    assert torch.equal(grouped[5], batch[5].rot90(1, (-2, -1)))
 
 
 @pytest.mark.gpu
