@@ -70,10 +70,7 @@ def save(
 
 def write(path: Path, model: nn.Module, metadata: Metadata) -> None:
     """Like `save`, with the metadata already made."""
-    header = metadata.model_dump(mode="json")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    header["digest"] = _digest(header, tensors)
-    write_atomically(path, to_safetensors(tensors, {KEY: json.dumps(header)}))
+    write_sealed(path, KEY, metadata.model_dump(mode="json"), model.state_dict())
 
 
 def read(path: str | Path) -> tuple[Metadata, dict[str, Tensor]]:
@@ -83,14 +80,36 @@ def read(path: str | Path) -> tuple[Metadata, dict[str, Tensor]]:
         CheckpointError: no such file, not a safetensors file, truncated, not one of ours, damaged, or too new.
     """
     path = Path(path)
+    header, tensors = read_sealed(path, KEY, FORMAT, "weights")
+    header["spec"] = ModelSpec.from_dict(header.get("spec"), str(path))
+    return validated(Metadata, header, str(path), CheckpointError), tensors
+
+
+def write_sealed(path: Path, key: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors with a JSON description under `key`, and a digest over both; raises `RunError`."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    sealed = {**header, "digest": _digest(header, tensors)}
+    write_atomically(path, to_safetensors(tensors, {key: json.dumps(sealed)}))
+
+
+def read_sealed(path: Path, key: str, newest: int, what: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description and tensors of a file that `write_sealed` wrote.
+
+    Args:
+        newest: format that this version reads.
+        what: the file holds, for errors.
+
+    Raises:
+        CheckpointError: no such file, not a safetensors file, truncated, without `key`, damaged, or too new.
+    """
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder, not a weights file; name a .safetensors file in it")
+        raise CheckpointError(f"{path} is a folder, not a {what} file; name a .safetensors file in it")
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(KEY)
+            text = (file.metadata() or {}).get(key)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot read the weights file: {error.strerror or error}") from None
+        raise CheckpointError(f"{path}: cannot read the {what} file: {error.strerror or error}") from None
     except SafetensorError as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); "
@@ -98,7 +117,7 @@ def read(path: str | Path) -> tuple[Metadata, dict[str, Tensor]]:
         ) from None
     if text is None:
         raise CheckpointError(f"{path}: a safetensors file, but not one of resnet-lab: it holds no network description")
-    return _metadata(text, tensors, str(path)), tensors
+    return _unsealed(text, tensors, newest, str(path), what), tensors
 
 
 def load(path: str | Path, registry: Registry | None = None) -> ResNet:
@@ -129,21 +148,20 @@ def restore(metadata: Metadata, tensors: Mapping[str, Tensor], where: str, regis
     return model.eval()
 
 
-def _metadata(text: str, tensors: Mapping[str, Tensor], where: str) -> Metadata:
-    damaged = f"{where}: the weights file is damaged: its content does not match its checksum; copy it again"
+def _unsealed(text: str, tensors: Mapping[str, Tensor], newest: int, where: str, what: str) -> dict[str, Any]:
+    damaged = f"{where}: the {what} file is damaged: its content does not match its checksum; copy it again"
     try:
-        data = json.loads(text)
-        written, digest = data.get("format"), data.pop("digest", None)
-    except (ValueError, AttributeError):
+        header = dict(json.loads(text))
+        written, digest = header.get("format"), header.pop("digest", None)
+    except (ValueError, TypeError):
         raise CheckpointError(damaged) from None
-    if isinstance(written, int) and written > FORMAT:
+    if isinstance(written, int) and written > newest:
         raise CheckpointError(
-            f"{where}: weights format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade resnet-lab"
+            f"{where}: {what} format {written} is newer than this resnet-lab reads ({newest}); upgrade resnet-lab"
         )
-    if digest != _digest(data, tensors):
+    if digest != _digest(header, tensors):
         raise CheckpointError(damaged)
-    data["spec"] = ModelSpec.from_dict(data.get("spec"), where)
-    return validated(Metadata, data, where, CheckpointError)
+    return header
 
 
 def _digest(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from resnet_lab.errors import ConfigError
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+Compile = Literal["auto", "off", "on", "max"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,12 @@ class Placement:
     def layout(self, x: Tensor) -> Tensor:
         """A batch N C H W in the same layout."""
         return x.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device.type, enabled=False)
+
+    def record(self) -> dict[str, object]:
+        return {"type": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which the network runs in `dtype`."""

@@ -56,7 +56,7 @@ def logits(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], placement
     was_training = model.training
     model.eval()
     with placement.autocast():
-        outputs = [model(x) for x, _ in batches]
+        outputs = [model(x)[: len(y)] for x, y in batches]
     model.train(was_training)
     return torch.cat(outputs).float().cpu()
 
@@ -197,7 +197,7 @@ def predict(
 def _told(batches: Iterable[tuple[Tensor, Tensor]], watcher: Watcher) -> Iterator[tuple[Tensor, Tensor]]:
     for x, y in batches:
         yield x, y
-        for _ in range(len(x)):
+        for _ in range(len(y)):
             watcher.advance()
 
 

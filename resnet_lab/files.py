@@ -21,7 +21,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(descriptor, 0o666 & ~_umask())
+            permit_as_usual(descriptor, 0o666)
             os.fsync(descriptor)
         os.replace(temporary, path)
         _sync_folder(path.parent)
@@ -45,10 +45,11 @@ def refuse_existing(path: Path) -> None:
         raise RunError(f"{path} exists already and is left as it is; choose another name or remove it")
 
 
-def _umask() -> int:
+def permit_as_usual(file: Path | int, mode: int) -> None:
+    """Give a file that was made for its owner alone the permissions of any new one."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    os.chmod(file, mode & ~mask)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,18 +2,26 @@
 
 run.json            network, configuration, data, versions, device, command, status, best epoch, test scores
 metrics.csv         a row an epoch
+times.csv           seconds and images a second of each epoch
 splits.csv          path, label, split
 best.safetensors    weights of the best epoch by validation macro-averaged accuracy
-last.safetensors    weights of the last epoch
+last.safetensors    weights of the last epoch, when the training is over
+state.safetensors   all that is needed to go on, until the training is over
 curves.png          losses and macro-averaged accuracies
 """
 
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from resnet_lab.errors import RunError
-from resnet_lab.files import refuse_existing, write_atomically
+from resnet_lab.files import permit_as_usual, refuse_existing, write_atomically
 
 FORMAT = 1
 
@@ -25,24 +33,34 @@ class Run:
         self.folder = folder
         self.record = folder / "run.json"
         self.metrics = folder / "metrics.csv"
+        self.times = folder / "times.csv"
         self.splits = folder / "splits.csv"
         self.best = folder / "best.safetensors"
         self.last = folder / "last.safetensors"
+        self.state = folder / "state.safetensors"
         self.curves = folder / "curves.png"
 
-    @classmethod
-    def create(cls, folder: Path) -> "Run":
-        """Make the folder.
+    def create(self, content: Mapping[str, Any], splits: bytes) -> None:
+        """Make the folder with run.json and splits.csv in it: all of that or nothing.
 
         Raises:
             RunError: it exists already, or cannot be made.
         """
-        refuse_existing(folder)
+        refuse_existing(self.folder)
+        parent = self.folder.parent
         try:
-            folder.mkdir(parents=True)
+            parent.mkdir(parents=True, exist_ok=True)
+            made = Run(Path(tempfile.mkdtemp(dir=parent, prefix=f".{self.folder.name}.")))
         except OSError as error:
-            raise RunError(f"{folder}: the run folder cannot be made: {error.strerror}") from None
-        return cls(folder)
+            raise RunError(f"{self.folder}: the run folder cannot be made: {error.strerror}") from None
+        try:
+            made.write(content)
+            write_atomically(made.splits, splits)
+            permit_as_usual(made.folder, 0o777)
+            made.folder.rename(self.folder)
+        except BaseException:
+            shutil.rmtree(made.folder, ignore_errors=True)
+            raise
 
     @classmethod
     def open(cls, folder: Path) -> "Run":
@@ -56,7 +74,36 @@ class Run:
             raise RunError(f"{folder} is not a run folder: it holds no run.json; name one that `resnet-lab train` made")
         return run
 
-    def write(self, content: dict[str, Any]) -> None:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While it is entered, no other process trains in this folder; raises `RunError` where one does."""
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"{self.folder}: another process is training in this run folder; wait for it, or stop it first"
+            ) from None
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be locked: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def best_of_epoch(self, epoch: int) -> Path:
+        """Where the best weights stand until the state that names them the best is whole."""
+        return self.folder / f"best.epoch{epoch}.safetensors"
+
+    def settle_best(self, epoch: int) -> None:
+        """Make those weights the best, if they are there, and remove those of epochs that no state knows of."""
+        for path in self.folder.glob("best.epoch*.safetensors"):
+            if path == self.best_of_epoch(epoch):
+                path.replace(self.best)
+            else:
+                path.unlink()
+
+    def write(self, content: Mapping[str, Any]) -> None:
         """Replace run.json."""
         text = json.dumps({"format": FORMAT, **content}, indent=2)
         write_atomically(self.record, text.encode())

@@ -297,7 +297,7 @@ def validated(model: type[T], data: Any, where: str, error: type[Exception] = Sp
         return model.model_validate(data)
     except ValidationError as failure:
         first = failure.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"] if str(part) != "constrained-int")  # one of a union
         got = "" if first["type"] == "missing" else f", got {first['input']!r}"
         allowed = ""
         if first["type"] == "extra_forbidden":

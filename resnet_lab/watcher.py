@@ -4,8 +4,8 @@
 class Watcher:
     """Is told how long work goes; this one keeps silent."""
 
-    def begin(self, what: str, total: int) -> None:
-        """A phase of `total` small steps begins."""
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        """A phase of `total` small steps begins, or goes on after those `done`."""
 
     def advance(self) -> None:
         """One of them is done; may be called from several threads."""

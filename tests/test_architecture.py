@@ -13,7 +13,7 @@ PACKAGE = Path(resnet_lab.__file__).parent
 
 ROOMS = (  # noqa: SIM905 (read as the documentation has it)
     "errors watcher spec zoo images model hookspecs builtin plugins plugin_api initialisation builder cost "
-    "files checkpoint device data metrics run evaluate train report cli"
+    "files checkpoint device processes data metrics run weights evaluate train recipes report cli"
 ).split()
 
 MODULES = sorted(

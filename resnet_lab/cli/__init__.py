@@ -1,5 +1,6 @@
 """The command line: each command parses, calls one function and prints."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -37,7 +38,7 @@ def root(
     """Study ResNet architectures: what a change to one part brings, how sure that is, and what it costs."""
 
 
-from resnet_lab.cli import build, data, eval, plugins, predict, train  # noqa: E402, F401 (each adds its command to the app)
+from resnet_lab.cli import build, data, eval, plugins, predict, recipes, train  # noqa: E402, F401 (each adds its command to the app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,8 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=None if arguments is None else list(arguments))
     except ResNetLabError as error:
-        print(f"resnet-lab: {error}", file=sys.stderr)
+        if _is_ours_to_say(str(error)):
+            print(f"resnet-lab: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("resnet-lab: stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _is_ours_to_say(text: str) -> bool:
+    """Of several processes that find the same wrong, one says it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return True
+    from resnet_lab.processes import first_to_say
+
+    return first_to_say(text)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 NETWORK = "Network"
 DATA = "Data"
+SPEED = "Speed"
 OUTPUT = "Output"
 
 JSON = Annotated[
@@ -68,8 +69,41 @@ HeadDropout = Annotated[
     typer.Option("--head-dropout", help="Dropout probability before the classifier.", rich_help_panel=NETWORK),
 ]
 Size = Annotated[int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=NETWORK)]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:0.")]
-Precision = Annotated[str | None, typer.Option("--precision", help="auto, fp32 or bf16.")]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:0.", show_default="auto", rich_help_panel=SPEED
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="KIND",
+        help="auto, fp32, tf32, bf16 or fp16.",
+        show_default="auto",
+        rich_help_panel=SPEED,
+    ),
+]
+Compile = Annotated[
+    str | None,
+    typer.Option(
+        "--compile",
+        metavar="WHEN",
+        help="auto, off, on, or max (tune the kernels too).",
+        show_default="auto",
+        rich_help_panel=SPEED,
+    ),
+]
+ChannelsLast = Annotated[
+    bool | None,
+    typer.Option(
+        "--channels-last/--channels-first",
+        help="Memory layout of images and feature maps.",
+        show_default="by device",
+        rich_help_panel=SPEED,
+    ),
+]
 Fit = Annotated[
     str | None,
     typer.Option(

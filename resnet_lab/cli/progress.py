@@ -1,18 +1,23 @@
-"""What a user sees of long work: a live bar on a terminal, plain lines elsewhere; always on standard error."""
+"""What a user sees of long work: a live screen on a terminal, plain lines elsewhere; always on standard error."""
 
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
-from resnet_lab.train.loop import Epoch
-from resnet_lab.train.training import TrainingWatcher
+from resnet_lab.cli.coverage import print_coverage
+from resnet_lab.train.history import Epoch
+from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.weights import Coverage
 
 
 class Screen(TrainingWatcher):
-    """Shows phases, steps and epochs; to be entered as a context."""
+    """Shows phases, steps and epochs, and tells another watcher of the epochs; to be entered as a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, also: TrainingWatcher | None = None) -> None:
+        self.also = also or TrainingWatcher()
         self.console = Console(stderr=True, highlight=False)
         self.progress = Progress(
             TextColumn("{task.description}"),
@@ -20,25 +25,29 @@ class Screen(TrainingWatcher):
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=False),
             console=self.console,
-            transient=True,
-            disable=not self.console.is_terminal,
         )
+        self.status = Text()
+        self.live = Live(Group(self.progress, self.status), console=self.console, transient=True, refresh_per_second=8)
         self._task = None if not self.console.is_terminal else self.progress.add_task("", visible=False)
+        self._best = ""
 
     def __enter__(self) -> "Screen":
-        self.progress.start()
+        if self._task is not None:
+            self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.progress.stop()
-
-    def begin(self, what: str, total: int) -> None:
         if self._task is not None:
-            self.progress.reset(self._task, total=total, description=what, visible=True)
+            self.live.stop()
+
+    def begin(self, what: str, total: int, done: int = 0) -> None:
+        if self._task is not None:
+            self.progress.reset(self._task, total=total, completed=done, description=what, visible=True)
+            self.status.plain = ""
 
     def advance(self) -> None:
         if self._task is not None:
@@ -47,11 +56,25 @@ class Screen(TrainingWatcher):
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)
 
+    def weights(self, coverage: Coverage) -> None:
+        print_coverage(coverage, self.console)
+
+    def step(self, epoch: int, epochs: int, latest: tuple[float, float] | None, images_per_second: float) -> None:
+        if self._task is None:
+            return
+        parts = [f"epoch {epoch} of {epochs}", f"{images_per_second:.0f} images/s"]
+        if latest is not None:
+            parts.append("loss {:.3f}, macro accuracy {:.3f} so far".format(*latest))
+        self.status.plain = "  " + " · ".join(parts) + self._best
+
     def epoch(self, epoch: Epoch, best: Epoch) -> None:
+        self.also.epoch(epoch, best)
+        self._best = f" · best {best.val_macro_accuracy:.4f} (epoch {best.epoch})"
         mark = " (best)" if epoch is best else ""
         self.console.print(
-            f"epoch {epoch.epoch:3d}: loss {epoch.train_loss:.3f}, validation loss {epoch.val_loss:.3f}, "
-            f"macro accuracy {epoch.val_macro_accuracy:.4f}{mark}; {epoch.images_per_second:.0f} images/s",
+            f"epoch {epoch.epoch:3d}: loss {epoch.train_loss:.3f}, macro accuracy {epoch.train_macro_accuracy:.3f}; "
+            f"validation {epoch.val_loss:.3f}, {epoch.val_macro_accuracy:.4f}{mark}; "
+            f"{epoch.images_per_second:.0f} images/s",
             markup=False,
             soft_wrap=True,
         )

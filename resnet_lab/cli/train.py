@@ -1,12 +1,23 @@
 """`resnet-lab train`."""
 
 import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, train_options
+from resnet_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from resnet_lab.data.config import DataConfig
+    from resnet_lab.processes import Processes
+    from resnet_lab.spec import ModelSpec
+    from resnet_lab.train.config import TrainConfig
+    from resnet_lab.train.trainer import Result
+    from resnet_lab.train.watching import TrainingWatcher
 
 DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
 
@@ -15,38 +26,17 @@ DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
     epilog="Example: `resnet-lab train --data paintings/ --depth 18 --size 128 --attn cbam --augment flip --epochs 30`"
 )
 def train(
-    data: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="SOURCE",
-            help="A folder of class folders, a .csv or .parquet manifest, torchvision:NAME, hf:NAME, wds:SHARDS, "
-            "digits or synthetic.",
-            show_default="digits",
-            rich_help_panel=options.DATA,
-        ),
-    ] = None,
+    data: train_options.Data = None,
     fit: options.Fit = None,
-    cache: Annotated[
-        str | None,
-        typer.Option(
-            "--cache",
-            help="disk (decode once), stream (decode in every epoch), or auto.",
-            show_default="auto",
-            rich_help_panel=options.DATA,
-        ),
-    ] = None,
+    cache: train_options.Cache = None,
     strict: options.Strict = None,
     split_file: options.SplitFile = None,
     folds: options.Folds = None,
     fold: options.Fold = None,
     download: options.Download = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", metavar="FILE", help="TOML with tables model, data and train; options here overrule it."
-        ),
-    ] = None,
+    recipe: train_options.Recipe = None,
+    config: train_options.Config = None,
+    settings: train_options.Set = None,
     model: options.Model = None,
     depth: options.Depth = None,
     spec: options.SpecFile = None,
@@ -59,56 +49,38 @@ def train(
     dropout: options.Dropout = None,
     head_dropout: options.HeadDropout = None,
     size: options.Size = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Passes over the training part.", show_default="15")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", help="Images a step, at most.", show_default="32")
-    ] = None,
-    optimizer: Annotated[
-        str | None, typer.Option("--optimizer", help="adam, adamw or sgd.", show_default="adam")
-    ] = None,
-    lr: Annotated[float | None, typer.Option("--lr", help="First learning rate.", show_default="0.003")] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option("--weight-decay", help="Of all parameters.", show_default="0")
-    ] = None,
-    schedule: Annotated[
-        str | None, typer.Option("--schedule", help="cosine, exponential or constant.", show_default="cosine")
-    ] = None,
-    decay: Annotated[
-        float | None, typer.Option("--decay", help="Factor an epoch of the exponential schedule.", show_default="0.7")
-    ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(
-            "--augment",
-            help="flip, rotate90, crop, jitter, erase, mixup, cutmix: several with commas, with parameters if any: "
-            "crop(scale=0.5),flip.",
-            show_default="none",
-        ),
-    ] = None,
-    balance: Annotated[
-        str | None,
-        typer.Option(
-            "--balance",
-            help="For classes of unequal size: sampling (equal shares of an epoch) or loss (class weights).",
-            show_default="none",
-        ),
-    ] = None,
-    zero_init_residual: Annotated[
-        bool | None, typer.Option("--zero-init-residual", help="Start each residual branch at zero.", show_default="no")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", help="Of weights, split, order and augmentation.", show_default="0")
-    ] = None,
+    epochs: train_options.Epochs = None,
+    batch_size: train_options.BatchSize = None,
+    accumulate: train_options.Accumulate = None,
+    optimizer: train_options.Optimizer = None,
+    lr: train_options.Lr = None,
+    weight_decay: train_options.WeightDecay = None,
+    schedule: train_options.Schedule = None,
+    decay: train_options.Decay = None,
+    warmup_epochs: train_options.WarmupEpochs = None,
+    clip_norm: train_options.ClipNorm = None,
+    label_smoothing: train_options.LabelSmoothing = None,
+    ema: train_options.Ema = None,
+    patience: train_options.Patience = None,
+    augment: train_options.Augment = None,
+    balance: train_options.Balance = None,
+    zero_init_residual: train_options.ZeroInitResidual = None,
+    weights: train_options.Weights = None,
+    depthwise_from_dense: train_options.DepthwiseFromDense = None,
+    freeze: train_options.Freeze = None,
+    cache_frozen: train_options.CacheFrozen = None,
+    seed: train_options.Seed = None,
     device: options.Device = None,
     precision: options.Precision = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FOLDER", help="The run folder; it must not exist.", show_default="runs/<time>-<name>"
-        ),
-    ] = None,
+    compiled: options.Compile = None,
+    channels_last: options.ChannelsLast = None,
+    deterministic: train_options.Deterministic = None,
+    sync_batch_norm: train_options.SyncBatchNorm = None,
+    save_minutes: train_options.SaveMinutes = None,
+    tensorboard: train_options.Tensorboard = False,
+    find_lr: train_options.FindLr = False,
+    resumed: train_options.Resume = None,
+    out: train_options.Out = None,
     no_plugin: options.NoPlugin = None,
     json: options.JSON = False,
 ) -> None:
@@ -117,47 +89,108 @@ def train(
     Without options it trains a ResNet-20 on scikit-learn's 1,797 handwritten digits. The data are split 80/10/10 in
     every class; the epoch with the best validation macro-averaged accuracy is tested, once.
     """
-    from resnet_lab.data.augmentations import listed
-    from resnet_lab.train.config import data_config, read_config, train_config
-
-    file = read_config(config) if config is not None else {}
-    chosen = {
-        "epochs": epochs, "batch_size": batch_size, "optimizer": optimizer, "lr": lr, "weight_decay": weight_decay,
-        "schedule": schedule, "decay": decay, "zero_init_residual": zero_init_residual, "seed": seed,
-        "device": device, "precision": precision, "balance": balance,
-        "augment": None if augment is None else [name for name in listed(augment) if name != "none"],
-    }  # fmt: skip
-    training = train_config({**file.get("train", {}), **options.given(chosen)}, str(config or "train"))
-    found = {
+    given_data = options.given({
         "source": data, "fit": fit, "cache": cache, "strict": strict, "split_file": split_file,
         "folds": folds, "fold": fold, "download": download,
-    }  # fmt: skip
-    images = data_config({**file.get("data", {}), **options.given(found)}, str(config or "data"))
+    })  # fmt: skip
+    given_train = options.given({
+        "epochs": epochs, "batch_size": _number(batch_size), "accumulate": accumulate, "optimizer": optimizer,
+        "lr": lr, "weight_decay": weight_decay, "schedule": schedule, "decay": decay, "warmup_epochs": warmup_epochs,
+        "clip_norm": clip_norm, "label_smoothing": label_smoothing, "ema": ema, "patience": patience,
+        "augment": _listed(augment), "balance": balance, "zero_init_residual": zero_init_residual,
+        "weights": weights, "depthwise_from_dense": depthwise_from_dense, "freeze": _stages(freeze),
+        "cache_frozen": cache_frozen, "seed": seed, "device": device, "precision": precision, "compile": compiled,
+        "channels_last": channels_last, "deterministic": deterministic, "sync_batch_norm": sync_batch_norm,
+        "save_minutes": save_minutes,
+    })  # fmt: skip
+    given_network = options.given({
+        "act": act, "conv": conv, "norm": norm, "attn": attn, "block": block, "shortcut": shortcut,
+        "dropout": dropout, "head_dropout": head_dropout, "input_size": size,
+    })  # fmt: skip
+
+    if resumed is not None:
+        elsewhere = options.given({"--recipe": recipe, "--config": config, "--set": settings, "--model": model,
+                                   "--depth": depth, "--spec": spec, "--out": out})  # fmt: skip
+        _resume(resumed, elsewhere, (given_network, given_data, given_train), no_plugin, tensorboard, json)
+        return
+
+    from resnet_lab.recipes import read_recipe
+    from resnet_lab.recipes.settings import apply_settings
+    from resnet_lab.train.config import data_config, train_config
+
+    if recipe is not None and config is not None:
+        raise ConfigError("--recipe and --config each say how to train; give one of them, and change it with --set")
+    written = recipe or config
+    where = "train" if written is None else str(written)
+    tables = apply_settings({} if written is None else read_recipe(where).tables, settings or ())
+    learning = train_config({**tables.get("train", {}), **given_train}, where)
+    images = data_config({**tables.get("data", {}), **given_data}, "data" if written is None else where)
     network = options.choose_network(
-        {
-            "act": act, "conv": conv, "norm": norm, "attn": attn, "block": block, "shortcut": shortcut,
-            "dropout": dropout, "head_dropout": head_dropout, "input_size": size,
-        },
-        model=model, depth=depth, spec_file=spec, table=file.get("model", {}), where=str(config),
+        given_network, model=model, depth=depth, spec_file=spec, table=tables.get("model"), where=where,
         default=DEFAULT_ON_DIGITS if images.source == "digits" else options.DEFAULT_NETWORK,
     )  # fmt: skip
+    if find_lr:
+        _find_learning_rate(network, images, learning, out or Path("learning-rates.png"), no_plugin, json)
+        return
 
-    from resnet_lab.cli.progress import Screen
+    def work(folder: Path, again: bool, **told: Any) -> "Result":
+        from resnet_lab.train import training
+
+        if again:
+            return training.resume(folder, **told)
+        return training.train(network, images, learning, folder=folder, command=sys.argv, **told)
+
+    _carry_out(work, out or _default_folder(network.name), learning.device, no_plugin, tensorboard, json)
+
+
+def _resume(
+    folder: Path,
+    elsewhere: Mapping[str, Any],
+    beside: tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]],
+    no_plugin: list[str] | None,
+    tensorboard: bool,
+    json: bool,
+) -> None:
+    from resnet_lab.run import Run
+    from resnet_lab.train.record import recorded_choices
+
+    if elsewhere:
+        raise ConfigError(f"{next(iter(elsewhere))} cannot be given with --resume, which goes on as the run began")
+    spec, images, learning = recorded_choices(Run.open(folder))
+    _require_as_begun(folder, (spec, images, learning), *beside)
+
+    def work(folder: Path, again: bool, **told: Any) -> "Result":
+        from resnet_lab.train import training
+
+        return training.resume(folder, **told)
+
+    _carry_out(work, folder, learning.device, no_plugin, tensorboard, json)
+
+
+def _carry_out(
+    work: Callable[..., "Result"],
+    proposed: Path,
+    device: str,
+    no_plugin: list[str] | None,
+    tensorboard: bool,
+    json: bool,
+) -> None:
+    """Call `work` in all processes, show the first one's screen, and print what came of it."""
+    from resnet_lab.processes import begin
     from resnet_lab.train.interruption import Interrupted
-    from resnet_lab.train.training import train as run_training
 
-    registry = options.load_registry(no_plugin)
-    folder = out or _default_folder(network.name)
-    try:
-        with Screen() as screen:
-            result = run_training(
-                network, images, training, folder=folder, registry=registry, command=sys.argv, watcher=screen
-            )
-    except Interrupted as error:
-        print(
-            f"resnet-lab: {error}; the weights of the last step are in {folder / 'last.safetensors'}", file=sys.stderr
-        )
-        raise typer.Exit(128 + error.signal) from None
+    with begin(device) as processes:
+        folder, again = processes.run_folder(proposed)
+        registry = options.load_registry(no_plugin)
+        try:
+            with _watching(processes, folder, tensorboard) as watcher:
+                result = work(folder, again, registry=registry, watcher=watcher, processes=processes)
+        except Interrupted as error:
+            if processes.is_first:
+                print(f"resnet-lab: {error}; go on with `resnet-lab train --resume {folder}`", file=sys.stderr)
+            raise typer.Exit(128 + error.signal) from None
+    if not processes.is_first:
+        return
     if json:
         options.print_json({"run": str(result.run), "best_epoch": result.best_epoch, "test": result.test.headline()})
         return
@@ -165,6 +198,84 @@ def train(
 
     print_scores(result.test, f"test part, weights of epoch {result.best_epoch}", each_class=False)
     print(f"run folder: {result.run}")
+
+
+def _watching(processes: "Processes", folder: Path, tensorboard: bool) -> AbstractContextManager["TrainingWatcher"]:
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.train.tensorboard import TensorBoard
+    from resnet_lab.train.watching import TrainingWatcher
+
+    if not processes.is_first:
+        return nullcontext(TrainingWatcher())
+    return Screen(TensorBoard(folder / "tensorboard") if tensorboard else None)
+
+
+def _find_learning_rate(
+    network: "ModelSpec",
+    images: "DataConfig",
+    learning: "TrainConfig",
+    plot: Path,
+    no_plugin: list[str] | None,
+    json: bool,
+) -> None:
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.files import refuse_existing, write_new
+    from resnet_lab.train.curves import draw_range_test
+    from resnet_lab.train.training import find_rate
+
+    refuse_existing(plot)
+    registry = options.load_registry(no_plugin)
+    with Screen() as screen:
+        found = find_rate(network, images, learning, registry=registry, watcher=screen)
+    title = f"range test of {network.name} on {Path(images.source).name}"
+    write_new(plot, draw_range_test(found, title))
+    if json:
+        told = {"suggestion": found.suggestion, "plot": str(plot), "rates": found.rates, "losses": found.losses}
+        options.print_json(told)
+        return
+    print(f"suggested: --lr {found.suggestion:.1e} (a tenth of the rate at which the smoothed loss is lowest)")
+    print(f"plot: {plot}")
+
+
+def _require_as_begun(
+    folder: Path,
+    begun: "tuple[ModelSpec, DataConfig, TrainConfig]",
+    network: Mapping[str, Any],
+    data: Mapping[str, Any],
+    train: Mapping[str, Any],
+) -> None:
+    """What is asked for beside `--resume` must be what the run was told when it began."""
+    from resnet_lab.train.config import data_config, train_config
+
+    spec, images, learning = begun
+    changed = [("network", spec.name, "another")] if network and spec.modified(**network) != spec else []
+    for values, was, now in (
+        (data, images, data_config({**images.model_dump(), **data}, "--resume")),
+        (train, learning, train_config({**learning.model_dump(), **train}, "--resume")),
+    ):
+        changed += [(name, getattr(was, name), getattr(now, name)) for name in values]
+    for name, before, after in changed:
+        if before != after:
+            raise ConfigError(
+                f"{folder} was begun with {name} {before}, and {after} is asked for; leave that out, or start a new "
+                f"run with --weights {folder}"
+            )
+
+
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
+def _listed(text: str | None) -> tuple[str, ...] | None:
+    from resnet_lab.data.augmentations import listed
+
+    return None if text is None else tuple(name for name in listed(text) if name != "none")
+
+
+def _stages(text: str | None) -> tuple[str, ...] | None:
+    from resnet_lab.train.freezing import parse_freeze
+
+    return None if text is None else parse_freeze(text)
 
 
 def _default_folder(name: str) -> Path:

@@ -51,23 +51,38 @@ ATTEMPTS = 10
 class Flip:
     """Left to right, with probability `p`."""
 
+    views = 2
     p: float = 0.5
 
     def __post_init__(self) -> None:
         _require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        mirrored = draws.uniform("flip").ravel() < self.p
-        return _rearranged(batch, mirrored.long(), MIRRORED, [partial(torch.flip, dims=(-1,))])
+        return self.shown(batch, self.chosen(draws))
+
+    def chosen(self, draws: Draws) -> Tensor:
+        """The view that each image gets, int64, shape (N,); 0 is as it is."""
+        return (draws.uniform("flip").ravel() < self.p).long()
+
+    def shown(self, batch: Tensor, views: Tensor) -> Tensor:
+        """A batch of any type in these views."""
+        return _rearranged(batch, views, MIRRORED, [partial(torch.flip, dims=(-1,))])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rotate90:
     """By 0, 90, 180 or 270 degrees, each as likely as the others."""
 
+    views = 4
+
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        turns = (draws.uniform("rotate90").ravel() * 4).long()
-        return _rearranged(batch, turns, TURNS, [partial(torch.rot90, k=turn, dims=(-2, -1)) for turn in (1, 2, 3)])
+        return self.shown(batch, self.chosen(draws))
+
+    def chosen(self, draws: Draws) -> Tensor:
+        return (draws.uniform("rotate90").ravel() * 4).long()
+
+    def shown(self, batch: Tensor, views: Tensor) -> Tensor:
+        return _rearranged(batch, views, TURNS, [partial(torch.rot90, k=turn, dims=(-2, -1)) for turn in (1, 2, 3)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +246,30 @@ class Augmentations:
 
     pixel: tuple[PixelAugmentation, ...] = ()
     mixing: tuple[MixingAugmentation, ...] = ()
+
+    @property
+    def endless(self) -> tuple[str, ...]:
+        """Names of those that show an image in ever new ways, and not in one of a few views."""
+        others = (each for each in (*self.pixel, *self.mixing) if not isinstance(each, Flip | Rotate90))
+        return tuple(type(each).__name__.lower() for each in others)
+
+    @property
+    def rearranging(self) -> tuple[Flip | Rotate90, ...]:
+        return tuple(each for each in self.pixel if isinstance(each, Flip | Rotate90))
+
+    def chosen(self, draws: Draws) -> Tensor:
+        """Number of the view that each image gets of `rearranging`, int64, (N,), or () where there are none."""
+        number = torch.zeros((), dtype=torch.int64)
+        for each in self.rearranging:
+            number = number * each.views + each.chosen(draws)
+        return number
+
+    def shown(self, batch: Tensor, number: int) -> Tensor:
+        """A batch of any type, all of it in the view of that number; it may be written into."""
+        digits = np.unravel_index(number, [each.views for each in self.rearranging])
+        for each, digit in zip(self.rearranging, digits, strict=True):
+            batch = each.shown(batch, torch.full((len(batch),), int(digit)))
+        return batch
 
 
 def parse_augmentations(texts: Sequence[str]) -> Augmentations:

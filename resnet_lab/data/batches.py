@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.pixels import Pixels, gathered
-from resnet_lab.data.sampling import repeats, shuffled, steps_of
+from resnet_lab.data.sampling import even_steps, repeats, shuffled, steps_of
 from resnet_lab.data.threads import in_order
 from resnet_lab.device import Placement
 
@@ -123,10 +123,19 @@ class Batches:
         return np.arange(self.rank, len(self.positions), self.world_size)
 
     def in_order(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """This process's share of the images as they stand, not augmented, with their labels."""
-        share, size = self.share, max(1, self.batch_size // self.world_size)
-        steps = [share[start : start + size] for start in range(0, len(share), size)]
-        return self._served(steps, lambda step, batch: self._normalised(steps[step], batch))
+        """This process's share of the images as they stand, not augmented, with their labels.
+
+        Batches are as large for several processes as for one, so that an image's outputs are the same to the bit. The
+        last is filled up with its last image, and then has more images than labels.
+        """
+        size = min(self.batch_size, len(self.positions))
+        steps = even_steps(self.share, size)
+
+        def labelled(step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
+            x, y = self._normalised(steps[step], batch)
+            return x, y[: len(self.share) - step * size]
+
+        return self._served(steps, labelled)
 
     def _served(self, steps: Sequence[NDArray[np.int64]], finish: Finish) -> Iterator[tuple[Tensor, Tensor]]:
         """Each step's images, finished on the device; what the processor does for that, it does ahead, in threads."""

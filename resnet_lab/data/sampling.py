@@ -90,6 +90,12 @@ def steps_of(order: NDArray[np.int64], batch_size: int, rank: int = 0, world_siz
     return [step[rank::world_size] for step in np.array_split(order, steps)]
 
 
+def even_steps(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """The order in steps of `batch_size`, the last filled up with its last entry."""
+    missing = -len(order) % batch_size
+    return np.split(np.append(order, order[-1:].repeat(missing)), np.arange(batch_size, len(order) + missing, batch_size))
+
+
 def class_weights(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:
     """Weights N / (K N_k) for the loss, shape (K,): every class counts alike (King and Zeng 2001).
 

@@ -1,138 +1,113 @@
-"""The training loop."""
+"""The training loop. Legend: N images, C channels, H W pixels, K classes."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from math import nan
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from resnet_lab.data.batches import Batches
-from resnet_lab.data.sampling import Balance, class_weights
 from resnet_lab.device import Placement
-from resnet_lab.errors import ResNetLabError
 from resnet_lab.evaluate import logits
 from resnet_lab.initialisation import named_seed
 from resnet_lab.metrics import macro_accuracy
+from resnet_lab.processes import Processes
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.optimisation import make_optimizer, make_schedule
+from resnet_lab.train.distributed import share_buffers
+from resnet_lab.train.history import Epoch, best_of
+from resnet_lab.train.learner import Learner
+from resnet_lab.train.optimisation import learning_rate
+from resnet_lab.train.state import Progress
+from resnet_lab.train.tally import DivergedError
 
-
-class DivergedError(ResNetLabError):
-    """The loss is no longer a number."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A row of metrics.csv. Training figures are those of the augmented batches as they were learned from.
-
-    Attributes:
-        epoch: counted from 1.
-        learning_rate: at the epoch's first step.
-        seconds: wall time, with validation.
-        images_per_second: of the training part, without validation.
-    """
-
-    epoch: int
-    learning_rate: float
-    train_loss: float
-    train_macro_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    val_macro_accuracy: float
-    seconds: float
-    images_per_second: float
-
-    @property
-    def merit(self) -> tuple[float, float]:
-        """What the best epoch has most of: validation macro-averaged accuracy, and between equals the lower loss."""
-        return self.val_macro_accuracy, -self.val_loss
+CHECKED_EVERY = 50
+"""Steps between two looks at the losses, where a GPU or other processes have to be waited for."""
 
 
 def epochs(
-    model: nn.Module,
+    learner: Learner,
     train: Batches,
     val: Batches,
     config: TrainConfig,
     placement: Placement,
-    num_classes: int,
+    progress: Progress,
     after_step: Callable[[], None] = lambda: None,
 ) -> Iterator[Epoch]:
-    """Train `model` in place, one epoch at each step of the iterator.
+    """Train from where `progress` is, one epoch at each step of the iterator.
 
     Args:
-        after_step: called after each optimiser step; what it raises ends the training.
+        after_step: called after each step; what it raises ends the training.
 
     Raises:
-        DivergedError: the training loss is infinite or not a number.
+        DivergedError: a training loss is infinite or not a number.
     """
-    optimizer = make_optimizer(model, config)
-    schedule = make_schedule(optimizer, config, len(train))
-    for number in range(1, config.epochs + 1):
-        start, rate = perf_counter(), float(schedule.get_last_lr()[0])
-        with torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []):
-            torch.manual_seed(named_seed(config.seed, f"dropout of epoch {number}"))
-            train_loss, train_accuracy = _train_one_epoch(
-                model, train, number, optimizer, schedule, placement, num_classes, config.balance, after_step
-            )
+    while not is_over(progress, config):
+        start = perf_counter() - progress.seconds
+        for _ in _steps(learner, train, config, placement, progress):
+            progress.seconds = perf_counter() - start
+            after_step()
+        require_finite(progress, config, len(train), learner.processes)
+        progress.tally.sums = learner.processes.total(progress.tally.sums)
+        train_loss, train_accuracy = progress.tally.result()
         trained = perf_counter()
-        if not torch.isfinite(torch.tensor(train_loss)):
-            raise DivergedError(
-                f"epoch {number}: the training loss is {train_loss} at learning rate {rate:g}; "
-                "try a lower one (--lr), or --precision fp32"
-            )
-        outputs = logits(model, val.in_order(), placement)
+        share_buffers(learner.scored, learner.processes)
+        outputs = learner.processes.gather_in_order(
+            logits(learner.scored, val.in_order(), placement), len(val.positions)
+        )
         labels = torch.from_numpy(val.labels)
         predictions = outputs.argmax(1)
-        yield Epoch(
-            epoch=number,
-            learning_rate=rate,
-            train_loss=train_loss,
-            train_macro_accuracy=train_accuracy,
-            val_loss=F.cross_entropy(outputs, labels).item(),
-            val_accuracy=(predictions == labels).double().mean().item(),
-            val_macro_accuracy=macro_accuracy(labels.numpy(), predictions.numpy(), num_classes),
-            seconds=perf_counter() - start,
-            images_per_second=len(train.positions) / (trained - start),
+        progress.history.append(
+            Epoch(
+                epoch=progress.epoch,
+                learning_rate=learning_rate(config, len(progress.history) * len(train), len(train)),
+                train_loss=train_loss,
+                train_macro_accuracy=train_accuracy,
+                val_loss=F.cross_entropy(outputs, labels).item(),
+                val_accuracy=(predictions == labels).double().mean().item(),
+                val_macro_accuracy=macro_accuracy(labels.numpy(), predictions.numpy(), train.num_classes),
+                seconds=perf_counter() - start,
+                images_per_second=len(train.positions) / (trained - start),
+            )
         )
+        progress.begin_epoch()
+        yield progress.history[-1]
 
 
-def _train_one_epoch(
-    model: nn.Module,
-    batches: Batches,
-    number: int,
-    optimizer: Optimizer,
-    schedule: LRScheduler,
-    placement: Placement,
-    num_classes: int,
-    balance: Balance,
-    after_step: Callable[[], None],
-) -> tuple[float, float]:
-    """One pass over the training part; its mean loss and macro-averaged accuracy.
+def is_over(progress: Progress, config: TrainConfig) -> bool:
+    """Whether all epochs are done, or as many as `patience` says without a better one."""
+    history = progress.history
+    waited = len(history) - best_of(history).epoch if history else 0
+    return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
 
-    Nothing here waits for the device: losses and predictions are fetched when the epoch is over.
-    """
-    model.train()
-    weight = None
-    if balance == "loss":
-        weight = torch.from_numpy(class_weights(batches.labels, num_classes)).to(placement.device)
-    losses: list[Tensor] = []
-    labels: list[Tensor] = []
-    predictions: list[Tensor] = []
-    for x, y in batches.training(number):
-        with placement.autocast():
-            outputs = model(x)
-        loss = F.cross_entropy(outputs.float(), y, weight)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.detach() * len(y))
-        labels.append(y if y.ndim == 1 else y.argmax(1))  # of mixed images, the larger share
-        predictions.append(outputs.detach().argmax(1))
-        after_step()
-    accuracy = macro_accuracy(torch.cat(labels).cpu().numpy(), torch.cat(predictions).cpu().numpy(), num_classes)
-    return torch.stack(losses).sum().item() / len(batches.positions), accuracy
+
+def require_finite(progress: Progress, config: TrainConfig, steps_per_epoch: int, processes: Processes) -> None:
+    """Raise `DivergedError` where a loss since the last call is no number, in this process or another."""
+    found = progress.tally.first_diverged()
+    anywhere = processes.total(torch.tensor(float(found is not None), device=progress.tally.sums.device))
+    if not anywhere:
+        return
+    step, loss = found or (progress.step - 1, nan)
+    rate = learning_rate(config, len(progress.history) * steps_per_epoch + step, steps_per_epoch)
+    raise DivergedError(
+        f"epoch {progress.epoch}, step {step + 1} of {steps_per_epoch}: the training loss is {loss} at learning "
+        f"rate {rate:g}; try a lower rate (--lr), --clip-norm 1, or --precision fp32"
+    )
+
+
+def _steps(
+    learner: Learner, batches: Batches, config: TrainConfig, placement: Placement, progress: Progress
+) -> Iterator[None]:
+    """The steps that are left of an epoch."""
+    learner.network.train()
+    devices = [placement.device] if placement.device.type == "cuda" else []
+    checked_every = CHECKED_EVERY if devices or batches.world_size > 1 else 1
+    with torch.random.fork_rng(devices=devices):
+        for x, y in batches.training(progress.epoch, progress.step):
+            torch.manual_seed(named_seed(config.seed + batches.rank, f"dropout {progress.epoch} {progress.step}"))
+            step = progress.steps(len(batches))
+            progress.tally.add(*learner.step(x, y, learning_rate(config, step, len(batches))), y)
+            progress.step += 1
+            if progress.step % checked_every == 0:
+                require_finite(progress, config, len(batches), learner.processes)
+            yield

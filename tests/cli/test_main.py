@@ -14,11 +14,13 @@ def test_help_names_every_command_and_is_quick() -> None:
     before = os.times().children_user
     done = subprocess.run([sys.executable, "-m", "resnet_lab", "--help"], capture_output=True, text=True, check=True)
     assert os.times().children_user - before < 0.4
-    for command in ("build", "train", "eval", "predict", "plugins"):
+    for command in ("build", "train", "eval", "predict", "recipes", "plugins"):
         assert f" {command} " in done.stdout
 
 
-@pytest.mark.parametrize("command", ["build", "train", "eval", "predict", "plugins list"])
+@pytest.mark.parametrize(
+    "command", ["build", "train", "eval", "predict", "recipes list", "recipes show", "plugins list"]
+)
 def test_each_command_has_help_with_an_example_and_json(cli: Callable, command: str) -> None:
     code, out, _ = cli(*command.split(), "--help")
     assert code == 0

@@ -8,13 +8,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
 from resnet_lab import checkpoint
 from resnet_lab.data.config import DataConfig
 from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.learner import Learner
 from tests.cli.conftest import QUICK
 
 
@@ -28,10 +32,11 @@ def test_a_folder_of_paintings(cli: Callable, paintings: Path) -> None:
     with Path("run/splits.csv").open() as file:
         assert told["test"]["n"] == sum(row["split"] == "test" for row in csv.DictReader(file))
     assert sorted(path.name for path in Path("run").iterdir()) == [
-        "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "run.json", "splits.csv",
+        ".lock", "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "run.json", "splits.csv",
+        "times.csv",
     ]  # fmt: skip
     assert "24 images of 2 classes; training on cpu in fp32" in err
-    assert re.search(r"epoch   2: loss \d\.\d+, validation loss", err)
+    assert re.search(r"epoch   2: loss \d\.\d+, macro accuracy \d\.\d+; validation \d\.\d+, [01]\.\d{4}", err)
     record = json.loads(Path("run/run.json").read_text())
     assert record["config"]["augment"] == ["flip", "rotate90"]
     assert record["status"] == "finished"
@@ -137,7 +142,7 @@ def test_bad_input_leaves_no_run_folder(cli: Callable, tmp_path: Path, arguments
     ("text", "message"),
     [
         ("[trian]\n", "c.toml: unknown table 'trian'; did you mean 'train'?"),
-        ("[train]\nepoch = 3\n", "c.toml: unknown option 'epoch'; did you mean 'epochs'?"),
+        ("[train]\nepoch = 3\n", "c.toml: unknown option 'epoch'; did you mean 'epochs' or "),
         ("[data]\nsorce = 'x'\n", "c.toml: unknown option 'sorce'; did you mean 'source' or 'strict'?"),
         ("[data]\nsource = 3\n", "c.toml: source: input should be a valid string, got 3"),
         ("[model]\nattention = 'se'\n", "c.toml: unknown key 'attention'; did you mean 'attn'?"),
@@ -207,7 +212,7 @@ def test_a_way_of_making_pictures_square_goes_with_the_weights(cli: Callable, pa
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_training_saves_its_weights(
+def test_an_interrupted_training_saves_its_state(
     cli: Callable, paintings: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     command = [
@@ -225,14 +230,14 @@ def test_an_interrupted_training_saves_its_weights(
     ]
     with subprocess.Popen([str(word) for word in command], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "run" / "last.safetensors").exists() and time.monotonic() < deadline:
+        while not (tmp_path / "run" / "state.safetensors").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(process.pid, number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert f"stopped by {number.name}; the weights of the last step are in run/last.safetensors" in err
+    assert f"stopped by {number.name}; go on with `resnet-lab train --resume run`" in err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == f"stopped by {number.name}"
-    assert cli("predict", "run/last.safetensors", paintings / "red" / "1.png").code == 0
+    assert cli("predict", "run", paintings / "red" / "1.png").code == 0
 
 
 def test_the_help_tells_the_defaults_that_are_taken(cli: Callable) -> None:
@@ -241,6 +246,118 @@ def test_the_help_tells_the_defaults_that_are_taken(cli: Callable) -> None:
     written = {True: "yes", False: "no", (): "none", None: "none"}
     for name, value in {**TrainConfig().model_dump(), **DataConfig().model_dump()}.items():
         if (option := name.replace("_", "-")) in shown:
-            expected = f"{value:g}" if isinstance(value, float) else written.get(value, str(value))
-            assert shown[option] == (str(value) if option in ("seed", "fold") else expected)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            expected = f"{value:g}" if number else written.get(value, str(value))
+            assert shown[option] == {"channels_last": "by device", "ema": "none"}.get(name, expected), name
     assert {"epochs", "lr", "batch-size", "seed", "augment", "zero-init-residual", "weight-decay", "fit"} < set(shown)
+
+
+def test_a_recipe_with_values_put_in(cli: Callable, paintings: Path) -> None:
+    code, _, _ = cli(
+        "train", "--recipe", "digits-quick", "--data", paintings, *QUICK, "--set", "train.ema=0.5",
+        "--set", "model.attn=se@3", "--epochs", 1, "--out", "run",
+    )  # fmt: skip
+    assert code == 0
+    record = json.loads(Path("run/run.json").read_text())
+    assert (record["config"]["schedule"], record["config"]["ema"], record["config"]["epochs"]) == ("one_cycle", 0.5, 1)
+    assert record["spec"]["stages"][2]["block"]["attn"] == "se"
+
+
+def test_a_recipe_and_a_configuration_file(cli: Callable) -> None:
+    code, _, err = cli("train", "--recipe", "strong", "--config", "c.toml")
+    assert code == 2
+    assert err == (
+        "resnet-lab: --recipe and --config each say how to train; give one of them, and change it with --set\n"
+    )
+
+
+@pytest.fixture
+def stopped(cli: Callable, paintings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was interrupted in its second epoch."""
+    real = Learner.step
+    steps = []
+
+    def step(self: Learner, *arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Learner, "step", step)
+    assert cli("train", "--data", paintings, *QUICK, "--out", "run").code == 143
+    monkeypatch.setattr(Learner, "step", real)
+
+
+def test_a_resumption(cli: Callable, stopped: None) -> None:
+    code, out, err = cli("train", "--resume", "run", "--json")
+    assert code == 0
+    assert "going on at epoch" in err
+    assert json.loads(out)["run"] == "run"
+    assert cli("train", "--resume", "run").err == (
+        "resnet-lab: run: this training is finished; `resnet-lab eval run` scores it\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--lr", "0.5"), "run was begun with lr 0.003, and 0.5 is asked for"),
+        (("--fit", "pad"), "run was begun with fit squash, and pad is asked for"),
+        (("--act", "gelu"), "run was begun with network resnet20, and another is asked for"),
+    ],
+)
+def test_a_resumption_with_other_wishes(cli: Callable, stopped: None, options: tuple[str, ...], message: str) -> None:
+    code, _, err = cli("train", "--resume", "run", *options)
+    assert code == 2
+    assert err == f"resnet-lab: {message}; leave that out, or start a new run with --weights run\n"
+
+
+def test_a_resumption_with_the_same_wishes(cli: Callable, stopped: None, paintings: Path) -> None:
+    assert cli("train", "--resume", "run", "--data", paintings, "--size", 8).code == 0
+
+
+def test_what_cannot_be_given_with_a_resumption(cli: Callable, stopped: None) -> None:
+    code, _, err = cli("train", "--resume", "run", "--recipe", "strong")
+    assert code == 2
+    assert err == "resnet-lab: --recipe cannot be given with --resume, which goes on as the run began\n"
+
+
+def test_weights_of_a_run_into_a_changed_network_with_frozen_stages(cli: Callable, paintings: Path) -> None:
+    cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "first")
+    code, _, err = cli(
+        "train", "--data", paintings, *QUICK, "--attn", "se@3", "--weights", "first", "--freeze", "1-2",
+        "--augment", "rotate90", "--cache-frozen", "on", "--out", "second",
+    )  # fmt: skip
+    assert code == 0
+    assert "of the parameters outside the classifier loaded" in err
+    assert "the output of stem to layer2 is computed once and stored" in err
+    (_, first), (_, second) = (checkpoint.read(f"{run}/best.safetensors") for run in ("first", "second"))
+    assert torch.equal(first["layer2.0.conv1.weight"], second["layer2.0.conv1.weight"])
+    assert torch.equal(first["bn1.running_mean"], second["bn1.running_mean"])
+    assert not torch.equal(first["layer3.0.conv1.weight"], second["layer3.0.conv1.weight"])
+    record = json.loads(Path("second/run.json").read_text())
+    assert record["config"]["freeze"] == ["stem", "layer1", "layer2"]
+    assert record["weights"]["share"] > 0.9
+
+
+def test_a_stage_that_is_not_there(cli: Callable, paintings: Path) -> None:
+    code, _, err = cli("train", "--data", paintings, *QUICK, "--freeze", "4", "--out", "run")
+    assert code == 2
+    assert err == "resnet-lab: freeze: the network has no part 'layer4'; it has stem, layer1, layer2, layer3, fc\n"
+
+
+def test_a_range_test(cli: Callable) -> None:
+    code, out, _ = cli("train", "--size", 8, "--precision", "fp32", "--find-lr", "--out", "rates.png", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert 1e-5 < told["suggestion"] < 1
+    assert len(told["rates"]) == len(told["losses"])
+    with Image.open("rates.png") as picture:
+        assert picture.format == "PNG"
+    assert cli("train", "--find-lr", "--out", "rates.png").code == 2
+
+
+def test_events_for_tensorboard(cli: Callable, paintings: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the package tensorboard")
+    assert cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--tensorboard", "--out", "run").code == 0
+    assert list(Path("run/tensorboard").glob("events.out.tfevents.*"))

@@ -45,7 +45,7 @@ class Listener(Watcher):
         self.steps = 0
         self.said: list[str] = []
 
-    def begin(self, what: str, total: int) -> None:
+    def begin(self, what: str, total: int, done: int = 0) -> None:
         self.phases.append((what, total))
 
     def advance(self) -> None:

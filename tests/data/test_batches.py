@@ -48,8 +48,8 @@ def served(
 
 
 def whole(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """An epoch's images, each in the place of its label."""
-    x, y = torch.cat([x for x, _ in batches]), torch.cat([y for _, y in batches])
+    """An epoch's images, each in the place of its label; without those that fill up the last batch."""
+    x, y = torch.cat([x[: len(y)] for x, y in batches]), torch.cat([y for _, y in batches])
     return x[y.argsort()], y.sort().values
 
 
@@ -60,7 +60,7 @@ def test_normalisation_equals_torchvision_s(channels: int) -> None:
     reference = v2.functional.normalize(
         v2.functional.to_dtype(images, scale=True), MEAN[:channels], STD[:channels]
     )  # fmt: skip
-    torch.testing.assert_close(torch.cat([x for x, _ in found]), reference, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(torch.cat([x[: len(y)] for x, y in found]), reference, rtol=1e-5, atol=2e-6)
     assert [len(y) for _, y in found] == [16, 16, 8]
     assert torch.cat([y for _, y in found]).tolist() == list(range(40))
     assert all(x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last) for x, _ in found)
@@ -85,7 +85,7 @@ def test_an_epoch_has_every_image_once_in_even_batches(number: int, batch_size: 
     assert max(sizes) - min(sizes) <= 1
     x, y = whole(epoch)
     assert y.tolist() == list(range(number))
-    assert torch.equal(x, torch.cat([x for x, _ in batches.in_order()])), "an image goes with its label"
+    assert torch.equal(x, torch.cat([x[: len(y)] for x, y in batches.in_order()])), "an image goes with its label"
 
 
 def test_the_order_is_that_of_the_sampler() -> None:
@@ -96,7 +96,7 @@ def test_the_order_is_that_of_the_sampler() -> None:
 def test_images_are_taken_from_their_positions_in_the_set() -> None:
     positions = np.array([31, 4, 17])
     x, y = whole(list(served(positions=positions).training(1)))
-    everything = torch.cat([x for x, _ in served().in_order()])
+    everything = torch.cat([x[: len(y)] for x, y in served().in_order()])
     assert torch.equal(x, everything[positions])
     assert y.tolist() == [0, 1, 2]
 
@@ -122,8 +122,19 @@ def test_processes_share_every_step_and_nothing_comes_twice(world_size: int) -> 
     evaluated = whole([batch for share in shares for batch in share.in_order()])
     assert torch.equal(together[0], alone[0])
     assert together[1].tolist() == evaluated[1].tolist() == list(range(40))
-    assert torch.equal(evaluated[0], torch.cat([x for x, _ in served().in_order()]))
+    assert torch.equal(evaluated[0], torch.cat([x[: len(y)] for x, y in served().in_order()]))
     assert sorted(np.concatenate([share.share for share in shares]).tolist()) == list(range(40))
+
+
+def test_evaluation_has_batches_of_one_size_however_many_processes_there_are() -> None:
+    for world_size in (1, 2, 3):
+        shares = [served(batch_size=15, process=(rank, world_size)) for rank in range(world_size)]
+        served_ones = [batch for share in shares for batch in share.in_order()]
+        assert {len(x) for x, _ in served_ones} == {15}
+        assert sum(len(y) for _, y in served_ones) == 40
+        last = served_ones[-1]
+        assert all(torch.equal(x, last[0][len(last[1]) - 1]) for x in last[0][len(last[1]) :])
+    assert [len(x) for x, _ in served(NOISE[:4], batch_size=15).in_order()] == [4]
 
 
 PROCESS = """
@@ -176,7 +187,7 @@ def test_mixed_images_have_mixed_targets() -> None:
     for x, y in served(augment=("mixup(alpha=1.0)",), batch_size=8).training(1):
         assert y.shape == (len(x), 40)
         torch.testing.assert_close(y.sum(1), torch.ones(len(x)))
-    plain = dict(enumerate(torch.cat([x for x, _ in served().in_order()])))
+    plain = dict(enumerate(torch.cat([x[: len(y)] for x, y in served().in_order()])))
     x, y = next(iter(served(augment=("mixup(alpha=1.0)",), batch_size=8).training(1)))
     for image, target in zip(x, y, strict=True):
         mixture = sum(share * plain[k] for k, share in enumerate(target.tolist()) if share)

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DistributedSampler
 
-from resnet_lab.data.sampling import class_weights, repeats, shuffled, steps_of
+from resnet_lab.data.sampling import class_weights, even_steps, repeats, shuffled, steps_of
 from resnet_lab.errors import ConfigError
 
 UNEQUAL = np.repeat(np.arange(4), [40, 3, 17, 1])
@@ -173,3 +173,8 @@ def test_chunks_come_a_few_at_a_time_and_shuffled() -> None:
     other = shuffled(labels, 3, 2, chunks=chunks)
     assert set(chunks[other[:80]].tolist()) != groups[0]
     assert shuffled(labels, 3, 1, chunks=chunks).tolist() == order.tolist()
+
+
+@pytest.mark.parametrize(("number", "expected"), [(4, [[0, 1], [2, 3]]), (5, [[0, 1], [2, 3], [4, 4]]), (1, [[0, 0]])])
+def test_even_steps_are_filled_up(number: int, expected: list[list[int]]) -> None:
+    assert [step.tolist() for step in even_steps(np.arange(number), 2)] == expected

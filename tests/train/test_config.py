@@ -1,15 +1,13 @@
-from pathlib import Path
-
 import pytest
 
 from resnet_lab.errors import ConfigError
-from resnet_lab.train.config import TrainConfig, data_config, read_config, train_config
+from resnet_lab.train.config import TrainConfig, data_config, train_config
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epoch": 3}, "unknown option 'epoch'; did you mean 'epochs'?"),
+        ({"epoch": 3}, "unknown option 'epoch'; did you mean 'epochs' or 'decay_epochs' or 'warmup_epochs'?"),
         ({"epochs": 0}, "epochs: input should be greater than or equal to 1, got 0"),
         ({"epochs": 1.5}, "epochs: input should be a valid integer, got 1.5"),
         ({"batch_size": -1}, "batch_size: input should be greater than or equal to 1, got -1"),
@@ -19,7 +17,17 @@ from resnet_lab.train.config import TrainConfig, data_config, read_config, train
         ({"momentum": 1.0}, "momentum: input should be less than 1, got 1.0"),
         ({"decay": 1.1}, "decay: input should be less than or equal to 1, got 1.1"),
         ({"optimizer": "lion"}, "optimizer: input should be 'adam', 'adamw' or 'sgd', got 'lion'"),
-        ({"schedule": "step"}, "schedule: input should be 'exponential', 'cosine' or 'constant', got 'step'"),
+        (
+            {"schedule": "linear"},
+            "schedule: input should be 'exponential', 'step', 'cosine', 'one_cycle' or 'constant', got 'linear'",
+        ),
+        ({"label_smoothing": 1.0}, "label_smoothing: input should be less than 1, got 1.0"),
+        ({"ema": -0.1}, "ema: input should be greater than or equal to 0, got -0.1"),
+        ({"accumulate": 0}, "accumulate: input should be greater than or equal to 1, got 0"),
+        ({"clip_norm": 0}, "clip_norm: input should be greater than 0, got 0"),
+        ({"patience": 0}, "patience: input should be greater than or equal to 1, got 0"),
+        ({"cache_frozen": "yes"}, "cache_frozen: input should be 'auto', 'on' or 'off', got 'yes'"),
+        ({"compile": "yes"}, "compile: input should be 'auto', 'off', 'on' or 'max', got 'yes'"),
         ({"augment": ["crop", 3]}, "augment.1: input should be a valid string, got 3"),
         ({"augment": ["crap"]}, "augment: unknown augmentation 'crap'; did you mean 'crop'?"),
         ({"seed": -1}, "seed: input should be greater than or equal to 0, got -1"),
@@ -30,7 +38,7 @@ from resnet_lab.train.config import TrainConfig, data_config, read_config, train
         ({"decay": 0}, "decay: input should be greater than 0, got 0"),
         ({"augment": "flip"}, "augment: input should be a valid tuple, got 'flip'"),
         ({"device": 0}, "device: input should be a valid string, got 0"),
-        ({"precision": "fp64"}, "precision: input should be 'auto', 'fp32' or 'bf16', got 'fp64'"),
+        ({"precision": "fp64"}, "precision: input should be 'auto', 'fp32', 'tf32', 'bf16' or 'fp16', got 'fp64'"),
     ],
 )
 def test_options_out_of_range(values: dict, message: str) -> None:
@@ -61,40 +69,6 @@ def test_data_options_out_of_range(values: dict, message: str) -> None:
 def test_defaults_and_values() -> None:
     assert train_config({}, "here") == TrainConfig()
     assert train_config({"augment": ["flip", "rotate90"], "lr": 1}, "here").augment == ("flip", "rotate90")
-
-
-def test_tables_of_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "c.toml"
-    path.write_text('[model]\nmodel = "resnet20"\n[train]\nlr = 1e-3\n')
-    assert read_config(path) == {"model": {"model": "resnet20"}, "train": {"lr": 1e-3}}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("[modle]", "unknown table 'modle'; did you mean 'model'?"),
-        ("train = 3", "train must be a table, written [train]"),
-        ("[train", "not TOML: Expected ']' at the end of a table declaration (at end of document)"),
-    ],
-)
-def test_files_of_another_form(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "c.toml"
-    path.write_text(text)
-    with pytest.raises(ConfigError) as failure:
-        read_config(path)
-    assert str(failure.value) == f"{path}: {message}"
-
-
-def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as failure:
-        read_config(tmp_path / "c.toml")
-    assert str(failure.value) == f"{tmp_path}/c.toml: cannot read the configuration: No such file or directory"
-
-
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
-    (tmp_path / "c.toml").write_bytes(b"\xff")
-    with pytest.raises(ConfigError, match=r"c\.toml: not TOML: 'utf-8' codec can't decode byte 0xff"):
-        read_config(tmp_path / "c.toml")
 
 
 def test_a_truth_value_is_no_number() -> None:

@@ -1,4 +1,5 @@
-from dataclasses import replace
+import re
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -12,7 +13,12 @@ from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches
 from resnet_lab.device import choose
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.loop import DivergedError, Epoch, epochs
+from resnet_lab.train.history import Epoch
+from resnet_lab.train.learner import Learner
+from resnet_lab.train.loop import epochs
+from resnet_lab.train.optimisation import make_loss
+from resnet_lab.train.state import Progress
+from resnet_lab.train.tally import DivergedError, Tally
 from tests.stand_ins import ArrayPixels
 
 CPU = choose("cpu", "fp32")
@@ -40,6 +46,18 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3))
 
 
+def trained(
+    model: nn.Module,
+    train: Batches,
+    val: Batches,
+    config: TrainConfig,
+    after_step: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
+) -> Iterator[Epoch]:
+    learner = Learner(model, model, make_loss(config, train.labels, 3, CPU.device), config, CPU)
+    return epochs(learner, train, val, config, CPU, progress or Progress(Tally(3, CPU.device)), after_step)
+
+
 CONFIG = TrainConfig(epochs=3, lr=0.02, optimizer="sgd", schedule="exponential", weight_decay=1e-3)
 
 
@@ -47,8 +65,8 @@ def test_the_loop_is_the_plain_pytorch_loop() -> None:
     """The same steps written out, with torch's own optimiser: losses, weights and scores are equal."""
     train, val = batches(50), batches(20, seed=5)
     model, plain = network(), network()
-    rows = list(epochs(model, train, val, CONFIG, CPU, num_classes=3))
-    optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-3)
+    rows = list(trained(model, train, val, CONFIG))
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-3, fused=True)
     for number, row in enumerate(rows, 1):
         plain.train()
         total, right = 0.0, np.zeros(3)
@@ -67,7 +85,7 @@ def test_the_loop_is_the_plain_pytorch_loop() -> None:
         assert row.train_macro_accuracy == pytest.approx(np.mean(right / np.bincount(train.labels)))
         plain.eval()
         with torch.no_grad():
-            probabilities = torch.cat([plain(x) for x, _ in val.in_order()]).double().softmax(1).numpy()
+            probabilities = torch.cat([plain(x)[: len(y)] for x, y in val.in_order()]).double().softmax(1).numpy()
         labels = val.labels
         assert row.val_loss == pytest.approx(log_loss(labels, probabilities, labels=range(3)), rel=1e-5)
         assert row.val_accuracy == pytest.approx(np.mean(probabilities.argmax(1) == labels))
@@ -80,16 +98,16 @@ def test_the_same_seed_gives_the_same_bits() -> None:
     states = []
     for _ in range(2):
         model = network()
-        list(epochs(model, batches(40), batches(9), CONFIG, CPU, num_classes=3))
+        list(trained(model, batches(40), batches(9), CONFIG))
         states.append(model.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 def test_weights_of_classes_are_in_the_loss() -> None:
-    """The first step of plain SGD, written out with the weights of scikit-learn."""
+    """The first epoch of plain SGD, written out with the weights of scikit-learn."""
     train, config = batches(50), CONFIG.model_copy(update={"epochs": 1, "momentum": 0.0, "balance": "loss"})
     model, plain = network(), network()
-    row = next(epochs(model, train, batches(9), config, CPU, num_classes=3))
+    row = next(trained(model, train, batches(9), config))
     weight = torch.tensor(compute_class_weight("balanced", classes=np.arange(3), y=train.labels), dtype=torch.float32)
     optimizer, total = torch.optim.SGD(plain.parameters(), lr=0.02, weight_decay=1e-3), 0.0
     for x, y in train.training(1):
@@ -97,15 +115,16 @@ def test_weights_of_classes_are_in_the_loss() -> None:
         loss = nn.CrossEntropyLoss(weight=weight)(plain.train()(x), y)
         loss.backward()
         optimizer.step()
-        total += loss.item() * len(y)
-    assert row.train_loss == pytest.approx(total / 50, rel=1e-6)
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+        total += loss.item() * weight[y].sum().item()
+    assert row.train_loss == pytest.approx(total / weight[torch.from_numpy(train.labels)].sum().item(), rel=1e-6)
+    for ours, written_out in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, written_out, rtol=1e-5, atol=1e-7)
 
 
 def test_mixed_images_are_learned_from_with_mixed_targets() -> None:
     train, config = batches(50, augment=("mixup(alpha=1.0)",)), CONFIG.model_copy(update={"epochs": 1})
     model, plain = network(), network()
-    row = next(epochs(model, train, batches(9), config, CPU, num_classes=3))
+    row = next(trained(model, train, batches(9), config))
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-3)
     total = 0.0
     for x, y in train.training(1):
@@ -128,23 +147,93 @@ def test_after_step_is_called_at_each_step_and_can_end_the_training() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(epochs(network(), batches(50), batches(9), CONFIG, CPU, 3, after_step))
+        list(trained(network(), batches(50), batches(9), CONFIG, after_step))
     assert len(steps) == 10
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_divergence_is_told_with_epoch_and_rate() -> None:
+def test_divergence_is_told_with_epoch_step_and_rate() -> None:
     config = TrainConfig(epochs=5, lr=1e30, optimizer="sgd", schedule="constant")
     with pytest.raises(DivergedError) as failure:
-        list(epochs(network(), batches(50), batches(9), config, CPU, 3))
-    assert str(failure.value) in {
-        f"epoch 1: the training loss is {loss} at learning rate 1e+30; try a lower one (--lr), or --precision fp32"
-        for loss in ("nan", "inf")
-    }
+        list(trained(network(), batches(50), batches(9), config))
+    assert re.fullmatch(
+        r"epoch 1, step 2 of 7: the training loss is (nan|inf) at learning rate 1e\+30; "
+        r"try a lower rate \(--lr\), --clip-norm 1, or --precision fp32",
+        str(failure.value),
+    )
 
 
-def test_the_best_epoch_has_the_macro_accuracy_and_then_the_lower_loss() -> None:
-    epoch = Epoch(1, 0.1, 1, 0.5, 0.4, 0.8, 0.8, 1, 1)
-    better = replace(epoch, val_macro_accuracy=0.9, val_loss=9.0)
-    tie = replace(epoch, val_loss=0.3, val_accuracy=0.1)
-    assert better.merit > tie.merit > epoch.merit
+def test_a_batch_in_pieces_is_the_batch() -> None:
+    """Without batch norm, whose statistics are a piece's own."""
+    states = []
+    for pieces in (1, 3):
+        torch.manual_seed(1)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3))
+        config = CONFIG.model_copy(update={"accumulate": pieces, "balance": "loss", "label_smoothing": 0.1})
+        rows = list(trained(model, batches(50), batches(9), config))
+        states.append((model.state_dict(), [row.train_loss for row in rows]))
+    assert states[1][1] == pytest.approx(states[0][1], rel=1e-5)
+    torch.testing.assert_close(states[1][0], states[0][0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_gradient_is_clipped() -> None:
+    """Plain SGD moves the weights by the rate times the norm, which is the largest allowed."""
+    train = batches(8)
+    config = TrainConfig(epochs=1, lr=0.5, optimizer="sgd", momentum=0, schedule="constant", clip_norm=0.01)
+    model, before = network(), network()
+    next(trained(model, train, batches(9), config))
+    moved = torch.cat([(a - b).ravel() for a, b in zip(model.parameters(), before.parameters(), strict=True)])
+    assert moved.norm().item() == pytest.approx(0.5 * 0.01, rel=1e-4)
+
+
+def test_patience_ends_the_training() -> None:
+    """Nothing is learned at a rate that is next to nothing, so the first epoch stays the best."""
+    config = CONFIG.model_copy(update={"epochs": 20, "patience": 3, "lr": 1e-12})
+    val = batches(20, seed=5)
+    model = network().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.0
+    assert len(list(trained(model, batches(50), val, config))) == 4
+
+
+def test_the_average_is_what_is_scored() -> None:
+    config = CONFIG.model_copy(update={"ema": 0.9})
+    train, val = batches(50), batches(20, seed=5)
+    model = network()
+    learner = Learner(model, model, make_loss(config, train.labels, 3, CPU.device), config, CPU)
+    rows = list(epochs(learner, train, val, config, CPU, Progress(Tally(3, CPU.device))))
+    assert learner.average is not None
+    with torch.no_grad():
+        outputs = torch.cat([learner.average.model(x)[: len(y)] for x, y in val.in_order()])
+    assert rows[-1].val_loss == pytest.approx(F.cross_entropy(outputs, torch.from_numpy(val.labels)).item(), rel=1e-5)
+    assert not torch.equal(outputs, torch.cat([model.eval()(x)[: len(y)] for x, y in val.in_order()]))
+
+
+class Counting(nn.Module):
+    """Draws as dropout does, and remembers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn: list[float] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.drawn.append(torch.rand(()).item())
+        return x
+
+
+def test_dropout_is_a_function_of_seed_epoch_and_step() -> None:
+    """So that a training that goes on in the middle draws what it would have drawn."""
+    drawn = []
+    for first_step in (0, 5):
+        counting = Counting()
+        model = nn.Sequential(counting, network())
+        progress = Progress(Tally(3, CPU.device))
+        progress.step = first_step
+        state = torch.random.get_rng_state()
+        list(trained(model, batches(50), batches(9), CONFIG, progress=progress))
+        assert torch.equal(state, torch.random.get_rng_state())
+        drawn.append(counting.drawn)
+    assert len(set(drawn[0])) == 21
+    assert drawn[0][5:] == drawn[1]

@@ -1,10 +1,14 @@
 import csv
+import errno
 import json
 import os
+import re
 import signal
 from hashlib import sha256
 from importlib.metadata import version
+from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,11 +21,15 @@ from sklearn.metrics import balanced_accuracy_score
 import resnet_lab
 from resnet_lab import checkpoint, zoo
 from resnet_lab.data.config import DataConfig
-from resnet_lab.errors import ConfigError, DataError, ResNetLabError, RunError
+from resnet_lab.errors import CheckpointError, ConfigError, DataError, PluginError, ResNetLabError, RunError
+from resnet_lab.run import Run
 from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted
-from resnet_lab.train.loop import Epoch
-from resnet_lab.train.training import TrainingWatcher, train
+from resnet_lab.train.learner import Learner
+from resnet_lab.train.tally import DivergedError
+from resnet_lab.train.training import resume, train
+from resnet_lab.train.watching import TrainingWatcher
 
 SPEC = zoo.get("resnet20").modified(input_size=8, in_channels=1)
 QUICK = TrainConfig(epochs=3, lr=1e-2, precision="fp32", device="cpu")
@@ -33,7 +41,7 @@ class Listener(TrainingWatcher):
         self.phases: dict[str, int] = {}
         self.rows: list[Epoch] = []
 
-    def begin(self, what: str, total: int) -> None:
+    def begin(self, what: str, total: int, done: int = 0) -> None:
         self.phase = what
         self.phases[what] = -total
 
@@ -57,7 +65,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Listener]:
 def test_the_folder_holds_what_is_documented(trained: tuple[Path, Listener]) -> None:
     folder, listener = trained
     assert sorted(path.name for path in folder.iterdir()) == [
-        "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "run.json", "splits.csv",
+        ".lock", "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "run.json",
+        "splits.csv", "times.csv",
     ]  # fmt: skip
     record = json.loads((folder / "run.json").read_text())
     assert (record["status"], record["command"]) == ("finished", ["mine"])
@@ -73,7 +82,7 @@ def test_the_folder_holds_what_is_documented(trained: tuple[Path, Listener]) -> 
     assert metrics["val_loss"].tolist() == pytest.approx([row.val_loss for row in listener.rows], rel=1e-5)
     best = metrics.sort_values(["val_macro_accuracy", "val_loss"], ascending=[False, True])["epoch"].iloc[0]
     assert record["best_epoch"] == best
-    assert record["seconds"] == pytest.approx(metrics["seconds"].sum(), rel=1e-3)
+    assert record["seconds"] == pytest.approx(pd.read_csv(folder / "times.csv")["seconds"].sum(), rel=1e-3)
     with Image.open(folder / "curves.png") as image:
         assert image.size == (1350, 540)
 
@@ -138,44 +147,175 @@ def test_single_images_are_refused_where_batch_norm_has_nothing_to_average(tmp_p
         train(SPEC.modified(input_size=4), str(two_colours), config, folder=tmp_path / "run")
     assert str(failure.value) == (
         "this network cannot learn from a single image: Expected more than 1 value per channel when training, "
-        "got input size torch.Size([1, 64, 1, 1]); raise batch_size"
+        "got input size torch.Size([1, 64, 1, 1]); raise batch_size, or lower accumulate"
     )
     assert not (tmp_path / "run").exists()
     train(SPEC, str(two_colours), config, folder=tmp_path / "larger")
     train(SPEC.modified(input_size=4, norm="group(groups=4)"), str(two_colours), config, folder=tmp_path / "grouped")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_saves_the_weights_of_the_moment(
-    tmp_path: Path, two_colours: Path, number: signal.Signals
-) -> None:
-    class Impatient(TrainingWatcher):
-        def epoch(self, epoch: Epoch, best: Epoch) -> None:
-            if epoch.epoch == 2:
-                os.kill(os.getpid(), number)
+class Impatient(TrainingWatcher):
+    """Sends a signal after so many steps."""
 
+    def __init__(self, steps: int, number: signal.Signals = signal.SIGTERM) -> None:
+        self.left = steps
+        self.number = number
+
+    def step(self, epoch: int, epochs: int, latest: tuple[float, float] | None, images_per_second: float) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+
+FULL = QUICK.model_copy(
+    update={
+        "epochs": 3, "batch_size": 2, "ema": 0.9, "augment": ("flip", "mixup"), "balance": "sampling", "accumulate": 2,
+    }
+)  # fmt: skip
+
+
+def digests(folder: Path) -> dict[str, str]:
+    names = ("best.safetensors", "last.safetensors", "metrics.csv")
+    return {name: sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A set and a run of 3 epochs of 5 steps on it."""
+    data = tmp_path_factory.mktemp("data")
+    for name, colour in (("a", 10), ("b", 200)):
+        (data / name).mkdir()
+        for number in range(6):
+            Image.new("L", (8, 8), colour + number).save(data / name / f"{number}.png")
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(SPEC.modified(dropout=0.2), str(data), FULL, folder=folder)
+    return data, folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("steps", [1, 4, 5, 8])
+def test_an_interrupted_training_goes_on_to_the_same_bits(
+    tmp_path: Path, undisturbed: tuple[Path, Path], number: signal.Signals, steps: int
+) -> None:
+    data, whole = undisturbed
+    per_epoch = len(pd.read_csv(whole / "splits.csv").query("split == 'train'")) // 2
     with pytest.raises(Interrupted):
-        train(SPEC, str(two_colours), QUICK, folder=tmp_path / "run", watcher=Impatient())
+        train(
+            SPEC.modified(dropout=0.2), str(data), FULL, folder=tmp_path / "run", watcher=Impatient(steps, number)
+        )  # fmt: skip
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["status"] == f"stopped by {number.name}"
-    assert len(pd.read_csv(tmp_path / "run" / "metrics.csv")) == 2
-    last, best = (resnet_lab.load(tmp_path / "run" / f"{name}.safetensors") for name in ("last", "best"))
-    assert not torch.equal(last.conv1.weight, best.conv1.weight)
+    listener = Listener()
+    resume(tmp_path / "run", watcher=listener)
+    done = (steps - 1) // per_epoch  # an epoch is over when it has been validated
+    assert f"going on at epoch {done + 1} after {steps - done * per_epoch} steps" in listener.said
+    assert digests(tmp_path / "run") == digests(whole)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
+    assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_an_interruption_in_the_first_epoch_leaves_whole_weights(tmp_path: Path, two_colours: Path) -> None:
-    class Impatient(TrainingWatcher):
-        def begin(self, what: str, total: int) -> None:
-            if what == "training":
-                os.kill(os.getpid(), signal.SIGTERM)
+def test_a_finished_training_does_not_go_on(undisturbed: tuple[Path, Path]) -> None:
+    _, folder = undisturbed
+    with pytest.raises(RunError) as failure:
+        resume(folder)
+    assert str(failure.value) == (f"{folder}: this training is finished; `resnet-lab eval {folder}` scores it")
 
+
+@pytest.fixture
+def stopped(tmp_path: Path, two_colours: Path) -> Path:
     with pytest.raises(Interrupted):
-        train(SPEC, str(two_colours), QUICK, folder=tmp_path / "run", watcher=Impatient())
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "last.safetensors", "run.json", "splits.csv",
-    ]  # fmt: skip
-    untrained = resnet_lab.build(SPEC.modified(num_classes=2), seed=QUICK.seed)
-    assert not torch.equal(resnet_lab.load(tmp_path / "run" / "last.safetensors").conv1.weight, untrained.conv1.weight)
+        train(SPEC, str(two_colours), FULL, folder=tmp_path / "run", watcher=Impatient(6))
+    return tmp_path / "run"
+
+
+def test_other_images_end_a_resumption(stopped: Path, two_colours: Path) -> None:
+    Image.new("L", (8, 8), 99).save(two_colours / "a" / "new.png")
+    with pytest.raises(RunError) as failure:
+        resume(stopped)
+    assert str(failure.value) == (
+        f"{stopped} cannot go on: {two_colours} has changed since (12 images then, 13 now); "
+        "put the images back, or start a new run"
+    )
+    (two_colours / "a" / "new.png").unlink()
+    Image.new("L", (8, 8), 77).save(two_colours / "a" / "0.png")
+    with pytest.raises(RunError, match=r"\(12 images as then, but not the same ones\); put the images back"):
+        resume(stopped)
+
+
+def test_two_processes_do_not_train_in_one_folder(stopped: Path) -> None:
+    with Run.open(stopped).locked(), pytest.raises(RunError) as failure:
+        resume(stopped)
+    assert str(failure.value) == (
+        f"{stopped}: another process is training in this run folder; wait for it, or stop it first"
+    )
+
+
+def test_a_plugin_that_is_missing_on_resumption(stopped: Path) -> None:
+    record = json.loads((stopped / "run.json").read_text())
+    (stopped / "run.json").write_text(json.dumps({**record, "plugins": {"some-plugin": "1.2"}}))
+    with pytest.raises(PluginError) as failure:
+        resume(stopped)
+    assert str(failure.value) == (
+        "the run was made with some-plugin 1.2, and it is not loaded; pip install some-plugin==1.2"
+    )
+
+
+def test_a_damaged_state(stopped: Path) -> None:
+    content = bytearray((stopped / "state.safetensors").read_bytes())
+    content[-1] ^= 1
+    (stopped / "state.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError) as failure:
+        resume(stopped)
+    assert str(failure.value) == (
+        f"{stopped}/state.safetensors: the training state file is damaged: its content does not match its checksum; "
+        "copy it again"
+    )
+
+
+def test_a_full_disk_leaves_the_last_state(tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second state finds no room."""
+    written = []
+    real = os.replace
+
+    def replace_or_fail(source: str, target: Path) -> None:
+        if Path(target).name == "state.safetensors":
+            written.append(target)
+            if len(written) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_or_fail)
+    with pytest.raises(RunError) as failure:
+        train(SPEC, str(two_colours), FULL, folder=tmp_path / "run")
+    assert str(failure.value) == f"{tmp_path}/run/state.safetensors: cannot be written: No space left on device"
+    assert not list((tmp_path / "run").glob(".state*"))
+    monkeypatch.setattr(os, "replace", real)
+    listener = Listener()
+    resume(tmp_path / "run", watcher=listener)
+    assert "going on at epoch 2 after 0 steps" in listener.said
+
+
+def test_more_pieces_than_images_in_a_step(tmp_path: Path, two_colours: Path) -> None:
+    config = QUICK.model_copy(update={"batch_size": 2, "accumulate": 3})
+    with pytest.raises(ConfigError) as failure:
+        train(SPEC, str(two_colours), config, folder=tmp_path / "run")
+    assert str(failure.value) == (
+        "accumulate is 3, and the smallest share of a step has 2 images; give at most as many"
+    )
+
+
+def test_a_warm_up_as_long_as_the_training(tmp_path: Path, two_colours: Path) -> None:
+    with pytest.raises(ConfigError, match="warmup_epochs is 3"):
+        train(SPEC, str(two_colours), QUICK.model_copy(update={"warmup_epochs": 3.0}), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_larger_than_the_set(tmp_path: Path, two_colours: Path) -> None:
+    with pytest.raises(ConfigError) as failure:
+        train(SPEC, str(two_colours), QUICK.model_copy(update={"batch_size": 64}), folder=tmp_path / "run")
+    assert re.fullmatch(
+        r"batch_size is 64, and the training part has \d+ images; give at most as many", str(failure.value)
+    )
 
 
 @pytest.mark.parametrize("changes", [{}, {"dropout": 0.3}], ids=["plain", "dropout"])
@@ -194,6 +334,28 @@ def test_a_divergence_is_on_record(tmp_path: Path, two_colours: Path) -> None:
     with pytest.raises(ResNetLabError, match="the training loss is"):
         train(SPEC.modified(norm="none"), str(two_colours), config, folder=tmp_path / "run")
     assert "the training loss is" in json.loads((tmp_path / "run" / "run.json").read_text())["status"]
+
+
+def test_a_divergence_leaves_the_state_before_it(
+    tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Learner.step
+
+    def diverging(self: Learner, x: torch.Tensor, y: torch.Tensor, rate: float) -> Any:
+        loss, weight, outputs = real(self, x, y, rate)
+        calls.append(1)
+        return (loss * nan if len(calls) == 8 else loss), weight, outputs
+
+    calls: list[int] = []
+    monkeypatch.setattr(Learner, "step", diverging)
+    with pytest.raises(DivergedError) as failure:
+        train(SPEC, str(two_colours), FULL, folder=tmp_path / "run")
+    assert re.fullmatch(
+        r"epoch 2, step \d of \d: the training loss is nan at learning rate 0\.0\d+; try a lower rate \(--lr\), "
+        r"--clip-norm 1, or --precision fp32; the state before it, of epoch 2 after 0 steps, is kept in \S+safetensors",
+        str(failure.value),
+    )
+    assert (tmp_path / "run" / "state.safetensors").exists()
 
 
 def test_the_default_command_learns_digits(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""What became of pretrained weights, as a table."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from resnet_lab.report.text import counted, printable
+from resnet_lab.weights.coverage import KINDS, Coverage, Group
+
+SHOWN = 3
+"""Names of a kind; `Coverage.to_json` has all."""
+
+
+def print_coverage(coverage: Coverage, console: Console | None = None) -> None:
+    """Print by stage how many parameters had which fate, and below it what did not take values of the weights."""
+    console = console or Console(highlight=False)
+    console.print(Text(f"weights: {printable(coverage.source)}"), soft_wrap=True)
+    totals = {kind: total for kind in KINDS if (total := coverage.total(kind)).names}
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0))
+    table.add_column("stage", footer="total")
+    for kind, total in totals.items():
+        table.add_column(kind.replace("_", " "), justify="right", footer=f"{total.parameters:,}")
+    for stage in coverage.stages:
+        groups: list[Group] = [getattr(stage, kind) for kind in totals]
+        table.add_row(stage.stage, *(f"{group.parameters:,}" if group.names else "" for group in groups))
+    console.print(table)
+    console.print(coverage.extent)
+    for kind, total in totals.items():
+        if kind != "loaded":
+            shown = ", ".join(printable(name) for name in total.names[:SHOWN])
+            rest = ", ..." if len(total.names) > SHOWN else ""
+            heading = f"{kind.replace('_', ' ')}: {counted(len(total.names), 'tensor')}"
+            console.print(Text(f"{heading}: {shown}{rest}"), soft_wrap=True)
+    for note in coverage.notes:
+        console.print(Text(f"note: {printable(note)}"), soft_wrap=True)

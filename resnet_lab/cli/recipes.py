@@ -1,0 +1,73 @@
+"""`resnet-lab recipes`."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnet_lab.cli import app, options
+
+if TYPE_CHECKING:
+    from resnet_lab.recipes import Recipe
+
+recipes = typer.Typer(no_args_is_help=True, help="Experiments that are ready to run, and to change.")
+app.add_typer(recipes, name="recipes")
+
+
+@recipes.command("list", epilog="Example: `resnet-lab recipes list`, then `resnet-lab train --recipe digits-quick`")
+def list_recipes(json: options.JSON = False) -> None:
+    """List the recipes with their networks and numbers of epochs."""
+    from resnet_lab.recipes import names, read_recipe
+
+    found = [read_recipe(name) for name in names()]
+    if json:
+        options.print_json({"recipes": [_as_dict(recipe) for recipe in found]})
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("name", no_wrap=True)
+    table.add_column("what")
+    table.add_column("network", max_width=16)
+    table.add_column("epochs", justify="right")
+    for recipe in found:
+        epochs = recipe.tables["train"]["epochs"]
+        table.add_row(recipe.name, escape(recipe.title), escape(_network(recipe)), str(epochs))
+    Console().print(table)
+
+
+@recipes.command("show", epilog="Example: `resnet-lab recipes show strong > my.toml`, then `train --config my.toml`")
+def show(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A recipe of the list, or the path of a file.", show_default=False)
+    ],
+    json: options.JSON = False,
+) -> None:
+    """Print a recipe as it is, to be kept in a file and changed."""
+    from resnet_lab.recipes import read_recipe
+
+    recipe = read_recipe(name)
+    if json:
+        options.print_json(_as_dict(recipe))
+    else:
+        sys.stdout.write(recipe.text)
+
+
+def _as_dict(recipe: "Recipe") -> dict[str, Any]:
+    """As printed with --json."""
+    return {
+        "name": recipe.name,
+        "title": recipe.title,
+        "description": recipe.description,
+        "source": recipe.source,
+        **recipe.tables,
+    }
+
+
+def _network(recipe: "Recipe") -> str:
+    """`resnet50, gelu, cbam`: the network and the components put into it."""
+    choices = recipe.tables["model"]
+    return ", ".join(str(choices[key]) for key in ("model", "block", "act", "conv", "norm", "attn") if key in choices)

@@ -1,0 +1,172 @@
+"""Parts of a network that keep the weights they start with. Legend: N images, V views, C channels, H W pixels."""
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from copy import copy
+from itertools import takewhile
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from resnet_lab.data.augmentations import Augmentations
+from resnet_lab.data.batches import Batches
+from resnet_lab.errors import ConfigError
+from resnet_lab.model import ResNet
+
+STEM = ("conv1", "bn1", "act1", "maxpool")
+POOL = "avgpool"
+
+_PART = re.compile(r"stem|layer[1-9][0-9]?|fc")
+_STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")
+
+
+class PartlyFrozen(nn.Module):
+    """A ResNet some parts of which learn nothing: (N, C, H, W) to (N, K).
+
+    The modules are the network's own under its own names, so the state dict is the network's. A frozen part gets no
+    gradient and is in evaluation mode whatever the rest is in: batch norm keeps its statistics, dropout is off. Those
+    frozen parts that stand before all others run without a graph.
+
+    Attributes:
+        frozen: the parts that learn nothing: `stem`, `layer1`, ..., `fc`.
+        fixed_parts: those of them that stand before all others.
+        fixed_modules: what these consist of, and the pool where only the classifier learns.
+        takes_features: whether it is called with what `fixed` gives, and not with images.
+    """
+
+    def __init__(self, model: ResNet, frozen: Collection[str]) -> None:
+        super().__init__()
+        parts = parts_of(model)
+        self.frozen = tuple(part for part in parts if part in frozen)
+        self._frozen_modules = tuple(name for part in self.frozen for name in parts[part])
+        for name, child in model.named_children():  # in the order in which they are called
+            self.add_module(name, child)
+        for name in self._frozen_modules:
+            self.get_submodule(name).requires_grad_(False)
+        order = tuple(name for name, _ in self.named_children())
+        self.fixed_modules = tuple(takewhile(lambda name: name in self._frozen_modules or name == POOL, order))
+        self._learning = order[len(self.fixed_modules) :]
+        self.fixed_parts = tuple(takewhile(lambda part: part in frozen, parts))
+        self.takes_features = False
+        self.train(model.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """All but the frozen parts learn, or with `mode` False nothing does."""
+        super().train(mode)
+        for name in self._frozen_modules:
+            self.get_submodule(name).eval()
+        return self
+
+    @torch.no_grad()
+    def fixed(self, x: Tensor) -> Tensor:
+        """Images to what the learning parts begin with: a feature map N C H W, or N C where only the classifier learns.
+
+        Where the stem learns the images themselves are that.
+        """
+        return self._run(self.fixed_modules, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._run(self._learning, x if self.takes_features else self.fixed(x))
+
+    def _run(self, names: Iterable[str], x: Tensor) -> Tensor:
+        for name in names:
+            x = self.get_submodule(name)(x)
+            if name == POOL:
+                x = torch.flatten(x, 1)  # N C 1 1 -> N C
+        return x
+
+
+def freeze(model: ResNet, names: Collection[str]) -> PartlyFrozen:
+    """The network with the parts of these names frozen: `stem`, `layer1`, ..., `fc`; no weight is changed.
+
+    Raises:
+        ConfigError: the network has no such part, or nothing would be left to learn.
+    """
+    parts = parts_of(model)
+    for name in names:
+        if name not in parts:
+            raise ConfigError(f"freeze: the network has no part {name!r}; it has {', '.join(parts)}")
+    if set(parts) == set(names):
+        raise ConfigError("freeze: every part of the network is frozen and nothing is left to learn; leave out fc")
+    return PartlyFrozen(model, names)
+
+
+def parts_of(model: ResNet) -> dict[str, tuple[str, ...]]:
+    """What can be frozen, in the network's order: for each part the names of the network's modules that it is."""
+    return {"stem": STEM, **{name: (name,) for name in model.stage_names}, "fc": ("fc",)}
+
+
+def parse_freeze(text: str) -> tuple[str, ...]:
+    """Read `1-3`, `1,2`, `stem,layer1` or `none`: names for `freeze`, which says whether a network has them.
+
+    The number 1 brings the stem along, as studies count that freeze "stages 1 to 3": what stands before a frozen stage
+    would otherwise go on learning. `layer1` is the stage alone.
+
+    Raises:
+        ConfigError: the text is of another form.
+    """
+    if text.strip() == "none":
+        return ()
+    parts = {part for item in text.split(",") for part in _parts(item.strip(), text)}
+    return tuple(sorted(parts, key=lambda part: (part == "fc", len(part), part)))
+
+
+def _parts(item: str, text: str) -> set[str]:
+    """Those of `3`, `1-3` or `layer1`."""
+    if _PART.fullmatch(item):
+        return {item}
+    if stages := _STAGES.fullmatch(item):
+        first, last = int(stages[1]), int(stages[2] or stages[1])
+        if first <= last:
+            return {f"layer{number}" for number in range(first, last + 1)} | ({"stem"} if first == 1 else set())
+    raise ConfigError(
+        f"freeze {text!r}: {item!r} is no part of a network; write stages such as 1-3 or 1,2, parts such as "
+        "stem,layer1, or none"
+    )
+
+
+def require_possible(network: PartlyFrozen, augment: Augmentations) -> None:
+    """Raises `ConfigError` where the output of the frozen parts is never the same twice."""
+    if not network.fixed_parts:
+        raise ConfigError(
+            "cache_frozen: the stem learns, so the output of all that comes after it changes with every step; freeze "
+            "the stem too, or turn cache_frozen off"
+        )
+    if augment.endless:
+        names = " and ".join(augment.endless)
+        raise ConfigError(
+            f"cache_frozen: with {names} an image never looks the same twice; augment with flip and rotate90 alone, or "
+            "turn cache_frozen off"
+        )
+
+
+def features_of(
+    network: PartlyFrozen, images: Batches, missing: NDArray[np.bool_]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """What `network.fixed` makes of images, a batch and view at a time.
+
+    Args:
+        missing: for each image and view whether it is asked for, shape (N, V).
+
+    Returns:
+        Numbers i V + v of images i and views v, and the bytes of each one's H x W x C numbers, or C pooled ones.
+    """
+    everyone = copy(images)
+    everyone.rank, everyone.world_size = 0, 1  # whatever other processes do: this one may be the only one here
+    views = missing.shape[1]
+    first = 0
+    for x, y in everyone.in_order():
+        chosen = np.arange(first, first + len(y))
+        for view in np.flatnonzero(missing[chosen].any(axis=0)).tolist():
+            shown = images.augment.shown(x.clone(), view) if view else x
+            with torch.inference_mode(), images.placement.autocast():
+                features = network.fixed(shown)
+            if features.ndim == 4:
+                features = features.permute(0, 2, 3, 1)  # N C H W -> N H W C
+            rows = features[: len(y)].contiguous().cpu().view(torch.uint8).flatten(1)
+            wanted = missing[chosen, view]
+            yield chosen[wanted] * views + view, rows.numpy()[wanted]
+        first += len(y)

@@ -1,0 +1,60 @@
+"""The epochs of a training, and their tables."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+
+TIMES = ("seconds", "images_per_second")
+"""What differs from one run to its repetition, and so stands in a table of its own."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known of an epoch. Training figures are those of the augmented batches as they were learned from.
+
+    Attributes:
+        epoch: counted from 1.
+        learning_rate: at the epoch's first step.
+        train_loss: of the mean loss's own weights, where classes have some.
+        seconds: wall time, with validation.
+        images_per_second: of the training part, without validation.
+    """
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    train_macro_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    val_macro_accuracy: float
+    seconds: float
+    images_per_second: float
+
+    @property
+    def merit(self) -> tuple[float, float]:
+        """What the best epoch has most of: validation macro-averaged accuracy, and between equals the lower loss."""
+        return self.val_macro_accuracy, -self.val_loss
+
+
+def best_of(history: Sequence[Epoch]) -> Epoch:
+    """The best epoch; of equals the first."""
+    return max(history, key=lambda epoch: epoch.merit)
+
+
+def metrics_table(history: Sequence[Epoch]) -> str:
+    """metrics.csv: the same bits for every repetition of a run."""
+    return _table(history, [field.name for field in fields(Epoch) if field.name not in TIMES])
+
+
+def times_table(history: Sequence[Epoch]) -> str:
+    """times.csv."""
+    return _table(history, ["epoch", *TIMES])
+
+
+def _table(history: Sequence[Epoch], columns: Sequence[str]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([f"{asdict(epoch)[column]:.6g}" for column in columns] for epoch in history)
+    return text.getvalue()

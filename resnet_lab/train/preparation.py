@@ -1,0 +1,160 @@
+"""Everything that a training needs, found and checked before anything is written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+from torch import nn
+
+from resnet_lab.builder import assemble, plugins_needed
+from resnet_lab.checkpoint import Metadata
+from resnet_lab.data.augmentations import parse_augmentations
+from resnet_lab.data.batches import Batches
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.decoding import Form
+from resnet_lab.data.preparation import Prepared, prepare
+from resnet_lab.data.sources import open_images
+from resnet_lab.data.split import PARTS, Part
+from resnet_lab.device import Placement
+from resnet_lab.errors import ConfigError
+from resnet_lab.plugins import Registry
+from resnet_lab.processes import Processes
+from resnet_lab.spec import ModelSpec
+from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.freezing import freeze
+from resnet_lab.train.optimisation import warmup_steps
+from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.watcher import Watcher
+from resnet_lab.weights import Coverage, load_weights
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What `make_ready` returns.
+
+    Attributes:
+        metadata: of the weights files to come.
+        network: with its initial or pretrained weights, partly frozen where that was asked for.
+        coverage: of the pretrained weights, where there are some.
+    """
+
+    config: TrainConfig
+    data: Prepared
+    batches: dict[Part, Batches]
+    metadata: Metadata
+    network: nn.Module
+    coverage: Coverage | None
+
+
+def make_ready(
+    spec: ModelSpec,
+    data: DataConfig,
+    config: TrainConfig,
+    placement: Placement,
+    registry: Registry,
+    watcher: TrainingWatcher,
+    processes: Processes,
+    check: Callable[[Prepared], None] = lambda prepared: None,
+) -> Ready:
+    """Open and decode the images, split them, and build the network with its initial weights.
+
+    Args:
+        check: raises what is wrong with the images, before anything is asked of their number.
+
+    Raises:
+        ResNetLabError: anything that is wrong with the input.
+    """
+    images = open_images(data.source, registry, download=data.download)
+    spec = spec.modified(num_classes=len(images.classes))
+    built = assemble(spec, registry, seed=config.seed, zero_init_residual=config.zero_init_residual)
+    for note in built.notes:
+        watcher.say(note)
+    coverage = None
+    if config.weights is not None:
+        coverage = load_weights(
+            built.model, spec, config.weights, classes=images.classes, depthwise_from_dense=config.depthwise_from_dense
+        )
+        watcher.weights(coverage)
+        _warn_of_frozen_strangers(coverage, config.freeze, watcher)
+    network = freeze(built.model, config.freeze) if config.freeze else built.model
+    prepared = prepare(images, Form(spec.input_size, spec.in_channels, data.fit), data, config.seed, watcher)
+    check(prepared)
+    number = len(prepared.positions("train"))
+    batch_size = _batch_size(config, number)
+    smallest = number // ceil(number / batch_size) // processes.world_size
+    if config.accumulate > smallest:
+        raise ConfigError(
+            f"accumulate is {config.accumulate}, and the smallest share of a step has {smallest} images; give at most "
+            "as many"
+        )
+    _refuse_single_images(spec, smallest // config.accumulate, registry)
+    for part in PARTS:
+        if len(prepared.positions(part)) < processes.world_size:
+            raise ConfigError(
+                f"{images.name}: {len(prepared.positions(part))} images in the {part} part are too few for "
+                f"{processes.world_size} processes; start no more than images"
+            )
+    watcher.say(f"{int(prepared.usable.sum())} images of {len(images.classes)} classes; training on {placement}")
+    mean, std = prepared.statistics()
+    plugins = plugins_needed(spec, registry)
+    metadata = Metadata(spec=spec, classes=images.classes, mean=mean, std=std, fit=data.fit, plugins=plugins)
+    batches = {part: _batches(prepared, part, metadata, config, batch_size, placement) for part in PARTS}
+    warmup_steps(config, len(batches["train"]))
+    return Ready(config.model_copy(update={"batch_size": batch_size}), prepared, batches, metadata, network, coverage)
+
+
+def _warn_of_frozen_strangers(coverage: Coverage, frozen: Sequence[str], watcher: Watcher) -> None:
+    """Frozen parts keep even those values that were never learned."""
+    for stage in coverage.stages:
+        strangers = (*stage.new.names, *stage.shape_differs.names, *stage.diagonal.names)
+        if stage.stage in frozen and strangers:
+            watcher.say(
+                f"{stage.stage} is frozen, and {len(strangers)} of its tensors, such as {strangers[0]}, are not from "
+                "the weights: they keep their initial values"
+            )
+
+
+def _batches(
+    prepared: Prepared, part: Part, metadata: Metadata, config: TrainConfig, batch_size: int, placement: Placement
+) -> Batches:
+    images, chosen = prepared.images, prepared.positions(part)
+    return Batches(
+        prepared.pixels,
+        chosen,
+        images.labels[chosen],
+        num_classes=len(images.classes),
+        mean=metadata.mean,
+        std=metadata.std,
+        batch_size=batch_size,
+        placement=placement,
+        augment=parse_augmentations(config.augment),
+        balanced=config.balance == "sampling",
+        chunks=None if images.chunks is None else images.chunks[chosen],
+        seed=config.seed,
+    )
+
+
+def _batch_size(config: TrainConfig, images: int) -> int:
+    if config.batch_size == "auto":
+        raise NotImplementedError
+    if config.batch_size > images and "batch_size" not in config.model_fields_set:
+        return images
+    if config.batch_size > images:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, and the training part has {images} images; give at most as many"
+        )
+    return config.batch_size
+
+
+def _refuse_single_images(spec: ModelSpec, smallest: int, registry: Registry) -> None:
+    """Batch norm has no variance to take over one image at one pixel; better said now than at the first step."""
+    if smallest > 1:
+        return
+    x = torch.empty(1, spec.in_channels, spec.input_size, spec.input_size, device="meta")
+    try:
+        assemble(spec, registry, device="meta").model.train()(x)
+    except ValueError as error:
+        raise ConfigError(
+            f"this network cannot learn from a single image: {error}; raise batch_size, or lower accumulate"
+        ) from None

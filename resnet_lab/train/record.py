@@ -1,0 +1,116 @@
+"""What run.json says of how a run was made, and whether it can go on as it was."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.preparation import Prepared
+from resnet_lab.data.split import PARTS
+from resnet_lab.device import Placement
+from resnet_lab.errors import PluginError, RunError
+from resnet_lab.plugins import Registry
+from resnet_lab.processes import Processes
+from resnet_lab.run import Run
+from resnet_lab.spec import ModelSpec
+from resnet_lab.train.config import TrainConfig, data_config, train_config
+from resnet_lab.train.preparation import Ready
+
+
+def describe_run(
+    ready: Ready, data: DataConfig, placement: Placement, command: Sequence[str], processes: Processes
+) -> dict[str, Any]:
+    """Enough to repeat the run, as JSON."""
+    prepared, metadata = ready.data, ready.metadata
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": list(command),
+        "config": ready.config.model_dump(mode="json"),
+        "spec": metadata.spec.model_dump(mode="json"),
+        "spec_hash": metadata.spec.hash,
+        "data": {
+            **data.model_dump(mode="json"),
+            "source": prepared.images.name,
+            "fingerprint": prepared.fingerprint,
+            "images": {part: int(np.sum(prepared.parts == part)) for part in PARTS},
+            "bad": [{"path": path, "cause": cause} for path, cause in prepared.bad],
+            "copies": len(prepared.copies),
+            "classes": list(metadata.classes),
+            "mean": metadata.mean,
+            "std": metadata.std,
+        },
+        "weights": None if ready.coverage is None else ready.coverage.model_dump(mode="json"),
+        "plugins": metadata.plugins,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("resnet-lab", "torch", "torchvision", "numpy", "pillow")},
+        },
+        "device": {
+            "name": _device_name(placement.device),
+            "threads": torch.get_num_threads(),
+            "processes": processes.world_size,
+            **placement.record(),
+        },
+    }
+
+
+def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
+    """What the run was told, its parts as they were drawn.
+
+    Raises:
+        RunError: run.json is damaged, or of a version that was told other things.
+    """
+    record, where = run.read(), str(run.record)
+    try:
+        data = {name: record["data"][name] for name in DataConfig.model_fields}
+        return (
+            ModelSpec.from_dict(record["spec"], where),
+            data_config(data, where).model_copy(update={"split_file": run.splits, "folds": None}),
+            train_config(_tuples(record["config"]), where),
+        )
+    except KeyError as error:
+        raise RunError(
+            f"{where}: damaged: it has no {error}; the run's weights can still be used by their path"
+        ) from None
+
+
+def require_plugins(record: Mapping[str, Any], registry: Registry) -> None:
+    """Raise `PluginError` where a distribution that the network needs is missing or of another version."""
+    loaded = {
+        plugin.owner.distribution: plugin.owner.version for plugin in registry.plugins if plugin.status == "loaded"
+    }
+    for distribution, needed in record["plugins"].items():
+        if loaded.get(distribution) != needed:
+            found = f"{loaded[distribution]} is installed" if distribution in loaded else "it is not loaded"
+            raise PluginError(
+                f"the run was made with {distribution} {needed}, and {found}; pip install {distribution}=={needed}"
+            )
+
+
+def require_same_data(record: Mapping[str, Any], run: Run, prepared: Prepared) -> None:
+    """Raise `RunError` where the images are no longer those that the run began with."""
+    was = record["data"]
+    if was["fingerprint"] == prepared.fingerprint:
+        return
+    then, now = sum(was["images"].values()), int(prepared.usable.sum())
+    difference = f"{then} images then, {now} now" if then != now else f"{now} images as then, but not the same ones"
+    raise RunError(
+        f"{run.folder} cannot go on: {was['source']} has changed since ({difference}); "
+        "put the images back, or start a new run"
+    )
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return str(capabilities.get("cpu_name", platform.machine()))
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

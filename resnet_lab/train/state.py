@@ -1,0 +1,124 @@
+"""All that a training has come to, in one file, so that it goes on to the bit where it was.
+
+Order, augmentation and dropout are pure functions of seed, epoch and step, and the learning rate of the step: so they
+need no place here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from resnet_lab.checkpoint import read_sealed, write_sealed
+from resnet_lab.errors import CheckpointError
+from resnet_lab.train.history import Epoch
+from resnet_lab.train.learner import Learner
+from resnet_lab.train.tally import Tally
+
+FORMAT = 1
+KEY = "resnet_lab_training"
+
+
+@dataclass
+class Progress:
+    """Where a training is.
+
+    Attributes:
+        history: epochs that are over.
+        step: steps done of the next one.
+        seconds: spent on these.
+        tally: of these.
+    """
+
+    tally: Tally
+    history: list[Epoch] = field(default_factory=list)
+    step: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch} after {self.step} steps"
+
+    @property
+    def epoch(self) -> int:
+        """The one that is being trained, counted from 1."""
+        return len(self.history) + 1
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """Done in all."""
+        return len(self.history) * steps_per_epoch + self.step
+
+    def begin_epoch(self) -> None:
+        self.step, self.seconds = 0, 0.0
+        self.tally = Tally(self.tally.num_classes, self.tally.sums.device)
+
+
+def write_state(path: Path, progress: Progress, learner: Learner) -> None:
+    """Replace the file at once; what stood there stays until the new one is whole.
+
+    All processes have to call it, and the first writes: it speaks for the others but for the tally.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    tally = learner.processes.total(progress.tally.sums)
+    if not learner.processes.is_first:
+        return
+    tensors = {f"model.{name}": tensor for name, tensor in learner.model.state_dict().items()}
+    for number, values in learner.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in values.items() if tensor is not None}
+    if learner.average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in learner.average.state_dict().items()}
+    tensors["tally"] = tally
+    header = {
+        "format": FORMAT,
+        "history": [asdict(epoch) for epoch in progress.history],
+        "step": progress.step,
+        "seconds": progress.seconds,
+        "scaler": learner.scaler.state_dict(),
+    }
+    write_sealed(path, KEY, header, tensors)
+
+
+def read_state(path: Path, progress: Progress, learner: Learner) -> None:
+    """Put everything back as it was when the file was written.
+
+    Raises:
+        CheckpointError: the file is damaged, too new, or of another network or optimiser.
+    """
+    header, tensors = read_sealed(path, KEY, FORMAT, "training state")
+    try:
+        learner.model.load_state_dict(_under("model.", tensors))
+        _load_optimizer(learner.optimizer, _under("optimizer.", tensors))
+        if learner.average is not None:
+            learner.average.load_state_dict(_under("average.", tensors))
+        if learner.processes.is_first:
+            progress.tally.sums.copy_(tensors["tally"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{path}: the state is of another network or optimiser than the run describes: {error}"
+        ) from None
+    if header["scaler"]:
+        learner.scaler.load_state_dict(header["scaler"])
+    progress.history = [Epoch(**epoch) for epoch in header["history"]]
+    progress.step, progress.seconds = header["step"], header["seconds"]
+    progress.tally.checked = progress.step
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        number, name = key.split(".")
+        state.setdefault(int(number), {})[name] = tensor
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for place, values in state.items():
+        for name, tensor in values.items():
+            if tensor.ndim and tensor.shape != parameters[place].shape:
+                raise ValueError(f"{name} of parameter {place} is {tuple(tensor.shape)}")
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,211 @@
+"""A training in its run folder: learns, saves, and goes on from what was saved."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from torch import nn
+
+from resnet_lab import checkpoint
+from resnet_lab.data.batches import Batches
+from resnet_lab.data.split import Part
+from resnet_lab.device import Placement
+from resnet_lab.errors import ResNetLabError
+from resnet_lab.evaluate import logits
+from resnet_lab.files import write_atomically
+from resnet_lab.metrics import Scores, score
+from resnet_lab.plugins import Registry
+from resnet_lab.processes import Agreement, Processes
+from resnet_lab.run import Run
+from resnet_lab.train.curves import draw_curves
+from resnet_lab.train.determinism import deterministic
+from resnet_lab.train.distributed import spread
+from resnet_lab.train.freezing import PartlyFrozen
+from resnet_lab.train.frozen_cache import cache_features
+from resnet_lab.train.history import Epoch, best_of, metrics_table, times_table
+from resnet_lab.train.interruption import Interrupted, Interruption
+from resnet_lab.train.learner import Learner
+from resnet_lab.train.loop import epochs, require_finite
+from resnet_lab.train.optimisation import make_loss
+from resnet_lab.train.preparation import Ready
+from resnet_lab.train.state import Progress, read_state, write_state
+from resnet_lab.train.tally import DivergedError, Tally
+from resnet_lab.train.watching import TrainingWatcher
+
+SAVE = 1
+"""Said by the first process where it is time to save; every signal's number is greater."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training came to."""
+
+    run: Path
+    best_epoch: int
+    test: Scores
+
+
+class Trainer:
+    """A training of which every process has one, and the first alone writes.
+
+    Args:
+        run: its folder, with run.json and splits.csv.
+        record: what run.json says.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        record: dict[str, Any],
+        ready: Ready,
+        placement: Placement,
+        registry: Registry,
+        watcher: TrainingWatcher,
+        processes: Processes,
+    ) -> None:
+        self.run, self.record, self.ready = run, record, ready
+        self.placement, self.registry, self.watcher, self.processes = placement, registry, watcher, processes
+        self.config = ready.config
+        self.progress = Progress(Tally(len(ready.metadata.classes), placement.device))
+        self.saved_at = ""
+        self._schedule_save()
+
+    def carry_out(self) -> Result:
+        """Learn, test the best epoch once, and say so in run.json.
+
+        Raises:
+            RunError: another process trains in the folder, or a file cannot be written.
+            DivergedError: the loss is no longer a number.
+            Interrupted: a signal came; the state is saved.
+        """
+        with self.run.locked() if self.processes.is_first else nullcontext():
+            try:
+                with deterministic(self.config.deterministic), Interruption() as interruption:
+                    for epoch in self._epochs(interruption):
+                        self._keep(epoch)
+                    self._write_weights(self.run.last)
+                    test = self._test()
+            except DivergedError as error:
+                kept = f"; the state before it, of {self.saved_at}, is kept in {self.run.state}"
+                told = DivergedError(f"{error}{kept if self.saved_at else ''}")
+                self._tell_status(str(told))
+                raise told from None
+            except Interrupted as error:
+                self._tell_status(str(error))
+                self.processes.from_first(lambda: None)  # or one that ends early has the others killed
+                raise
+            except ResNetLabError as error:
+                self._tell_status(str(error))
+                raise
+            history = self.progress.history
+            best = best_of(history).epoch
+            seconds = sum(epoch.seconds for epoch in history)
+            self._tell_status("finished", best_epoch=best, seconds=seconds, test=test.headline())
+            if self.processes.is_first:
+                self.run.state.unlink(missing_ok=True)
+            return Result(self.run.folder, best, test)
+
+    def _epochs(self, interruption: Interruption) -> Iterator[Epoch]:
+        """Train from where the run is; the state is saved when it is time, and before a signal ends the training."""
+        network = self.placement.place(self.ready.network)
+        batches = self._batches(network, interruption)
+        train, val = batches["train"], batches["val"]
+        example = next(train.training(1))[0].shape[1:]
+        called = spread(network, self.processes, example, sync_batch_norm=self.config.sync_batch_norm)
+        loss = make_loss(self.config, train.labels, train.num_classes, self.placement.device)
+        self.learner = Learner(network, called, loss, self.config, self.placement, self.processes)
+        if self.run.state.exists():
+            read_state(self.run.state, self.progress, self.learner)
+            self.saved_at = str(self.progress)
+            self.watcher.say(f"going on at {self.progress}")
+        if self.progress.history:
+            self._publish()
+        agree = Agreement(self.processes)
+
+        def after_step() -> None:
+            self._tell_step()
+            time_to_save = monotonic() > self.save_next
+            if time_to_save:
+                self._schedule_save()
+            agreed = agree(interruption.number or (SAVE if time_to_save else 0))
+            if agreed:
+                self._save()
+            if agreed > SAVE:
+                raise Interrupted(agreed)
+
+        self.watcher.begin("training", self.config.epochs * len(train), self.progress.steps(len(train)))
+        yield from epochs(self.learner, train, val, self.config, self.placement, self.progress, after_step)
+
+    def _batches(self, network: nn.Module, interruption: Interruption) -> dict[Part, Batches]:
+        """Of images, or of what frozen parts make of them."""
+        ready = self.ready
+        if not isinstance(network, PartlyFrozen):
+            return ready.batches
+        return cache_features(
+            network,
+            ready.batches,
+            ready.data,
+            ready.metadata,
+            wish=self.config.cache_frozen,
+            epochs=self.config.epochs,
+            watcher=self.watcher,
+            after_step=interruption.check,
+        )
+
+    def _tell_step(self) -> None:
+        """On a GPU the figures so far are those of the last look at the losses."""
+        progress, train = self.progress, self.ready.batches["train"]
+        rate = progress.step / len(train) * len(train.positions) / progress.seconds
+        self.watcher.advance()
+        self.watcher.step(progress.epoch, self.config.epochs, progress.tally.latest, rate)
+
+    def _tell_status(self, status: str, **outcome: Any) -> None:
+        if self.processes.is_first:
+            self.run.write({**self.record, "status": status, **outcome})
+
+    def _keep(self, epoch: Epoch) -> None:
+        """Write what an epoch came to; the best weights take their place once the state that names them is whole."""
+        best = best_of(self.progress.history)
+        if best is epoch:
+            self._write_weights(self.run.best_of_epoch(epoch.epoch))
+        self._save()
+        self._publish()
+        self.watcher.epoch(epoch, best)
+
+    def _save(self) -> None:
+        """Nothing that has diverged is saved over what has not."""
+        require_finite(self.progress, self.config, len(self.ready.batches["train"]), self.processes)
+        write_state(self.run.state, self.progress, self.learner)
+        self.saved_at = str(self.progress)
+        self._schedule_save()
+
+    def _schedule_save(self) -> None:
+        self.save_next = monotonic() + 60 * self.config.save_minutes
+
+    def _write_weights(self, path: Path) -> None:
+        if self.processes.is_first:
+            checkpoint.write(path, self.learner.scored, self.ready.metadata)
+
+    def _publish(self) -> None:
+        """Bring the files that people read to what the state says."""
+        if not self.processes.is_first:
+            return
+        history = self.progress.history
+        best = best_of(history).epoch
+        self.run.settle_best(best)
+        write_atomically(self.run.metrics, metrics_table(history).encode())
+        write_atomically(self.run.times, times_table(history).encode())
+        title = f"{self.ready.metadata.spec.name} on {Path(self.ready.data.images.name).name}"
+        write_atomically(self.run.curves, draw_curves(history, title, best))
+
+    def _test(self) -> Scores:
+        """Of the best epoch's weights, which every process reads once the first has written them."""
+        self.processes.from_first(lambda: None)
+        model = self.placement.place(checkpoint.load(self.run.best, self.registry))
+        batches = self.ready.batches["test"]
+        outputs = logits(model, batches.in_order(), self.placement)
+        outputs = self.processes.gather_in_order(outputs, len(batches.positions))
+        return score(batches.labels, outputs.argmax(1).numpy(), self.ready.metadata.classes)

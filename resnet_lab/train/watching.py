@@ -1,0 +1,18 @@
+"""What a training tells of itself."""
+
+from resnet_lab.train.history import Epoch
+from resnet_lab.watcher import Watcher
+from resnet_lab.weights import Coverage
+
+
+class TrainingWatcher(Watcher):
+    """Is told of a training's own events too; this one keeps silent."""
+
+    def weights(self, coverage: Coverage) -> None:
+        """Pretrained weights were loaded."""
+
+    def step(self, epoch: int, epochs: int, latest: tuple[float, float] | None, images_per_second: float) -> None:
+        """A step is done; `latest` are the epoch's mean loss and macro-averaged accuracy so far, where known."""
+
+    def epoch(self, epoch: Epoch, best: Epoch) -> None:
+        """An epoch is over."""

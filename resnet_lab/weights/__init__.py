@@ -1,0 +1,6 @@
+"""Pretrained weights into a network, perhaps a modified one, and an account of what became of each tensor."""
+
+from resnet_lab.weights.coverage import Coverage
+from resnet_lab.weights.loading import load_weights
+
+__all__ = ["Coverage", "load_weights"]

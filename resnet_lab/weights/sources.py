@@ -1,0 +1,176 @@
+"""Where weights come from: torchvision, a file or a run folder. Nothing but tensors is ever unpickled."""
+
+import pickle
+import re
+import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from resnet_lab import checkpoint
+from resnet_lab.errors import CheckpointError, nearest
+from resnet_lab.run import Run
+from resnet_lab.spec import ModelSpec
+from resnet_lab.weights.kinship import relatives
+
+_SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"})
+_WRAPPINGS = ("model_ema", "state_dict", "model")
+_PREFIXES = re.compile(r"^(module\.|_orig_mod\.)+")  # of DistributedDataParallel and torch.compile
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Floating-point tensors by name, with what is known of them.
+
+    Attributes:
+        name: of the weights, for a reader.
+        classes: names in the order of the logits; empty where not known.
+        mean: of each input channel, on a scale of [0, 1]; None where not known.
+    """
+
+    name: str
+    tensors: dict[str, Tensor]
+    classes: tuple[str, ...] = ()
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def open_weights(source: str, spec: ModelSpec) -> Weights:
+    """The weights that `source` names, on the CPU; of torchvision's, those for the network that `spec` derives from.
+
+    Raises:
+        CheckpointError: no such weights, or not readable as tensors alone.
+        RunError: a folder that is no run.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return _own(Run.open(path).best)
+    if path.suffix == ".safetensors":
+        return _safetensors(path)
+    if path.exists() or path.suffix in _SUFFIXES or len(path.parts) > 1:
+        return Weights(source, _state_dict(_unpickled(path), source))
+    return _of_torchvision(source, spec)
+
+
+def _own(path: Path) -> Weights:
+    metadata, tensors = checkpoint.read(path)
+    tensors = _state_dict(tensors, str(path))
+    return Weights(str(path), tensors, metadata.classes, metadata.mean or None, metadata.std or None)
+
+
+def _safetensors(path: Path) -> Weights:
+    try:
+        with safe_open(path, framework="pt") as file:
+            if checkpoint.KEY in (file.metadata() or {}):
+                return _own(path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy it again") from None
+    return Weights(str(path), _state_dict(tensors, str(path)))
+
+
+def _unpickled(path: Path) -> Any:
+    """What a .pth file holds, if that is tensors and plain containers; nothing else in it is run."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    with file, warnings.catch_warnings(action="ignore"):  # they are about protocols of pickle
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # foreign bytes make torch.load fail in every way, from KeyError to struct.error
+            raise _refused(path, error) from None
+
+
+def _refused(path: Path, error: Exception) -> CheckpointError:
+    code = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if code is None:
+        return CheckpointError(
+            f"{path}: not a whole file of tensors as torch.save writes it, and nothing in it was run; "
+            "give a .safetensors file, or a .pth file of a state_dict"
+        )
+    return CheckpointError(
+        f"{path}: asks for code to be run ({code[1]}) and is not tensors alone, so it was refused and nothing in it "
+        "was run; where you trust it, save its state_dict alone: torch.save(model.state_dict(), ...)"
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> CheckpointError:
+    cause = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or error
+    return CheckpointError(f"{path}: the weights file cannot be read: {cause}")
+
+
+def _state_dict(content: Any, where: str) -> dict[str, Tensor]:
+    """The floating-point tensors of a state dict, which may lie under a usual key and have usual prefixes."""
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in _WRAPPINGS if isinstance(content.get(key), Mapping)), content)
+    tensors = {
+        _PREFIXES.sub("", str(name)): tensor
+        for name, tensor in (content.items() if isinstance(content, Mapping) else ())
+        if isinstance(tensor, Tensor) and tensor.is_floating_point()
+    }
+    if not tensors:
+        raise CheckpointError(
+            f"{where}: holds no weights but {_described(content)}; "
+            f"wanted are tensors by name, alone or under one of {', '.join(_WRAPPINGS)}"
+        )
+    return tensors
+
+
+def _described(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return f"a {type(content).__name__}"
+    return f"a table of {', '.join(str(key) for key in list(content)[:3])}" if content else "an empty table"
+
+
+def _of_torchvision(name: str, spec: ModelSpec) -> Weights:
+    from torchvision.models import get_model_weights, list_models
+
+    published = list_models()
+    kin = relatives(spec, published)
+    if not kin:
+        raise CheckpointError(
+            f"weights {name!r}: no such file or folder, and none of torchvision's networks has the depths, blocks and "
+            f"channels of {spec.name}; give a weights file or a run folder"
+        )
+    members = get_model_weights(kin[0]).__members__
+    if name not in members:
+        raise CheckpointError(
+            f"weights {name!r}: no such file or folder, and torchvision's {kin[0]} has no such weights; "
+            f"{nearest(name, members)}"
+        )
+    weights = members[name]
+    title = f"{weights.name} of torchvision's {kin[0]}"
+    tensors, normalised = _state_dict(_downloaded(weights, title), title), weights.transforms()
+    return Weights(title, tensors, mean=tuple(normalised.mean), std=tuple(normalised.std))
+
+
+def _downloaded(weights: Any, title: str) -> Any:
+    """The state dict of a member of torchvision's enums; torch.hub downloads it once and checks it by its hash."""
+    kept = Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(urlparse(weights.url).path).name)
+    try:
+        with redirect_stdout(sys.stderr):  # where torch.hub's announcement belongs
+            return weights.get_state_dict(
+                progress=sys.stderr.isatty(), check_hash=True, map_location="cpu", weights_only=True
+            )
+    except (OSError, HTTPException) as error:
+        raise CheckpointError(
+            f"{title}: cannot be downloaded from {weights.url} ({getattr(error, 'reason', None) or error}); "
+            f"download that file elsewhere, and give its path or put it at {kept}"
+        ) from None
+    except (RuntimeError, EOFError, pickle.UnpicklingError):  # a wrong hash; a kept file that is cut off or another
+        raise CheckpointError(
+            f"{title}: what came from {weights.url}, or lies at {kept}, is damaged or not what torchvision published; "
+            "remove that file, if it is there, and try again"
+        ) from None

@@ -1,0 +1,69 @@
+"""Trainings in processes of their own, to be killed."""
+
+import multiprocessing
+import random
+from hashlib import sha256
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from time import perf_counter
+
+CONTEXT = multiprocessing.get_context("forkserver")
+SAVED = ("best.safetensors", "last.safetensors", "metrics.csv")
+"""What has to be the same to the bit."""
+
+
+def attempt(folder: Path) -> None:
+    """Begin a small training in `folder`, or go on with it; states are saved all the time."""
+    import torch
+
+    from resnet_lab import zoo
+    from resnet_lab.train.config import TrainConfig
+    from resnet_lab.train.training import resume, train
+
+    torch.set_num_threads(1)
+    if folder.exists():
+        resume(folder)
+        return
+    spec = zoo.get("resnet20").modified(input_size=8, in_channels=1, dropout=0.1)
+    config = TrainConfig(
+        epochs=3, batch_size=256, lr=1e-2, ema=0.9, augment=("flip", "mixup"), device="cpu", precision="fp32",
+        compile="off", save_minutes=1e-6,
+    )  # fmt: skip
+    train(spec, "digits", config, folder=folder)
+
+
+def whole(folder: Path) -> tuple[dict[str, str], float]:
+    """Digests of what an undisturbed training leaves, and the seconds it took."""
+    start = perf_counter()
+    process = _started(CONTEXT, folder)
+    process.join()
+    assert process.exitcode == 0
+    return digests(folder), perf_counter() - start
+
+
+def killed(folder: Path, seconds: float, seed: int) -> int:
+    """Train with a SIGKILL at random moments within `seconds` of each start, until it is done; how often it was killed.
+
+    The third start is left alone for ever longer, so that an end comes.
+    """
+    draw = random.Random(seed)
+    for kills in range(100):
+        process = _started(CONTEXT, folder)
+        process.join(draw.uniform(0, seconds) * max(1.0, kills / 2))
+        if process.exitcode is not None:
+            assert process.exitcode == 0
+            return kills
+        process.kill()
+        process.join()
+    raise AssertionError(f"{folder} was never done")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {name: sha256((folder / name).read_bytes()).hexdigest() for name in SAVED}
+
+
+def _started(context: ForkServerContext, folder: Path) -> multiprocessing.process.BaseProcess:
+    context.set_forkserver_preload(["resnet_lab.train.training"])
+    process = context.Process(target=attempt, args=(folder,))
+    process.start()
+    return process
