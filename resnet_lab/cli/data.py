@@ -153,6 +153,8 @@ def split(
 def list_cache(json: options.JSON = False) -> None:
     """List what the cache holds: of which source, in which form, how many images, how large, last used when.
 
+    Beside decoded images these are features of frozen network parts, and fetched shards.
+
     The cache is in the user's cache folder, or where the environment variable RESNET_LAB_CACHE says.
     """
     from resnet_lab.data.cache import cache_folder, entries
@@ -260,6 +262,7 @@ def _description_as_dict(description: "Description") -> dict[str, Any]:
 
 def _entry_as_dict(entry: "CacheEntry") -> dict[str, Any]:
     return {
+        "kind": entry.kind,
         "folder": str(entry.folder),
         "source": entry.source,
         "form": None if entry.form is None else asdict(entry.form),

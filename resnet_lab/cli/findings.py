@@ -74,14 +74,15 @@ def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("folder", no_wrap=True)
     table.add_column("source", overflow="fold")
+    table.add_column("what")
     table.add_column("form")
     for column in ("images", "size", "used"):
         table.add_column(column, justify="right", no_wrap=True)
     for entry in entries:
-        form = "damaged" if entry.form is None else f"{entry.form.size} {entry.form.fit}"
+        form = f"{entry.form.size} {entry.form.fit}" if entry.form else "" if entry.kind == "shards" else "damaged"
         used = "" if entry.used is None else f"{entry.used.astimezone():%Y-%m-%d}"
         numbers = (f"{entry.images:,}", decimal(entry.nbytes), used)
-        table.add_row(entry.folder.name, Text(printable(entry.source)), form, *numbers)
+        table.add_row(entry.folder.name, Text(printable(entry.source)), entry.kind, form, *numbers)
     if entries:
         console.print(table)
     total = decimal(sum(entry.nbytes for entry in entries))

@@ -17,12 +17,13 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import filelock
 import numpy as np
@@ -41,6 +42,12 @@ FORMAT = 1
 """Of a folder; raised whenever what decoding makes of an image changes."""
 
 PIXELS = "pixels.u8"
+ABOUT = "about.json"
+FEATURES = tuple(f"{part}.{what}" for part in ("train", "val") for what in ("features", "sums"))
+"""What a folder of features holds beside `ABOUT`."""
+
+SHARDS = "shards"
+"""The folder of those that were fetched."""
 
 
 def cache_folder() -> Path:
@@ -104,18 +111,23 @@ def bytes_free() -> int:
     return shutil.disk_usage(folder).free
 
 
+Kind = Literal["images", "features", "shards"]
+
+
 @dataclass(frozen=True)
 class CacheEntry:
     """A folder of the cache.
 
     Attributes:
-        source: the name of the image set; empty where the folder's index is damaged.
-        form: of its images; None where the index is damaged.
-        images: number of different images, with those that cannot be used.
+        kind: decoded images, what frozen parts of a network made of them, or fetched shards.
+        source: the name of the image set; empty where the folder's index is damaged, and of shards.
+        form: of its images; None where the index is damaged, and of shards.
+        images: number of different images, with those that cannot be used; of shards, of these.
         nbytes: that it takes on the disk.
-        used: when a set was last stored or looked up there; None where the index is damaged.
+        used: when a set was last stored or looked up there; None where the index is damaged, and of shards.
     """
 
+    kind: Kind
     folder: Path
     source: str
     form: Form | None
@@ -126,7 +138,11 @@ class CacheEntry:
 
 def entries() -> list[CacheEntry]:
     """All folders of the cache, the largest first."""
-    found = [_entry(folder) for folder in sorted(cache_folder().glob("decoded/*")) if _is_ours(folder)]
+    found = [_entry(folder) for folder in _ours("decoded", {PIXELS, NAME, f"{NAME}-journal"})]
+    found += [_features(folder) for folder in _ours("frozen", {ABOUT, *FEATURES})]
+    shards = cache_folder() / SHARDS
+    if shards.is_dir() and (fetched := [path.stat().st_size for path in shards.iterdir()]):
+        found.append(CacheEntry("shards", shards, "", None, len(fetched), sum(fetched), None))
     return sorted(found, key=lambda entry: -entry.nbytes)
 
 
@@ -179,12 +195,17 @@ def _folder(name: str, form: Form, keep_pixels: bool) -> Path:
     return cache_folder() / "decoded" / key
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether a folder is one of the cache's: by its name, and it holds nothing else."""
-    if not re.fullmatch("[0-9a-f]{16}", folder.name) or folder.is_symlink() or not folder.is_dir():
-        return False
-    inside = {path.name for path in folder.iterdir()}
-    return bool(inside) and inside <= {PIXELS, NAME, f"{NAME}-journal"}
+def _ours(parent: str, files: Set[str]) -> list[Path]:
+    """Folders that are the cache's: by their names, and they hold nothing but such files."""
+    return [
+        folder
+        for folder in sorted(cache_folder().glob(f"{parent}/*"))
+        if re.fullmatch("[0-9a-f]{16}", folder.name)
+        and folder.is_dir()
+        and not folder.is_symlink()
+        and (inside := {path.name for path in folder.iterdir()})
+        and inside <= files
+    ]
 
 
 def _entry(folder: Path) -> CacheEntry:
@@ -193,9 +214,22 @@ def _entry(folder: Path) -> CacheEntry:
         with Ledger(folder) as ledger:
             about, number = ledger.about(), len(ledger)
         form, used = Form(**json.loads(about["form"])), datetime.fromisoformat(about["used"])
-        return CacheEntry(folder, about["source"], form, number, nbytes, used)
+        return CacheEntry("images", folder, about["source"], form, number, nbytes, used)
     except (sqlite3.DatabaseError, KeyError, ValueError, TypeError):
-        return CacheEntry(folder, "", None, 0, nbytes, None)
+        return CacheEntry("images", folder, "", None, 0, nbytes, None)
+
+
+def _features(folder: Path) -> CacheEntry:
+    nbytes = sum(path.stat().st_size for path in folder.iterdir())
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        images = sum(  # a sum of 8 bytes for each view of each
+            (folder / f"{part}.sums").stat().st_size // 8 // views for part, views in about["views"].items()
+        )
+        form, used = Form(**about["form"]), datetime.fromisoformat(about["used"])
+        return CacheEntry("features", folder, about["source"], form, images, nbytes, used)
+    except (OSError, KeyError, ValueError, TypeError):
+        return CacheEntry("features", folder, "", None, 0, nbytes, None)
 
 
 @contextmanager

@@ -92,8 +92,8 @@ def steps_of(order: NDArray[np.int64], batch_size: int, rank: int = 0, world_siz
 
 def even_steps(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
     """The order in steps of `batch_size`, the last filled up with its last entry."""
-    missing = -len(order) % batch_size
-    return np.split(np.append(order, order[-1:].repeat(missing)), np.arange(batch_size, len(order) + missing, batch_size))
+    filled = np.append(order, order[-1:].repeat(-len(order) % batch_size))
+    return np.split(filled, np.arange(batch_size, len(filled), batch_size))
 
 
 def class_weights(labels: NDArray[np.int64], num_classes: int) -> NDArray[np.float32]:

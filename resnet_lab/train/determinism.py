@@ -33,8 +33,8 @@ def deterministic(wanted: bool) -> Iterator[None]:
             raise
         operator = str(error).split(NO_WAY)[0].strip()
         raise ConfigError(
-            f"--deterministic: {operator} has no deterministic form here; replace the part of the network that uses it, "
-            "or leave --deterministic out"
+            f"--deterministic: {operator} has no deterministic form here; replace the part of the network that uses "
+            "it, or leave --deterministic out"
         ) from error
     finally:
         torch.use_deterministic_algorithms(before[0])

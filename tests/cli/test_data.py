@@ -225,7 +225,7 @@ def test_cache_list_and_clear(cli: Callable, paintings: Path, cache_folder: Path
     sizes = [entry["bytes"] for entry in told["entries"]]
     assert sizes == [sum(path.stat().st_size for path in Path(entry["folder"]).iterdir()) for entry in told["entries"]]
     screen = " ".join(cli("data", "cache", "list").out.split())
-    assert "digits 8 squash 1,797" in screen
+    assert "digits images 8 squash 1,797" in screen
     assert json.loads(cli("data", "cache", "clear", "paintings", "--json").out) == {"freed": sizes[1]}
     assert [entry.source for entry in cache.entries()] == ["digits"]
     assert cli("data", "cache", "clear").out.endswith(" freed\n")

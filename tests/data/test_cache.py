@@ -1,6 +1,7 @@
 """Against the images decoded one by one, whatever was done to the cache in between."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -601,3 +602,29 @@ def test_the_folder_of_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     if sys.platform == "linux":
         assert cache_folder() == tmp_path / "xdg" / "resnet-lab"
+
+
+def test_features_and_shards_are_listed_and_cleared() -> None:
+    features, shards = cache_folder() / "frozen" / "0123456789abcdef", cache_folder() / "shards"
+    for folder in (features, shards):
+        folder.mkdir(parents=True)
+    about = {
+        "source": "/paintings",
+        "form": {"size": 8},
+        "views": {"train": 4, "val": 1},
+        "used": "2026-01-01T00:00:00+00:00",
+    }
+    (features / "about.json").write_text(json.dumps(about))
+    (features / "train.sums").write_bytes(bytes(5 * 4 * 8))
+    (features / "val.sums").write_bytes(bytes(2 * 8))
+    (features / "train.features").write_bytes(bytes(1000))
+    (shards / "a.tar").write_bytes(bytes(5000))
+    first, second = entries()
+    assert (first.kind, first.images, first.nbytes) == ("shards", 1, 5000)
+    assert (second.kind, second.source, second.images, second.form) == ("features", "/paintings", 7, Form(8))
+    (features / "about.json").write_text("{")
+    assert (entries()[1].kind, entries()[1].source, entries()[1].form) == ("features", "", None)
+    clear()
+    assert entries() == []
+    assert not features.exists()
+    assert not shards.exists()

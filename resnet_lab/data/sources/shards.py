@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from resnet_lab.data.cache import cache_folder
+from resnet_lab.data.cache import SHARDS, cache_folder
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
 from resnet_lab.errors import DataError
 from resnet_lab.files import write_atomically
@@ -130,7 +130,7 @@ class _ShardStore:
         from webdataset.cache import FileCache
 
         if self._fetched is None:
-            folder = cache_folder() / "shards"
+            folder = cache_folder() / SHARDS
             folder.mkdir(parents=True, exist_ok=True)
             kept = int(os.environ.get(KEPT_BYTES_VARIABLE, KEPT_BYTES))
             self._fetched = FileCache(str(folder), cache_size=kept, cache_cleanup_interval=0, url_to_name=_fetched_name)

@@ -1,0 +1,196 @@
+"""How fast a training goes: beside the usual way from image files, and beside a bare PyTorch loop on the same batches.
+
+The usual way: torchvision's ResNet-18 in float32, `ImageFolder`, a `DataLoader` with two workers. Ours: the program's
+loop on its cache, in the precision that it chooses. The two take turns in one process, an epoch each (of some images
+of a folder, at 224 pixels, batches of 32), and a figure is the median of the ratios of neighbouring rounds.
+
+usage: python benchmarks/training_speed.py FOLDER OUT.json [ROUNDS]
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
+from torchvision.transforms import v2
+
+import resnet_lab
+from resnet_lab.data.augmentations import parse_augmentations
+from resnet_lab.data.batches import Batches
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.decoding import Form
+from resnet_lab.data.preparation import Prepared, prepare
+from resnet_lab.data.sources import open_images
+from resnet_lab.device import Placement, choose
+from resnet_lab.plugins import default_registry
+from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.learner import Learner
+from resnet_lab.train.loop import epochs
+from resnet_lab.train.optimisation import make_loss
+from resnet_lab.train.state import Progress
+from resnet_lab.train.tally import Tally
+
+BATCH, IMAGES, VALIDATED, CLASSES = 32, 384, 64, 4
+MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.24, 0.23)
+
+
+def main(folder: str, out: str, rounds: int = 5) -> None:
+    """Measure both and write them as JSON."""
+    start = perf_counter()
+    content: dict[str, Any] = {
+        "epoch beside the usual way": beside_the_usual_way(folder, rounds),
+        "loop beside a bare one": beside_a_bare_loop(folder, 6 * rounds),
+    }
+    content["seconds"] = perf_counter() - start
+    content["setting"] = {
+        "batch": BATCH, "images": IMAGES, "placement": str(choose()), "threads": torch.get_num_threads(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
+        "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+    }  # fmt: skip
+    Path(out).write_text(json.dumps(content, indent=1))
+    print(json.dumps(content, indent=1))
+
+
+def beside_the_usual_way(folder: str, rounds: int) -> dict[str, Any]:
+    """Images a second in whole training epochs with validation."""
+    placement = choose()
+    data = prepare(open_images(folder, default_registry()), Form(224), DataConfig(source=folder), seed=0)
+    chosen = np.random.default_rng(0).permutation(np.flatnonzero(data.usable))
+    train, val = served(data, chosen[:IMAGES], placement), served(data, chosen[IMAGES : IMAGES + VALIDATED], placement)
+    ours = ours_epoch(placement.place(resnet_lab.build("resnet18", num_classes=CLASSES)), train, val, placement)
+    theirs = usual_epoch(folder, chosen)
+    return compared(ours, theirs, IMAGES, rounds)
+
+
+def beside_a_bare_loop(folder: str, rounds: int) -> dict[str, Any]:
+    """Images a second of the loop alone, on 10 batches of 64 pixels that are there already."""
+    placement = choose()
+    draw = torch.Generator().manual_seed(0)
+    batches = [
+        (
+            placement.layout(torch.randn(BATCH, 3, 64, 64, generator=draw)),
+            torch.randint(CLASSES, (BATCH,), generator=draw),
+        )
+        for _ in range(10)
+    ]
+    resident = Resident(batches)
+    model, bare = (placement.place(resnet_lab.build("resnet18", num_classes=CLASSES)) for _ in range(2))
+    ours = ours_epoch(model, resident, Resident(batches[:1]), placement)
+    optimizer = torch.optim.Adam(bare.parameters(), 1e-3, fused=True)
+
+    def epoch() -> None:
+        bare.train()
+        for x, y in batches:
+            with placement.autocast():
+                loss = F.cross_entropy(bare(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        bare.eval()
+        with torch.inference_mode(), placement.autocast():
+            bare(batches[0][0])
+
+    return compared(ours, epoch, 10 * BATCH, rounds)
+
+
+class Resident:
+    """Batches in memory, with what the loop asks of `Batches`."""
+
+    rank, world_size, num_classes = 0, 1, CLASSES
+
+    def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
+        self.batches = batches
+        self.labels = torch.cat([y for _, y in batches]).numpy()
+        self.positions = np.arange(len(self.labels))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def training(self, epoch: int, first_step: int = 0) -> Any:
+        return iter(self.batches[first_step:])
+
+    def in_order(self) -> Any:
+        return iter(self.batches)
+
+
+def served(data: Prepared, positions: Any, placement: Placement) -> Batches:
+    """As a training gets them."""
+    return Batches(
+        data.pixels, positions, data.images.labels[positions], num_classes=CLASSES, mean=MEAN, std=STD,
+        batch_size=BATCH, placement=placement, augment=parse_augmentations(["rotate90"]),
+    )  # fmt: skip
+
+
+def ours_epoch(model: nn.Module, train: Any, val: Any, placement: Placement) -> Callable[[], None]:
+    """A function that trains one epoch more, and validates."""
+    config = TrainConfig(epochs=10**6, lr=1e-3, batch_size=BATCH, schedule="constant")
+    loss = make_loss(config, train.labels, CLASSES, placement.device)
+    progress = Progress(Tally(CLASSES, placement.device))
+    going = epochs(Learner(model, model, loss, config, placement), train, val, config, placement, progress)
+    return lambda: void(next(going))
+
+
+def usual_epoch(folder: str, chosen: Any) -> Callable[[], None]:
+    """The same, written the usual way."""
+    turns = [v2.Lambda(lambda image, turn=turn: image.rotate(90 * turn)) for turn in range(4)]
+    final = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    turned = v2.Compose([v2.Resize((224, 224)), v2.RandomChoice(turns), *final])
+    plain = v2.Compose([v2.Resize((224, 224)), *final])
+    train = Subset(torchvision.datasets.ImageFolder(folder, turned), chosen[:IMAGES].tolist())
+    val = Subset(torchvision.datasets.ImageFolder(folder, plain), chosen[IMAGES : IMAGES + VALIDATED].tolist())
+    loaders = [
+        DataLoader(part, BATCH, shuffle=shuffle, num_workers=2, persistent_workers=True)
+        for part, shuffle in ((train, True), (val, False))
+    ]
+    model = torchvision.models.resnet18(num_classes=CLASSES)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+
+    def epoch() -> None:
+        model.train()
+        for x, y in loaders[0]:
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+        model.eval()
+        with torch.no_grad():
+            for x, _ in loaders[1]:
+                model(x)
+
+    return epoch
+
+
+def compared(ours: Callable[[], None], theirs: Callable[[], None], images: int, rounds: int) -> dict[str, Any]:
+    """Images a second in turns (A B B A), and their ratio; the first round of each is not counted."""
+    pairs = []
+    for number in range(rounds + 1):
+        found = {}
+        for name in ("ours", "theirs") if number % 2 else ("theirs", "ours"):
+            start = perf_counter()
+            (ours if name == "ours" else theirs)()
+            found[name] = images / (perf_counter() - start)
+        pairs.append((found["ours"], found["theirs"]))
+    ratios = [a / b for a, b in pairs[1:]]
+    low, _, high = quantiles(ratios, n=4)
+    return {
+        "ours": [a for a, _ in pairs[1:]],
+        "theirs": [b for _, b in pairs[1:]],
+        "ratio": {"median": median(ratios), "low": low, "high": high, "n": len(ratios)},
+    }
+
+
+def void(_: object) -> None:
+    """Nothing."""
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 5)

@@ -1,0 +1,162 @@
+"""What a training step takes of the memory, and what is said where there is too little of it."""
+
+import resource
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from resnet_lab.device.system_memory import free_memory, total_memory
+from resnet_lab.errors import ConfigError
+
+SHARE = {"cpu": 0.6, "cuda": 0.9}
+"""Of the free memory, that the tensors of a step may take: on the processor the heap has gaps, and was measured to take
+up to 1.6 times as much."""
+
+FEW, MORE = 2, 4
+"""Images of these two steps. Batch norm may refuse a single one."""
+
+SIGNS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+"""In errors of other kinds: of torch's allocator for the processor, and of CUDA's libraries."""
+
+GIB = 2**30
+
+
+def out_of_memory(
+    error: BaseException, device: torch.device, batch_size: int, accumulate: int = 1
+) -> ConfigError | None:
+    """What to tell a user whose training step ended with `error`; None where that has another cause.
+
+    Args:
+        batch_size: images a step.
+        accumulate: pieces that a step's images go through the network in.
+    """
+    if not _is_out_of_memory(error):
+        return None
+    tried = f"batch size {batch_size}" + (f" in {accumulate} pieces" if accumulate > 1 else "")
+    remedies = ["a smaller --batch-size (or auto)"] if batch_size > 1 else ["smaller images (--size)"]
+    if 2 * accumulate <= batch_size:
+        remedies.append(f"--accumulate {2 * accumulate}")
+    remedies.append("--precision bf16")
+    return ConfigError(
+        f"{tried} does not fit into the memory of {device}: {_taken(device) / GIB:.1f} GiB were taken of "
+        f"{_total(device) / GIB:.1f} GiB when there was no more; give {' or '.join(remedies)}"
+    )
+
+
+def largest_batch(step: Callable[[int], object], most: int, device: torch.device, reserve: int = 0) -> int:
+    """The largest power of two up to `most` whose training step fits into the memory that is free now.
+
+    Steps of 2 and of 4 images show what an image takes; on a GPU the result is tried, and halved while it does not fit.
+
+    Args:
+        step: a training step on so many images, uncompiled; it leaves nothing behind.
+        reserve: bytes that are needed besides, such as the optimiser's.
+
+    Raises:
+        ConfigError: not even one image fits.
+    """
+    few, more = (_peak(step, images, device) for images in (FEW, MORE))
+    image = max(1, (more - few) // (MORE - FEW))
+    free = int(_free(device) * SHARE[device.type]) - reserve - max(0, few - FEW * image)
+    size = _power_of_two(min(most, free // image))
+    while size and device.type == "cuda" and not _fits(step, size):
+        size //= 2
+    if not size:
+        raise ConfigError(
+            f"not even one image fits into the memory of {device}: a step takes {image / 2**20:.0f} MiB an image, and "
+            f"{max(0, free) / 2**20:.0f} MiB are left for images; take smaller images (--size) or a smaller network"
+        )
+    return size
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
+
+
+def _power_of_two(number: int) -> int:
+    """The largest that is not above `number`; 0 where there is none."""
+    return 1 << (number.bit_length() - 1) if number > 0 else 0
+
+
+def _fits(step: Callable[[int], object], images: int) -> bool:
+    try:
+        step(images)
+    except (RuntimeError, MemoryError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        torch.cuda.empty_cache()
+        return False
+    return True
+
+
+def _peak(step: Callable[[int], object], images: int, device: torch.device) -> int:
+    """The most bytes that a step holds at once, beside what was there before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step(images)
+        return int(torch.cuda.max_memory_allocated(device)) - before
+    allocations = _Allocations()
+    with allocations:
+        step(images)
+    return allocations.peak
+
+
+def _taken(device: torch.device) -> int:
+    """The most that this process held so far."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _total(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else total_memory()
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    return free_memory()
+
+
+class _Allocations(TorchDispatchMode):
+    """Follows the tensors that operators make while it is entered; the same steps give the same numbers.
+
+    Attributes:
+        peak: the most bytes that they held at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._now = 0
+        self._followed: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        there = self._followed | _storages((args, kwargs)).keys()
+        outputs = func(*args, **(kwargs or {}))
+        for address, storage in _storages(outputs).items():
+            if address not in there:
+                self._followed.add(address)
+                self._now += storage.nbytes()
+                self.peak = max(self.peak, self._now)
+                weakref.finalize(storage, self._forget, address, storage.nbytes())
+        return outputs
+
+    def _forget(self, address: int, nbytes: int) -> None:
+        self._followed.discard(address)
+        self._now -= nbytes
+
+
+def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
+    """The memory of all tensors in it, by address."""
+    storages = (leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return {storage.data_ptr(): storage for storage in storages}

@@ -1,0 +1,230 @@
+"""Where a network runs, in which precision and memory layout, and whether it is compiled."""
+
+import platform
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+from resnet_lab.device.allocator import keep_freed_memory
+from resnet_lab.device.inference import prepare_inference
+from resnet_lab.device.training import prepare_training
+from resnet_lab.device.trial import try_step
+from resnet_lab.errors import ConfigError
+from resnet_lab.watcher import SILENT, Watcher
+
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+Compile = Literal["auto", "off", "on", "max"]
+T = TypeVar("T")
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+COMPILATION = {
+    "auto": "compiled where that was measured to pay",
+    "off": "not compiled (as asked)",
+    "on": "compiled (as asked)",
+    "max": "compiled with the longest search (as asked)",
+}
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A device with what suits it.
+
+    Attributes:
+        dtype: that convolutions and matrix products are computed in; weights and losses stay float32.
+        reason: of the precision, for a user, in a few words.
+        tf32: whether float32 products are rounded to 10 bits of significand, on GPUs that gain by it.
+        channels_last: whether the channels of a pixel lie side by side in memory.
+        layout_reason: of the memory layout.
+        compile: what was asked for.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+    tf32: bool = False
+    channels_last: bool = True
+    layout_reason: str = "as asked"
+    compile: Compile = "auto"
+
+    @property
+    def precision(self) -> str:
+        """As `choose` takes it."""
+        return "tf32" if self.tf32 else {dtype: name for name, dtype in DTYPES.items() if name != "tf32"}[self.dtype]
+
+    def __str__(self) -> str:
+        layout = "channels-last" if self.channels_last else "channels-first"
+        return (
+            f"{self.device} in {self.precision} ({self.reason}), {layout} ({self.layout_reason}), "
+            f"{COMPILATION[self.compile]}"
+        )
+
+    def record(self) -> dict[str, object]:
+        """What was chosen, as JSON."""
+        return {
+            "type": self.device.type,
+            "name": self.name,
+            "threads": torch.get_num_threads(),
+            "precision": self.precision,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "channels_last": self.channels_last,
+            "compile": self.compile,
+        }
+
+    @property
+    def name(self) -> str:
+        """Of the GPU or processor."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """The model moved to the device, in its layout.
+
+        On the processor the process keeps from now on what memory it frees (`allocator`). On a GPU the precision of
+        float32 products is set, for the whole process too, where float32 was chosen.
+        """
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        elif self.dtype == torch.float32:
+            torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
+            torch.backends.cudnn.allow_tf32 = self.tf32
+        return model.to(self.device).to(memory_format=self.memory_format)
+
+    def layout(self, x: Tensor) -> Tensor:
+        """A batch N C H W on the device, in its layout."""
+        return x.to(self.device).contiguous(memory_format=self.memory_format)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which the network runs in `dtype`."""
+        enabled = self.dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Scales losses so that small gradients survive in fp16 (arXiv:1710.03740); passes them on unchanged else."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def for_training(
+        self, model: nn.Module, key: str, shape: Sequence[int], *, steps: int = 0, watcher: Watcher = SILENT
+    ) -> nn.Module:
+        """The network to call in a training step: `model` itself, or a module that runs its parameters compiled.
+
+        With `compile="auto"` the faster is found by a few steps of each, once for each network, shape and machine,
+        where enough steps are to come for that to pay. To go on exactly as before, ask for what was taken then:
+        compiled where the result is not `model`.
+
+        Args:
+            model: as `place` returned it. Its buffers and random generators are left as they are, without gradients.
+            key: the hash of its spec.
+            shape: of a step's input, (N, C, H, W).
+            steps: that are to come.
+            watcher: told what was taken and why.
+
+        Raises:
+            ConfigError: compiling was asked for and is not possible.
+        """
+        return prepare_training(model, self, key, tuple(shape), steps, watcher)
+
+    def for_inference(self, model: nn.Module, images: int | None = None, *, watcher: Watcher = SILENT) -> nn.Module:
+        """A copy that gives the outputs of `model.eval()`, (N, C, H, W) to float32 (N, K), as fast as it can.
+
+        Batch norms are folded into the convolutions before them and weights are cast to `dtype` once; no `autocast` is
+        needed around it. With `compile="auto"` it is compiled at the first batch where enough images are to come.
+
+        Args:
+            model: left as it is; later changes of its weights do not reach the copy.
+            images: that are to come; None where that is not known.
+            watcher: told what cannot be done and why.
+
+        Raises:
+            ConfigError: at the first batch, where compiling was asked for and is not possible.
+        """
+        return prepare_inference(model, self, images or 0, watcher)
+
+    def try_step(self, model: nn.Module, shape: Sequence[int]) -> None:
+        """A training step without the optimiser on noise of this shape; the network is left as it was."""
+        try_step(model, self, tuple(shape))
+
+    def facts(self) -> tuple[str, ...]:
+        """All that a measured time depends on beside the network."""
+        return *(f"{key} {value}" for key, value in self.record().items() if key != "compile"), torch.__version__
+
+
+def choose(
+    device: str = "auto",
+    precision: Precision = "auto",
+    compile: Compile = "auto",
+    channels_last: bool | None = None,
+) -> Placement:
+    """The placement for a user's wish.
+
+    `auto` takes a GPU where there is one; bf16 where it is computed in hardware, else fp16 on GPUs that multiply it
+    fast, else fp32; the memory layout that the device's convolutions are made for.
+
+    Raises:
+        ConfigError: something unknown, CUDA where there is none, or a precision that the device does not have.
+    """
+    _require("precision", precision, Precision)
+    _require("compile", compile, Compile)
+    where = _device(device)
+    taken, reason = _precision(where, precision)
+    last, layout_reason = _layout(where, taken) if channels_last is None else (channels_last, "as asked")
+    return Placement(where, DTYPES[taken], reason, taken == "tf32", last, layout_reason, compile)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 in hardware rather than by conversion."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _require(option: str, value: object, allowed: object) -> None:
+    if value not in get_args(allowed):
+        raise ConfigError(f"{option} {value!r} must be one of {', '.join(get_args(allowed))}")
+
+
+def _device(wish: str) -> torch.device:
+    if wish == "auto":
+        wish = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(wish)
+    except RuntimeError:
+        raise ConfigError(f"device {wish!r} is not a device; write auto, cpu, cuda or cuda:0") from None
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {wish!r} is not supported; write auto, cpu, cuda or cuda:0")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device {wish!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def _precision(device: torch.device, wish: Precision) -> tuple[str, str]:
+    """The precision and why."""
+    if wish in ("tf32", "fp16") and device.type == "cpu":
+        raise ConfigError(f"precision {wish} is for GPUs, and this network runs on the processor; use bf16 or fp32")
+    if wish == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise ConfigError(f"precision tf32 is for GPUs from Ampere on, and {device} is older; use fp16 or fp32")
+    if wish != "auto":
+        return wish, "as asked"
+    if computes_bf16(device):
+        return "bf16", "bf16 in hardware"
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+        return "fp16", "fp16 in hardware, and no bf16"
+    return "fp32", "no bf16 in hardware"
+
+
+def _layout(device: torch.device, precision: str) -> tuple[bool, str]:
+    """Whether channels-last, and why."""
+    if device.type == "cpu":
+        return True, "no reordering between convolutions"
+    if precision == "fp32":
+        return False, "float32 convolutions of a GPU are made for it"
+    return True, "tensor cores are made for it"

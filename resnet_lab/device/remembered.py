@@ -1,0 +1,53 @@
+"""What was measured on this machine, kept in a small JSON file beside the cached images.
+
+The file saves time and nothing depends on it: one that cannot be read or written is as good as none.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import platformdirs
+
+from resnet_lab.errors import RunError
+from resnet_lab.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds that compiling a network took, and those of its training step eager and compiled."""
+
+    compiling: float
+    eager: float
+    compiled: float
+
+
+def recall(*facts: str) -> Measured | None:
+    """What `remember` kept under the same facts."""
+    try:
+        return Measured(**{name: float(value) for name, value in _read()[", ".join(facts)].items()})
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def remember(measured: Measured, *facts: str) -> None:
+    """Keep a measurement under all that it depends on."""
+    content = {**_read(), ", ".join(facts): asdict(measured)}
+    try:
+        _path().parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(_path(), json.dumps(content, indent=1).encode())
+    except (OSError, RunError):
+        return
+
+
+def _path() -> Path:
+    return Path(os.environ.get("RESNET_LAB_CACHE") or platformdirs.user_cache_path("resnet-lab")) / "compiled.json"
+
+
+def _read() -> dict[str, dict[str, float]]:
+    try:
+        content = json.loads(_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,48 @@
+"""How much memory the system lets this process have, in bytes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path("/")
+"""Where /proc and /sys are."""
+
+VERSION_2 = ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
+VERSION_1 = ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+"""Of Linux's control groups, by which containers are bounded: folder, limit, use, and what of that could be dropped."""
+
+
+def total_memory() -> int:
+    """Of the machine, or what a container is given of it."""
+    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *(limit for limit, _ in _limits())])
+
+
+def free_memory() -> int:
+    """What can be had without pushing anything out; half of the total where the system does not tell."""
+    try:
+        available = _table(ROOT / "proc/meminfo")["MemAvailable:"] * 1024
+    except (OSError, KeyError):
+        available = total_memory() // 2
+    return min([available, *(limit - used for limit, used in _limits())])
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """Limit and use of each control group that this process is in."""
+    try:
+        groups = [line.split(":", 2) for line in (ROOT / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return
+    for number, controllers, path in groups:
+        if number == "0" or "memory" in controllers.split(","):
+            mount, limit, use, droppable = VERSION_2 if number == "0" else VERSION_1
+            for folder in {ROOT / mount / path.lstrip("/"), ROOT / mount}:  # the latter as a container sees its own
+                try:
+                    used = int((folder / use).read_text()) - _table(folder / "memory.stat").get(droppable, 0)
+                    yield int((folder / limit).read_text()), used
+                except (OSError, ValueError):  # there is none, or it is "max"
+                    continue
+
+
+def _table(path: Path) -> dict[str, int]:
+    """Names and numbers of a file such as /proc/meminfo."""
+    return {name: int(number) for name, number, *_ in map(str.split, path.read_text().splitlines())}

@@ -1,0 +1,84 @@
+"""Whether a network trains as it is or compiled. Legend: N batch, C channels, H W pixels."""
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, distributed, nn
+
+from resnet_lab.device.compiling import Compiled, Mode, cause
+from resnet_lab.device.remembered import Measured, recall, remember
+from resnet_lab.device.trial import compare, noise, seconds_of_step, untouched
+from resnet_lab.errors import ConfigError
+from resnet_lab.watcher import Watcher
+
+if TYPE_CHECKING:
+    from resnet_lab.device.placement import Placement
+
+WORTH_MEASURING = 600.0
+"""Seconds that a training has to take for compiling, which may take a minute and bring nothing, to be tried."""
+
+
+def prepare_training(
+    model: nn.Module, placement: "Placement", key: str, shape: tuple[int, ...], steps: int, watcher: Watcher
+) -> nn.Module:
+    """What `Placement.for_training` says."""
+    if placement.compile == "off":
+        return model
+    with untouched(model, placement.device):
+        model.train()
+        x = noise(placement, shape)
+        seconds_of_step(model, placement, x)  # where the network itself fails, it fails here
+        if placement.compile != "auto":
+            return _compiled(model, placement, placement.compile, x, watcher)[0]
+        if unsuited := _unsuited():
+            watcher.say(f"not compiled: {unsuited} (--compile on does)")
+            return model
+        try:
+            return _faster(model, placement, key, x, steps, watcher)
+        except ConfigError as error:
+            watcher.say(f"not compiled: {error}")
+            return model
+
+
+def _unsuited() -> str:
+    """Why the choice is not left to a stopwatch, or nothing."""
+    if torch.are_deterministic_algorithms_enabled():
+        return "which of the two is faster, and so the last bits, may differ from run to run"
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        return "each of the processes would choose for itself"
+    return ""
+
+
+def _compiled(
+    model: nn.Module, placement: "Placement", mode: Mode, x: Tensor, watcher: Watcher
+) -> tuple[nn.Module, float]:
+    """The network compiled, and the seconds that took; raises `ConfigError` where it cannot be."""
+    watcher.say("compiling the network, which can take a minute")
+    start, compiled = perf_counter(), Compiled(model, mode)
+    try:
+        seconds_of_step(compiled, placement, x)
+    except Exception as error:  # compilers raise whatever they like; it is passed on, and the network ran without them
+        raise ConfigError(f"the network cannot be compiled here ({cause(error)}); use --compile off") from error
+    return compiled, perf_counter() - start
+
+
+def _faster(model: nn.Module, placement: "Placement", key: str, x: Tensor, steps: int, watcher: Watcher) -> nn.Module:
+    """The one that the steps to come go through sooner, its compilation counted; measured once and remembered."""
+    facts = (key, "x".join(map(str, x.shape)), *placement.facts())
+    measured, compiled = recall(*facts), None
+    if measured is None:
+        expected = steps * seconds_of_step(model, placement, x)
+        if expected < WORTH_MEASURING:
+            watcher.say(f"not compiled: that can take a minute, and some {expected:.0f} s of training are to come")
+            return model
+        compiled, seconds = _compiled(model, placement, "on", x, watcher)
+        measured = Measured(seconds, *compare(model, compiled, placement, x))
+        remember(measured, *facts)
+    saved = steps * (measured.eager - measured.compiled) - (measured.compiling if compiled is None else 0)
+    result = f"a step takes {measured.compiled:.3g} s compiled, {measured.eager:.3g} s as it is"
+    if saved <= 0:
+        watcher.say(f"not compiled: {result}")
+        return model
+    watcher.say(f"compiled: {result}")
+    return compiled or _compiled(model, placement, "on", x, watcher)[0]

@@ -1,0 +1,68 @@
+"""Training steps on noise that leave the network as it was. Legend: N batch, C channels, H W pixels."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from resnet_lab.device.placement import Placement
+
+LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 2, 20, 4.0
+"""Rounds of four steps in which two networks are compared: until so many seconds are over, within these bounds."""
+
+
+@contextmanager
+def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """What happens inside leaves buffers, mode and random generators as they were, and no gradients."""
+    training = model.training
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
+        model.zero_grad(set_to_none=True)
+        model.train(training)
+
+
+def try_step(model: nn.Module, placement: "Placement", shape: tuple[int, ...]) -> None:
+    """Forward and backward pass on a batch of noise of this shape, such as (N, C, H, W)."""
+    with untouched(model, placement.device):
+        model.train()
+        seconds_of_step(model, placement, noise(placement, shape))
+
+
+def noise(placement: "Placement", shape: tuple[int, ...]) -> Tensor:
+    """A batch on the device, in its layout."""
+    x = torch.randn(shape, device=placement.device)
+    return placement.layout(x) if x.ndim == 4 else x
+
+
+def seconds_of_step(network: nn.Module, placement: "Placement", x: Tensor) -> float:
+    """Wall time of one forward and backward pass."""
+    start = perf_counter()
+    with placement.autocast():
+        outputs = network(x)
+    outputs.float().square().mean().backward()
+    network.zero_grad(set_to_none=True)
+    if placement.device.type == "cuda":
+        torch.cuda.synchronize(placement.device)
+    return perf_counter() - start
+
+
+def compare(a: nn.Module, b: nn.Module, placement: "Placement", x: Tensor) -> tuple[float, float]:
+    """Median seconds of a step of each; they take turns (A B B A), so that what slows the machine slows both."""
+    start, times = perf_counter(), (list[float](), list[float]())
+    for number in range(MOST_ROUNDS):
+        for arm in (0, 1, 1, 0):
+            times[arm].append(seconds_of_step((a, b)[arm], placement, x))
+        if number + 1 >= LEAST_ROUNDS and perf_counter() - start > SECONDS:
+            break
+    return median(times[0]), median(times[1])

@@ -1,0 +1,134 @@
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+import resnet_lab
+from resnet_lab.device.folding import folded
+
+
+def lived_in(model: nn.Module) -> nn.Module:
+    """With statistics and weights of batch norms such as a training leaves, not those of the first step."""
+    generator = torch.Generator().manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3, generator=generator)
+            module.running_var.uniform_(0.3, 3, generator=generator)
+            nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
+            nn.init.normal_(module.bias, 0, 0.3, generator=generator)
+    return model
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+def test_by_hand() -> None:
+    """w' = 2 * 4 / sqrt(3 + 1) = 4 and b' = (0.5 - 1) * 4 / 2 + 5 = 4."""
+    conv, norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1, eps=1.0)
+    values = {conv.weight: 2, conv.bias: 0.5, norm.running_mean: 1, norm.running_var: 3, norm.weight: 4, norm.bias: 5}
+    for tensor, value in values.items():
+        nn.init.constant_(tensor, value)
+    network = folded(nn.Sequential(conv, norm))
+    (left,) = (module for module in network.modules() if not list(module.children()))
+    assert (left.weight.item(), left.bias.item()) == (4, 4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
+def test_a_folded_network_gives_torchvision_s_outputs(name: str) -> None:
+    theirs = lived_in(getattr(torchvision.models, name)(num_classes=7)).double().eval()
+    ours = resnet_lab.build(name, num_classes=7).double()
+    ours.load_state_dict(theirs.state_dict())
+    network = folded(ours)
+    assert (norms(ours), norms(network)) == (norms(theirs), 0)
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), theirs(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"act": "gelu"},
+        {"conv": "depthwise"},
+        {"conv": "separable", "act": "silu"},
+        {"attn": "cbam(norm=true)", "act": "gelu"},
+        {"attn": "se", "dropout": 0.5, "head_dropout": 0.5},
+        {"shortcut": "pooled_projection"},
+        {"shortcut": "zero_pad"},
+    ],
+    ids=str,
+)
+def test_every_batch_norm_is_folded(changes: dict) -> None:
+    model = lived_in(resnet_lab.build("resnet18", num_classes=7, **changes)).double().train()
+    network = folded(model)
+    assert norms(model) > 0
+    assert norms(network) == 0
+    assert model.training
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), model.eval()(x), rtol=1e-9, atol=1e-9)
+
+
+def test_other_norms_stay() -> None:
+    model = resnet_lab.build("resnet18", num_classes=7, norm="group").eval()
+    network = folded(model)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), model(x), rtol=0, atol=0)
+
+
+class Pair(nn.Module):
+    """A convolution and a batch norm, put together by `way`."""
+
+    def __init__(self, way: str, conv: type[nn.Conv2d] = nn.Conv2d, track: bool = True) -> None:
+        super().__init__()
+        self.conv, self.bn = conv(2, 2, 3, padding=1), nn.BatchNorm2d(2, track_running_stats=track)
+        self.way = way
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        if self.way == "convolution twice":
+            return self.bn(self.conv(out))
+        if self.way == "norm twice":
+            return self.bn(self.bn(out))
+        if self.way == "output elsewhere":
+            return self.bn(out) + out
+        if self.way == "norm first":
+            return self.conv(self.bn(x))
+        return self.bn(out)
+
+
+class Standardised(nn.Conv2d):
+    """A convolution of another meaning: arXiv:1903.10520."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, weight, self.bias)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Pair("convolution twice"),
+        Pair("norm twice"),
+        Pair("output elsewhere"),
+        Pair("norm first"),
+        Pair("a class of its own", Standardised),
+        Pair("by batch statistics", track=False),
+    ],
+    ids=lambda model: model.way,
+)
+def test_pairs_that_cannot_be_folded_are_left_as_they_are(model: Pair) -> None:
+    if model.bn.track_running_stats:
+        lived_in(model)
+    network = folded(model)
+    assert norms(network) == 1
+    x = torch.randn(2, 2, 5, 5)
+    torch.testing.assert_close(network(x), model.eval()(x), rtol=0, atol=0)
+
+
+def test_a_pair_beside_another_way() -> None:
+    """What the test above compares with is not always one."""
+    model = lived_in(Pair("plain"))
+    assert norms(folded(model)) == 0

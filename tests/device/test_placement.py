@@ -1,0 +1,180 @@
+import json
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from resnet_lab import device
+from resnet_lab.device import Placement, choose
+from resnet_lab.errors import ConfigError
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+    """A GPU as far as questions to torch go; the list holds its compute capability."""
+    capability = [(8, 0)]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda chosen: capability[0])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda chosen: "a GPU")
+    return capability
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"precision": "fp8"}, "precision 'fp8' must be one of auto, fp32, tf32, bf16, fp16"),
+        ({"compile": "yes"}, "compile 'yes' must be one of auto, off, on, max"),
+        ({"device": "tpu"}, "device 'tpu' is not a device; write auto, cpu, cuda or cuda:0"),
+        ({"device": "meta"}, "device 'meta' is not supported; write auto, cpu, cuda or cuda:0"),
+        ({"device": "cuda:99"}, "device 'cuda:99' is not there: torch sees "),
+        (
+            {"device": "cpu", "precision": "tf32"},
+            "precision tf32 is for GPUs, and this network runs on the processor; use bf16 or fp32",
+        ),
+        (
+            {"device": "cpu", "precision": "fp16"},
+            "precision fp16 is for GPUs, and this network runs on the processor; use bf16 or fp32",
+        ),
+    ],
+)
+def test_wishes_that_cannot_be_met(wish: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        choose(**wish)
+    assert str(failure.value).startswith(message)
+
+
+def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError) as failure:
+        choose("cuda")
+    assert str(failure.value) == "device 'cuda' is not there: torch sees 0 CUDA devices"
+
+
+def test_tf32_on_an_old_gpu(gpu: list[tuple[int, int]]) -> None:
+    gpu[0] = (7, 5)
+    with pytest.raises(ConfigError) as failure:
+        choose("cuda", "tf32")
+    assert str(failure.value) == "precision tf32 is for GPUs from Ampere on, and cuda is older; use fp16 or fp32"
+
+
+@pytest.mark.parametrize("in_hardware", [True, False])
+def test_on_the_processor_bf16_is_chosen_where_the_hardware_has_it(
+    monkeypatch: pytest.MonkeyPatch, in_hardware: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: in_hardware)
+    placement = choose("cpu")
+    assert placement.dtype == (torch.bfloat16 if in_hardware else torch.float32)
+    precision = "bf16 (bf16 in hardware)" if in_hardware else "fp32 (no bf16 in hardware)"
+    assert str(placement) == (
+        f"cpu in {precision}, channels-last (no reordering between convolutions), "
+        "compiled where that was measured to pay"
+    )
+
+
+def test_every_decision_can_be_overruled() -> None:
+    assert str(choose("cpu", "fp32", "max", channels_last=False)) == (
+        "cpu in fp32 (as asked), channels-first (as asked), compiled with the longest search (as asked)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("capability", "said"),
+    [
+        ((6, 1), "fp32 (no bf16 in hardware), channels-first (float32 convolutions of a GPU are made for it)"),
+        ((7, 0), "fp16 (fp16 in hardware, and no bf16), channels-last (tensor cores are made for it)"),
+        ((7, 5), "fp16 (fp16 in hardware, and no bf16), channels-last (tensor cores are made for it)"),
+        ((8, 0), "bf16 (bf16 in hardware), channels-last (tensor cores are made for it)"),
+        ((9, 0), "bf16 (bf16 in hardware), channels-last (tensor cores are made for it)"),
+    ],
+)
+def test_auto_takes_a_gpu_and_what_its_generation_computes(
+    gpu: list[tuple[int, int]], capability: tuple[int, int], said: str
+) -> None:
+    gpu[0] = capability
+    assert str(choose()) == f"cuda in {said}, compiled where that was measured to pay"
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((8, 9), True)])
+def test_bf16_in_hardware_from_ampere_on(
+    gpu: list[tuple[int, int]], capability: tuple[int, int], expected: bool
+) -> None:
+    gpu[0] = capability
+    assert device.computes_bf16(torch.device("cuda")) is expected
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
+def test_the_record_says_what_was_chosen(gpu: list[tuple[int, int]], precision: device.Precision) -> None:
+    dtype = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}[precision]
+    record = choose("cuda", precision, "off").record()
+    assert json.loads(json.dumps(record)) == {
+        "type": "cuda",
+        "name": "a GPU",
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "dtype": dtype,
+        "channels_last": precision != "fp32",
+        "compile": "off",
+    }
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_float32_on_a_gpu_is_rounded_where_that_was_asked_for_only(
+    gpu: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, tf32: bool
+) -> None:
+    """torch's own default rounds convolutions and not matrix products."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    model = nn.Linear(1, 1)
+    monkeypatch.setattr(model, "to", lambda *args, **kwargs: model)
+    try:
+        choose("cuda", "tf32" if tf32 else "fp32").place(model)
+        assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+        assert torch.backends.cudnn.allow_tf32 is tf32
+        choose("cpu", "fp32").place(model)
+        assert torch.backends.cudnn.allow_tf32 is tf32  # which says nothing of the processor
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_a_placed_network_runs_as_said(precision: device.Precision, dtype: torch.dtype, channels_last: bool) -> None:
+    placement = choose("cpu", precision, channels_last=channels_last)
+    conv = placement.place(nn.Conv2d(4, 4, 3))
+    x = placement.layout(torch.randn(2, 4, 8, 8))
+    with placement.autocast():
+        out = conv(x)
+    assert out.dtype == dtype
+    assert conv.weight.dtype == torch.float32
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    for tensor in (x, out, conv.weight):
+        assert tensor.is_contiguous(memory_format=memory_format)
+
+
+def test_bf16_results_are_rounded_as_bf16_is() -> None:
+    """Eight bits of significand: 1 + 1/512 is lost in bf16, and kept in fp32."""
+    x = torch.tensor([[1 + 1 / 512]])
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    found = {}
+    for precision in ("fp32", "bf16"):
+        with choose("cpu", precision).autocast():
+            found[precision] = layer(x).item()
+    assert found == {"fp32": 1 + 1 / 512, "bf16": 1.0}
+
+
+def test_losses_are_scaled_in_fp16_only() -> None:
+    """A gradient of 2^-30 is below fp16's smallest number, 2^-24, and the first scale is 2^16."""
+    device = torch.device("cpu")  # where torch's scaler works alike
+    loss = torch.tensor(2.0**-30)
+    assert Placement(device, torch.float16, "a test").scaler().scale(loss).item() == 2.0**-14
+    for dtype in (torch.float32, torch.bfloat16):
+        assert Placement(device, dtype, "a test").scaler().scale(loss).item() == 2.0**-30
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_taken_where_there_is_one() -> None:
+    assert choose().device.type == "cuda"
