@@ -1,10 +1,11 @@
 """The recipes on a folder of paintings, at a size that a CPU trains, and fine-tuning from weights of other classes.
 
-`paintings-scratch`, `paintings-modified` and `strong` train on all classes. Then a ResNet-50 learns half of the classes
+`paintings-scratch`, `paintings-modified` and `strong` train on all classes. Then a network learns half of the classes
 for longer, and its weights begin trainings on the other half: all of it learning, with the stem and stages 1 to 3
 frozen, and with all stages frozen; beside them one from scratch.
 
-usage: python benchmarks/louvre_recipes.py FOLDER OUT.json [SIZE]
+usage: python benchmarks/louvre_recipes.py FOLDER OUT.json [MODEL] [SIZE]
+       resnet18 at 96 pixels by default; resnet50 and 224 are what the recipes say
 """
 
 import json
@@ -26,16 +27,17 @@ from resnet_lab.train.training import train
 FIRST, SECOND = ("genre_scene", "portrait"), ("landscape", "still_life")
 
 
-def main(source: str, out: str, size: int = 96) -> None:
+def main(source: str, out: str, model: str = "resnet18", size: int = 96) -> None:
     """Run every case; the JSON, written after each, has its record and metrics."""
     cases: dict[str, Any] = {}
+    network = f"model.model={model}", f"model.input_size={size}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         halves = [some_classes(Path(source), names, folder / "-".join(names)) for names in (FIRST, SECOND)]
         weights = str(folder / "other classes")
 
         def case(name: str, recipe: str, data: str, *settings: str) -> None:
-            cases[name] = run(recipe, [f"data.source={data}", f"model.input_size={size}", *settings], folder / name)
+            cases[name] = run(recipe, [f"data.source={data}", *network, *settings], folder / name)
             Path(out).write_text(json.dumps(cases, indent=1))
             found = cases[name]
             print(f"{name}: macro accuracy {found['test']['macro_accuracy']:.3f}, {found['seconds']:.0f} s", flush=True)
@@ -99,4 +101,4 @@ def draw(cases: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 96)
+    main(sys.argv[1], sys.argv[2], *sys.argv[3:4], *map(int, sys.argv[4:5]))

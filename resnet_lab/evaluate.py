@@ -95,7 +95,8 @@ def evaluate(
     else:
         positions = np.flatnonzero(decoded.usable)
     batches = prepare(decoded.pixels, positions, images.labels[positions], metadata, placement)
-    outputs = logits(placement.place(model), batches.in_order(), placement)
+    network = placement.for_inference(model, len(positions), watcher=watcher)
+    outputs = logits(network, batches.in_order(), placement)
     return Evaluation(
         classes=metadata.classes,
         paths=tuple(images.paths[position] for position in positions),
@@ -186,7 +187,8 @@ def predict(
         DecodedPixels(images, form_of(metadata)), np.arange(len(files)), images.labels, metadata, placement
     )
     watcher.begin("predicting", len(files))
-    probabilities = logits(placement.place(model), _told(batches.in_order(), watcher), placement).softmax(1)
+    network = placement.for_inference(model, len(files), watcher=watcher)
+    probabilities = logits(network, _told(batches.in_order(), watcher), placement).softmax(1)
     best = probabilities.topk(min(top, len(metadata.classes)), dim=1)
     return [
         (path, [(metadata.classes[k], p) for k, p in zip(classes, values, strict=True)])

@@ -19,18 +19,19 @@ def evaluate(
     ] = None,
     device: options.Device = None,
     precision: options.Precision = None,
+    compiled: options.Compile = None,
+    channels_last: options.ChannelsLast = None,
     no_plugin: options.NoPlugin = None,
     json: options.JSON = False,
 ) -> None:
     """Score a run's best weights: accuracy, macro-averaged precision, recall and F1, and each class's own."""
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.device import choose
     from resnet_lab.evaluate import evaluate as evaluate_run
     from resnet_lab.run import Run
 
     registry = options.load_registry(no_plugin)
     opened = Run.open(run)
-    placement = choose(device or "auto", precision or "auto")  # type: ignore[arg-type]
+    placement = options.placement(device, precision, compiled, channels_last)
     with Screen() as screen:
         evaluation = evaluate_run(opened.folder, placement, registry, part=split, source=data, watcher=screen)
     scores = evaluation.scores

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from resnet_lab.device import Placement
     from resnet_lab.plugins import Registry
     from resnet_lab.spec import ModelSpec
 
@@ -194,6 +195,16 @@ def choose_network(
         base = zoo.from_choices(written, where if table else "model")
     changes = given(choices)
     return base.modified(**changes) if changes else base
+
+
+def placement(
+    device: str | None, precision: str | None, compiled: str | None, channels_last: bool | None
+) -> "Placement":
+    """Where and how a network is to run."""
+    from resnet_lab.device import choose
+
+    wishes = {"device": device, "precision": precision, "compile": compiled, "channels_last": channels_last}
+    return choose(**given(wishes))
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,16 +15,17 @@ def predict(
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to name, most probable first.")] = 3,
     device: options.Device = None,
     precision: options.Precision = None,
+    compiled: options.Compile = None,
+    channels_last: options.ChannelsLast = None,
     no_plugin: options.NoPlugin = None,
     json: options.JSON = False,
 ) -> None:
     """Name the most probable classes of images."""
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.device import choose
     from resnet_lab.evaluate import predict as predict_files
 
     registry = options.load_registry(no_plugin)
-    placement = choose(device or "auto", precision or "auto")  # type: ignore[arg-type]
+    placement = options.placement(device, precision, compiled, channels_last)
     with Screen() as screen:
         predictions = predict_files(weights, images, placement, registry, top=top, watcher=screen)
     if json:

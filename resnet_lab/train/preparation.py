@@ -16,7 +16,7 @@ from resnet_lab.data.decoding import Form
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
-from resnet_lab.device import Placement
+from resnet_lab.device import Placement, largest_batch
 from resnet_lab.errors import ConfigError
 from resnet_lab.plugins import Registry
 from resnet_lab.processes import Processes
@@ -27,6 +27,12 @@ from resnet_lab.train.optimisation import warmup_steps
 from resnet_lab.train.watching import TrainingWatcher
 from resnet_lab.watcher import Watcher
 from resnet_lab.weights import Coverage, load_weights
+
+STEPS_AT_LEAST = 10
+"""Of an epoch, that a batch size of `auto` leaves: a few large steps learn less than many."""
+
+OPTIMISER_STATES = 3
+"""Copies of the weights that Adam and a moving average keep."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +84,11 @@ def make_ready(
         watcher.weights(coverage)
         _warn_of_frozen_strangers(coverage, config.freeze, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
-    prepared = prepare(images, Form(spec.input_size, spec.in_channels, data.fit), data, config.seed, watcher)
+    form = Form(spec.input_size, spec.in_channels, data.fit)
+    prepared = prepare(images, form, data, config.seed, watcher)
     check(prepared)
     number = len(prepared.positions("train"))
-    batch_size = _batch_size(config, number)
+    batch_size = _batch_size(config, number, network, form, placement, processes)
     smallest = number // ceil(number / batch_size) // processes.world_size
     if config.accumulate > smallest:
         raise ConfigError(
@@ -96,6 +103,8 @@ def make_ready(
                 f"{processes.world_size} processes; start no more than images"
             )
     watcher.say(f"{int(prepared.usable.sum())} images of {len(images.classes)} classes; training on {placement}")
+    if config.batch_size == "auto":
+        watcher.say(f"{batch_size} images a step")
     mean, std = prepared.statistics()
     plugins = plugins_needed(spec, registry)
     metadata = Metadata(spec=spec, classes=images.classes, mean=mean, std=std, fit=data.fit, plugins=plugins)
@@ -135,9 +144,21 @@ def _batches(
     )
 
 
-def _batch_size(config: TrainConfig, images: int) -> int:
+def _batch_size(
+    config: TrainConfig, images: int, network: nn.Module, form: Form, placement: Placement, processes: Processes
+) -> int:
+    """Images a step: as asked for, or the largest power of two that the memory holds and of which an epoch has ten."""
     if config.batch_size == "auto":
-        raise NotImplementedError
+        placed = placement.place(network)
+        weights = sum(parameter.nbytes for parameter in placed.parameters() if parameter.requires_grad)
+
+        def step(number: int) -> None:
+            pieces = min(config.accumulate, number)
+            placement.try_step(placed, (ceil(number / pieces), form.channels, form.size, form.size))
+
+        most = max(config.accumulate, images // (STEPS_AT_LEAST * processes.world_size))
+        each = largest_batch(step, most, placement.device, reserve=OPTIMISER_STATES * weights)
+        return each * processes.world_size
     if config.batch_size > images and "batch_size" not in config.model_fields_set:
         return images
     if config.batch_size > images:

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import Prepared
@@ -50,12 +49,7 @@ def describe_run(
             "python": platform.python_version(),
             **{name: version(name) for name in ("resnet-lab", "torch", "torchvision", "numpy", "pillow")},
         },
-        "device": {
-            "name": _device_name(placement.device),
-            "threads": torch.get_num_threads(),
-            "processes": processes.world_size,
-            **placement.record(),
-        },
+        "device": {**placement.record(), "processes": processes.world_size},
     }
 
 
@@ -103,13 +97,6 @@ def require_same_data(record: Mapping[str, Any], run: Run, prepared: Prepared) -
         f"{run.folder} cannot go on: {was['source']} has changed since ({difference}); "
         "put the images back, or start a new run"
     )
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return str(capabilities.get("cpu_name", platform.machine()))
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:

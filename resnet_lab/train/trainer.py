@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 from resnet_lab import checkpoint
 from resnet_lab.data.batches import Batches
 from resnet_lab.data.split import Part
-from resnet_lab.device import Placement
+from resnet_lab.device import Placement, out_of_memory
 from resnet_lab.errors import ResNetLabError
 from resnet_lab.evaluate import logits
 from resnet_lab.files import write_atomically
@@ -69,6 +70,7 @@ class Trainer:
         self.run, self.record, self.ready = run, record, ready
         self.placement, self.registry, self.watcher, self.processes = placement, registry, watcher, processes
         self.config = ready.config
+        self.batch_size = ready.batches["train"].batch_size
         self.progress = Progress(Tally(len(ready.metadata.classes), placement.device))
         self.saved_at = ""
         self._schedule_save()
@@ -90,9 +92,9 @@ class Trainer:
                     test = self._test()
             except DivergedError as error:
                 kept = f"; the state before it, of {self.saved_at}, is kept in {self.run.state}"
-                told = DivergedError(f"{error}{kept if self.saved_at else ''}")
-                self._tell_status(str(told))
-                raise told from None
+                diverged = DivergedError(f"{error}{kept if self.saved_at else ''}")
+                self._tell_status(str(diverged))
+                raise diverged from None
             except Interrupted as error:
                 self._tell_status(str(error))
                 self.processes.from_first(lambda: None)  # or one that ends early has the others killed
@@ -100,6 +102,12 @@ class Trainer:
             except ResNetLabError as error:
                 self._tell_status(str(error))
                 raise
+            except (RuntimeError, MemoryError) as error:
+                told = out_of_memory(error, self.placement.device, self.batch_size, self.config.accumulate)
+                if told is None:
+                    raise
+                self._tell_status(str(told))
+                raise told from error
             history = self.progress.history
             best = best_of(history).epoch
             seconds = sum(epoch.seconds for epoch in history)
@@ -113,8 +121,7 @@ class Trainer:
         network = self.placement.place(self.ready.network)
         batches = self._batches(network, interruption)
         train, val = batches["train"], batches["val"]
-        example = next(train.training(1))[0].shape[1:]
-        called = spread(network, self.processes, example, sync_batch_norm=self.config.sync_batch_norm)
+        called = self._called(network, train)
         loss = make_loss(self.config, train.labels, train.num_classes, self.placement.device)
         self.learner = Learner(network, called, loss, self.config, self.placement, self.processes)
         if self.run.state.exists():
@@ -138,6 +145,22 @@ class Trainer:
 
         self.watcher.begin("training", self.config.epochs * len(train), self.progress.steps(len(train)))
         yield from epochs(self.learner, train, val, self.config, self.placement, self.progress, after_step)
+
+    def _called(self, network: nn.Module, train: Batches) -> nn.Module:
+        """The network as a step calls it: spread over processes, compiled, or itself; the same when a run goes on."""
+        x, _ = next(train.training(1))
+        spec, pieces = self.ready.metadata.spec, self.config.accumulate
+        whole = spread(network, self.processes, x.shape[1:], sync_batch_norm=self.config.sync_batch_norm)
+        placement, device = self.placement, self.record["device"]
+        if placement.compile == "auto" and "compiled" in device:
+            placement = replace(placement, compile="on" if device["compiled"] else "off")
+        shape = (ceil(len(x) / pieces), *x.shape[1:])
+        called = placement.for_training(
+            whole, spec.hash, shape, steps=pieces * self.config.epochs * len(train), watcher=self.watcher
+        )
+        device["compiled"] = called is not whole
+        self._tell_status("running")
+        return called
 
     def _batches(self, network: nn.Module, interruption: Interruption) -> dict[Part, Batches]:
         """Of images, or of what frozen parts make of them."""
@@ -204,8 +227,8 @@ class Trainer:
     def _test(self) -> Scores:
         """Of the best epoch's weights, which every process reads once the first has written them."""
         self.processes.from_first(lambda: None)
-        model = self.placement.place(checkpoint.load(self.run.best, self.registry))
         batches = self.ready.batches["test"]
+        model = self.placement.for_inference(checkpoint.load(self.run.best, self.registry), len(batches.share))
         outputs = logits(model, batches.in_order(), self.placement)
         outputs = self.processes.gather_in_order(outputs, len(batches.positions))
         return score(batches.labels, outputs.argmax(1).numpy(), self.ready.metadata.classes)

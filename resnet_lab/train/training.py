@@ -49,7 +49,7 @@ def train(
     data = DataConfig(source=data) if isinstance(data, str) else data
     processes = processes or Processes(device=config.device)
     processes.from_first(lambda: refuse_existing(Path(folder)))
-    placement = choose(processes.device, config.precision)
+    placement = choose(processes.device, config.precision, config.compile, config.channels_last)
     with processes.first_ahead():
         ready = make_ready(spec, data, config, placement, registry, watcher, processes)
     record = describe_run(ready, data, placement, command, processes)
@@ -82,7 +82,7 @@ def resume(
     spec, data, config = recorded_choices(run)
     require_plugins(record, registry)
     processes = processes or Processes(device=config.device)
-    placement = choose(processes.device, config.precision)
+    placement = choose(processes.device, config.precision, config.compile, config.channels_last)
     with processes.first_ahead():
         ready = make_ready(
             spec, data, config, placement, registry, watcher, processes, partial(require_same_data, record, run)
@@ -100,7 +100,7 @@ def find_rate(
 ) -> RangeTest:
     """The learning-rate range test on the training part; writes nothing. Raises `ResNetLabError` like `train`."""
     registry, watcher = registry or default_registry(), watcher or TrainingWatcher()
-    placement = choose(config.device, config.precision)
+    placement = choose(config.device, config.precision, "off", config.channels_last)
     ready = make_ready(spec, data, config, placement, registry, watcher, Processes())
     network = placement.place(ready.network)
     return find_learning_rate(network, ready.batches["train"], ready.config, placement, watcher)

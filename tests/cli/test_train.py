@@ -229,8 +229,8 @@ def test_an_interrupted_training_saves_its_state(
         "run",
     ]
     with subprocess.Popen([str(word) for word in command], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not (tmp_path / "run" / "state.safetensors").exists() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 200
+        while not (tmp_path / "run" / "best.safetensors").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         os.kill(process.pid, number)
         _, err = process.communicate(timeout=60)

@@ -31,7 +31,7 @@ print(getrusage(RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_a_step_finds_the_memory_of_the_one_before() -> None:
-    """Two steps of 130 MiB ask the system for 66,560 pages of 4 KiB, or for none (numpy asks for huge ones, if it may)."""
+    """Two steps of 130 MiB ask the system for 66,560 pages of 4 KiB (numpy: for fewer, huge ones), or for none."""
 
     def faults(word: str) -> int:
         command = [sys.executable, "-c", STEPS, str(ROOM), word]

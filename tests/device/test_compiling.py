@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 import resnet_lab
 from resnet_lab.device.compiling import Compiled, cause, own_code
+from tests.device.networks import SHAPE, Breaking, Counting, put_in_place_of_the_compiler, small
 
 
 class Scaled(nn.Module):
@@ -16,17 +17,6 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.linear(x) * self.factor
-
-
-class Counting:
-    """A compiler that counts what it is given and changes nothing."""
-
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def __call__(self, graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
-        self.calls += 1
-        return graph.forward
 
 
 def test_any_number_of_networks_of_a_class_is_compiled() -> None:
@@ -49,46 +39,33 @@ def test_the_trap_is_still_there() -> None:
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
-    """In place of the compiler."""
-    counting, real = Counting(), torch.compile
-
-    def compile(function: Any, *, fullgraph: bool, mode: str) -> Any:
-        assert mode in ("default", "max-autotune-no-cudagraphs")
-        return real(function, fullgraph=fullgraph, backend=counting)
-
-    monkeypatch.setattr(torch, "compile", compile)
-    return counting
+    return put_in_place_of_the_compiler(monkeypatch)
 
 
 def test_batches_of_other_sizes_need_no_compilation(counting: Counting) -> None:
-    network = resnet_lab.build("resnet20", num_classes=3)
-    compiled = Compiled(network, "on")
+    compiled = Compiled(small(), "on")
     for size in (4, 3, 7, 2):
-        compiled(torch.randn(size, 3, 16, 16)).sum().backward()
+        compiled(torch.randn(size, *SHAPE[1:])).sum().backward()
     assert counting.calls == 1
 
 
 def test_it_trains_the_network_s_own_parameters(counting: Counting) -> None:
-    networks = [resnet_lab.build("resnet20", num_classes=3) for _ in range(2)]
+    networks = [small(), small()]
     compiled = Compiled(networks[0], "max")
-    x = torch.randn(4, 3, 16, 16)
+    x = torch.randn(SHAPE)
     for network in (compiled, networks[1]):
         network(x).square().sum().backward()
     assert [id(p) for p in compiled.parameters()] == [id(p) for p in networks[0].parameters()]
-    for (name, parameter), reference in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):
-        torch.testing.assert_close(parameter.grad, reference.grad, rtol=1e-4, atol=1e-5, msg=name)
-    torch.testing.assert_close(networks[0].bn1.running_mean, networks[1].bn1.running_mean)
+    for parameter, reference in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, reference.grad)
+    torch.testing.assert_close(networks[0][1].running_mean, networks[1][1].running_mean)
     compiled.eval()
-    assert not networks[0].bn1.training
+    assert not networks[0][1].training
 
 
 def test_what_cannot_be_compiled_whole_is_an_error(counting: Counting) -> None:
-    class Breaking(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            return x + x.sum().item().__hash__()
-
     with pytest.raises(torch._dynamo.exc.Unsupported) as failure:
-        Compiled(Breaking(), "on")(torch.ones(2, 4))
+        Compiled(small(Breaking()), "on")(torch.ones(SHAPE))
     assert cause(failure.value).startswith("Unsupported: ")
 
 

@@ -5,18 +5,7 @@ from torch import Tensor, nn
 
 import resnet_lab
 from resnet_lab.device.folding import folded
-
-
-def lived_in(model: nn.Module) -> nn.Module:
-    """With statistics and weights of batch norms such as a training leaves, not those of the first step."""
-    generator = torch.Generator().manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3, generator=generator)
-            module.running_var.uniform_(0.3, 3, generator=generator)
-            nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
-            nn.init.normal_(module.bias, 0, 0.3, generator=generator)
-    return model
+from tests.device.networks import lived_in
 
 
 def norms(model: nn.Module) -> int:

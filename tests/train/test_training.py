@@ -90,7 +90,10 @@ def test_the_folder_holds_what_is_documented(trained: tuple[Path, Listener]) -> 
 def test_the_watcher_is_told(trained: tuple[Path, Listener]) -> None:
     _, listener = trained
     assert "depthwise in block basic: each is followed by a 1x1 convolution" in listener.said[0]
-    assert listener.said[1] == "1797 images of 10 classes; training on cpu in fp32, channels-last (as asked)"
+    assert listener.said[1] == (
+        "1797 images of 10 classes; training on cpu in fp32 (as asked), channels-last (no reordering between "
+        "convolutions), compiled where that was measured to pay"
+    )
     assert listener.phases == {"decoding": 0, "training": 0}
 
 
