@@ -159,10 +159,11 @@ def with_statistics(network: nn.Module, images: Batches) -> None:
         norm.momentum = 0.1
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
-    low, _, high = quantiles(values, n=4)
-    return {"median": median(values), "low": low, "high": high, "n": len(values)}
+def spread(values: list[float]) -> dict[str, Any]:
+    """Median and quartiles, with a warning where these lie apart."""
+    low, middle, high = quantiles(values, n=4)
+    found = {"median": median(values), "low": low, "high": high, "n": len(values)}
+    return found | ({"warning": "the quartiles are more than 10% apart"} if high - low > 0.1 * middle else {})
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 The usual way: torchvision's ResNet-18 in float32, `ImageFolder`, a `DataLoader` with two workers. Ours: the program's
 loop on its cache, in the precision that it chooses. The two take turns in one process, an epoch each (of some images
-of a folder, at 224 pixels, batches of 32), and a figure is the median of the ratios of neighbouring rounds.
+of a folder, at 224 pixels, batches of 32), each with its own settings of the C library's memory, and a figure is the
+median of the ratios of neighbouring rounds.
 
 usage: python benchmarks/training_speed.py FOLDER OUT.json [ROUNDS]
 """
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from inference_speed import kept, stock
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
@@ -175,9 +177,10 @@ def compared(ours: Callable[[], None], theirs: Callable[[], None], images: int, 
     for number in range(rounds + 1):
         found = {}
         for name in ("ours", "theirs") if number % 2 else ("theirs", "ours"):
-            start = perf_counter()
-            (ours if name == "ours" else theirs)()
-            found[name] = images / (perf_counter() - start)
+            with kept() if name == "ours" else stock():
+                start = perf_counter()
+                (ours if name == "ours" else theirs)()
+                found[name] = images / (perf_counter() - start)
         pairs.append((found["ours"], found["theirs"]))
     ratios = [a / b for a, b in pairs[1:]]
     low, _, high = quantiles(ratios, n=4)

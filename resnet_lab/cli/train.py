@@ -1,5 +1,6 @@
 """`resnet-lab train`."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -223,6 +224,8 @@ def _find_learning_rate(
     from resnet_lab.train.curves import draw_range_test
     from resnet_lab.train.training import find_rate
 
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ConfigError("--find-lr is for one process; start it without torchrun")
     refuse_existing(plot)
     registry = options.load_registry(no_plugin)
     with Screen() as screen:

@@ -41,7 +41,7 @@ class Inference(nn.Module):
         self._images = images
         self._watcher = watcher
         self._settled = False
-        self._frozen: _Frozen | None = None
+        self._frozen: Frozen | None = None
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Inference(nn.Module):
         if wish == "off" or (wish == "auto" and not self._pays(x)):
             return
         self._watcher.say("compiling the network for inference, which can take a minute")
-        frozen = _Frozen(self.network, x.shape, "on" if wish == "auto" else wish)
+        frozen = Frozen(self.network, x.shape, "on" if wish == "auto" else wish)
         try:
             frozen(x)
         except Exception as error:  # compilers raise whatever they like; the network itself has just run
@@ -81,7 +81,7 @@ class Inference(nn.Module):
         return self._images / len(x) * (perf_counter() - start) * SAVED > COMPILING
 
 
-class _Frozen:
+class Frozen:
     """A network compiled for one shape, its weights built in and laid out as the kernels want them.
 
     A trap: `torch.compile(options={"freezing": True})` is without effect, as Dynamo reads the global setting.

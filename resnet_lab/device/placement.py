@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from resnet_lab.device.allocator import keep_freed_memory
 from resnet_lab.device.inference import prepare_inference
 from resnet_lab.device.training import prepare_training
-from resnet_lab.device.trial import try_step
+from resnet_lab.device.trial import noise, try_step
 from resnet_lab.errors import ConfigError
 from resnet_lab.watcher import SILENT, Watcher
 
@@ -113,7 +113,14 @@ class Placement:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def for_training(
-        self, model: nn.Module, key: str, shape: Sequence[int], *, steps: int = 0, watcher: Watcher = SILENT
+        self,
+        model: nn.Module,
+        key: str,
+        shape: Sequence[int],
+        *,
+        steps: int = 0,
+        dtype: torch.dtype = torch.float32,
+        watcher: Watcher = SILENT,
     ) -> nn.Module:
         """The network to call in a training step: `model` itself, or a module that runs its parameters compiled.
 
@@ -124,14 +131,15 @@ class Placement:
         Args:
             model: as `place` returned it. Its buffers and random generators are left as they are, without gradients.
             key: the hash of its spec.
-            shape: of a step's input, (N, C, H, W).
+            shape: of a step's input, (N, C, H, W); others of that dtype and layout need no compilation of their own.
             steps: that are to come.
+            dtype: of the input.
             watcher: told what was taken and why.
 
         Raises:
             ConfigError: compiling was asked for and is not possible.
         """
-        return prepare_training(model, self, key, tuple(shape), steps, watcher)
+        return prepare_training(model, self, key, noise(self, tuple(shape), dtype), steps, watcher)
 
     def for_inference(self, model: nn.Module, images: int | None = None, *, watcher: Watcher = SILENT) -> nn.Module:
         """A copy that gives the outputs of `model.eval()`, (N, C, H, W) to float32 (N, K), as fast as it can.

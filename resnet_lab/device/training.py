@@ -8,7 +8,7 @@ from torch import Tensor, distributed, nn
 
 from resnet_lab.device.compiling import Compiled, Mode, cause
 from resnet_lab.device.remembered import Measured, recall, remember
-from resnet_lab.device.trial import compare, noise, seconds_of_step, untouched
+from resnet_lab.device.trial import compare, seconds_of_step, untouched
 from resnet_lab.errors import ConfigError
 from resnet_lab.watcher import Watcher
 
@@ -20,14 +20,13 @@ WORTH_MEASURING = 600.0
 
 
 def prepare_training(
-    model: nn.Module, placement: "Placement", key: str, shape: tuple[int, ...], steps: int, watcher: Watcher
+    model: nn.Module, placement: "Placement", key: str, x: Tensor, steps: int, watcher: Watcher
 ) -> nn.Module:
-    """What `Placement.for_training` says."""
+    """What `Placement.for_training` says, for batches like `x`."""
     if placement.compile == "off":
         return model
     with untouched(model, placement.device):
         model.train()
-        x = noise(placement, shape)
         seconds_of_step(model, placement, x)  # where the network itself fails, it fails here
         if placement.compile != "auto":
             return _compiled(model, placement, placement.compile, x, watcher)[0]
@@ -65,7 +64,7 @@ def _compiled(
 
 def _faster(model: nn.Module, placement: "Placement", key: str, x: Tensor, steps: int, watcher: Watcher) -> nn.Module:
     """The one that the steps to come go through sooner, its compilation counted; measured once and remembered."""
-    facts = (key, "x".join(map(str, x.shape)), *placement.facts())
+    facts = (key, "x".join(map(str, x.shape)), str(x.dtype), *placement.facts())
     measured, compiled = recall(*facts), None
     if measured is None:
         expected = steps * seconds_of_step(model, placement, x)

@@ -39,9 +39,9 @@ def try_step(model: nn.Module, placement: "Placement", shape: tuple[int, ...]) -
         seconds_of_step(model, placement, noise(placement, shape))
 
 
-def noise(placement: "Placement", shape: tuple[int, ...]) -> Tensor:
+def noise(placement: "Placement", shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     """A batch on the device, in its layout."""
-    x = torch.randn(shape, device=placement.device)
+    x = torch.randn(shape, dtype=dtype, device=placement.device, generator=torch.Generator(placement.device))
     return placement.layout(x) if x.ndim == 4 else x
 
 

@@ -170,6 +170,7 @@ class FeatureBatches(Batches):
 
     def _rows_of(self, steps: list[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
         def with_labels(step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
+            batch = self.placement.layout(batch) if batch.ndim == 4 else batch
             return batch, self._labels[torch.from_numpy(steps[step] // self._file.views).to(self.placement.device)]
 
         return self._served(steps, with_labels)
@@ -348,11 +349,10 @@ def _key(
     spec, placement = metadata.spec, batches["train"].placement
     numbering = [type(each).__name__ for each in batches["train"].augment.rearranging]
     frozen_stages = spec.stages[: sum(name.startswith("layer") for name in network.fixed_parts)]
-    tf32 = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]  # it is not in the stubs
     described = (
         FORMAT, version("resnet-lab"), torch.__version__, metadata.plugins, network.fixed_parts, spec.stem,
-        frozen_stages, metadata.mean, metadata.std, prepared.pixels.form, placement.device.type, placement.dtype, dtype,
-        views, numbering, tf32,
+        frozen_stages, metadata.mean, metadata.std, prepared.pixels.form, views, numbering, dtype,
+        placement.device.type, placement.precision, placement.channels_last,
     )  # fmt: skip
     digest = sha256(repr(described).encode())
     for name, tensor in network.state_dict().items():

@@ -15,8 +15,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
-from resnet_lab import checkpoint
+from resnet_lab import checkpoint, zoo
+from resnet_lab.cli.train import _find_learning_rate
 from resnet_lab.data.config import DataConfig
+from resnet_lab.errors import ConfigError
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from tests.cli.conftest import QUICK
@@ -355,6 +357,13 @@ def test_a_range_test(cli: Callable) -> None:
     with Image.open("rates.png") as picture:
         assert picture.format == "PNG"
     assert cli("train", "--find-lr", "--out", "rates.png").code == 2
+
+
+def test_a_range_test_in_several_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(ConfigError) as failure:
+        _find_learning_rate(zoo.get("resnet20"), DataConfig(), TrainConfig(), tmp_path / "a.png", None, False)
+    assert str(failure.value) == "--find-lr is for one process; start it without torchrun"
 
 
 def test_events_for_tensorboard(cli: Callable, paintings: Path) -> None:

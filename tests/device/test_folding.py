@@ -23,14 +23,14 @@ def test_by_hand() -> None:
     assert (left.weight.item(), left.bias.item()) == (4, 4)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_a_folded_network_gives_torchvision_s_outputs(name: str) -> None:
     theirs = lived_in(getattr(torchvision.models, name)(num_classes=7)).double().eval()
     ours = resnet_lab.build(name, num_classes=7).double()
     ours.load_state_dict(theirs.state_dict())
     network = folded(ours)
     assert (norms(ours), norms(network)) == (norms(theirs), 0)
-    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    x = torch.randn(2, 3, 32, 32, dtype=torch.float64)
     with torch.inference_mode():
         torch.testing.assert_close(network(x), theirs(x), rtol=1e-9, atol=1e-9)
 
@@ -44,25 +44,25 @@ def test_a_folded_network_gives_torchvision_s_outputs(name: str) -> None:
         {"attn": "cbam(norm=true)", "act": "gelu"},
         {"attn": "se", "dropout": 0.5, "head_dropout": 0.5},
         {"shortcut": "pooled_projection"},
-        {"shortcut": "zero_pad"},
+        {"shortcut": "projection"},
     ],
     ids=str,
 )
 def test_every_batch_norm_is_folded(changes: dict) -> None:
-    model = lived_in(resnet_lab.build("resnet18", num_classes=7, **changes)).double().train()
+    model = lived_in(resnet_lab.build("resnet20", num_classes=7, **changes)).train()
     network = folded(model)
     assert norms(model) > 0
     assert norms(network) == 0
     assert model.training
-    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    x = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
-        torch.testing.assert_close(network(x), model.eval()(x), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(network(x), model.eval()(x), rtol=1e-4, atol=1e-4)
 
 
 def test_other_norms_stay() -> None:
-    model = resnet_lab.build("resnet18", num_classes=7, norm="group").eval()
+    model = resnet_lab.build("resnet20", num_classes=7, norm="group(groups=8)").eval()
     network = folded(model)
-    x = torch.randn(2, 3, 64, 64)
+    x = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(network(x), model(x), rtol=0, atol=0)
 

@@ -112,8 +112,8 @@ def test_where_not_even_one_image_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as failure:
         largest_batch(lambda images: None, 64, CPU)
     assert str(failure.value) == (
-        "not even one image fits into the memory of cpu: a step takes 150 MiB an image, and 130 MiB are left for images; "
-        "take smaller images (--size) or a smaller network"
+        "not even one image fits into the memory of cpu: a step takes 150 MiB an image, and 130 MiB are left for "
+        "images; take smaller images (--size) or a smaller network"
     )
 
 
@@ -141,7 +141,7 @@ def test_another_error_of_a_step_is_not_taken_for_too_little_memory(monkeypatch:
 
 
 def test_what_an_image_takes_is_what_its_tensors_take() -> None:
-    """Per image of 3 x 8 x 8 in float32, the convolution's output (4 x 6 x 6), the norm's, and gradients of two of them."""
+    """In float32, for an image of 3 x 8 x 8: outputs of convolution and norm (4 x 6 x 6), and some gradients."""
     placement, model = choose("cpu", "fp32"), small()
     peaks = [memory._peak(lambda images: placement.try_step(model, (images, 3, 8, 8)), n, CPU) for n in (2, 4, 8)]
     image = (peaks[1] - peaks[0]) // 2

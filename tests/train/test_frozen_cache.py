@@ -42,6 +42,7 @@ from resnet_lab.watcher import Watcher
 from tests.train.test_freezing import small
 
 CPU = choose("cpu", "fp32")
+CHANNELS_FIRST = choose("cpu", "fp32", channels_last=False)
 EARLY, ALL = ("stem", "layer1", "layer2"), ("stem", "layer1", "layer2", "layer3")
 SPEC = small(head_dropout=0.2)
 AUGMENTS = [(), ("flip",), ("rotate90",), ("flip", "rotate90"), ("rotate90", "flip")]
@@ -150,7 +151,7 @@ def losses(model: nn.Module, batches: dict[Part, Batches], placement: Placement 
         model.eval()
         with torch.no_grad(), placement.autocast():
             val = batches["val"]
-        outputs = torch.cat([model(x) for x, _ in val.in_order()])
+        outputs = torch.cat([model(x)[: len(y)] for x, y in val.in_order()])
         found.append(F.cross_entropy(outputs.float(), torch.from_numpy(val.labels[val.share])).item())
     return found
 
@@ -176,12 +177,12 @@ def test_so_they_are_where_only_the_classifier_learns(paintings: Prepared) -> No
 
 
 @pytest.mark.parametrize("names", [("stem",), EARLY, ALL], ids="+".join)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("placement", [CPU, CHANNELS_FIRST, choose("cpu", "bf16")], ids=["fp32", "first", "bf16"])
 def test_every_feature_is_what_the_network_makes_of_the_image(
-    names: tuple[str, ...], precision: Any, paintings: Prepared
+    names: tuple[str, ...], placement: Placement, paintings: Prepared
 ) -> None:
-    placement = choose("cpu", precision)
     images, model = served(paintings, ("flip", "rotate90"), placement=placement), network(names)
+    model.to(memory_format=placement.memory_format)  # type: ignore[call-overload]
     features, _ = cached(model, images, paintings)
     for ours, theirs in [
         *((features["train"].training(epoch), images["train"].training(epoch)) for epoch in (1, 7)),
@@ -192,9 +193,9 @@ def test_every_feature_is_what_the_network_makes_of_the_image(
             with placement.autocast():
                 expected = model.fixed(pictures)
             assert x.dtype == expected.dtype == placement.dtype
-            assert x.stride() == expected.stride()
+            assert x.stride() == (placement.layout(expected) if x.ndim == 4 else expected).stride()
             assert torch.equal(y, labels)
-            torch.testing.assert_close(x, expected, rtol=1e-5 if precision == "fp32" else 0.02, atol=1e-5)
+            torch.testing.assert_close(x, expected, rtol=0.02 if placement.dtype == torch.bfloat16 else 1e-5, atol=1e-5)
 
 
 def test_no_image_is_computed_by_itself(paintings: Prepared) -> None:
@@ -282,9 +283,8 @@ def test_weights_that_learn_do_not_matter(paintings: Prepared) -> None:
 
 
 def test_other_views_and_types_have_stores_of_their_own(paintings: Prepared) -> None:
-    others: list[tuple[tuple[str, ...], Any]] = [*((augment, "fp32") for augment in AUGMENTS), ((), "bf16")]
-    for number, (augment, precision) in enumerate(others, 1):
-        placement = choose("cpu", precision)
+    others = [*((augment, CPU) for augment in AUGMENTS), ((), choose("cpu", "bf16")), ((), CHANNELS_FIRST)]
+    for number, (augment, placement) in enumerate(others, 1):
         cached(network(), served(paintings, augment, placement=placement), paintings)
         assert len(folders()) == number
 
@@ -488,7 +488,8 @@ def test_a_kill_at_any_moment_leaves_nothing_wrong(paintings: Prepared) -> None:
 @pytest.mark.slow
 def test_two_processes_that_train_together_lose_as_they_do_on_images(tmp_path: Path) -> None:
     processes = [elsewhere(TOGETHER, tmp_path, rank) for rank in (0, 1)]
-    found = [json.loads(process.communicate()[0]) for process in processes]
+    printed = [process.communicate()[0] for process in processes]
+    found = [json.loads(text) for text in printed]
     assert sorted(each["computed"] for each in found) == [0, 4 * TRAIN + VAL]
     for each in found:
         assert each["features"] == pytest.approx(each["images"], rel=1e-5)
