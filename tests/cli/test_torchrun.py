@@ -54,21 +54,31 @@ def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     assert 'Traceback (most recent call last):\n  File "' + str(Path(__file__).parents[2]) not in done.stderr
 
 
-@pytest.mark.slow
-def test_a_stop_is_agreed_and_the_training_goes_on(together: Path, tmp_path: Path) -> None:
-    """SIGTERM to one process ends both at the same step; two others go on, to the bits of an undisturbed run."""
-    folder = tmp_path / "run"
-    options = [str(option) for option in (*SMOOTH, "--sync-batch-norm", "--out", folder)]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def _stopped_in_the_middle(folder: Path, stop: Callable[[int], None], *options: str) -> tuple[int, str]:
+    """Exit code and standard error of a training that something happens to once its first state is saved.
+
+    Args:
+        stop: is given torchrun's process number.
+    """
+    arguments = [str(option) for option in (*SMOOTH, "--sync-batch-norm", "--out", folder)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(
-        [*command, "--module", "resnet_lab", "train", *options], env=environment, stderr=subprocess.PIPE, text=True
+        [*command, "--module", "resnet_lab", "train", *arguments], env=environment, stderr=subprocess.PIPE, text=True
     ) as process:
         deadline = time.monotonic() + 200
         while not (folder / "state.safetensors").exists() and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(process.pid, signal.SIGTERM)
-        _, err = process.communicate(timeout=200)
+        stop(process.pid)
+        _, err = process.communicate(timeout=250)
+    return process.returncode, err
+
+
+@pytest.mark.slow
+def test_a_stop_is_agreed_and_the_training_goes_on(together: Path, tmp_path: Path) -> None:
+    """SIGTERM to one process ends both at the same step; two others go on, to the bits of an undisturbed run."""
+    folder = tmp_path / "run"
+    _, err = _stopped_in_the_middle(folder, lambda pid: os.kill(pid, signal.SIGTERM))
     assert f"go on with `resnet-lab train --resume {folder}`" in err
     assert json.loads((folder / "run.json").read_text())["status"] == "stopped by SIGTERM"
     done = torchrun("resnet_lab", "train", "--resume", folder)
@@ -81,28 +91,12 @@ def test_a_stop_is_agreed_and_the_training_goes_on(together: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_a_lost_process_is_replaced_and_the_training_goes_on(together: Path, tmp_path: Path) -> None:
     """torchrun starts all anew when one was killed, and they find the run folder again."""
+
+    def kill_one(pid: int) -> None:
+        os.kill(int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[-1]), signal.SIGKILL)
+
     folder = tmp_path / "run"
-    options = [str(option) for option in (*SMOOTH, "--sync-batch-norm", "--out", folder)]
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "--max-restarts",
-        "1",
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(
-        [*command, "--module", "resnet_lab", "train", *options], env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        deadline = time.monotonic() + 200
-        while not (folder / "state.safetensors").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        os.kill(int(children[-1]), signal.SIGKILL)
-        _, err = process.communicate(timeout=250)
-    assert process.returncode == 0, err
+    code, err = _stopped_in_the_middle(folder, kill_one, "--max-restarts", "1")
+    assert code == 0, err
     assert "going on at epoch" in err
     assert (folder / "metrics.csv").read_text() == (together / "metrics.csv").read_text()
