@@ -28,15 +28,6 @@ def test_any_number_of_networks_of_a_class_is_compiled() -> None:
     assert counting.calls == 12
 
 
-def test_the_trap_is_still_there() -> None:
-    """Why `own_code`: torch compiles eight networks of a class and quietly runs all others as they are."""
-    torch._dynamo.reset()
-    counting = Counting()
-    for factor in range(12):
-        torch.compile(Scaled(factor), backend=counting)(torch.ones(2, 4))
-    assert counting.calls == 8
-
-
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     return put_in_place_of_the_compiler(monkeypatch)
