@@ -48,7 +48,7 @@ CASES = (("1-3", "bf16"), ("1-4", "bf16"), ("1-3", "fp32"), ("1-4", "fp32"))
 def main(folder: str, out: str, images: int = 0, rounds: int = 7) -> None:
     """Measure every case and write all as JSON, after each of them."""
     data = few(prepare(open_images(folder, default_registry()), Form(SIZE), DataConfig(source=folder), seed=0), images)
-    content: dict[str, Any] = {"setting": setting(data)}
+    content: dict[str, Any] = {"setting": setting()}
     for stages, precision in CASES:
         content[f"freeze {stages}, {precision}"] = measured(data, stages, precision, rounds)
         Path(out).write_text(json.dumps(content, indent=1))
@@ -66,11 +66,10 @@ def few(data: Prepared, images: int) -> Prepared:
     return replace(data, parts=parts)
 
 
-def setting(data: Prepared) -> dict[str, Any]:
+def setting() -> dict[str, Any]:
     """All that the figures depend on."""
     return {
         "network": "resnet50", "size": SIZE, "batch": BATCH, "augment": "rotate90", "optimizer": "Adam, fused",
-        "images": {part: int((data.parts == part).sum()) for part in ("train", "val")},
         "threads": torch.get_num_threads(), "processors": os.cpu_count(),
         "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
         "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
@@ -104,6 +103,7 @@ def measured(data: Prepared, stages: str, precision: Any, rounds: int) -> dict[s
     return {
         "seconds without": [a for a, _ in pairs[1:]], "seconds with": [b for _, b in pairs[1:]],
         "ratio": spread([a / b for a, b in pairs[1:]]),
+        "images": {part: len(each.positions) for part, each in images.items()},
         "filling seconds": filling, "stored bytes": nbytes, "load": load,
         "losses": plain.losses, "largest relative difference of a loss": max(apart),
     }  # fmt: skip

@@ -140,17 +140,12 @@ class FeatureFile:
 
 
 class FeatureBatches(Batches):
-    """What `images` would serve, in the same steps and views, as features.
-
-    Attributes:
-        shape: of one image's: C H W, or C.
-    """
+    """What `images` would serve, in the same steps and views, as features."""
 
     def __init__(self, images: Batches, file: FeatureFile) -> None:
         vars(self).update(vars(images))
         self._resident = None
         self._file = file
-        self.shape = file.shape
         self._descriptor = os.open(file.rows.path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
 

@@ -155,9 +155,9 @@ class Trainer:
         if placement.compile == "auto" and "compiled" in device:
             placement = replace(placement, compile="on" if device["compiled"] else "off")
         shape = (ceil(len(x) / pieces), *x.shape[1:])
-        called = placement.for_training(
-            whole, spec.hash, shape, steps=pieces * self.config.epochs * len(train), watcher=self.watcher
-        )
+        key = f"{spec.hash} {','.join(self.config.freeze)}"  # what is frozen has no backward pass
+        steps = pieces * self.config.epochs * len(train)
+        called = placement.for_training(whole, key, shape, dtype=x.dtype, steps=steps, watcher=self.watcher)
         device["compiled"] = called is not whole
         self._tell_status("running")
         return called
