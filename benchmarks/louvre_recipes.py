@@ -73,6 +73,8 @@ def run(recipe: str, settings: Sequence[str], folder: Path) -> dict[str, Any]:
     for private in ("command", "created", "spec"):
         del record[private]
     record["data"]["source"] = Path(record["data"]["source"]).name
+    if record["weights"]:
+        record["config"]["weights"] = record["weights"]["source"] = Path(record["config"]["weights"]).name
     for name in ("metrics", "times"):
         record[name] = pd.read_csv(folder / f"{name}.csv").to_dict("list")
     return record
