@@ -189,5 +189,5 @@ def test_a_training_converges_at_the_suggestion(optimizer: Any) -> None:
     for step, (x, y) in enumerate(chain.from_iterable(map(train.training, range(1, 5)))):
         learner.step(x, y, learning_rate(config, step, len(train)))
     with torch.no_grad():
-        predictions = torch.cat([model.eval()(x).argmax(1) for x, _ in val.in_order()])
+        predictions = torch.cat([model.eval()(x).argmax(1)[: len(y)] for x, y in val.in_order()])
     assert np.mean(predictions.numpy() == val.labels) >= 0.97
