@@ -1,5 +1,6 @@
 """Trainings in processes of their own, to be killed."""
 
+import json
 import multiprocessing
 import random
 from hashlib import sha256
@@ -55,7 +56,14 @@ def killed(folder: Path, seconds: float, seed: int) -> int:
             return kills
         process.kill()
         process.join()
+        if _is_finished(folder):  # and killed on its way out
+            return kills + 1
     raise AssertionError(f"{folder} was never done")
+
+
+def _is_finished(folder: Path) -> bool:
+    record = folder / "run.json"
+    return record.exists() and json.loads(record.read_text())["status"] == "finished"
 
 
 def digests(folder: Path) -> dict[str, str]:
