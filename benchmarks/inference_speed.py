@@ -5,17 +5,20 @@ turns in one process, in each round first in one order and then in the other; th
 of the ratio of timm's time to ours. Theirs run with the C library's memory settings as they come, ours with
 `device.allocator`'s; a second table has both with ours. "timm frozen" is timm compiled with inductor's `freezing`,
 which `torch.compile` alone leaves out.
+
+A round counts where other programs had under 5% of the processor; the others are kept in the file too.
 """
 
 import ctypes
 import json
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import timm
@@ -39,6 +42,14 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 BATCHES = (1, 8, 32)
 SAMPLE = 16
 """Images that are timed together at least."""
+
+QUIET = 0.05
+"""Share of the processor that other programs may have in a round that counts."""
+
+PATIENCE = 20
+"""Rounds that are tried for each that is to count, and seconds that are waited for the others before a round."""
+
+ARMS = ("ours eager", "ours compiled", "timm eager", "timm compiled", "timm frozen")
 
 Arm = Callable[[Tensor], Tensor]
 
@@ -76,7 +87,7 @@ def measured(ours: dict[str, Any], theirs: dict[str, Any], batch: int, rounds: i
             "timm as it comes": ratios(as_it_comes),
             "timm with our memory setting": ratios(alike),
         },
-        "seconds an image": {"timm as it comes": as_it_comes, "timm with our memory setting": alike},
+        "rounds": {"timm as it comes": as_it_comes, "timm with our memory setting": alike},
     }
 
 
@@ -99,22 +110,54 @@ def arms_of(ours: dict[str, Any], theirs: dict[str, Any], x: Tensor) -> dict[str
     }
 
 
-def in_turns(arms: dict[str, Arm], x: Tensor, rounds: int, setting: Callable[[str], Any]) -> dict[str, list[float]]:
-    """Seconds an image, of each arm in each round."""
-    repeats = max(1, SAMPLE // len(x))
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(rounds):
-        found: dict[str, float] = dict.fromkeys(arms, 0.0)
+def in_turns(arms: dict[str, Arm], x: Tensor, rounds: int, setting: Callable[[str], Any]) -> list[dict[str, float]]:
+    """Of each round the seconds an image of each arm, and the share of the processor that `others` had."""
+    done: list[dict[str, float]] = []
+    while sum(map(is_quiet, done)) < rounds and len(done) < PATIENCE * rounds:
+        wait_for_the_others()
+        begin = clocks()
+        seconds = dict.fromkeys(arms, 0.0)
         for name in (*arms, *reversed(arms)):
             with setting(name):
-                arms[name](x)
-                start = perf_counter()
-                for _ in range(repeats):
-                    arms[name](x)
-                found[name] += (perf_counter() - start) / (2 * repeats * len(x))
-        for name, value in found.items():
-            seconds[name].append(value)
-    return seconds
+                seconds[name] += seconds_an_image(arms[name], x) / 2
+        done.append({"others": share_of_others(begin, clocks()), **seconds})
+    return done
+
+
+def seconds_an_image(arm: Arm, x: Tensor) -> float:
+    """After one call that is not timed."""
+    repeats = max(1, SAMPLE // len(x))
+    arm(x)
+    start = perf_counter()
+    for _ in range(repeats):
+        arm(x)
+    return (perf_counter() - start) / (repeats * len(x))
+
+
+def is_quiet(found: dict[str, float]) -> bool:
+    return found["others"] < QUIET
+
+
+def wait_for_the_others() -> None:
+    """Until they rest for a second."""
+    for _ in range(PATIENCE):
+        begin = clocks()
+        sleep(1)
+        if share_of_others(begin, clocks()) < QUIET:
+            return
+
+
+def clocks() -> tuple[float, float, float]:
+    """Wall time, and seconds of all processors that were used by this process and by all."""
+    ticks = [int(number) for number in Path("/proc/stat").read_text().split()[1:9]]
+    idle = ticks[3] + ticks[4]
+    return perf_counter(), process_time(), (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK")
+
+
+def share_of_others(begin: tuple[float, float, float], end: tuple[float, float, float]) -> float:
+    """Of the processors' time between two looks at the clocks."""
+    wall, own, all_ = (b - a for a, b in zip(begin, end, strict=True))
+    return max(0.0, all_ - own) / (wall * (os.cpu_count() or 1))
 
 
 @contextmanager
@@ -139,17 +182,16 @@ def stock() -> Iterator[None]:
 M_MMAP_THRESHOLD = -3
 
 
-def ratios(seconds: dict[str, list[float]]) -> dict[str, Any]:
+def ratios(rounds: list[dict[str, float]]) -> dict[str, Any]:
     """How many times as fast ours are, by round, as the faster of timm eager and compiled; and as timm frozen."""
-    fastest = min(("timm eager", "timm compiled"), key=lambda name: median(seconds[name]))
+    counted = [found for found in rounds if is_quiet(found)]
+    if len(counted) < 3:
+        return {}
+    fastest = min(("timm eager", "timm compiled"), key=lambda name: median(found[name] for found in counted))
     return {
-        f"{mine} over {theirs}": spread([b / a for a, b in zip(seconds[mine], seconds[theirs], strict=True)])
-        for mine, theirs in (
-            ("ours compiled", fastest),
-            ("ours eager", "timm eager"),
-            ("ours compiled", "timm frozen"),
-        )
-    }
+        f"{mine} over {theirs}": spread([found[theirs] / found[mine] for found in counted])
+        for mine, theirs in (("ours compiled", fastest), ("ours eager", "timm eager"), ("ours compiled", "timm frozen"))
+    } | {"milliseconds": {name: round(1000 * median(found[name] for found in counted), 2) for name in ARMS}}
 
 
 def spread(values: list[float]) -> dict[str, float]:

@@ -1,7 +1,8 @@
-"""Predictions of a trained network on labelled images. Legend: N images, K classes."""
+"""A run's network on the images of its data or another source. Legend: N images, K classes."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -13,41 +14,22 @@ from resnet_lab import checkpoint
 from resnet_lab.checkpoint import Metadata
 from resnet_lab.data.batches import Batches
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import SUFFIXES, Form
-from resnet_lab.data.pixels import DecodedPixels, Pixels
+from resnet_lab.data.decoding import Form
+from resnet_lab.data.pixels import Pixels
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
-from resnet_lab.data.sources.folders import find_images, read_file
 from resnet_lab.data.split import Part, from_csv
 from resnet_lab.device import Placement
 from resnet_lab.errors import CheckpointError, DataError
 from resnet_lab.images import ImageSet
-from resnet_lab.metrics import Scores, score
+from resnet_lab.metrics import Summary, summarise
 from resnet_lab.model import ResNet
 from resnet_lab.plugins import Registry
+from resnet_lab.predictions import Origin, Predictions, weights_digest
 from resnet_lab.run import Run
 from resnet_lab.watcher import SILENT, Watcher
 
 BATCH_SIZE = 64
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Predictions with what they should have been.
-
-    Attributes:
-        labels: true classes, shape (N,).
-        probabilities: shape (N, K).
-    """
-
-    classes: tuple[str, ...]
-    paths: tuple[str, ...]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
-
-    @property
-    def scores(self) -> Scores:
-        return score(self.labels, self.probabilities.argmax(1), self.classes)
 
 
 @torch.inference_mode()
@@ -68,24 +50,30 @@ def evaluate(
     *,
     part: Part = "test",
     source: str | None = None,
+    again: bool = False,
     watcher: Watcher = SILENT,
-) -> Evaluation:
-    """Score a run's best weights on a part of its own data, or on all of another source.
+) -> Predictions:
+    """Predictions of a run's best weights on a part of its own data, or on all of another source.
+
+    They are kept in the run folder. Those that are there already are read, if the weights, the images and how the
+    network runs are still the same.
 
     Args:
         run: a run folder.
         source: another source, whose classes must be the network's.
+        again: make them in any case.
         watcher: told of each image that is decoded.
 
     Raises:
-        RunError: not a run folder.
-        CheckpointError: no usable weights in it.
-        DataError: the images are not those of the run, or have other classes.
+        RunError: not a run folder, or one without weights yet; predictions that cannot be written.
+        CheckpointError: no usable weights in it, or a network whose outputs are not numbers.
+        DataError: the images are not those of the run, have other classes, or are none.
     """
     opened = Run.open(run)
+    opened.require_weights()
     metadata, model = load_for_images(opened.best, registry)
-    recorded = opened.read()["data"]
-    data = DataConfig(source=source or recorded["source"], cache=recorded["cache"])
+    record = opened.read()
+    data = DataConfig(source=source or record["data"]["source"], cache=record["data"]["cache"])
     images = open_images(data.source, registry)
     _require_same_classes(images, metadata)
     decoded = decode_all(images, form_of(metadata), data, watcher)
@@ -94,14 +82,92 @@ def evaluate(
         _require_usable(decoded, positions)
     else:
         positions = np.flatnonzero(decoded.usable)
+    if not len(positions):
+        raise DataError(f"{opened.splits}: no image is in the {part} part; name a part that has some with --split")
+    origin = Origin(
+        weights=weights_digest(opened.best),
+        source=images.name,
+        part=part if source is None else "all",
+        device=placement.record(),
+        epoch=record.get("best_epoch"),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={name: version(name) for name in ("resnet-lab", "torch", "torchvision")},
+    )
+    digests = tuple(decoded.examined[position].digest for position in positions)
+    kept = opened.predictions(origin.part, "" if source is None else images.name)
+    if not again and (found := _kept(kept, origin, digests)) is not None:
+        watcher.say(f"predictions of {found.origin.created} are taken from {kept}")
+        return found
     batches = prepare(decoded.pixels, positions, images.labels[positions], metadata, placement)
+    watcher.begin("predicting", len(positions))
     network = placement.for_inference(model, len(positions), watcher=watcher)
-    outputs = logits(network, batches.in_order(), placement)
-    return Evaluation(
+    predictions = Predictions(
         classes=metadata.classes,
         paths=tuple(images.paths[position] for position in positions),
+        digests=digests,
         labels=images.labels[positions],
-        probabilities=outputs.softmax(1).numpy(),
+        probabilities=probabilities_of(network, told(batches.in_order(), watcher), placement, str(opened.best)),
+        origin=origin,
+    )
+    predictions.write(kept)
+    return predictions
+
+
+def stored(run: Run, part: Part = "test") -> Predictions | None:
+    """What `evaluate` kept of the run's present best weights; None where there is nothing.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = run.predictions(part)
+    if not (path.exists() and run.best.exists()):
+        return None
+    found = Predictions.read(path)
+    return found if found.origin.weights == weights_digest(run.best) else None
+
+
+def summary_of(run: Run, predictions: Predictions) -> Summary:
+    """All figures, with the run's numbers of training images."""
+    return summarise(
+        predictions.labels, predictions.probabilities, predictions.classes, run.training_images(predictions.classes)
+    )
+
+
+def probabilities_of(
+    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], placement: Placement, where: str
+) -> NDArray[np.float32]:
+    """Softmax of the network's outputs, shape (N, K); raises `CheckpointError` where they are not numbers."""
+    found: NDArray[np.float32] = logits(network, batches, placement).softmax(1).numpy()
+    if not np.isfinite(found).all():
+        raise CheckpointError(
+            f"{where}: the network answers with values that are not numbers; with fp16, try --precision fp32, "
+            "else train it anew with a lower learning rate"
+        )
+    return found
+
+
+def told(batches: Iterable[tuple[Tensor, Tensor]], watcher: Watcher) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches, each told when the next is asked for."""
+    for x, y in batches:
+        yield x, y
+        for _ in range(len(y)):
+            watcher.advance()
+
+
+def _kept(path: Path, origin: Origin, digests: tuple[str, ...]) -> Predictions | None:
+    """The predictions at `path` if they are what would be made now; a damaged file is made anew."""
+    try:
+        found = Predictions.read(path)
+    except CheckpointError:
+        return None
+    return found if found.digests == digests and _made_alike(found.origin, origin) else None
+
+
+def _made_alike(one: Origin, other: Origin) -> bool:
+    same = ("weights", "source", "part")
+    how = ("type", "dtype", "precision")
+    return all(getattr(one, name) == getattr(other, name) for name in same) and all(
+        one.device.get(name) == other.device.get(name) for name in how
     )
 
 
@@ -154,64 +220,3 @@ def _require_same_classes(images: ImageSet, metadata: Metadata) -> None:
             f"{images.name}: its classes are not the network's: missing {missing or 'none'}, "
             f"unknown {unknown or 'none'}; use a folder with the same class names"
         )
-
-
-def predict(
-    weights: Path,
-    paths: Sequence[Path],
-    placement: Placement,
-    registry: Registry,
-    *,
-    top: int,
-    watcher: Watcher = SILENT,
-) -> list[tuple[str, list[tuple[str, float]]]]:
-    """The `top` most probable classes of each image file, with probabilities; folders stand for the images in them.
-
-    Args:
-        weights: a run folder, whose best weights are taken, or a weights file.
-
-    Raises:
-        RunError, CheckpointError: no usable weights.
-        DataError: a path holds no image, or one cannot be read.
-    """
-    metadata, model = load_for_images(Run.open(weights).best if weights.is_dir() else weights, registry)
-    files = [file for path in paths for file in _image_files(path)]
-    images = ImageSet(
-        name="images",
-        classes=metadata.classes,
-        paths=tuple(str(file) for file in files),
-        labels=np.zeros(len(files), dtype=np.int64),  # not known, and not used
-        read=lambda index: read_file(files[index]),
-    )
-    batches = prepare(
-        DecodedPixels(images, form_of(metadata)), np.arange(len(files)), images.labels, metadata, placement
-    )
-    watcher.begin("predicting", len(files))
-    network = placement.for_inference(model, len(files), watcher=watcher)
-    probabilities = logits(network, _told(batches.in_order(), watcher), placement).softmax(1)
-    best = probabilities.topk(min(top, len(metadata.classes)), dim=1)
-    return [
-        (path, [(metadata.classes[k], p) for k, p in zip(classes, values, strict=True)])
-        for path, classes, values in zip(images.paths, best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
-
-
-def _told(batches: Iterable[tuple[Tensor, Tensor]], watcher: Watcher) -> Iterator[tuple[Tensor, Tensor]]:
-    for x, y in batches:
-        yield x, y
-        for _ in range(len(y)):
-            watcher.advance()
-
-
-def _image_files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise DataError(f"{path}: no such image or folder")
-    if not path.is_dir():
-        return [path]
-    try:
-        files = find_images(path)
-    except OSError as error:
-        raise DataError(f"{error.filename or path}: cannot be listed: {error.strerror}") from None
-    if not files:
-        raise DataError(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
-    return files

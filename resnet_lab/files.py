@@ -39,6 +39,14 @@ def write_new(path: Path, content: bytes) -> None:
     write_atomically(path, content)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those it lies in, unless it is there; raises `RunError` where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: the folder cannot be made: {error.strerror}") from None
+
+
 def refuse_existing(path: Path) -> None:
     """Raise `RunError` where something stands at `path` already."""
     if os.path.lexists(path):

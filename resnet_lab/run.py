@@ -8,13 +8,17 @@ best.safetensors    weights of the best epoch by validation macro-averaged accur
 last.safetensors    weights of the last epoch, when the training is over
 state.safetensors   all that is needed to go on, until the training is over
 curves.png          losses and macro-averaged accuracies
+predictions/        what `eval` found, a file for each part
 """
 
+import csv
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +43,27 @@ class Run:
         self.last = folder / "last.safetensors"
         self.state = folder / "state.safetensors"
         self.curves = folder / "curves.png"
+
+    def predictions(self, part: str, source: str = "") -> Path:
+        """File of the predictions of a part, or of all of another source."""
+        if source:
+            name = "".join(letter if letter.isalnum() else "-" for letter in Path(source).name)
+            part = f"{part}-{name}-{sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        return self.folder / "predictions" / f"{part}.safetensors"
+
+    def require_weights(self) -> None:
+        """Raise `RunError` where there are none yet."""
+        if not self.best.exists():
+            raise RunError(
+                f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch is not over, or "
+                f"they were removed; let it train, or go on with `resnet-lab train --resume {self.folder}`"
+            )
+
+    def training_images(self, classes: Sequence[str]) -> tuple[int, ...]:
+        """Images of each class in the training part, by splits.csv."""
+        with self.splits.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            counts = Counter(row["label"] for row in csv.DictReader(file) if row["split"] == "train")
+        return tuple(counts[name] for name in classes)
 
     def create(self, content: Mapping[str, Any], splits: bytes) -> None:
         """Make the folder with run.json and splits.csv in it: all of that or nothing.

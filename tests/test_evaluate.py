@@ -11,12 +11,12 @@ from torchvision.transforms.v2 import functional as vision
 
 from resnet_lab import checkpoint, zoo
 from resnet_lab.builder import build
-from resnet_lab.checkpoint import Metadata
 from resnet_lab.data.batches import Batches
 from resnet_lab.device import choose
 from resnet_lab.errors import CheckpointError, DataError, RunError
-from resnet_lab.evaluate import evaluate, logits, predict
+from resnet_lab.evaluate import evaluate, logits, stored, summary_of
 from resnet_lab.plugins import load
+from resnet_lab.run import Run
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 from tests.stand_ins import ArrayPixels
@@ -83,7 +83,6 @@ def test_evaluation_equals_one_image_at_a_time(run: Path, paintings: Path) -> No
         torch.testing.assert_close(
             torch.from_numpy(probabilities), by_hand(run, paintings / path), rtol=1e-4, atol=1e-5
         )
-    assert evaluation.scores.n == len(evaluation.paths)
 
 
 def test_parts_are_apart_and_another_source_is_taken_whole(run: Path, paintings: Path) -> None:
@@ -92,19 +91,6 @@ def test_parts_are_apart_and_another_source_is_taken_whole(run: Path, paintings:
     whole = set(evaluate(run, CPU, REGISTRY, source=str(paintings)).paths)
     assert set.union(*parts) == whole
     assert len(whole) == 30
-
-
-def test_prediction_equals_one_image_at_a_time(run: Path, paintings: Path) -> None:
-    one = paintings / "red" / "3.png"
-    found = predict(run, [one, paintings / "blue"], CPU, REGISTRY, top=2)
-    assert [path for path, _ in found] == [str(one), *(str(paintings / "blue" / f"{n}.png") for n in range(10))]
-    probabilities = by_hand(run, one)
-    best = probabilities.argsort(descending=True)[:2].tolist()
-    names = ("blue", "green", "red")
-    assert [name for name, _ in found[0][1]] == [names[k] for k in best]
-    assert [p for _, p in found[0][1]] == pytest.approx([probabilities[k].item() for k in best], rel=1e-4)
-    everything = predict(run / "best.safetensors", [one], CPU, REGISTRY, top=99)
-    assert len(everything[0][1]) == 3
 
 
 def test_other_classes_are_refused(run: Path, paintings: Path, tmp_path: Path) -> None:
@@ -118,36 +104,9 @@ def test_other_classes_are_refused(run: Path, paintings: Path, tmp_path: Path) -
     )
 
 
-def test_weights_without_classes_are_refused(paintings: Path, tmp_path: Path) -> None:
-    path = tmp_path / "w.safetensors"
-    checkpoint.write(path, build(SPEC), Metadata(spec=SPEC))
-    with pytest.raises(CheckpointError) as failure:
-        predict(path, [paintings], CPU, REGISTRY, top=1)
-    assert str(failure.value) == (
-        f"{path}: the weights name no classes and normalisation, as those that `resnet-lab train` writes do; "
-        "they cannot be used on images"
-    )
-
-
-def test_paths_without_images(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "bad.png").touch()
-    suffixes = ".avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
-    for name, message in {
-        "absent.png": "absent.png: no such image or folder",
-        "empty": f"empty holds no image; images end in {suffixes}",
-        "bad.png": "bad.png: unreadable image (empty file); repair or remove it",
-    }.items():
-        with pytest.raises(DataError) as failure:
-            predict(run, [tmp_path / name], CPU, REGISTRY, top=1)
-        assert str(failure.value) == f"{tmp_path}/{message}"
-
-
 def test_a_folder_of_no_run(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run folder"):
         evaluate(tmp_path, CPU, REGISTRY)
-    with pytest.raises(RunError, match="is not a run folder"):
-        predict(tmp_path, [tmp_path], CPU, REGISTRY, top=1)
 
 
 def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path, tmp_path: Path) -> None:
@@ -167,3 +126,95 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
     with pytest.raises(DataError) as failure:
         evaluate(copy, CPU, REGISTRY, part="test")
     assert str(failure.value) == f"{data}: {path} of the split in {copy}/splits.csv is no longer there; put it back"
+
+
+def test_predictions_are_made_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = evaluate(run, CPU, REGISTRY, part="test", again=True)
+    monkeypatch.setattr("resnet_lab.evaluate.logits", _never)
+    again = evaluate(run, CPU, REGISTRY, part="test")
+    kept = stored(Run(run), "test")
+    assert kept is not None
+    for found in (again, kept):
+        assert (found.probabilities == first.probabilities).all()
+        assert (found.paths, found.digests, found.origin) == (first.paths, first.digests, first.origin)
+    with pytest.raises(AssertionError, match="called"):
+        evaluate(run, CPU, REGISTRY, part="test", again=True)
+    with pytest.raises(AssertionError, match="called"):
+        evaluate(run, choose("cpu", "bf16"), REGISTRY, part="test")
+
+
+def _never(*_: object) -> None:
+    raise AssertionError("called")
+
+
+def test_other_weights_or_images_or_a_damaged_file_are_predicted_anew(
+    run: Path, paintings: Path, tmp_path: Path
+) -> None:
+    data, copy = shutil.copytree(paintings, tmp_path / "data"), shutil.copytree(run, tmp_path / "run")
+    record = json.loads((copy / "run.json").read_text())
+    record["data"]["source"] = str(data)
+    (copy / "run.json").write_text(json.dumps(record))
+    first = evaluate(copy, CPU, REGISTRY)
+    metadata, tensors = checkpoint.read(copy / "best.safetensors")
+    model = checkpoint.restore(metadata, tensors, "")
+    with torch.no_grad():
+        model.fc.bias += torch.tensor([5.0, 0, 0])
+    checkpoint.write(copy / "best.safetensors", model, metadata)
+    assert stored(Run(copy)) is None
+    second = evaluate(copy, CPU, REGISTRY)
+    assert (second.probabilities[:, 0] > first.probabilities[:, 0]).all()
+    kept = Run(copy).predictions("test")
+    kept.write_bytes(b"cut")
+    assert (evaluate(copy, CPU, REGISTRY).probabilities == second.probabilities).all()
+    kept.write_bytes(b"cut")
+    with pytest.raises(CheckpointError, match="not a whole safetensors file"):
+        stored(Run(copy))
+    Image.new("RGB", (9, 12), (60, 200, 40)).save(data / second.paths[0])
+    third = evaluate(copy, CPU, REGISTRY)
+    changed = (third.probabilities != second.probabilities).any(1)
+    assert changed.tolist() == [True] + [False] * (len(third) - 1)
+
+
+def test_all_figures_with_the_run_s_numbers_of_training_images(run: Path) -> None:
+    predictions = evaluate(run, CPU, REGISTRY)
+    summary = summary_of(Run(run), predictions)
+    assert summary.abundance is not None
+    with (run / "splits.csv").open() as file:
+        labels = [row["label"] for row in csv.DictReader(file) if row["split"] == "train"]
+    assert summary.abundance.train_images == tuple(labels.count(name) for name in predictions.classes)
+    assert summary.headline["accuracy"].value == np.mean(predictions.predicted == predictions.labels)
+
+
+def test_an_empty_part(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    text = (copy / "splits.csv").read_text().replace('"val"', '"train"')
+    (copy / "splits.csv").write_text(text)
+    with pytest.raises(DataError) as failure:
+        evaluate(copy, CPU, REGISTRY, part="val")
+    assert str(failure.value) == (
+        f"{copy}/splits.csv: no image is in the val part; name a part that has some with --split"
+    )
+
+
+def test_a_run_without_weights(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "best.safetensors").unlink()
+    with pytest.raises(RunError) as failure:
+        evaluate(copy, CPU, REGISTRY)
+    assert str(failure.value) == (
+        f"{copy}: the run has no weights yet (no best.safetensors): its first epoch is not over, or they were removed; "
+        f"let it train, or go on with `resnet-lab train --resume {copy}`"
+    )
+
+
+def test_outputs_that_are_no_numbers(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    metadata, tensors = checkpoint.read(copy / "best.safetensors")
+    tensors["fc.bias"][0] = torch.nan
+    checkpoint.write(copy / "best.safetensors", checkpoint.restore(metadata, tensors, ""), metadata)
+    with pytest.raises(CheckpointError) as failure:
+        evaluate(copy, CPU, REGISTRY)
+    assert str(failure.value) == (
+        f"{copy}/best.safetensors: the network answers with values that are not numbers; with fp16, try "
+        "--precision fp32, else train it anew with a lower learning rate"
+    )

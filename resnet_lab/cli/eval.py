@@ -1,8 +1,7 @@
 """`resnet-lab eval`."""
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,10 +11,17 @@ from resnet_lab.cli import app, options
 @app.command("eval", epilog="Example: `resnet-lab eval runs/20260101-120000-resnet20 --split val`")
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    split: Annotated[Literal["train", "val", "test"], typer.Option("--split", help="The part to score.")] = "test",
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="SOURCE", help="Score all images of another source with the same classes."),
+    split: options.Split = "test",
+    data: options.OtherData = None,
+    again: options.Again = False,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Write a row an image too: path, classes, probabilities.",
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -24,29 +30,37 @@ def evaluate(
     no_plugin: options.NoPlugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Score a run's best weights: accuracy, macro-averaged precision, recall and F1, and each class's own."""
+    """Score a run's best weights, with intervals; predictions are kept in the run folder and used again."""
     from resnet_lab.cli.progress import Screen
     from resnet_lab.evaluate import evaluate as evaluate_run
+    from resnet_lab.evaluate import summary_of
+    from resnet_lab.files import refuse_existing, write_new
     from resnet_lab.run import Run
 
     registry = options.load_registry(no_plugin)
-    opened = Run.open(run)
+    if csv is not None:
+        refuse_existing(csv)
     placement = options.placement(device, precision, compiled, channels_last)
     with Screen() as screen:
-        evaluation = evaluate_run(opened.folder, placement, registry, part=split, source=data, watcher=screen)
-    scores = evaluation.scores
-    best_epoch = opened.read().get("best_epoch")
+        predictions = evaluate_run(run, placement, registry, part=split, source=data, again=again, watcher=screen)
+    opened = Run(run)
+    summary = summary_of(opened, predictions)
+    origin = predictions.origin
+    if csv is not None:
+        write_new(csv, predictions.as_csv().encode("utf-8", "surrogateescape"))
     if json:
+        values = summary.as_json()
         options.print_json(
             {
                 "run": str(run),
-                "best_epoch": best_epoch,
-                "split": "all" if data else split,
-                "all" if data else split: scores.headline(),
-                "classes": [asdict(row) for row in scores.classes],
+                "best_epoch": origin.epoch,
+                "split": origin.part,
+                origin.part: values.pop("headline"),
+                **values,
+                "predictions": str(opened.predictions(origin.part, origin.source if data else "")),
             }
         )
         return
-    from resnet_lab.cli.scores import print_scores
+    from resnet_lab.cli.scores import print_summary
 
-    print_scores(scores, data or f"{split} part, weights of epoch {best_epoch}", each_class=True)
+    print_summary(summary, data or f"{split} part, weights of epoch {origin.epoch}")

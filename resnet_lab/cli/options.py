@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -105,6 +105,20 @@ ChannelsLast = Annotated[
         rich_help_panel=SPEED,
     ),
 ]
+Split = Annotated[
+    Literal["train", "val", "test"], typer.Option("--split", help="The part to score.", rich_help_panel=DATA)
+]
+OtherData = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="Score all images of another source with the same classes.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+Again = Annotated[bool, typer.Option("--again", help="Make the predictions anew, even if kept ones are still right.")]
 Fit = Annotated[
     str | None,
     typer.Option(

@@ -1,5 +1,6 @@
 """`resnet-lab predict`."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,11 +9,17 @@ import typer
 from resnet_lab.cli import app, options
 
 
-@app.command(epilog="Example: `resnet-lab predict runs/20260101-120000-resnet18 painting.jpg --top 3`")
+@app.command(epilog="Example: `resnet-lab predict runs/20260101-120000-resnet18 painting.jpg 'scans/**/*.png' --top 3`")
 def predict(
     weights: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a weights file.")],
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or patterns in quotes.")
+    ],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to name, most probable first.")] = 3,
+    csv: Annotated[
+        bool,
+        typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=options.OUTPUT),
+    ] = False,
     device: options.Device = None,
     precision: options.Precision = None,
     compiled: options.Compile = None,
@@ -20,24 +27,43 @@ def predict(
     no_plugin: options.NoPlugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Name the most probable classes of images."""
+    """Name the most probable classes of images. Damaged ones are listed on standard error, and the others named."""
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.evaluate import predict as predict_files
+    from resnet_lab.errors import ConfigError
+    from resnet_lab.predict import predict as predict_files
 
+    if csv and json:
+        raise ConfigError("--csv and --json both print; give one of them")
     registry = options.load_registry(no_plugin)
     placement = options.placement(device, precision, compiled, channels_last)
     with Screen() as screen:
-        predictions = predict_files(weights, images, placement, registry, top=top, watcher=screen)
+        answers = predict_files(weights, images, placement, registry, top=top, watcher=screen)
+    for path, cause in answers.bad:
+        print(f"resnet-lab: warning: {path}: unreadable image ({cause}); left out", file=sys.stderr)
     if json:
         options.print_json(
             {
                 "images": [
-                    {"path": path, "top": [{"class": name, "probability": probability} for name, probability in best]}
-                    for path, best in predictions
-                ]
+                    {"path": each.path, "top": [{"class": name, "probability": value} for name, value in each.top]}
+                    for each in answers.images
+                ],
+                "bad": [{"path": path, "cause": cause} for path, cause in answers.bad],
             }
         )
-        return
+    elif csv:
+        from csv import writer
+
+        table = writer(sys.stdout, lineterminator="\n")
+        table.writerow(("path", "rank", "class", "probability"))
+        for each in answers.images:
+            for rank, (name, value) in enumerate(each.top, 1):
+                table.writerow((each.path, rank, name, f"{value:.6f}"))
+    else:
+        _print_table([(each.path, name, value) for each in answers.images for name, value in each.top])
+
+
+def _print_table(rows: list[tuple[str, str, float]]) -> None:
+    """An image's path stands beside its first class alone."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -47,7 +73,8 @@ def predict(
     table.add_column("image", overflow="fold")
     table.add_column("class")
     table.add_column("probability", justify="right")
-    for path, best in predictions:
-        for rank, (name, probability) in enumerate(best):
-            table.add_row(Text(path if rank == 0 else ""), Text(name), f"{probability:.4f}")
+    before = ""
+    for path, name, value in rows:
+        table.add_row(Text(path if path != before else ""), Text(name), f"{value:.4f}")
+        before = path
     Console(highlight=False).print(table)

@@ -1,15 +1,29 @@
-"""Scores as a table."""
+"""Scores as tables."""
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from resnet_lab.metrics import Scores
+from resnet_lab.metrics import Scores, Summary
+
+PAIRS = 5
+NAMES = {"log_loss": "log loss (nats)", "top5_accuracy": "top-5 accuracy"}
 
 
-def print_scores(scores: Scores, title: str, *, each_class: bool) -> None:
-    """Print the headline figures, and each class's own if asked."""
+def named(figure: str) -> str:
+    """A figure's name as people write it."""
+    return NAMES.get(figure, figure.replace("_f1", " F1").replace("_", " "))
+
+
+def signed(value: float) -> str:
+    """With its sign; differences below what is shown are no differences."""
+    text = f"{value:+.4f}"
+    return "0.0000" if text in ("+0.0000", "-0.0000") else text
+
+
+def print_scores(scores: Scores, title: str) -> None:
+    """Print the headline figures."""
     console = Console(highlight=False)
     console.print(f"{title}, {scores.n} images", markup=False, soft_wrap=True)
     headline = Table(box=None, show_header=False)
@@ -17,14 +31,47 @@ def print_scores(scores: Scores, title: str, *, each_class: bool) -> None:
     headline.add_column(justify="right")
     for name, value in scores.headline().items():
         if name != "n":
-            headline.add_row(name.replace("_", " "), f"{value:.4f}")
+            headline.add_row(named(name), f"{value:.4f}")
     console.print(headline)
-    if not each_class:
-        return
+
+
+def print_summary(summary: Summary, title: str) -> None:
+    """Print everything that fits a terminal."""
+    console = Console(highlight=False)
+    console.print(f"{title}, {summary.n} images", markup=False, soft_wrap=True)
+    headline = Table(box=box.SIMPLE_HEAD)
+    headline.add_column("figure")
+    headline.add_column("value", justify="right")
+    headline.add_column("95% interval", justify="right")
+    for name, each in summary.headline.items():
+        headline.add_row(named(name), f"{each.value:.4f}", f"{each.low:.4f} to {each.high:.4f}")
+    low, high = summary.calibration.by_chance
+    headline.add_row(
+        "calibration error (ECE)", f"{summary.calibration.error:.4f}", f"by chance {low:.4f} to {high:.4f}"
+    )
+    console.print(headline)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("class")
-    for column in ("precision", "recall", "F1", "images"):
+    for column in ("precision", "recall", "95% interval", "F1", "images"):
         table.add_column(column, justify="right")
-    for row in scores.classes:
-        table.add_row(Text(row.name), f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", str(row.support))
+    for row in summary.classes:
+        ends = f"{row.recall_low:.2f} to {row.recall_high:.2f}"
+        table.add_row(
+            Text(row.name), f"{row.precision:.3f}", f"{row.recall:.3f}", ends, f"{row.f1:.3f}", str(row.support)
+        )
     console.print(table)
+    ranks = Table(box=box.SIMPLE_HEAD)
+    for column in ("rank of the truth", "images", "up to here", "mean confidence", "mean p(truth)"):
+        ranks.add_column(column, justify="right")
+    for place in summary.ranks:
+        name = f"{place.rank}" if place.rank <= 5 else "later"
+        means = ("" if value is None else f"{value:.3f}" for value in (place.confidence, place.truth))
+        ranks.add_row(name, str(place.n), f"{place.within:.3f}", *means)
+    console.print(ranks)
+    for pair in summary.confusion.pairs(PAIRS):
+        console.print(Text(str(pair)))
+    if summary.abundance is not None and summary.abundance.correlation is not None:
+        console.print(
+            f"recall against training images of a class: rank correlation {summary.abundance.correlation:.2f} "
+            f"(p = {summary.abundance.p_value:.2g}, {len(summary.abundance.classes)} classes)"
+        )

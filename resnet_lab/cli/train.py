@@ -197,7 +197,7 @@ def _carry_out(
         return
     from resnet_lab.cli.scores import print_scores
 
-    print_scores(result.test, f"test part, weights of epoch {result.best_epoch}", each_class=False)
+    print_scores(result.test, f"test part, weights of epoch {result.best_epoch}")
     print(f"run folder: {result.run}")
 
 

@@ -1,7 +1,53 @@
+import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
 from tests.cli.conftest import QUICK
+
+
+def test_every_number(cli: Callable, paintings: Path) -> None:
+    cli("train", "--data", paintings, *QUICK, "--out", "run")
+    code, out, err = cli("eval", "run", "--split", "val", "--csv", "val.csv", "--json")
+    assert code == 0, err
+    content = json.loads(out)
+    assert (content["run"], content["split"], content["best_epoch"]) == ("run", "val", content["best_epoch"])
+    with open("val.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert content["val"]["macro_accuracy"] == pytest.approx(
+        balanced_accuracy_score([row["true"] for row in rows], [row["predicted"] for row in rows])
+    )
+    assert content["val"]["n"] == len(rows)
+    low, high = content["intervals"]["accuracy"]
+    assert low <= content["val"]["accuracy"] <= high
+    assert Path(content["predictions"]) == Path("run/predictions/val.safetensors")
+    assert Path(content["predictions"]).exists()
+    again = cli("eval", "run", "--split", "val", "--json")
+    assert json.loads(again.out) == content
+    assert "are taken from run/predictions/val.safetensors" in again.err
+    assert cli("eval", "run", "--csv", "val.csv") == (
+        2, "", "resnet-lab: val.csv exists already and is left as it is; choose another name or remove it\n",
+    )  # fmt: skip
+
+
+def test_another_source(cli: Callable, paintings: Path) -> None:
+    cli("train", "--data", paintings, *QUICK, "--out", "run")
+    code, out, _ = cli("eval", "run", "--data", paintings, "--json")
+    content = json.loads(out)
+    assert (code, content["split"], content["all"]["n"]) == (0, "all", 24)
+    assert Path(content["predictions"]).name.startswith("all-paintings-")
+    assert Path(content["predictions"]).exists()
+
+
+def test_the_screen(cli: Callable, paintings: Path) -> None:
+    cli("train", "--data", paintings, *QUICK, "--out", "run")
+    code, out, _ = cli("eval", "run", "--split", "train")
+    assert code == 0
+    for text in ("macro accuracy", "95% interval", "calibration error (ECE)", "by chance", "rank of the truth", "red"):
+        assert text in out
 
 
 def test_bad_input(cli: Callable, paintings: Path, tmp_path: Path) -> None:
@@ -19,4 +65,4 @@ def test_bad_input(cli: Callable, paintings: Path, tmp_path: Path) -> None:
     Path("run/best.safetensors").unlink()
     code, _, err = cli("eval", "run")
     assert code == 2
-    assert err.startswith("resnet-lab: run/best.safetensors: cannot read the weights file: No such file")
+    assert err.startswith("resnet-lab: run: the run has no weights yet (no best.safetensors)")

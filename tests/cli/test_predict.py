@@ -1,7 +1,40 @@
+import csv
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 from tests.cli.conftest import QUICK
+
+
+def test_table_csv_and_json(cli: Callable, paintings: Path, tmp_path: Path) -> None:
+    cli("train", "--data", paintings, *QUICK, "--out", "run")
+    (paintings / "red" / "bad.png").write_text("no image")
+    warning = (
+        f"resnet-lab: warning: {paintings}/red/bad.png: unreadable image (not an image of a known format); left out"
+    )
+    code, out, err = cli("predict", "run", paintings / "red", "--json")
+    assert code == 0
+    assert warning in err
+    content = json.loads(out)
+    assert content["bad"] == [{"path": f"{paintings}/red/bad.png", "cause": "not an image of a known format"}]
+    assert len(content["images"]) == 12
+    code, out, err = cli("predict", "run", f"{paintings}/red/*.png", "--csv")
+    assert code == 0
+    assert warning in err
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert {row["path"] for row in rows} == {image["path"] for image in content["images"]}
+    for image in content["images"]:
+        own = [row for row in rows if row["path"] == image["path"]]
+        assert [(row["rank"], row["class"], float(row["probability"])) for row in own] == [
+            (str(rank), top["class"], round(top["probability"], 6)) for rank, top in enumerate(image["top"], 1)
+        ]
+    code, out, _ = cli("predict", "run", paintings / "red" / "3.png", "--top", 1)
+    assert code == 0
+    assert "probability" in out
+    assert cli("predict", "run", paintings, "--csv", "--json") == (
+        2, "", "resnet-lab: --csv and --json both print; give one of them\n",
+    )  # fmt: skip
 
 
 def test_bad_input(cli: Callable, paintings: Path, tmp_path: Path) -> None:
@@ -14,7 +47,7 @@ def test_bad_input(cli: Callable, paintings: Path, tmp_path: Path) -> None:
             "empty holds no image; images end in .avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
         ),
         ("run", "text.jpg"): (
-            "text.jpg: unreadable image (not an image of a known format); repair or remove it"
+            "text.jpg: unreadable image (not an image of a known format); none of the images can be read"
         ),
         ("empty", "text.jpg"): (
             "empty is not a run folder: it holds no run.json; name one that `resnet-lab train` made"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from resnet_lab.metrics import macro_accuracy, score
+from resnet_lab.metrics.scores import log_losses, macro_accuracy, score
 
 
 def test_a_case_by_hand() -> None:
@@ -48,3 +48,23 @@ def test_macro_accuracy_is_scikit_learn_s_balanced_accuracy() -> None:
     assert macro_accuracy(labels, predictions, 4) == pytest.approx(
         reference.balanced_accuracy_score(labels, predictions)
     )
+
+
+def test_wilson_s_interval_by_its_formula() -> None:
+    """Centre (p + z²/2n) / (1 + z²/n), reach z sqrt(p(1-p)/n + z²/4n²) / (1 + z²/n), of 2 of 3."""
+    scores = score(np.array([0, 0, 0]), np.array([0, 0, 1]), ("a", "b"))
+    n, p, z = 3, 2 / 3, 1.959963984540054
+    centre, reach = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    a, b = scores.classes
+    assert (a.recall_low, a.recall_high) == pytest.approx(
+        ((centre - reach) / (1 + z**2 / n), (centre + reach) / (1 + z**2 / n))
+    )
+    assert (b.support, b.recall_low, b.recall_high) == (0, 0, 1)
+
+
+def test_log_losses_are_clipped_as_in_scikit_learn() -> None:
+    probabilities = np.array([[1, 0], [0, 1], [0.25, 0.75]], dtype=np.float32)
+    labels = np.array([0, 0, 1])
+    expected = reference.log_loss(labels, probabilities, normalize=False)
+    assert log_losses(labels, probabilities).sum() == pytest.approx(expected)
+    assert log_losses(labels, probabilities)[2] == pytest.approx(-np.log(0.75))

@@ -1,0 +1,83 @@
+"""`resnet-lab compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from resnet_lab.cli import app, options
+
+if TYPE_CHECKING:
+    from resnet_lab.compare import Comparison
+
+SHOWN = 10
+"""Images of each kind on the screen."""
+
+
+@app.command(epilog="Example: `resnet-lab compare runs/relu runs/gelu`")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="A", help="The run folder to compare with.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The run folder to judge.")],
+    split: options.Split = "test",
+    data: options.OtherData = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    compiled: options.Compile = None,
+    channels_last: options.ChannelsLast = None,
+    no_plugin: options.NoPlugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Compare two runs on the same images: what B fixed and broke, McNemar's test, intervals of the differences.
+
+    `resnet-lab report A B` writes the same as a page, with the images.
+    """
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.compare import compare as compare_predictions
+    from resnet_lab.evaluate import evaluate
+
+    registry = options.load_registry(no_plugin)
+    placement = options.placement(device, precision, compiled, channels_last)
+    with Screen() as screen:
+        one, other = (
+            evaluate(run, placement, registry, part=split, source=data, watcher=screen) for run in (first, second)
+        )
+    comparison = compare_predictions(one, other, (str(first), str(second)))
+    if json:
+        options.print_json(
+            {"first": str(first), "second": str(second), "split": one.origin.part, **comparison.as_json()}
+        )
+        return
+    _print(comparison, str(first), str(second))
+
+
+def _print(comparison: "Comparison", first: str, second: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from resnet_lab.cli.scores import named, signed
+
+    console = Console(highlight=False)
+    console.print(f"A {first}\nB {second}\n{len(comparison.first)} images", markup=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("figure")
+    for column in ("A", "B", "B - A", "95% interval"):
+        table.add_column(column, justify="right")
+    for name, each in comparison.paired.differences.items():
+        one, other = (figures[name].value for figures in comparison.headlines)
+        ends = f"{signed(each.low)} to {signed(each.high)}"
+        table.add_row(named(name), f"{one:.4f}", f"{other:.4f}", signed(each.value), ends)
+    console.print(table)
+    test = comparison.paired.test
+    console.print(
+        f"B fixed {test.fixed} and broke {test.broken} of {len(comparison.first)} images; exact McNemar test: "
+        f"p = {test.p_value:.3g}"
+    )
+    for word, numbers in (("fixed", comparison.paired.fixed), ("broken", comparison.paired.broken)):
+        for number in numbers[:SHOWN].tolist():
+            told = comparison.told(number)
+            taken = f"{told['first']['predicted']} -> {told['second']['predicted']}"
+            console.print(Text(f"{word}: {told['path']} ({told['true']}): {taken}"), soft_wrap=True)
+        if len(numbers) > SHOWN:
+            console.print(f"{word}: {len(numbers) - SHOWN} more, in --json and on the page of `resnet-lab report`")

@@ -1,0 +1,105 @@
+"""Image files that belong to no set: found by path, folder or pattern, and decoded a piece at a time."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_lab.data.decoding import SUFFIXES, Form, UnreadableError, to_array, without_warnings
+from resnet_lab.data.sources.folders import find_images, is_image, read_file
+from resnet_lab.data.threads import in_order
+from resnet_lab.errors import DataError
+
+PIECE = 64
+AHEAD = 2
+"""Pieces that are decoded while one is looked at."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some decoded files.
+
+    Attributes:
+        files: those that could be decoded.
+        pixels: of each of them, uint8, shape (number of files, S, S, C).
+        bad: the others, with the cause.
+    """
+
+    files: tuple[Path, ...]
+    pixels: NDArray[np.uint8]
+    bad: tuple[tuple[Path, str], ...]
+
+
+class ArrayPixels:
+    """Decoded images in memory, shape (N, S, S, C)."""
+
+    def __init__(self, pixels: NDArray[np.uint8], form: Form) -> None:
+        self.form = form
+        self._pixels = pixels
+
+    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+        """As `Pixels` says."""
+        np.take(self._pixels, positions, axis=0, out=out)
+
+
+def image_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Files by path, those below folders, and those that patterns such as `scans/**/*.jpg` match; each once.
+
+    Raises:
+        DataError: a path that is not there, cannot be listed, or holds no image; a pattern that matches none.
+    """
+    return list(dict.fromkeys(file for path in paths for file in _files_of(Path(path))))
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        try:
+            files = find_images(path)
+        except OSError as error:
+            raise DataError(f"{error.filename or path}: cannot be listed: {error.strerror}") from None
+        if not files:
+            raise DataError(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
+        return files
+    if path.exists():
+        return [path]
+    if not has_magic(str(path)):
+        raise DataError(f"{path}: no such image or folder")
+    matches = sorted(match for match in glob(str(path), recursive=True) if is_image(match) and os.path.isfile(match))
+    if not matches:
+        raise DataError(f"{path}: the pattern matches no image; images end in {', '.join(sorted(SUFFIXES))}")
+    return [Path(match) for match in matches]
+
+
+def decoded(files: Sequence[Path], form: Form) -> Iterator[Piece]:
+    """The files in order, `PIECE` at a time; decoding runs ahead in threads."""
+    with ThreadPoolExecutor(AHEAD) as pieces, ThreadPoolExecutor(os.cpu_count()) as images, without_warnings():
+
+        def decode(some: Sequence[Path]) -> Piece:
+            good, arrays, bad = [], [], []
+            for file, found in zip(some, images.map(lambda path: _decode(path, form), some), strict=True):
+                if isinstance(found, str):
+                    bad.append((file, found))
+                else:
+                    good.append(file)
+                    arrays.append(found)
+            pixels = np.stack(arrays) if arrays else np.empty((0, *form.shape), np.uint8)
+            return Piece(tuple(good), pixels, tuple(bad))
+
+        yield from in_order(
+            pieces, decode, [files[start : start + PIECE] for start in range(0, len(files), PIECE)], AHEAD
+        )
+
+
+def _decode(file: Path, form: Form) -> NDArray[np.uint8] | str:
+    """Pixels, or why there are none."""
+    try:
+        return to_array(read_file(file), form)
+    except UnreadableError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)

@@ -1,0 +1,75 @@
+"""Which classes are taken for which. Legend: K classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+from scipy.spatial.distance import squareform
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Images of `true` that were taken for `predicted`: `n` of the `support` images of that class."""
+
+    true: str
+    predicted: str
+    n: int
+    support: int
+
+    def __str__(self) -> str:
+        return f"{self.true} taken for {self.predicted}: {self.n} of {self.support}"
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Images of each class (rows) by the class they were taken for (columns).
+
+    Attributes:
+        counts: shape (K, K).
+    """
+
+    classes: tuple[str, ...]
+    counts: NDArray[np.int64]
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Of each true class's images, shape (K, K); rows of classes without any are 0."""
+        support = self.counts.sum(1, keepdims=True)
+        shares: NDArray[np.float64] = np.zeros(self.counts.shape)
+        np.divide(self.counts, support, out=shares, where=support > 0)
+        return shares
+
+    def by_support(self) -> NDArray[np.int64]:
+        """Classes with most images first, shape (K,)."""
+        return np.argsort(-self.counts.sum(1), kind="stable").astype(np.int64)
+
+    def by_similarity(self) -> NDArray[np.int64]:
+        """Classes so that those taken for one another stand together, shape (K,).
+
+        Average linkage over 1 - the larger share of one taken for the other, with the leaves in their best order.
+        """
+        if len(self.classes) < 3:
+            return np.arange(len(self.classes))
+        distances = 1 - np.maximum(self.shares, self.shares.T)
+        np.fill_diagonal(distances, 0)
+        condensed = squareform(distances, checks=False)
+        tree = optimal_leaf_ordering(linkage(condensed, "average"), condensed)
+        return np.asarray(leaves_list(tree), dtype=np.int64)
+
+    def pairs(self, most: int = 10) -> tuple[Pair, ...]:
+        """The most confused pairs: by images, and between equals by their share of the true class."""
+        support = self.counts.sum(1)
+        wrong = self.counts - np.diag(np.diag(self.counts))
+        found = [
+            Pair(self.classes[true], self.classes[predicted], int(wrong[true, predicted]), int(support[true]))
+            for true, predicted in np.argwhere(wrong > 0).tolist()
+        ]
+        return tuple(sorted(found, key=lambda pair: (-pair.n, pair.support, pair.true, pair.predicted))[:most])
+
+
+def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: tuple[str, ...]) -> Confusion:
+    """Counted from true and predicted classes, both of shape (N,)."""
+    size = len(classes)
+    counts = np.bincount(labels * size + predictions, minlength=size * size).reshape(size, size)
+    return Confusion(classes, counts.astype(np.int64))
