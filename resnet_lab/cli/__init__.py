@@ -38,7 +38,7 @@ def root(
     """Study ResNet architectures: what a change to one part brings, how sure that is, and what it costs."""
 
 
-from resnet_lab.cli import build, compare, data, eval, plugins, predict, recipes, train  # noqa: E402, F401 (each adds its command to the app)
+from resnet_lab.cli import bench, build, compare, data, eval, plugins, predict, recipes, train  # noqa: E402, F401 (each adds its command to the app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

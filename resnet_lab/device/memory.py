@@ -61,7 +61,7 @@ def largest_batch(step: Callable[[int], object], most: int, device: torch.device
     Raises:
         ConfigError: not even one image fits.
     """
-    few, more = (_peak(step, images, device) for images in (FEW, MORE))
+    few, more = (peak_of_step(step, images, device) for images in (FEW, MORE))
     image = max(1, (more - few) // (MORE - FEW))
     free = int(_free(device) * SHARE[device.type]) - reserve - max(0, few - FEW * image)
     size = _power_of_two(min(most, free // image))
@@ -97,8 +97,11 @@ def _fits(step: Callable[[int], object], images: int) -> bool:
     return True
 
 
-def _peak(step: Callable[[int], object], images: int, device: torch.device) -> int:
-    """The most bytes that a step holds at once, beside what was there before."""
+def peak_of_step(step: Callable[[int], object], images: int, device: torch.device) -> int:
+    """The most bytes that a step on so many images holds at once, beside what was there before.
+
+    On the processor those of tensors that operators make: what compiled code makes inside itself is not seen.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -1,0 +1,142 @@
+"""Grad-CAM on the processor beside pytorch-grad-cam's: `python benchmarks/grad_cam_speed.py out.json [rounds]`.
+
+ResNet-50 at 224 pixels, last stage, batches of 8: maps of one class, and of two classes for the same images. Theirs in
+float32 as it comes, and in channels-last under bf16's autocast; ours in both precisions. The arms take turns in one
+process, every other round in reverse; the figure is the median over the rounds of the ratio of their time to ours. The
+drawing of a figure for the command line is timed too.
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_grad_cam import GradCAM as Theirs
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+import resnet_lab
+from resnet_lab.device import choose
+from resnet_lab.explain import ClassMap, Explanation, GradCAM, draw
+
+BATCH, SIZE = 8, 224
+Arm = Callable[[Tensor], list[Tensor]]
+
+
+def main(out: str, rounds: int = 7) -> None:
+    """Measure everything and write it as JSON."""
+    torch.manual_seed(0)
+    model = resnet_lab.build("resnet50").eval()
+    x, one = torch.randn(BATCH, 3, SIZE, SIZE), torch.arange(BATCH)
+    other = one + BATCH
+    content: dict[str, Any] = {
+        "setting": {
+            "network": "resnet50", "layer": "layer4", "size": SIZE, "batch": BATCH, "rounds": rounds,
+            "threads": torch.get_num_threads(),
+            "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "captum", "grad-cam")},
+        }
+    }  # fmt: skip
+    for what, classes in {"one class": [one], "two classes": [one, other]}.items():
+        arms = {
+            "ours fp32": ours(model, "fp32", classes),
+            "ours bf16": ours(model, "bf16", classes),
+            "theirs fp32": theirs(model, "fp32", classes),
+            "theirs bf16": theirs(model, "bf16", classes),
+        }
+        content[what] = {"correlation": least_correlation(arms, x), **measured(arms, x, rounds)}
+    content["seconds a figure"] = figure_seconds(rounds)
+    Path(out).write_text(json.dumps(content, indent=1) + "\n")
+    print(json.dumps(content, indent=1))
+
+
+def ours(model: nn.Module, precision: str, classes: list[Tensor]) -> Arm:
+    cam = GradCAM(model, choose("cpu", precision, "off"))
+
+    def maps(x: Tensor) -> list[Tensor]:
+        seen = cam.run(x)
+        return [seen.maps(each) for each in classes]
+
+    return maps
+
+
+def theirs(model: nn.Module, precision: str, classes: list[Tensor]) -> Arm:
+    placement = choose("cpu", precision, "off")
+    copied = resnet_lab.build("resnet50").eval()
+    copied.load_state_dict(model.state_dict())
+    if precision == "bf16":
+        copied = copied.to(memory_format=torch.channels_last)
+    cam = Theirs(copied, [copied.layer4])
+
+    def maps(x: Tensor) -> list[Tensor]:
+        if precision == "bf16":
+            x = placement.layout(x)
+        with placement.autocast() if precision == "bf16" else nullcontext():
+            return [torch.from_numpy(cam(x, [ClassifierOutputTarget(k) for k in each.tolist()])) for each in classes]
+
+    return maps
+
+
+def least_correlation(arms: dict[str, Arm], x: Tensor) -> dict[str, float]:
+    """Of an image's map with theirs in float32, over all images and classes."""
+    reference = torch.cat(arms["theirs fp32"](x)).flatten(1).double().numpy()
+    return {
+        name: min(
+            float(np.corrcoef(mine, theirs)[0, 1])
+            for mine, theirs in zip(torch.cat(arm(x)).flatten(1).double().numpy(), reference, strict=True)
+            if theirs.any()
+        )
+        for name, arm in arms.items()
+    }
+
+
+def measured(arms: dict[str, Arm], x: Tensor, rounds: int) -> dict[str, Any]:
+    """Seconds a batch of each arm in each round, images a second, and how many times as fast ours are."""
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    for number in range(rounds):
+        for name in arms if number % 2 == 0 else reversed(arms):
+            start = perf_counter()
+            arms[name](x)
+            seconds[name].append(perf_counter() - start)
+    return {
+        "images a second": {name: spread([BATCH / each for each in taken]) for name, taken in seconds.items()},
+        "ratios": {
+            f"ours {mine} over theirs {other}": spread(
+                [b / a for a, b in zip(seconds[f"ours {mine}"], seconds[f"theirs {other}"], strict=True)]
+            )
+            for mine, other in (("fp32", "fp32"), ("bf16", "bf16"), ("bf16", "fp32"))
+        },
+        "seconds a batch": seconds,
+    }
+
+
+def figure_seconds(rounds: int) -> dict[str, float]:
+    """Of a PNG with the picture and one map."""
+    generator = np.random.default_rng(0)
+    picture = generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
+    one = ClassMap("predicted", "portrait", 0.9, np.linspace(0, 1, SIZE**2, dtype=np.float32).reshape(SIZE, SIZE))
+    taken = []
+    for _ in range(rounds + 1):
+        start = perf_counter()
+        draw(Explanation(picture, "portrait", 0.9, (one,)), "painting.jpg", "layer4")
+        taken.append(perf_counter() - start)
+    return spread(taken[1:])
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, _, high = quantiles(values, n=4)
+    return {"median": median(values), "low": low, "high": high, "n": len(values)}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 7)

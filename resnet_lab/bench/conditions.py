@@ -1,0 +1,117 @@
+"""What else was going on while times were taken: other programs, and a processor that slows down."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import psutil
+import torch
+
+BUSY = 0.10
+"""Share of the processors that other programs may have in a round."""
+
+DRIFT = 0.10
+"""Change of the processor's own speed over the rounds that is worth a word."""
+
+
+class Conditions:
+    """Watches rounds of measurements.
+
+    Attributes:
+        others: share of all processors that other programs had, one a round.
+        speeds: seconds of the same small piece of work, one a round.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.others: list[float] = []
+        self.speeds: list[float] = []
+        self.throttled: set[str] = set()
+        self._process = psutil.Process()
+        self._work = torch.randn(256, 256)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """One round."""
+        start = perf_counter()
+        for _ in range(20):
+            torch.mm(self._work, self._work)
+        self.speeds.append(perf_counter() - start)
+        busy, own, wall = _busy(), self._own(), perf_counter()
+        yield
+        elapsed = (perf_counter() - wall) * (os.cpu_count() or 1)
+        self.others.append(max(0.0, (_busy() - busy) - (self._own() - own)) / elapsed)
+        self.throttled |= throttling(self.device)
+
+    def _own(self) -> float:
+        times = self._process.cpu_times()
+        return float(times.user + times.system)
+
+    def remarks(self) -> list[str]:
+        """What a reader should know of them."""
+        found = []
+        disturbed = sum(share > BUSY for share in self.others)
+        if disturbed:
+            found.append(
+                f"other programs had more than {BUSY:.0%} of the processors in {disturbed} of {len(self.others)} "
+                f"rounds (median {median(self.others):.0%})"
+            )
+        if len(self.speeds) >= 6:
+            third = len(self.speeds) // 3
+            change = median(self.speeds[-third:]) / median(self.speeds[:third]) - 1
+            if abs(change) > DRIFT:
+                word = "slower" if change > 0 else "faster"
+                found.append(f"the processor was {abs(change):.0%} {word} in the last rounds than in the first")
+        found += [f"the GPU was held back: {reason}" for reason in sorted(self.throttled)]
+        return found
+
+
+def _busy() -> float:
+    """Seconds that all processors worked since the system started."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
+
+
+def throttling(device: torch.device) -> set[str]:
+    """Why a GPU's clock is held back at this moment; nothing for a processor, or without nvidia-ml-py."""
+    nvml = _nvml(device)
+    if nvml is None:
+        return set()
+    library, handle = nvml
+    reasons = library.nvmlDeviceGetCurrentClocksEventReasons(handle)
+    names = {
+        "nvmlClocksEventReasonSwPowerCap": "power limit",
+        "nvmlClocksThrottleReasonHwSlowdown": "hardware slowdown",
+        "nvmlClocksEventReasonSwThermalSlowdown": "temperature",
+    }
+    return {word for name, word in names.items() if reasons & getattr(library, name, 0)}
+
+
+def gpu_facts(device: torch.device) -> dict[str, object]:
+    """Driver and power limit in watts of a GPU; empty for a processor, or without nvidia-ml-py."""
+    nvml = _nvml(device)
+    if nvml is None:
+        return {}
+    library, handle = nvml
+    return {
+        "driver": library.nvmlSystemGetDriverVersion(),
+        "power_limit_watts": library.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,
+    }
+
+
+def _nvml(device: torch.device) -> tuple[Any, Any] | None:
+    """The library, and its handle of the device; None where there is none."""
+    if device.type != "cuda":
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        index = torch.cuda.current_device() if device.index is None else device.index
+        uuid = str(torch.cuda.get_device_properties(index).uuid)
+        return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    except Exception:  # missing, or a driver without it: then nothing is said
+        return None

@@ -1,0 +1,256 @@
+"""A whole bench: arms counted, checked, timed in turns, and held against the device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.conditions import Conditions
+from resnet_lab.bench.operators import Operator, activations, largest_output, operators
+from resnet_lab.bench.peers import InexpressibleError
+from resnet_lab.bench.roofline import Roof, floors, measure_roof
+from resnet_lab.bench.statistics import Timing, timing
+from resnet_lab.bench.subjects import (
+    DifferentError,
+    InferenceCall,
+    Mode,
+    TrainingCall,
+    network_of,
+    placement_of,
+    ready,
+)
+from resnet_lab.bench.turns import Timed, in_turns
+from resnet_lab.device import choose
+from resnet_lab.device.memory import out_of_memory, peak_of_step
+from resnet_lab.errors import ConfigError
+from resnet_lab.plugins import Registry
+from resnet_lab.watcher import SILENT, Watcher
+
+ROUNDS = 15
+ADAM = 4
+"""Numbers of four bytes for each parameter in training: weight, gradient, and Adam's two moments."""
+
+CONTROL = "baseline again"
+"""A second copy of the baseline, by whose ratio one sees how far two equal arms come out apart."""
+
+
+@dataclass(frozen=True)
+class Static:
+    """What is counted without running, for one image unless it says otherwise.
+
+    Attributes:
+        macs: multiply-adds of convolutions and matrix products; FLOPs = 2 x MACs.
+        activations: elements that these put out.
+        moved_bytes: that operators read and write, each by itself, in the arm's type.
+        fused_bytes: those of convolutions and matrix products alone: with perfect fusion.
+        infer_bytes: estimate of the memory that inference of the arm's batch takes.
+        train_bytes: estimate of the memory that a training step of the batch takes, every output kept.
+        stages: multiply-adds of each stage.
+        kinds: multiply-adds of each kind of operator.
+    """
+
+    parameters: int
+    macs: int
+    activations: int
+    moved_bytes: int
+    fused_bytes: int
+    infer_bytes: int
+    train_bytes: int
+    stages: dict[str, int]
+    kinds: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Milliseconds that inference of the batch takes at least, by the device's measured bandwidth and matrix rate."""
+
+    alone_ms: float
+    fused_ms: float
+
+
+@dataclass
+class Result:
+    """What was found of one arm.
+
+    Attributes:
+        problem: why it could not be timed; None where it was.
+        timings, memory: by mode; memory in bytes beside the weights, None where it cannot be told.
+    """
+
+    arm: Arm
+    static: Static
+    placement: dict[str, object]
+    floor: Floor
+    operators: list[Operator]
+    problem: str | None = None
+    timings: dict[Mode, Timing] = field(default_factory=dict)
+    memory: dict[Mode, int | None] = field(default_factory=dict)
+
+
+@dataclass
+class Bench:
+    """What was found.
+
+    Attributes:
+        results: the baseline's first.
+        control: timings of a second copy of the baseline, by mode.
+        left_out: arms that a peer cannot express, and why.
+        remarks: what a reader should know of how the times were taken.
+    """
+
+    results: list[Result]
+    control: dict[Mode, Timing]
+    left_out: dict[str, str]
+    remarks: list[str]
+    roof: Roof
+    rounds: int
+
+
+def bench(
+    arms: Sequence[Arm],
+    registry: Registry,
+    *,
+    modes: Sequence[Mode] = ("latency", "infer", "train"),
+    rounds: int = ROUNDS,
+    device: str = "auto",
+    watcher: Watcher = SILENT,
+) -> Bench:
+    """Count, check and time arms; the first is the baseline.
+
+    An arm that does not fit, cannot be compiled or computes something else is marked, and the others go on.
+
+    Raises:
+        SpecError, PluginError: an arm that cannot be built; found before anything is timed.
+        ConfigError: the device or precision is not there, or nothing can be timed.
+    """
+    target = choose(device).device
+    results, left_out = _counted(arms, registry, device)
+    roof = measure_roof(target, [placement_of(result.arm, device).dtype for result in results])
+    for result in results:
+        result.floor = _floor(result, roof, placement_of(result.arm, device).dtype)
+    found = Bench(results, {}, left_out, [], roof, rounds)
+    for mode in modes:
+        _time(found, mode, registry, device, target, watcher)
+    if not any(result.timings for result in results):
+        raise ConfigError(f"no arm could be timed: {results[0].arm.name}: {results[0].problem}")
+    return found
+
+
+def _counted(arms: Sequence[Arm], registry: Registry, device: str) -> tuple[list[Result], dict[str, str]]:
+    results, left_out = [], {}
+    for arm in arms:
+        placement = placement_of(arm, device)
+        try:
+            model = network_of(arm, registry, "meta")
+        except InexpressibleError as error:
+            left_out[arm.name] = str(error)
+            continue
+        size = arm.spec.input_size
+        traced = operators(model, (1, arm.spec.in_channels, size, size))
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        static = _static(traced, parameters, placement.dtype, arm.batch)
+        results.append(Result(arm, static, placement.record(), Floor(0, 0), traced))
+    if not results:
+        name, cause = next(iter(left_out.items()))
+        raise ConfigError(f"there is nothing to measure: {name}: {cause}")
+    return results, left_out
+
+
+def _static(traced: list[Operator], parameters: int, dtype: torch.dtype, batch: int) -> Static:
+    itemsize = dtype.itemsize
+    stages: dict[str, int] = {}
+    kinds: dict[str, int] = {}
+    for each in traced:
+        stages[each.stage] = stages.get(each.stage, 0) + each.macs
+        if each.macs:
+            kinds[each.kind] = kinds.get(each.kind, 0) + each.macs
+    return Static(
+        parameters=parameters,
+        macs=sum(each.macs for each in traced),
+        activations=activations(traced),
+        moved_bytes=sum(each.nbytes(itemsize) for each in traced),
+        fused_bytes=sum(each.nbytes(itemsize) for each in traced if each.is_matrix),
+        infer_bytes=itemsize * (parameters + batch * largest_output(traced)),
+        train_bytes=4 * ADAM * parameters + itemsize * batch * sum(each.written for each in traced),
+        stages=stages,
+        kinds=kinds,
+    )
+
+
+def _floor(result: Result, roof: Roof, dtype: torch.dtype) -> Floor:
+    """Of the batch; weights are read once, everything else for each image."""
+    batch = result.arm.batch
+    scaled = [
+        Operator(
+            kind=each.kind,
+            stage=each.stage,
+            macs=each.macs * batch,
+            read=each.weights + (each.read - each.weights) * batch,
+            written=each.written * batch,
+            weights=each.weights,
+        )
+        for each in result.operators
+        if each.kind != "batch_norm"  # which is folded into the convolutions
+    ]
+    alone, fused = floors(scaled, roof, dtype)
+    return Floor(1000 * alone, 1000 * fused)
+
+
+def _time(found: Bench, mode: Mode, registry: Registry, device: str, target: torch.device, watcher: Watcher) -> None:
+    calls: dict[str, Timed] = {}
+    watcher.begin(f"preparing: {mode}", len(found.results))
+    for result in found.results:
+        call = _ready(result, mode, registry, device, target)
+        if call is not None:
+            calls[result.arm.name] = call
+        watcher.advance()
+    baseline = found.results[0].arm
+    if baseline.name not in calls:
+        raise ConfigError(f"the baseline {baseline.name!r} cannot be timed: {found.results[0].problem}")
+    calls[CONTROL] = ready(baseline, mode, registry, device)
+    watcher.begin(f"timing: {mode}", found.rounds)
+    turns = in_turns(calls, found.rounds, target, watcher)
+    first = turns.samples[baseline.name]
+    for result in found.results:
+        if result.arm.name in calls:
+            result.timings[mode] = timing(turns.samples[result.arm.name], first)
+    found.control[mode] = timing(turns.samples[CONTROL], first)
+    found.remarks += [f"{mode}: {remark}" for remark in _remarks(turns.conditions, found, mode)]
+
+
+def _ready(
+    result: Result, mode: Mode, registry: Registry, device: str, target: torch.device
+) -> InferenceCall | TrainingCall | None:
+    """The arm's call, its memory measured; None where that failed, and why is in the result."""
+    arm = result.arm
+    batch = 1 if mode == "latency" else arm.batch
+    try:
+        call = ready(arm, mode, registry, device)
+        compiled_on_processor = arm.compile != "off" and target.type == "cpu"
+        peak = None if compiled_on_processor else peak_of_step(lambda _: call(), batch, target)
+        result.memory[mode] = peak
+    except (DifferentError, ConfigError) as error:
+        result.problem = f"{mode}: {error}"
+    except (RuntimeError, MemoryError) as error:
+        told = out_of_memory(error, target, batch)
+        if told is None:
+            raise
+        result.problem = f"{mode}: {told}"
+    else:
+        return call
+    return None
+
+
+def _remarks(conditions: Conditions, found: Bench, mode: Mode) -> list[str]:
+    noisy = [result.arm.name for result in found.results if mode in result.timings and result.timings[mode].is_noisy]
+    remarks = conditions.remarks()
+    if noisy:
+        remarks.append(f"times spread by more than 10%: {', '.join(noisy)}")
+    control = found.control[mode]
+    if control.verdict in ("faster", "slower"):
+        remarks.append(
+            f"a second copy of the baseline came out at {control.ratio:.3f} times its time: distrust differences of "
+            "that size, and measure again with more rounds"
+        )
+    return remarks

@@ -1,0 +1,66 @@
+"""What an arm takes of the memory in a process of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.subjects import Mode
+from resnet_lab.errors import ConfigError
+from resnet_lab.spec import ModelSpec
+
+CALLS = 3
+
+
+def resident(arm: Arm, mode: Mode, device: str, no_plugin: Sequence[str]) -> int:
+    """Bytes by which the most that a new process held grew from before the network was made; of a GPU, its own peak.
+
+    Raises:
+        ConfigError: the process ended without an answer, for want of memory perhaps.
+    """
+    told = {
+        "arm": {
+            "name": arm.name, "batch": arm.batch, "maker": arm.maker, "precision": arm.precision,
+            "compile": arm.compile, "channels_last": arm.channels_last, "spec": arm.spec.to_json(),
+        },
+        "mode": mode, "device": device, "no_plugin": list(no_plugin),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_lab.bench.process_memory"],
+        input=json.dumps(told),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it was ended"])[-1]
+        raise ConfigError(f"{arm.name}: a process of its own failed ({last}); leave --process-memory out")
+    return int(done.stdout)
+
+
+def main() -> None:
+    """Read what `resident` writes, and print the bytes."""
+    import resource
+
+    from resnet_lab.bench.subjects import ready
+    from resnet_lab.device import choose
+    from resnet_lab.plugins import load
+
+    told = json.load(sys.stdin)
+    arm = Arm(**{**told["arm"], "spec": ModelSpec.from_json(told["arm"]["spec"])})
+    registry, target = load(without=told["no_plugin"]), choose(told["device"]).device
+    unit = 1 if sys.platform == "darwin" else 1024
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    call = ready(arm, told["mode"], registry, told["device"])
+    for _ in range(CALLS):
+        call()
+    if target.type == "cuda":
+        import torch
+
+        print(torch.cuda.max_memory_allocated(target))
+    else:
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before)
+
+
+if __name__ == "__main__":
+    main()

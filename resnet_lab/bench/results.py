@@ -1,0 +1,266 @@
+"""A bench as a file: JSON with every sample, CSV and Markdown; and two of them compared."""
+
+import csv
+import io
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from resnet_lab.bench.conditions import gpu_facts
+from resnet_lab.bench.measuring import Bench, Result
+from resnet_lab.bench.reasons import Profile
+from resnet_lab.bench.scaling import exponents
+from resnet_lab.bench.statistics import RESOLUTION, Timing
+from resnet_lab.bench.subjects import MODES
+from resnet_lab.errors import RunError
+
+FORMAT = 1
+MACHINE = ("type", "name", "threads", "torch")
+"""What two files must have in common to be compared."""
+
+
+def as_json(found: Bench, device: torch.device, profiles: Mapping[str, Profile] | None = None) -> dict[str, Any]:
+    """Everything that was found, with what it was found on."""
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "type": device.type,
+            "name": found.results[0].placement["name"],
+            "threads": torch.get_num_threads(),
+            **gpu_facts(device),
+            "python": platform.python_version(),
+            **{name: _version(name) for name in ("resnet-lab", "torch", "torchvision", "timm")},
+            "commit": _commit(),
+        },
+        "rounds": found.rounds,
+        "arms": [_arm(result, (profiles or {}).get(result.arm.name)) for result in found.results],
+        "control": {mode: _timing(timing) for mode, timing in found.control.items()},
+        "left_out": found.left_out,
+        "remarks": found.remarks,
+        "roof": asdict(found.roof),
+        "scaling": [asdict(each) for mode in found.control for each in exponents(found.results, mode)],
+    }
+
+
+def _arm(result: Result, profile: Profile | None) -> dict[str, Any]:
+    arm, placement = result.arm, result.placement
+    content: dict[str, Any] = {
+        "name": arm.name,
+        "maker": arm.maker,
+        "network": arm.spec.name,
+        "spec_hash": arm.spec.hash,
+        "size": arm.spec.input_size,
+        "batch": arm.batch,
+        "dtype": placement["dtype"],
+        "precision": placement["precision"],
+        "channels_last": placement["channels_last"],
+        "compile": arm.compile,
+        **asdict(result.static),
+        "floor_ms": result.floor.alone_ms,
+        "fused_floor_ms": result.floor.fused_ms,
+        "problem": result.problem,
+        **{mode: {**_timing(timing), "memory": result.memory[mode]} for mode, timing in result.timings.items()},
+    }
+    if profile is not None:
+        content["profile"] = {
+            "operators": [{**asdict(share), "intensity": share.intensity} for share in profile.shares],
+            "stages": profile.stages,
+        }
+    return content
+
+
+def _timing(timing: Timing) -> dict[str, Any]:
+    return {
+        "median_ms": timing.median_ms,
+        "iqr_ms": timing.iqr_ms,
+        "n": timing.n,
+        "ratio": timing.ratio,
+        "interval": None if timing.interval is None else list(timing.interval),
+        "verdict": timing.verdict,
+        "noisy": timing.is_noisy,
+        "samples_ms": list(timing.samples),
+    }
+
+
+COLUMNS = (
+    "name", "maker", "network", "spec_hash", "size", "batch", "dtype", "channels_last", "compile", "parameters", "macs",
+    "activations", "moved_bytes", "infer_bytes", "train_bytes", "floor_ms", "fused_floor_ms", "problem",
+)  # fmt: skip
+TIMED = ("median_ms", "iqr_ms", "n", "ratio", "low", "high", "verdict", "memory")
+
+
+def as_csv(content: Mapping[str, Any]) -> str:
+    """A row an arm, each with the machine it ran on."""
+    text = io.StringIO()
+    machine = {f"machine_{key}": value for key, value in content["machine"].items()}
+    columns = [*COLUMNS, *(f"{mode}_{name}" for mode in MODES for name in TIMED), *machine]
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    for arm in content["arms"]:
+        row = {name: arm[name] for name in COLUMNS} | machine
+        for mode in MODES:
+            if mode in arm:
+                low, high = arm[mode]["interval"] or (None, None)
+                values = {**arm[mode], "low": low, "high": high}
+                row |= {f"{mode}_{name}": values[name] for name in TIMED}
+        table.writerow(row)
+    return text.getvalue()
+
+
+def as_markdown(content: Mapping[str, Any]) -> str:
+    """A table of the arms, and a line on what it was measured on."""
+    modes = [mode for mode in MODES if mode in content["control"]]
+    header = [
+        "arm",
+        "parameters",
+        "MACs (10^9)",
+        *(f"{mode} (ms)" for mode in modes),
+        *(f"{mode} ratio" for mode in modes),
+    ]
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for arm in content["arms"]:
+        cells = [arm["name"], f"{arm['parameters']:,}", f"{arm['macs'] / 1e9:.3f}"]
+        cells += [f"{arm[mode]['median_ms']:.2f}" if mode in arm else "" for mode in modes]
+        cells += [ratio_text(arm[mode]) if mode in arm else arm["problem"] or "" for mode in modes]
+        lines.append(f"| {' | '.join(cells)} |")
+    machine = content["machine"]
+    lines += [
+        "",
+        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; medians of {content['rounds']} "
+        "rounds in turns; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds for one image; "
+        "FLOPs = 2 x MACs.",
+        *(f"- {remark}" for remark in content["remarks"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def ratio_text(timing: Mapping[str, Any]) -> str:
+    """A ratio with its interval."""
+    if timing["verdict"] == "baseline":
+        return "1"
+    if timing["interval"] is None:
+        return f"{timing['ratio']:.3f}"
+    low, high = timing["interval"]
+    return f"{timing['ratio']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A file that `bench --out` wrote.
+
+    Raises:
+        RunError: it cannot be read, or is of another format.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or "arms" not in content or "machine" not in content:
+        raise RunError(f"{path}: not a result of `resnet-lab bench --out`; name a file that it wrote")
+    if content.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: result format {content.get('format')}, and this resnet-lab reads {FORMAT}; "
+            "measure again, or use the version that wrote it"
+        )
+    return content
+
+
+@dataclass(frozen=True)
+class Change:
+    """An arm's ratio to its baseline in two files.
+
+    Attributes:
+        verdict: `agree` where the intervals meet, else `differ`; `undecided` where one has no interval.
+    """
+
+    arm: str
+    mode: str
+    old: Mapping[str, Any]
+    new: Mapping[str, Any]
+    verdict: str
+
+
+def diff(
+    old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, str], *, unlike: bool = False
+) -> list[Change]:
+    """Every arm and mode that both files have.
+
+    Args:
+        unlike: compare results of unlike machines too.
+
+    Raises:
+        RunError: the machines are unlike, or the files have no arm in common.
+    """
+    differing = [key for key in MACHINE if old["machine"].get(key) != new["machine"].get(key)]
+    if differing and not unlike:
+        what = ", ".join(f"{key} {old['machine'].get(key)} and {new['machine'].get(key)}" for key in differing)
+        raise RunError(
+            f"{names[0]} and {names[1]} were measured on unlike machines ({what}); give --unlike to compare them still"
+        )
+    before = {_identity(arm): arm for arm in old["arms"]}
+    changes = [
+        Change(
+            arm["name"],
+            mode,
+            before[_identity(arm)][mode],
+            arm[mode],
+            _agreement(before[_identity(arm)][mode], arm[mode]),
+        )
+        for arm in new["arms"]
+        if _identity(arm) in before
+        for mode in MODES
+        if mode in arm and mode in before[_identity(arm)]
+    ]
+    if not changes:
+        raise RunError(f"{names[0]} and {names[1]} have no arm in common; they were given other networks or settings")
+    return changes
+
+
+def _identity(arm: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(arm[key] for key in ("maker", "spec_hash", "batch", "dtype", "channels_last", "compile"))
+
+
+def _agreement(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Intervals nearer than the resolution count as meeting."""
+    if old["interval"] is None or new["interval"] is None:
+        return "undecided"
+    apart = max(old["interval"][0] - new["interval"][1], new["interval"][0] - old["interval"][1])
+    return "agree" if apart <= RESOLUTION else "differ"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Of this program's own checkout, where it runs from one; `+` where files in it were changed."""
+    here = Path(__file__).parent
+    if not (here.parents[1] / "pyproject.toml").exists():  # installed, perhaps into somebody else's repository
+        return None
+    commands: Sequence[Sequence[str]] = (
+        ("rev-parse", "--short=12", "HEAD"),
+        ("status", "--porcelain", "--", str(here)),
+    )
+    try:
+        commit, changed = (
+            subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10
+            ).stdout
+            for words in commands
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.strip() + ("+" if changed.strip() else "")

@@ -1,0 +1,192 @@
+"""Arms made ready to be timed. Legend: N batch, C channels, S size, K classes."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.peers import peer
+from resnet_lab.bench.turns import Rotation, moved
+from resnet_lab.builder import assemble
+from resnet_lab.device import Placement, choose
+from resnet_lab.device.compiling import Compiled
+from resnet_lab.errors import ConfigError
+from resnet_lab.plugins import Registry
+from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.learner import Learner
+from resnet_lab.train.optimisation import make_loss
+
+Mode = Literal["latency", "infer", "train"]
+MODES: dict[Mode, str] = {
+    "latency": "inference of one image",
+    "infer": "inference of a batch",
+    "train": "training step",
+}
+INPUTS = 4
+CHECKED = 2
+"""Images whose outputs are compared before anything is timed."""
+
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
+"""Of the largest output: how far two ways of computing the same may be apart."""
+
+
+class DifferentError(Exception):
+    """An arm whose outputs are not what they should be; the text says how far they are."""
+
+
+def placement_of(arm: Arm, device: str) -> Placement:
+    """How an arm runs on a device; raises `ConfigError` like `device.choose`."""
+    return choose(device, arm.precision, arm.compile, arm.channels_last)
+
+
+def network_of(arm: Arm, registry: Registry, device: str | None = None) -> nn.Module:
+    """The arm's network, newly made; a peer's with our initial weights where it has the same parameters.
+
+    Args:
+        device: `meta` for counting.
+
+    Raises:
+        InexpressibleError: the peer has no such network.
+    """
+    if arm.maker == "resnet-lab":
+        return assemble(arm.spec, registry, device=device).model
+    with torch.device(device or "cpu"):
+        theirs = peer(arm.maker, arm.spec)
+    if device is None:
+        ours = assemble(arm.spec, registry).model.state_dict()
+        if shares_weights(theirs, ours):
+            theirs.load_state_dict(ours)
+    return theirs
+
+
+def shares_weights(model: nn.Module, weights: dict[str, Tensor]) -> bool:
+    """Whether the network takes these weights, name by name and shape by shape."""
+    own = model.state_dict()
+    return own.keys() == weights.keys() and all(own[name].shape == weights[name].shape for name in own)
+
+
+def images(arm: Arm, number: int, placement: Placement, count: int = 1) -> list[Tensor]:
+    """Batches of noise (number, C, S, S) on the device, the same for all arms of one size."""
+    draw = torch.Generator().manual_seed(0)
+    shape = (number, arm.spec.in_channels, arm.spec.input_size, arm.spec.input_size)
+    return [placement.layout(torch.randn(shape, generator=draw)) for _ in range(count)]
+
+
+class InferenceCall:
+    """A forward pass: ours as `predict` and `eval` run it, a peer as its users do, its weights cast to the type."""
+
+    def __init__(self, arm: Arm, model: nn.Module, placement: Placement, batch: int) -> None:
+        self._inputs = Rotation(images(arm, batch, placement, INPUTS))
+        self._placement = placement
+        self._network: nn.Module | Compiled
+        if arm.maker == "resnet-lab":
+            self._network = placement.for_inference(model, batch)
+        else:
+            self._network = _as_users_run_it(model, placement)
+        self._network(self._inputs())
+
+    @torch.inference_mode()
+    def __call__(self) -> Tensor:
+        """Outputs (N, K) of the next inputs."""
+        output: Tensor = self._network(self._inputs())
+        return output
+
+    def shift(self) -> None:
+        """As `Timed` says; what is compiled has its weights built in."""
+        if self._placement.compile == "off":
+            moved(self._network)
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Float32 outputs (N, K) of given images."""
+        with torch.inference_mode():
+            return self._network(x).float()  # type: ignore[no-any-return]
+
+
+class _Peer(nn.Module):
+    """Casts its input, as a user's loop does."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.network(x.to(self.dtype))
+        return output
+
+
+def _as_users_run_it(model: nn.Module, placement: Placement) -> nn.Module:
+    network = _Peer(placement.place(model.to(placement.dtype)).requires_grad_(False).eval(), placement.dtype).eval()
+    if placement.compile == "off":
+        return network
+    return Compiled(network, "max" if placement.compile == "max" else "on").eval()
+
+
+class TrainingCall:
+    """A whole step: forward, cross-entropy, backward, Adam; the program's own, for peers too."""
+
+    def __init__(self, arm: Arm, model: nn.Module, placement: Placement, batch: int) -> None:
+        num_classes = arm.spec.head.num_classes
+        config = TrainConfig(lr=1e-3, batch_size=batch)
+        labels = np.arange(batch, dtype=np.int64) % num_classes
+        self._model = placement.place(model).train()
+        self._inputs = Rotation(images(arm, batch, placement, INPUTS))
+        self._labels = torch.from_numpy(labels).to(placement.device)
+        called = self._model
+        if placement.compile != "off":
+            called = placement.for_training(self._model, arm.spec.hash, self._inputs().shape)
+        loss = make_loss(config, labels, num_classes, placement.device)
+        self._learner = Learner(self._model, called, loss, config, placement)
+        self()
+
+    def __call__(self) -> Tensor:
+        """Outputs (N, K) of the step."""
+        return self._learner.step(self._inputs(), self._labels, 1e-3)[2]
+
+    def shift(self) -> None:
+        """As `Timed` says."""
+        moved(self._model)
+
+
+def ready(arm: Arm, mode: Mode, registry: Registry, device: str) -> InferenceCall | TrainingCall:
+    """The arm's call for a mode, run once, and its outputs checked.
+
+    Raises:
+        InexpressibleError: a peer that has no such network.
+        DifferentError: outputs that are not those of the network in float32.
+        ConfigError: the device or precision is not there, or compiling is not possible.
+    """
+    placement = placement_of(arm, device)
+    if placement.compile == "auto":
+        raise ConfigError("compile auto lets each arm choose for itself; bench it as off, on, or both: off,on")
+    model = network_of(arm, registry)
+    batch = 1 if mode == "latency" else arm.batch
+    if mode == "train":
+        return TrainingCall(arm, model, placement, batch)
+    reference = _reference(arm, model, registry)
+    call = InferenceCall(arm, model, placement, batch)
+    if reference is not None:
+        x = images(arm, CHECKED, choose("cpu", "fp32"))[0]
+        _require_close(call.outputs(placement.layout(x)).cpu(), reference, placement.dtype)
+    return call
+
+
+def _reference(arm: Arm, model: nn.Module, registry: Registry) -> Tensor | None:
+    """Outputs of our network, in float32 on the processor; None for a peer with other parameters."""
+    ours = assemble(arm.spec, registry).model
+    if arm.maker != "resnet-lab" and not shares_weights(model, ours.state_dict()):
+        return None
+    with torch.inference_mode():
+        x = images(arm, CHECKED, choose("cpu", "fp32"))[0]
+        return ours.eval()(x)  # type: ignore[no-any-return]
+
+
+def _require_close(outputs: Tensor, reference: Tensor, dtype: torch.dtype) -> None:
+    apart = float((outputs - reference).abs().max() / reference.abs().max().clamp_min(1e-6))
+    if not apart <= TOLERANCE[dtype]:
+        raise DifferentError(
+            f"its outputs differ from the network's in float32 by {apart:.2g} of the largest, more than "
+            f"{TOLERANCE[dtype]:g}: it is not timed"
+        )

@@ -1,0 +1,121 @@
+"""Timing in turns: what slows the machine for a while slows every arm."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from resnet_lab.bench.conditions import Conditions
+from resnet_lab.watcher import SILENT, Watcher
+
+SAMPLE = 0.1
+"""Seconds that one measurement takes at least, of as many calls as it needs."""
+
+STEADY, MOST_WARM = 0.05, 12
+"""Warm-up ends when the last three measurements lie within this share of their median, or after so many."""
+
+
+class Timed(Protocol):
+    """What is timed."""
+
+    def __call__(self) -> object:
+        """One call, with the next of several inputs."""
+
+    def shift(self) -> None:
+        """Move the weights to other places in memory, so that their luck is part of the noise."""
+
+
+@dataclass
+class Turns:
+    """Milliseconds of a call by arm, one a round, and under which conditions."""
+
+    samples: dict[str, list[float]]
+    conditions: Conditions
+
+
+def in_turns(arms: Mapping[str, Timed], rounds: int, device: torch.device, watcher: Watcher = SILENT) -> Turns:
+    """Time every arm in each round twice, in an order and then in its reverse (A B C C B A), after a warm-up.
+
+    Arms begin a round in another order each time.
+    """
+    clock = _clock(device)
+    repeats = {name: _warmed(arm, clock) for name, arm in arms.items()}
+    samples: dict[str, list[float]] = {name: [] for name in arms}
+    conditions = Conditions(device)
+    names = list(arms)
+    for number in range(rounds):
+        start = number % len(names)
+        order = names[start:] + names[:start]
+        with conditions.watched():
+            found = dict.fromkeys(names, 0.0)
+            for arm in arms.values():
+                arm.shift()
+            for name in (*order, *reversed(order)):
+                found[name] += clock(arms[name], repeats[name]) / 2
+        for name, seconds in found.items():
+            samples[name].append(1000 * seconds)
+        watcher.advance()
+    return Turns(samples, conditions)
+
+
+Clock = Callable[[Callable[[], object], int], float]
+"""Seconds of a call, from so many calls one after the other."""
+
+
+def _clock(device: torch.device) -> Clock:
+    return _cuda_clock if device.type == "cuda" else _processor_clock
+
+
+def _processor_clock(call: Callable[[], object], repeats: int) -> float:
+    call()  # which brings back what the other arms drove from the caches
+    start = perf_counter()
+    for _ in range(repeats):
+        call()
+    return (perf_counter() - start) / repeats
+
+
+def _cuda_clock(call: Callable[[], object], repeats: int) -> float:
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    call()
+    torch.cuda.synchronize()
+    begin.record()
+    for _ in range(repeats):
+        call()
+    end.record()
+    torch.cuda.synchronize()
+    return float(begin.elapsed_time(end)) / 1000 / repeats
+
+
+def _warmed(arm: Callable[[], object], clock: Clock) -> int:
+    """Call the arm until its time is steady; how many calls make a measurement."""
+    seconds = clock(arm, 1)
+    repeats = max(1, round(SAMPLE / max(seconds, 1e-9)))
+    last: list[float] = []
+    for _ in range(MOST_WARM):
+        last.append(clock(arm, repeats))
+        recent = last[-3:]
+        if len(recent) == 3 and max(recent) - min(recent) < STEADY * median(recent):
+            break
+    return max(1, round(SAMPLE / max(median(last[-3:]), 1e-9)))
+
+
+def moved(model: nn.Module) -> None:
+    """Give every parameter and buffer another place in memory."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+
+
+class Rotation:
+    """Inputs that are taken in turn, so that the caches hold none of them."""
+
+    def __init__(self, inputs: list[Tensor]) -> None:
+        self._inputs = inputs
+        self._next = 0
+
+    def __call__(self) -> Tensor:
+        self._next = (self._next + 1) % len(self._inputs)
+        return self._inputs[self._next]

@@ -1,0 +1,205 @@
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from resnet_lab import cost, zoo
+from resnet_lab.bench import measuring, roofline, subjects, turns
+from resnet_lab.bench.arms import arms_of
+from resnet_lab.bench.measuring import bench
+from resnet_lab.bench.reasons import explain, profile
+from resnet_lab.errors import ConfigError
+from resnet_lab.plugins import load
+
+REGISTRY = load(only=[])
+R20 = zoo.get("resnet20").modified(input_size=16)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "SAMPLE", 0.005)
+    monkeypatch.setattr(turns, "MOST_WARM", 3)
+    monkeypatch.setattr(roofline, "COPIED", 2**22)
+    monkeypatch.setattr(roofline, "SIDES", {"cpu": (128,)})
+    monkeypatch.setattr(roofline, "SECONDS", 0.01)
+
+
+def test_every_mode_of_every_arm() -> None:
+    arms = arms_of([R20], {"attn": ["none", "cbam"]}, batches=[4], precisions=["fp32"])
+    found = bench(arms, REGISTRY, rounds=2, device="cpu")
+    for result in found.results:
+        assert result.problem is None
+        counted = cost.measure(result.arm.spec)
+        assert (result.static.parameters, result.static.macs) == (counted.parameters, counted.macs)
+        assert sum(result.static.stages.values()) == sum(result.static.kinds.values()) == counted.macs
+        assert {mode: timing.n for mode, timing in result.timings.items()} == {"latency": 2, "infer": 2, "train": 2}
+        assert result.timings["train"].median_ms > result.timings["infer"].median_ms
+        assert result.memory["train"] > result.memory["infer"] > result.memory["latency"] > 0
+        assert result.floor.alone_ms > result.floor.fused_ms > 0
+    assert found.results[1].timings["infer"].ratio > 1  # CBAM comes in
+    assert set(found.control) == {"latency", "infer", "train"}
+
+
+def test_counts_of_memory_by_hand() -> None:
+    """Inference: weights and the largest operator of the batch; training: 16 bytes a parameter and every output."""
+    (result,) = bench(
+        arms_of([R20], {}, batches=[4], precisions=["fp32"]), REGISTRY, modes=["latency"], rounds=1
+    ).results
+    static, traced = result.static, result.operators
+    largest = max(each.read - each.weights + each.written for each in traced)
+    assert static.infer_bytes == 4 * (static.parameters + 4 * largest)
+    assert static.train_bytes == 16 * static.parameters + 4 * 4 * sum(each.written for each in traced)
+    assert static.moved_bytes == 4 * sum(each.read + each.written for each in traced)
+
+
+def test_peers_compute_the_same_and_what_they_cannot_is_left_out() -> None:
+    arms = arms_of(
+        [zoo.get("resnet18").modified(input_size=32)], {"act": ["relu", "gelu"]}, batches=[2], precisions=["fp32"],
+        peers=["torchvision"],
+    )  # fmt: skip
+    found = bench(arms, REGISTRY, modes=["infer"], rounds=1)
+    assert [result.arm.name for result in found.results] == ["relu", "relu (torchvision)", "gelu"]
+    assert found.left_out == {"gelu (torchvision)": "torchvision cannot change act"}
+    assert all(result.timings for result in found.results)
+
+
+def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(subjects.InferenceCall):
+        def outputs(self, x: torch.Tensor) -> torch.Tensor:
+            return super().outputs(x) + 1
+
+    monkeypatch.setattr(
+        subjects,
+        "InferenceCall",
+        lambda arm, *rest: (Wrong if "gelu" in arm.name else subjects_call)(arm, *rest),
+    )
+    arms = arms_of([R20], {"act": ["relu", "gelu", "silu"]}, batches=[2], precisions=["fp32"])
+    found = bench(arms, REGISTRY, modes=["infer"], rounds=1)
+    right, wrong, other = found.results
+    assert right.timings
+    assert other.timings
+    assert not wrong.timings
+    assert wrong.problem is not None
+    assert wrong.problem.startswith("infer: its outputs differ from the network's in float32 by ")
+    assert wrong.problem.endswith(" of the largest, more than 0.001: it is not timed")
+
+
+subjects_call = subjects.InferenceCall
+
+
+def test_an_arm_that_does_not_fit_is_marked_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = measuring.ready
+
+    def ready(arm: Any, *rest: Any) -> Any:
+        if arm.batch == 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return genuine(arm, *rest)
+
+    monkeypatch.setattr(measuring, "ready", ready)
+    found = bench(arms_of([R20], {}, batches=[4, 8]), REGISTRY, modes=["infer"], rounds=1)
+    assert found.results[0].timings
+    assert not found.results[1].timings
+    assert str(found.results[1].problem).startswith("infer: batch size 8 does not fit into the memory of cpu: ")
+    with pytest.raises(ConfigError) as failure:
+        bench(arms_of([R20], {}, batches=[8]), REGISTRY, modes=["infer"], rounds=1)
+    assert str(failure.value).startswith("the baseline 'resnet20' cannot be timed: infer: batch size 8 does not fit")
+
+
+def test_nothing_to_measure() -> None:
+    arms = arms_of([R20], {}, peers=["torchvision"])[1:]
+    with pytest.raises(ConfigError) as failure:
+        bench(arms, REGISTRY)
+    assert str(failure.value) == (
+        "there is nothing to measure: resnet20 (torchvision): torchvision has no such network"
+    )
+
+
+def test_cuda_where_there_is_none() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(ConfigError) as failure:
+        bench(arms_of([R20], {}), REGISTRY, device="cuda")
+    assert str(failure.value) == "device 'cuda' is not there: torch sees 0 CUDA devices"
+
+
+def test_a_control_that_is_apart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine, calls = measuring.ready, []
+
+    def ready(*arguments: Any) -> Any:
+        call = genuine(*arguments)
+        calls.append(call)
+        return Late(call) if len(calls) == 2 else call
+
+    monkeypatch.setattr(measuring, "ready", ready)
+    found = bench(arms_of([R20], {}, batches=[2]), REGISTRY, modes=["infer"], rounds=6)
+    assert found.control["infer"].verdict == "slower"
+    assert any("a second copy of the baseline came out at " in remark for remark in found.remarks)
+
+
+class Late:
+    """A call that comes 20 ms late."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+        self.shift = call.shift
+
+    def __call__(self) -> Any:
+        time.sleep(0.02)
+        return self.call()
+
+
+def test_reasons_name_what_came_and_what_went() -> None:
+    arms = arms_of([R20], {"conv": ["dense", "depthwise"]}, batches=[16], precisions=["fp32"])
+    found = bench(arms, REGISTRY, modes=["infer"], rounds=1)
+    profiles = {result.arm.name: profile(result, found.roof, REGISTRY, "cpu") for result in found.results}
+    dense, depthwise = (profiles[name] for name in ("dense", "depthwise"))
+    assert sum(share.macs for share in dense.shares) == 16 * found.results[0].static.macs
+    assert set(dense.stages) == {"stem", "layer1", "layer2", "layer3", "head"}
+    assert sum(dense.stages.values()) == pytest.approx(sum(share.seconds for share in dense.shares))
+    assert "depthwise 3x3" in {share.kind for share in depthwise.shares}
+    told = explain(found, profiles)
+    assert told["dense"][0].startswith("inference of a batch takes ")
+    macs = found.results[1].static.macs / found.results[0].static.macs
+    assert told["depthwise"][0].startswith(f"{macs:.3f} times the multiply-adds, ")
+    assert any(line.startswith("convolution 3x3 takes less: ") for line in told["depthwise"])
+
+
+@pytest.mark.slow
+def test_a_slowdown_of_five_percent_is_found_and_one_of_one_is_not_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted in one of two equal arms, at the default settings; and without one, they are not told apart."""
+    monkeypatch.setattr(turns, "SAMPLE", 0.1)
+    monkeypatch.setattr(turns, "MOST_WARM", 12)
+    arms = arms_of([R20.modified(input_size=32)], {"act": ["relu", "gelu"]}, batches=[32])
+    genuine = measuring.ready
+    verdicts = {}
+    for planted in (0.0, 0.01, 0.05):
+
+        def ready(arm: Any, *rest: Any, planted: float = planted) -> Any:
+            call = genuine(arms[0], *rest)
+            return Delayed(call, planted) if arm is arms[1] else call
+
+        monkeypatch.setattr(measuring, "ready", ready)
+        found = bench(arms, REGISTRY, modes=["infer"])
+        timing = found.results[1].timings["infer"]
+        print(planted, timing.ratio, timing.interval, timing.verdict, found.remarks)
+        verdicts[planted] = timing
+    assert verdicts[0.05].verdict == "slower"
+    assert verdicts[0.01].verdict in ("same", "undecided")
+    assert verdicts[0.0].verdict in ("same", "undecided")
+    assert abs(verdicts[0.0].ratio - 1) < 0.02
+
+
+class Delayed:
+    """A call that works on for a share of its own time."""
+
+    def __init__(self, call: Any, share: float) -> None:
+        self.call, self.share, self.shift = call, share, call.shift
+
+    def __call__(self) -> Any:
+        start = time.perf_counter()
+        output = self.call()
+        end = time.perf_counter()
+        while time.perf_counter() - end < self.share * (end - start):
+            pass
+        return output

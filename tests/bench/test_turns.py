@@ -1,0 +1,90 @@
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from resnet_lab.bench import turns
+from resnet_lab.bench.statistics import timing
+from resnet_lab.bench.turns import Rotation, in_turns, moved
+
+CPU = torch.device("cpu")
+
+
+class Sleeper:
+    """Takes so many seconds, and writes down when it was called."""
+
+    def __init__(self, seconds: float, name: str = "", log: list[str] | None = None) -> None:
+        self.seconds, self.name, self.log, self.shifts = seconds, name, [] if log is None else log, 0
+
+    def __call__(self) -> None:
+        self.log.append(self.name)
+        time.sleep(self.seconds)
+
+    def shift(self) -> None:
+        self.shifts += 1
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "SAMPLE", 0.002)
+    monkeypatch.setattr(turns, "MOST_WARM", 3)
+
+
+@pytest.mark.usefixtures("short")
+def test_arms_take_turns_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A B C C B A, and the next round begins with B."""
+    log: list[str] = []
+    arms = {name: Sleeper(0.003, name, log) for name in "abc"}
+    monkeypatch.setattr(turns, "_warmed", lambda arm, clock: 1)
+    found = in_turns(arms, 2, CPU)
+    assert "".join(log) == "aabbccccbbaa" + "bbccaaaaccbb"  # each measurement after one call that does not count
+    assert {name: len(samples) for name, samples in found.samples.items()} == {"a": 2, "b": 2, "c": 2}
+    assert [arm.shifts for arm in arms.values()] == [2, 2, 2]
+
+
+@pytest.mark.usefixtures("short")
+def test_times_are_those_of_a_call() -> None:
+    found = in_turns({"one": Sleeper(0.004), "two": Sleeper(0.008)}, 6, CPU)
+    ratio = timing(found.samples["two"], found.samples["one"])
+    assert found.samples["one"] == pytest.approx([4] * 6, rel=0.6)
+    assert ratio.ratio == pytest.approx(2, rel=0.15)
+    assert ratio.verdict == "slower"
+
+
+def test_warm_up_ends_when_the_time_is_steady() -> None:
+    times = iter([9.0, 5.0, 2.0, 1.0, 1.01, 1.02, 1.0])
+    asked: list[int] = []
+
+    def clock(call: object, repeats: int) -> float:
+        asked.append(repeats)
+        return 0.02 * next(times)
+
+    assert turns._warmed(lambda: None, clock) == 5  # 0.1 s of calls of 0.02 s
+    assert next(times) == 1.0  # the last one was not asked for
+
+
+def test_weights_move() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    places = [parameter.data for parameter in model.parameters()]  # kept, so that their memory is not used again
+    moved(model)
+    for name, tensor in model.state_dict().items():
+        assert (tensor == before[name]).all()
+    for old, parameter in zip(places, model.parameters(), strict=True):
+        assert parameter.data_ptr() != old.data_ptr()
+        assert parameter.stride() == old.stride()
+
+
+def test_inputs_take_turns() -> None:
+    rotation = Rotation([torch.full((1,), float(number)) for number in range(3)])
+    assert [rotation().item() for _ in range(4)] == [1, 2, 0, 1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_is_timed_by_its_own_clock() -> None:
+    x = torch.randn(4096, 4096, device="cuda")
+    once = turns._cuda_clock(lambda: x @ x, 10)
+    twice = turns._cuda_clock(lambda: (x @ x, x @ x), 10)
+    assert twice == pytest.approx(2 * once, rel=0.2)

@@ -1,0 +1,97 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from resnet_lab import zoo
+from resnet_lab.bench import roofline, turns
+
+QUICK = ("--model", "resnet20", "--size", 8, "--batch", 2, "--precision", "fp32", "--mode", "infer")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "SAMPLE", 0.005)
+    monkeypatch.setattr(turns, "MOST_WARM", 3)
+    monkeypatch.setattr(roofline, "COPIED", 2**22)
+    monkeypatch.setattr(roofline, "SIDES", {"cpu": (128,)})
+    monkeypatch.setattr(roofline, "SECONDS", 0.01)
+
+
+def test_everything_that_is_written(cli: Callable) -> None:
+    code, out, err = cli(
+        "bench", *QUICK, "--act", "relu,gelu", "--attn", "none,cbam", "--rounds", 6, "--peer", "timm", "--explain",
+        "--out", "b.json", "--csv", "b.csv", "--markdown", "b.md", "--plots", "plots", "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    content = json.loads(out)
+    assert json.loads(Path("b.json").read_text()) == content
+    names = ["relu none", "relu cbam", "gelu none", "gelu cbam"]
+    assert [arm["name"] for arm in content["arms"]] == names
+    assert content["left_out"] == {f"{name} (timm)": "timm has no such network" for name in names}
+    for arm in content["arms"]:
+        assert {"name", "parameters", "macs", "infer"} <= arm.keys()
+        assert {"median_ms", "iqr_ms", "n", "ratio", "interval"} <= arm["infer"].keys()
+        assert arm["infer"]["n"] == 6
+    assert content["reasons"]["gelu none"][0].startswith("1.000 times the multiply-adds, ")
+    with open("b.csv", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == names
+    assert "| relu cbam |" in Path("b.md").read_text()
+    with Image.open("plots/time-infer.png") as picture:
+        assert picture.width > 800
+    text = Path("plots/time-infer.svg").read_text()
+    assert text.startswith("<?xml")
+    assert Path("plots/stages.png").exists()
+    code, out, _ = cli("bench", "diff", "b.json", "b.json", "--json")
+    changes = json.loads(out)["changes"]
+    assert (code, [change["verdict"] for change in changes]) == (0, ["agree"] * 4)
+    code, out, _ = cli("bench", "diff", "b.json", "b.json")
+    assert "agree" in out
+    assert cli("bench", *QUICK, "--out", "b.json") == (
+        2, "", "resnet-lab: b.json exists already and is left as it is; choose another name or remove it\n",
+    )  # fmt: skip
+
+
+def test_the_screen(cli: Callable) -> None:
+    code, out, _ = cli(
+        "bench", *QUICK[:-4], "--act", "relu,gelu", "--rounds", 1, "--explain", "--batch", "1,2,4", "--mode", "infer"
+    )
+    assert code == 0
+    for text in ("images/s", "a second copy of the baseline", "time grows as batch^", "undecided", "FLOPs = 2 x MACs"):
+        assert text in out
+
+
+def test_networks_from_files(cli: Callable) -> None:
+    for number, attn in enumerate(("none", "se")):
+        Path(f"{number}.json").write_text(zoo.get("resnet20").modified(attn=attn, input_size=8, name=attn).to_json())
+    code, out, _ = cli("bench", "--spec", "0.json", "--spec", "1.json", *QUICK[2:], "--rounds", 1, "--json")
+    assert (code, [arm["name"] for arm in json.loads(out)["arms"]]) == (0, ["none", "se"])
+
+
+@pytest.mark.slow
+def test_memory_in_a_process_of_its_own(cli: Callable) -> None:
+    code, out, err = cli("bench", *QUICK, "--batch", "1,256", "--size", 32, "--rounds", 1, "--process-memory", "--json")
+    assert code == 0, err
+    few, many = (arm["process_memory"]["infer"] for arm in json.loads(out)["arms"])
+    assert many - few > 255 * 16 * 32 * 32 * 4  # at least one feature map more of every image
+
+
+def test_bad_input(cli: Callable, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("{}")
+    for arguments, message in {
+        ("--peer", "keras"): "unknown peer 'keras'; peers are torchvision, timm",
+        ("--batch", "8,x"): "--batch '8,x' must be whole numbers from 1, separated by commas",
+        ("--mode", "speed"): "--mode 'speed' must be one of latency, infer, train",
+        ("--compile", "auto"): "--compile 'auto' must be one of off, on, max",
+        ("--act", "relu,rleu"): "stage 1: unknown activation 'rleu'; did you mean 'relu'",
+        ("--model", "resnet18", "--depth", "18"): "--model and --depth each name networks; give one of them",
+        ("--act", "relu,relu"): "the arms 'relu' and 'relu' are the same network, run alike; name one",
+        ("diff", "other.json", "other.json"): "other.json: not a result of `resnet-lab bench --out`; name a file",
+    }.items():  # fmt: skip
+        code, out, err = cli("bench", *arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"resnet-lab: {message}"), err
+        assert err.count("\n") == 1
