@@ -16,7 +16,7 @@ from torch import nn
 
 import resnet_lab
 
-ROUNDS, BATCH = 96, 4
+ROUNDS, BATCH = 32, 4
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

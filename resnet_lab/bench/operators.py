@@ -129,7 +129,7 @@ class _Tracer(TorchDispatchMode):
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 def _looking(x: Tensor) -> float:

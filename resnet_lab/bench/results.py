@@ -32,15 +32,7 @@ def as_json(found: Bench, device: torch.device, profiles: Mapping[str, Profile] 
     return {
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "type": device.type,
-            "name": found.results[0].placement["name"],
-            "threads": torch.get_num_threads(),
-            **gpu_facts(device),
-            "python": platform.python_version(),
-            **{name: _version(name) for name in ("resnet-lab", "torch", "torchvision", "timm")},
-            "commit": _commit(),
-        },
+        "machine": machine(device, str(found.results[0].placement["name"])),
         "rounds": found.rounds,
         "arms": [_arm(result, (profiles or {}).get(result.arm.name)) for result in found.results],
         "control": {mode: _timing(timing) for mode, timing in found.control.items()},
@@ -48,6 +40,19 @@ def as_json(found: Bench, device: torch.device, profiles: Mapping[str, Profile] 
         "remarks": found.remarks,
         "roof": asdict(found.roof),
         "scaling": [asdict(each) for mode in found.control for each in exponents(found.results, mode)],
+    }
+
+
+def machine(device: torch.device, name: str) -> dict[str, Any]:
+    """What figures were taken on: device, driver and power limit, threads, versions, commit of this program."""
+    return {
+        "type": device.type,
+        "name": name,
+        "threads": torch.get_num_threads(),
+        **gpu_facts(device),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("resnet-lab", "torch", "torchvision", "timm")},
+        "commit": _commit(),
     }
 
 
@@ -101,12 +106,12 @@ TIMED = ("median_ms", "iqr_ms", "n", "ratio", "low", "high", "verdict", "memory"
 def as_csv(content: Mapping[str, Any]) -> str:
     """A row an arm, each with the machine it ran on."""
     text = io.StringIO()
-    machine = {f"machine_{key}": value for key, value in content["machine"].items()}
-    columns = [*COLUMNS, *(f"{mode}_{name}" for mode in MODES for name in TIMED), *machine]
+    where = {f"machine_{key}": value for key, value in content["machine"].items()}
+    columns = [*COLUMNS, *(f"{mode}_{name}" for mode in MODES for name in TIMED), *where]
     table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     for arm in content["arms"]:
-        row = {name: arm[name] for name in COLUMNS} | machine
+        row = {name: arm[name] for name in COLUMNS} | where
         for mode in MODES:
             if mode in arm:
                 low, high = arm[mode]["interval"] or (None, None)
@@ -132,10 +137,10 @@ def as_markdown(content: Mapping[str, Any]) -> str:
         cells += [f"{arm[mode]['median_ms']:.2f}" if mode in arm else "" for mode in modes]
         cells += [ratio_text(arm[mode]) if mode in arm else arm["problem"] or "" for mode in modes]
         lines.append(f"| {' | '.join(cells)} |")
-    machine = content["machine"]
+    where = content["machine"]
     lines += [
         "",
-        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; medians of {content['rounds']} "
+        f"{where['name']}, {where['threads']} threads, torch {where['torch']}; medians of {content['rounds']} "
         "rounds in turns; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds for one image; "
         "FLOPs = 2 x MACs.",
         *(f"- {remark}" for remark in content["remarks"]),

@@ -38,7 +38,20 @@ def root(
     """Study ResNet architectures: what a change to one part brings, how sure that is, and what it costs."""
 
 
-from resnet_lab.cli import bench, build, compare, data, eval, plugins, predict, recipes, train  # noqa: E402, F401 (each adds its command to the app)
+from resnet_lab.cli import (  # noqa: E402 (each adds its command to the app)
+    bench,  # noqa: F401
+    build,  # noqa: F401
+    compare,  # noqa: F401
+    data,  # noqa: F401
+    eval,  # noqa: F401
+    explain,  # noqa: F401
+    export,  # noqa: F401
+    plugins,  # noqa: F401
+    predict,  # noqa: F401
+    push_to_hub,  # noqa: F401
+    recipes,  # noqa: F401
+    train,  # noqa: F401
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

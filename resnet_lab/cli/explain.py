@@ -1,0 +1,127 @@
+"""`resnet-lab explain`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from resnet_lab.cli import app, options
+
+if TYPE_CHECKING:
+    from resnet_lab.explain import Explanations
+
+
+@app.command(epilog="Example: `resnet-lab explain runs/20260101-120000-resnet18 painting.jpg --layer layer3`")
+def explain(
+    weights: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a weights file.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or patterns such as 'scans/**/*.jpg'."),
+    ],
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME",
+            help="A stage, a block or a part of one, such as layer3, layer4.0 or layer4.0.conv2.",
+            show_default="the last stage",
+        ),
+    ] = None,
+    wanted: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="Explain this class.", show_default="the predicted one"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Where the pictures go.",
+            show_default="explanations/ in the run folder, or beside the weights file",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    file_format: Annotated[
+        Literal["png", "svg"], typer.Option("--format", help="Of the pictures.", rich_help_panel=options.OUTPUT)
+    ] = "png",
+    device: options.Device = None,
+    precision: options.Precision = None,
+    compiled: options.Compile = None,
+    channels_last: options.ChannelsLast = None,
+    no_plugin: options.NoPlugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Draw where the network sees a class in images (Grad-CAM)."""
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.explain import explain as explain_files
+
+    registry = options.load_registry(no_plugin)
+    placement = options.placement(device, precision, compiled, channels_last)
+    with Screen() as screen:
+        found = explain_files(
+            weights,
+            images,
+            placement,
+            registry,
+            layer=layer,
+            wanted=wanted,
+            out=out,
+            file_format=file_format,
+            watcher=screen,
+        )
+    for path, cause in found.bad:
+        print(f"resnet-lab: warning: {path}: unreadable image ({cause}); left out", file=sys.stderr)
+    if json:
+        options.print_json(_as_dict(found))
+    else:
+        _print(found, "explained" if wanted else "")
+
+
+def _as_dict(found: "Explanations") -> dict[str, Any]:
+    return {
+        "size": found.size,
+        "positions": found.positions,
+        "images": [
+            {
+                "path": str(each.path),
+                "class": each.explanation.predicted,
+                "probability": each.explanation.probability,
+                "layer": found.layer,
+                "maps": [
+                    {"class": shown.name, "probability": shown.probability, "peak": shown.peak}
+                    for shown in each.explanation.maps
+                ],
+                "file": str(each.drawing),
+            }
+            for each in found.images
+        ],
+        "bad": [{"path": str(path), "cause": cause} for path, cause in found.bad],
+    }
+
+
+def _print(found: "Explanations", asked_for: str) -> None:
+    """A row an image; `asked_for` heads a column of the explained class, where that need not be the predicted one."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in filter(None, ("image", "predicted", asked_for, "peak", "picture")):
+        table.add_column(name, overflow="fold")
+    for each in found.images:
+        (shown,) = each.explanation.maps
+        cells = [str(each.path), f"{each.explanation.predicted} {each.explanation.probability:.4f}"]
+        cells += [f"{shown.name} {shown.probability:.4f}"] if asked_for else []
+        cells += ["none" if shown.peak is None else "{}, {}".format(*shown.peak), each.drawing.name]
+        table.add_row(*map(Text, cells))
+    console = Console(highlight=False)
+    console.print(table)
+    height, width = found.positions
+    console.print(
+        f"{found.layer} has {height} x {width} positions; a peak is the row and column, from 0, of the "
+        f"{found.size} x {found.size} pixels that the network sees; pictures are in {found.images[0].drawing.parent}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,81 @@
+"""`resnet-lab export`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from resnet_lab.cli import app, options
+
+if TYPE_CHECKING:
+    from resnet_lab.export import Exported
+
+
+@app.command(epilog="Example: `resnet-lab export runs/20260101-120000-resnet18 --to onnx --out genres.onnx`")
+def export(
+    weights: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a weights file.")],
+    to: Annotated[
+        Literal["onnx", "program", "torchvision", "card"],
+        typer.Option(
+            "--to", help="ONNX, torch.export's program, weights for torchvision's network, or a card in Markdown."
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FILE", help="The file to write.", show_default="in RUN", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is there.", rich_help_panel=options.OUTPUT)
+    ] = False,
+    license: Annotated[
+        str | None,
+        typer.Option("--license", metavar="NAME", help="Of the network, in its card: apache-2.0.", show_default="none"),
+    ] = None,
+    no_plugin: options.NoPlugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Write a trained network for other programs, or a card that describes it.
+
+    What computes is run on random images and compared with the network before the file takes its name.
+    """
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.export import export as export_network
+
+    registry = options.load_registry(no_plugin)
+    with Screen() as screen:
+        exported = export_network(weights, to, out, force=force, license=license, registry=registry, watcher=screen)
+    if json:
+        options.print_json(_as_dict(exported))
+        return
+    print(f"{exported.path}: {exported.size:,} bytes, sha256 {exported.sha256}")
+    for line in _remarks(exported):
+        print(line)
+
+
+def _as_dict(exported: "Exported") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    agreement = exported.agreement
+    return {
+        "format": exported.format,
+        "file": str(exported.path),
+        "bytes": exported.size,
+        "sha256": exported.sha256,
+        "largest_difference": None if agreement is None else asdict(agreement),
+        **exported.facts,
+    }
+
+
+def _remarks(exported: "Exported") -> list[str]:
+    facts, agreement = exported.facts, exported.agreement
+    lines = []
+    if agreement is not None:
+        apart = f"within {agreement.probability:.1e}" if agreement.probability else "equal"
+        lines.append(f"compared on {agreement.images} random images: same first class, probabilities {apart}")
+    if exported.format == "onnx":
+        lines.append(f"input {facts['input']}, output {facts['output']}, any number of images, opset {facts['opset']}")
+    if exported.format == "torchvision":
+        lines.append(f"for torchvision.models.{facts['constructor']}(num_classes={facts['num_classes']})")
+    return lines

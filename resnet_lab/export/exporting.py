@@ -1,0 +1,106 @@
+"""One way in for all formats."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from resnet_lab.errors import ConfigError
+from resnet_lab.export.agreement import Agreement
+from resnet_lab.export.card import model_card
+from resnet_lab.export.drafts import draft
+from resnet_lab.export.onnx_file import require_packages, write_onnx
+from resnet_lab.export.program import write_program
+from resnet_lab.export.subject import Subject, open_subject
+from resnet_lab.export.torchvision_weights import constructor_of, write_torchvision
+from resnet_lab.plugins import Registry, default_registry
+from resnet_lab.watcher import SILENT, Watcher
+
+Format = Literal["onnx", "program", "torchvision", "card"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+NAMES = {"onnx": "model.onnx", "program": "model.pt2", "torchvision": "torchvision.safetensors", "card": "README.md"}
+"""Of the files in a run folder, unless others are asked for."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written.
+
+    Attributes:
+        size: in bytes.
+        agreement: what the check found; None for a card, which computes nothing.
+        facts: what else is to be known of it, such as torchvision's constructor.
+    """
+
+    format: Format
+    path: Path
+    size: int
+    sha256: str
+    agreement: Agreement | None
+    facts: Mapping[str, Any]
+
+
+def export(
+    weights: Path,
+    format: Format,
+    out: Path | None = None,
+    *,
+    force: bool = False,
+    license: str | None = None,
+    registry: Registry | None = None,
+    watcher: Watcher = SILENT,
+) -> Exported:
+    """Write a trained network, or what is known of it, for others. A file takes its name once it is checked.
+
+    Args:
+        weights: a run folder, whose best weights are taken, or a weights file.
+        out: the file to write; by default one in the run folder, or beside the weights file and named after it.
+        force: whether a file that stands there is replaced.
+        license: of the network, for the card: an identifier such as `apache-2.0`.
+
+    Raises:
+        RunError: the run folder has no weights, or the file is there already or cannot be written.
+        CheckpointError, PluginError: the weights cannot be used.
+        ExportError: the format cannot hold the network, a package is missing, or the file failed its check.
+        ConfigError: a license for what has none.
+    """
+    if license is not None and format != "card":
+        raise ConfigError(f"a license is said in the model card, not in {format}; leave it out, or export a card")
+    if format == "onnx":
+        require_packages()
+    subject = open_subject(weights, registry or default_registry())
+    if format == "torchvision":
+        constructor_of(subject.metadata.spec, str(subject.weights))
+    path = out or _usual(subject, format)
+
+    def write_card(subject: Subject, path: Path) -> tuple[None, dict[str, Any]]:
+        path.write_text(model_card(subject, license=license), encoding="utf-8")
+        return None, {}
+
+    writers: dict[Format, Callable[[Subject, Path], tuple[Agreement | None, dict[str, Any]]]] = {
+        "onnx": write_onnx,
+        "program": write_program,
+        "torchvision": write_torchvision,
+        "card": write_card,
+    }
+    with draft(path, force=force) as temporary:
+        watcher.say(f"writing {path} from {subject.weights}")
+        agreement, facts = writers[format](subject, temporary)
+        size, digest = temporary.stat().st_size, digest_of(temporary)
+    return Exported(format, path, size, digest, agreement, facts)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _usual(subject: Subject, format: Format) -> Path:
+    name = NAMES[format]
+    if subject.run is not None:
+        return subject.run.folder / name
+    stem, end = name.split(".", 1)
+    return subject.weights.with_name(f"{subject.weights.stem}.{f'{stem}.{end}' if format == 'torchvision' else end}")

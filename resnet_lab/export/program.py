@@ -1,0 +1,42 @@
+"""Files of torch.export. Legend: N batch, C channels, S size, K classes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from resnet_lab.export.agreement import Agreement, random_images, require_same
+from resnet_lab.export.subject import Subject
+
+PROPERTIES = "resnet_lab.json"
+"""Name of the text in the file that says what `Subject.properties` says."""
+
+
+def traced(subject: Subject, target: str) -> ExportedProgram:
+    """The network's operators in order, for any N. They are not told from which lines of which files they came.
+
+    Args:
+        target: what the program is for, for errors.
+
+    Raises:
+        ExportError: a plugin's part that cannot be traced.
+    """
+    with subject.faults_of_plugins(target):
+        program = torch.export.export(subject.model, (random_images(subject, 2),), dynamic_shapes=({0: Dim("batch")},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def write_program(subject: Subject, path: Path) -> tuple[Agreement, dict[str, Any]]:
+    """Write an exported program, (N, C, S, S), normalised, to logits (N, K), for any N.
+
+    Raises:
+        ExportError: a plugin's part that cannot be exported, or what was read back computes something else.
+    """
+    program = traced(subject, "torch.export")
+    torch.export.save(program, path, extra_files={PROPERTIES: json.dumps(subject.properties)})
+    read_back = torch.export.load(path).module()
+    return require_same(subject, read_back, "exported program"), {"properties": PROPERTIES}

@@ -1,0 +1,89 @@
+"""What is exported: a trained network with all that its weights file, and its run folder, say of it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from resnet_lab import checkpoint
+from resnet_lab.checkpoint import Metadata
+from resnet_lab.device.compiling import cause
+from resnet_lab.errors import ResNetLabError
+from resnet_lab.model import ResNet
+from resnet_lab.plugins import Registry
+from resnet_lab.run import Run
+
+
+class ExportError(ResNetLabError):
+    """A network that a format cannot hold, a package that is missing, or a place that takes no network."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network.
+
+    Attributes:
+        weights: its weights file.
+        model: in evaluation mode, in float32 on the CPU.
+        run: the folder of the training, where it was named.
+    """
+
+    weights: Path
+    metadata: Metadata
+    model: ResNet
+    registry: Registry
+    run: Run | None = None
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """What a reader of another program must know to use the network; lists are JSON."""
+        metadata = self.metadata
+        spec = metadata.spec
+        known = {
+            "network": spec.name,
+            "spec_hash": spec.hash,
+            "input_size": str(spec.input_size),
+            "in_channels": str(spec.in_channels),
+            "fit": metadata.fit,
+            "classes": json.dumps(metadata.classes) if metadata.classes else "",
+            "mean": json.dumps(metadata.mean) if metadata.mean else "",
+            "std": json.dumps(metadata.std) if metadata.std else "",
+            "producer": f"resnet-lab {metadata.version}",
+        }
+        return {name: value for name, value in known.items() if value}
+
+    @contextmanager
+    def faults_of_plugins(self, target: str) -> Iterator[None]:
+        """Whatever is raised in here by a network of plugins' parts is theirs to mend; one of our own parts is ours.
+
+        Raises:
+            ExportError: something was raised, and the network has parts of plugins.
+        """
+        try:
+            yield
+        except ResNetLabError:
+            raise
+        except Exception as error:
+            if not self.metadata.plugins:
+                raise
+            parts = " and ".join(f"{name} {version}" for name, version in self.metadata.plugins.items())
+            raise ExportError(
+                f"{self.weights}: the network has parts of {parts} and cannot be exported to {target}: {cause(error)}"
+            ) from error
+
+
+def open_subject(path: Path, registry: Registry) -> Subject:
+    """A run folder with its best weights, or a weights file alone.
+
+    Raises:
+        RunError: a folder that is not a run's, or one without weights yet.
+        CheckpointError, PluginError: as `checkpoint.load`.
+    """
+    run = Run.open(path) if path.is_dir() else None
+    if run is not None:
+        run.require_weights()
+    weights = path if run is None else run.best
+    metadata, tensors = checkpoint.read(weights)
+    model = checkpoint.restore(metadata, tensors, str(weights), registry)
+    return Subject(weights, metadata, model, registry, run)

@@ -1,0 +1,208 @@
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_lab import checkpoint, cost, zoo
+from resnet_lab.device import choose
+from resnet_lab.evaluate import evaluate
+from resnet_lab.export.card import model_card, plain, quoted
+from resnet_lab.export.subject import Subject, open_subject
+from resnet_lab.plugins import Registry
+from tests.export.conftest import tiny
+
+RESNET20 = "resnet20 (He et al. 2015, arXiv:1512.03385, section 4.2, option A)"
+
+
+@pytest.fixture
+def subject(run: Path, registry: Registry) -> Subject:
+    return open_subject(run, registry)
+
+
+def rewritten(run: Path, **changes: Any) -> dict[str, Any]:
+    """run.json with tables updated."""
+    record = json.loads((run / "run.json").read_text())
+    for key, value in changes.items():
+        record[key] = {**record[key], **value} if isinstance(record.get(key), dict) else value
+    (run / "run.json").write_text(json.dumps(record))
+    return dict(record)
+
+
+def header_of(card: str) -> dict[str, Any]:
+    yaml = pytest.importorskip("yaml")
+    return dict(yaml.safe_load(card.split("---\n")[1]))
+
+
+def tables_of(card: str) -> dict[str, list[str]]:
+    """Cells of each table's rows, by the first."""
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in card.splitlines() if line.startswith("|")]
+    return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
+
+
+def test_the_hub_s_library_reads_the_header(subject: Subject, run: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    data = hub.ModelCard(model_card(subject, license="apache-2.0")).data
+    assert (data.license, data.pipeline_tag, data.library_name) == (
+        "apache-2.0", "image-classification", "resnet-lab",
+    )  # fmt: skip
+    test = json.loads((run / "run.json").read_text())["test"]
+    found = {result.metric_type: result.metric_value for result in data.eval_results}
+    assert found == {
+        "accuracy": test["accuracy"],
+        "balanced_accuracy": test["macro_accuracy"],
+        "precision": test["macro_precision"],
+        "recall": test["macro_recall"],
+        "f1": test["macro_f1"],
+    }
+    first = data.eval_results[0]
+    assert (first.task_type, first.dataset_name, first.dataset_split) == ("image-classification", "paintings", "test")
+    assert data.model_name == "resnet20"
+
+
+def test_no_license_and_no_data_set_of_the_hub_is_claimed(subject: Subject) -> None:
+    assert header_of(model_card(subject)).keys() == {
+        "library_name", "pipeline_tag", "tags", "metrics", "model-index",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "datasets"),
+    [
+        ("hf:someone/paintings", ["someone/paintings"]),
+        ("hf:mnist(label=digit)", ["mnist"]),
+        ("hf:/home/me/saved", None),
+        ("torchvision:CIFAR10", None),
+    ],
+)
+def test_data_sets_of_the_hub_are_named(subject: Subject, run: Path, source: str, datasets: list[str] | None) -> None:
+    rewritten(run, data={"source": source})
+    assert header_of(model_card(subject)).get("datasets") == datasets
+
+
+def test_network_data_and_results(subject: Subject, run: Path) -> None:
+    record, card = json.loads((run / "run.json").read_text()), model_card(subject)
+    rows, counted = tables_of(card), cost.measure(tiny(), subject.registry)
+    assert rows["parameters"] == [f"{counted.parameters:,}"]
+    assert rows["multiply-adds for one image"] == [f"{counted.macs:,}"]
+    assert rows[f"changes against {RESNET20}"] == ["2 stages for 3; depth 1 for 3 in stages 1 to 2"]
+    images = record["data"]["images"]
+    assert rows["images"] == [f"{images['train']} train, {images['val']} val, {images['test']} test"]
+    assert rows["source"] == ["paintings"]
+    assert rows["fingerprint of labels and contents"] == [f"`{record['data']['fingerprint']}`"]
+    assert rows["Macro-averaged accuracy"] == [f"{record['test']['macro_accuracy']:.4f}"]
+    assert f"weights of epoch {record['best_epoch']}, on the {record['test']['n']} images" in card
+    assert "3 classes: blue, green, red." in card
+
+
+def test_what_the_training_did(subject: Subject, run: Path) -> None:
+    rows = tables_of(model_card(subject))
+    assert (rows["epochs"], rows["batch size"], rows["optimizer"], rows["seed"]) == (["2"], ["16"], ["adam"], ["0"])
+    for off in ("momentum", "decay", "warmup epochs", "augment", "balance", "precision", "compile", "accumulate"):
+        assert off not in rows
+    rewritten(
+        run, config={"optimizer": "sgd", "schedule": "step", "augment": ["flip", "crop(pad=2)"], "weight_decay": 0.1}
+    )
+    rows = tables_of(model_card(subject))
+    assert (rows["momentum"], rows["decay"], rows["decay epochs"]) == (["0.9"], ["0.7"], ["30"])
+    assert (rows["augment"], rows["decay norms"]) == (["flip, crop(pad=2)"], ["True"])
+
+
+def test_pretrained_weights_are_named_with_what_they_gave(subject: Subject, run: Path) -> None:
+    stage = {"stage": "stem", "loaded": {"names": ["conv1.weight"], "parameters": 432}}
+    rewritten(run, weights={"source": "/home/me/earlier.pth", "share": 0.5, "stages": [stage]})
+    assert tables_of(model_card(subject))["started from"] == [
+        "earlier.pth (50.0% of the parameters outside the classifier loaded)"
+    ]
+
+
+def test_intervals_where_predictions_were_kept(subject: Subject, run: Path) -> None:
+    kept = evaluate(run, choose("cpu", "fp32"), subject.registry)
+    card = model_card(subject)
+    assert f"on the {len(kept)} images of the test part, with 95% bootstrap intervals over images:" in card
+    value, interval = tables_of(card)["Accuracy"]
+    low, high = (float(end) for end in interval.split(" to "))
+    assert value == f"{np.mean(kept.labels == kept.probabilities.argmax(1)):.4f}"
+    assert 0 <= low <= float(value) <= high <= 1
+    assert low < high
+    metrics = header_of(card)["model-index"][0]["results"][0]["metrics"]
+    losses = -np.log(kept.probabilities[np.arange(len(kept)), kept.labels].astype(np.float64))
+    assert {each["type"]: each["value"] for each in metrics}["log_loss"] == pytest.approx(losses.mean())
+
+
+def test_limits_are_counted(subject: Subject, run: Path) -> None:
+    with (run / "splits.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "label", "split"])
+        for label, train, test in (("blue", 33, 12), ("green", 3, 1), ("red", 20, 9)):
+            table.writerows([f"{label}/{i}", label, "train"] for i in range(train))
+            table.writerows([f"{label}/t{i}", label, "test"] for i in range(test))
+    limits = [line for line in model_card(subject).split("## Limits")[1].splitlines() if line.startswith("- ")]
+    assert limits == [
+        "- It knows the classes above alone: whatever else an image shows, it is given one of them.",
+        "- It was trained on 3 to 33 images a class.",
+        "- The classes are unequal: blue has 11 times as many training images as green.",
+        "- 2 of 3 classes have fewer than 10 test images, so that one image moves their recall by more than ten "
+        "points.",
+        "- It is one training with one seed on one split: another seed or split gives other figures.",
+    ]
+
+
+def test_a_run_that_is_not_finished(subject: Subject, run: Path) -> None:
+    record = rewritten(run, status="running")
+    for key in ("test", "best_epoch", "seconds"):
+        del record[key]
+    (run / "run.json").write_text(json.dumps(record))
+    card = model_card(subject)
+    assert "The training was not finished when this card was written; these are the best weights so far." in card
+    assert "## Results" not in card
+    assert "model-index" not in header_of(card)
+
+
+def test_no_folder_of_the_machine_is_named(subject: Subject, run: Path) -> None:
+    source = Path(json.loads((run / "run.json").read_text())["data"]["source"])
+    card = model_card(subject)
+    assert card.count(str(source.parent)) + card.count(str(run.parent)) == 0
+    assert "resnet-lab train --data=paintings --epochs 2" in card
+
+
+def test_of_a_weights_file_alone_nothing_is_invented(subject_of: Callable[..., Subject]) -> None:
+    card = model_card(subject_of(tiny(act="gelu")))
+    assert header_of(card).keys() == {"library_name", "pipeline_tag", "tags"}
+    assert re.findall("^## (.*)$", card, re.MULTILINE) == ["Network", "How to use", "Limits"]
+    assert "3 classes: still life, portrait, landscape." in card
+    assert tables_of(card)[f"changes against {RESNET20}"] == [
+        "activation gelu for relu in the stem; 2 stages for 3; activation gelu for relu in stages 1 to 2; "
+        "depth 1 for 3 in stages 1 to 2"
+    ]
+
+
+def test_an_unmodified_network_and_one_of_no_name(subject_of: Callable[..., Subject]) -> None:
+    assert tables_of(model_card(subject_of(zoo.get("resnet20"))))[f"changes against {RESNET20}"] == ["nothing"]
+    rows = tables_of(model_card(subject_of(tiny(name="mine"))))
+    assert rows["network"] == ["mine"]
+    assert not any(name.startswith("changes against") for name in rows)
+
+
+def test_the_code_in_it_runs(subject: Subject, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "model.safetensors").write_bytes((run / "best.safetensors").read_bytes())
+    monkeypatch.chdir(run)
+    (code,) = re.findall(r"```python\n(.*?)```", model_card(subject), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    expected = checkpoint.load(run / "best.safetensors")(torch.zeros(1, 3, 16, 16)).softmax(1)
+    torch.testing.assert_close(names["probabilities"], expected)
+    assert names["metadata"].classes == ("blue", "green", "red")
+
+
+def test_names_that_markdown_and_yaml_would_take_for_their_own() -> None:
+    assert plain("a|b *c* <script> `d`\n_e_") == r"a\|b \*c\* \<script\> \`d\`\\n\_e\_"
+    yaml = pytest.importorskip("yaml")
+    for text in ("a: b", '"quoted"', "back\\slash", "# no comment", "\U0001f3a8 ü", "- x", "null", "1e3"):
+        assert yaml.safe_load(f"x: {quoted(text)}") == {"x": text}
+    assert yaml.safe_load(f"x: {quoted(chr(0xDC80) + chr(127))}") == {"x": "\\udc80\\x7f"}

@@ -1,0 +1,122 @@
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_lab import checkpoint, zoo
+from resnet_lab.export import onnx_file
+from resnet_lab.export.onnx_file import require_packages, write_onnx
+from resnet_lab.export.subject import ExportError, Subject
+from tests.export.conftest import tiny
+from tests.export.test_program import CHANGES, Choosy
+
+
+def require_same_outputs(subject: Subject, path: Path) -> None:
+    """Compare what onnxruntime computes of a file with the weights file, on images of our own."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    spec = subject.metadata.spec
+    images = np.random.default_rng(5).normal(size=(5, spec.in_channels, spec.input_size, spec.input_size))
+    images = images.astype(np.float32)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(["logits"], {"image": images})
+    with torch.no_grad():
+        wanted = checkpoint.load(subject.weights)(torch.from_numpy(images))
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def export(subject: Subject, path: Path) -> dict[str, object]:
+    for package in onnx_file.PACKAGES:
+        pytest.importorskip(package)
+    agreement, facts = write_onnx(subject, path)
+    assert agreement.probability < 1e-5
+    require_same_outputs(subject, path)
+    return facts
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"act": "gelu", "conv": "depthwise", "attn": "cbam", "norm": "group(groups=4)"},
+        {"act": "hardswish", "attn": "eca", "norm": "layer", "shortcut": "pooled_projection"},
+    ],
+    ids=str,
+)
+def test_onnxruntime_computes_the_same(
+    changes: dict[str, object], subject_of: Callable[..., Subject], tmp_path: Path
+) -> None:
+    facts = export(subject_of(tiny(**changes)), tmp_path / "model.onnx")
+    assert (facts["input"], facts["output"]) == ("image", "logits")
+    assert int(str(facts["opset"])) >= 18
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_every_component_is_exported(
+    changes: dict[str, object], subject_of: Callable[..., Subject], tmp_path: Path
+) -> None:
+    export(subject_of(tiny(**changes)), tmp_path / "model.onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d", "resnet18d"])
+def test_large_networks(name: str, subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+    export(subject_of(zoo.get(name).modified(num_classes=50, input_size=64)), tmp_path / "model.onnx")
+
+
+def test_the_file_says_how_to_use_it_and_not_where_it_was_made(
+    subject_of: Callable[..., Subject], tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    subject = subject_of(tiny())
+    export(subject, tmp_path / "model.onnx")
+    model = onnx.load(tmp_path / "model.onnx")
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(said["classes"]) == ["still life", "portrait", "landscape"]
+    assert (json.loads(said["mean"]), json.loads(said["std"])) == ([0.5] * 3, [0.25] * 3)
+    assert (said["fit"], said["input_size"], said["spec_hash"]) == ("squash", "16", subject.metadata.spec.hash)
+    shapes = [
+        [each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.input, *model.graph.output)
+    ]
+    assert shapes == [["batch", 3, 16, 16], ["batch", 3]]
+    assert [path.name for path in tmp_path.iterdir() if "onnx" in path.name] == ["model.onnx"]
+    assert (tmp_path / "model.onnx").read_bytes().count(str(Path(checkpoint.__file__).parent).encode()) == 0
+
+
+def test_weights_that_protobuf_cannot_hold_lie_beside_it(
+    subject_of: Callable[..., Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr("torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD", 1000)
+    export(subject_of(tiny()), tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx.data").stat().st_size > 50_000
+
+
+def test_a_part_of_a_plugin_that_cannot_be_exported(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+    subject = subject_of(tiny())
+    subject.model.layer1.append(Choosy())
+    subject.metadata.plugins["lab-choosy"] = "1.0"
+    with pytest.raises(ExportError) as failure:
+        write_onnx(subject, tmp_path / "model.onnx")
+    assert str(failure.value).startswith(
+        f"{subject.weights}: the network has parts of lab-choosy 1.0 and cannot be exported to ONNX: "
+    )
+
+
+def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = importlib.util.find_spec
+    absent = ("onnxruntime", "onnxscript")
+    monkeypatch.setattr(onnx_file, "find_spec", lambda name: None if name in absent else there("json"))
+    with pytest.raises(ExportError) as failure:
+        require_packages()
+    assert str(failure.value) == (
+        "the export to ONNX needs onnx, onnxruntime, onnxscript; not installed: onnxruntime, onnxscript; "
+        'pip install "resnet-lab[onnx]"'
+    )
+    monkeypatch.setattr(onnx_file, "find_spec", lambda name: there("json"))
+    require_packages()

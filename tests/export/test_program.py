@@ -1,0 +1,107 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import resnet_lab_simam
+import torch
+from torch import Tensor, nn
+
+from resnet_lab import checkpoint, zoo
+from resnet_lab.builder import build
+from resnet_lab.export.program import PROPERTIES, write_program
+from resnet_lab.export.subject import ExportError, Subject, open_subject
+from resnet_lab.plugins import Owner, PluginStatus, load, registered_by
+from tests.export.conftest import tiny
+
+_REGISTRY = load(only=[])
+
+CHANGES: list[dict[str, object]] = [
+    {},
+    *({"act": name} for name in _REGISTRY.names("activation")),
+    *({"conv": name} for name in _REGISTRY.names("convolution")),
+    *({"attn": name} for name in _REGISTRY.names("attention")),
+    *({"norm": "group(groups=4)" if name == "group" else name} for name in _REGISTRY.names("norm")),
+    *({"shortcut": kind} for kind in ("projection", "zero_pad", "pooled_projection")),
+    {"attn": "cbam(norm=true, position=output)"},
+    {"act": "gelu(approximate=tanh)", "conv": "depthwise", "attn": "eca", "norm": "layer"},
+    {"block": "bottleneck(groups=2)", "shortcut": "projection"},
+    {"block": "bottleneck(stride_on=conv1)", "shortcut": "projection"},
+    {"dropout": 0.5, "head_dropout": 0.5},
+    {"in_channels": 1},
+]
+"""Every component that comes with the program, and some together."""
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+def test_every_component_is_exported(
+    changes: dict[str, object], subject_of: Callable[..., Subject], tmp_path: Path
+) -> None:
+    subject = subject_of(tiny(**changes))
+    agreement, facts = write_program(subject, tmp_path / "model.pt2")
+    assert facts == {"properties": PROPERTIES}
+    assert agreement.probability < 1e-6
+    images = torch.rand(5, subject.metadata.spec.in_channels, 16, 16, generator=torch.Generator().manual_seed(1))
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    with torch.no_grad():
+        torch.testing.assert_close(program(images), checkpoint.load(subject.weights)(images), rtol=1e-5, atol=1e-6)
+
+
+def test_a_deep_stem(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+    subject = subject_of(zoo.get("resnet18d").modified(num_classes=3, input_size=32))
+    assert write_program(subject, tmp_path / "model.pt2")[0].probability < 1e-6
+
+
+def test_the_file_says_how_to_use_it_and_not_where_it_was_made(
+    subject_of: Callable[..., Subject], tmp_path: Path
+) -> None:
+    subject = subject_of(tiny())
+    write_program(subject, tmp_path / "model.pt2")
+    said = {PROPERTIES: ""}
+    torch.export.load(tmp_path / "model.pt2", extra_files=said)
+    properties = json.loads(said[PROPERTIES])
+    assert json.loads(properties["classes"]) == ["still life", "portrait", "landscape"]
+    assert (json.loads(properties["mean"]), json.loads(properties["std"])) == ([0.5] * 3, [0.25] * 3)
+    assert (properties["fit"], properties["input_size"]) == ("squash", "16")
+    assert (tmp_path / "model.pt2").read_bytes().count(str(Path(checkpoint.__file__).parent).encode()) == 0
+
+
+class Choosy(nn.Module):
+    """Asks for the value of a pixel, which no exporter can know."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if float(x.sum()) > 0 else -x
+
+
+def test_a_part_of_a_plugin_that_cannot_be_exported(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+    subject = subject_of(tiny())
+    subject.model.layer1.append(Choosy())
+    subject.metadata.plugins["lab-choosy"] = "1.0"
+    with pytest.raises(ExportError) as failure:
+        write_program(subject, tmp_path / "model.pt2")
+    assert str(failure.value).startswith(
+        f"{subject.weights}: the network has parts of lab-choosy 1.0 and cannot be exported to torch.export: "
+    )
+    assert "\n" not in str(failure.value)
+    assert not (tmp_path / "model.pt2").exists()
+
+
+def test_a_fault_of_our_own_is_not_hidden(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+    subject = subject_of(tiny())
+    subject.model.layer1.append(Choosy())
+    with pytest.raises(Exception) as failure:  # noqa: PT011 (whatever torch raises)
+        write_program(subject, tmp_path / "model.pt2")
+    assert not isinstance(failure.value, ExportError)
+
+
+def test_a_part_of_a_plugin_that_can_be_exported(tmp_path: Path) -> None:
+    registry, owner = load(only=[]), Owner("resnet-lab-simam", "0.1")
+    registry.add(registered_by(resnet_lab_simam, owner))
+    registry.plugins.append(PluginStatus("simam", owner, "loaded"))
+    spec = tiny(attn="simam")
+    checkpoint.save(tmp_path / "w.safetensors", build(spec, registry=registry), spec, registry=registry)
+    subject = open_subject(tmp_path / "w.safetensors", registry)
+    assert subject.metadata.plugins == {"resnet-lab-simam": "0.1"}
+    write_program(subject, tmp_path / "model.pt2")
+    images = torch.rand(5, 3, 16, 16)
+    torch.testing.assert_close(torch.export.load(tmp_path / "model.pt2").module()(images), subject.model(images))
