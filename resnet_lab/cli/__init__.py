@@ -50,6 +50,7 @@ from resnet_lab.cli import (  # noqa: E402 (each adds its command to the app)
     predict,  # noqa: F401
     push_to_hub,  # noqa: F401
     recipes,  # noqa: F401
+    report,  # noqa: F401
     train,  # noqa: F401
 )
 

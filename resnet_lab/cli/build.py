@@ -111,6 +111,8 @@ def _print(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from resnet_lab.report.network import made_of
+
     console = Console()
     size = f"{spec.in_channels} x {spec.input_size} x {spec.input_size}"
     console.print(f"{spec.name}, input {size}", highlight=False, soft_wrap=True)
@@ -120,8 +122,7 @@ def _print(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> None:
     table.add_column("made of")
     table.add_column("parameters", justify="right", footer=f"{cost.parameters:,}")
     table.add_column("MACs", justify="right", footer=f"{cost.macs:,}")
-    made_of = [_stem(spec), *(_stage(spec, index) for index in range(len(spec.stages))), _head(spec)]
-    for stage, text in zip(cost.stages, made_of, strict=True):
+    for stage, text in zip(cost.stages, made_of(spec), strict=True):
         shape = " x ".join(str(length) for length in stage.shape)
         table.add_row(stage.name, shape, escape(text), f"{stage.parameters:,}", f"{stage.macs:,}")
     console.print(table)
@@ -139,23 +140,3 @@ def _print(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> None:
         f"not counted: {', '.join(cost.uncounted)}[/dim]",
         highlight=False,
     )
-
-
-def _stem(spec: "ModelSpec") -> str:
-    convs = ", ".join(f"{conv.kernel_size}x{conv.kernel_size}/{conv.stride}" for conv in spec.stem.convs)
-    return f"{convs} conv, {spec.stem.norm}, {spec.stem.act}" + (", 3x3/2 max pool" if spec.stem.max_pool else "")
-
-
-def _stage(spec: "ModelSpec", index: int) -> str:
-    stage = spec.stages[index]
-    block = stage.block
-    parts = [f"{stage.depth} x {block.kind}", f"{block.conv} 3x3", str(block.norm), str(block.act)]
-    if block.attn.name != "none":
-        parts.append(str(block.attn))
-    if block.dropout:
-        parts.append(f"dropout {block.dropout:g}")
-    return ", ".join(parts)
-
-
-def _head(spec: "ModelSpec") -> str:
-    return "average pool" + (f", dropout {spec.head.dropout:g}" if spec.head.dropout else "") + ", linear"

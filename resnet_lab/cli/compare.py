@@ -56,7 +56,7 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from resnet_lab.cli.scores import named, signed
+    from resnet_lab.report.text import figure_name, signed
 
     console = Console(highlight=False)
     console.print(f"A {first}\nB {second}\n{len(comparison.first)} images", markup=False, soft_wrap=True)
@@ -66,8 +66,8 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
         table.add_column(column, justify="right")
     for name, each in comparison.paired.differences.items():
         one, other = (figures[name].value for figures in comparison.headlines)
-        ends = f"{signed(each.low)} to {signed(each.high)}"
-        table.add_row(named(name), f"{one:.4f}", f"{other:.4f}", signed(each.value), ends)
+        ends = f"{signed(each.low, 4)} to {signed(each.high, 4)}"
+        table.add_row(figure_name(name), f"{one:.4f}", f"{other:.4f}", signed(each.value, 4), ends)
     console.print(table)
     test = comparison.paired.test
     console.print(

@@ -6,20 +6,9 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_lab.metrics import Scores, Summary
+from resnet_lab.report.text import figure_name
 
 PAIRS = 5
-NAMES = {"log_loss": "log loss (nats)", "top5_accuracy": "top-5 accuracy"}
-
-
-def named(figure: str) -> str:
-    """A figure's name as people write it."""
-    return NAMES.get(figure, figure.replace("_f1", " F1").replace("_", " "))
-
-
-def signed(value: float) -> str:
-    """With its sign; differences below what is shown are no differences."""
-    text = f"{value:+.4f}"
-    return "0.0000" if text in ("+0.0000", "-0.0000") else text
 
 
 def print_scores(scores: Scores, title: str) -> None:
@@ -31,7 +20,7 @@ def print_scores(scores: Scores, title: str) -> None:
     headline.add_column(justify="right")
     for name, value in scores.headline().items():
         if name != "n":
-            headline.add_row(named(name), f"{value:.4f}")
+            headline.add_row(figure_name(name), f"{value:.4f}")
     console.print(headline)
 
 
@@ -44,7 +33,7 @@ def print_summary(summary: Summary, title: str) -> None:
     headline.add_column("value", justify="right")
     headline.add_column("95% interval", justify="right")
     for name, each in summary.headline.items():
-        headline.add_row(named(name), f"{each.value:.4f}", f"{each.low:.4f} to {each.high:.4f}")
+        headline.add_row(figure_name(name), f"{each.value:.4f}", f"{each.low:.4f} to {each.high:.4f}")
     low, high = summary.calibration.by_chance
     headline.add_row(
         "calibration error (ECE)", f"{summary.calibration.error:.4f}", f"by chance {low:.4f} to {high:.4f}"

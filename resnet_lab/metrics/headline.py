@@ -195,7 +195,7 @@ class _Figures:
             "macro_recall": recall.mean(1),
             "macro_f1": f1.mean(1),
             "weighted_precision": (share * precision).sum(1),
-            "weighted_recall": (share * recall).sum(1),
+            "weighted_recall": right.sum(1) / total,
             "weighted_f1": (share * f1).sum(1),
             **{name: weights @ column / total for name, column in self._means.items()},
         }

@@ -1,17 +1,14 @@
 """One page about a prepared source."""
 
-from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import PurePath
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from resnet_lab.data.description import Album, ClassRow, Description
 from resnet_lab.data.split import PARTS, Part
+from resnet_lab.report.pages import render
 from resnet_lab.report.plots import size_plots
-from resnet_lab.report.text import breakable, counted, printable
+from resnet_lab.report.text import counted, printable
 
 BAD_SHOWN = 200
 UNFOLDED = 6
@@ -54,8 +51,8 @@ class Bar:
 def data_page(description: Description, album: Album) -> str:
     """The HTML of one self-contained page."""
     findings = description.findings
-    template = _environment().get_template("data_page.html.j2")
-    return template.render(
+    return render(
+        "data_page.html.j2",
         description=description,
         findings=findings,
         album=album,
@@ -69,7 +66,6 @@ def data_page(description: Description, album: Album) -> str:
         bad_shown=BAD_SHOWN,
         unfolded=UNFOLDED,
         leaks=set(description.leaks),
-        version=version("resnet-lab"),
     )
 
 
@@ -79,31 +75,6 @@ def split_text(description: Description) -> str:
         return f"parts of {printable(str(description.split_file))}"
     folds = "" if description.folds is None else f", fold {description.fold} of {description.folds} (counted from 0)"
     return f"split with seed {description.seed}{folds}"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("resnet_lab.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "breakable": breakable,
-        "printable": printable,
-        "thousands": lambda number: f"{number:,}",
-        "base64": lambda content: b64encode(content).decode("ascii"),
-        "colour": _colour,
-    }
-    environment.globals["counted"] = counted
-    return environment
-
-
-def _colour(mean: tuple[float, ...]) -> str:
-    """Of channels on a scale of [0, 1], as `#rrggbb`."""
-    channels = mean * 3 if len(mean) == 1 else mean
-    return "#" + "".join(f"{round(255 * value):02x}" for value in channels)
 
 
 def _bars(row: ClassRow, largest: int) -> list[Bar]:

@@ -1,38 +1,18 @@
-"""Plots as SVG inside a page: text and lines in the page's own colour, data in its custom properties, light or dark."""
-
-import io
-import re
-from typing import Any
+"""Plots of the sizes of images."""
 
 import matplotlib
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from resnet_lab.data.description import Sizes
+from resnet_lab.report.drawing import PAGE, THOUSANDS, inline_svg, panel, styled
 
-INK, DATA, MARK = "#010101", "#020202", "#030303"
-COLOURS = {INK: "currentColor", DATA: "var(--train)", MARK: "var(--mark)"}
-"""What stands in for the page's colours while a figure is drawn."""
-
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: searchable, and in the page's own typeface
-    "svg.hashsalt": "resnet-lab",  # the same data give the same bytes
-    "font.size": 12.0,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
-THOUSANDS = StrMethodFormatter("{x:,.0f}")
-NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+DATA, MARK = PAGE.first, PAGE.second
 ASPECTS = {1 / 4: "1:4", 1 / 2: "1:2", 1.0: "1:1", 2.0: "2:1", 4.0: "4:1"}
 BARS = np.geomspace(1 / 4.2, 4.2, 42)
 """Edges of the bars of aspects, the middle one around 1; broader and narrower pictures count in the outermost."""
@@ -49,7 +29,7 @@ def size_plots(sizes: Sizes, side: int) -> list[Markup]:
     """
     if all(spread.smallest == spread.largest for spread in sizes.spreads.values()):
         return []
-    with matplotlib.rc_context(STYLE):
+    with styled(PAGE):
         return [_heights_against_widths(sizes, side), _aspects(sizes)]
 
 
@@ -109,24 +89,6 @@ def _aspects(sizes: Sizes) -> Markup:
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, axes = panel()
     axes.set(xlabel=x, ylabel=y)
     return figure, axes
-
-
-def inline_svg(figure: Figure, name: str, alt: str) -> Markup:
-    """The figure as an SVG element whose ids begin with `name`.
-
-    Args:
-        alt: what it shows, for those who cannot see it.
-    """
-    content = io.StringIO()
-    figure.savefig(content, format="svg", transparent=True, metadata=NO_METADATA)
-    svg = content.getvalue()
-    svg = svg[svg.index("<svg") :]
-    for stand_in, colour in COLOURS.items():
-        svg = svg.replace(stand_in, colour)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
-    return Markup(svg.replace("<svg", f'<svg class="plot" role="img" aria-label="{escape(alt)}"', 1))

@@ -4,6 +4,8 @@ import re
 
 from markupsafe import Markup, escape
 
+FIGURES = {"log_loss": "log loss (nats)", "top5_accuracy": "top-5 accuracy"}
+
 
 def printable(text: str) -> str:
     """The text with control characters, and bytes of a name that are no UTF-8, written as Python escapes."""
@@ -18,3 +20,44 @@ def counted(number: int, singular: str, plural: str | None = None) -> str:
 def breakable(text: str) -> Markup:
     """`printable` for a page, where a narrow column may break it after the marks that part words in names."""
     return Markup(re.sub(r"([_/-]+)", r"\1<wbr>", str(escape(printable(text)))))
+
+
+def shortened(text: str, letters: int) -> str:
+    """`printable`, cut where it is longer."""
+    text = printable(text)
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def figure_name(figure: str) -> str:
+    """A headline figure's name as people write it."""
+    return FIGURES.get(figure, figure.replace("_f1", " F1").replace("_", " "))
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """With its sign; differences below what is shown are no differences."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text[1:] if float(text[1:]) == 0 else text
+
+
+def large(number: float) -> str:
+    """With three digits: `11.2 M`, `1.82 G`; whole below a thousand."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * factor:
+            return f"{number / factor:.3g} {letter}"
+    return f"{number:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole % 60 else "")
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h" + (f" {minutes % 60} min" if minutes % 60 else "")
+
+
+def joined(words: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

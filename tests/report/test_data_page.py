@@ -4,7 +4,6 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -14,46 +13,9 @@ from resnet_lab.data.copies import Copies
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.description import Album, ClassRow, Description, Findings, Picture, Sizes
 from resnet_lab.report.data_page import data_page
+from tests.report.parsing import Page
 
-VOID = {"meta", "img", "br", "wbr"}
 EVIL = '<script>alert("1")</script>'
-
-
-class Page(HTMLParser):
-    """Elements with their attributes and texts; refuses tags that are not balanced."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.texts: dict[str, list[str]] = {}
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attributes}))
-        self.texts.setdefault(tag, []).append("")
-        if tag in ("td", "th"):
-            self.texts["tr"][-1] += " "
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attributes}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        for tag in set(self.open):
-            self.texts[tag][-1] += data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-    def rows(self) -> list[list[str]]:
-        return [row.split() for row in self.texts["tr"]]
 
 
 def jpeg() -> bytes:

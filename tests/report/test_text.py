@@ -1,6 +1,16 @@
 import pytest
 
-from resnet_lab.report.text import breakable, counted, printable
+from resnet_lab.report.text import (
+    breakable,
+    counted,
+    duration,
+    figure_name,
+    joined,
+    large,
+    printable,
+    shortened,
+    signed,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,3 +36,46 @@ def test_numbers_with_their_noun() -> None:
 def test_names_break_after_the_marks_that_part_words_and_stay_text() -> None:
     assert breakable("a/Jan_van-Eyck.jpg") == "a/<wbr>Jan_<wbr>van-<wbr>Eyck.jpg"
     assert breakable("<b>&\n") == r"&lt;b&gt;&amp;\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (640, "640"),
+        (269_722, "270 k"),
+        (999_400, "999 k"),
+        (999_900, "1 M"),
+        (11_178_564, "11.2 M"),
+        (4_089_284_608, "4.09 G"),
+    ],
+)
+def test_large_numbers(number: float, shown: str) -> None:
+    assert large(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (4.03, "4 s"),
+        (9.7, "9.7 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (200, "3 min 20 s"),
+        (7500, "2 h 5 min"),
+        (7200, "2 h"),
+    ],
+)
+def test_durations(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_differences_have_signs_and_nothing_has_none() -> None:
+    assert [signed(value) for value in (0.1234, -0.1236, 0.0004, -0.0004)] == ["+0.123", "−0.124", "0.000", "0.000"]
+
+
+def test_figures_and_lists_as_people_write_them() -> None:
+    names = ("macro_f1", "log_loss", "top5_accuracy", "weighted_recall")
+    assert [figure_name(name) for name in names] == ["macro F1", "log loss (nats)", "top-5 accuracy", "weighted recall"]
+    assert [joined(list(words)) for words in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+    assert shortened("a" * 10, 10) == "a" * 10
+    assert shortened("a" * 11, 10) == "a" * 9 + "…"

@@ -1,0 +1,74 @@
+"""`resnet-lab report`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from resnet_lab.cli import app, options
+
+
+@app.command(epilog="Example: `resnet-lab report runs/relu`, or of several: `resnet-lab report runs/relu runs/gelu`")
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="A run folder; or several, to compare.")],
+    split: Annotated[
+        Literal["train", "val", "test"] | None,
+        typer.Option(
+            "--split",
+            help="The part to score.",
+            show_default="test; val while the training goes on",
+            rich_help_panel=options.DATA,
+        ),
+    ] = None,
+    data: options.OtherData = None,
+    gallery: Annotated[
+        int,
+        typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Misclassified works to show, at most."),
+    ] = 24,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The page; it must not exist.",
+            show_default="RUN/report.html, replaced",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            "--plots",
+            metavar="FOLDER",
+            help="Write each plot as PNG and SVG too.",
+            show_default=False,
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    device: options.Device = None,
+    precision: options.Precision = None,
+    compiled: options.Compile = None,
+    channels_last: options.ChannelsLast = None,
+    no_plugin: options.NoPlugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Write one HTML page about a run, or one that compares several; it needs no network and no other file."""
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.files import refuse_existing, write_atomically
+    from resnet_lab.report.making import default_path, make_report, write_plots
+
+    registry = options.load_registry(no_plugin)
+    if out is not None:
+        refuse_existing(out)
+    placement = options.placement(device, precision, compiled, channels_last)
+    with Screen() as screen:
+        made = make_report(runs, placement, registry, part=split, source=data, works=gallery, watcher=screen)
+    page = out or default_path(runs)
+    write_atomically(page, made.html.encode())
+    drawn = [] if plots is None else write_plots(made, plots)
+    if json:
+        options.print_json({"report": str(page), "plots": [str(path) for path in drawn], **made.numbers})
+        return
+    print(f"page: {page}")
+    if plots is not None:
+        print(f"plots: {len(drawn)} files in {plots}")

@@ -1,0 +1,92 @@
+"""One page that compares several runs. Legend: R runs, the first of which the others are compared with."""
+
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
+from typing import Any
+
+from markupsafe import Markup
+
+from resnet_lab.compare import Comparison
+from resnet_lab.gallery import Gallery
+from resnet_lab.metrics.headline import Interval
+from resnet_lab.report import comparison_plots
+from resnet_lab.report.drawing import PAGE, inline_svg, styled
+from resnet_lab.report.pages import render
+from resnet_lab.report.run_page import EXPLAINED, class_parts, colour_bar, provenance, sentence
+from resnet_lab.report.subject import Subject
+from resnet_lab.report.text import joined, printable
+
+SMALLEST_REACH = 0.02
+"""To which a drawing of differences reaches at least, so that noise does not look large."""
+
+
+def comparison_page(subjects: Sequence[Subject], comparisons: Sequence[Comparison], gallery: Gallery | None) -> str:
+    """The HTML of one self-contained page.
+
+    Args:
+        subjects: R runs that were scored on the same images.
+        comparisons: of the first with each other, R - 1 of them.
+        gallery: of works that the second of two has fixed or broken; None where there are none, or more runs.
+    """
+    names = letters(subjects)
+    return render(
+        "comparison_page.html.j2",
+        subjects=subjects,
+        names=names,
+        title=joined([printable(subject.name) for subject in subjects]),
+        sentences=[sentence(subject) for subject in subjects],
+        comparisons=comparisons,
+        reaches=[_reach(each.paired.differences) for each in comparisons],
+        explained=EXPLAINED,
+        curves=_curves(names, subjects),
+        class_rows=_class_rows(subjects),
+        gallery=gallery,
+        told={} if gallery is None else {work.number: comparisons[0].told(work.number) for work in gallery.works},
+        colour_bar=colour_bar(),
+        provenances=[provenance(subject) for subject in subjects],
+    )
+
+
+def letters(subjects: Sequence[Subject]) -> list[str]:
+    """A short name for each run: `A relu`, `B gelu`; letters tell apart folders of the same name."""
+    return [f"{_letter(number)} {printable(subject.name)}" for number, subject in enumerate(subjects)]
+
+
+def _letter(number: int) -> str:
+    return ascii_uppercase[number] if number < len(ascii_uppercase) else str(number + 1)
+
+
+def _reach(differences: Mapping[str, Interval]) -> float:
+    """How far from 0 a drawing of the differences between shares goes."""
+    ends = [max(abs(each.low), abs(each.high)) for name, each in differences.items() if name != "log_loss"]
+    return max(SMALLEST_REACH, 1.05 * max(ends))
+
+
+def _curves(names: Sequence[str], subjects: Sequence[Subject]) -> list[Markup]:
+    histories = {name: subject.history for name, subject in zip(names, subjects, strict=True) if subject.history}
+    if not histories:
+        return []
+    with styled(PAGE):
+        return [
+            inline_svg(comparison_plots.losses(histories, PAGE), "losses", "Validation loss of each run by epoch"),
+            inline_svg(
+                comparison_plots.accuracies(histories, PAGE),
+                "accuracies",
+                "Validation macro accuracy of each run by epoch",
+            ),
+        ]
+
+
+def _class_rows(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+    """Of each class its images and its recall in every run."""
+    parts = class_parts(subjects[0])
+    tables = [subject.summary.classes for subject in subjects if subject.summary is not None]
+    return [
+        {
+            "name": rows[0].name,
+            "support": rows[0].support,
+            "train": parts.get(rows[0].name, {}).get("train", 0),
+            "recalls": [row.recall for row in rows],
+        }
+        for rows in zip(*tables, strict=True)
+    ]

@@ -1,0 +1,111 @@
+"""Figures of several runs. With a title they stand alone, without one they stand under a heading of a page."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from resnet_lab.metrics.headline import Interval
+from resnet_lab.report.drawing import LINES, Inks, above, panel
+from resnet_lab.report.run_plots import ACCURACY, LETTERS, LOSS
+from resnet_lab.report.text import figure_name, shortened
+from resnet_lab.train.history import Epoch
+
+Histories = Mapping[str, Sequence[Epoch]]
+"""Epochs by the name of the run."""
+
+
+def losses(histories: Histories, inks: Inks, title: str = "") -> Figure:
+    """Validation losses against epochs."""
+    return _validation(histories, inks, title, LOSS, lambda epoch: epoch.val_loss)
+
+
+def accuracies(histories: Histories, inks: Inks, title: str = "") -> Figure:
+    """Validation macro accuracies against epochs."""
+    return _validation(histories, inks, title, ACCURACY, lambda epoch: epoch.val_macro_accuracy)
+
+
+def _validation(histories: Histories, inks: Inks, title: str, label: str, value: Callable[[Epoch], float]) -> Figure:
+    figure, axes = panel(title)
+    for (name, history), (colour, line) in zip(histories.items(), looks(inks), strict=False):
+        numbers = [epoch.epoch for epoch in history]
+        values = [value(epoch) for epoch in history]
+        axes.plot(numbers, values, line, color=colour, marker="o", markersize=3.5, label=shortened(name, LETTERS))
+    axes.set(xlabel="epoch", ylabel=f"validation {label}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid()
+    above(axes, columns=2)
+    return figure
+
+
+def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Inks, title: str) -> Figure:
+    """Shares of each run as dots with their intervals as bars."""
+    names = [name for name in next(iter(figures.values())) if name != "log_loss"]
+    figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(figures)) * len(names))
+    _draw_side_by_side(
+        axes,
+        {run: [(each[name].low, each[name].value, each[name].high) for name in names] for run, each in figures.items()},
+        inks,
+    )
+    axes.set(xlim=(0, 1), xlabel="share, with its 95% interval")
+    axes.set_yticks(range(len(names)), [figure_name(name) for name in names])
+    return figure
+
+
+def differences(found: Mapping[str, Mapping[str, Interval]], inks: Inks, title: str) -> Figure:
+    """Differences to the first run, with paired intervals."""
+    names = [name for name in next(iter(found.values())) if name != "log_loss"]
+    figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(found)) * len(names))
+    rows = {run: [(each[name].low, each[name].value, each[name].high) for name in names] for run, each in found.items()}
+    _draw_side_by_side(axes, rows, inks, first=1)
+    axes.axvline(0, color=inks.ink, linewidth=1)
+    axes.set(xlabel="difference to the first run, with its paired 95% interval")
+    axes.set_yticks(range(len(names)), [figure_name(name) for name in names])
+    return figure
+
+
+def recalls(
+    classes: Sequence[str], found: Mapping[str, Sequence[tuple[float, float, float]]], inks: Inks, title: str
+) -> Figure:
+    """Recall of each class by run, with Wilson's intervals: low, value, high."""
+    figure, axes = panel(title, 7, 1.4 + (0.12 + 0.14 * len(found)) * len(classes))
+    _draw_side_by_side(axes, found, inks)
+    axes.set(xlim=(0, 1), xlabel="recall, with Wilson's 95% interval")
+    axes.set_yticks(range(len(classes)), [shortened(name, LETTERS) for name in classes])
+    return figure
+
+
+def _draw_side_by_side(
+    axes: Axes, rows: Mapping[str, Sequence[tuple[float, float, float]]], inks: Inks, first: int = 0
+) -> None:
+    """Of each run and row low, value, high.
+
+    Args:
+        first: number of the first run, which gives its colour.
+    """
+    step = 0.7 / len(rows)
+    colours = [colour for colour, _ in looks(inks)][first:]
+    for number, ((run, values), colour) in enumerate(zip(rows.items(), colours, strict=False)):
+        places = [row + step * (number - (len(rows) - 1) / 2) for row in range(len(values))]
+        axes.hlines(
+            places, [low for low, _, _ in values], [high for _, _, high in values], color=colour, alpha=0.4, linewidth=4
+        )
+        axes.plot(
+            [value for _, value, _ in values], places, "o", color=colour, markersize=5, label=shortened(run, LETTERS)
+        )
+    axes.set_ylim(len(next(iter(rows.values()))) - 0.5, -0.5)
+    axes.grid(axis="x")
+    axes.tick_params(axis="y", length=0)
+    above(axes, columns=2)
+
+
+def looks(inks: Inks) -> list[tuple[str, str]]:
+    """Colour and line of each run; no two are alike in both."""
+    return list(_looks(inks))
+
+
+def _looks(inks: Inks) -> Iterator[tuple[str, str]]:
+    for around in range(len(LINES)):
+        for number, colour in enumerate(inks.runs):
+            yield colour, LINES[(number + around) % len(LINES)]

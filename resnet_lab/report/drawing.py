@@ -1,0 +1,147 @@
+"""Figures as SVG inside a page, in its own colours, light or dark, and as files."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import Any, Literal
+
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
+
+Format = Literal["png", "svg"]
+THOUSANDS = StrMethodFormatter("{x:,.0f}")
+
+
+@dataclass(frozen=True)
+class Inks:
+    """Colours of a figure.
+
+    Attributes:
+        ink: of text and axes; `faint` of what stands back.
+        first, second: of data.
+        runs: of each run where several are drawn together; they begin anew after the last.
+    """
+
+    ink: str
+    faint: str
+    first: str
+    second: str
+    runs: tuple[str, ...]
+
+
+PAGE = Inks("#010101", "#010102", "#010103", "#010104", tuple(f"#01011{number}" for number in range(6)))
+"""What stands in for the page's colours while a figure is drawn."""
+
+PAPER = Inks(
+    "#23211e", "#77716a", "#0072b2", "#d55e00", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+)
+"""Okabe and Ito's palette, told apart by colour-blind eyes."""
+
+IN_PAGE = {
+    PAGE.ink: "currentColor",
+    PAGE.faint: "var(--faint)",
+    PAGE.first: "var(--train)",
+    PAGE.second: "var(--mark)",
+    **{colour: f"var(--run{number})" for number, colour in enumerate(PAGE.runs)},
+}
+LINES = ("-", "--", "-.", ":")
+"""Of runs, beside their colours: for a grey print."""
+
+MARGIN = 0.12
+"""In inches."""
+
+LETTERS_AN_INCH = 10
+"""Of a title."""
+
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+@contextmanager
+def styled(inks: Inks) -> Iterator[None]:
+    """The style of all figures; names are drawn as they are, whatever they contain."""
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",  # text stays text: searchable, and in the page's own typeface
+        "svg.hashsalt": "resnet-lab",  # the same data give the same bytes
+        "text.parse_math": False,
+        "font.size": 12.0,
+        "text.color": inks.ink,
+        "axes.edgecolor": inks.ink,
+        "axes.labelcolor": inks.ink,
+        "axes.titlesize": 12.0,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": inks.ink,
+        "ytick.color": inks.ink,
+        "grid.color": inks.faint,
+        "grid.alpha": 0.25,
+        "figure.titlesize": 13.0,
+    }
+    with matplotlib.rc_context(style), warnings.catch_warnings():
+        # a typeface lacks letters of some scripts; in an SVG the reader's own has them
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
+
+
+def panel(title: str = "", width: float = 5, height: float = 3.6) -> tuple[Figure, Axes]:
+    """A figure with one pair of axes; sizes in inches."""
+    figure = sheet(title, width, height)
+    return figure, figure.subplots()
+
+
+def sheet(title: str, width: float, height: float) -> Figure:
+    """An empty figure, which with a title stands alone and has a margin."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if title:
+        figure.suptitle("\n".join(wrap(title, int(LETTERS_AN_INCH * width))))
+        figure.set_layout_engine("constrained", w_pad=MARGIN, h_pad=MARGIN)
+    return figure
+
+
+def above(axes: Axes, columns: int) -> None:
+    """A legend over the plot, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles,
+        labels,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        frameon=False,
+        fontsize=10.5,
+        borderaxespad=0.2,
+        columnspacing=1.2,
+        handlelength=1.8,
+    )
+
+
+def inline_svg(figure: Figure, name: str, alt: str, told: Mapping[str, str] | None = None) -> Markup:
+    """The figure as an SVG element whose ids begin with `name`.
+
+    Args:
+        alt: what it shows, for those who cannot see it.
+        told: text to show where the pointer is on the artists of that `gid`.
+    """
+    svg = as_file(figure, "svg", transparent=True).decode()
+    svg = svg[svg.index("<svg") :]
+    for stand_in, colour in IN_PAGE.items():
+        svg = svg.replace(stand_in, colour)
+    for gid, text in (told or {}).items():
+        svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(text)}</title>', 1)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
+    return Markup(svg.replace("<svg", f'<svg class="plot" role="img" aria-label="{escape(alt)}"', 1))
+
+
+def as_file(figure: Figure, file_format: Format, *, transparent: bool = False) -> bytes:
+    """The bytes of an image file; the same figure gives the same. To be called in the style it was drawn in."""
+    content = io.BytesIO()
+    metadata = NO_METADATA if file_format == "svg" else None
+    figure.savefig(content, format=file_format, dpi=150, transparent=transparent, metadata=metadata)
+    return content.getvalue()

@@ -1,0 +1,189 @@
+"""A run with all that a page says of it, gathered from the rooms that know. Legend: N images, K classes."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnet_lab import cost, zoo
+from resnet_lab.cost import Cost
+from resnet_lab.data.split import Part
+from resnet_lab.device import Placement
+from resnet_lab.errors import DataError, RunError
+from resnet_lab.evaluate import evaluate, stored, summary_of
+from resnet_lab.export.differences import differences
+from resnet_lab.metrics import Summary
+from resnet_lab.plugins import Registry
+from resnet_lab.predictions import Predictions
+from resnet_lab.run import Run
+from resnet_lab.spec import ModelSpec
+from resnet_lab.train.history import TIMES, Epoch, best_of
+from resnet_lab.watcher import SILENT, Watcher
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run as a page tells it.
+
+    Attributes:
+        path: as the user named it.
+        record: what run.json says.
+        base: name of the zoo's network that this one comes from; empty where it is none's.
+        changes: what tells it from that, in words.
+        parts: images by part and class, by splits.csv.
+        predictions, summary: None where nothing was scored.
+        obstacle: why images are missing, or nothing was scored; empty where all is there.
+    """
+
+    run: Run
+    path: str
+    record: Mapping[str, Any]
+    spec: ModelSpec
+    base: str
+    changes: tuple[str, ...]
+    cost: Cost
+    history: tuple[Epoch, ...]
+    parts: Counter[tuple[str, str]]
+    predictions: Predictions | None
+    summary: Summary | None
+    obstacle: str
+
+    @property
+    def name(self) -> str:
+        """Of the run folder."""
+        return self.run.folder.resolve().name
+
+    @property
+    def finished(self) -> bool:
+        return is_finished(self.record)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """None before the end of the first epoch."""
+        return best_of(self.history).epoch if self.history else None
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the scored images can be shown."""
+        return self.predictions is not None and not self.obstacle
+
+    @property
+    def scored(self) -> str:
+        """What the figures are of, in words."""
+        if self.predictions is None:
+            return "nothing"
+        part, source = self.predictions.origin.part, self.predictions.origin.source
+        words = {"train": "training part", "val": "validation part", "test": "test part"}
+        return words.get(part, f"all images of {source}")
+
+
+def is_finished(record: Mapping[str, Any]) -> bool:
+    """Whether the training came to its end, by run.json."""
+    return bool(record.get("status") == "finished")
+
+
+def look_at(
+    path: Path,
+    placement: Placement,
+    registry: Registry,
+    *,
+    part: Part | None = None,
+    source: str | None = None,
+    watcher: Watcher = SILENT,
+) -> Subject:
+    """Gather what there is to say of a run; predictions are made where they are missing.
+
+    Of a run that is not finished the validation part is scored, and the test part stays unseen. Where the images are
+    gone, predictions that were kept are taken.
+
+    Args:
+        part: the test part by default.
+        source: another source, of which all images are scored.
+        watcher: told of each image that goes through the network.
+
+    Raises:
+        RunError: not a run folder, or a damaged one; the test part of a run that is not finished.
+        CheckpointError: damaged weights.
+        DataError: `source` cannot be used.
+    """
+    run = Run.open(path)
+    record = run.read()
+    finished = is_finished(record)
+    if part == "test" and source is None and not finished:
+        raise RunError(
+            f"{path}: the training is not finished ({record.get('status', 'not begun')}), and its test part stays "
+            f"unseen until it is; leave --split out to see the validation part, or go on with "
+            f"`resnet-lab train --resume {path}`"
+        )
+    part = part or ("test" if finished else "val")
+    predictions, obstacle = _scored(run, placement, registry, part, source, watcher)
+    spec = _spec(run, record)
+    base = zoo.unmodified(spec)
+    return Subject(
+        run=run,
+        path=str(path),
+        record=record,
+        spec=spec,
+        base="" if base is None else base.name,
+        changes=() if base is None else tuple(differences(spec, base)),
+        cost=cost.measure(spec, registry),
+        history=read_history(run),
+        parts=_parts(run),
+        predictions=predictions,
+        summary=None if predictions is None else summary_of(run, predictions),
+        obstacle=obstacle,
+    )
+
+
+def _scored(
+    run: Run, placement: Placement, registry: Registry, part: Part, source: str | None, watcher: Watcher
+) -> tuple[Predictions | None, str]:
+    """Predictions, where there are any, and what stands in the way of more."""
+    if not run.best.exists():
+        return None, "there are no weights yet"
+    try:
+        return evaluate(run.folder, placement, registry, part=part, source=source, watcher=watcher), ""
+    except DataError as error:
+        if source is not None:
+            raise
+        return stored(run, part), str(error)
+
+
+def _spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
+    try:
+        return ModelSpec.from_dict(record["spec"], str(run.record))
+    except KeyError:
+        raise RunError(
+            f"{run.record}: damaged: it does not say which network it is of; put it back as it was"
+        ) from None
+
+
+def read_history(run: Run) -> tuple[Epoch, ...]:
+    """The epochs that are over, by metrics.csv and times.csv.
+
+    Raises:
+        RunError: a table is damaged.
+    """
+    if not run.metrics.exists():
+        return ()
+    times = {row["epoch"]: row for row in _rows(run.times)} if run.times.exists() else {}
+    epochs = []
+    for row in _rows(run.metrics):
+        values = {**dict.fromkeys(TIMES, "nan"), **row, **times.get(row.get("epoch", ""), {})}
+        try:
+            epoch = int(values.pop("epoch"))
+            epochs.append(Epoch(epoch=epoch, **{name: float(value) for name, value in values.items()}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{run.metrics}: damaged ({error}); put it back as it was") from None
+    return tuple(epochs)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def _parts(run: Run) -> Counter[tuple[str, str]]:
+    return Counter((row["split"], row["label"]) for row in _rows(run.splits))

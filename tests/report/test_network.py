@@ -1,0 +1,15 @@
+from resnet_lab import cost, zoo
+from resnet_lab.report.network import made_of
+
+
+def test_each_row_of_the_cost_has_its_words() -> None:
+    spec = zoo.get("resnet50").modified(attn="se(reduction=8)@4", act="gelu@4", dropout=0.1, head_dropout=0.25)
+    assert made_of(spec) == [
+        "7x7/2 conv, batch, relu, 3x3/2 max pool",
+        "3 x bottleneck, dense 3x3, batch, relu, dropout 0.1",
+        "4 x bottleneck, dense 3x3, batch, relu, dropout 0.1",
+        "6 x bottleneck, dense 3x3, batch, relu, dropout 0.1",
+        "3 x bottleneck, dense 3x3, batch, gelu, se(reduction=8), dropout 0.1",
+        "average pool, dropout 0.25, linear",
+    ]
+    assert len(made_of(spec)) == len(cost.measure(spec).stages)

@@ -1,0 +1,148 @@
+"""Against the numbers that were drawn, as matplotlib and an XML parser have them."""
+
+import io
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from resnet_lab.metrics.abundance import Abundance
+from resnet_lab.metrics.scores import ClassScores
+from resnet_lab.report import run_plots
+from resnet_lab.report.drawing import IN_PAGE, PAGE, PAPER, Inks, as_file, inline_svg, styled
+from tests.report.subjects import ANIMALS, history, subject
+
+MADE = subject()
+assert MADE.summary is not None
+SUMMARY = MADE.summary
+FIGURES: dict[str, Callable[[Inks, str], Figure]] = {
+    "curves": lambda inks, title: run_plots.curves(MADE.history, 3, inks, title),
+    "headline": lambda inks, title: run_plots.headline(SUMMARY.headline, inks, title),
+    "reliability": lambda inks, title: run_plots.reliability(SUMMARY.calibration, inks, title)[0],
+    "abundance": lambda inks, title: run_plots.abundance(SUMMARY.abundance, SUMMARY.classes, inks, title)[0],
+    "confusion": lambda inks, title: run_plots.confusion(SUMMARY.confusion, range(5), inks, title),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_plot_for_paper_has_title_axes_and_the_same_bytes_each_time(name: str) -> None:
+    title = f"The {name} of <relu> & $x$"
+    with styled(PAPER):
+        figure = FIGURES[name](PAPER, title)
+        assert figure.get_suptitle() == title
+        labelled = [axes for axes in figure.axes if axes.get_xlabel() or axes.get_ylabel()]
+        assert labelled == figure.axes
+        assert any(axes.get_xlabel() for axes in figure.axes)
+        png, svg = as_file(figure, "png"), as_file(figure, "svg")
+        again = FIGURES[name](PAPER, title)
+        assert [sha256(as_file(again, kind)).digest() for kind in ("png", "svg")] == [
+            sha256(content).digest() for content in (png, svg)
+        ]
+    with Image.open(io.BytesIO(png)) as image:
+        assert image.format == "PNG"
+        assert min(image.size) > 300
+    texts = [element.text for element in ElementTree.fromstring(svg.decode()).iter() if element.tag.endswith("}text")]
+    assert title in texts
+
+
+@pytest.mark.parametrize("name", ["headline", "reliability", "abundance"])
+def test_a_plot_in_a_page_has_its_colours_and_says_what_it_shows(name: str) -> None:
+    with styled(PAGE):
+        svg = inline_svg(FIGURES[name](PAGE, ""), name, 'a "plot"')
+    root = ElementTree.fromstring(svg)
+    assert root.get("aria-label") == 'a "plot"'
+    assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", svg)) <= {"none", *IN_PAGE.values()}
+    assert all(element.get("id", name).startswith(name) for element in root.iter())
+
+
+def test_curves_go_through_the_epochs() -> None:
+    with styled(PAPER):
+        left, right = run_plots.curves(MADE.history, 3, PAPER, "x").axes
+    for axes, train, val in ((left, "train_loss", "val_loss"), (right, "train_macro_accuracy", "val_macro_accuracy")):
+        lines = {line.get_label(): line for line in axes.get_lines()}
+        for label, key in (("training", train), ("validation", val)):
+            assert lines[label].get_xdata().tolist() == [1, 2, 3, 4]
+            assert lines[label].get_ydata().tolist() == [getattr(epoch, key) for epoch in MADE.history]
+        assert lines["best epoch (3)"].get_xdata() == [3, 3]
+
+
+def test_a_diverged_loss_leaves_the_scale_as_it_was() -> None:
+    with styled(PAPER):
+        (axes,) = run_plots.losses(history((2.0, 1.0, 0.9, 1e6, float("inf"))), 2, PAPER).axes
+    assert axes.get_ylim()[1] < 1000
+    assert axes.get_ylabel() == "cross-entropy (nats), higher ones beyond the scale"
+
+
+def test_bars_of_reliability_are_the_bins() -> None:
+    with styled(PAPER):
+        figure, told = run_plots.reliability(SUMMARY.calibration, PAPER)
+    heights = {patch.get_gid(): patch.get_height() for axes in figure.axes for patch in axes.patches if patch.get_gid()}
+    for number, each in enumerate(SUMMARY.calibration.bins):
+        assert heights[f"bin{number}"] == each.accuracy
+        assert heights[f"count{number}"] == each.n
+        assert f"{each.n} images" in told[f"bin{number}"]
+    assert set(told) == set(heights)
+
+
+def test_what_is_told_of_a_point_is_in_the_page_beside_it() -> None:
+    with styled(PAGE):
+        figure, told = run_plots.abundance(SUMMARY.abundance, SUMMARY.classes, PAGE)
+        svg = inline_svg(figure, "abundance", "alt", told)
+    points = {element.get("id"): element for element in ElementTree.fromstring(svg).iter() if element.get("id")}
+    assert SUMMARY.abundance is not None
+    for number, name in enumerate(SUMMARY.abundance.classes):
+        (title,) = [each.text for each in points[f"abundance-class{number}"] if each.tag.endswith("title")]
+        row = next(row for row in SUMMARY.classes if row.name == name)
+        assert title == (
+            f"{name}: recall {row.recall:.3f} ({row.recall_low:.3f} to {row.recall_high:.3f}) of {row.support} images, "
+            f"{10 + 10 * number} training images"
+        )
+
+
+def many(number: int) -> tuple[Abundance, list[ClassScores]]:
+    draw = np.random.default_rng(0)
+    names = tuple(f"A_painter_of_a_long_name_{k}" for k in range(number))
+    images, recalls = draw.integers(10, 900, number).tolist(), draw.random(number).tolist()
+    rows = [ClassScores(name, 0.5, recall, 0.5, 9, recall, recall) for name, recall in zip(names, recalls, strict=True)]
+    return Abundance(names, tuple(images), tuple(recalls), (9,) * number, 0.1, 0.5), rows
+
+
+def test_names_beside_points_cover_neither_one_another_nor_the_edge() -> None:
+    with styled(PAPER):
+        figure, _ = run_plots.abundance(*many(50), PAPER)
+        figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert 3 <= len(boxes) <= run_plots.LABELLED
+    assert not any(one.overlaps(other) for n, one in enumerate(boxes) for other in boxes[:n])
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
+
+
+def test_the_matrix_is_drawn_in_order() -> None:
+    order = [3, 1, 0, 2, 4]
+    with styled(PAPER):
+        figure = run_plots.confusion(SUMMARY.confusion, order, PAPER, "x")
+    axes = figure.axes[0]
+    drawn = axes.get_images()[0].get_array()
+    assert np.array_equal(drawn, SUMMARY.confusion.shares[np.ix_(order, order)])
+    assert [label.get_text() for label in axes.get_yticklabels()] == [ANIMALS[k] for k in order]
+    texts = {(text.get_position()): text.get_text() for text in axes.texts}
+    share, number = SUMMARY.confusion.shares[3, 3], SUMMARY.confusion.counts[3, 3]
+    assert texts[0, 0] == f"{share:.0%}\n{number}"
+    assert to_hex(axes.get_images()[0].get_cmap()(0.0)) == "#00224e", "cividis"
+
+
+def test_fifty_classes_have_fifty_ticks_and_no_numbers() -> None:
+    made = subject([f"class {k}" for k in range(50)], n=300)
+    assert made.summary is not None
+    with styled(PAPER):
+        figure = run_plots.confusion(made.summary.confusion, range(50), PAPER, "x")
+    assert len(figure.axes[0].get_xticklabels()) == 50
+    assert not len(figure.axes[0].texts)
