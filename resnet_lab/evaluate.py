@@ -84,15 +84,8 @@ def evaluate(
         positions = np.flatnonzero(decoded.usable)
     if not len(positions):
         raise DataError(f"{opened.splits}: no image is in the {part} part; name a part that has some with --split")
-    origin = Origin(
-        weights=weights_digest(opened.best),
-        source=images.name,
-        part=part if source is None else "all",
-        device=placement.record(),
-        epoch=record.get("best_epoch"),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions={name: version(name) for name in ("resnet-lab", "torch", "torchvision")},
-    )
+    whole = "all" if source is not None else part
+    origin = origin_of(opened, images.name, whole, placement, record.get("best_epoch"))
     digests = tuple(decoded.examined[position].digest for position in positions)
     kept = opened.predictions(origin.part, "" if source is None else images.name)
     if not again and (found := _kept(kept, origin, digests)) is not None:
@@ -111,6 +104,19 @@ def evaluate(
     )
     predictions.write(kept)
     return predictions
+
+
+def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int | None) -> Origin:
+    """What makes predictions of a run's best weights now; raises `CheckpointError` where there are none."""
+    return Origin(
+        weights=weights_digest(run.best),
+        source=source,
+        part=part,
+        device=placement.record(),
+        epoch=epoch,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={name: version(name) for name in ("resnet-lab", "torch", "torchvision")},
+    )
 
 
 def stored(run: Run, part: Part = "test") -> Predictions | None:

@@ -65,6 +65,14 @@ class Run:
             counts = Counter(row["label"] for row in csv.DictReader(file) if row["split"] == "train")
         return tuple(counts[name] for name in classes)
 
+    def epochs(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv."""
+        return _rows(self.metrics)
+
+    def seconds(self) -> list[float]:
+        """Of each epoch, by times.csv."""
+        return [row["seconds"] for row in _rows(self.times)]
+
     def create(self, content: Mapping[str, Any], splits: bytes) -> None:
         """Make the folder with run.json and splits.csv in it: all of that or nothing.
 
@@ -152,3 +160,8 @@ class Run:
                 "upgrade resnet-lab"
             )
         return dict(content)
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

@@ -47,6 +47,7 @@ def lose_one(processes: Processes, folder: Path) -> None:
     processes.total(torch.ones(1))
     if processes.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun may be quicker to end this one than it is to notice
     try:
         processes.total(torch.ones(1))
     except RuntimeError as error:

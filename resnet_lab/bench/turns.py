@@ -15,8 +15,8 @@ from resnet_lab.watcher import SILENT, Watcher
 SAMPLE = 0.1
 """Seconds that one measurement takes at least, of as many calls as it needs."""
 
-STEADY, MOST_WARM = 0.05, 12
-"""Warm-up ends when the last three measurements lie within this share of their median, or after so many."""
+STEADY, MOST_WARM, WARM_SECONDS = 0.05, 12, 4.0
+"""Warm-up ends when the last three measurements lie within this share of their median, or after so many or so long."""
 
 
 class Timed(Protocol):
@@ -71,7 +71,8 @@ def _clock(device: torch.device) -> Clock:
 
 
 def _processor_clock(call: Callable[[], object], repeats: int) -> float:
-    call()  # which brings back what the other arms drove from the caches
+    if repeats > 1:
+        call()  # which brings back what the other arms drove from the caches
     start = perf_counter()
     for _ in range(repeats):
         call()
@@ -80,7 +81,8 @@ def _processor_clock(call: Callable[[], object], repeats: int) -> float:
 
 def _cuda_clock(call: Callable[[], object], repeats: int) -> float:
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    call()
+    if repeats > 1:
+        call()
     torch.cuda.synchronize()
     begin.record()
     for _ in range(repeats):
@@ -95,7 +97,7 @@ def _warmed(arm: Callable[[], object], clock: Clock) -> int:
     seconds = clock(arm, 1)
     repeats = max(1, round(SAMPLE / max(seconds, 1e-9)))
     last: list[float] = []
-    for _ in range(MOST_WARM):
+    while len(last) < MOST_WARM and repeats * sum(last) < WARM_SECONDS:
         last.append(clock(arm, repeats))
         recent = last[-3:]
         if len(recent) == 3 and max(recent) - min(recent) < STEADY * median(recent):

@@ -51,6 +51,7 @@ from resnet_lab.cli import (  # noqa: E402 (each adds its command to the app)
     push_to_hub,  # noqa: F401
     recipes,  # noqa: F401
     report,  # noqa: F401
+    study,  # noqa: F401
     train,  # noqa: F401
 )
 

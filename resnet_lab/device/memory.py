@@ -36,7 +36,7 @@ def out_of_memory(
         batch_size: images a step.
         accumulate: pieces that a step's images go through the network in.
     """
-    if not _is_out_of_memory(error):
+    if not is_out_of_memory(error):
         return None
     tried = f"batch size {batch_size}" + (f" in {accumulate} pieces" if accumulate > 1 else "")
     remedies = ["a smaller --batch-size (or auto)"] if batch_size > 1 else ["smaller images (--size)"]
@@ -75,7 +75,8 @@ def largest_batch(step: Callable[[int], object], most: int, device: torch.device
     return size
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error says that there is no more memory, of the device or the system."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
@@ -90,7 +91,7 @@ def _fits(step: Callable[[int], object], images: int) -> bool:
     try:
         step(images)
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         torch.cuda.empty_cache()
         return False

@@ -61,7 +61,7 @@ def headline(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> d
     A precision, recall or F1 whose denominator is 0 counts as 0, which is scikit-learn's `zero_division=0`; the means
     over classes are over all K. `macro_accuracy` is over the classes that have images: `balanced_accuracy_score`.
     """
-    figures = _Figures(labels, probabilities)
+    figures = FiguresOf(labels, probabilities)
     return {name: float(values[0]) for name, values in figures(np.ones((1, len(labels)))).items()}
 
 
@@ -73,7 +73,7 @@ def intervals(
     level: float = LEVEL,
 ) -> dict[str, Interval]:
     """`headline` with bias-corrected and accelerated bootstrap intervals over images."""
-    found = _bootstrapped(_Figures(labels, probabilities), len(labels), resamples, level)
+    found = _bootstrapped(FiguresOf(labels, probabilities), len(labels), resamples, level)
     return {
         name: Interval(each.value, *_of_one_kind(labels, each.value, name, level))
         if each.value in (0, 1) and name != "log_loss"
@@ -91,7 +91,7 @@ def paired_intervals(
     level: float = LEVEL,
 ) -> dict[str, Interval]:
     """Differences of `headline`, second less first, of the same images, which are drawn for both together."""
-    before, after = _Figures(labels, first), _Figures(labels, second)
+    before, after = FiguresOf(labels, first), FiguresOf(labels, second)
 
     def differences(weights: Floats) -> dict[str, Floats]:
         old, new = before(weights), after(weights)
@@ -168,8 +168,13 @@ def _jackknifed(n: int) -> Iterator[Floats]:
         yield (groups != np.arange(start, min(start + size, number))[:, None]).astype(np.float64)
 
 
-class _Figures:
-    """Weights (B, N) to figures by name, each (B,)."""
+class FiguresOf:
+    """The figures of predictions, as a function of weights (B, N) of the images: by name, each (B,).
+
+    Args:
+        labels: true classes, shape (N,).
+        probabilities: shape (N, K).
+    """
 
     def __init__(self, labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
         n, num_classes = probabilities.shape

@@ -14,6 +14,7 @@ from resnet_lab.spec import Count, Record, validated
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, strict=True)]
 
 
 class TrainConfig(Record):
@@ -45,6 +46,8 @@ class TrainConfig(Record):
         sync_batch_norm: take batch norm's statistics over all processes.
         zero_init_residual: start each residual branch at zero.
         seed: of initial weights, split, order and augmentation.
+        init_seed, split_seed, order_seed: of one of them alone (`order` is that of images, with augmentation and
+            dropout); `seed` where it is not given.
         compile: whether the network is compiled; `auto` measures once a network and device.
         channels_last: memory layout; chosen for the device unless given.
         deterministic: the same bits each time, on the CPU and on one GPU.
@@ -75,13 +78,21 @@ class TrainConfig(Record):
     cache_frozen: Literal["auto", "on", "off"] = "auto"
     sync_batch_norm: bool = False
     zero_init_residual: bool = False
-    seed: Annotated[int, Field(ge=0, strict=True)] = 0
+    seed: Seed = 0
+    init_seed: Seed | None = None
+    split_seed: Seed | None = None
+    order_seed: Seed | None = None
     device: str = "auto"
     precision: Precision = "auto"
     compile: Compile = "auto"
     channels_last: bool | None = None
     deterministic: bool = False
     save_minutes: Positive = 10.0
+
+    def seed_of(self, what: Literal["init", "split", "order"]) -> int:
+        """Of initial weights, of the split, or of order, augmentation and dropout."""
+        own: int | None = getattr(self, f"{what}_seed")
+        return self.seed if own is None else own
 
 
 C = TypeVar("C", bound=Record)

@@ -104,7 +104,8 @@ def _steps(
     checked_every = CHECKED_EVERY if devices or batches.world_size > 1 else 1
     with torch.random.fork_rng(devices=devices):
         for x, y in batches.training(progress.epoch, progress.step):
-            torch.manual_seed(named_seed(config.seed + batches.rank, f"dropout {progress.epoch} {progress.step}"))
+            seed = config.seed_of("order") + batches.rank
+            torch.manual_seed(named_seed(seed, f"dropout {progress.epoch} {progress.step}"))
             step = progress.steps(len(batches))
             progress.tally.add(*learner.step(x, y, learning_rate(config, step, len(batches))), y)
             progress.step += 1

@@ -73,7 +73,7 @@ def make_ready(
     """
     images = open_images(data.source, registry, download=data.download)
     spec = spec.modified(num_classes=len(images.classes))
-    built = assemble(spec, registry, seed=config.seed, zero_init_residual=config.zero_init_residual)
+    built = assemble(spec, registry, seed=config.seed_of("init"), zero_init_residual=config.zero_init_residual)
     for note in built.notes:
         watcher.say(note)
     coverage = None
@@ -85,7 +85,7 @@ def make_ready(
         _warn_of_frozen_strangers(coverage, config.freeze, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
     form = Form(spec.input_size, spec.in_channels, data.fit)
-    prepared = prepare(images, form, data, config.seed, watcher)
+    prepared = prepare(images, form, data, config.seed_of("split"), watcher)
     check(prepared)
     number = len(prepared.positions("train"))
     batch_size = _batch_size(config, number, network, form, placement, processes)
@@ -140,7 +140,7 @@ def _batches(
         augment=parse_augmentations(config.augment),
         balanced=config.balance == "sampling",
         chunks=None if images.chunks is None else images.chunks[chosen],
-        seed=config.seed,
+        seed=config.seed_of("order"),
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from resnet_lab import checkpoint
@@ -15,10 +17,11 @@ from resnet_lab.data.batches import Batches
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, out_of_memory
 from resnet_lab.errors import ResNetLabError
-from resnet_lab.evaluate import logits
+from resnet_lab.evaluate import logits, origin_of
 from resnet_lab.files import write_atomically
 from resnet_lab.metrics import Scores, score
 from resnet_lab.plugins import Registry
+from resnet_lab.predictions import Predictions
 from resnet_lab.processes import Agreement, Processes
 from resnet_lab.run import Run
 from resnet_lab.train.curves import draw_curves
@@ -225,10 +228,27 @@ class Trainer:
         write_atomically(self.run.curves, draw_curves(history, title, best))
 
     def _test(self) -> Scores:
-        """Of the best epoch's weights, which every process reads once the first has written them."""
+        """Of the best epoch's weights, which every process reads once the first has written them.
+
+        The first keeps the predictions, as `evaluate.evaluate` does.
+        """
         self.processes.from_first(lambda: None)
         batches = self.ready.batches["test"]
         model = self.placement.for_inference(checkpoint.load(self.run.best, self.registry), len(batches.share))
         outputs = logits(model, batches.in_order(), self.placement)
         outputs = self.processes.gather_in_order(outputs, len(batches.positions))
+        if self.processes.is_first and outputs.isfinite().all():
+            self._predictions(batches, outputs.softmax(1).numpy()).write(self.run.predictions("test"))
         return score(batches.labels, outputs.argmax(1).numpy(), self.ready.metadata.classes)
+
+    def _predictions(self, batches: Batches, probabilities: NDArray[np.float32]) -> Predictions:
+        data, epoch = self.ready.data, best_of(self.progress.history).epoch
+        positions = batches.positions.tolist()
+        return Predictions(
+            classes=self.ready.metadata.classes,
+            paths=tuple(data.images.paths[position] for position in positions),
+            digests=tuple(data.examined[position].digest for position in positions),
+            labels=batches.labels,
+            probabilities=probabilities,
+            origin=origin_of(self.run, data.images.name, "test", self.placement, epoch),
+        )

@@ -44,7 +44,7 @@ def test_the_evaluation_is_one_process_s(cli: Callable, together: Path) -> None:
     record = json.loads((together / "run.json").read_text())
     code, out, _ = cli("eval", together, "--precision", "fp32", "--json")
     assert code == 0
-    assert json.loads(out)["test"] == record["test"]
+    assert record["test"].items() <= json.loads(out)["test"].items()
 
 
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:

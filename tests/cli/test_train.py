@@ -77,7 +77,7 @@ def test_eval_gives_the_same_figures_again(cli: Callable, paintings: Path) -> No
     code, out, _ = cli("eval", "run", "--precision", "fp32", "--json")
     told = json.loads(out)
     assert code == 0
-    assert told["test"] == trained["test"]
+    assert trained["test"].items() <= told["test"].items()
     assert told["best_epoch"] == trained["best_epoch"]
     assert [row["name"] for row in told["classes"]] == ["blue", "red"]
     validation = json.loads(cli("eval", "run", "--split", "val", "--precision", "fp32", "--json").out)["val"]
@@ -102,7 +102,7 @@ def test_eval_and_predict_agree_on_another_folder(cli: Callable, paintings: Path
 def test_eval_and_predict_as_tables(cli: Callable, paintings: Path) -> None:
     cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "run")
     out = cli("eval", "run").out
-    assert re.search(r"blue +\d\.\d{3} +\d\.\d{3} +\d\.\d{3} +\d\b", out)
+    assert re.search(r"blue +\d\.\d{3} +\d\.\d{3} +\d\.\d\d to \d\.\d\d +\d\.\d{3} +\d\b", out)
     code, out, _ = cli("predict", "run/best.safetensors", paintings / "red" / "0.png", "--top", 1)
     assert code == 0
     assert re.search(r"(red|blue) +\d\.\d{4}", out)
@@ -210,7 +210,8 @@ def test_a_way_of_making_pictures_square_goes_with_the_weights(cli: Callable, pa
     arguments = ("train", "--data", paintings, *QUICK, "--epochs", 1, "--fit", "crop", "--out", "run", "--json")
     trained = json.loads(cli(*arguments).out)
     assert checkpoint.read("run/best.safetensors")[0].fit == "crop"
-    assert json.loads(cli("eval", "run", "--precision", "fp32", "--json").out)["test"] == trained["test"]
+    told = json.loads(cli("eval", "run", "--precision", "fp32", "--json").out)
+    assert trained["test"].items() <= told["test"].items()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -1,0 +1,235 @@
+"""A study on the screen: its trials while they run, what it would take, and what it found."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from resnet_lab.study.design import Study
+from resnet_lab.study.planning import Forecast
+from resnet_lab.study.results import Findings
+from resnet_lab.study.statistics import LEVEL, Effect
+from resnet_lab.study.trials import Outcome, State, Trial, trials_of
+from resnet_lab.study.writing import in_words
+from resnet_lab.train.history import Epoch
+from resnet_lab.train.watching import TrainingWatcher
+
+NARROWEST = 110
+"""Characters of a line, below which names and intervals would be cut."""
+
+COLOURS = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided": "yellow", "exploratory": "magenta"}
+
+
+class StudyScreen:
+    """Shows every trial: a live table on a terminal, a line for each that is over elsewhere; on standard error."""
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.console = Console(stderr=True, highlight=False)
+        self.live = Live(console=self.console, transient=True, refresh_per_second=4)
+        self.is_live = self.console.is_terminal
+        self._told: set[str] = set()
+        self._status = ""
+        self._states: dict[str, State] = {}
+        self._outcomes: dict[str, Outcome] = {}
+        self._start, self._done_before = monotonic(), -1
+
+    def say(self, text: str) -> None:
+        """As `StudyWatcher` says."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
+        """As `StudyWatcher` says."""
+        self._states, self._outcomes = states, {outcome.trial: outcome for outcome in outcomes}
+        if self._done_before < 0:
+            self._done_before = len(outcomes)
+            self._told = set(self._outcomes)
+        for outcome in outcomes:
+            if outcome.trial not in self._told:
+                self._told.add(outcome.trial)
+                if not self.is_live:
+                    self.say(f"{len(self._outcomes)} of {len(states)}: {_told(outcome, self.study.plan.metric)}")
+        if self.is_live:
+            self.live.update(self._table())
+
+    def training(self, trial: Trial) -> TrainingWatcher:
+        """As `StudyWatcher` says."""
+        return _Trial(self, trial)
+
+    def status(self, text: str) -> None:
+        """How far the trial is that runs here."""
+        self._status = text
+        if self.is_live:
+            self.live.update(self._table())
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, caption=f"{self._status}{self._left()}", caption_justify="left")
+        table.add_column("arm", no_wrap=True)
+        for seed in self.study.seeds:
+            table.add_column(f"{seed}", justify="right")
+        cells = {(trial.arm.name, trial.seed): self._cell(trial) for trial in trials_of(self.study)}
+        for arm in self.study.arms:
+            table.add_row(Text(arm.name), *(cells[arm.name, seed] for seed in self.study.seeds))
+        return table
+
+    def _cell(self, trial: Trial) -> Text:
+        outcome = self._outcomes.get(trial.name)
+        if outcome is None:
+            return Text(
+                {"running": "...", "waiting": "."}.get(self._states.get(trial.name, "waiting"), ""), style="dim"
+            )
+        if outcome.problem is not None:
+            return Text("failed", style="red")
+        return Text(f"{outcome.scores[self.study.plan.metric]:.3f}")
+
+    def _left(self) -> str:
+        done = len(self._outcomes) - self._done_before
+        if done < 1:
+            return ""
+        each = (monotonic() - self._start) / done
+        return f" · {_duration(each * (len(self._states) - len(self._outcomes)))} left"
+
+
+class _Trial(TrainingWatcher):
+    def __init__(self, screen: StudyScreen, trial: Trial) -> None:
+        self._screen = screen
+        self._name = f"{trial.arm.name}, seed {trial.seed}"
+
+    def epoch(self, epoch: Epoch, best: Epoch) -> None:
+        self._screen.status(f"{self._name}: epoch {epoch.epoch}, best validation {best.val_macro_accuracy:.3f}")
+
+
+class _Quiet:
+    """Says nothing; of a process among several, or beside `--json`."""
+
+    def say(self, text: str) -> None:
+        pass
+
+    def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
+        pass
+
+    def training(self, trial: Trial) -> TrainingWatcher:
+        return TrainingWatcher()
+
+
+@contextmanager
+def watching(study: Study, *, quiet: bool) -> Iterator[StudyScreen | _Quiet]:
+    """A screen while the study runs, or nothing."""
+    if quiet:
+        yield _Quiet()
+        return
+    screen = StudyScreen(study)
+    if not screen.is_live:
+        yield screen
+        return
+    with screen.live:
+        yield screen
+
+
+def print_forecast(study: Study, told: Forecast) -> None:
+    """What would run, how long, and what it could find."""
+    console = Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("arm")
+    for column in ("ms a step", "steps an epoch", "epochs", "a trial"):
+        table.add_column(column, justify="right")
+    for each in told.arms:
+        row = (f"{each.step_ms:.1f}", str(each.steps), str(each.epochs), _duration(each.seconds))
+        table.add_row(Text(each.arm), *row)
+    console.print(table)
+    console.print(
+        f"{told.trials} trials of {len(study.arms)} arms, {study.plan.seeds} seeds: {_duration(told.seconds)} of "
+        "training one after the other",
+        soft_wrap=True,
+    )
+    console.print(
+        f"{told.tests} effects are tested first, their p-values adjusted by Holm; the sign-flip test can give "
+        f"p = {told.smallest_p:.2g} at least",
+        soft_wrap=True,
+    )
+    if told.problem is not None:
+        console.print(Text(f"no verdict: {told.problem}", style="red"), soft_wrap=True)
+    if told.spread is None:
+        console.print(
+            "how large a difference these seeds can find depends on the spread of paired differences: give --spread, "
+            "or --pilot with a study folder in which two seeds or more are finished",
+            soft_wrap=True,
+        )
+        return
+    console.print(f"spread of paired differences: {told.spread:.4g}")
+    power = Table(box=box.SIMPLE_HEAD)
+    for column in ("true difference", "found with these seeds", "seeds for 80%"):
+        power.add_column(column, justify="right")
+    for outlook in told.outlooks:
+        seeds = "more than 1,000" if outlook.seeds is None else str(outlook.seeds)
+        power.add_row(f"{outlook.difference:g}", f"{outlook.power:.0%}", seeds)
+    console.print(power)
+
+
+def print_findings(found: Findings) -> None:
+    """Verdicts in words, then the effects and the arms."""
+    console = Console(highlight=False)
+    console.width = max(console.width, NARROWEST)
+    metric = found.study.plan.metric
+    for effect in found.effects or found.families[-1]:
+        text = in_words(effect, metric, found.time_ratios.get(effect.name))
+        console.print(Text(text, style=COLOURS[effect.verdict]), soft_wrap=True)
+    if found.effects:
+        console.print(_effects("effect", found.effects))
+    arms = Table(box=box.SIMPLE_HEAD)
+    arms.add_column("arm", no_wrap=True)
+    for column in ("params (M)", "MACs (G)", metric, f"{LEVEL:.0%} interval", "s an epoch", "time", "trials"):
+        arms.add_column(column, justify="right", no_wrap=True)
+    for row in found.arms:
+        mean = "" if row.mean is None else f"{row.mean:.4f}"
+        ends = "" if row.interval is None else "{:.4f} to {:.4f}".format(*row.interval)
+        arms.add_row(
+            Text(row.arm.name), f"{row.parameters / 1e6:.3f}", f"{row.macs / 1e9:.3f}", mean, ends,
+            "" if row.seconds is None else f"{row.seconds:.2f}",
+            "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
+        )  # fmt: skip
+    console.print(arms)
+    console.print(_effects("arm against the baseline", found.families[-1]))
+    for row in found.arms:
+        for seed, problem in row.problems.items():
+            console.print(Text(f"{row.arm.name}, seed {seed} failed: {problem}", style="red"), soft_wrap=True)
+    if found.missing:
+        console.print(f"{len(found.missing)} trials are not over: what stands here is of the others")
+    for remark in found.remarks:
+        console.print(Text(remark, style="dim"), soft_wrap=True)
+
+
+def _effects(title: str, effects: Sequence[Effect]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column(title, no_wrap=True)
+    for column in ("difference", f"{LEVEL:.0%} interval", "p (t)", "p (flip)", "p (Holm)", "d", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for effect in effects:
+        ends = "" if effect.interval is None else "{:+.4f} to {:+.4f}".format(*effect.interval)
+        table.add_row(
+            Text(effect.name), f"{effect.difference:+.4f}", ends, f"{effect.p_t:.3g}", f"{effect.p_flip:.3g}",
+            f"{effect.p_holm:.3g}", "" if effect.size is None else f"{effect.size:+.2f}", str(effect.n),
+            Text(effect.verdict, style=COLOURS[effect.verdict]),
+        )  # fmt: skip
+    return table
+
+
+def _told(outcome: Outcome, metric: str) -> str:
+    name = f"{outcome.arm}, seed {outcome.seed}"
+    if outcome.problem is not None:
+        return f"{name} failed: {outcome.problem}"
+    return f"{name}: {metric.replace('_', ' ')} {outcome.scores[metric]:.4f} in {_duration(outcome.seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

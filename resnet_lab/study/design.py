@@ -1,0 +1,249 @@
+"""What a study compares: a base experiment, arms that change it, and seeds."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import product
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from resnet_lab import zoo
+from resnet_lab.data.config import DataConfig
+from resnet_lab.errors import ConfigError, ResNetLabError, nearest
+from resnet_lab.recipes import TABLES, Tables, read_recipe
+from resnet_lab.recipes.settings import apply_settings
+from resnet_lab.spec import Count, ModelSpec, Record, validated
+from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
+from resnet_lab.train.config import Positive, Seed, TrainConfig, data_config, train_config
+
+Varied = Literal["init", "split", "order"]
+Metric = Literal[
+    "accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
+    "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss",
+]  # fmt: skip
+LOWER_IS_BETTER = ("log_loss",)
+SHORT = ("model", "depth", "block", "conv", "act", "norm", "attn", "shortcut", "input_size")
+"""Keys of the network that factors and arms may name without `model.` before them."""
+
+
+class Budget(Record):
+    """What every arm may spend, of which one is given; by default the epochs of the base experiment.
+
+    Attributes:
+        epochs: for each arm.
+        steps: of the optimiser; rounded down to whole epochs, one at least.
+        macs: multiply-adds of all training images' forward passes, in 10^12; a cheaper arm trains longer.
+        seconds: on the device, by a step that is timed before; a faster arm trains longer.
+    """
+
+    epochs: Count | None = None
+    steps: Count | None = None
+    macs: Positive | None = None
+    seconds: Positive | None = None
+
+
+class Plan(Record):
+    """The keys of a study file beside the base experiment's tables.
+
+    Attributes:
+        seeds: how many; block s of a study has seed `first_seed` + s.
+        metric: that verdicts are about, on the test part.
+        margin: differences within it are as good as none; in the metric's unit.
+        vary: what differs from seed to seed; the rest is that of `first_seed` throughout.
+        factors: levels of each, the first being the baseline's.
+        fraction: `half` leaves out every arm that differs from the baseline in an odd number of factors.
+        arms: instead of factors, changes by name; the first is the baseline.
+        tune_lr: learning rates of which every arm takes the one that is best on the validation part, tried at
+            `first_seed` alone.
+    """
+
+    name: str = "study"
+    recipe: str | None = None
+    seeds: Count = 6
+    first_seed: Seed = 0
+    metric: Metric = "macro_accuracy"
+    margin: Positive | None = None
+    vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = get_args(Varied)
+    fraction: Literal["full", "half"] = "full"
+    factors: dict[str, tuple[str | int | float | bool, ...]] = Field(default_factory=dict)
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    budget: Budget = Budget()
+    tune_lr: tuple[Positive, ...] = ()
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One experiment of a study.
+
+    Attributes:
+        levels: of each factor, as text; empty in a study of named arms.
+    """
+
+    name: str
+    spec: ModelSpec
+    data: DataConfig
+    train: TrainConfig
+    levels: dict[str, str]
+
+    @property
+    def hash(self) -> str:
+        """First 12 hexadecimal digits of a SHA-256 of all that it is, but for seeds."""
+        content = {
+            "spec": self.spec.hash,
+            "data": self.data.model_dump(mode="json"),
+            "train": self.train.model_dump(mode="json", exclude={"seed", "init_seed", "split_seed", "order_seed"}),
+        }
+        return sha256(dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A whole design.
+
+    Attributes:
+        arms: the baseline first.
+        tables: that it was read from.
+    """
+
+    plan: Plan
+    arms: tuple[Arm, ...]
+    tables: Mapping[str, Any]
+
+    @property
+    def seeds(self) -> range:
+        """Of the blocks."""
+        return range(self.plan.first_seed, self.plan.first_seed + self.plan.seeds)
+
+    @property
+    def families(self) -> list[list[Contrast]]:
+        """What is asked: effects of factors and their interactions first, where there are factors; then arms."""
+        arms = arm_contrasts([arm.name for arm in self.arms])
+        if not self.plan.factors:
+            return [arms]
+        factors = {name: [_text(level) for level in levels] for name, levels in self.plan.factors.items()}
+        return [factorial_contrasts(factors, [arm.levels for arm in self.arms]), arms]
+
+    def at(self, arm: Arm, seed: int, **changes: Any) -> TrainConfig:
+        """How an arm is trained in the block of a seed."""
+        seeds: dict[str, int] = {"seed": self.plan.first_seed}
+        seeds |= {f"{what}_seed": seed for what in self.plan.vary}
+        return arm.train.model_copy(update={**seeds, **changes})
+
+
+def read_study(path: Path) -> Study:
+    """A design from a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or says something that cannot be.
+        SpecError: an arm whose network cannot be.
+    """
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the study: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    return study_from(tables, str(path))
+
+
+def study_from(tables: Mapping[str, Any], where: str) -> Study:
+    """A design from the tables `study`, `model`, `data` and `train`; raises like `read_study`."""
+    allowed = ("study", *TABLES)
+    for key in tables:
+        if key not in allowed:
+            raise ConfigError(f"{where}: unknown table {key!r}; {nearest(key, allowed)}")
+    plan = validated(Plan, _tuples(tables.get("study", {})), f"{where}: study", ConfigError)
+    if bool(plan.factors) == bool(plan.arms):
+        raise ConfigError(f"{where}: a study has either factors or arms; give [study.factors] or [study.arms.NAME]")
+    base: Tables = {name: dict(read_recipe(plan.recipe).tables[name]) if plan.recipe else {} for name in TABLES}
+    for name in TABLES:
+        base[name] |= tables.get(name, {})
+    if "source" not in base["data"]:
+        base["data"]["source"] = "digits"
+    if len([value for value in plan.budget.model_dump().values() if value is not None]) > 1:
+        raise ConfigError(f"{where}: budget: give one of epochs, steps, macs and seconds")
+    arms = _factorial(plan, base, where) if plan.factors else _named(plan, base, where)
+    _require_comparable(arms, where)
+    return Study(plan, tuple(arms), tables)
+
+
+def _factorial(plan: Plan, base: Tables, where: str) -> list[Arm]:
+    arms = []
+    for name, levels in plan.factors.items():
+        if len(set(map(_text, levels))) != len(levels) or not levels:
+            raise ConfigError(f"{where}: factor {name} needs different levels, got {list(levels)}")
+    varied = {name: levels for name, levels in plan.factors.items() if len(levels) > 1}
+    if plan.fraction == "half" and (len(varied) < 3 or any(len(levels) != 2 for levels in varied.values())):
+        raise ConfigError(f"{where}: half a factorial needs three factors or more, of two levels each")
+    for values in product(*plan.factors.values()):
+        chosen = dict(zip(plan.factors, values, strict=True))
+        changed = sum(chosen[name] != levels[0] for name, levels in plan.factors.items())
+        if plan.fraction == "half" and changed % 2:
+            continue
+        name = " ".join(_text(chosen[key]) for key in varied) or "baseline"
+        arms.append(_arm(name, chosen, base, where, {key: _text(value) for key, value in chosen.items()}))
+    return arms
+
+
+def _named(plan: Plan, base: Tables, where: str) -> list[Arm]:
+    return [_arm(name, changes, base, where, {}) for name, changes in plan.arms.items()]
+
+
+def _arm(name: str, changes: Mapping[str, Any], base: Tables, where: str, levels: dict[str, str]) -> Arm:
+    what = f"{where}: arm {name!r}"
+    tables: Tables = {key: dict(table) for key, table in base.items()}
+    settings = []
+    for key, value in changes.items():
+        if key == "depth":
+            key, value = "model", f"resnet{value}"
+        place = key if "." in key else f"model.{key}" if key in SHORT else None
+        if place is None:
+            raise ConfigError(f"{what}: unknown key {key!r}; write one of {', '.join(SHORT)}, or train.KEY or data.KEY")
+        settings.append(f"{place}={_text(value)}")
+    try:
+        tables = apply_settings(tables, settings)
+        model = tables["model"] or {"model": "resnet20"}
+        return Arm(
+            name,
+            zoo.from_choices(model, what),
+            data_config(_tuples(tables["data"]), what),
+            train_config(_tuples(tables["train"]), what),
+            levels,
+        )
+    except ResNetLabError as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(where) else f"{what}: {text}") from None
+
+
+def _require_comparable(arms: Sequence[Arm], where: str) -> None:
+    if len(arms) < 2:
+        raise ConfigError(f"{where}: there is no arm beside the baseline; give a factor two levels, or name two arms")
+    seen: dict[str, str] = {}
+    for arm in arms:
+        if arm.hash in seen:
+            raise ConfigError(f"{where}: the arms {seen[arm.hash]!r} and {arm.name!r} are the same; leave one of them")
+        seen[arm.hash] = arm.name
+        if arm.data.source != arms[0].data.source:
+            raise ConfigError(
+                f"{where}: arm {arm.name!r} has other images ({arm.data.source}) than the baseline "
+                f"({arms[0].data.source}); test scores are paired by image, so arms share the source"
+            )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(_text, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: tuple(value) if isinstance(value, list) else _tuples(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }

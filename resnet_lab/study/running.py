@@ -1,0 +1,217 @@
+"""Carrying out a study: here, or by several processes that share its folder."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import floor
+from typing import Protocol
+
+from resnet_lab.bench.arms import Arm as Timed
+from resnet_lab.bench.subjects import ready
+from resnet_lab.cost import measure
+from resnet_lab.data.preparation import prepare
+from resnet_lab.data.sources import open_images
+from resnet_lab.device import choose
+from resnet_lab.errors import ConfigError
+from resnet_lab.images import ImageSet
+from resnet_lab.plugins import Registry
+from resnet_lab.study.design import Arm, Study
+from resnet_lab.study.trials import Outcome, State, StudyFolder, Trial, carry_out, trials_of, tuning_trials
+from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.watcher import SILENT
+
+POLL = 0.5
+"""Seconds between two looks at what other processes have done."""
+
+STEPS = 5
+"""Of a pilot, of which the median counts."""
+
+
+class StudyWatcher(Protocol):
+    """What a study tells of itself."""
+
+    def say(self, text: str) -> None:
+        """A remark."""
+
+    def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
+        """How far every trial is, by name, and what came of those that are over."""
+
+    def training(self, trial: Trial) -> TrainingWatcher:
+        """The watcher of a trial that is trained here."""
+
+
+def check_arms(study: Study, registry: Registry) -> ImageSet:
+    """Build every arm on paper, and open the images, before anything runs.
+
+    Raises:
+        SpecError, PluginError, DataError: what cannot be, with the arm's name.
+    """
+    images = open_images(study.arms[0].data.source, registry)
+    for arm in study.arms:
+        try:
+            measure(arm.spec.modified(num_classes=len(images.classes)), registry)
+        except Exception as error:
+            raise type(error)(f"arm {arm.name!r}: {error}") from None
+    return images
+
+
+def run_study(
+    study: Study, folder: StudyFolder, registry: Registry, watcher: StudyWatcher, *, processes: int = 1
+) -> Study:
+    """Bring every trial to its end, and give the study as it was run: with tuned rates and epochs by budget.
+
+    Trials that are over are left as they are, interrupted ones go on. Several calls on one folder, in this or other
+    processes, share the trials.
+
+    Args:
+        processes: that work at once, each a trial at a time.
+
+    Raises:
+        ResNetLabError: what would fail in every trial.
+        Interrupted: SIGINT or SIGTERM came.
+    """
+    study = within_budget(study, registry, watcher.say)
+    if study.plan.tune_lr:
+        watcher.say(f"tuning: {len(tuning_trials(study))} trials at seed {study.plan.first_seed}")
+        _work(study, tuning_trials(study), folder, registry, watcher, processes)
+        study = tuned(study, folder)
+    _work(study, trials_of(study), folder, registry, watcher, processes)
+    return study
+
+
+def as_run(study: Study, folder: StudyFolder, registry: Registry) -> Study:
+    """The study as `run_study` gives it, of a folder where that is over; raises `ConfigError` where tuning is not."""
+    study = within_budget(study, registry, lambda text: None)
+    return tuned(study, folder) if study.plan.tune_lr else study
+
+
+def tuned(study: Study, folder: StudyFolder) -> Study:
+    """Every arm with the learning rate that was best on the validation part.
+
+    Raises:
+        ConfigError: an arm failed with every rate, or has not been tried with all.
+    """
+    arms = []
+    for arm in study.arms:
+        tried = [folder.outcome(Trial(arm, study.plan.first_seed, lr)) for lr in study.plan.tune_lr]
+        if any(outcome is None for outcome in tried):
+            raise ConfigError(f"{folder.folder}: the learning rate of arm {arm.name!r} is not found yet; run the study")
+        merits = {each.lr: each.validation for each in tried if each is not None and each.validation is not None}
+        if not merits:
+            raise ConfigError(f"arm {arm.name!r} failed with every learning rate of {list(study.plan.tune_lr)}")
+        best = max(merits, key=lambda lr: (merits[lr][0], -merits[lr][1]))
+        arms.append(replace(arm, train=arm.train.model_copy(update={"lr": best})))
+    return replace(study, arms=tuple(arms))
+
+
+def within_budget(study: Study, registry: Registry, say: Callable[[str], None]) -> Study:
+    """Every arm with as many epochs as the budget gives it."""
+    budget = study.plan.budget
+    if budget.epochs is not None:
+        return replace(study, arms=tuple(_with_epochs(arm, budget.epochs) for arm in study.arms))
+    if budget.steps is None and budget.macs is None and budget.seconds is None:
+        return study
+    images, classes = training_images(study, registry)
+    arms = []
+    for arm in study.arms:
+        if arm.train.batch_size == "auto":
+            raise ConfigError(f"arm {arm.name!r}: a budget needs a batch size that is known, not auto")
+        steps = -(-images // arm.train.batch_size)
+        if budget.steps is not None:
+            wanted = budget.steps / steps
+        elif budget.macs is not None:
+            wanted = budget.macs * 1e12 / (images * measure(arm.spec.modified(num_classes=classes), registry).macs)
+        else:
+            wanted = (budget.seconds or 0.0) / (steps * seconds_of_step(arm, classes, registry))
+        arms.append(_with_epochs(arm, max(1, floor(wanted))))
+        say(f"{arm.name}: {arms[-1].train.epochs} epochs within the budget")
+    return replace(study, arms=tuple(arms))
+
+
+def seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
+    """The median of a few training steps on noise."""
+    batch = 32 if arm.train.batch_size == "auto" else arm.train.batch_size
+    timed = Timed(arm.name, arm.spec.modified(num_classes=classes), batch, precision=arm.train.precision)
+    call = ready(timed, "train", registry, arm.train.device)
+    device = choose(arm.train.device).device
+    times = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[STEPS // 2]
+
+
+def training_images(study: Study, registry: Registry) -> tuple[int, int]:
+    """Images of the first block's training part, and classes."""
+    from resnet_lab.data.decoding import Form
+
+    first = study.arms[0]
+    images = open_images(first.data.source, registry)
+    form = Form(first.spec.input_size, first.spec.in_channels, first.data.fit)
+    prepared = prepare(images, form, first.data, study.at(first, study.plan.first_seed).seed_of("split"), SILENT)
+    return len(prepared.positions("train")), len(images.classes)
+
+
+def _with_epochs(arm: Arm, epochs: int) -> Arm:
+    return replace(arm, train=arm.train.model_copy(update={"epochs": epochs}))
+
+
+def _work(
+    study: Study,
+    trials: Sequence[Trial],
+    folder: StudyFolder,
+    registry: Registry,
+    watcher: StudyWatcher,
+    processes: int,
+) -> None:
+    if processes > 1:
+        _share_out(trials, folder, watcher, processes)
+        return
+    pending = list(trials)
+    while pending:
+        _show(trials, folder, watcher)
+        busy = []
+        for trial in pending:
+            if folder.outcome(trial) is None:
+                if carry_out(study, trial, folder, registry, watcher.training(trial)) is None:
+                    busy.append(trial)
+                _show(trials, folder, watcher)
+        if len(busy) == len(pending):
+            time.sleep(POLL)
+        pending = busy
+    _show(trials, folder, watcher)
+
+
+def _share_out(trials: Sequence[Trial], folder: StudyFolder, watcher: StudyWatcher, processes: int) -> None:
+    """Have processes of their own take one trial after the other, until none is left."""
+    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet"]
+    threads = str(max(1, (os.cpu_count() or 1) // processes))
+    workers = [
+        subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": threads}, stderr=subprocess.PIPE, text=True)
+        for _ in range(min(processes, len(trials)))
+    ]
+    try:
+        while any(worker.poll() is None for worker in workers):
+            _show(trials, folder, watcher)
+            time.sleep(POLL)
+    finally:
+        for worker in workers:
+            worker.terminate()
+        said = [worker.communicate()[1] for worker in workers]
+    for worker, text in zip(workers, said, strict=True):
+        if worker.returncode:
+            raise ConfigError(f"a process of the study ended: {(text.strip().splitlines() or ['without a word'])[-1]}")
+    _show(trials, folder, watcher)
+
+
+def _show(trials: Sequence[Trial], folder: StudyFolder, watcher: StudyWatcher) -> None:
+    outcomes = [outcome for trial in trials if (outcome := folder.outcome(trial)) is not None]
+    watcher.show({trial.name: folder.state(trial) for trial in trials}, outcomes)

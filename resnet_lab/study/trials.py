@@ -1,0 +1,251 @@
+"""One arm in the block of one seed: trained once, wherever and however often that is begun.
+
+A study folder has `study.json` (the design), and for each trial `trials/NAME/` (the run folder), `trials/NAME.json`
+(what came of it, written last) and `trials/NAME.lock` (held by the process that works on it).
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from resnet_lab.device.memory import is_out_of_memory
+from resnet_lab.errors import ResNetLabError, RunError
+from resnet_lab.evaluate import stored
+from resnet_lab.files import make_folder, write_atomically
+from resnet_lab.metrics.headline import headline
+from resnet_lab.plugins import Registry
+from resnet_lab.run import Run
+from resnet_lab.study.design import Arm, Study, study_from
+from resnet_lab.train.tally import DivergedError
+from resnet_lab.train.training import resume, train
+from resnet_lab.train.watching import TrainingWatcher
+
+FORMAT = 1
+State = Literal["waiting", "running", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An arm in a block.
+
+    Attributes:
+        lr: that replaces the arm's own, in tuning; None else.
+    """
+
+    arm: Arm
+    seed: int
+    lr: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its folder: the arm, what it is, and the seed."""
+        words = re.sub(r"[^\w.@=+-]+", "-", self.arm.name).strip("-") or "arm"
+        tuned = "" if self.lr is None else f"-lr{self.lr:g}"
+        return f"{words}-{self.arm.hash}{tuned}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+        problem: why it failed; None where it finished.
+        scores: of the best epoch on the test part, by `metrics.headline.NAMES`; empty where it failed.
+        validation: macro-averaged accuracy and loss of that epoch on the validation part.
+        seconds: that its epochs took.
+    """
+
+    trial: str
+    arm: str
+    seed: int
+    problem: str | None
+    scores: dict[str, float]
+    validation: tuple[float, float] | None
+    best_epoch: int | None
+    epochs: int
+    seconds: float
+    lr: float
+    versions: dict[str, str]
+
+
+class StudyFolder:
+    """The files of a study, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.design = folder / "study.json"
+        self.trials = folder / "trials"
+
+    def note(self, study: Study) -> None:
+        """Write down the design."""
+        make_folder(self.trials)
+        write_atomically(self.design, json.dumps({"format": FORMAT, "tables": study.tables}, indent=1).encode())
+
+    def study(self) -> Study:
+        """The design that was noted last.
+
+        Raises:
+            RunError: it is no study folder.
+            ConfigError, SpecError: the design can no longer be.
+        """
+        try:
+            tables = json.loads(self.design.read_text(encoding="utf-8"))["tables"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise RunError(
+                f"{self.folder} is not a study folder: it holds no study.json; name one that `resnet-lab study run` "
+                "made"
+            ) from None
+        return study_from(tables, str(self.design))
+
+    def run(self, trial: Trial) -> Run:
+        """Its run folder, which need not exist."""
+        return Run(self.trials / trial.name)
+
+    def outcome(self, trial: Trial) -> Outcome | None:
+        """What came of it; None where it is not over.
+
+        Raises:
+            RunError: the file is damaged, or of a newer format.
+        """
+        path = self._outcome(trial)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            written = content.pop("format")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise RunError(f"{path}: damaged ({error}); remove it and its folder to have the trial run again") from None
+        if written > FORMAT:
+            raise RunError(f"{path}: trial format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade")
+        validation = content.pop("validation")
+        return Outcome(**content, validation=None if validation is None else tuple(validation))
+
+    def keep(self, trial: Trial, outcome: Outcome) -> None:
+        """Write what came of it, the last thing of a trial."""
+        text = json.dumps({"format": FORMAT, **vars(outcome)}, indent=1)
+        write_atomically(self._outcome(trial), text.encode())
+
+    @contextmanager
+    def claimed(self, trial: Trial) -> Iterator[bool]:
+        """Whether this process may work on it: no other one does while the context lasts."""
+        make_folder(self.trials)
+        lock = FileLock(self.trials / f"{trial.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def state(self, trial: Trial) -> State:
+        """As far as the files say."""
+        outcome = self.outcome(trial)
+        if outcome is not None:
+            return "finished" if outcome.problem is None else "failed"
+        return "running" if self.run(trial).record.exists() else "waiting"
+
+    def _outcome(self, trial: Trial) -> Path:
+        return self.trials / f"{trial.name}.json"
+
+
+def trials_of(study: Study, arms: Sequence[Arm] | None = None) -> list[Trial]:
+    """Every arm in every block, block by block, so that a study that ends early is balanced as far as it went."""
+    return [Trial(arm, seed) for seed in study.seeds for arm in (study.arms if arms is None else arms)]
+
+
+def carry_out(
+    study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher
+) -> Outcome | None:
+    """Train a trial, or go on with it; None where another process works on it.
+
+    A network that diverges or does not fit the memory is an outcome too.
+
+    Raises:
+        ResNetLabError: what would fail in any other trial as well, such as missing data.
+        Interrupted: SIGINT or SIGTERM came; called again, it goes on from where it was.
+    """
+    with folder.claimed(trial) as is_ours:
+        if not is_ours:
+            return None
+        if (done := folder.outcome(trial)) is not None:
+            return done
+        try:
+            _train(study, trial, folder, registry, watcher)
+            outcome = _finished(trial, folder)
+        except DivergedError as error:
+            outcome = _failed(trial, folder, str(error))
+        except ResNetLabError as error:
+            if not is_out_of_memory(error.__cause__):
+                raise
+            outcome = _failed(trial, folder, str(error))
+        folder.keep(trial, outcome)
+        return outcome
+
+
+def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher) -> None:
+    run = folder.run(trial)
+    if run.record.exists():
+        if run.read().get("status") != "finished":
+            resume(run.folder, registry=registry, watcher=watcher)
+        return
+    changes: dict[str, Any] = {} if trial.lr is None else {"lr": trial.lr}
+    config = study.at(trial.arm, trial.seed, **changes)
+    train(trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher)
+
+
+def _finished(trial: Trial, folder: StudyFolder) -> Outcome:
+    run = folder.run(trial)
+    predictions = stored(run)
+    if predictions is None:
+        raise RunError(f"{run.folder}: its predictions are gone; remove the folder to have the trial run again")
+    record, epochs = run.read(), run.epochs()
+    best = epochs[record["best_epoch"] - 1]
+    return _outcome(
+        trial,
+        folder,
+        problem=None,
+        scores=headline(predictions.labels, predictions.probabilities),
+        validation=(best["val_macro_accuracy"], best["val_loss"]),
+        best_epoch=record["best_epoch"],
+    )
+
+
+def _failed(trial: Trial, folder: StudyFolder, problem: str) -> Outcome:
+    return _outcome(trial, folder, problem=problem, scores={}, validation=None, best_epoch=None)
+
+
+def _outcome(trial: Trial, folder: StudyFolder, **known: Any) -> Outcome:
+    run = folder.run(trial)
+    record = run.read() if run.record.exists() else {}
+    times = run.seconds() if run.times.exists() else []
+    return Outcome(
+        trial=trial.name,
+        arm=trial.arm.name,
+        seed=trial.seed,
+        epochs=len(times),
+        seconds=sum(times),
+        lr=trial.arm.train.lr if trial.lr is None else trial.lr,
+        versions=record.get("versions", {}),
+        **known,
+    )
+
+
+def strangers(study: Study, folder: StudyFolder) -> list[str]:
+    """Names of finished trials in the folder that are not of this design; they are kept, and count for nothing."""
+    own = {trial.name for trial in trials_of(study)}
+    tuned = {trial.name for trial in tuning_trials(study)}
+    return sorted(path.stem for path in folder.trials.glob("*.json") if path.stem not in own | tuned)
+
+
+def tuning_trials(study: Study) -> list[Trial]:
+    """Every arm with every learning rate, in the first block alone."""
+    return [Trial(arm, study.plan.first_seed, lr) for arm in study.arms for lr in study.plan.tune_lr]

@@ -1,0 +1,153 @@
+"""A study's findings in words, JSON, CSV and Markdown: formats, computes nothing."""
+
+import csv
+import io
+from dataclasses import asdict
+from typing import Any
+
+from resnet_lab.metrics.headline import NAMES
+from resnet_lab.study.results import Findings
+from resnet_lab.study.statistics import LEVEL, Effect
+
+NOT_SHARES = ("log_loss",)
+"""Metrics that are not told in points of a hundred."""
+
+
+def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
+    """One sentence: the change, its difference with interval, seeds, time, verdict."""
+    scale, unit = (1.0, "") if metric in NOT_SHARES else (100.0, " points")
+    name = metric.replace("_f1", " F1").replace("_", " ")
+    if not effect.differences:
+        return f"{effect.name}: no seed in which all its trials finished: exploratory"
+    interval = ""
+    if effect.interval is not None:
+        low, high = (scale * end for end in effect.interval)
+        interval = f", {LEVEL:.0%} interval [{low:+.2f}, {high:+.2f}]"
+    times = "" if time_ratio is None else f", at {time_ratio:.2f}x the training time"
+    seeds = f"{effect.n} seed{'s' if effect.n != 1 else ''}"
+    return f"{effect.name}: {scale * effect.difference:+.2f}{unit} {name}{interval}, {seeds}{times}: {effect.verdict}"
+
+
+def as_json(found: Findings) -> dict[str, Any]:
+    """Every number."""
+    return {
+        "name": found.study.plan.name,
+        "metric": found.study.plan.metric,
+        "margin": found.study.plan.margin,
+        "baseline": found.study.arms[0].name,
+        "effects": [_effect_json(effect, found) for effect in found.effects],
+        "arms": [
+            {
+                **(
+                    _effect_json(effect, found) if effect is not None else {"name": row.arm.name, "verdict": "baseline"}
+                ),
+                "parameters": row.parameters,
+                "macs": row.macs,
+                "mean": row.mean,
+                "mean_interval": None if row.interval is None else list(row.interval),
+                "seconds_an_epoch": row.seconds,
+                "epochs": row.arm.train.epochs,
+                "lr": row.arm.train.lr,
+                "trials": row.n,
+                "problems": {str(seed): text for seed, text in row.problems.items()},
+            }
+            for row, effect in zip(found.arms, [None, *found.families[-1]], strict=True)
+        ],
+        "trials": [asdict(outcome) for outcome in found.outcomes.values()],
+        "missing": found.missing,
+        "remarks": found.remarks,
+    }
+
+
+def _effect_json(effect: Effect, found: Findings) -> dict[str, Any]:
+    values = {**asdict(effect), "n": effect.n, "time_ratio": found.time_ratios.get(effect.name)}
+    values["in_words"] = in_words(effect, found.study.plan.metric, values["time_ratio"])
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+
+
+def as_csv(found: Findings) -> str:
+    """A row a trial: arm, seed, levels, scores, seconds, problem."""
+    factors = list(found.study.plan.factors)
+    text = io.StringIO()
+    columns = ["arm", "seed", *factors, "lr", *NAMES, "best_epoch", "epochs", "seconds", "problem"]
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    levels = {arm.name: arm.levels for arm in found.study.arms}
+    for outcome in found.outcomes.values():
+        row = {"arm": outcome.arm, "seed": outcome.seed, **levels[outcome.arm], **outcome.scores}
+        for name in ("lr", "best_epoch", "epochs", "seconds", "problem"):
+            row[name] = getattr(outcome, name)
+        table.writerow(row)
+    return text.getvalue()
+
+
+EFFECT_COLUMNS = (
+    "", "difference", "95% interval", "over seeds and images", "p (t)", "p (flip)", "p (Holm)", "d", "better in",
+    "verdict",
+)  # fmt: skip
+
+
+def as_markdown(found: Findings) -> str:
+    """Verdicts in words, then tables of effects, arms and failures, and a paragraph on method."""
+    plan = found.study.plan
+    lines = [f"# {plan.name}", ""]
+    for effect in found.effects or found.families[-1]:
+        lines.append(f"- {in_words(effect, plan.metric, found.time_ratios.get(effect.name))}")
+    for family in found.families:
+        title = "Effects" if family is found.families[0] and found.effects else "Arms against the baseline"
+        lines += ["", f"## {title}", "", *_head(EFFECT_COLUMNS), *(_markdown_row(effect) for effect in family)]
+    columns = ("arm", "parameters", "MACs (10^9)", plan.metric, "95% interval", "s an epoch", "time", "trials")
+    lines += ["", "## Arms", "", *_head(columns)]
+    for row in found.arms:
+        cells = (
+            row.arm.name, f"{row.parameters:,}", f"{row.macs / 1e9:.3f}", _number(row.mean), _interval(row.interval),
+            _number(row.seconds, 2), "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    for row in found.arms:
+        lines += [f"\n{row.arm.name}, seed {seed} failed: {text}" for seed, text in row.problems.items()]
+    lines += ["", "## Method", "", method(found), "", *(f"- {remark}" for remark in found.remarks)]
+    return "\n".join(lines) + "\n"
+
+
+def _head(columns: tuple[str, ...]) -> tuple[str, str]:
+    return f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)
+
+
+def method(found: Findings) -> str:
+    """A paragraph that can stand in a paper."""
+    plan, arms = found.study.plan, found.study.arms
+    tested = sum(len(family) for family in found.families)
+    tuning = (
+        f" The learning rate of each arm is the best of {', '.join(f'{lr:g}' for lr in plan.tune_lr)} on the "
+        "validation part at the first seed."
+        if plan.tune_lr
+        else ""
+    )
+    margin = "" if plan.margin is None else f" Differences within {plan.margin:g} count as equivalent."
+    return (
+        f"{len(arms)} arms were trained in {plan.seeds} blocks; within a block all arms share the split, the order and "
+        "augmentation of images, and the initial weights of the parameters that they have in common. Of each run the "
+        f"epoch with the highest validation macro-averaged accuracy was tested once.{tuning} Scores ({plan.metric}) "
+        "were compared by paired differences within blocks, with Student's t interval and a paired t test; p-values "
+        f"were adjusted by Holm's procedure within each family, and arms were tested only where an effect was found "
+        f"({tested} tests in all). Exact sign-flip permutation tests stand beside.{margin}"
+    )
+
+
+def _markdown_row(effect: Effect) -> str:
+    share, low, high = effect.improvement
+    cells = [
+        effect.name, _number(effect.difference), _interval(effect.interval), _interval(effect.image_interval),
+        f"{effect.p_t:.3g}", f"{effect.p_flip:.3g}", f"{effect.p_holm:.3g}",
+        "" if effect.size is None else f"{effect.size:.2f}", f"{share:.0%} ({low:.0%} to {high:.0%})", effect.verdict,
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.4f} to {ends[1]:.4f}"

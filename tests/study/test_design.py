@@ -1,0 +1,147 @@
+from pathlib import Path
+
+import pytest
+
+from resnet_lab import zoo
+from resnet_lab.errors import ConfigError, ResNetLabError
+from resnet_lab.study.design import read_study, study_from
+
+DIGITS = {"source": "digits"}
+
+
+def of(**study: object):  # type: ignore[no-untyped-def]
+    return study_from({"study": study, "model": {"model": "resnet20"}, "data": DIGITS}, "s.toml")
+
+
+def test_a_full_factorial() -> None:
+    found = of(factors={"act": ["relu", "gelu"], "train.lr": [0.01, 0.03]}, seeds=4, first_seed=10)
+    assert [arm.name for arm in found.arms] == ["relu 0.01", "relu 0.03", "gelu 0.01", "gelu 0.03"]
+    assert found.arms[3].spec == zoo.get("resnet20").modified(act="gelu")
+    assert found.arms[3].train.lr == 0.03
+    assert found.arms[3].levels == {"act": "gelu", "train.lr": "0.03"}
+    assert list(found.seeds) == [10, 11, 12, 13]
+    assert [[each.name for each in family] for family in found.families] == [
+        ["act gelu", "train.lr 0.03", "act gelu x train.lr 0.03"], ["relu 0.03", "gelu 0.01", "gelu 0.03"],
+    ]  # fmt: skip
+
+
+def test_half_a_factorial() -> None:
+    found = of(
+        factors={"act": ["relu", "gelu"], "conv": ["dense", "depthwise"], "attn": ["none", "se"]}, fraction="half"
+    )
+    assert [arm.name for arm in found.arms] == [
+        "relu dense none",
+        "relu depthwise se",
+        "gelu dense se",
+        "gelu depthwise none",
+    ]
+
+
+def test_named_arms_and_depths() -> None:
+    found = of(
+        arms={"plain": {}, "deep": {"depth": 32, "attn": "cbam(reduction=8)", "train.augment": ["flip", "crop"]}}
+    )
+    deep = found.arms[1]
+    assert deep.spec == zoo.get("resnet32").modified(attn="cbam(reduction=8)")
+    assert deep.train.augment == ("flip", "crop")
+    assert [[each.name for each in family] for family in found.families] == [["deep"]]
+
+
+def test_a_recipe_is_the_base() -> None:
+    found = study_from(
+        {"study": {"recipe": "digits-quick", "factors": {"attn": ["none", "se"]}}, "train": {"epochs": 3}}, "s.toml"
+    )
+    assert (found.arms[0].train.epochs, found.arms[0].train.schedule) == (3, "one_cycle")
+    assert found.arms[0].spec.input_size == 16
+
+
+def test_seeds_of_a_block() -> None:
+    """By default all differ from block to block; or what is named, and the rest is the first block's."""
+    found = of(factors={"act": ["relu", "gelu"]}, first_seed=5)
+    config = found.at(found.arms[0], 7)
+    assert [config.seed_of(what) for what in ("init", "split", "order")] == [7, 7, 7]
+    found = of(factors={"act": ["relu", "gelu"]}, first_seed=5, vary=["init"])
+    config = found.at(found.arms[0], 7)
+    assert [config.seed_of(what) for what in ("init", "split", "order")] == [7, 5, 5]
+
+
+def test_an_arm_is_known_by_what_it_is() -> None:
+    one, other = of(factors={"act": ["relu", "gelu"]}).arms
+    again = of(factors={"act": ["gelu", "relu"]}, name="another").arms
+    assert one.hash == again[1].hash != other.hash == again[0].hash
+
+
+def test_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text('[study]\nseeds = 3\n[study.factors]\nattn = ["none", "cbam@3"]\n[data]\nsource = "digits"\n')
+    assert [arm.name for arm in read_study(path).arms] == ["none", "cbam@3"]
+    with pytest.raises(ConfigError) as failure:
+        read_study(tmp_path / "absent.toml")
+    assert str(failure.value) == f"{tmp_path}/absent.toml: cannot read the study: No such file or directory"
+    path.write_text("[study")
+    with pytest.raises(ConfigError, match=r"s\.toml: not TOML: "):
+        read_study(path)
+
+
+@pytest.mark.parametrize(
+    ("study", "message"),
+    [
+        ({}, "a study has either factors or arms; give [study.factors] or [study.arms.NAME]"),
+        (
+            {"factors": {"act": ["relu"]}},
+            "there is no arm beside the baseline; give a factor two levels, or name two arms",
+        ),
+        ({"factors": {"act": ["relu", "relu"]}}, "factor act needs different levels, got ['relu', 'relu']"),
+        ({"arms": {"a": {}, "b": {"act": "relu"}}}, "the arms 'a' and 'b' are the same; leave one of them"),
+        (
+            {"arms": {"a": {}, "b": {"data.source": "synthetic"}}},
+            "arm 'b' has other images (synthetic) than the baseline (digits); test scores are paired by image, so arms "
+            "share the source",
+        ),
+        (
+            {"factors": {"act": ["relu", "gelu"], "attn": ["none", "se"]}, "fraction": "half"},
+            "half a factorial needs three factors or more, of two levels each",
+        ),
+        (
+            {"arms": {"a": {}, "b": {"lr": 1}}},
+            "arm 'b': unknown key 'lr'; write one of model, depth, block, conv, act, norm, attn, shortcut, input_size, "
+            "or train.KEY or data.KEY",
+        ),
+        (
+            {"arms": {"a": {}, "b": {"attn": "cbam"}}, "budget": {"epochs": 3, "macs": 1.0}},
+            "budget: give one of epochs, steps, macs and seconds",
+        ),
+    ],
+)
+def test_designs_that_cannot_be(study: dict[str, object], message: str) -> None:
+    with pytest.raises(ResNetLabError) as failure:
+        of(**study)
+    assert str(failure.value) == f"s.toml: {message}"
+
+
+@pytest.mark.parametrize(
+    ("study", "start"),
+    [
+        ({"arms": {"a": {}, "b": {"train.lr": -1}}}, "s.toml: arm 'b': lr: input should be greater than 0"),
+        ({"arms": {"a": {}, "b": {"model": "resnet21"}}}, "s.toml: arm 'b': unknown network 'resnet21'"),
+        ({"arms": {"a": {}, "b": {"train.rate": 1}}}, "s.toml: arm 'b': setting 'train.rate=1': unknown key 'rate'"),
+        (
+            {"factors": {"act": ["relu", "gelu"]}, "metric": "kappa"},
+            "s.toml: study: metric: input should be 'accuracy', ",
+        ),
+        (
+            {"factors": {"act": ["relu", "gelu"]}, "seeds": 0},
+            "s.toml: study: seeds: input should be greater than or equal",
+        ),
+    ],
+)
+def test_values_that_cannot_be(study: dict[str, object], start: str) -> None:
+    with pytest.raises(ResNetLabError) as failure:
+        of(**study)
+    assert str(failure.value).startswith(start)
+
+
+def test_an_unknown_table() -> None:
+    with pytest.raises(ConfigError) as failure:
+        study_from({"studdy": {}}, "s.toml")
+    assert str(failure.value) == "s.toml: unknown table 'studdy'; did you mean 'study'?"

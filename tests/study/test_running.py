@@ -1,0 +1,122 @@
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from resnet_lab import cost
+from resnet_lab.errors import ConfigError, ResNetLabError
+from resnet_lab.plugins import load
+from resnet_lab.study import running
+from resnet_lab.study.running import as_run, check_arms, run_study, within_budget
+from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
+from tests.study.small import Listening, study, table
+
+REGISTRY = load(only=[])
+
+
+def test_every_trial_is_run_and_none_again(tmp_path: Path) -> None:
+    watcher, folder = Listening(), StudyFolder(tmp_path)
+    run_study(study(), folder, REGISTRY, watcher)
+    assert watcher.trained == [trial.name for trial in trials_of(study())]
+    assert len(watcher.outcomes) == 4
+    again = Listening()
+    run_study(study(seeds=3), folder, REGISTRY, again)
+    assert again.trained == [trial.name for trial in trials_of(study(seeds=3))[4:]]
+    assert len(again.outcomes) == 6
+
+
+def test_a_study_is_the_same_in_several_processes(tmp_path: Path) -> None:
+    alone, shared = StudyFolder(tmp_path / "alone"), StudyFolder(tmp_path / "shared")
+    for folder in (alone, shared):
+        folder.note(study())
+    run_study(study(), alone, REGISTRY, Listening())
+    run_study(study(), shared, REGISTRY, Listening(), processes=2)
+    assert table(shared.folder) == table(alone.folder)
+
+
+def test_the_learning_rate_is_the_best_on_the_validation_part(tmp_path: Path) -> None:
+    """Each arm has its own; of equal accuracies the lower loss."""
+    folder, tuning = StudyFolder(tmp_path), study(tune_lr=[0.01, 0.1, 1.0])
+    merits = {
+        ("none", 0.01): (0.5, 1.0), ("none", 0.1): (0.7, 1.0), ("none", 1.0): None,
+        ("eca", 0.01): (0.6, 0.9), ("eca", 0.1): (0.6, 1.1), ("eca", 1.0): (0.2, 1.0),
+    }  # fmt: skip
+    folder.trials.mkdir()
+    with pytest.raises(ConfigError) as failure:
+        as_run(tuning, folder, REGISTRY)
+    assert str(failure.value) == (f"{tmp_path}: the learning rate of arm 'none' is not found yet; run the study")
+    for (name, lr), merit in merits.items():
+        arm = next(arm for arm in tuning.arms if arm.name == name)
+        trial = Trial(arm, 0, lr)
+        folder.keep(trial, Outcome(trial.name, name, 0, None if merit else "diverged", {}, merit, 1, 1, 1.0, lr, {}))
+    found = as_run(tuning, folder, REGISTRY)
+    assert [arm.train.lr for arm in found.arms] == [0.1, 0.01]
+
+
+def test_budgets() -> None:
+    """1,438 training images of digits are 6 steps of 256; multiply-adds by the closed count."""
+
+    def epochs(**budget: float) -> list[int]:
+        found = within_budget(study(budget=budget), REGISTRY, lambda text: None)
+        return [arm.train.epochs for arm in found.arms]
+
+    assert epochs(epochs=7) == [7, 7]
+    images, _ = running.training_images(study(), REGISTRY)
+    steps = -(-images // 256)
+    assert epochs(steps=4 * steps + 1) == [4, 4]
+    assert epochs(steps=1) == [1, 1]
+    macs = [images * cost.measure(arm.spec.modified(num_classes=10)).macs / 1e12 for arm in study().arms]
+    assert epochs(macs=macs[1] * 5.5) == [int(macs[1] * 5.5 / macs[0]), 5]
+
+
+def test_a_budget_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.5, 1.0])
+    monkeypatch.setattr(running, "seconds_of_step", lambda arm, classes, registry: next(seconds))
+    images, _ = running.training_images(study(), REGISTRY)
+    steps, said = -(-images // 256), []
+    found = within_budget(study(budget={"seconds": 4.0 * steps}), REGISTRY, said.append)
+    assert [arm.train.epochs for arm in found.arms] == [8, 4]
+    assert said == ["none: 8 epochs within the budget", "eca: 4 epochs within the budget"]
+
+
+def test_an_arm_that_cannot_be_built_is_named_before_anything_runs() -> None:
+    broken = study(factors={"attn": ["none", "ecaa"]})
+    with pytest.raises(ResNetLabError) as failure:
+        check_arms(broken, REGISTRY)
+    assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca'?"
+
+
+def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.note(study())
+    (folder.trials / f"{trials_of(study())[0].name}.json").write_text("{")
+    with pytest.raises(ResNetLabError, match="damaged"):
+        run_study(study(), folder, REGISTRY, Listening(), processes=2)
+
+
+@pytest.mark.slow
+def test_twenty_kills_leave_the_same_table(tmp_path: Path) -> None:
+    """By SIGKILL at random moments; then the study ends with the same bits as one that nobody disturbed."""
+    small = study(train={"epochs": 2, "save_minutes": 1e-6})
+    quiet, killed = StudyFolder(tmp_path / "quiet"), StudyFolder(tmp_path / "killed")
+    quiet.note(small)
+    run_study(small, quiet, REGISTRY, Listening())
+    killed.note(small)
+    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(killed.folder), "--quiet"]
+    draw, kills = random.Random(0), 0
+    while kills < 20:
+        process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        time.sleep(draw.uniform(2, 8))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert kills >= 4
+    assert table(killed.folder) == table(quiet.folder)

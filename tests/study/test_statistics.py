@@ -1,0 +1,160 @@
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
+from resnet_lab.study.statistics import (
+    holm,
+    judge,
+    power,
+    seeds_needed,
+    sign_flip_test,
+    smallest_p,
+    t_interval,
+    t_test,
+)
+
+DIFFERENCES = [0.012, 0.004, 0.021, -0.003, 0.015, 0.009]
+
+
+def one(differences: list[float], **options: object):  # type: ignore[no-untyped-def]
+    """The effect of a single contrast with these differences."""
+    scores = np.stack([np.zeros(len(differences)), differences], axis=1)
+    return judge(scores, [arm_contrasts(["base", "x"])], **options)[0][0]
+
+
+def test_scipy_s_t_test_and_interval() -> None:
+    expected = stats.ttest_1samp(DIFFERENCES, 0)
+    assert t_test(DIFFERENCES) == pytest.approx(expected.pvalue)
+    interval = expected.confidence_interval(0.95)
+    assert t_interval(DIFFERENCES) == pytest.approx((interval.low, interval.high))
+
+
+def test_scipy_s_permutation_test() -> None:
+    expected = stats.permutation_test(
+        (DIFFERENCES, np.zeros(6)),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+    )
+    assert sign_flip_test(DIFFERENCES) == pytest.approx(expected.pvalue)
+    assert sign_flip_test([1.0] * 6) == smallest_p(6) == 2 / 64
+    many = np.random.default_rng(0).normal(0.5, 1, 20).tolist()
+    assert sign_flip_test(many) == pytest.approx(t_test(many), abs=0.01)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_an_effect_by_hand() -> None:
+    effect = one(DIFFERENCES)
+    assert effect.differences == pytest.approx(tuple(DIFFERENCES))
+    assert effect.difference == pytest.approx(np.mean(DIFFERENCES))
+    assert effect.size == pytest.approx(np.mean(DIFFERENCES) / np.std(DIFFERENCES, ddof=1))
+    assert effect.improvement[0] == pytest.approx(5 / 6)
+    low, high = stats.binomtest(5, 6).proportion_ci(method="wilson")
+    assert effect.improvement[1:] == pytest.approx((low, high))
+    assert (effect.p_holm, effect.n) == (effect.p_t, 6)
+    assert effect.verdict == "better"
+    assert one([-each for each in DIFFERENCES]).verdict == "worse"
+    assert one(DIFFERENCES, higher_is_better=False).verdict == "worse"
+
+
+@pytest.mark.parametrize(
+    ("differences", "margin", "verdict"),
+    [
+        ([0.0] * 6, None, "undecided"),
+        ([0.0] * 6, 0.01, "equivalent"),
+        ([0.002, 0.001, 0.0015, 0.001, 0.002, 0.0012], 0.01, "equivalent"),  # sure, and too small to matter
+        ([0.02, -0.02, 0.01, -0.01, 0.0, 0.001], 0.01, "undecided"),
+        ([0.02, 0.03], None, "exploratory"),
+        ([0.02], None, "exploratory"),
+        ([0.02] * 6, None, "better"),
+    ],
+)
+def test_verdicts(differences: list[float], margin: float | None, verdict: str) -> None:
+    assert one(differences, margin=margin).verdict == verdict
+
+
+def test_a_failed_trial_leaves_its_seed_out() -> None:
+    scores = np.array([[0.5, 0.6, 0.7], [0.5, np.nan, 0.7], [0.5, 0.62, 0.7], [0.5, 0.61, 0.71]])
+    x, y = judge(scores, [arm_contrasts(["base", "x", "y"])])[0]
+    assert (x.n, y.n) == (3, 4)
+    assert x.differences == pytest.approx((0.1, 0.12, 0.11))
+    gone = judge(np.full((3, 2), np.nan), [arm_contrasts(["base", "x"])])[0][0]
+    assert (gone.n, gone.verdict, gone.p_t) == (0, "exploratory", 1)
+
+
+def test_a_later_family_is_closed_where_the_first_finds_nothing() -> None:
+    """The second contrast is sure by itself; it counts only if the first family has something too."""
+    sure, vague = np.linspace(0.09, 0.11, 6), np.array([0.1, -0.1, 0.1, -0.1, 0.05, -0.05])
+    scores = np.stack([np.zeros(6), sure, vague], axis=1)
+    x, y = arm_contrasts(["base", "x", "y"])
+    closed = judge(scores, [[y], [x]])
+    assert [closed[0][0].verdict, closed[1][0].verdict] == ["undecided", "undecided"]
+    opened = judge(scores, [[x], [x, y]])
+    assert [effect.verdict for effect in opened[1]] == ["better", "undecided"]
+
+
+def test_power_is_statsmodels_s_and_simulation_s() -> None:
+    draw = np.random.default_rng(0)
+    found = [t_test(draw.normal(0.01, 0.01, 8).tolist()) < 0.05 for _ in range(4000)]
+    assert power(0.01, 0.01, 8) == pytest.approx(np.mean(found), abs=0.025)
+    assert power(0.01, 0.01, 8, tests=3) < power(0.01, 0.01, 8)
+    needed = seeds_needed(0.01, 0.01)
+    assert needed is not None
+    assert power(0.01, 0.01, needed) >= 0.8 > power(0.01, 0.01, needed - 1)
+    assert seeds_needed(1e-6, 1.0, most=50) is None
+    assert (power(0.01, 0, 3), power(0, 0, 3), power(1, 1, 1)) == (1, 0, 0)
+
+
+FACTORS = {"act": ("relu", "gelu"), "conv": ("dense", "depthwise"), "attn": ("none", "cbam")}
+ARMS = [dict(zip(FACTORS, levels, strict=True)) for levels in product(*FACTORS.values())]
+FAMILIES = [factorial_contrasts(FACTORS, ARMS), arm_contrasts([" ".join(arm.values()) for arm in ARMS])]
+NOISES: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = {
+    "normal": lambda draw, shape: draw.normal(size=shape),
+    "skewed": lambda draw, shape: draw.exponential(size=shape),
+    "heavy": lambda draw, shape: draw.standard_t(3, size=shape),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [6, 10])
+@pytest.mark.parametrize("noise", NOISES)
+def test_studies_of_no_effect(noise: str, seeds: int) -> None:
+    """2,000 of 2 x 2 x 2: any better or worse in 5% at most, within the simulation's error; intervals hold."""
+    draw = np.random.default_rng(seeds)
+    wrong, covered = 0, []
+    for _ in range(2000):
+        scores = draw.normal(size=(seeds, 1)) + NOISES[noise](draw, (seeds, 8))
+        effects = [effect for family in judge(scores, FAMILIES) for effect in family]
+        wrong += any(effect.verdict in ("better", "worse") for effect in effects)
+        covered += [effect.interval[0] <= 0 <= effect.interval[1] for effect in effects if effect.interval]
+    print(noise, seeds, wrong / 2000, np.mean(covered))
+    assert wrong / 2000 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 2000)
+    assert 0.93 <= np.mean(covered) <= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("difference", "seeds"), [(1.0, 6), (0.7, 10)])
+def test_power_is_as_planned(difference: float, seeds: int) -> None:
+    """A main effect of a 2 x 2 x 2, others being none: found as often as planned, within 5 points of the promise."""
+    draw, found = np.random.default_rng(0), 0
+    present = np.array([arm["attn"] == "cbam" for arm in ARMS])
+    for _ in range(2000):
+        scores = draw.normal(size=(seeds, 8)) + difference * present
+        effects = judge(scores, FAMILIES[:1])[0]
+        found += next(effect for effect in effects if effect.name == "attn cbam").verdict == "better"
+    promised = power(difference, float(np.sqrt(2 / 4)), seeds, tests=len(FAMILIES[0]))
+    print(difference, seeds, found / 2000, promised)
+    assert abs(found / 2000 - promised) <= 0.05
+
+
+def test_contrasts_are_read_by_their_weights() -> None:
+    effect = judge(np.array([[1.0, 2.0, 4.0]] * 3), [[Contrast("c", "main", np.array([-1.0, 0.5, 0.5]))]])[0][0]
+    assert effect.difference == 2

@@ -1,0 +1,134 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score
+
+from resnet_lab.errors import ConfigError, DataError, RunError
+from resnet_lab.plugins import load
+from resnet_lab.predictions import Predictions
+from resnet_lab.study import trials
+from resnet_lab.study.trials import StudyFolder, Trial, carry_out, strangers, trials_of, tuning_trials
+from resnet_lab.train.tally import DivergedError
+from resnet_lab.train.watching import TrainingWatcher
+from tests.study.small import study
+
+REGISTRY, SILENT = load(only=[]), TrainingWatcher()
+
+
+def test_trials_go_block_by_block() -> None:
+    small = study()
+    assert [(trial.arm.name, trial.seed) for trial in trials_of(small)] == [
+        ("none", 0), ("eca", 0), ("none", 1), ("eca", 1),
+    ]  # fmt: skip
+    assert len({trial.name for trial in trials_of(small)}) == 4
+    assert tuning_trials(small) == []
+    tuned = study(tune_lr=[0.01, 0.1])
+    assert [(trial.arm.name, trial.seed, trial.lr) for trial in tuning_trials(tuned)] == [
+        ("none", 0, 0.01), ("none", 0, 0.1), ("eca", 0, 0.01), ("eca", 0, 0.1),
+    ]  # fmt: skip
+
+
+def test_a_trial_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, folder = study(), StudyFolder(tmp_path)
+    trial = trials_of(small)[1]
+    assert folder.state(trial) == "waiting"
+    outcome = carry_out(small, trial, folder, REGISTRY, SILENT)
+    assert outcome is not None
+    assert folder.state(trial) == "finished"
+    predictions = Predictions.read(folder.run(trial).predictions("test"))
+    assert outcome.scores["macro_accuracy"] == pytest.approx(
+        balanced_accuracy_score(predictions.labels, predictions.predicted)
+    )
+    record = folder.run(trial).read()
+    assert outcome.scores["macro_accuracy"] == pytest.approx(record["test"]["macro_accuracy"])
+    assert (outcome.best_epoch, outcome.epochs, outcome.problem) == (1, 1, None)
+    assert outcome.validation is not None
+    monkeypatch.setattr(trials, "train", None)
+    assert carry_out(small, trial, folder, REGISTRY, SILENT) == outcome == folder.outcome(trial)
+
+
+def test_one_that_was_killed_after_its_training_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small, folder = study(), StudyFolder(tmp_path)
+    trial = trials_of(small)[0]
+    outcome = carry_out(small, trial, folder, REGISTRY, SILENT)
+    (folder.trials / f"{trial.name}.json").unlink()
+    monkeypatch.setattr(trials, "train", None)
+    monkeypatch.setattr(trials, "resume", None)
+    assert carry_out(small, trial, folder, REGISTRY, SILENT) == outcome
+
+
+def test_one_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
+    small, folder = study(), StudyFolder(tmp_path)
+    trial = trials_of(small)[0]
+    with folder.claimed(trial) as is_ours:
+        assert is_ours
+        assert carry_out(small, trial, folder, REGISTRY, SILENT) is None
+
+
+def test_what_fails_by_itself_is_an_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, folder = study(), StudyFolder(tmp_path)
+    first, second, third, _ = trials_of(small)
+
+    def diverge(*_: object, **__: object) -> None:
+        raise DivergedError("the loss is no longer a number")
+
+    monkeypatch.setattr(trials, "train", diverge)
+    outcome = carry_out(small, first, folder, REGISTRY, SILENT)
+    assert outcome is not None
+    assert (outcome.problem, outcome.scores, folder.state(first)) == ("the loss is no longer a number", {}, "failed")
+
+    def too_large(*_: object, **__: object) -> None:
+        raise ConfigError("batch size 256 does not fit") from torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(trials, "train", too_large)
+    outcome = carry_out(small, second, folder, REGISTRY, SILENT)
+    assert outcome is not None
+    assert outcome.problem == "batch size 256 does not fit"
+
+    def no_data(*_: object, **__: object) -> None:
+        raise DataError("digits are gone")
+
+    monkeypatch.setattr(trials, "train", no_data)
+    with pytest.raises(DataError, match="digits are gone"):
+        carry_out(small, third, folder, REGISTRY, SILENT)
+    assert folder.outcome(third) is None
+
+
+def test_trials_of_another_design_are_kept_and_named(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    carry_out(study(), trials_of(study())[0], folder, REGISTRY, SILENT)
+    changed = study(train={"epochs": 2})
+    assert strangers(study(), folder) == []
+    assert strangers(changed, folder) == [trials_of(study())[0].name]
+    assert (folder.trials / f"{trials_of(study())[0].name}.json").exists()
+
+
+def test_a_design_is_noted(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "new")
+    with pytest.raises(RunError) as failure:
+        folder.study()
+    assert str(failure.value) == (
+        f"{tmp_path}/new is not a study folder: it holds no study.json; name one that `resnet-lab study run` made"
+    )
+    folder.note(study(seeds=3))
+    assert folder.study() == study(seeds=3)
+
+
+def test_damaged_outcomes(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    trial = Trial(study().arms[0], 0)
+    folder.trials.mkdir()
+    path = folder.trials / f"{trial.name}.json"
+    path.write_text("{")
+    with pytest.raises(RunError) as failure:
+        folder.outcome(trial)
+    assert str(failure.value).startswith(f"{path}: damaged (")
+    assert str(failure.value).endswith("); remove it and its folder to have the trial run again")
+    path.write_text(json.dumps({"format": 2}))
+    with pytest.raises(RunError) as failure:
+        folder.outcome(trial)
+    assert str(failure.value) == f"{path}: trial format 2 is newer than this resnet-lab reads (1); upgrade"
