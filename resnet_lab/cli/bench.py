@@ -35,6 +35,10 @@ def bench(
         list[Path] | None,
         typer.Option("--spec", metavar="FILE", help="A network from a file. Repeatable.", rich_help_panel=ARMS),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option("--study", metavar="FILE", help="The arms of a study file.", rich_help_panel=ARMS),
+    ] = None,
     act: Annotated[str | None, _list("--act", f"Activations. {_LIST}")] = None,
     conv: Annotated[str | None, _list("--conv", "3x3 convolutions.")] = None,
     norm: Annotated[str | None, _list("--norm", "Normalisations.")] = None,
@@ -133,7 +137,11 @@ def bench(
             refuse_existing(path)
     registry = options.load_registry(no_plugin)
     components = {"act": act, "conv": conv, "norm": norm, "attn": attn, "block": block}
-    arms = _arms(model, depth, spec or [], components, size, batch, precision, compiled, layout, peer or [])
+    if study is None:
+        arms = _arms(model, depth, spec or [], components, size, batch, precision, compiled, layout, peer or [])
+    else:
+        arms = _arms_of_study(study, {"--model": model, "--depth": depth, "--spec": spec, "--size": size,
+                                      **{f"--{slot}": text for slot, text in components.items()}})  # fmt: skip
     where = device or "auto"
     with Screen() as screen:
         found = measure(arms, registry, modes=_modes(mode), rounds=rounds, device=where, watcher=screen)
@@ -227,6 +235,25 @@ def _arms(
         layouts=[layouts[each] for each in _choices("--layout", layout, tuple(layouts))],
         peers=peers,  # type: ignore[arg-type]  # checked above
     )
+
+
+def _arms_of_study(path: Path, elsewhere: Mapping[str, object]) -> "list[Arm]":
+    """Each with the batch, precision and layout that it is trained with."""
+    from resnet_lab.bench.arms import Arm
+    from resnet_lab.errors import ConfigError
+    from resnet_lab.study.design import read_study
+
+    if given := options.given(elsewhere):
+        raise ConfigError(f"{next(iter(given))} cannot be given beside --study, which names the arms")
+    arms = []
+    for arm in read_study(path).arms:
+        train = arm.train
+        if train.batch_size == "auto":
+            raise ConfigError(f"{path}: arm {arm.name!r} has batch_size auto; a bench needs a number")
+        arms.append(
+            Arm(arm.name, arm.spec, train.batch_size, precision=train.precision, channels_last=train.channels_last)
+        )
+    return arms
 
 
 def _numbers(option: str, text: str) -> list[int]:

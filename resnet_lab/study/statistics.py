@@ -6,13 +6,13 @@ Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from resnet_lab.study.contrasts import Contrast
@@ -98,8 +98,13 @@ def judge(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the same order."""
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+    """Adjusted p-values, in the same order (statsmodels' own collects garbage at each call, which takes 50 ms)."""
+    values = np.asarray(p_values)
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty(len(values))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate((len(values) - np.arange(len(values))) * values[order]))
+    found: list[float] = adjusted.tolist()
+    return found
 
 
 def t_interval(differences: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
@@ -127,15 +132,18 @@ def t_test(differences: Sequence[float]) -> float:
 def sign_flip_test(differences: Sequence[float]) -> float:
     """Two-sided p of the mean under all changes of sign, the exact permutation test of paired differences."""
     values = np.asarray(differences, dtype=float)
-    n = len(values)
-    if n <= EXACT:
-        signs = np.array(list(product((1.0, -1.0), repeat=n)))
-    else:
-        drawn = np.random.default_rng(0).choice((1.0, -1.0), size=(2**EXACT - 1, n))
-        signs = np.concatenate([np.ones((1, n)), drawn])
-    sums = np.abs(signs @ values)
+    sums = np.abs(_signs(len(values)) @ values)
     extreme: float = np.mean(sums >= abs(values.sum()) * (1 - 1e-12) - 1e-15)
     return float(extreme)
+
+
+@cache
+def _signs(n: int) -> NDArray[np.float64]:
+    """All changes of n signs, or as many as `EXACT` signs have, drawn with none changed among them."""
+    if n <= EXACT:
+        return np.array(list(product((1.0, -1.0), repeat=n)))
+    drawn = np.random.default_rng(0).choice((1.0, -1.0), size=(2**EXACT - 1, n))
+    return np.concatenate([np.ones((1, n)), drawn])
 
 
 def smallest_p(seeds: int) -> float:

@@ -71,6 +71,34 @@ def test_networks_from_files(cli: Callable) -> None:
     assert (code, [arm["name"] for arm in json.loads(out)["arms"]]) == (0, ["none", "se"])
 
 
+def test_the_arms_of_a_study(cli: Callable) -> None:
+    text = """[study.arms.plain]
+[study.arms.gated]
+attn = "se"
+[model]
+model = "resnet20"
+input_size = 8
+[train]
+batch_size = 2
+precision = "fp32"
+"""
+    Path("s.toml").write_text(text)
+    code, out, err = cli("bench", "--study", "s.toml", "--mode", "infer", "--rounds", 1, "--json")
+    assert code == 0, err
+    arms = json.loads(out)["arms"]
+    assert [(arm["name"], arm["batch"], arm["dtype"]) for arm in arms] == [
+        ("plain", 2, "float32"), ("gated", 2, "float32"),
+    ]  # fmt: skip
+    assert arms[1]["spec_hash"] == zoo.get("resnet20").modified(attn="se", input_size=8).hash
+    assert cli("bench", "--study", "s.toml", "--act", "gelu") == (
+        2, "", "resnet-lab: --act cannot be given beside --study, which names the arms\n",
+    )  # fmt: skip
+    Path("s.toml").write_text(text.replace("batch_size = 2", 'batch_size = "auto"'))
+    assert cli("bench", "--study", "s.toml") == (
+        2, "", "resnet-lab: s.toml: arm 'plain' has batch_size auto; a bench needs a number\n",
+    )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_memory_in_a_process_of_its_own(cli: Callable) -> None:
     code, out, err = cli("bench", *QUICK, "--batch", "1,256", "--size", 32, "--rounds", 1, "--process-memory", "--json")

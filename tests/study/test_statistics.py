@@ -4,6 +4,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
 from resnet_lab.study.statistics import (
@@ -49,6 +50,12 @@ def test_scipy_s_permutation_test() -> None:
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+def test_statsmodels_s_holm() -> None:
+    for seed in range(20):
+        values = np.random.default_rng(seed).random(7).round(1 + seed % 2).tolist()  # with ties among them
+        assert holm(values) == pytest.approx(multipletests(values, method="holm")[1].tolist())
 
 
 def test_an_effect_by_hand() -> None:
