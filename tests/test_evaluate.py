@@ -128,6 +128,16 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
     assert str(failure.value) == f"{data}: {path} of the split in {copy}/splits.csv is no longer there; put it back"
 
 
+def test_a_training_keeps_its_own(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    kept = stored(Run(copy))
+    assert kept is not None
+    again = evaluate(copy, CPU, REGISTRY, again=True)
+    assert (kept.paths, kept.digests, kept.origin.part) == (again.paths, again.digests, "test")
+    assert (kept.labels == again.labels).all()
+    assert (kept.probabilities == again.probabilities).all()
+
+
 def test_predictions_are_made_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(run, CPU, REGISTRY, part="test", again=True)
     monkeypatch.setattr("resnet_lab.evaluate.logits", _never)

@@ -34,8 +34,8 @@ def test_a_folder_of_paintings(cli: Callable, paintings: Path) -> None:
     with Path("run/splits.csv").open() as file:
         assert told["test"]["n"] == sum(row["split"] == "test" for row in csv.DictReader(file))
     assert sorted(path.name for path in Path("run").iterdir()) == [
-        ".lock", "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "run.json", "splits.csv",
-        "times.csv",
+        ".lock", "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "predictions", "run.json",
+        "splits.csv", "times.csv",
     ]  # fmt: skip
     assert "24 images of 2 classes; training on cpu in fp32" in err
     assert re.search(r"epoch   2: loss \d\.\d+, macro accuracy \d\.\d+; validation \d\.\d+, [01]\.\d{4}", err)

@@ -24,7 +24,7 @@ def registry() -> Registry:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run on 3 classes of 12, 12 and 40 images."""
+    """The folder of a finished run on 3 classes of 12, 12 and 40 images, its predictions not kept."""
     root, draw = tmp_path_factory.mktemp("private") / "paintings", np.random.default_rng(0)
     for name, colour, number in (("blue", 40, 12), ("green", 120, 12), ("red", 220, 40)):
         (root / name).mkdir(parents=True)
@@ -34,6 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = root.parent / "run"
     config = TrainConfig(epochs=2, batch_size=16, precision="fp32", compile="off")
     train(tiny(), str(root), config, folder=folder, command=["resnet-lab", "train", f"--data={root}", "--epochs", "2"])
+    shutil.rmtree(folder / "predictions")
     return folder
 
 

@@ -64,6 +64,7 @@ def test_a_finished_run_is_scored_on_its_test_part(run: Path) -> None:
 
 def test_an_unfinished_run_is_scored_on_its_validation_part_alone(run: Path) -> None:
     changed(run, lambda content: (content.pop("test"), content.update(status="running")))
+    shutil.rmtree(run / "predictions")
     found = look_at(run, CPU, REGISTRY)
     assert not found.finished
     assert found.predictions is not None

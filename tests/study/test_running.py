@@ -88,7 +88,7 @@ def test_an_arm_that_cannot_be_built_is_named_before_anything_runs() -> None:
     broken = study(factors={"attn": ["none", "ecaa"]})
     with pytest.raises(ResNetLabError) as failure:
         check_arms(broken, REGISTRY)
-    assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca'?"
+    assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'cbam'?"
 
 
 def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Listener]:
 def test_the_folder_holds_what_is_documented(trained: tuple[Path, Listener]) -> None:
     folder, listener = trained
     assert sorted(path.name for path in folder.iterdir()) == [
-        ".lock", "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "run.json",
+        ".lock", "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "predictions", "run.json",
         "splits.csv", "times.csv",
     ]  # fmt: skip
     record = json.loads((folder / "run.json").read_text())
