@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from resnet_lab.bench.arms import Arm
 from resnet_lab.bench.subjects import Mode
@@ -40,8 +41,6 @@ def resident(arm: Arm, mode: Mode, device: str, no_plugin: Sequence[str]) -> int
 
 def main() -> None:
     """Read what `resident` writes, and print the bytes."""
-    import resource
-
     from resnet_lab.bench.subjects import ready
     from resnet_lab.device import choose
     from resnet_lab.plugins import load
@@ -49,8 +48,7 @@ def main() -> None:
     told = json.load(sys.stdin)
     arm = Arm(**{**told["arm"], "spec": ModelSpec.from_json(told["arm"]["spec"])})
     registry, target = load(without=told["no_plugin"]), choose(told["device"]).device
-    unit = 1 if sys.platform == "darwin" else 1024
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    before = _peak()
     call = ready(arm, told["mode"], registry, told["device"])
     for _ in range(CALLS):
         call()
@@ -59,7 +57,21 @@ def main() -> None:
 
         print(torch.cuda.max_memory_allocated(target))
     else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit - before)
+        print(_peak() - before)
+
+
+def _peak() -> int:
+    """The most bytes that this process held.
+
+    A trap: what `getrusage` says of a new process on Linux begins with its parent's peak.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":
