@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from resnet_lab import cost
 from resnet_lab.errors import ConfigError, ResNetLabError
@@ -34,8 +35,13 @@ def test_a_study_is_the_same_in_several_processes(tmp_path: Path) -> None:
     alone, shared = StudyFolder(tmp_path / "alone"), StudyFolder(tmp_path / "shared")
     for folder in (alone, shared):
         folder.note(study())
-    run_study(study(), alone, REGISTRY, Listening())
-    run_study(study(), shared, REGISTRY, Listening(), processes=2)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as two processes on two processors have
+    try:
+        run_study(study(), alone, REGISTRY, Listening())
+    finally:
+        torch.set_num_threads(threads)
+    run_study(study(), shared, REGISTRY, Listening(), processes=max(2, os.cpu_count() or 1))
     assert table(shared.folder) == table(alone.folder)
 
 
@@ -104,19 +110,21 @@ def test_twenty_kills_leave_the_same_table(tmp_path: Path) -> None:
     """By SIGKILL at random moments; then the study ends with the same bits as one that nobody disturbed."""
     small = study(train={"epochs": 2, "save_minutes": 1e-6})
     quiet, killed = StudyFolder(tmp_path / "quiet"), StudyFolder(tmp_path / "killed")
-    quiet.note(small)
-    run_study(small, quiet, REGISTRY, Listening())
-    killed.note(small)
-    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(killed.folder), "--quiet"]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
+    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--quiet", "--resume"]
+    for folder in (quiet, killed):
+        folder.note(small)
+    subprocess.run([*command, str(quiet.folder)], check=True, env=one_thread)
+    command.append(str(killed.folder))
     draw, kills = random.Random(0), 0
     while kills < 20:
-        process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        process = subprocess.Popen(command, env=one_thread)
         time.sleep(draw.uniform(2, 8))
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)
         process.wait()
         kills += 1
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    subprocess.run(command, check=True, env=one_thread)
     assert kills >= 4
     assert table(killed.folder) == table(quiet.folder)
