@@ -1,6 +1,7 @@
 """Turns a spec into a network: the only place where component names become constructors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,10 +10,10 @@ import torch
 from torch import nn
 
 from resnet_lab import zoo
-from resnet_lab.errors import SpecError
+from resnet_lab.errors import PluginError, ResNetLabError, SpecError
 from resnet_lab.initialisation import gain, initialise
 from resnet_lab.model import Parts, ResNet, Stage, ZeroPadShortcut
-from resnet_lab.plugins import OWN, Registry, default_registry
+from resnet_lab.plugins import OWN, Owner, Registry, default_registry
 from resnet_lab.spec import BlockSpec, Component, ModelSpec, StageSpec, StemSpec
 
 _DEFAULTS = {slot: BlockSpec.model_fields[slot].default for slot in ("conv", "act", "norm", "attn")}
@@ -74,6 +75,11 @@ def assemble(
     On the device `meta` nothing is allocated or initialised: for counting.
     """
     registry = registry or default_registry()
+    with faults_of_plugins(spec, registry, "built"):
+        return _assembled(spec, registry, seed, zero_init_residual, device)
+
+
+def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residual: bool, device: str | None) -> Built:
     notes: dict[str, None] = {}
     with torch.random.fork_rng(devices=[]), torch.device(device or "cpu"):
         torch.manual_seed(seed)  # for a plugin's parameters that no `reset_parameters` sets
@@ -99,8 +105,41 @@ def assemble(
     return Built(model, list(notes))
 
 
+@contextmanager
+def faults_of_plugins(spec: ModelSpec, registry: Registry, done: str) -> Iterator[None]:
+    """Whatever is raised in here by a network with plugins' parts is theirs to mend; one of our own parts is ours.
+
+    Raises:
+        PluginError: something was raised, and the network has parts of plugins.
+    """
+    try:
+        yield
+    except ResNetLabError:
+        raise
+    except Exception as error:
+        plugins = plugins_needed(spec, registry)
+        if not plugins:
+            raise
+        parts = " and ".join(f"{name} {version}" for name, version in plugins.items())
+        cause = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise PluginError(
+            f"{spec.name} has parts of {parts} and cannot be {done}: {cause}; `resnet-lab plugins check` looks for the "
+            "reason"
+        ) from error
+
+
 def plugins_needed(spec: ModelSpec, registry: Registry) -> dict[str, str]:
-    """Distributions other than this one that the components of `spec` come from, with their versions."""
+    """Plugins that the components of `spec` come from, with their versions."""
+    return {owner.distribution: owner.version for owner in _owners(spec, registry)}
+
+
+def sources_needed(spec: ModelSpec, registry: Registry) -> dict[str, str]:
+    """Plugins that the components of `spec` come from, with the SHA-256 of their source where it is known."""
+    return {owner.distribution: owner.source for owner in _owners(spec, registry) if owner.source}
+
+
+def components_of(spec: ModelSpec) -> set[tuple[str, str]]:
+    """Kind and name of every component that `spec` is made of."""
     used = {("activation", spec.stem.act.name), ("norm", spec.stem.norm.name)}
     for stage in spec.stages:
         block = stage.block
@@ -111,8 +150,12 @@ def plugins_needed(spec: ModelSpec, registry: Registry) -> dict[str, str]:
             ("norm", block.norm.name),
             ("attention", block.attn.name),
         }
-    owners = {registry.entries[key].owner for key in used}
-    return {owner.distribution: owner.version for owner in sorted(owners, key=str) if owner != OWN}
+    return used
+
+
+def _owners(spec: ModelSpec, registry: Registry) -> list[Owner]:
+    owners = {registry.entries[key].owner for key in components_of(spec)}
+    return sorted(owners - {OWN}, key=str)
 
 
 def _stem(spec: ModelSpec, registry: Registry) -> tuple[nn.Module, nn.Module, nn.Module]:

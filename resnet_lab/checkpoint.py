@@ -15,12 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn, uint8
 
-from resnet_lab.builder import assemble, plugins_needed
+from resnet_lab.builder import assemble, components_of, plugins_needed, sources_needed
 from resnet_lab.errors import CheckpointError, PluginError
 from resnet_lab.files import write_atomically
 from resnet_lab.images import Fit
 from resnet_lab.model import ResNet
-from resnet_lab.plugins import Registry, default_registry
+from resnet_lab.plugins import Registry, default_registry, warn_of_other_sources, why_missing
 from resnet_lab.spec import ModelSpec, Record, validated
 
 FORMAT = 1
@@ -34,7 +34,8 @@ class Metadata(Record):
         classes: class names in the order of the logits; empty where none were given.
         mean: of each input channel, on a scale of [0, 1]; images are normalised by (x - mean) / std.
         fit: how a picture was made square.
-        plugins: distributions that the network's components come from, with versions.
+        plugins: distributions or files that the network's components come from, with versions.
+        plugin_sources: SHA-256 of the source of each; files of earlier versions have none.
         version: of resnet-lab when it was written.
     """
 
@@ -45,6 +46,7 @@ class Metadata(Record):
     std: tuple[float, ...] = ()
     fit: Fit = "squash"
     plugins: dict[str, str] = Field(default_factory=dict)
+    plugin_sources: dict[str, str] = Field(default_factory=dict)
     version: str = Field(default_factory=lambda: version("resnet-lab"))
 
 
@@ -64,8 +66,17 @@ def save(
     Raises:
         RunError: the file cannot be written.
     """
-    plugins = plugins_needed(spec, registry or default_registry())
-    write(Path(path), model, Metadata(spec=spec, classes=classes, mean=mean, std=std, fit=fit, plugins=plugins))
+    registry = registry or default_registry()
+    metadata = Metadata(
+        spec=spec,
+        classes=classes,
+        mean=mean,
+        std=std,
+        fit=fit,
+        plugins=plugins_needed(spec, registry),
+        plugin_sources=sources_needed(spec, registry),
+    )
+    write(Path(path), model, metadata)
 
 
 def write(path: Path, model: nn.Module, metadata: Metadata) -> None:
@@ -135,6 +146,7 @@ def restore(metadata: Metadata, tensors: Mapping[str, Tensor], where: str, regis
     """The network of what `read` returned; raises like `load`."""
     registry = registry or default_registry()
     _require_plugins(metadata, registry, where)
+    warn_of_other_sources(metadata.plugin_sources, registry, where)
     model = assemble(metadata.spec, registry).model
     expected = model.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
@@ -174,9 +186,11 @@ def _digest(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
 def _require_plugins(metadata: Metadata, registry: Registry, where: str) -> None:
     loaded = {plugin.owner.distribution for plugin in registry.plugins if plugin.status == "loaded"}
+    unknown = sorted(components_of(metadata.spec) - registry.entries.keys())
+    what = " and ".join(f"{kind} {name!r}" for kind, name in unknown)
     for distribution, written_with in metadata.plugins.items():
         if distribution in loaded:
             continue
-        found = [plugin for plugin in registry.plugins if plugin.owner.distribution == distribution]
-        state = str(found[0]) if found else f"it is not installed: pip install {distribution}=={written_with}"
-        raise PluginError(f"{where}: the network needs {distribution} {written_with}; {state}")
+        wanted = f"unknown {what}; it came from" if what else "the network needs"
+        state = why_missing(distribution, written_with, registry)
+        raise PluginError(f"{where}: {wanted} {distribution} {written_with}; {state}")

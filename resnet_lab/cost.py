@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from resnet_lab.builder import assemble
+from resnet_lab.builder import assemble, faults_of_plugins
 from resnet_lab.model import ResNet
-from resnet_lab.plugins import Registry
+from resnet_lab.plugins import Registry, default_registry
 from resnet_lab.spec import ModelSpec
 
 
@@ -62,13 +62,15 @@ class _UncountedOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def measure(spec: ModelSpec, registry: Registry | None = None) -> Cost:
     """Count a network by torch's FlopCounterMode on the meta device; raises like `builder.build`."""
+    registry = registry or default_registry()
     built = assemble(spec, registry, device="meta")
     model = built.model.eval()
     shapes: dict[str, tuple[int, ...]] = {}
     _record_shapes(model, shapes)
     x = torch.empty(1, spec.in_channels, spec.input_size, spec.input_size, device="meta")
     operators = _UncountedOperators()
-    with torch.no_grad(), operators, FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    with faults_of_plugins(spec, registry, "counted"), torch.no_grad(), operators, counter:
         model(x)
     flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
     total = counter.get_total_flops() // 2

@@ -32,6 +32,10 @@ class ConfigError(ResNetLabError):
     """A training option outside what is allowed."""
 
 
+class PluginWarning(UserWarning):
+    """A plugin that could not be used, or is not quite the one that a file was made with; the rest works."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """End of a sentence about an unknown name: the nearest known ones, or else all of them."""
     known = sorted(known)

@@ -33,6 +33,9 @@ GROUP = "resnet_lab"
 KINDS = ("activation", "convolution", "norm", "attention", "block", "dataset")
 """What can be registered; each kind has its hook."""
 
+API_VERSION = 1
+"""Of what a plugin may rely on: the hooks here and the names in `plugin_api`. It is raised with every addition."""
+
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 

@@ -1,8 +1,21 @@
-"""Everything a plugin may import; the rest of the package is private to the program."""
+"""Everything a plugin may import; the rest of the package, but for `resnet_lab.testing`, is private to the program.
+
+A plugin that needs a certain version of this says so with a line of its module, `requires_api = 1`.
+"""
 
 from resnet_lab.errors import DataError, SpecError
-from resnet_lab.hookspecs import Register, RegisterConvolution, RegisterNorm, hookimpl
+from resnet_lab.hookspecs import API_VERSION, Register, RegisterConvolution, RegisterNorm, hookimpl
 from resnet_lab.images import ImageSet
 from resnet_lab.model import Parts
 
-__all__ = ["DataError", "ImageSet", "Parts", "Register", "RegisterConvolution", "RegisterNorm", "SpecError", "hookimpl"]
+__all__ = [
+    "API_VERSION",
+    "DataError",
+    "ImageSet",
+    "Parts",
+    "Register",
+    "RegisterConvolution",
+    "RegisterNorm",
+    "SpecError",
+    "hookimpl",
+]

@@ -4,9 +4,10 @@ import inspect
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 import pluggy
@@ -14,7 +15,8 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from resnet_lab import hookspecs
 from resnet_lab.builtin import activations, attentions, blocks, convolutions, datasets, norms
-from resnet_lab.errors import PluginError, SpecError, nearest
+from resnet_lab.errors import PluginError, PluginWarning, SpecError, nearest
+from resnet_lab.plugin_files import digest_of_module, line_of, module_of_file, named_files, require_api_of_module
 from resnet_lab.spec import Component
 
 PLUGINS_VARIABLE = "RESNET_LAB_PLUGINS"
@@ -43,16 +45,21 @@ TRAITS = {"convolution": ("mixes_channels", "takes_groups"), "norm": ("adds_bias
 """What a plugin may say of a component, by kind."""
 
 
-class PluginWarning(UserWarning):
-    """An installed plugin could not be used; everything that does not need it works."""
+FILE = " (file)"
+"""End of the name of a plugin that is one file; no distribution can be called so."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The distribution that a component comes from."""
+    """The distribution that a component comes from, or a file, whose version is the start of its SHA-256.
+
+    Attributes:
+        source: SHA-256 of the plugin's source; empty for the program itself, and where there is no source.
+    """
 
     distribution: str
     version: str
+    source: str = ""
 
     def __str__(self) -> str:
         return f"{self.distribution} {self.version}"
@@ -136,12 +143,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class PluginStatus:
-    """What became of one installed plugin: `loaded`, `disabled` or `failed`, and then why."""
+    """What became of one plugin: `loaded`, `disabled` or `failed`, and then why; a file's path."""
 
     name: str
     owner: Owner
     status: str
     cause: str = ""
+    file: Path | None = None
 
     def __str__(self) -> str:
         return f"plugin {self.name} ({self.owner}) {self.status}" + (f": {self.cause}" if self.cause else "")
@@ -159,6 +167,14 @@ class Registry:
     def failures(self) -> list[PluginStatus]:
         """Installed plugins that could not be used."""
         return [plugin for plugin in self.plugins if plugin.status == "failed"]
+
+    def files(self) -> list[dict[str, str]]:
+        """Path and SHA-256 of every plugin that is a file, as `plugin_files.recall_files` takes them."""
+        return [
+            {"path": str(plugin.file), "source": plugin.owner.source}
+            for plugin in self.plugins
+            if plugin.file is not None
+        ]
 
     def names(self, kind: str) -> list[str]:
         """Sorted names of a kind."""
@@ -237,17 +253,23 @@ def _is_name(text: str) -> bool:
         return False
 
 
-def load(only: Collection[str] | None = None, without: Collection[str] = ()) -> Registry:
-    """A registry of the program's own components and those of the installed plugins.
+def load(
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    files: Collection[str | Path] | None = None,
+) -> Registry:
+    """A registry of the program's own components and those of the installed plugins and of files.
 
-    A plugin is named by its entry point or its distribution. One that fails is recorded in `Registry.plugins`.
+    A plugin is named by its entry point or its distribution. An installed one that fails is recorded in
+    `Registry.plugins`; a file was asked for, so that it may not fail.
 
     Args:
-        only: plugins to load; by default those in the environment variable RESNET_LAB_PLUGINS, or all.
-        without: plugins not to load.
+        only: installed plugins to load; by default those in the environment variable RESNET_LAB_PLUGINS, or all.
+        without: installed plugins not to load.
+        files: Python files that are plugins; by default those in the environment variable RESNET_LAB_PLUGIN_FILES.
 
     Raises:
-        PluginError: a plugin named in either is not installed.
+        PluginError: a plugin named in either is not installed, or a file fails.
     """
     if only is None and PLUGINS_VARIABLE in os.environ:
         only = [name.strip() for name in os.environ[PLUGINS_VARIABLE].split(",") if name.strip()]
@@ -264,17 +286,46 @@ def load(only: Collection[str] | None = None, without: Collection[str] = ()) -> 
         registry.plugins.append(
             _load_one(point, registry) if wanted else PluginStatus(point.name, _owner(point), "disabled")
         )
+    for path in named_files() if files is None else files:
+        registry.plugins.append(_load_file(Path(path).absolute(), registry))
     return registry
 
 
 def _load_one(point: EntryPoint, registry: Registry) -> PluginStatus:
     owner = _owner(point)
     try:
+        require_api_of_module(point.module)
+        owner = replace(owner, source=digest_of_module(point.module))
         registry.add(registered_by(point.load(), owner))
     except (Exception, SystemExit) as error:  # whatever a stranger's code raises must not stop the rest
-        cause = str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
-        return PluginStatus(point.name, owner, "failed", " ".join(cause.split()))
+        return PluginStatus(point.name, owner, "failed", _cause(error))
     return PluginStatus(point.name, owner, "loaded")
+
+
+def _load_file(path: Path, registry: Registry) -> PluginStatus:
+    name = path.name + FILE
+    if any(plugin.owner.distribution == name for plugin in registry.plugins):
+        raise PluginError(f"plugin file {path}: another file of that name is loaded already; rename one of them")
+    try:
+        module, digest = module_of_file(path)
+        owner = Owner(name, digest[:12], digest)
+        registry.add(registered_by(module, owner))
+    except OSError as error:
+        if error.filename != str(path):
+            raise PluginError(f"plugin file {path}{_at(error, path)}: {_cause(error)}") from error
+        raise PluginError(f"plugin file {path}: cannot be read: {error.strerror}") from None
+    except (Exception, SystemExit) as error:
+        raise PluginError(f"plugin file {path}{_at(error, path)}: {_cause(error)}") from error
+    return PluginStatus(path.name, owner, "loaded", file=path)
+
+
+def _at(error: BaseException, path: Path) -> str:
+    line = line_of(error, path)
+    return "" if line is None else f", line {line}"
+
+
+def _cause(error: BaseException) -> str:
+    return " ".join((str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}").split())
 
 
 def _owner(point: EntryPoint) -> Owner:
@@ -294,3 +345,31 @@ def default_registry() -> Registry:
     for plugin in registry.failures:
         warnings.warn(str(plugin), PluginWarning, stacklevel=2)
     return registry
+
+
+def is_file(distribution: str) -> bool:
+    """Whether a plugin is one file, by the name of its owner."""
+    return distribution.endswith(FILE)
+
+
+def why_missing(distribution: str, version: str, registry: Registry) -> str:
+    """What became of a plugin that is not loaded, and how to have it."""
+    for plugin in registry.plugins:
+        if plugin.owner.distribution == distribution:
+            return str(plugin)
+    if is_file(distribution):
+        return f"it is not loaded: give it with --plugin {distribution.removesuffix(FILE)}"
+    return f"it is not installed: pip install {distribution}=={version}"
+
+
+def warn_of_other_sources(sources: Mapping[str, str], registry: Registry, where: str) -> None:
+    """Warn of each plugin that is loaded from another source than that of which the SHA-256 is given."""
+    for plugin in registry.plugins:
+        then, now = sources.get(plugin.owner.distribution, ""), plugin.owner.source
+        if plugin.status == "loaded" and then and now and then != now:
+            warnings.warn(
+                f"{where}: made with another source of {plugin.owner.distribution} (SHA-256 {then[:12]}) than is "
+                f"loaded now ({now[:12]}); its results may differ",
+                PluginWarning,
+                stacklevel=2,
+            )

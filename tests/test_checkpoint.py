@@ -200,3 +200,15 @@ def test_a_missing_plugin_is_named_with_what_to_install(weights: Path) -> None:
     assert str(failure.value) == (
         f"{weights}: the network needs resnet-lab-absent 1.2; it is not installed: pip install resnet-lab-absent==1.2"
     )
+
+
+def test_an_unknown_component_is_named_with_the_package_it_came_from(weights: Path) -> None:
+    spec = SPEC.modified(attn="mine")
+    rewrite(weights, spec=spec.model_dump(mode="json"), plugins={"resnet-lab-mine": "0.1.0"})
+    sign(weights)
+    with pytest.raises(PluginError) as failure:
+        checkpoint.load(weights, load_registry(only=[], files=[]))
+    assert str(failure.value) == (
+        f"{weights}: unknown attention 'mine'; it came from resnet-lab-mine 0.1.0; "
+        "it is not installed: pip install resnet-lab-mine==0.1.0"
+    )

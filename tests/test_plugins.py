@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from hashlib import sha256
 from importlib.metadata import distributions, version
 from inspect import getdoc
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_lab import hookspecs, plugins
-from resnet_lab.builder import build, plugins_needed, resolve
+from resnet_lab.builder import build, plugins_needed, resolve, sources_needed
 from resnet_lab.errors import PluginError, SpecError
 from resnet_lab.plugins import PluginWarning, load
 from resnet_lab.spec import Component
@@ -275,6 +276,10 @@ def test_plugins_needed(install):
     install("lab-scale", SCALE, release="0.3")
     assert plugins_needed(resolve("resnet20", attn="scale@2"), load()) == {"lab-scale": "0.3"}
     assert plugins_needed(resolve("resnet20", attn="se"), load()) == {}
+    (owner,) = {plugin.owner for plugin in load().plugins}
+    source = Path(sys.modules["lab_scale"].__file__).read_bytes()
+    assert sources_needed(resolve("resnet20", attn="scale@2"), load()) == {"lab-scale": sha256(source).hexdigest()}
+    assert owner.source == sha256(source).hexdigest()
 
 
 # Parameters
@@ -458,6 +463,25 @@ BREACHES = {
 def test_broken_contract(install, cause):
     install("lab-bad", BREACHES[cause])
     assert statuses(load()) == [f"plugin bad (lab-bad 1.0) failed: {cause}"]
+
+
+def test_a_plugin_that_needs_a_newer_api(install):
+    """It is not run, since what it imports may be what is missing."""
+    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 2", release="3.1")
+    install("lab-scale", SCALE)
+    registry = load()
+    assert statuses(registry) == [
+        "plugin new (lab-new 3.1) failed: it needs plugin API 2, and this resnet-lab offers 1: upgrade resnet-lab",
+        "plugin scale (lab-scale 1.0) loaded",
+    ]
+    assert build("resnet20", attn="scale", registry=registry).fc.out_features == 10
+
+
+def test_what_a_plugin_may_import():
+    from resnet_lab import plugin_api
+
+    assert all(hasattr(plugin_api, name) for name in plugin_api.__all__)
+    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 1
 
 
 # Names that clash

@@ -1,11 +1,14 @@
 """Options that several commands share, and what is made of them."""
 
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from resnet_lab.errors import PluginWarning
 
 if TYPE_CHECKING:
     from resnet_lab.device import Placement
@@ -24,6 +27,27 @@ JSON = Annotated[
 NoPlugin = Annotated[
     list[str] | None,
     typer.Option("--no-plugin", metavar="NAME", help="Leave an installed plugin out. Repeatable.", show_default=False),
+]
+
+
+def _name_files(files: list[Path] | None) -> list[Path] | None:
+    """In the environment, so that the processes that a command starts have them too."""
+    if files:
+        from resnet_lab.plugin_files import name_files
+
+        name_files(files)
+    return files
+
+
+Plugin = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="Load a Python file as a plugin. Repeatable.",
+        show_default=False,
+        callback=_name_files,
+    ),
 ]
 _COMPONENT = "name, name(key=value), or for some stages name@3,4. Repeatable."
 Model = Annotated[
@@ -227,13 +251,30 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_registry(no_plugin: list[str] | None) -> "Registry":
-    """All components; what is wrong with a plugin is said on standard error, and nothing else is stopped by it."""
+    """All components; what is wrong with a plugin is said on standard error, and nothing else is stopped by it.
+
+    Files that `--plugin` named are among them, since that option keeps them in the environment.
+    """
     from resnet_lab.plugins import load
 
+    _say_warnings_in_a_line()
     registry = load(without=no_plugin or ())
     for plugin in registry.failures:
         print(f"resnet-lab: warning: {plugin}", file=sys.stderr)
     return registry
+
+
+def _say_warnings_in_a_line() -> None:
+    """Those about plugins; all others are a programmer's to read, with file and line."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, PluginWarning):
+            print(f"resnet-lab: warning: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *place, **more)
+
+    warnings.showwarning = show
 
 
 def print_json(content: object) -> None:

@@ -1,17 +1,25 @@
 """`resnet-lab plugins`."""
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from resnet_lab.cli import app, options
+from resnet_lab.errors import PluginError
+from resnet_lab.hookspecs import KINDS
+
+if TYPE_CHECKING:
+    from resnet_lab.plugins import Registry
+    from resnet_lab.testing import Result
 
 plugins = typer.Typer(no_args_is_help=True, help="What can be chosen for a network, and where it comes from.")
 app.add_typer(plugins, name="plugins")
 
 
 @plugins.command("list", epilog="Example: `resnet-lab plugins list --json`")
-def list_plugins(no_plugin: options.NoPlugin = None, json: options.JSON = False) -> None:
+def list_plugins(no_plugin: options.NoPlugin = None, plugin: options.Plugin = None, json: options.JSON = False) -> None:
     """List every component with its kind, source and version, and every plugin that is disabled or failed.
 
     The environment variable RESNET_LAB_PLUGINS names the plugins to load, separated by commas; empty loads none.
@@ -32,15 +40,15 @@ def list_plugins(no_plugin: options.NoPlugin = None, json: options.JSON = False)
     ]
     rows += [
         {
-            "name": plugin.name,
+            "name": failed.name,
             "kind": "plugin",
-            "source": plugin.owner.distribution,
-            "version": plugin.owner.version,
-            "status": plugin.status,
-            "cause": plugin.cause,
+            "source": failed.owner.distribution,
+            "version": failed.owner.version,
+            "status": failed.status,
+            "cause": failed.cause,
         }
-        for plugin in registry.plugins
-        if plugin.status != "loaded"
+        for failed in registry.plugins
+        if failed.status != "loaded"
     ]
     if json:
         options.print_json({"plugins": rows})
@@ -58,6 +66,107 @@ def list_plugins(no_plugin: options.NoPlugin = None, json: options.JSON = False)
         status = f"{row['status']}: {row['cause']}" if row.get("cause") else row["status"]
         table.add_row(row["name"], row["kind"], escape(parameters), row["source"], row["version"], escape(status))
     Console().print(table)
+
+
+Kind = Annotated[
+    str | None,
+    typer.Option("--kind", metavar="KIND", help=f"Of the component: {', '.join(KINDS)}.", show_default=False),
+]
+
+
+@plugins.command(epilog="Example: `resnet-lab plugins new attention gate`")
+def new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}; conv is short for convolution.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the component, as users will write it.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Where to put it.", show_default="here", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
+) -> None:
+    """Write a distribution resnet-lab-NAME: one module, which works, an entry point, a README, tests, and CI."""
+    from resnet_lab.scaffold import full_kind, new_plugin
+
+    written = new_plugin(kind, name, options.load_registry(no_plugin), out or Path())
+    for path in written:
+        print(path)
+    folder = written[0].parent
+    print(f"next: pip install -e {folder}; resnet-lab plugins check {name} --kind {full_kind(kind)}")
+
+
+@plugins.command("check", epilog="Example: `resnet-lab plugins check simam`")
+def check_plugin(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A component, with parameters perhaps, or a plugin: all it has.")
+    ],
+    kind: Kind = None,
+    compiler: Annotated[
+        Literal["aot_eager", "inductor"],
+        typer.Option("--compiler", help="Of torch.compile; inductor makes code too, and takes longer."),
+    ] = "aot_eager",
+    no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Check that components keep their hooks' contracts: shapes, types, gradients, tracing, storing and more.
+
+    A built-in is a component like any other: `plugins check cbam`. A failed check ends in exit code 2.
+    """
+    from resnet_lab.scaffold import full_kind
+    from resnet_lab.testing import check
+
+    registry = options.load_registry(no_plugin)
+    components = _components(name, None if kind is None else full_kind(kind), registry)
+    reports = []
+    for each_kind, component in components:
+        if not json:
+            print(f"{each_kind} {component}")
+        told = _print_result if not json else lambda result: None
+        reports.append(check(each_kind, component, registry=registry, compiler=compiler, told=told))
+    if json:
+        options.print_json({"components": [report.as_json() for report in reports]})
+    failed = [f"{report.kind} {report.component}: {_named(report.failures)}" for report in reports if report.failures]
+    if failed:
+        raise PluginError(f"{reports[0].source}: failed checks: {'; '.join(failed)}")
+
+
+def _components(name: str, kind: str | None, registry: "Registry") -> list[tuple[str, str]]:
+    """Kind and text of the components that a name means: a plugin's, or those of that name."""
+    from resnet_lab.errors import nearest
+    from resnet_lab.spec import Component
+
+    for status in registry.plugins:
+        if name in (status.name, status.owner.distribution) and status.status != "loaded":
+            raise PluginError(str(status))
+    owners = {status.owner.distribution for status in registry.plugins if status.name == name} | {name}
+    of_plugin = [key for key, entry in registry.entries.items() if entry.owner.distribution in owners]
+    wanted = of_plugin or [key for key in registry.entries if key[1] == Component.parse(name).name]
+    text = {} if of_plugin else dict.fromkeys(wanted, name)
+    found = [(each, text.get((each, called), called)) for each, called in wanted if kind in (None, each)]
+    if not found:
+        known = {called for each, called in registry.entries if kind in (None, each)}
+        known |= {status.name for status in registry.plugins}
+        raise PluginError(f"there is no {kind or 'component'} and no plugin {name!r}; {nearest(name, known)}")
+    return sorted(found)
+
+
+def _print_result(result: "Result") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    colour = {"passed": "green", "failed": "bold red", "skipped": "yellow"}[result.status]
+    line = Text(f"  {result.check:<16}").append(f"{result.status:<8}", colour).append(result.text)
+    for word, text in (("case", result.case), ("hint", result.hint)):
+        if text:
+            line.append(f"\n{'':26}{word}: {text}")
+    Console().print(line, soft_wrap=True, highlight=False)
+
+
+def _named(results: "Sequence[Result]") -> str:
+    return ", ".join(result.check for result in results)
 
 
 def _shown(default: Any) -> Any:

@@ -345,9 +345,9 @@ def _key(
     numbering = [type(each).__name__ for each in batches["train"].augment.rearranging]
     frozen_stages = spec.stages[: sum(name.startswith("layer") for name in network.fixed_parts)]
     described = (
-        FORMAT, version("resnet-lab"), torch.__version__, metadata.plugins, network.fixed_parts, spec.stem,
-        frozen_stages, metadata.mean, metadata.std, prepared.pixels.form, views, numbering, dtype,
-        placement.device.type, placement.precision, placement.channels_last,
+        FORMAT, version("resnet-lab"), torch.__version__, metadata.plugins, metadata.plugin_sources,
+        network.fixed_parts, spec.stem, frozen_stages, metadata.mean, metadata.std, prepared.pixels.form, views,
+        numbering, dtype, placement.device.type, placement.precision, placement.channels_last,
     )  # fmt: skip
     digest = sha256(repr(described).encode())
     for name, tensor in network.state_dict().items():

@@ -7,7 +7,7 @@ from math import ceil
 import torch
 from torch import nn
 
-from resnet_lab.builder import assemble, plugins_needed
+from resnet_lab.builder import assemble, faults_of_plugins, plugins_needed, sources_needed
 from resnet_lab.checkpoint import Metadata
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches
@@ -76,6 +76,7 @@ def make_ready(
     built = assemble(spec, registry, seed=config.seed_of("init"), zero_init_residual=config.zero_init_residual)
     for note in built.notes:
         watcher.say(note)
+    _refuse_broken_plugins(built.model, spec, registry)
     coverage = None
     if config.weights is not None:
         coverage = load_weights(
@@ -106,11 +107,27 @@ def make_ready(
     if config.batch_size == "auto":
         watcher.say(f"{batch_size} images a step")
     mean, std = prepared.statistics()
-    plugins = plugins_needed(spec, registry)
-    metadata = Metadata(spec=spec, classes=images.classes, mean=mean, std=std, fit=data.fit, plugins=plugins)
+    metadata = Metadata(
+        spec=spec,
+        classes=images.classes,
+        mean=mean,
+        std=std,
+        fit=data.fit,
+        plugins=plugins_needed(spec, registry),
+        plugin_sources=sources_needed(spec, registry),
+    )
     batches = {part: _batches(prepared, part, metadata, config, batch_size, placement) for part in PARTS}
     warmup_steps(config, len(batches["train"]))
     return Ready(config.model_copy(update={"batch_size": batch_size}), prepared, batches, metadata, network, coverage)
+
+
+def _refuse_broken_plugins(network: nn.Module, spec: ModelSpec, registry: Registry) -> None:
+    """One image through a network with plugins' parts: a fault of theirs is better said before anything is decoded."""
+    if plugins_needed(spec, registry):
+        x = torch.zeros(1, spec.in_channels, spec.input_size, spec.input_size)
+        with faults_of_plugins(spec, registry, "run"), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            network.eval()(x)
+        network.train()
 
 
 def _warn_of_frozen_strangers(coverage: Coverage, frozen: Sequence[str], watcher: Watcher) -> None:

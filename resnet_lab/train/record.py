@@ -13,7 +13,7 @@ from resnet_lab.data.preparation import Prepared
 from resnet_lab.data.split import PARTS
 from resnet_lab.device import Placement
 from resnet_lab.errors import PluginError, RunError
-from resnet_lab.plugins import Registry
+from resnet_lab.plugins import Registry, is_file, warn_of_other_sources, why_missing
 from resnet_lab.processes import Processes
 from resnet_lab.run import Run
 from resnet_lab.spec import ModelSpec
@@ -22,7 +22,12 @@ from resnet_lab.train.preparation import Ready
 
 
 def describe_run(
-    ready: Ready, data: DataConfig, placement: Placement, command: Sequence[str], processes: Processes
+    ready: Ready,
+    data: DataConfig,
+    placement: Placement,
+    command: Sequence[str],
+    processes: Processes,
+    registry: Registry,
 ) -> dict[str, Any]:
     """Enough to repeat the run, as JSON."""
     prepared, metadata = ready.data, ready.metadata
@@ -45,6 +50,8 @@ def describe_run(
         },
         "weights": None if ready.coverage is None else ready.coverage.model_dump(mode="json"),
         "plugins": metadata.plugins,
+        "plugin_sources": metadata.plugin_sources,
+        "plugin_files": registry.files(),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("resnet-lab", "torch", "torchvision", "numpy", "pillow")},
@@ -73,17 +80,23 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
         ) from None
 
 
-def require_plugins(record: Mapping[str, Any], registry: Registry) -> None:
-    """Raise `PluginError` where a distribution that the network needs is missing or of another version."""
+def require_plugins(record: Mapping[str, Any], registry: Registry, where: str) -> None:
+    """Raise `PluginError` where a plugin that the network needs is missing or of another version.
+
+    Where it is of the same version and another source, as a file that was edited always is, that is warned of.
+    """
     loaded = {
         plugin.owner.distribution: plugin.owner.version for plugin in registry.plugins if plugin.status == "loaded"
     }
     for distribution, needed in record["plugins"].items():
-        if loaded.get(distribution) != needed:
-            found = f"{loaded[distribution]} is installed" if distribution in loaded else "it is not loaded"
-            raise PluginError(
-                f"the run was made with {distribution} {needed}, and {found}; pip install {distribution}=={needed}"
-            )
+        if distribution in loaded and (loaded[distribution] == needed or is_file(distribution)):
+            continue
+        if distribution in loaded:
+            state = f"{loaded[distribution]} is installed; pip install {distribution}=={needed}"
+        else:
+            state = why_missing(distribution, needed, registry)
+        raise PluginError(f"the run was made with {distribution} {needed}, and {state}")
+    warn_of_other_sources(record.get("plugin_sources", {}), registry, where)
 
 
 def require_same_data(record: Mapping[str, Any], run: Run, prepared: Prepared) -> None:

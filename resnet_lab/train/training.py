@@ -52,7 +52,7 @@ def train(
     placement = choose(processes.device, config.precision, config.compile, config.channels_last)
     with processes.first_ahead():
         ready = make_ready(spec, data, config, placement, registry, watcher, processes)
-    record = describe_run(ready, data, placement, command, processes)
+    record = describe_run(ready, data, placement, command, processes, registry)
     splits = to_csv(ready.data.images, ready.data.parts).encode("utf-8", "surrogateescape")
     run = Run(Path(folder))
     processes.from_first(lambda: run.create({"status": "running", **record}, splits))
@@ -80,7 +80,7 @@ def resume(
     if record.get("status") == "finished":
         raise RunError(f"{run.folder}: this training is finished; `resnet-lab eval {run.folder}` scores it")
     spec, data, config = recorded_choices(run)
-    require_plugins(record, registry)
+    require_plugins(record, registry, str(run.folder))
     processes = processes or Processes(device=config.device)
     placement = choose(processes.device, config.precision, config.compile, config.channels_last)
     with processes.first_ahead():

@@ -19,6 +19,7 @@ class Outcome(NamedTuple):
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcome]:
     """Runs the command line in an empty folder; gives exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESNET_LAB_PLUGIN_FILES", "")  # which `--plugin` sets; undone after the test
 
     def run(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as end:

@@ -259,7 +259,7 @@ def test_a_plugin_that_is_missing_on_resumption(stopped: Path) -> None:
     with pytest.raises(PluginError) as failure:
         resume(stopped)
     assert str(failure.value) == (
-        "the run was made with some-plugin 1.2, and it is not loaded; pip install some-plugin==1.2"
+        "the run was made with some-plugin 1.2, and it is not installed: pip install some-plugin==1.2"
     )
 
 

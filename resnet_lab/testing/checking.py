@@ -1,0 +1,196 @@
+"""All checks in order, and what comes of them for one component."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import torch
+
+from resnet_lab.errors import PluginError, nearest
+from resnet_lab.hookspecs import KINDS
+from resnet_lab.plugins import Entry, Owner, Registry, default_registry, load
+from resnet_lab.spec import Component
+from resnet_lab.testing import data_sets, networks, shapes, storing, tracing, values
+from resnet_lab.testing.data_sets import DataSubject
+from resnet_lab.testing.results import BreachError, NotCheckedError, Report, Result, in_a_line
+from resnet_lab.testing.subjects import Subject
+
+Compiler: TypeAlias = Literal["aot_eager", "inductor"]
+"""Backends of torch.compile: the first traces alone, and needs no C++ compiler."""
+
+FOLLOWS = "not before this passes:"
+UNREGISTERED = Owner("not registered", "-")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        run: gives what was measured; raises `BreachError` or `NotCheckedError`.
+        needs: checks without which it would only say the same again.
+        only: kinds that it is for; empty for all that are modules.
+    """
+
+    name: str
+    run: Callable[[Any], str]
+    needs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+
+    @property
+    def about(self) -> str:
+        """What it looks at, in one line."""
+        return (self.run.__doc__ or "").splitlines()[0]
+
+
+SAME = ("shapes", "determinism", "input_kept")
+"""Without which outputs cannot be compared."""
+
+MODULE_CHECKS = (
+    Check("shapes", shapes.shapes),
+    Check("determinism", values.determinism, ("shapes",)),
+    Check("input_kept", values.input_kept, ("shapes",), ("convolution", "norm", "attention", "block")),
+    Check("elementwise", shapes.elementwise, SAME, ("activation",)),
+    Check("traits", shapes.traits, SAME, ("convolution", "norm")),
+    Check("dtype", values.dtype, SAME),
+    Check("channels_last", values.channels_last, SAME),
+    Check("gradient", values.gradient, (*SAME, "dtype")),
+    Check("parameters", values.parameters, SAME),
+    Check("train_eval", values.train_eval, SAME),
+    Check("autocast", values.autocast, SAME),
+    Check("initial_weights", storing.initial_weights, ("shapes",)),
+    Check("state_dict", storing.state_dict, SAME),
+    Check("deep_copy", storing.deep_copy, SAME),
+    Check("spec", storing.spec, (*SAME, "initial_weights")),
+    Check("compile", tracing.compile_of("aot_eager"), SAME),
+    Check("export", tracing.export, ("compile",)),
+    Check("onnx", tracing.onnx, ("export",)),
+    Check("network", networks.network, ("shapes", "input_kept")),
+    Check("macs", networks.macs, ("shapes", "compile")),
+    Check("cuda", values.cuda, SAME),
+    Check("cost", networks.cost, ("network", "macs")),
+)
+
+DATA_CHECKS = (
+    Check("classes", data_sets.classes),
+    Check("labels", data_sets.labels),
+    Check("paths", data_sets.paths),
+    Check("decoding", data_sets.decoding),
+    Check("determinism", data_sets.determinism),
+    Check("spec", data_sets.spec, ("determinism",)),
+)
+
+
+def checks_of(kind: str, compiler: Compiler = "aot_eager") -> tuple[Check, ...]:
+    """The checks of a kind, in order."""
+    if kind == "dataset":
+        return DATA_CHECKS
+    chosen = (check for check in MODULE_CHECKS if not check.only or kind in check.only)
+    return tuple(
+        replace(check, run=tracing.compile_of(compiler)) if check.name == "compile" else check for check in chosen
+    )
+
+
+def check(
+    kind: str,
+    component: str | Callable[..., Any],
+    *,
+    registry: Registry | None = None,
+    traits: Mapping[str, bool] | None = None,
+    skip: Mapping[str, str] | None = None,
+    compiler: Compiler = "aot_eager",
+    told: Callable[[Result], None] = lambda result: None,
+) -> Report:
+    """Check that a component keeps its hook's contract, and all else that the program does with components.
+
+    Args:
+        kind: `activation`, `convolution`, `norm`, `attention`, `block` or `dataset`.
+        component: a registered name, with parameters perhaps (`simam(epsilon=1e-3)`), or a factory.
+        registry: where names are looked up; by default the program's own and those of installed plugins.
+        traits: of a factory, as they would be registered.
+        skip: checks that are not made, each with the reason.
+        compiler: the backend of torch.compile.
+        told: called with each result as it comes.
+
+    Raises:
+        SpecError: no such component, or parameters that it does not have.
+        PluginError: a factory that could not be registered, or names that are no checks.
+    """
+    checks = Checks(subject_of(kind, component, registry, traits), skip or {}, compiler)
+    for name in checks.names:
+        told(checks.result(name))
+    return checks.report()
+
+
+class Checks:
+    """The checks of one component, each made once, when it is first asked for."""
+
+    def __init__(
+        self, subject: Subject | DataSubject, skip: Mapping[str, str], compiler: Compiler = "aot_eager"
+    ) -> None:
+        self._subject, self._skip = subject, skip
+        self._checks = {each.name: each for each in checks_of(subject.entry.kind, compiler)}
+        self._results: dict[str, Result] = {}
+        for name in skip:
+            if name not in self._checks:
+                raise PluginError(f"there is no check {name!r} of {subject.entry.kind}s; {nearest(name, self._checks)}")
+
+    @property
+    def names(self) -> list[str]:
+        """Of the checks, in order."""
+        return list(self._checks)
+
+    def result(self, name: str) -> Result:
+        """What comes of a check; those that it needs are made before it."""
+        if name not in self._results:
+            self._results[name] = self._made(self._checks[name])
+        return self._results[name]
+
+    def report(self) -> Report:
+        """All of them."""
+        entry = self._subject.entry
+        results = tuple(self.result(name) for name in self.names)
+        return Report(entry.kind, str(self._subject.component), str(entry.owner), results)
+
+    def _made(self, each: Check) -> Result:
+        if each.name in self._skip:
+            return Result(each.name, "skipped", self._skip[each.name])
+        if each.name == "cuda" and not torch.cuda.is_available():
+            return Result(each.name, "skipped", "there is no CUDA device")
+        for need in (need for need in each.needs if need in self._checks):
+            before = self.result(need)
+            if before.status == "failed" or before.text.startswith(FOLLOWS):
+                return Result(each.name, "skipped", f"{FOLLOWS} {need}")
+        try:
+            with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
+                return Result(each.name, "passed", each.run(self._subject))
+        except NotCheckedError as reason:
+            return Result(each.name, "skipped", str(reason))
+        except BreachError as breach:
+            return Result(each.name, "failed", breach.what, breach.case, breach.hint)
+        except Exception as error:
+            return Result(each.name, "failed", f"raises {in_a_line(error)}")
+
+
+def subject_of(
+    kind: str,
+    component: str | Callable[..., Any],
+    registry: Registry | None = None,
+    traits: Mapping[str, bool] | None = None,
+) -> Subject | DataSubject:
+    """What is checked; raises like `check`."""
+    if kind not in KINDS:
+        raise PluginError(f"unknown kind {kind!r} of component; {nearest(kind, KINDS)}")
+    if isinstance(component, str):
+        wanted = Component.parse(component)
+        registry = registry or default_registry()
+        entry = registry.get(kind, wanted.name, "check")
+        entry.bind(dict(wanted.parameters), "check")
+    else:
+        registry = load(only=(), files=())
+        name = "checked_" + "".join(letter if letter.isalnum() else "_" for letter in component.__name__.lower())
+        entry, wanted = Entry(kind, name, component, UNREGISTERED, traits or {}), Component(name=name)
+        entry.check()
+        registry.add([entry])
+    return (DataSubject if kind == "dataset" else Subject)(entry, wanted, registry)

@@ -1,0 +1,141 @@
+"""Checks of data sets. Legend: N images."""
+
+import random
+from collections import Counter
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+
+from resnet_lab.data.decoding import Form, decode, digest_of
+from resnet_lab.data.sources import open_images
+from resnet_lab.data.split import PARTS
+from resnet_lab.errors import ResNetLabError
+from resnet_lab.images import ImageSet
+from resnet_lab.plugins import Entry, Registry
+from resnet_lab.spec import Component
+from resnet_lab.testing.results import BreachError, breach_if_raised
+from resnet_lab.testing.storing import DEFAULTS, written_out
+
+READ = 64
+"""Images that are read, spread over the whole set."""
+
+
+class DataSubject:
+    """A data set to check."""
+
+    def __init__(self, entry: Entry, component: Component, registry: Registry) -> None:
+        self.entry, self.component, self.registry = entry, component, registry
+
+    def open(self) -> ImageSet:
+        """The images, opened anew."""
+        with breach_if_raised(str(self.component), what="opening it raises"):
+            images = self.registry.bind("dataset", self.component, "check")()
+        if not isinstance(images, ImageSet):
+            raise BreachError(
+                f"the factory gave {type(images).__name__}, not an ImageSet",
+                str(self.component),
+                "return resnet_lab.plugin_api.ImageSet(...)",
+            )
+        return images
+
+    def some(self, images: ImageSet) -> list[int]:
+        """Indices spread over the set, first and last among them."""
+        return sorted({int(index) for index in np.linspace(0, len(images) - 1, min(READ, len(images)))})
+
+
+def classes(subject: DataSubject) -> str:
+    """Two classes or more, each with a name of its own and an image."""
+    images = subject.open()
+    named = Counter(images.classes)
+    if len(named) < 2:
+        raise BreachError(f"{len(named)} class is too few to tell apart", str(subject.component), "give two or more")
+    for name, times in named.items():
+        if not isinstance(name, str) or not name or times > 1:
+            raise BreachError(f"class name {name!r} stands {times} times", str(subject.component), "name each once")
+    return f"{len(images.classes)} classes"
+
+
+def labels(subject: DataSubject) -> str:
+    """int64, one an image, each a position in the classes, and every class used."""
+    images = subject.open()
+    array, where = images.labels, str(subject.component)
+    if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.shape != (len(images),):
+        shape = f"{array.dtype}, shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise BreachError(
+            f"labels are {shape}, expected int64, shape ({len(images)},)", where, "np.asarray(labels, dtype=np.int64)"
+        )
+    wrong = np.flatnonzero((array < 0) | (array >= len(images.classes)))
+    if len(wrong):
+        raise BreachError(
+            f"label {array[wrong[0]]} is no position in {len(images.classes)} classes",
+            f"{where}, image {wrong[0]}",
+            "a label counts from 0",
+        )
+    unused = sorted(set(range(len(images.classes))) - set(array.tolist()))
+    if unused:
+        raise BreachError(f"class {images.classes[unused[0]]!r} has no image", where, "leave it out")
+    return f"{len(images)} images"
+
+
+def paths(subject: DataSubject) -> str:
+    """One identifying text an image, unique; `parts` and `chunks`, where given, one an image too."""
+    images, where = subject.open(), str(subject.component)
+    for path, times in Counter(images.paths).items():
+        if not isinstance(path, str) or times > 1:
+            raise BreachError(f"path {path!r} stands {times} times", where, "give each image a text of its own")
+    if images.parts is not None and (len(images.parts) != len(images) or set(images.parts) - {*PARTS, ""}):
+        raise BreachError("parts must have train, val, test or nothing for each image", where)
+    if images.chunks is not None and images.chunks.shape != (len(images),):
+        raise BreachError(f"chunks have shape {images.chunks.shape}, expected ({len(images)},)", where)
+    return ""
+
+
+def decoding(subject: DataSubject) -> str:
+    """Images can be read and decoded."""
+    images = subject.open()
+    for index in subject.some(images):
+        where = f"{subject.component}, image {index} ({images.paths[index]})"
+        with breach_if_raised(where, "read(index) gives the bytes of a file, or a PIL.Image.Image"):
+            pixels, seen = decode(images.read(index), Form(8))
+        if pixels is None:
+            raise BreachError(f"it cannot be decoded: {seen.cause}", where, "read(index) gives a whole image")
+    return f"{len(subject.some(images))} of {len(images)} images"
+
+
+def determinism(subject: DataSubject) -> str:
+    """Opened or read again it is the same, and no global generator of random numbers is touched."""
+    hint = "draw with numpy.random.default_rng([seed, index]), so that an image depends on its number alone"
+    before = _generators()
+    first, second = subject.open(), subject.open()
+    for name in ("classes", "paths"):
+        if getattr(first, name) != getattr(second, name):
+            raise BreachError(f"opened again it has other {name}", str(subject.component), hint)
+    if not np.array_equal(first.labels, second.labels):
+        raise BreachError("opened again it has other labels", str(subject.component), hint)
+    for index in subject.some(first):
+        digests = {digest_of(images.read(index)) for images in (first, first, second)}
+        stamps = {images.stamp(index) for images in (first, second) if images.stamp is not None}
+        if len(digests) > 1 or len(stamps) > 1:
+            raise BreachError("read again it is another image", f"{subject.component}, image {index}", hint)
+    if _generators() != before:
+        raise BreachError("it draws from a global generator of random numbers", str(subject.component), hint)
+    return ""
+
+
+def _generators() -> str:
+    state: tuple[Any, ...] = (random.getstate(), np.random.get_state(), torch.get_rng_state().tolist())
+    return sha256(repr(state).encode()).hexdigest()
+
+
+def spec(subject: DataSubject) -> str:
+    """Its text with every parameter written out opens the same images, as `--data` does."""
+    written = written_out(subject.entry, subject.component)
+    try:
+        opened = open_images(str(written), subject.registry)
+    except ResNetLabError as error:
+        raise BreachError(str(error), str(written), DEFAULTS) from None
+    if opened.paths != subject.open().paths:
+        raise BreachError("with its defaults written out it has other images", str(written), DEFAULTS)
+    return str(written)

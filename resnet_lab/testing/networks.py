@@ -1,0 +1,100 @@
+"""Checks of a component within networks: built, trained a step, counted, and timed beside what it replaces."""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.statistics import timing
+from resnet_lab.bench.subjects import Mode, ready
+from resnet_lab.bench.turns import in_turns
+from resnet_lab.builder import assemble
+from resnet_lab.cost import Cost, measure
+from resnet_lab.spec import Component, ModelSpec
+from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
+from resnet_lab.testing.subjects import REPLACED, Subject, small_network
+
+BLOCKS = ("basic", "bottleneck")
+ROUNDS = 6
+BATCH = 4
+TIMED: tuple[Mode, ...] = ("infer", "train")
+
+
+def network(subject: Subject) -> str:
+    """Built into blocks of both shapes, trained one step, and run again."""
+    for name, spec in _networks(subject):
+        with breach_if_raised(name, "see the hook's contract for what a factory is given", "building raises"):
+            built = assemble(spec, subject.registry)
+        model = built.model.train()
+        x = torch.randn(BATCH, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+        with breach_if_raised(name, what="a training step raises"):
+            optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+            F.cross_entropy(model(x), torch.arange(BATCH)).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        _require_finite(model, x, name)
+    return ", ".join(name for name, _ in _networks(subject))
+
+
+def _networks(subject: Subject) -> list[tuple[str, ModelSpec]]:
+    """By name, with the component where it can stand."""
+    found = [(f"{block} blocks", small_network(block, subject.kind, subject.component)) for block in BLOCKS]
+    if subject.kind == "attention":
+        parameters = dict(subject.component.parameters) | {"position": "output"}
+        moved = Component(name=subject.component.name, parameters=tuple(sorted(parameters.items())))
+        found.append(("on the output of basic blocks", small_network("basic", "attention", moved)))
+    return found
+
+
+def _require_finite(model: nn.Module, x: torch.Tensor, where: str) -> None:
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            raise BreachError(
+                f"after a training step {name!r} is not finite", where, "guard divisions and roots with an epsilon"
+            )
+    with torch.no_grad(), breach_if_raised(where):
+        if not model.eval()(x).isfinite().all():
+            raise BreachError("after a training step the outputs are not finite", where)
+
+
+def macs(subject: Subject) -> str:
+    """Counted on the meta device, as `build` and `bench` do; operators without a formula are named."""
+    hint = "let forward work on shapes alone: `build` and `bench` count without computing"
+    with breach_if_raised("basic blocks", hint, "counting without computing raises"):
+        own, base = _costs(subject)
+    uncounted = sorted(set(own.uncounted) - set(base.uncounted))
+    told = f"{own.macs:,} in a small network, {own.macs / base.macs:.2f} times as many as with {_rival(subject)}"
+    return told + (f"; not counted: {', '.join(uncounted)}" if uncounted else "")
+
+
+def cost(subject: Subject) -> str:
+    """Parameters, multiply-adds and time by those of the built-in that it replaces; for information."""
+    if subject.component.name == _rival(subject):
+        raise NotCheckedError("it is the built-in that others are compared with")
+    own, base = _costs(subject)
+    told = [f"parameters {own.parameters / base.parameters:.3f}", f"MACs {own.macs / base.macs:.3f}"]
+    for mode in TIMED:
+        arms = {
+            name: ready(Arm(name, spec, BATCH, precision="fp32"), mode, subject.registry, "cpu")
+            for name, spec in (("base", _base(subject)), ("own", _own(subject)))
+        }
+        samples = in_turns(arms, ROUNDS, torch.device("cpu")).samples
+        found = timing(samples["own"], samples["base"])
+        low, high = found.interval or (found.ratio, found.ratio)
+        told.append(f"time of {mode} {found.ratio:.2f} ({low:.2f} to {high:.2f})")
+    return f"times those of {_rival(subject)} in a small network: {', '.join(told)}"
+
+
+def _rival(subject: Subject) -> str:
+    return REPLACED[subject.kind]
+
+
+def _own(subject: Subject) -> ModelSpec:
+    return small_network("basic", subject.kind, subject.component)
+
+
+def _base(subject: Subject) -> ModelSpec:
+    return small_network("basic", subject.kind, _rival(subject))
+
+
+def _costs(subject: Subject) -> tuple[Cost, Cost]:
+    return measure(_own(subject), subject.registry), measure(_base(subject), subject.registry)

@@ -1,0 +1,151 @@
+"""Checks of shapes, and of what a component's traits promise. Legend: N batch, C channels, H W pixels."""
+
+import torch
+from torch import Tensor, nn
+
+from resnet_lab.errors import SpecError
+from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
+from resnet_lab.testing.subjects import Case, Subject
+
+HINTS = {
+    "activation": "an activation gives each value a value: keep the shape",
+    "convolution": "pad so that the output has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and "
+    "hand the stride on",
+    "norm": "keep the shape; count pixels from x.shape, not from a size that was in mind",
+    "attention": "a gate must broadcast over (N, C, H, W); pool with mean((2, 3), keepdim=True)",
+    "block": "branch and shortcut must both end at out_channels and ceil(H / stride) rows; hand the stride on to one "
+    "convolution of the branch and to parts.shortcut",
+}
+
+
+def shapes(subject: Subject) -> str:
+    """Output shapes over odd sizes, channel counts, strides, and single images."""
+    refused: dict[str, None] = {}
+    cases = subject.cases()
+    for case in cases:
+        with breach_if_raised(str(case), HINTS[subject.kind]), torch.no_grad():
+            try:
+                module = subject.fresh(case)
+            except SpecError:
+                refused[case.words] = None
+                continue
+            out = module(case.input())
+        _require_shape(out, case, HINTS[subject.kind])
+    if len(refused) == len({case.words for case in cases}):
+        raise BreachError("every case is refused with a SpecError", str(cases[0]), "accept some number of channels")
+    tried = f"{len(cases)} cases"
+    return f"{tried}; refused with a SpecError: {', '.join(refused)}" if refused else tried
+
+
+def _require_shape(out: object, case: Case, hint: str) -> None:
+    if not isinstance(out, Tensor):
+        raise BreachError(f"forward gave {type(out).__name__}, not a tensor", str(case), "return the tensor alone")
+    if tuple(out.shape) != case.expected:
+        raise BreachError(f"the output is {tuple(out.shape)}, expected {case.expected}", str(case), hint)
+
+
+def elementwise(subject: Subject) -> str:
+    """Of an activation: each value depends on one value, wherever it stands."""
+    case = subject.plain
+    module, x = subject.make(case), case.input()
+    order = torch.randperm(x.numel(), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), breach_if_raised(str(case)):
+        straight = module(x.clone()).flatten()[order]
+        shuffled = module(x.flatten()[order].view(x.shape)).flatten()
+    if not torch.allclose(straight, shuffled, rtol=1e-4, atol=1e-5):
+        raise BreachError(
+            "shuffled values do not give the shuffled outputs",
+            str(case),
+            "an activation is elementwise; what looks at channels or pixels is a norm or an attention",
+        )
+    return ""
+
+
+def traits(subject: Subject) -> str:
+    """What was said at registration: `mixes_channels`, `takes_groups`, `adds_bias`, and the argument `bias`."""
+    if subject.kind == "norm":
+        return _norm_traits(subject)
+    said = subject.entry.traits
+    told = []
+    if said.get("takes_groups", True):
+        _require_groups(subject)
+        told.append("groups")
+    _require_bias(subject)
+    mixes = said.get("mixes_channels", True)
+    case = _case(subject, 8, 1)
+    others = _influence(subject.make(case), case)[0, 1:].any()
+    if mixes and not others:
+        raise BreachError(
+            "an output channel depends on its own input channel alone, and it was registered as mixing them",
+            str(case),
+            "register it with mixes_channels=False, so that a 1x1 follows it where needed",
+        )
+    if not mixes and others:
+        raise BreachError(
+            "an output channel depends on other channels, and it was registered with mixes_channels=False",
+            str(case),
+            "register it without mixes_channels=False",
+        )
+    return ", ".join([*told, "bias", "channel mixing"])
+
+
+def _case(subject: Subject, channels: int, groups: int, bias: bool = False) -> Case:
+    wanted = (channels, channels, 1, groups, bias)
+    return next(case for case in subject.cases() if case.arguments == wanted and case.shape[2:] == (8, 8))
+
+
+def _influence(module: nn.Module, case: Case) -> Tensor:
+    """Which output channels (rows) have a gradient from which input channels (columns)."""
+    rows = []
+    for channel in range(case.expected[1]):
+        x = case.input().requires_grad_()
+        with breach_if_raised(str(case)):
+            module(x.clone())[:, channel].sum().backward()
+        rows.append(torch.zeros(case.shape[1]) if x.grad is None else x.grad.abs().sum((0, 2, 3)))
+    return torch.stack(rows) > 0
+
+
+def _require_groups(subject: Subject) -> None:
+    case = _case(subject, 8, 2)
+    influence = _influence(subject.make(case), case)
+    if influence[:4, 4:].any() or influence[4:, :4].any():
+        raise BreachError(
+            "with groups 2, an output channel depends on channels of the other group",
+            str(case),
+            "hand groups on to the convolutions, or register it with takes_groups=False",
+        )
+
+
+def _require_bias(subject: Subject) -> None:
+    without, having = (_case(subject, 8, 1, bias=bias) for bias in (False, True))
+    counts = [sum(each.numel() for each in subject.make(case).parameters()) for case in (without, having)]
+    if counts[1] <= counts[0]:
+        raise BreachError(
+            f"with bias True it has {counts[1]} parameters, with bias False {counts[0]}",
+            str(having),
+            "hand bias on to the last convolution: it is True where no norm follows that adds one",
+        )
+
+
+def _norm_traits(subject: Subject) -> str:
+    """A norm that adds a bias can move a channel of zeros."""
+    case = subject.plain
+    module = subject.make(case)
+    names = {name.rpartition(".")[2] for name, _ in module.named_parameters()}
+    with torch.no_grad(), breach_if_raised(str(case)):
+        moved = bool(module(torch.zeros(case.shape)).abs().max() > 0)
+    if not names:
+        raise NotCheckedError("it has no parameters")
+    if subject.entry.traits.get("adds_bias", True) and not moved:
+        raise BreachError(
+            "it adds no bias (zeros stay zeros), and it was registered as adding one",
+            str(case),
+            "register it with adds_bias=False, so that the convolution before it gets a bias",
+        )
+    if not subject.entry.traits.get("adds_bias", True) and moved:
+        raise BreachError(
+            "it adds a bias (zeros do not stay zeros), and it was registered with adds_bias=False",
+            str(case),
+            "register it without adds_bias=False",
+        )
+    return "bias"

@@ -1,0 +1,89 @@
+"""Checks that a module can be made again: from a seed, from its state, from its spec, by copying."""
+
+import copy
+
+import torch
+from safetensors.torch import load, save
+
+from resnet_lab.errors import ResNetLabError
+from resnet_lab.plugins import Entry
+from resnet_lab.spec import Component, ModelSpec
+from resnet_lab.testing.results import BreachError, breach_if_raised
+from resnet_lab.testing.subjects import Subject, small_network
+from resnet_lab.testing.values import run
+
+DEFAULTS = "give each keyword-only parameter a default of its annotated type: bool, int, float, str or a Literal"
+
+
+def initial_weights(subject: Subject) -> str:
+    """Initial weights depend on the program's seed and the parameter's name alone."""
+    case = subject.plain
+    first, second = (subject.fresh(case, seed=0, chance=chance).state_dict() for chance in (1, 2))
+    for name, tensor in first.items():
+        if not torch.equal(tensor, second[name]):
+            raise BreachError(
+                f"{name!r} starts at random, and differently in two networks of one seed",
+                str(case),
+                "define reset_parameters(), which draws it anew; the program calls it under a seed of its own",
+            )
+    return f"{len(first)} tensors"
+
+
+def state_dict(subject: Subject) -> str:
+    """State dict to safetensors and back into another module: the same outputs."""
+    case = subject.plain
+    module, other = subject.make(case, seed=0), subject.make(case, seed=1)
+    hint = "register what the output depends on by nn.Parameter or register_buffer, each tensor once"
+    with breach_if_raised(str(case), hint, "the round trip raises"):
+        stored = save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
+        other.load_state_dict(load(stored), strict=True)
+    if not torch.equal(run(module, case), run(other, case)):
+        raise BreachError("outputs differ after a round trip: something is not in the state dict", str(case), hint)
+    return f"{len(module.state_dict())} tensors"
+
+
+def deep_copy(subject: Subject) -> str:
+    """A copy, made after a training step, that shares nothing with the module."""
+    case = subject.plain
+    module = subject.make(case).train()
+    hint = "keep no tensor of a forward pass, no generator and no lambda as an attribute"
+    with breach_if_raised(str(case), hint, "copy.deepcopy raises"):
+        module(case.input().requires_grad_().clone()).sum().backward()
+        copied = copy.deepcopy(module).eval()
+    before = run(module.eval(), case)
+    if not torch.equal(before, run(copied, case)):
+        raise BreachError("the copy computes something else", str(case), hint)
+    with torch.no_grad():
+        for tensor in (*copied.parameters(), *copied.buffers()):
+            tensor.zero_()
+    if not torch.equal(before, run(module, case)):
+        raise BreachError("the copy shares tensors with the module", str(case), hint)
+    return ""
+
+
+def spec(subject: Subject) -> str:
+    """The component with every parameter written out: text, JSON and back, to the same module."""
+    written = written_out(subject.entry, subject.component)
+    if (text := str(written)) and Component.parse(text) != written:
+        raise BreachError(f"{text} is read back as {Component.parse(text)}", text, DEFAULTS)
+    network = small_network("basic", subject.kind, written)
+    if ModelSpec.from_json(network.to_json()) != network:
+        raise BreachError("the spec of a network with it is read back as another", text, DEFAULTS)
+    try:
+        subject.registry.bind(subject.kind, written, "check")
+    except ResNetLabError as error:
+        raise BreachError(str(error), text, DEFAULTS) from None
+    again = Subject(subject.entry, written, subject.registry)
+    if not torch.equal(run(subject.make(subject.plain), subject.plain), run(again.make(subject.plain), subject.plain)):
+        raise BreachError("with its defaults written out it computes something else", text, DEFAULTS)
+    return text
+
+
+def written_out(entry: Entry, component: Component) -> Component:
+    """The component with every parameter that has a default written out."""
+    values = {name: default for name, (_, default) in entry.parameter_types().items() if default is not ...}
+    values |= dict(component.parameters)
+    for name, value in values.items():
+        if not isinstance(value, bool | int | float | str):
+            raise BreachError(f"parameter {name!r} has the default {value!r}", str(component), DEFAULTS)
+    return Component(name=component.name, parameters=tuple(sorted(values.items())))

@@ -1,0 +1,89 @@
+"""Checks that torch's tracers see the whole of a module. Legend: N batch."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from resnet_lab.errors import ResNetLabError
+from resnet_lab.export.onnx_file import require_packages
+from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
+from resnet_lab.testing.subjects import Case, Subject
+from resnet_lab.testing.values import run
+
+HINT = "no branches or loops on tensor values, no print, no .item(): torch.where chooses between values"
+
+
+def compile_of(backend: str) -> Callable[[Subject], str]:
+    """The check `compile` by a backend of torch.compile: `aot_eager` traces, `inductor` makes code too."""
+
+    def check(subject: Subject) -> str:
+        """torch.compile(fullgraph=True), forwards and backwards."""
+        case = subject.plain
+        module = subject.make(case)
+        expected = run(module, case)
+        with _fresh_dynamo(), breach_if_raised(str(case), HINT, "torch.compile(fullgraph=True) raises"):
+            compiled = torch.compile(module, fullgraph=True, backend=backend)
+            out = compiled(case.input().requires_grad_().clone())
+            out.sum().backward()
+        _require_equal(out.detach(), expected, "the compiled module", str(case))
+        return f"backend {backend}"
+
+    return check
+
+
+@contextmanager
+def _fresh_dynamo() -> Iterator[None]:
+    """What was compiled before does not count against torch's limit of recompilations."""
+    torch.compiler.reset()
+    try:
+        yield
+    finally:
+        torch.compiler.reset()
+
+
+def export(subject: Subject) -> str:
+    """torch.export for any number of images."""
+    program, case = _exported(subject)
+    three = torch.cat((case.input(), case.input(1)[:1]))
+    with torch.no_grad():
+        out = program.module()(three.clone())
+    _require_equal(out, run(subject.make(case), case, three), "the exported program", f"3 images, {case}")
+    return ""
+
+
+def _exported(subject: Subject) -> tuple[ExportedProgram, Case]:
+    case = subject.plain
+    with _fresh_dynamo(), breach_if_raised(str(case), HINT + ", nor on the number of images", "torch.export raises"):
+        program = torch.export.export(subject.make(case), (case.input(),), dynamic_shapes=({0: Dim("batch")},))
+    return program, case
+
+
+def onnx(subject: Subject) -> str:
+    """An ONNX file for any number of images, run by onnxruntime."""
+    try:
+        require_packages()
+    except ResNetLabError as error:
+        raise NotCheckedError(str(error)) from None
+    program, case = _exported(subject)
+    hint = "use operators that torch.onnx knows"
+    with breach_if_raised(str(case), hint, "torch.onnx.export raises"):
+        exported = torch.onnx.export(
+            program, input_names=["x"], output_names=["y"], dynamic_shapes=({0: "batch"},), dynamo=True, verbose=False
+        )
+        assert exported is not None
+        content = exported.model_proto.SerializeToString()
+    three = torch.cat((case.input(), case.input(1)[:1]))
+    with breach_if_raised(f"3 images, {case}", hint, "onnxruntime raises"):
+        session = import_module("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
+        out = torch.from_numpy(session.run(["y"], {"x": three.numpy()})[0])
+    _require_equal(out, run(subject.make(case), case, three), "onnxruntime", f"3 images, {case}")
+    return ""
+
+
+def _require_equal(out: Tensor, expected: Tensor, what: str, where: str) -> None:
+    if out.shape != expected.shape or not torch.allclose(out, expected, rtol=1e-3, atol=1e-4):
+        raise BreachError(f"{what} computes something else than the module", where, HINT)
