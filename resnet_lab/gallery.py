@@ -160,7 +160,7 @@ def hang(
     squares: list[NDArray[np.uint8]] = []
     for picture, both, others in zip(viewer.pictures(numbers, side), zip(*maps, strict=True), neighbours, strict=True):
         squares += [picture, *(_overlay(picture, values) for values in both), *(next(near) for _ in others)]
-    encoded, side = _encoded(squares)
+    encoded, side = as_files(squares)
     files = iter(encoded)
     works = [
         Work(
@@ -196,7 +196,7 @@ def contrast(
     pictures = viewers[0].pictures(numbers, viewers[0].side(numbers, 1 + len(viewers)))
     for picture, values in zip(pictures, zip(*maps, strict=True), strict=True):
         squares += [picture, *(_overlay(picture, each) for each in values)]
-    encoded, side = _encoded(squares)
+    encoded, side = as_files(squares)
     files = iter(encoded)
     works = [
         Work(
@@ -354,7 +354,7 @@ def _overlay(picture: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray
     return overlay(picture, np.clip(np.asarray(resized), 0, 1))
 
 
-def _encoded(squares: Sequence[NDArray[np.uint8]]) -> tuple[list[bytes], int]:
+def as_files(squares: Sequence[NDArray[np.uint8]]) -> tuple[list[bytes], int]:
     """WebP files that keep within the budget, and their side: where they would not, all are made smaller."""
     side = len(squares[0])
     while True:

@@ -115,6 +115,7 @@ def bench(
         typer.Option("--plots", metavar="FOLDER", help="Write plots as PNG and SVG.", rich_help_panel=options.OUTPUT),
     ] = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Measure what networks cost: every combination of the listed parts, in turns in one process, beside a baseline.

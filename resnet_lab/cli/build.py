@@ -52,6 +52,7 @@ def build(
         ),
     ] = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Build a network, and show it by stage with its parameters and multiply-adds.

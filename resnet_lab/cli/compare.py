@@ -25,6 +25,7 @@ def compare(
     compiled: options.Compile = None,
     channels_last: options.ChannelsLast = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Compare two runs on the same images: what B fixed and broke, McNemar's test, intervals of the differences.

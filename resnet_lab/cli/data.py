@@ -41,6 +41,7 @@ def check(
     ] = False,
     download: options.Download = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Decode every image once; list the files that cannot be used, copies, and copies under different labels."""
@@ -87,6 +88,7 @@ def describe(
         ),
     ] = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Count images by class and part; measure sizes and colours; look at pictures with --html.
@@ -129,6 +131,7 @@ def split(
     fold: options.Fold = None,
     download: options.Download = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Write which part each image belongs to: path, label, split.

@@ -28,6 +28,7 @@ def evaluate(
     compiled: options.Compile = None,
     channels_last: options.ChannelsLast = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Score a run's best weights, with intervals; predictions are kept in the run folder and used again."""

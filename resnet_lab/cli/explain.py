@@ -50,6 +50,7 @@ def explain(
     compiled: options.Compile = None,
     channels_last: options.ChannelsLast = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Draw where the network sees a class in images (Grad-CAM)."""

@@ -34,6 +34,7 @@ def export(
         typer.Option("--license", metavar="NAME", help="Of the network, in its card: apache-2.0.", show_default="none"),
     ] = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Write a trained network for other programs, or a card that describes it.

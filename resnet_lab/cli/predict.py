@@ -25,6 +25,7 @@ def predict(
     compiled: options.Compile = None,
     channels_last: options.ChannelsLast = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Name the most probable classes of images. Damaged ones are listed on standard error, and the others named."""

@@ -21,6 +21,7 @@ def push_to_hub(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, and send nothing.")] = False,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Put a run's best weights, card, record and curves on Hugging Face's hub.

@@ -50,6 +50,7 @@ def report(
     compiled: options.Compile = None,
     channels_last: options.ChannelsLast = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Write one HTML page about a run, or one that compares several; it needs no network and no other file."""

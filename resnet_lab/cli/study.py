@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, study_executors
 from resnet_lab.errors import ConfigError
+from resnet_lab.plugin_files import recall_files
 
 if TYPE_CHECKING:
     from resnet_lab.plugins import Registry
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
     from resnet_lab.study.results import Findings
     from resnet_lab.study.trials import StudyFolder
 
-study = typer.Typer(no_args_is_help=True, help="Arms times seeds, paired: does a change help, by how much, how sure?")
+study: typer.Typer = typer.Typer(
+    no_args_is_help=True, help="Arms times seeds, paired: does a change help, by how much, how sure?"
+)
 app.add_typer(study, name="study")
 
 DESIGN = "Design"
 File = Annotated[
-    Path | None, typer.Argument(metavar="STUDY.toml", help="A study file; without one, the options say what to study.")
+    Path | None,
+    typer.Argument(
+        metavar="STUDY", help="A study file, or a name of `study list`; without one, the options say it all."
+    ),
 ]
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder, as `study run` made it.")]
 
@@ -37,6 +43,16 @@ Conv = Annotated[str | None, _listed("--conv", "3x3 convolutions.")]
 Norm = Annotated[str | None, _listed("--norm", "Normalisations.")]
 Attn = Annotated[str | None, _listed("--attn", "Attentions.")]
 Block = Annotated[str | None, _listed("--block", "Blocks.")]
+Depth = Annotated[str | None, _listed("--depth", "Layers of a ResNet, such as 18,34.")]
+Factor = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--factor",
+        metavar="TABLE.KEY=LIST",
+        help="Any other value of a recipe, such as train.lr=1e-3,1e-2. Repeatable.",
+        rich_help_panel=DESIGN,
+    ),
+]
 Size = Annotated[int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=DESIGN)]
 Recipe = Annotated[
     str | None,
@@ -81,6 +97,8 @@ def run(
     norm: Norm = None,
     attn: Attn = None,
     block: Block = None,
+    depth: Depth = None,
+    factor: Factor = None,
     size: Size = None,
     recipe: Recipe = None,
     settings: Settings = None,
@@ -89,13 +107,23 @@ def run(
     seeds: Seeds = None,
     metric: Metric = None,
     margin: Margin = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Trials at a time.")] = 1,
+    processes: study_executors.Processes = 1,
+    executor: study_executors.Executor = "local",
+    address: study_executors.Address = None,
+    gpus_per_trial: study_executors.GPUs = None,
+    cpus_per_trial: study_executors.CPUs = None,
+    retries: study_executors.Retries = None,
+    artifacts: study_executors.Artifacts = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a study.", show_default=False)
     ] = None,
+    bench: Annotated[
+        bool, typer.Option("--bench/--no-bench", help="Measure what the arms cost, once all are trained.")
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     out: Out = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Train every arm with every seed, and say what they show. A study that was stopped or killed goes on where it was.
@@ -106,9 +134,12 @@ def run(
     from resnet_lab.study.trials import StudyFolder, strangers
     from resnet_lab.train.interruption import Interrupted
 
+    if resume is not None:
+        recall_files(StudyFolder(resume).plugin_files(), str(resume))
     registry = options.load_registry(no_plugin)
     choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
-                             "--block": block, "--size": size, "--recipe": recipe, "--set": settings, "--data": data,
+                             "--block": block, "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
+                             "--set": settings, "--data": data,
                              "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
     if resume is not None:
         if file is not None or choices:
@@ -118,9 +149,7 @@ def run(
     else:
         chosen = _chosen(file, choices)
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
-    check_arms(chosen, registry)
-    if resume is None:
-        folder.note(chosen)
+    images = check_arms(chosen, registry)
     if others := strangers(chosen, folder):
         print(
             f"resnet-lab: {len(others)} trials in {folder.folder} no longer belong to the study ({others[0]}, ...); "
@@ -129,14 +158,25 @@ def run(
         )
     from resnet_lab.cli.study_screen import watching
 
+    wishes = options.given({"--address": address, "--gpus-per-trial": gpus_per_trial,
+                            "--cpus-per-trial": cpus_per_trial, "--retries": retries,
+                            "--artifacts": artifacts})  # fmt: skip
     try:
-        with watching(chosen, quiet=quiet or json) as watcher:
-            done = run_study(chosen, folder, registry, watcher, processes=processes)
+        with (
+            study_executors.executing(chosen, executor, processes, wishes) as execute,
+            watching(chosen, quiet=quiet or json) as watcher,
+        ):
+            if resume is None:
+                folder.note(chosen, registry.files())
+            done = run_study(chosen, folder, registry, watcher, execute=execute)
     except Interrupted as error:
         print(f"resnet-lab: {error}; go on with `resnet-lab study run --resume {folder.folder}`", file=sys.stderr)
         raise typer.Exit(128 + error.signal) from None
-    if not quiet:
-        _tell(done, folder, registry, json)
+    if quiet:
+        return
+    if bench:
+        _measure_costs(done, len(images.classes), folder, registry)
+    _tell(done, folder, registry, json)
 
 
 @study.command(epilog="Example: `resnet-lab study plan --attn none,cbam --seeds 6 --data paintings/`")
@@ -148,6 +188,8 @@ def plan(
     norm: Norm = None,
     attn: Attn = None,
     block: Block = None,
+    depth: Depth = None,
+    factor: Factor = None,
     size: Size = None,
     recipe: Recipe = None,
     settings: Settings = None,
@@ -169,6 +211,7 @@ def plan(
         ),
     ] = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Say what would run, how long by a few measured steps, and how many seeds a difference needs."""
@@ -181,7 +224,8 @@ def plan(
 
     registry = options.load_registry(no_plugin)
     choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
-                             "--block": block, "--size": size, "--recipe": recipe, "--set": settings, "--data": data,
+                             "--block": block, "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
+                             "--set": settings, "--data": data,
                              "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
     chosen = _chosen(file, choices)
     check_arms(chosen, registry)
@@ -198,7 +242,50 @@ def plan(
     print_forecast(chosen, told)
 
 
-@study.command(epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv trials.csv`")
+@study.command("list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
+def list_studies(json: options.JSON = False) -> None:
+    """List the program's own studies, which `study run` takes by name."""
+    from resnet_lab.study.design import read_study, shipped
+
+    found = {name: read_study(path) for name, path in shipped().items()}
+    if json:
+        told = [
+            {"name": name, "description": each.plan.description, "arms": len(each.arms), "seeds": each.plan.seeds}
+            for name, each in found.items()
+        ]
+        options.print_json({"studies": told})
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("name", no_wrap=True)
+    table.add_column("what")
+    table.add_column("arms", justify="right")
+    table.add_column("seeds", justify="right")
+    for name, each in found.items():
+        table.add_row(name, Text(each.plan.description), str(len(each.arms)), str(each.plan.seeds))
+    Console().print(table)
+
+
+@study.command(epilog="Example: `resnet-lab study show digits-parts > mine.toml`, then `study run mine.toml`")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A study of `study list`.", show_default=False)],
+    json: options.JSON = False,
+) -> None:
+    """Print one of the program's own studies as it is, to be kept in a file and changed."""
+    from resnet_lab.study.design import read_tables, shipped
+
+    tables = read_tables(Path(name))
+    if json:
+        options.print_json(tables)
+        return
+    sys.stdout.write(shipped().get(name, Path(name)).read_text(encoding="utf-8"))
+
+
+@study.command(epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
 def report(
     folder: Folder,
     markdown: Annotated[
@@ -207,31 +294,94 @@ def report(
             "--markdown", metavar="FILE", help="Write verdicts, tables and method.", rich_help_panel=options.OUTPUT
         ),
     ] = None,
+    latex: Annotated[
+        Path | None,
+        typer.Option(
+            "--latex", metavar="FILE", help="Write the table of effects and arms.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write a row a trial.", rich_help_panel=options.OUTPUT)
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="FOLDER",
+            help="Write trials.csv, effects.csv, arms.csv and curves.csv.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option("--parquet", metavar="FOLDER", help="Write the same as Parquet.", rich_help_panel=options.OUTPUT),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The page; it must not exist.",
+            show_default="FOLDER/report.html, replaced",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            "--plots",
+            metavar="FOLDER",
+            help="Write each plot as PNG and SVG too.",
+            show_default=False,
+            rich_help_panel=options.OUTPUT,
+        ),
     ] = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Say what the finished trials of a study show."""
-    from resnet_lab.files import refuse_existing, write_new
+    """Say what the finished trials of a study show, and write it as one HTML page."""
+    from resnet_lab.files import make_folder, refuse_existing, write_atomically, write_new
+    from resnet_lab.report.study_making import make_study_report, write_study_plots
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
+    from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables
     from resnet_lab.study.trials import StudyFolder
-    from resnet_lab.study.writing import as_csv, as_markdown
+    from resnet_lab.study.writing import as_markdown
 
-    for path in (markdown, csv):
+    for path in (markdown, latex, csv, parquet, out):
         if path is not None:
             refuse_existing(path)
-    registry = options.load_registry(no_plugin)
     opened = StudyFolder(folder)
+    recall_files(opened.plugin_files(), str(folder))
+    registry = options.load_registry(no_plugin)
     chosen = as_run(opened.study(), opened, registry)
     found = findings(chosen, opened, registry)
     if markdown is not None:
         write_new(markdown, as_markdown(found).encode())
-    if csv is not None:
-        write_new(csv, as_csv(found).encode())
-    _show(found, json)
+    if latex is not None:
+        write_new(latex, as_latex(found).encode())
+    for target, suffix, written in ((csv, "csv", as_csv), (parquet, "parquet", as_parquet)):
+        if target is not None:
+            contents = {name: written(rows) for name, rows in tables(found, opened).items()}
+            make_folder(target)
+            for name, content in contents.items():
+                write_new(target / f"{name}.{suffix}", content)
+    made, page = make_study_report(found, opened, registry), out or folder / "report.html"
+    write_atomically(page, made.html.encode())
+    drawn = [] if plots is None else write_study_plots(made, plots)
+    _show(found, json, {"page": str(page), "plots": [str(path) for path in drawn]})
+    if not json:
+        print(f"page: {page}")
+    if plots is not None and not json:
+        print(f"plots: {len(drawn)} files in {plots}")
+
+
+def _measure_costs(chosen: "Study", classes: int, folder: "StudyFolder", registry: "Registry") -> None:
+    from resnet_lab.cli.progress import Screen
+    from resnet_lab.study.costs import measure_costs
+
+    with Screen() as screen:
+        problem = measure_costs(chosen.arms, classes, folder, registry, screen)
+    if problem is not None:
+        print(f"resnet-lab: {problem}", file=sys.stderr)
 
 
 def _tell(chosen: "Study", folder: "StudyFolder", registry: "Registry", json: bool) -> None:
@@ -239,14 +389,14 @@ def _tell(chosen: "Study", folder: "StudyFolder", registry: "Registry", json: bo
 
     _show(findings(chosen, folder, registry), json)
     if not json:
-        print(f"study folder: {folder.folder}; `resnet-lab study report {folder.folder}` says this again")
+        print(f"study folder: {folder.folder}; `resnet-lab study report {folder.folder}` writes it as a page")
 
 
-def _show(found: "Findings", json: bool) -> None:
+def _show(found: "Findings", json: bool, files: Mapping[str, Any] | None = None) -> None:
     if json:
         from resnet_lab.study.writing import as_json
 
-        options.print_json(as_json(found))
+        options.print_json({**as_json(found), **(files or {})})
         return
     from resnet_lab.cli.study_screen import print_findings
 
@@ -254,47 +404,68 @@ def _show(found: "Findings", json: bool) -> None:
 
 
 def _chosen(file: Path | None, choices: Mapping[str, Any]) -> "Study":
-    """The design of a file or of the options."""
-    from resnet_lab.study.design import read_study, study_from
+    """The design of a file, or of the options."""
+    from resnet_lab.study.design import study_from
 
-    if file is not None:
-        if choices:
-            raise ConfigError(f"{next(iter(choices))} cannot be given beside {file}; say it in the file")
-        return read_study(file)
-    tables = _tables(choices)
-    if not tables["study"]["factors"]:
+    if file is None and not _factors(choices):
         raise ConfigError("there is nothing to compare: name a study file, or parts such as --attn none,cbam")
-    return study_from(tables, "the options")
+    return study_from(*tables_of(file, choices))
 
 
-def _tables(choices: Mapping[str, Any]) -> dict[str, Any]:
+def tables_of(file: Path | None, choices: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The tables of a file, or of the options, and where they are; beside a file the options say what arms share."""
+    from resnet_lab.study.design import read_tables
+
+    if file is None:
+        factors = _factors(choices)
+        recipe = choices.get("--recipe", None if "--data" in choices else "digits-quick")
+        about: dict[str, Any] = {"factors": factors, "name": "-".join(_varied(factors)) or "study"}
+        if recipe is not None:
+            about["recipe"] = recipe
+        return _overlaid({"study": about}, choices), "the options"
+    if given := [option for option in choices if option[2:] in FACTORS or option in ("--factor", "--recipe")]:
+        raise ConfigError(f"{given[0]} cannot be given beside {file}; say it in the file")
+    return _overlaid(read_tables(file), choices), str(file)
+
+
+FACTORS = ("model", "depth", "act", "conv", "norm", "attn", "block")
+
+
+def _factors(choices: Mapping[str, Any]) -> dict[str, list[str]]:
     from resnet_lab.bench.arms import listed
-    from resnet_lab.recipes import TABLES, read_recipe
+
+    factors = {name: listed(choices[f"--{name}"]) for name in FACTORS if f"--{name}" in choices}
+    return factors | _other_factors(choices.get("--factor", ()))
+
+
+def _overlaid(tables: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
+    """With the options that every study takes."""
+    from resnet_lab.recipes import TABLES
     from resnet_lab.recipes.settings import apply_settings
 
-    factors = {
-        name: listed(choices[f"--{name}"])
-        for name in ("model", "act", "conv", "norm", "attn", "block")
-        if f"--{name}" in choices
-    }
-    recipe = choices.get("--recipe", None if "--data" in choices else "digits-quick")
-    base = {name: {} for name in TABLES} if recipe is None else dict(read_recipe(recipe).tables)
-    tables: dict[str, Any] = apply_settings(base, _sequence(choices.get("--set")))
-    tables["study"] = {"factors": factors, "name": "-".join(_varied(factors)) or "study"}
-    for option, key in (("--seeds", "seeds"), ("--metric", "metric"), ("--margin", "margin")):
+    base = {name: dict(tables.get(name, {})) for name in TABLES}
+    found = {**tables, **apply_settings(base, choices.get("--set", ()))}
+    places = {
+        "--seeds": ("study", "seeds"), "--metric": ("study", "metric"), "--margin": ("study", "margin"),
+        "--data": ("data", "source"), "--epochs": ("train", "epochs"), "--size": ("model", "input_size"),
+    }  # fmt: skip
+    for option, (table, key) in places.items():
         if option in choices:
-            tables["study"][key] = choices[option]
-    for option, table, key in (
-        ("--data", "data", "source"), ("--epochs", "train", "epochs"), ("--size", "model", "input_size"),
-    ):  # fmt: skip
-        if option in choices:
-            tables[table] = {**tables.get(table, {}), key: choices[option]}
-    return tables
+            found[table] = {**found.get(table, {}), key: choices[option]}
+    return {name: table for name, table in found.items() if table}
+
+
+def _other_factors(texts: Sequence[str]) -> dict[str, list[str]]:
+    from resnet_lab.bench.arms import listed
+
+    found = {}
+    for text in texts:
+        key, mark, levels = text.partition("=")
+        if not mark or "." not in key:
+            raise ConfigError(f"--factor {text!r} must be TABLE.KEY=LIST, such as train.lr=1e-3,1e-2")
+        found[key] = listed(levels)
+    return found
 
 
 def _varied(factors: Mapping[str, Sequence[str]]) -> list[str]:
     return [name for name, levels in factors.items() if len(levels) > 1]
-
-
-def _sequence(values: Sequence[str] | None) -> Sequence[str]:
-    return values or ()

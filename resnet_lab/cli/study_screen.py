@@ -10,16 +10,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from resnet_lab.bench.subjects import Mode
+from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.planning import Forecast
 from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
-from resnet_lab.study.writing import in_words
+from resnet_lab.study.writing import in_words, ratio_text
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.watching import TrainingWatcher
 
-NARROWEST = 110
+NARROWEST = 128
 """Characters of a line, below which names and intervals would be cut."""
 
 COLOURS = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided": "yellow", "exploratory": "magenta"}
@@ -183,7 +185,7 @@ def print_findings(found: Findings) -> None:
         console.print(_effects("effect", found.effects))
     arms = Table(box=box.SIMPLE_HEAD)
     arms.add_column("arm", no_wrap=True)
-    for column in ("params (M)", "MACs (G)", metric, f"{LEVEL:.0%} interval", "s an epoch", "time", "trials"):
+    for column in ("params (M)", "MACs (G)", metric, f"{LEVEL:.0%} interval", "s/epoch", "time", "trials"):
         arms.add_column(column, justify="right", no_wrap=True)
     for row in found.arms:
         mean = "" if row.mean is None else f"{row.mean:.4f}"
@@ -194,6 +196,8 @@ def print_findings(found: Findings) -> None:
             "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
         )  # fmt: skip
     console.print(arms)
+    if found.costs is not None:
+        console.print(_costs(found, found.costs))
     console.print(_effects("arm against the baseline", found.families[-1]))
     for row in found.arms:
         for seed, problem in row.problems.items():
@@ -202,6 +206,27 @@ def print_findings(found: Findings) -> None:
         console.print(f"{len(found.missing)} trials are not over: what stands here is of the others")
     for remark in found.remarks:
         console.print(Text(remark, style="dim"), soft_wrap=True)
+
+
+def _costs(found: Findings, costs: Costs) -> Table:
+    """Times with their ratios to the baseline's, as they were measured in turns."""
+    modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "training step"}
+    machine = costs.machine
+    where = f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; ratios of time in turns"
+    table = Table(box=box.SIMPLE_HEAD, caption=where, caption_justify="left")
+    table.add_column("arm", no_wrap=True)
+    for what in modes.values():
+        table.add_column(f"{what} (ms)", justify="right", no_wrap=True)
+        table.add_column("ratio", justify="right", no_wrap=True)
+    table.add_column("images/s", justify="right", no_wrap=True)
+    for row in found.arms:
+        cells = []
+        for mode in modes:
+            cost = costs.of(row.arm.name, mode)
+            cells += ["", ""] if cost is None else [f"{cost.median_ms:.2f}", ratio_text(cost)]
+        infer = costs.of(row.arm.name, "infer")
+        table.add_row(Text(row.arm.name), *cells, "" if infer is None else f"{infer.images_a_second:,.0f}")
+    return table
 
 
 def _effects(title: str, effects: Sequence[Effect]) -> Table:

@@ -83,6 +83,7 @@ def train(
     resumed: train_options.Resume = None,
     out: train_options.Out = None,
     no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
     """Train a network on images and score its best epoch on the test part.
@@ -152,12 +153,15 @@ def _resume(
     tensorboard: bool,
     json: bool,
 ) -> None:
+    from resnet_lab.plugin_files import recall_files
     from resnet_lab.run import Run
     from resnet_lab.train.record import recorded_choices
 
     if elsewhere:
         raise ConfigError(f"{next(iter(elsewhere))} cannot be given with --resume, which goes on as the run began")
-    spec, images, learning = recorded_choices(Run.open(folder))
+    run = Run.open(folder)
+    spec, images, learning = recorded_choices(run)
+    recall_files(run.read().get("plugin_files", ()), str(folder))
     _require_as_begun(folder, (spec, images, learning), *beside)
 
     def work(folder: Path, again: bool, **told: Any) -> "Result":

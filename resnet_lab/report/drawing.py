@@ -121,6 +121,21 @@ def above(axes: Axes, columns: int) -> None:
     )
 
 
+def on_top(figure: Figure, axes: Axes, columns: int) -> None:
+    """A legend over the whole figure, for axes that long names leave narrow."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper left",
+        ncols=columns,
+        frameon=False,
+        fontsize=10.5,
+        columnspacing=1.2,
+        handlelength=1.8,
+    )
+
+
 def inline_svg(figure: Figure, name: str, alt: str, told: Mapping[str, str] | None = None) -> Markup:
     """The figure as an SVG element whose ids begin with `name`.
 

@@ -1,6 +1,6 @@
 """Reports from beginning to end: gathered, drawn, written."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
@@ -184,14 +184,19 @@ def write_plots(report: Report, folder: Path) -> list[Path]:
     Raises:
         RunError: they cannot be written.
     """
+    with styled(PAPER):
+        return write_figures(_figures(report), folder)
+
+
+def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[Path]:
+    """Each figure as PNG and SVG by its name, in the style of the moment; raises like `write_plots`."""
     make_folder(folder)
     written = []
-    with styled(PAPER):
-        for name, figure in _figures(report):
-            for file_format in FORMATS:
-                path = folder / f"{name}.{file_format}"
-                write_atomically(path, as_file(figure, file_format))
-                written.append(path)
+    for name, figure in figures:
+        for file_format in FORMATS:
+            path = folder / f"{name}.{file_format}"
+            write_atomically(path, as_file(figure, file_format))
+            written.append(path)
     return written
 
 

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import product
 from json import dumps
@@ -20,7 +20,12 @@ from resnet_lab.spec import Count, ModelSpec, Record, validated
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
 from resnet_lab.train.config import Positive, Seed, TrainConfig, data_config, train_config
 
+_SHIPPED = Path(__file__).parent / "shipped"
+
 Varied = Literal["init", "split", "order"]
+SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
+"""The key of a training that each is."""
+
 Metric = Literal[
     "accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
     "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss",
@@ -46,10 +51,23 @@ class Budget(Record):
     seconds: Positive | None = None
 
 
+class Range(Record):
+    """Values that a search may take: whole numbers where both ends are, else any between them.
+
+    Attributes:
+        log: whether each factor of ten is as likely as the next.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+
 class Plan(Record):
     """The keys of a study file beside the base experiment's tables.
 
     Attributes:
+        description: what it asks, in a sentence.
         seeds: how many; block s of a study has seed `first_seed` + s.
         metric: that verdicts are about, on the test part.
         margin: differences within it are as good as none; in the metric's unit.
@@ -59,9 +77,11 @@ class Plan(Record):
         arms: instead of factors, changes by name; the first is the baseline.
         tune_lr: learning rates of which every arm takes the one that is best on the validation part, tried at
             `first_seed` alone.
+        search: ranges of a search beside the factors, by key as factors are; a study that is run has none.
     """
 
     name: str = "study"
+    description: str = ""
     recipe: str | None = None
     seeds: Count = 6
     first_seed: Seed = 0
@@ -73,6 +93,7 @@ class Plan(Record):
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     budget: Budget = Budget()
     tune_lr: tuple[Positive, ...] = ()
+    search: dict[str, Range] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,12 +112,10 @@ class Arm:
 
     @property
     def hash(self) -> str:
-        """First 12 hexadecimal digits of a SHA-256 of all that it is, but for seeds."""
-        content = {
-            "spec": self.spec.hash,
-            "data": self.data.model_dump(mode="json"),
-            "train": self.train.model_dump(mode="json", exclude={"seed", "init_seed", "split_seed", "order_seed"}),
-        }
+        """First 12 hexadecimal digits of a SHA-256 of all that it is, with those seeds that no block changes."""
+        train = self.train.model_dump(mode="json", exclude={"seed"})
+        train = {key: value for key, value in train.items() if not (key in SEEDS.values() and value is None)}
+        content = {"spec": self.spec.hash, "data": self.data.model_dump(mode="json"), "train": train}
         return sha256(dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -130,35 +149,72 @@ class Study:
     def at(self, arm: Arm, seed: int, **changes: Any) -> TrainConfig:
         """How an arm is trained in the block of a seed."""
         seeds: dict[str, int] = {"seed": self.plan.first_seed}
-        seeds |= {f"{what}_seed": seed for what in self.plan.vary}
+        seeds |= {SEEDS[what]: seed for what in self.plan.vary}
         return arm.train.model_copy(update={**seeds, **changes})
 
 
+def shipped() -> dict[str, Path]:
+    """Files of the program's own studies, by name."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"))}
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file, or of one of the program's own studies by its name.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not TOML.
+    """
+    own = shipped()
+    if str(path) in own:
+        path = own[str(path)]
+    elif path.suffix != ".toml" and not path.exists():
+        raise ConfigError(f"{path}: no such file, and no study of that name; {nearest(str(path), own)}")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the study: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+
+
 def read_study(path: Path) -> Study:
-    """A design from a TOML file.
+    """A design from a TOML file, or one of the program's own by its name.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or says something that cannot be.
         SpecError: an arm whose network cannot be.
     """
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the study: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    return study_from(tables, str(path))
+    return study_from(read_tables(path), str(path))
 
 
 def study_from(tables: Mapping[str, Any], where: str) -> Study:
     """A design from the tables `study`, `model`, `data` and `train`; raises like `read_study`."""
+    plan, base = plan_and_base(tables, where)
+    if plan.search:
+        raise ConfigError(f"{where}: [study.search] is for `resnet-lab study search`; a study that is run has none")
+    if bool(plan.factors) == bool(plan.arms):
+        raise ConfigError(f"{where}: a study has either factors or arms; give [study.factors] or [study.arms.NAME]")
+    arms = _factorial(plan, base, where) if plan.factors else _named(plan, base, where)
+    arms = [_with_fixed_seeds(arm, plan) for arm in arms]
+    _require_comparable(arms, where)
+    return Study(plan, tuple(arms), tables)
+
+
+def _with_fixed_seeds(arm: Arm, plan: Plan) -> Arm:
+    """What no block changes has the first block's seed, unless the arm names one of its own."""
+    fixed = {
+        key: plan.first_seed for what, key in SEEDS.items() if what not in plan.vary and getattr(arm.train, key) is None
+    }
+    return replace(arm, train=arm.train.model_copy(update=fixed))
+
+
+def plan_and_base(tables: Mapping[str, Any], where: str) -> tuple[Plan, Tables]:
+    """The table `study`, and the experiment that its arms change; raises `ConfigError`."""
     allowed = ("study", *TABLES)
     for key in tables:
         if key not in allowed:
             raise ConfigError(f"{where}: unknown table {key!r}; {nearest(key, allowed)}")
     plan = validated(Plan, _tuples(tables.get("study", {})), f"{where}: study", ConfigError)
-    if bool(plan.factors) == bool(plan.arms):
-        raise ConfigError(f"{where}: a study has either factors or arms; give [study.factors] or [study.arms.NAME]")
     base: Tables = {name: dict(read_recipe(plan.recipe).tables[name]) if plan.recipe else {} for name in TABLES}
     for name in TABLES:
         base[name] |= tables.get(name, {})
@@ -166,16 +222,14 @@ def study_from(tables: Mapping[str, Any], where: str) -> Study:
         base["data"]["source"] = "digits"
     if len([value for value in plan.budget.model_dump().values() if value is not None]) > 1:
         raise ConfigError(f"{where}: budget: give one of epochs, steps, macs and seconds")
-    arms = _factorial(plan, base, where) if plan.factors else _named(plan, base, where)
-    _require_comparable(arms, where)
-    return Study(plan, tuple(arms), tables)
+    for name, levels in plan.factors.items():
+        if len(set(map(_text, levels))) != len(levels) or not levels:
+            raise ConfigError(f"{where}: factor {name} needs different levels, got {list(levels)}")
+    return plan, base
 
 
 def _factorial(plan: Plan, base: Tables, where: str) -> list[Arm]:
     arms = []
-    for name, levels in plan.factors.items():
-        if len(set(map(_text, levels))) != len(levels) or not levels:
-            raise ConfigError(f"{where}: factor {name} needs different levels, got {list(levels)}")
     varied = {name: levels for name, levels in plan.factors.items() if len(levels) > 1}
     if plan.fraction == "half" and (len(varied) < 3 or any(len(levels) != 2 for levels in varied.values())):
         raise ConfigError(f"{where}: half a factorial needs three factors or more, of two levels each")
@@ -185,15 +239,16 @@ def _factorial(plan: Plan, base: Tables, where: str) -> list[Arm]:
         if plan.fraction == "half" and changed % 2:
             continue
         name = " ".join(_text(chosen[key]) for key in varied) or "baseline"
-        arms.append(_arm(name, chosen, base, where, {key: _text(value) for key, value in chosen.items()}))
+        arms.append(arm_from(name, chosen, base, where, {key: _text(value) for key, value in chosen.items()}))
     return arms
 
 
 def _named(plan: Plan, base: Tables, where: str) -> list[Arm]:
-    return [_arm(name, changes, base, where, {}) for name, changes in plan.arms.items()]
+    return [arm_from(name, changes, base, where, {}) for name, changes in plan.arms.items()]
 
 
-def _arm(name: str, changes: Mapping[str, Any], base: Tables, where: str, levels: dict[str, str]) -> Arm:
+def arm_from(name: str, changes: Mapping[str, Any], base: Tables, where: str, levels: dict[str, str]) -> Arm:
+    """The experiment with values put in, by the keys of factors; raises `ConfigError`, and `SpecError` of a network."""
     what = f"{where}: arm {name!r}"
     tables: Tables = {key: dict(table) for key, table in base.items()}
     settings = []

@@ -13,11 +13,15 @@ from resnet_lab.metrics.headline import FiguresOf, resampled
 from resnet_lab.plugins import Registry
 from resnet_lab.predictions import Predictions
 from resnet_lab.study.contrasts import Contrast
+from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.design import LOWER_IS_BETTER, Arm, Study
 from resnet_lab.study.statistics import ALPHA, FEWEST, LEVEL, Effect, judge, smallest_p, t_interval
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial, strangers, trials_of
 
 RESAMPLES = 1000
+
+Resampled = NDArray[np.float64]
+"""A score in each of B resamples of the test images, shape (B,)."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,10 @@ class Findings:
     Attributes:
         families: of effects, the first tested first; the last is each arm against the baseline.
         time_ratios: of each effect by name: how many times as long an epoch takes with the change.
+        costs: that were measured of all arms; None where they were not.
         missing: trials that are not over.
         remarks: what a reader should know.
+        predicted: on the test part, of each seed and arm; None where a trial failed or is not over.
     """
 
     study: Study
@@ -58,8 +64,10 @@ class Findings:
     families: list[list[Effect]]
     arms: list[ArmRow]
     time_ratios: dict[str, float]
+    costs: Costs | None
     missing: list[str]
     remarks: list[str]
+    predicted: list[list[Predictions | None]]
 
     @property
     def effects(self) -> list[Effect]:
@@ -85,9 +93,10 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> Findings:
     higher = study.plan.metric not in LOWER_IS_BETTER
     families = judge(scores, study.families, margin=study.plan.margin, higher_is_better=higher)
     predicted = _predictions(study, folder, outcomes)
+    drawn = drawn_scores(predicted, study.plan.metric)
     families = [
         [
-            replace(effect, image_interval=image_interval(contrast, predicted, study.plan.metric))
+            replace(effect, image_interval=image_interval(contrast, drawn))
             for effect, contrast in zip(effects, contrasts, strict=True)
         ]
         for effects, contrasts in zip(families, study.families, strict=True)
@@ -100,53 +109,57 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> Findings:
         families=families,
         arms=[_row(study, number, outcomes, scores, seconds, classes, registry) for number in range(len(study.arms))],
         time_ratios=_time_ratios(study, seconds),
+        costs=kept_costs(study.arms, classes, folder),
         missing=[trial.name for trial in trials_of(study) if (trial.arm.name, trial.seed) not in outcomes],
         remarks=_remarks(study, folder, outcomes),
+        predicted=predicted,
     )
 
 
-def image_interval(
-    contrast: Contrast, predicted: Sequence[Sequence[Predictions | None]], metric: str
-) -> tuple[float, float] | None:
+def image_interval(contrast: Contrast, drawn: Sequence[Sequence[Resampled | None]]) -> tuple[float, float] | None:
     """Percentile interval of a contrast over seeds and, within each, over test images, both resampled.
 
     Args:
-        predicted: of each seed and arm; in a seed all arms were tested on the same images.
+        drawn: of each seed and arm, as `drawn_scores` gives them.
     """
-    needed = np.flatnonzero(contrast.weights)
+    needed = np.flatnonzero(contrast.weights).tolist()
+    weights = contrast.weights[needed]
     blocks = []
-    for row in predicted:
-        chosen = [row[number] for number in needed.tolist()]
-        whole = [each for each in chosen if each is not None]
-        if len(whole) == len(chosen):
-            blocks.append(_differences(whole, contrast.weights[needed], metric))
+    for row in drawn:
+        whole = [each for number in needed if (each := row[number]) is not None]
+        if len(whole) == len(needed):
+            blocks.append(weights @ np.stack(whole))
     if len(blocks) < 2:
         return None
-    drawn = np.stack(blocks)  # (S, B)
+    differences = np.stack(blocks)  # (S, B)
     generator = np.random.default_rng(0)
-    seeds = generator.integers(len(drawn), size=(RESAMPLES, len(drawn)))
-    images = generator.integers(drawn.shape[1], size=seeds.shape)
-    low, high = np.quantile(drawn[seeds, images].mean(1), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    seeds = generator.integers(len(differences), size=(RESAMPLES, len(differences)))
+    images = generator.integers(differences.shape[1], size=seeds.shape)
+    low, high = np.quantile(differences[seeds, images].mean(1), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return float(low), float(high)
 
 
-def _differences(arms: Sequence[Predictions], weights: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
-    """Of one seed, the contrast in every resample of its images, shape (B,)."""
-    first = arms[0]
-    total = np.zeros(RESAMPLES)
-    figures = []
-    for each in arms:
-        if each.paths != first.paths or each.digests != first.digests:
-            raise DataError("arms of one seed were tested on different images: the data changed while the study ran")
-        figures.append(FiguresOf(each.labels, each.probabilities))
-    start = 0
-    for piece in resampled(len(first), RESAMPLES):
-        stop = start + len(piece)
-        total[start:stop] = sum(
-            weight * figure(piece)[metric] for weight, figure in zip(weights.tolist(), figures, strict=True)
-        )
-        start = stop
-    return total
+def drawn_scores(predicted: Sequence[Sequence[Predictions | None]], metric: str) -> list[list[Resampled | None]]:
+    """The metric in every resample of the test images, which all arms of a seed share.
+
+    Raises:
+        DataError: arms of one seed were tested on different images.
+    """
+    return [_drawn(row, metric) for row in predicted]
+
+
+def _drawn(row: Sequence[Predictions | None], metric: str) -> list[Resampled | None]:
+    """Of one seed's arms."""
+    there = [each for each in row if each is not None]
+    if any((each.paths, each.digests) != (there[0].paths, there[0].digests) for each in there):
+        raise DataError("arms of one seed were tested on different images: the data changed while the study ran")
+    figures = [None if each is None else FiguresOf(each.labels, each.probabilities) for each in row]
+    pieces: list[list[Resampled]] = [[] for _ in row]
+    for weights in resampled(len(there[0]), RESAMPLES) if there else ():
+        for figure, own in zip(figures, pieces, strict=True):
+            if figure is not None:
+                own.append(figure(weights)[metric])
+    return [np.concatenate(own) if own else None for own in pieces]
 
 
 def _scores(study: Study, outcomes: dict[tuple[str, int], Outcome]) -> NDArray[np.float64]:
@@ -249,7 +262,6 @@ def _remarks(study: Study, folder: StudyFolder, outcomes: dict[tuple[str, int], 
         )
     versions = {tuple(sorted(outcome.versions.items())) for outcome in outcomes.values() if outcome.versions}
     if len(versions) > 1:
-        common = frozenset.intersection(*map(frozenset, versions))
         common = frozenset.intersection(*map(frozenset, versions))
         differing = sorted({name for each in versions for name, _ in frozenset(each) - common})
         found.append(f"trials were run with different versions of {', '.join(differing)}: do not mix them in a verdict")

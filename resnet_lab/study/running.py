@@ -1,13 +1,9 @@
-"""Carrying out a study: here, or by several processes that share its folder."""
+"""Carrying out a study: its arms checked, given their budget and tuned, and every trial brought to its end."""
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from math import floor
-from typing import Protocol
 
 from resnet_lab.bench.arms import Arm as Timed
 from resnet_lab.bench.subjects import ready
@@ -19,28 +15,12 @@ from resnet_lab.errors import ConfigError
 from resnet_lab.images import ImageSet
 from resnet_lab.plugins import Registry
 from resnet_lab.study.design import Arm, Study
-from resnet_lab.study.trials import Outcome, State, StudyFolder, Trial, carry_out, trials_of, tuning_trials
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.study.executing import Execute, StudyWatcher, one_by_one
+from resnet_lab.study.trials import StudyFolder, Trial, trials_of, tuning_trials
 from resnet_lab.watcher import SILENT
-
-POLL = 0.5
-"""Seconds between two looks at what other processes have done."""
 
 STEPS = 5
 """Of a pilot, of which the median counts."""
-
-
-class StudyWatcher(Protocol):
-    """What a study tells of itself."""
-
-    def say(self, text: str) -> None:
-        """A remark."""
-
-    def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
-        """How far every trial is, by name, and what came of those that are over."""
-
-    def training(self, trial: Trial) -> TrainingWatcher:
-        """The watcher of a trial that is trained here."""
 
 
 def check_arms(study: Study, registry: Registry) -> ImageSet:
@@ -59,7 +39,7 @@ def check_arms(study: Study, registry: Registry) -> ImageSet:
 
 
 def run_study(
-    study: Study, folder: StudyFolder, registry: Registry, watcher: StudyWatcher, *, processes: int = 1
+    study: Study, folder: StudyFolder, registry: Registry, watcher: StudyWatcher, *, execute: Execute = one_by_one
 ) -> Study:
     """Bring every trial to its end, and give the study as it was run: with tuned rates and epochs by budget.
 
@@ -67,7 +47,7 @@ def run_study(
     processes, share the trials.
 
     Args:
-        processes: that work at once, each a trial at a time.
+        execute: where trials run: here, in several processes, or on a cluster.
 
     Raises:
         ResNetLabError: what would fail in every trial.
@@ -76,9 +56,9 @@ def run_study(
     study = within_budget(study, registry, watcher.say)
     if study.plan.tune_lr:
         watcher.say(f"tuning: {len(tuning_trials(study))} trials at seed {study.plan.first_seed}")
-        _work(study, tuning_trials(study), folder, registry, watcher, processes)
+        execute(study, tuning_trials(study), folder, registry, watcher)
         study = tuned(study, folder)
-    _work(study, trials_of(study), folder, registry, watcher, processes)
+    execute(study, trials_of(study), folder, registry, watcher)
     return study
 
 
@@ -162,56 +142,3 @@ def training_images(study: Study, registry: Registry) -> tuple[int, int]:
 
 def _with_epochs(arm: Arm, epochs: int) -> Arm:
     return replace(arm, train=arm.train.model_copy(update={"epochs": epochs}))
-
-
-def _work(
-    study: Study,
-    trials: Sequence[Trial],
-    folder: StudyFolder,
-    registry: Registry,
-    watcher: StudyWatcher,
-    processes: int,
-) -> None:
-    if processes > 1:
-        _share_out(trials, folder, watcher, processes)
-        return
-    pending = list(trials)
-    while pending:
-        _show(trials, folder, watcher)
-        busy = []
-        for trial in pending:
-            if folder.outcome(trial) is None:
-                if carry_out(study, trial, folder, registry, watcher.training(trial)) is None:
-                    busy.append(trial)
-                _show(trials, folder, watcher)
-        if len(busy) == len(pending):
-            time.sleep(POLL)
-        pending = busy
-    _show(trials, folder, watcher)
-
-
-def _share_out(trials: Sequence[Trial], folder: StudyFolder, watcher: StudyWatcher, processes: int) -> None:
-    """Have processes of their own take one trial after the other, until none is left."""
-    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet"]
-    threads = str(max(1, (os.cpu_count() or 1) // processes))
-    workers = [
-        subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": threads}, stderr=subprocess.PIPE, text=True)
-        for _ in range(min(processes, len(trials)))
-    ]
-    try:
-        while any(worker.poll() is None for worker in workers):
-            _show(trials, folder, watcher)
-            time.sleep(POLL)
-    finally:
-        for worker in workers:
-            worker.terminate()
-        said = [worker.communicate()[1] for worker in workers]
-    for worker, text in zip(workers, said, strict=True):
-        if worker.returncode:
-            raise ConfigError(f"a process of the study ended: {(text.strip().splitlines() or ['without a word'])[-1]}")
-    _show(trials, folder, watcher)
-
-
-def _show(trials: Sequence[Trial], folder: StudyFolder, watcher: StudyWatcher) -> None:
-    outcomes = [outcome for trial in trials if (outcome := folder.outcome(trial)) is not None]
-    watcher.show({trial.name: folder.state(trial) for trial in trials}, outcomes)

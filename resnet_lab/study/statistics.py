@@ -25,6 +25,9 @@ FEWEST = 3
 EXACT = 16
 """Seeds up to which all sign flips are gone through, 65,536 at most; beyond, as many are drawn."""
 
+EQUAL = 1e-12
+"""Relative difference below which two numbers differ by rounding alone."""
+
 Verdict = Literal["better", "worse", "equivalent", "undecided", "exploratory"]
 
 
@@ -118,13 +121,15 @@ def t_interval(differences: Sequence[float], level: float = LEVEL) -> tuple[floa
 
 
 def t_test(differences: Sequence[float]) -> float:
-    """Two-sided p of a mean of 0; 1 where all are 0, or where there is one."""
-    spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
-    mean = float(np.mean(differences))
-    if len(differences) < 2 or (spread == 0 and mean == 0):
+    """Two-sided p of a mean of 0; 1 where all are 0, or where there is one.
+
+    Equal differences, which few test images can give, have no spread to test against: their p is the sign-flip test's.
+    """
+    if len(differences) < 2 or not np.any(differences):
         return 1.0
-    if spread == 0:
-        return 0.0
+    if np.ptp(differences) <= EQUAL * np.max(np.abs(differences)):
+        return smallest_p(len(differences))
+    spread, mean = float(np.std(differences, ddof=1)), float(np.mean(differences))
     statistic = mean / (spread / np.sqrt(len(differences)))
     return 2 * float(stats.t.sf(abs(statistic), len(differences) - 1))
 

@@ -1,12 +1,13 @@
 """One arm in the block of one seed: trained once, wherever and however often that is begun.
 
 A study folder has `study.json` (the design), and for each trial `trials/NAME/` (the run folder), `trials/NAME.json`
-(what came of it, written last) and `trials/NAME.lock` (held by the process that works on it).
+(what came of it, written last) and `trials/NAME.lock` (held by the process that works on it). `bench.json` has what
+the arms cost.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,12 +81,21 @@ class StudyFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.design = folder / "study.json"
+        self.bench = folder / "bench.json"
         self.trials = folder / "trials"
 
-    def note(self, study: Study) -> None:
-        """Write down the design."""
+    def note(self, study: Study, plugin_files: Sequence[Mapping[str, str]] = ()) -> None:
+        """Write down the design, and the files that are plugins, as `Registry.files` gives them."""
         make_folder(self.trials)
-        write_atomically(self.design, json.dumps({"format": FORMAT, "tables": study.tables}, indent=1).encode())
+        content = {"format": FORMAT, "tables": study.tables, "plugin_files": list(plugin_files)}
+        write_atomically(self.design, json.dumps(content, indent=1).encode())
+
+    def plugin_files(self) -> list[dict[str, str]]:
+        """Files that are plugins, as they were noted; none where there is no study."""
+        try:
+            return list(json.loads(self.design.read_text(encoding="utf-8")).get("plugin_files", ()))
+        except (OSError, ValueError, AttributeError, TypeError):
+            return []  # what is wrong with the folder, `study` says
 
     def study(self) -> Study:
         """The design that was noted last.

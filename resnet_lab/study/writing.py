@@ -1,11 +1,10 @@
-"""A study's findings in words, JSON, CSV and Markdown: formats, computes nothing."""
+"""A study's findings in words, JSON and Markdown: formats, computes nothing."""
 
-import csv
-import io
 from dataclasses import asdict
 from typing import Any
 
-from resnet_lab.metrics.headline import NAMES
+from resnet_lab.bench.subjects import Mode
+from resnet_lab.study.costs import Cost, Costs
 from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 
@@ -48,37 +47,28 @@ def as_json(found: Findings) -> dict[str, Any]:
                 "seconds_an_epoch": row.seconds,
                 "epochs": row.arm.train.epochs,
                 "lr": row.arm.train.lr,
+                "costs": _costs_json(found, row.arm.name),
                 "trials": row.n,
                 "problems": {str(seed): text for seed, text in row.problems.items()},
             }
             for row, effect in zip(found.arms, [None, *found.families[-1]], strict=True)
         ],
         "trials": [asdict(outcome) for outcome in found.outcomes.values()],
+        "machine": None if found.costs is None else dict(found.costs.machine),
         "missing": found.missing,
         "remarks": found.remarks,
     }
+
+
+def _costs_json(found: Findings, arm: str) -> dict[str, Any]:
+    costs = {} if found.costs is None else found.costs.arms.get(arm, {})
+    return {mode: {**asdict(cost), "images_a_second": cost.images_a_second} for mode, cost in costs.items()}
 
 
 def _effect_json(effect: Effect, found: Findings) -> dict[str, Any]:
     values = {**asdict(effect), "n": effect.n, "time_ratio": found.time_ratios.get(effect.name)}
     values["in_words"] = in_words(effect, found.study.plan.metric, values["time_ratio"])
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-
-
-def as_csv(found: Findings) -> str:
-    """A row a trial: arm, seed, levels, scores, seconds, problem."""
-    factors = list(found.study.plan.factors)
-    text = io.StringIO()
-    columns = ["arm", "seed", *factors, "lr", *NAMES, "best_epoch", "epochs", "seconds", "problem"]
-    table = csv.DictWriter(text, columns, lineterminator="\n")
-    table.writeheader()
-    levels = {arm.name: arm.levels for arm in found.study.arms}
-    for outcome in found.outcomes.values():
-        row = {"arm": outcome.arm, "seed": outcome.seed, **levels[outcome.arm], **outcome.scores}
-        for name in ("lr", "best_epoch", "epochs", "seconds", "problem"):
-            row[name] = getattr(outcome, name)
-        table.writerow(row)
-    return text.getvalue()
 
 
 EFFECT_COLUMNS = (
@@ -104,10 +94,42 @@ def as_markdown(found: Findings) -> str:
             _number(row.seconds, 2), "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
+    if found.costs is not None:
+        lines += ["", *_costs_markdown(found, found.costs)]
     for row in found.arms:
         lines += [f"\n{row.arm.name}, seed {seed} failed: {text}" for seed, text in row.problems.items()]
     lines += ["", "## Method", "", method(found), "", *(f"- {remark}" for remark in found.remarks)]
     return "\n".join(lines) + "\n"
+
+
+def _costs_markdown(found: Findings, costs: Costs) -> list[str]:
+    """A table of measured times with their ratios to the baseline's, and what they were measured on."""
+    modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "a training step"}
+    lines = list(_head(("arm", *(f"{what} (ms) | ratio" for what in modes.values()), "images/s", "training memory")))
+    lines[1] = "|" + "---|" * (2 * len(modes) + 3)
+    for row in found.arms:
+        cells = [row.arm.name]
+        for mode in modes:
+            cost = costs.of(row.arm.name, mode)
+            cells += ["", ""] if cost is None else [f"{cost.median_ms:.2f}", ratio_text(cost)]
+        infer, train = costs.of(row.arm.name, "infer"), costs.of(row.arm.name, "train")
+        cells.append("" if infer is None else f"{infer.images_a_second:,.0f}")
+        cells.append("" if train is None or train.memory is None else f"{train.memory / 2**20:,.0f} MiB")
+        lines.append(f"| {' | '.join(cells)} |")
+    machine = costs.machine
+    return [
+        *lines,
+        "",
+        f"Measured in turns on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}.",
+        *(f"- {remark}" for remark in costs.remarks),
+    ]
+
+
+def ratio_text(cost: Cost) -> str:
+    """Of its time to the baseline's, with interval."""
+    if cost.ratio_interval is None:
+        return f"{cost.ratio:.2f}"
+    return "{:.2f} ({:.2f} to {:.2f})".format(cost.ratio, *cost.ratio_interval)
 
 
 def _head(columns: tuple[str, ...]) -> tuple[str, str]:

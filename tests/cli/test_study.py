@@ -19,7 +19,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("study") / "study"
 
 
-def test_from_options_to_a_verdict(cli: Callable, done: Path) -> None:
+def test_from_options_to_a_verdict(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnet_lab.bench.turns.SAMPLE", 0.001)  # the times of this test mean nothing
+    monkeypatch.setattr("resnet_lab.bench.turns.WARM_SECONDS", 0.01)
     code, out, err = cli("study", "run", "--attn", "none,eca", *SMALL, "--seeds", 3, "--out", done, "--json")
     assert code == 0, err
     content = json.loads(out)
@@ -39,22 +41,85 @@ def test_from_options_to_a_verdict(cli: Callable, done: Path) -> None:
 
 def test_said_again_without_training(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resnet_lab.study.trials.train", None)
-    code, out, err = cli("study", "report", done, "--json", "--markdown", "r.md", "--csv", "t.csv")
+    code, out, err = cli("study", "report", done, "--json", "--markdown", "r.md", "--csv", "t", "--latex", "r.tex")
     assert code == 0, err
     content = json.loads(out)
     text = Path("r.md").read_text()
     assert f"- {content['effects'][0]['in_words']}" in text
     assert "## Method" in text
-    with open("t.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    assert "attn eca" in Path("r.tex").read_text()
+    rows = list(csv.DictReader(Path("t/trials.csv").read_text().splitlines()))
     assert [(row["arm"], row["seed"], row["attn"]) for row in rows][:2] == [("none", "0", "none"), ("eca", "0", "eca")]
     assert float(rows[0]["macro_accuracy"]) == content["trials"][0]["scores"]["macro_accuracy"]
+    assert sorted(path.name for path in Path("t").iterdir()) == [
+        "arms.csv", "curves.csv", "effects.csv", "trials.csv",
+    ]  # fmt: skip
     again = cli("study", "run", "--resume", done)
     assert again.code == 0
     assert content["effects"][0]["in_words"] in again.out
-    assert cli("study", "report", done, "--csv", "t.csv") == (
-        2, "", "resnet-lab: t.csv exists already and is left as it is; choose another name or remove it\n",
+    assert cli("study", "report", done, "--csv", "t") == (
+        2, "", "resnet-lab: t exists already and is left as it is; choose another name or remove it\n",
     )  # fmt: skip
+
+
+def test_costs_are_measured_once(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = json.loads((done / "bench.json").read_text())
+    arms = json.loads(cli("study", "report", done, "--json").out)["arms"]
+    for row, arm in zip(bench["arms"], arms, strict=True):
+        assert row["name"] == arm["name"]
+        assert arm["costs"]["train"]["median_ms"] == np.median(row["train"]["samples_ms"])
+        assert arm["costs"]["infer"]["images_a_second"] == pytest.approx(1000 * 256 / row["infer"]["median_ms"])
+    assert arms[0]["costs"]["latency"]["ratio"] == 1
+    monkeypatch.setattr("resnet_lab.study.costs.bench", None)
+    assert cli("study", "run", "--resume", done, "--json").code == 0
+
+
+def test_the_program_s_own(cli: Callable) -> None:
+    listed = {row["name"]: row for row in json.loads(cli("study", "list", "--json").out)["studies"]}
+    assert (listed["digits-parts"]["arms"], listed["paintings-five"]["arms"]) == (8, 5)
+    assert "digits-parts" in cli("study", "list").out
+    shown = cli("study", "show", "digits-parts")
+    Path("mine.toml").write_text(shown.out)
+    assert json.loads(cli("study", "show", "mine.toml", "--json").out)["study"]["name"] == "digits-parts"
+    told = json.loads(cli("study", "plan", "mine.toml", "--seeds", 4, "--size", 8, "--json").out)
+    assert (told["trials"], len(told["arms"])) == (32, 8)
+    assert cli("study", "run", "digits-part") == (
+        2, "",
+        "resnet-lab: digits-part: no such file, and no study of that name; did you mean 'digits-parts'?\n",
+    )  # fmt: skip
+
+
+def test_factors_of_a_recipe(cli: Callable) -> None:
+    options = ("--depth", "18,34", "--factor", "train.lr=1e-3,1e-2", "--size", 8)
+    told = json.loads(cli("study", "plan", "--recipe", "digits-quick", *options, "--json").out)
+    assert [arm["arm"] for arm in told["arms"]] == ["18 1e-3", "18 1e-2", "34 1e-3", "34 1e-2"]
+    assert told["tests"] == 3
+    code, out, err = cli("study", "plan", "--factor", "lr=1,2")
+    assert (code, out) == (2, "")
+    assert err == "resnet-lab: --factor 'lr=1,2' must be TABLE.KEY=LIST, such as train.lr=1e-3,1e-2\n"
+
+
+def test_a_page_and_its_plots(cli: Callable, done: Path) -> None:
+    code, out, err = cli("study", "report", done)
+    assert code == 0, err
+    assert out.splitlines()[-1] == f"page: {done / 'report.html'}"
+    html = (done / "report.html").read_text()
+    assert "attn eca: " in html
+    (done / "report.html").write_text("old")
+    code, out, err = cli("study", "report", done, "--out", "page.html", "--plots", "plots", "--json")
+    assert code == 0, err
+    content = json.loads(out)
+    assert content["page"] == "page.html"
+    assert (done / "report.html").read_text() == "old"
+    assert Path("page.html").read_text() == html
+    assert "plots/effects.png" in content["plots"]
+    assert all(Path(path).stat().st_size > 1000 for path in content["plots"])
+    assert cli("study", "report", done, "--out", "page.html") == (
+        2, "", "resnet-lab: page.html exists already and is left as it is; choose another name or remove it\n",
+    )  # fmt: skip
+    out = cli("study", "report", done, "--plots", "plots").out
+    assert out.splitlines()[-1] == f"plots: {len(content['plots'])} files in plots"
+    assert (done / "report.html").read_text() == html
 
 
 def test_what_failed_and_what_is_missing_is_said(cli: Callable, done: Path) -> None:

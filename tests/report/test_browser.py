@@ -10,7 +10,9 @@ import pytest
 from resnet_lab.compare import compare
 from resnet_lab.report.comparison_page import comparison_page
 from resnet_lab.report.run_page import run_page
+from resnet_lab.report.study_making import make_study_report
 from tests.report.subjects import ANIMALS, contrasted, gallery, subject
+from tests.study.fabricated import REGISTRY, by_chance, design, found
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -44,10 +46,21 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "run": run_page(made, gallery(made)),
         "fifty": run_page(fifty, gallery(fifty)),
         "compared": comparison_page((made, other), (compared,), contrasted(compared)),
+        "study": study(folder / "study"),
     }
     for name, html in pages.items():
         (folder / f"{name}.html").write_text(html)
     return {name: folder / f"{name}.html" for name in pages}
+
+
+def study(folder: Path) -> str:
+    """The page of eight arms, whose table is wide."""
+    planned = design(
+        factors={"act": ["relu", "gelu"], "attn": ["none", "eca"], "train.lr": [0.001, 0.002]}, margin=0.05
+    )
+    shares = {arm.name: 0.6 + 0.04 * number for number, arm in enumerate(planned.arms)}
+    told, opened = found(folder, planned, by_chance(shares), failed={("gelu eca 0.002", 1): "it diverged"})
+    return make_study_report(told, opened, REGISTRY).html
 
 
 @pytest.fixture
@@ -68,7 +81,7 @@ def go(visit: Visit, file: Path) -> "playwright.Page":
 
 
 @pytest.mark.parametrize("visit", [360, 1280], indirect=True)
-@pytest.mark.parametrize("name", ["run", "fifty", "compared"])
+@pytest.mark.parametrize("name", ["run", "fifty", "compared", "study"])
 def test_nothing_is_fetched_nothing_fails_and_nothing_sticks_out(
     visit: Visit, files: dict[str, Path], name: str
 ) -> None:
@@ -113,6 +126,41 @@ def test_numbers_of_several_digits_sort_as_numbers(visit: Visit, files: dict[str
     page = go(visit, files["fifty"])
     page.locator("#class-table th").nth(6).get_by_role("button").click()
     assert [int(text) for text in column(page, 7)] == sorted((10 + 10 * number for number in range(50)), reverse=True)
+
+
+def test_the_arms_of_a_study_sort(visit: Visit, files: dict[str, Path]) -> None:
+    page = go(visit, files["study"])
+    scores = "[...document.querySelectorAll('#arm-table tbody tr')].map(row => Number(row.cells[2].dataset.value))"
+    values = page.evaluate(scores)
+    assert len(values) == 8
+    assert values != sorted(values, reverse=True)
+    page.locator("#arm-table th").nth(2).get_by_role("button").click()
+    assert page.evaluate(scores) == sorted(values, reverse=True)
+    page.locator("#arm-table th").nth(2).get_by_role("button").press("Enter")
+    assert page.evaluate(scores) == sorted(values)
+
+
+def test_the_method_of_a_study_is_selected_by_one_press(visit: Visit, files: dict[str, Path]) -> None:
+    page = go(visit, files["study"])
+    page.locator(".paste").click()
+    selected = page.evaluate("getSelection().toString()")
+    assert selected.strip() == page.locator(".paste").inner_text().strip()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_verdicts_stand_out(browser: "playwright.Browser", files: dict[str, Path], scheme: str) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    page.goto(files["study"].as_uri())
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    kinds = {
+        name.split()[-1] for name in page.eval_on_selector_all(".verdict", "all => all.map(each => each.className)")
+    }
+    assert len(kinds) > 1
+    for kind in kinds:
+        ink = page.evaluate(f"getComputedStyle(document.querySelector('.verdict.{kind}')).color")
+        one, other = sorted((luminance(colour) for colour in (ink, paper)), reverse=True)
+        assert (one + 0.05) / (other + 0.05) >= 4.5, kind
+    page.close()
 
 
 def matrix(page: "playwright.Page") -> tuple[list[str], list[str], dict[tuple[str, str], str]]:

@@ -71,6 +71,18 @@ def test_an_arm_is_known_by_what_it_is() -> None:
     assert one.hash == again[1].hash != other.hash == again[0].hash
 
 
+def test_an_arm_is_known_by_the_seeds_that_stay() -> None:
+    """Other seeds of what no block changes are another training; and an arm may name one of its own."""
+    factors = {"act": ["relu", "gelu"]}
+    usual = of(factors=factors).arms[0].hash
+    assert of(factors=factors, first_seed=5).arms[0].hash == usual
+    fixed = {seed: of(factors=factors, first_seed=seed, vary=["init"]).arms[0].hash for seed in (0, 5)}
+    assert len({usual, *fixed.values()}) == 3
+    own = of(arms={"one": {"train.init_seed": 1}, "two": {"train.init_seed": 2}}, vary=["split", "order"])
+    assert [own.at(arm, 7).seed_of("init") for arm in own.arms] == [1, 2]
+    assert [own.at(arm, 7).seed_of("split") for arm in own.arms] == [7, 7]
+
+
 def test_a_file(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
     path.write_text('[study]\nseeds = 3\n[study.factors]\nattn = ["none", "cbam@3"]\n[data]\nsource = "digits"\n')

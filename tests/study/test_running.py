@@ -13,6 +13,7 @@ from resnet_lab import cost
 from resnet_lab.errors import ConfigError, ResNetLabError
 from resnet_lab.plugins import load
 from resnet_lab.study import running
+from resnet_lab.study.executing import in_processes
 from resnet_lab.study.running import as_run, check_arms, run_study, within_budget
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
 from tests.study.small import Listening, study, table
@@ -41,7 +42,7 @@ def test_a_study_is_the_same_in_several_processes(tmp_path: Path) -> None:
         run_study(study(), alone, REGISTRY, Listening())
     finally:
         torch.set_num_threads(threads)
-    run_study(study(), shared, REGISTRY, Listening(), processes=max(2, os.cpu_count() or 1))
+    run_study(study(), shared, REGISTRY, Listening(), execute=in_processes(max(2, os.cpu_count() or 1)))
     assert table(shared.folder) == table(alone.folder)
 
 
@@ -102,7 +103,40 @@ def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     folder.note(study())
     (folder.trials / f"{trials_of(study())[0].name}.json").write_text("{")
     with pytest.raises(ResNetLabError, match="damaged"):
-        run_study(study(), folder, REGISTRY, Listening(), processes=2)
+        run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
+
+
+NOTING = """
+import os, sys
+from resnet_lab.cli import main
+from resnet_lab.study import trials
+
+train = trials.train
+
+def noted(*arguments, folder, **options):
+    with open(sys.argv[2], "a") as file:
+        file.write(f"{folder.name} {os.getpid()}\\n")
+    return train(*arguments, folder=folder, **options)
+
+trials.train = noted
+main(["study", "run", "--quiet", "--resume", sys.argv[1]])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_on_a_folder_never_run_a_trial_twice(tmp_path: Path) -> None:
+    """Started at once, each writes down what it begins to train: every trial stands there once."""
+    folder, begun = StudyFolder(tmp_path / "study"), tmp_path / "begun"
+    folder.note(study(seeds=3))
+    command = [sys.executable, "-c", NOTING, str(folder.folder), str(begun)]
+    processes = [subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    lines = [line.split() for line in begun.read_text().splitlines()]
+    names = sorted(trial.name for trial in trials_of(study(seeds=3)))
+    assert sorted(name for name, _ in lines) == names
+    assert {int(process) for _, process in lines} == {process.pid for process in processes}  # both had a part
+    assert sorted(table(folder.folder)) == names
+    assert {len(folder.run(trial).seconds()) for trial in trials_of(study(seeds=3))} == {1}
 
 
 @pytest.mark.slow

@@ -1,0 +1,144 @@
+"""`resnet-lab study search`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from resnet_lab.cli import options, study
+from resnet_lab.errors import ConfigError
+
+if TYPE_CHECKING:
+    from resnet_lab.study.search import Found
+    from resnet_lab.study.space import Space
+
+LABEL = "exploratory: chosen on the validation part at one seed"
+
+Ranges = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        metavar="TABLE.KEY=LOW,HIGH",
+        help="Numbers between two, such as train.lr=1e-4,1e-1,log. Repeatable.",
+        rich_help_panel=study.DESIGN,
+    ),
+]
+
+
+@study.study.command(
+    epilog="Example: `resnet-lab study search --attn none,se,cbam --range train.lr=1e-3,1e-1,log --trials 20`"
+)
+def search(
+    file: study.File = None,
+    model: study.Model = None,
+    act: study.Act = None,
+    conv: study.Conv = None,
+    norm: study.Norm = None,
+    attn: study.Attn = None,
+    block: study.Block = None,
+    depth: study.Depth = None,
+    factor: study.Factor = None,
+    ranges: Ranges = None,
+    size: study.Size = None,
+    recipe: study.Recipe = None,
+    settings: study.Settings = None,
+    data: study.Data = None,
+    epochs: study.Epochs = None,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Tries, beside the baseline's.")] = 20,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a search.", show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="The search folder; one that is there goes on.",
+            show_default="studies/...",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Look for a good combination of components and recipe values with Optuna. It explores, and gives no verdict.
+
+    Each try is trained at one seed and judged on the validation part; `confirm.toml` is a study of the best.
+    """
+    from resnet_lab.cli.study_search_screen import print_found, watching
+    from resnet_lab.study import search as searching
+    from resnet_lab.train.interruption import Interrupted
+
+    registry = options.load_registry(no_plugin)
+    choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
+                             "--block": block, "--depth": depth, "--factor": factor, "--range": ranges, "--size": size,
+                             "--recipe": recipe, "--set": settings, "--data": data, "--epochs": epochs})  # fmt: skip
+    if resume is not None:
+        if file is not None or choices:
+            raise ConfigError(f"{file or next(iter(choices))} cannot be given with --resume, which goes on as it began")
+        folder, space = resume, searching.noted(resume)
+    else:
+        space = _space(file, choices)
+        folder = out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-search-{space.plan.name}"
+    try:
+        with watching(quiet=json) as watcher:
+            found = searching.search(space, folder, trials, registry, watcher)
+    except Interrupted as error:
+        again = f"resnet-lab study search --resume {folder} --trials {trials}"
+        print(f"resnet-lab: {error}; go on with `{again}`", file=sys.stderr)
+        raise typer.Exit(128 + error.signal) from None
+    if json:
+        options.print_json(_as_json(found))
+    else:
+        print_found(found, folder, LABEL)
+
+
+def _space(file: Path | None, choices: Mapping[str, Any]) -> "Space":
+    from resnet_lab.study.space import space_from
+
+    tables, where = study.tables_of(file, {name: value for name, value in choices.items() if name != "--range"})
+    if ranges := _ranges(choices.get("--range", ())):
+        about = tables.get("study", {})
+        tables = {**tables, "study": {**about, "search": {**about.get("search", {}), **ranges}}}
+    return space_from(tables, where)
+
+
+def _ranges(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, _, ends = text.partition("=")
+        parts = [part.strip() for part in ends.split(",")]
+        log = len(parts) == 3 and parts[2] == "log"
+        try:
+            low, high = (_number(part) for part in (parts[:2] if log else parts))
+        except ValueError:
+            raise ConfigError(
+                f"--range {text!r} must be TABLE.KEY=LOW,HIGH or TABLE.KEY=LOW,HIGH,log, such as train.lr=1e-4,1e-1,log"
+            ) from None
+        found[key.strip()] = {"low": low, "high": high, "log": log}
+    return found
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _as_json(found: "Found") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "label": LABEL,
+        "name": found.space.plan.name,
+        "seed": found.space.plan.first_seed,
+        "baseline": asdict(found.baseline),
+        "tried": [asdict(row) for row in found.tried],
+        "importances": dict(found.importances),
+        "confirm": None if found.confirm is None else str(found.confirm),
+    }

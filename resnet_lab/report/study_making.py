@@ -1,0 +1,83 @@
+"""A study's report from beginning to end: gathered, drawn, written."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from resnet_lab.plugins import Registry
+from resnet_lab.report import study_detail_plots, study_plots
+from resnet_lab.report.drawing import PAPER, styled
+from resnet_lab.report.making import write_figures
+from resnet_lab.report.study_page import study_page
+from resnet_lab.report.text import figure_name, printable
+from resnet_lab.study.details import Details, details
+from resnet_lab.study.pictures import hang_works
+from resnet_lab.study.results import Findings
+from resnet_lab.study.trials import StudyFolder
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """A page, and what it is of."""
+
+    html: str
+    found: Findings
+    behind: Details
+
+
+def make_study_report(found: Findings, folder: StudyFolder, registry: Registry) -> StudyReport:
+    """Everything that trials say, on one page.
+
+    Raises:
+        RunError: a trial's table of epochs is damaged.
+    """
+    behind = details(found, folder)
+    wall = hang_works(behind.errors, found.study.arms[0].data.source, registry)
+    return StudyReport(study_page(found, behind, wall, str(folder.folder)), found, behind)
+
+
+def write_study_plots(report: StudyReport, folder: Path) -> list[Path]:
+    """Each plot of the page as PNG and SVG; earlier ones of the same names are replaced.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    with styled(PAPER):
+        return write_figures(_figures(report), folder)
+
+
+def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
+    found, behind, plan = report.found, report.behind, report.found.study.plan
+    name, metric = printable(plan.name), plan.metric
+    if found.effects:
+        title = f"Effects on {figure_name(metric)}: {name}"
+        yield "effects", study_plots.effects(found.effects, metric, plan.margin, PAPER, title)[0]
+    baseline = found.study.arms[0].name
+    title = f"Arms against {printable(baseline)}: {name}"
+    yield "arms", study_plots.effects(found.families[-1], metric, plan.margin, PAPER, title)[0]
+    for pair in behind.pairs:
+        title = f"{pair.first} and {pair.second}"
+        yield (
+            f"interaction-{_in_file(pair.first)}-{_in_file(pair.second)}",
+            study_plots.interaction(pair, metric, PAPER, title),
+        )
+    if behind.pareto.points:
+        cost = "latency" if behind.pareto.is_measured else "multiply-adds"
+        yield "pareto", study_plots.pareto(behind.pareto, metric, baseline, PAPER, f"Score against {cost}: {name}")[0]
+    if any(each.accuracy.seeds for each in behind.learning):
+        few = len(behind.learning) <= study_detail_plots.TOGETHER
+        draw = study_detail_plots.learning if few else study_detail_plots.learning_of_all
+        yield "learning-accuracy", draw(behind.learning, "accuracy", PAPER, f"Validation macro accuracy: {name}")
+        yield "learning-loss", draw(behind.learning, "loss", PAPER, f"Validation loss: {name}")
+    for number, each in enumerate(behind.classes, 1):
+        title = f"Recall of each class by {printable(each.name)}"
+        yield f"classes-{number}-{_in_file(each.name)}", study_detail_plots.classes(each, PAPER, title)[0]
+    if any(each.counts for each in behind.errors):
+        yield "errors", study_plots.errors(behind.errors, PAPER, f"Works fixed and broken: {name}")
+
+
+def _in_file(name: str) -> str:
+    return re.sub(r"[^\w.@=+-]+", "-", name).strip("-")

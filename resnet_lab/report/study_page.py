@@ -1,0 +1,243 @@
+"""One page about a study."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from resnet_lab.metrics.headline import NAMES
+from resnet_lab.report import study_detail_plots, study_plots
+from resnet_lab.report.data_page import Remark
+from resnet_lab.report.drawing import PAGE, inline_svg, styled
+from resnet_lab.report.pages import render
+from resnet_lab.report.study_plots import scale_of
+from resnet_lab.report.text import counted, figure_name, joined, printable, signed
+from resnet_lab.study.details import Details, Learning
+from resnet_lab.study.pictures import Wall
+from resnet_lab.study.results import Findings
+from resnet_lab.study.statistics import FEWEST, Effect
+from resnet_lab.study.trials import Outcome
+from resnet_lab.study.writing import in_words, method
+
+SENTENCES = 10
+"""Up to which all are seen; of more, those that nothing is known of are folded."""
+
+DRAWN = 6
+"""Contrasts whose classes are drawn; the table has all."""
+
+ROWS = 40
+"""Trials up to which their table is unfolded."""
+
+SIGNS = {"better": "▲", "worse": "▼", "equivalent": "■", "undecided": "○", "exploratory": "◇"}
+DECIDED = ("better", "worse", "equivalent")
+
+
+def study_page(found: Findings, behind: Details, wall: Wall, folder: str) -> str:
+    """The HTML of one self-contained page.
+
+    Args:
+        behind: what stands behind the findings.
+        wall: of works fixed and broken.
+        folder: as the user named it.
+    """
+    plan = found.study.plan
+    scale, unit = scale_of(plan.metric)
+    shown, folded = _sentences(found)
+    with styled(PAGE):
+        plots = _plots(found, behind)
+    return render(
+        "study_page.html.j2",
+        found=found,
+        plan=plan,
+        behind=behind,
+        wall=wall,
+        answer=answer(found),
+        remarks=list(remarks(found)),
+        sentences=shown,
+        folded_sentences=folded,
+        signs=SIGNS,
+        scale=scale,
+        unit=unit,
+        verdicts=verdicts_of_arms(found),
+        arms_are_effects=bool(found.effects) and not behind.pairs,
+        plots=plots,
+        together=len(behind.learning) <= study_detail_plots.TOGETHER,
+        classes=_class_table(behind),
+        trials=_trials(found),
+        rows_unfolded=ROWS,
+        figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
+        method=method(found),
+        provenance=provenance(found, folder),
+        design=json.dumps(found.study.tables, indent=2),
+    )
+
+
+def answer(found: Findings) -> str:
+    """What the study says, in a line."""
+    effects = found.effects or found.families[-1]
+    if all(effect.verdict == "exploratory" for effect in effects):
+        return "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory."
+    parts = []
+    for verdict in DECIDED:
+        named = [_with_difference(effect, found) for effect in effects if effect.verdict == verdict]
+        if named:
+            parts.append(f"{verdict.capitalize()}: {joined(named)}.")
+    other = sum(effect.verdict not in DECIDED for effect in effects)
+    one, several = ("effect", "effects") if found.effects else ("arm", "arms")
+    if not parts:
+        all_of = f"All {other} {several} are" if other > 1 else f"The {one} is"
+        return f"{all_of} undecided: these trials do not show whether there is a difference."
+    return " ".join([*parts, *([f"{counted(other, one, several)} undecided."] if other else [])])
+
+
+def _with_difference(effect: Effect, found: Findings) -> str:
+    scale, _ = scale_of(found.study.plan.metric)
+    return f"{effect.name} ({signed(scale * effect.difference, 2)}{' points' if scale != 1 else ''})"
+
+
+def _sentences(found: Findings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Texts without the verdict, and the verdict; those that are seen, and those that are folded."""
+    effects = found.effects or found.families[-1]
+
+    def told(effect: Effect) -> tuple[str, str]:
+        text = in_words(effect, found.study.plan.metric, found.time_ratios.get(effect.name))
+        return printable(text.removesuffix(effect.verdict)), effect.verdict
+
+    if len(effects) <= SENTENCES:
+        return [told(effect) for effect in effects], []
+    first = [effect for effect in effects if effect.verdict in DECIDED or effect.kind == "main"] or effects[:SENTENCES]
+    return [told(effect) for effect in first], [told(effect) for effect in effects if effect not in first]
+
+
+def remarks(found: Findings) -> Iterator[Remark]:
+    """What to know before reading on."""
+    total = len(found.study.arms) * found.study.plan.seeds
+    if found.missing:
+        missing = len(found.missing)
+        are = "is" if missing == 1 else "are"
+        text = (
+            f"The study is not finished: {missing:,} of {counted(total, 'trial')} {are} not over, and what stands here "
+            "is of the others."
+        )
+        yield Remark("warning", text, "trials", "Trials")
+    failed = sum(len(row.problems) for row in found.arms)
+    if failed:
+        are = "is" if failed == 1 else "are"
+        text = f"{failed:,} of {counted(total, 'trial')} failed, and {are} left out of all figures."
+        yield Remark("warning", text, "failures", "Failures")
+    fewest = min(effect.n for family in found.families for effect in family)
+    if fewest < FEWEST:
+        text = (
+            f"This is exploratory: with fewer than {FEWEST} seeds nothing is called better or worse "
+            f"(there {'is' if fewest == 1 else 'are'} {fewest} where fewest)."
+        )
+        yield Remark("warning", text, "effects", "Effects")
+    if len({tuple(sorted(each.versions.items())) for each in found.outcomes.values() if each.versions}) > 1:
+        yield Remark("warning", "Trials were run with different versions of packages.", "making", "How this was made")
+
+
+def verdicts_of_arms(found: Findings) -> dict[str, Effect]:
+    """Each arm's effect against the baseline, which has none."""
+    return dict(zip([arm.name for arm in found.study.arms[1:]], found.families[-1], strict=True))
+
+
+def _plots(found: Findings, behind: Details) -> dict[str, Any]:
+    """Every drawing of the page; to be called in its style."""
+    plan = found.study.plan
+    plots: dict[str, Any] = {"families": []}
+    for number, family in enumerate(found.families):
+        figure, told = study_plots.effects(family, plan.metric, plan.margin, PAGE)
+        alt = f"Differences with their intervals: {'; '.join(told.values())}"
+        plots["families"].append(inline_svg(figure, f"effects{number}", alt, told))
+    plots["pairs"] = [
+        inline_svg(
+            study_plots.interaction(pair, plan.metric, PAGE),
+            f"pair{number}",
+            f"Means of {figure_name(plan.metric)} at each {pair.first}, a line for each {pair.second}",
+        )
+        for number, pair in enumerate(behind.pairs)
+    ]
+    if behind.pareto.points:
+        figure, told = study_plots.pareto(behind.pareto, plan.metric, found.study.arms[0].name, PAGE)
+        front = joined([point.arm for point in behind.pareto.points if point.is_front])
+        plots["pareto"] = inline_svg(figure, "pareto", f"Score against cost; on the front: {front}", told)
+    plots["accuracy"], plots["loss"] = _curves(behind.learning, "accuracy"), _curves(behind.learning, "loss")
+    plots["classes"] = []
+    for number, each in enumerate(behind.classes[:DRAWN]):
+        figure, told = study_detail_plots.classes(each, PAGE)
+        alt = f"Differences of each class's recall by {each.name}, with their intervals"
+        plots["classes"].append((each.name, inline_svg(figure, f"classes{number}", alt, told)))
+    if any(each.counts for each in behind.errors):
+        alt = "Test works that each arm fixed and broke against the baseline, a seed on average"
+        plots["errors"] = inline_svg(study_plots.errors(behind.errors, PAGE), "errors", alt)
+    return plots
+
+
+def _curves(learning: Sequence[Learning], what: study_detail_plots.Validated) -> list[tuple[str, Markup]]:
+    """One drawing of a few arms, or one of each of many."""
+    label = study_detail_plots.LABELS[what]
+    if not any(each.accuracy.seeds for each in learning):
+        return []
+    if len(learning) <= study_detail_plots.TOGETHER:
+        figure = study_detail_plots.learning(learning, what, PAGE)
+        return [("", inline_svg(figure, what, f"Validation {label} of each arm by epoch, all seeds and their means"))]
+    scale = study_detail_plots.scale_of_curves(learning, what)
+    return [
+        (
+            each.arm,
+            inline_svg(
+                study_detail_plots.learning_of_arm(each, learning[0], what, scale, PAGE),
+                f"{what}{number}",
+                f"Validation {label} of {each.arm} by epoch",
+            ),
+        )
+        for number, each in enumerate(learning)
+    ]
+
+
+def _class_table(behind: Details) -> list[dict[str, Any]]:
+    """Of each class its images in a seed, and every contrast's effect."""
+    return [
+        {
+            "name": effects[0].name,
+            "images": sorted({number for effect in effects for number in effect.images}),
+            "effects": effects,
+        }
+        for effects in zip(*(each.classes for each in behind.classes), strict=True)
+    ]
+
+
+def _trials(found: Findings) -> list[tuple[str, int, Outcome | None]]:
+    """Arm, seed and what came of it, in the order of trials."""
+    return [
+        (arm.name, seed, found.outcomes.get((arm.name, seed))) for seed in found.study.seeds for arm in found.study.arms
+    ]
+
+
+def provenance(found: Findings, folder: str) -> list[tuple[str, str]]:
+    """Where everything comes from, by name."""
+    origins = [each.origin for row in found.predicted for each in row if each is not None]
+    versions = {_listed(each.versions) for each in found.outcomes.values() if each.versions}
+    rows = [
+        ("study folder", folder),
+        ("images", found.study.arms[0].data.source),
+        (
+            "tested",
+            f"{min(each.created for each in origins)} to {max(each.created for each in origins)}" if origins else "",
+        ),
+        ("tested on", "; ".join(sorted({_told(each.device) for each in origins}))),
+        ("versions", "; ".join(sorted(versions))),
+    ]
+    if found.costs is not None:
+        rows.append(("costs were measured on", _told(dict(found.costs.machine))))
+    return [(name, printable(text)) for name, text in rows if text]
+
+
+def _told(device: dict[str, Any]) -> str:
+    others = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in device.items() if name != "name")
+    return f"{device.get('name')} ({others})"
+
+
+def _listed(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -1,0 +1,130 @@
+"""What each arm of a study costs on the device that it ran on: a bench of them all, kept as `bench.json`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from filelock import FileLock
+
+from resnet_lab.bench import arms as timed
+from resnet_lab.bench.measuring import bench
+from resnet_lab.bench.results import as_json, read
+from resnet_lab.bench.statistics import median_interval
+from resnet_lab.bench.subjects import MODES, Mode
+from resnet_lab.device import choose
+from resnet_lab.errors import ConfigError
+from resnet_lab.files import write_atomically
+from resnet_lab.plugins import Registry
+from resnet_lab.study.design import Arm
+from resnet_lab.study.trials import StudyFolder
+from resnet_lab.watcher import SILENT, Watcher
+
+LARGEST_BATCH = 32
+"""Images at a time where a study leaves the number to the device."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one arm in one mode of the bench.
+
+    Attributes:
+        median_ms: of a call: one image (`latency`), or a batch (`infer`, `train`).
+        interval_ms: of that median; None with too few rounds.
+        ratio: median over the rounds of its time by the baseline's.
+        ratio_interval: of that.
+        images: of a call.
+        memory: peak in bytes beside the weights; None where it cannot be told.
+    """
+
+    median_ms: float
+    interval_ms: tuple[float, float] | None
+    ratio: float
+    ratio_interval: tuple[float, float] | None
+    images: int
+    memory: int | None
+
+    @property
+    def images_a_second(self) -> float:
+        """Throughput."""
+        return 1000 * self.images / self.median_ms
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of a whole study.
+
+    Attributes:
+        arms: by arm and mode; an arm that could not be timed has none.
+        machine: what they were taken on.
+        remarks: what a reader should know of how they were taken.
+    """
+
+    arms: Mapping[str, Mapping[Mode, Cost]]
+    machine: Mapping[str, Any]
+    remarks: Sequence[str]
+
+    def of(self, arm: str, mode: Mode) -> Cost | None:
+        """An arm's cost in a mode, if it was measured."""
+        return self.arms.get(arm, {}).get(mode)
+
+
+def measure_costs(
+    arms: Sequence[Arm], classes: int, folder: StudyFolder, registry: Registry, watcher: Watcher = SILENT
+) -> str | None:
+    """Bench all arms beside the first and keep the result, unless that was done; why not, where it cannot be done.
+
+    Of several processes that come to it, one measures, and the others wait for it.
+    """
+    with FileLock(folder.bench.with_suffix(".lock")):
+        if kept_costs(arms, classes, folder) is not None:
+            return None
+        device = arms[0].train.device
+        try:
+            found = bench([_timed(arm, classes) for arm in arms], registry, device=device, watcher=watcher)
+        except ConfigError as error:
+            return f"costs are not measured: {error}"
+        write_atomically(folder.bench, json.dumps(as_json(found, choose(device).device), indent=1).encode())
+        return None
+
+
+def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs | None:
+    """What was measured of these very arms; None where that was not done.
+
+    Raises:
+        RunError: the file is damaged, or of another format.
+    """
+    if not folder.bench.exists():
+        return None
+    content = read(folder.bench)
+    rows = {row["name"]: row for row in content["arms"]}
+    for each in (_timed(arm, classes) for arm in arms):
+        row = rows.get(each.name)
+        if row is None or (row["spec_hash"], row["batch"]) != (each.spec.hash, each.batch):
+            return None
+    return Costs(
+        {arm.name: {mode: _cost(rows[arm.name], mode) for mode in MODES if mode in rows[arm.name]} for arm in arms},
+        content["machine"],
+        [f"{arm.name}: {rows[arm.name]['problem']}" for arm in arms if rows[arm.name]["problem"]] + content["remarks"],
+    )
+
+
+def _timed(arm: Arm, classes: int) -> timed.Arm:
+    """As it was trained: with that batch, precision and layout; not compiled, which would take longer than the rest."""
+    train = arm.train
+    batch = LARGEST_BATCH if train.batch_size == "auto" else train.batch_size
+    made = timed.Arm(arm.name, arm.spec.modified(num_classes=classes), batch)
+    return replace(made, precision=train.precision, channels_last=train.channels_last)
+
+
+def _cost(row: Mapping[str, Any], mode: Mode) -> Cost:
+    timing = row[mode]
+    interval = timing["interval"]
+    return Cost(
+        median_ms=timing["median_ms"],
+        interval_ms=median_interval(timing["samples_ms"]),
+        ratio=timing["ratio"],
+        ratio_interval=None if interval is None else (interval[0], interval[1]),
+        images=1 if mode == "latency" else row["batch"],
+        memory=timing["memory"],
+    )

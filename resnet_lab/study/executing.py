@@ -1,0 +1,97 @@
+"""How the trials of a study are brought to their end: one after the other here, or by several processes."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
+
+from resnet_lab.errors import ConfigError
+from resnet_lab.plugins import PLUGINS_VARIABLE, Registry
+from resnet_lab.study.design import Study
+from resnet_lab.study.trials import Outcome, State, StudyFolder, Trial, carry_out
+from resnet_lab.train.interruption import Interruption
+from resnet_lab.train.watching import TrainingWatcher
+
+POLL = 0.5
+"""Seconds between two looks at what other processes have done."""
+
+
+class StudyWatcher(Protocol):
+    """What a study tells of itself."""
+
+    def say(self, text: str) -> None:
+        """A remark."""
+
+    def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
+        """How far every trial is, by name, and what came of those that are over."""
+
+    def training(self, trial: Trial) -> TrainingWatcher:
+        """The watcher of a trial that is trained here."""
+
+
+Execute: TypeAlias = Callable[[Study, Sequence[Trial], StudyFolder, Registry, StudyWatcher], None]
+"""Brings trials to their end, those that are over left as they are; raises as `carry_out` does."""
+
+
+def one_by_one(
+    study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
+) -> None:
+    """Each in this process; those that another one works on are waited for."""
+    pending = list(trials)
+    while pending:
+        show(trials, folder, watcher)
+        busy = []
+        for trial in pending:
+            if folder.outcome(trial) is None:
+                if carry_out(study, trial, folder, registry, watcher.training(trial)) is None:
+                    busy.append(trial)
+                show(trials, folder, watcher)
+        if len(busy) == len(pending):
+            time.sleep(POLL)
+        pending = busy
+    show(trials, folder, watcher)
+
+
+def in_processes(number: int) -> Execute:
+    """Processes of their own that take one trial after the other, until none is left."""
+
+    def execute(
+        study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
+    ) -> None:
+        command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet"]
+        threads = str(max(1, (os.cpu_count() or 1) // number))
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, PLUGINS_VARIABLE: ",".join(loaded_plugins(registry))}
+        workers = [
+            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, process_group=0)
+            for _ in range(min(number, len(trials)))
+        ]
+        try:
+            with Interruption() as interruption:
+                while any(worker.poll() is None for worker in workers):
+                    interruption.check()
+                    show(trials, folder, watcher)
+                    time.sleep(POLL)
+        finally:  # a group of their own: a key press reaches them once, by way of this process
+            for worker in workers:
+                worker.terminate()
+            said = [worker.communicate()[1] for worker in workers]
+        for worker, text in zip(workers, said, strict=True):
+            if worker.returncode:
+                last = (text.strip().splitlines() or ["without a word"])[-1]
+                raise ConfigError(f"a process of the study ended: {last}")
+        show(trials, folder, watcher)
+
+    return execute
+
+
+def loaded_plugins(registry: Registry) -> list[str]:
+    """Names by which another process loads the same."""
+    return [plugin.name for plugin in registry.plugins if plugin.status == "loaded" and plugin.file is None]
+
+
+def show(trials: Sequence[Trial], folder: StudyFolder, watcher: StudyWatcher) -> None:
+    """Tell of all trials what the folder says."""
+    outcomes = [outcome for trial in trials if (outcome := folder.outcome(trial)) is not None]
+    watcher.show({trial.name: folder.state(trial) for trial in trials}, outcomes)

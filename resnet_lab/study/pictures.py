@@ -1,0 +1,78 @@
+"""Works of a study to look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL.Image import Image
+
+from resnet_lab.data.decoding import Form, decode, to_array, without_warnings
+from resnet_lab.data.sources import open_images
+from resnet_lab.errors import ResNetLabError
+from resnet_lab.gallery import Picture, as_files
+from resnet_lab.plugins import Registry
+from resnet_lab.study.paired_errors import PairedErrors, Work
+
+MOST = 24
+"""Pictures on a page."""
+
+SIDE = 200
+"""Of each, in pixels, at most."""
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Works with their pictures.
+
+    Attributes:
+        works: by arm, those fixed and those broken; arms that have neither are left out.
+        pictures: by path, of the works that are as they were when they were tested.
+        obstacle: why pictures are missing; empty where none is.
+    """
+
+    works: dict[str, tuple[tuple[Work, ...], tuple[Work, ...]]]
+    pictures: dict[str, Picture]
+    obstacle: str
+
+
+def hang_works(errors: Sequence[PairedErrors], source: str, registry: Registry, most: int = MOST) -> Wall:
+    """As many works of each arm as the pictures suffice for, those with the most fixed and broken ones first.
+
+    Args:
+        source: of the images.
+        most: works in all.
+    """
+    telling = [each for each in errors if each.fixed or each.broken]
+    telling.sort(key=lambda each: -sum(count.fixed + count.broken for count in each.counts))
+    telling = telling[: max(1, most // 2)]
+    share = max(1, most // (2 * len(telling))) if telling else 0
+    chosen = {each.arm for each in telling}
+    works = {each.arm: (each.fixed[:share], each.broken[:share]) for each in errors if each.arm in chosen}
+    wanted = {work.path: work for both in works.values() for kind in both for work in kind}
+    try:
+        pictures, changed = _pictures(wanted, source, registry) if wanted else ({}, [])
+    except (ResNetLabError, OSError) as error:
+        return Wall(works, {}, str(error))
+    obstacle = f"{len(changed)} are no longer what was tested ({changed[0]}, ...)" if changed else ""
+    return Wall(works, pictures, obstacle)
+
+
+def _pictures(wanted: dict[str, Work], source: str, registry: Registry) -> tuple[dict[str, Picture], list[str]]:
+    """Of each path its picture, and the paths of which there is none any more."""
+    images = open_images(source, registry)
+    positions = {path: position for position, path in enumerate(images.paths) if path in wanted}
+    contents: dict[str, bytes | Image] = {}
+    shapes: dict[str, tuple[int, int]] = {}
+    with without_warnings():
+        for path, work in wanted.items():
+            try:
+                content = images.read(positions[path])
+                examined = decode(content, Form(1))[1]
+            except (KeyError, OSError):
+                continue
+            if examined.digest == work.digest and not examined.cause:
+                contents[path], shapes[path] = content, (examined.width, examined.height)
+        side = min(SIDE, max((max(shape) for shape in shapes.values()), default=1))
+        squares = [to_array(content, Form(side)) for content in contents.values()]
+    files = as_files(squares)[0] if squares else []
+    pictures = {path: Picture(path, *shapes[path], file) for path, file in zip(contents, files, strict=True)}
+    return pictures, [path for path in wanted if path not in pictures]

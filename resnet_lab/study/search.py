@@ -1,0 +1,264 @@
+"""Searching over components and recipe values with Optuna, by the trials of studies: for exploring, not for a verdict.
+
+A search folder has `search.json` (the space), `optuna.db` (what was tried, by Optuna), `trials/` as a study folder has
+it, `search.lock` (held by the process that searches) and `confirm.toml` (a study of what was found).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from filelock import FileLock, Timeout
+
+from resnet_lab.cost import measure
+from resnet_lab.errors import ConfigError, PluginError, SpecError
+from resnet_lab.files import make_folder, write_atomically
+from resnet_lab.plugins import Registry
+from resnet_lab.study.confirmation import confirming
+from resnet_lab.study.design import Arm, Study
+from resnet_lab.study.running import within_budget
+from resnet_lab.study.space import Space, Values, check_space, space_from
+from resnet_lab.study.trials import FORMAT, StudyFolder, Trial, carry_out
+from resnet_lab.train.watching import TrainingWatcher
+
+if TYPE_CHECKING:
+    import optuna
+
+CANNOT_BE = (SpecError, PluginError, ConfigError)
+"""Errors of one try, where the baseline had none; others would come in every try."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One try.
+
+    Attributes:
+        number: Optuna's; None of the baseline.
+        validation: macro-averaged accuracy of the best epoch on the validation part; None where it failed.
+        problem: why it failed; None where it did not.
+        seconds: that its epochs took.
+        trial: name of its run folder; None where it cannot be built.
+    """
+
+    number: int | None
+    values: Values
+    validation: float | None
+    loss: float | None
+    problem: str | None
+    seconds: float
+    trial: str | None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search has come to.
+
+    Attributes:
+        tried: the best first, those that failed last.
+        importances: share of the differences that each value explains, by Optuna; empty where it cannot tell.
+        confirm: a study file of the best against the baseline; None where nothing was better.
+    """
+
+    space: Space
+    baseline: Tried
+    tried: tuple[Tried, ...]
+    importances: Mapping[str, float]
+    confirm: Path | None
+
+
+class SearchWatcher(Protocol):
+    """What a search tells of itself."""
+
+    def tried(self, row: Tried, done: int, total: int) -> None:
+        """A try is over; of the baseline `done` is 0."""
+
+    def training(self, values: Values) -> TrainingWatcher:
+        """The watcher of the next training."""
+
+
+def noted(folder: Path) -> Space:
+    """The space of a search that was begun; raises `ConfigError` where there is none."""
+    file = folder / "search.json"
+    try:
+        tables = json.loads(file.read_text(encoding="utf-8"))["tables"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigError(
+            f"{folder} is not a search folder: it holds no search.json; name one that `resnet-lab study search` made"
+        ) from None
+    return space_from(tables, str(file))
+
+
+def search(space: Space, folder: Path, trials: int, registry: Registry, watcher: SearchWatcher) -> Found:
+    """Try until so many tries are over, those of earlier calls on the folder counted.
+
+    What Optuna proposes depends on the space and on what was tried before alone, so that a search that was stopped
+    proposes what it would have. A try that fails is told to Optuna as pruned, which lets it look elsewhere.
+
+    Raises:
+        ConfigError: optuna is not installed, or the folder has another search.
+        ResNetLabError: what would fail in every try.
+        Interrupted: SIGINT or SIGTERM came; called again, it goes on within the same try.
+    """
+    classes = check_space(space, registry)
+    with _opened(space, folder) as study:
+        work = _Search(space, StudyFolder(folder), study, registry, watcher, classes)
+        baseline = work.outcome(None, space.baseline)
+        if baseline.problem is not None:
+            raise ConfigError(f"{space.where}: the baseline failed: {baseline.problem}")
+        watcher.tried(baseline, 0, trials)
+        work.carry_out(trials)
+        return work.found(baseline)
+
+
+@contextmanager
+def _opened(space: Space, folder: Path) -> Iterator["optuna.Study"]:
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError('a search needs the package optuna: pip install "resnet-lab[optuna]"') from None
+    make_folder(folder / "trials")
+    content = {"format": FORMAT, "tables": space.tables}
+    file = folder / "search.json"
+    if file.exists() and noted(folder).tables != json.loads(json.dumps(space.tables)):
+        raise ConfigError(f"{folder} has a search of another space; choose another folder with --out")
+    lock = FileLock(folder / "search.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"{folder}: another process searches in this folder; wait for it, or stop it first") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        write_atomically(file, json.dumps(content, indent=1).encode())
+        storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / 'optuna.db').resolve()}")
+        try:
+            yield optuna.create_study(storage=storage, study_name="search", direction="maximize", load_if_exists=True)
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    finally:
+        lock.release()
+
+
+class _Search:
+    """One go at the tries."""
+
+    def __init__(
+        self,
+        space: Space,
+        folder: StudyFolder,
+        study: "optuna.Study",
+        registry: Registry,
+        watcher: SearchWatcher,
+        classes: int,
+    ) -> None:
+        self.space, self.folder, self.study = space, folder, study
+        self.registry, self.watcher, self.classes = registry, watcher, classes
+        self.arms: dict[tuple[tuple[str, str | int | float | bool], ...], Arm] = {}
+
+    def carry_out(self, trials: int) -> None:
+        from optuna.trial import TrialState
+
+        while (done := len(self._over())) < trials:
+            number, values = self._begun() or self._next()
+            row = self.outcome(number, values)
+            if row.validation is None:
+                self.study.tell(number, state=TrialState.PRUNED)
+            else:
+                self.study.tell(number, row.validation)
+            self.watcher.tried(row, done + 1, trials)
+
+    def found(self, baseline: Tried) -> Found:
+        """All tries by merit; trains nothing that is over."""
+        rows = [self.outcome(each.number, self._values(each.params)) for each in self._over()]
+        rows.sort(key=_merit, reverse=True)
+        confirm = None
+        if rows and _merit(rows[0])[0] > _merit(baseline)[0]:
+            confirm = self.folder.folder / "confirm.toml"
+            text = confirming(self.space.tables, self.space.plan, baseline.values, rows[0].values)
+            write_atomically(confirm, text.encode())
+        return Found(self.space, baseline, tuple(rows), self._importances(rows), confirm)
+
+    def outcome(self, number: int | None, values: Values) -> Tried:
+        """Of one try: trained, gone on with, or read where an equal one is over."""
+        try:
+            arm = self._arm(values)
+        except CANNOT_BE as error:
+            return Tried(number, values, None, None, str(error), 0.0, None)
+        trial = Trial(arm, self.space.plan.first_seed)
+        study = Study(self.space.plan, (arm,), self.space.tables)
+        try:
+            outcome = carry_out(study, trial, self.folder, self.registry, self.watcher.training(values))
+        except CANNOT_BE as error:
+            if number is None:
+                raise
+            return Tried(number, values, None, None, str(error), 0.0, None)
+        if outcome is None:
+            raise ConfigError(f"{self.folder.folder}: another process works on {trial.name}; stop it first")
+        accuracy, loss = outcome.validation or (None, None)
+        return Tried(number, values, accuracy, loss, outcome.problem, outcome.seconds, trial.name)
+
+    def _arm(self, values: Values) -> Arm:
+        """Built on paper, and with its epochs; what was built once is not built again."""
+        key = tuple(sorted(values.items()))
+        if key not in self.arms:
+            arm = self.space.arm(values)
+            measure(arm.spec.modified(num_classes=self.classes), self.registry)
+            alone = Study(self.space.plan, (arm,), self.space.tables)
+            self.arms[key] = within_budget(alone, self.registry, lambda text: None).arms[0]
+        return self.arms[key]
+
+    def _over(self) -> Sequence["optuna.trial.FrozenTrial"]:
+        from optuna.trial import TrialState
+
+        return self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+    def _begun(self) -> tuple[int, Values] | None:
+        """A try that was stopped; one that has not all its values yet is given up."""
+        from optuna.trial import TrialState
+
+        for each in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if each.params.keys() == self._distributions().keys():
+                return each.number, self._values(each.params)
+            self.study.tell(each.number, state=TrialState.FAIL)
+        return None
+
+    def _next(self) -> tuple[int, Values]:
+        from optuna.samplers import TPESampler
+
+        seed = self.space.plan.first_seed + len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = TPESampler(seed=seed)
+        trial = self.study.ask(self._distributions())
+        return trial.number, self._values(trial.params)
+
+    def _values(self, params: Mapping[str, Any]) -> Values:
+        """With factors of one level, and numbers as a setting writes them, of six digits."""
+        rounded = {name: float(f"{value:g}") if isinstance(value, float) else value for name, value in params.items()}
+        return {**self.space.baseline, **rounded}
+
+    def _distributions(self) -> dict[str, Any]:
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        found: dict[str, Any] = {
+            name: CategoricalDistribution(levels) for name, levels in self.space.plan.factors.items() if len(levels) > 1
+        }
+        for name, each in self.space.plan.search.items():
+            if isinstance(each.low, int) and isinstance(each.high, int):
+                found[name] = IntDistribution(each.low, each.high, log=each.log)
+            else:
+                found[name] = FloatDistribution(each.low, each.high, log=each.log)
+        return found
+
+    def _importances(self, rows: Sequence[Tried]) -> dict[str, float]:
+        from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+        if len({row.validation for row in rows if row.validation is not None}) < 2:
+            return {}
+        return get_param_importances(self.study, evaluator=FanovaImportanceEvaluator(seed=0))
+
+
+def _merit(row: Tried) -> tuple[float, float]:
+    """Accuracy, and of equal ones the lower loss."""
+    return (-1.0, 0.0) if row.validation is None or row.loss is None else (row.validation, -row.loss)

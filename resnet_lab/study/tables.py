@@ -1,0 +1,177 @@
+"""Everything a study found as tables of plain rows, for CSV, Parquet and LaTeX."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from resnet_lab.bench.subjects import MODES
+from resnet_lab.errors import ConfigError
+from resnet_lab.metrics.headline import NAMES
+from resnet_lab.study.results import Findings
+from resnet_lab.study.statistics import LEVEL, Effect
+from resnet_lab.study.trials import StudyFolder, trials_of
+
+Row: TypeAlias = dict[str, Any]
+
+COST_COLUMNS = {
+    f"{mode}_{name}": (mode, name)
+    for mode in MODES
+    for name in ("median_ms", "low_ms", "high_ms", "ratio", "ratio_low", "ratio_high", "images", "memory")
+}
+
+
+def tables(found: Findings, folder: StudyFolder) -> dict[str, list[Row]]:
+    """`trials`, `effects`, `arms` and `curves`.
+
+    Raises:
+        RunError: a damaged run folder.
+    """
+    return {
+        "trials": _trials(found),
+        "effects": [_effect(effect, found) for family in found.families for effect in family],
+        "arms": _arms(found),
+        "curves": _curves(found, folder),
+    }
+
+
+def _trials(found: Findings) -> list[Row]:
+    """A row a trial that is over: arm, seed, levels, scores, seconds, problem."""
+    levels = {arm.name: arm.levels for arm in found.study.arms}
+    rows = []
+    for outcome in found.outcomes.values():
+        row: Row = {"arm": outcome.arm, "seed": outcome.seed, **levels[outcome.arm], "lr": outcome.lr}
+        row |= {name: outcome.scores.get(name) for name in NAMES}
+        rows.append(row | {name: getattr(outcome, name) for name in ("best_epoch", "epochs", "seconds", "problem")})
+    return rows
+
+
+def _effect(effect: Effect, found: Findings) -> Row:
+    low, high = effect.interval or (None, None)
+    image_low, image_high = effect.image_interval or (None, None)
+    share, share_low, share_high = effect.improvement
+    return {
+        "name": effect.name,
+        "kind": effect.kind,
+        "n": effect.n,
+        "difference": effect.difference if effect.n else None,
+        "low": low,
+        "high": high,
+        "image_low": image_low,
+        "image_high": image_high,
+        "p_t": effect.p_t,
+        "p_flip": effect.p_flip,
+        "p_holm": effect.p_holm,
+        "size": effect.size,
+        "improvement": share,
+        "improvement_low": share_low,
+        "improvement_high": share_high,
+        "time_ratio": found.time_ratios.get(effect.name),
+        "verdict": effect.verdict,
+    }
+
+
+def _arms(found: Findings) -> list[Row]:
+    rows = []
+    for row in found.arms:
+        low, high = row.interval or (None, None)
+        values: Row = {
+            "arm": row.arm.name,
+            **row.arm.levels,
+            "parameters": row.parameters,
+            "macs": row.macs,
+            "trials": row.n,
+            "failures": len(row.problems),
+            "mean": row.mean,
+            "low": low,
+            "high": high,
+            "seconds_an_epoch": row.seconds,
+            "time_ratio": row.time_ratio,
+        }
+        rows.append(values | {column: _cost(found, row.arm.name, *which) for column, which in COST_COLUMNS.items()})
+    return rows
+
+
+def _cost(found: Findings, arm: str, mode: Any, name: str) -> float | None:
+    cost = None if found.costs is None else found.costs.of(arm, mode)
+    if cost is None:
+        return None
+    low, high = cost.interval_ms or (None, None)
+    ratio_low, ratio_high = cost.ratio_interval or (None, None)
+    ends = {"low_ms": low, "high_ms": high, "ratio_low": ratio_low, "ratio_high": ratio_high}
+    value: float | None = ends[name] if name in ends else getattr(cost, name)
+    return value
+
+
+def _curves(found: Findings, folder: StudyFolder) -> list[Row]:
+    """A row an epoch of every trial that has begun."""
+    return [
+        {"arm": trial.arm.name, "seed": trial.seed, **epoch}
+        for trial in trials_of(found.study)
+        if (run := folder.run(trial)).metrics.exists()
+        for epoch in run.epochs()
+    ]
+
+
+def as_csv(rows: Sequence[Row]) -> bytes:
+    """With a line of column names; nothing where there are no rows."""
+    text = io.StringIO()
+    if rows:
+        table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    return text.getvalue().encode()
+
+
+def as_parquet(rows: Sequence[Row]) -> bytes:
+    """The same, with types.
+
+    Raises:
+        ConfigError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise ConfigError(
+            'Parquet is written with pyarrow, which is not installed; pip install "resnet-lab[parquet]"'
+        ) from None
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(list(rows)), sink)
+    return sink.getvalue()
+
+
+SPECIAL = {
+    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def as_latex(found: Findings) -> str:
+    """A table of all effects and arms, for the package booktabs."""
+    metric, interval = found.study.plan.metric, _escaped(f"{LEVEL:.0%} interval")
+    lines = [
+        r"\begin{tabular}{lrrrrrl}",
+        r"\toprule",
+        rf" & $\Delta$ {_escaped(metric)} & {interval} & $p_\mathrm{{Holm}}$ & $n$ & time & verdict \\",
+    ]
+    for family in found.families:
+        lines += [r"\midrule", *(_latex_row(effect, found.time_ratios) for effect in family)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_row(effect: Effect, time_ratios: Mapping[str, float]) -> str:
+    name = r" $\times$ ".join(map(_escaped, effect.name.split(" x ")))
+    ratio = time_ratios.get(effect.name)
+    time = "" if ratio is None else rf"{ratio:.2f}$\times$"
+    if not effect.n:
+        return rf"{name} & & & & 0 & & {effect.verdict} \\"
+    ends = "" if effect.interval is None else "[${:+.4f}$, ${:+.4f}$]".format(*effect.interval)
+    cells: Iterable[str] = (
+        name, f"${effect.difference:+.4f}$", ends, f"{effect.p_holm:.3g}", str(effect.n), time, effect.verdict,
+    )  # fmt: skip
+    return " & ".join(cells) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    return "".join(SPECIAL.get(letter, letter) for letter in text)

@@ -1,0 +1,195 @@
+"""The page of a study as a parser reads it."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from resnet_lab.gallery import Picture
+from resnet_lab.report.study_making import make_study_report, write_study_plots
+from resnet_lab.report.study_page import answer, study_page
+from resnet_lab.study.costs import Cost, Costs
+from resnet_lab.study.details import details
+from resnet_lab.study.pictures import Wall
+from resnet_lab.study.results import Findings
+from resnet_lab.study.trials import StudyFolder
+from resnet_lab.study.writing import in_words, method
+from tests.report.parsing import Page, require_readable_aloud, require_self_contained
+from tests.study.fabricated import REGISTRY, by_chance, design, found
+
+SHARES = {"relu none": 0.5, "relu eca": 0.5, "gelu none": 0.8, "gelu eca": 0.8}
+Told = tuple[Findings, StudyFolder]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """Four arms, six seeds, of which one trial failed and one is not over."""
+    return found(
+        tmp_path_factory.mktemp("told"),
+        design(seeds=6, margin=0.001, name="<b>acts", description="Does GELU & ECA help?"),
+        by_chance(SHARES, 0.005),
+        n=300,
+        failed={("relu eca", 1): "the loss is <nan>"},
+        waiting=(("gelu eca", 2),),
+    )
+
+
+@pytest.fixture(scope="module")
+def html(told: Told) -> str:
+    return make_study_report(*told, REGISTRY).html
+
+
+def test_one_readable_file_that_fetches_nothing(html: str) -> None:
+    require_self_contained(html)
+    require_readable_aloud(html)
+    assert len(html) < 10_000_000
+    assert "<b>acts" not in html
+
+
+def test_the_answer_and_what_is_wrong_come_first(told: Told, html: str) -> None:
+    page = Page(html)
+    assert " ".join(page.texts["h1"]) == "<b>acts"
+    text = " ".join(page.texts["header"][0].split())
+    effect = told[0].effects[0]
+    assert (effect.name, effect.verdict) == ("act gelu", "better")
+    assert f"Better: act gelu ({100 * effect.difference:+.2f} points). 2 effects undecided." in text
+    assert "Does GELU & ECA help?" in text
+    assert "The study is not finished: 1 of 24 trials is not over, and what stands here is of the others." in text
+    assert "1 of 24 trials failed, and is left out of all figures." in text
+
+
+def test_verdicts_are_the_sentences_of_the_terminal(told: Told, html: str) -> None:
+    items = [" ".join(text.split()) for text in Page(html).texts["li"]]
+    signs = {"better": "▲", "undecided": "○"}
+    for effect in told[0].effects:
+        words = in_words(effect, "macro_accuracy", told[0].time_ratios.get(effect.name))
+        assert f"{words.removesuffix(effect.verdict)}{signs[effect.verdict]} {effect.verdict}" in items
+
+
+def test_tables_hold_the_numbers(told: Told, html: str) -> None:
+    rows = [" ".join(row) for row in Page(html).rows()]
+    for effect in (each for family in told[0].families for each in family):
+        low, high = (f"{100 * end:+.2f}".replace("-", "−") for end in effect.interval)
+        difference = f"{100 * effect.difference:+.2f}".replace("-", "−")
+        assert any(row.startswith(effect.name) and f"{difference} {low} to {high}" in row for row in rows)
+    for row in told[0].arms:
+        assert any(text.startswith(row.arm.name) and f"{row.mean:.4f}" in text for text in rows)
+    for outcome in told[0].outcomes.values():
+        state = "finished" if outcome.problem is None else "failed"
+        (line,) = [row for row in rows if row.startswith(f"{outcome.arm} {outcome.seed} {state}")]
+        if outcome.problem is None:
+            assert f"{outcome.scores['macro_f1']:.4f}" in line
+    assert "gelu eca 2 not over" in rows
+
+
+def test_failures_method_and_origin(told: Told, html: str) -> None:
+    page = Page(html)
+    assert "relu eca, seed 1: the loss is <nan>" in [" ".join(text.split()) for text in page.texts["li"]]
+    assert method(told[0]) in page.texts["p"]
+    assert str(told[1].folder) in page.texts["dd"]
+    assert "torch 2.99, resnet-lab 1.0" in page.texts["dd"]
+    assert "a processor (type cpu)" in page.texts["dd"]
+
+
+def test_costs_stand_beside_scores_where_they_were_measured(told: Told, html: str) -> None:
+    assert "Latency, throughput and memory were not measured" in Page(html).prose()
+    cost = Cost(2.5, (2.4, 2.6), 1.25, None, 1, 3 * 2**20)
+    modes = {"latency": cost, "infer": replace(cost, images=16), "train": cost}
+    costs = Costs({"relu none": modes, "gelu none": modes}, {"name": "one machine"}, ["remark on costs"])
+    made = replace(told[0], costs=costs)
+    page = Page(make_study_report(made, told[1], REGISTRY).html)
+    (row,) = [" ".join(row) for row in page.rows() if row[:3] == ["gelu", "none", "▲"] and "MiB" in row] or [""]
+    (row,) = [text for text in (" ".join(row) for row in page.rows()) if text.startswith("gelu none") and "MiB" in text]
+    assert "2.5 2.4 to 2.6 6400 1.25× the time 2.5 1.25× 3 MiB" in row
+    assert "medians of one machine" in page.prose()
+    assert "remark on costs" in page.prose()
+    assert "Not drawn, without a score or a time: relu eca and gelu eca." in page.prose()
+
+
+def test_works_with_and_without_pictures(told: Told, html: str) -> None:
+    assert (
+        "The works cannot be shown: " in Page(html).prose()
+        or "Some of the works cannot be shown: " in Page(html).prose()
+    )
+    behind = details(*told)
+    works = {each.arm: (each.fixed[:2], each.broken[:1]) for each in behind.errors}
+    content = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(content, format="WEBP")
+    paths = {work.path for both in works.values() for kind in both for work in kind}
+    wall = Wall(works, {path: Picture(path, 8, 8, content.getvalue()) for path in paths}, "")
+    shown = study_page(told[0], behind, wall, "folder")
+    require_self_contained(shown)
+    require_readable_aloud(shown)
+    page = Page(shown)
+    work = behind.errors[1].fixed[0]
+    assert f"The work {work.path}: {work.true}" in [image["alt"] for image in page.all("img")]
+    assert len(page.all("img")) == sum(len(kind) for both in works.values() for kind in both)
+    assert "cannot be shown" not in page.prose()
+    items = [" ".join(text.split()) for text in page.texts["li"]]
+    assert any(text.startswith(f"Fixed in {work.fixed} of {work.tested} seed") for text in items)
+
+
+def test_two_seeds_are_exploratory_and_one_factor_is_told_once(tmp_path: Path) -> None:
+    study = design(factors={"attn": ["none", "eca"]}, seeds=2)
+    told = found(tmp_path, study, by_chance({"none": 0.5, "eca": 0.9}))
+    page = Page(make_study_report(*told, REGISTRY).html)
+    header = " ".join(page.texts["header"][0].split())
+    assert "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory." in header
+    assert "This is exploratory: with fewer than 3 seeds nothing is called better or worse" in header
+    assert "With one factor, these are also the arms against the baseline, none." in page.prose()
+    assert not [attributes for attributes in page.all("h2") if attributes.get("id") == "interactions"]
+
+
+def test_answers() -> None:
+    def of(*verdicts: str) -> str:
+        effects = [_effect(name, verdict) for name, verdict in zip("abc", verdicts, strict=False)]
+        return answer(_Few(effects))  # type: ignore[arg-type]
+
+    assert (
+        of("better", "worse", "undecided") == "Better: a (+1.00 points). Worse: b (+1.00 points). 1 effect undecided."
+    )
+    assert of("equivalent", "equivalent") == "Equivalent: a (+1.00 points) and b (+1.00 points)."
+    assert of("undecided") == "The effect is undecided: these trials do not show whether there is a difference."
+    assert of("undecided", "exploratory").startswith("All 2 effects are undecided")
+
+
+class _Few:
+    """Findings of some effects on a design of two factors."""
+
+    def __init__(self, effects: list[object]) -> None:
+        self.effects, self.families, self.study = effects, [effects], design()
+
+
+def _effect(name: str, verdict: str) -> object:
+    from tests.report.test_study_plots import effect
+
+    return effect(name, verdict, 0.01)
+
+
+def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Path) -> None:
+    arms = {f"arm {number}": {"train.lr": 0.0011 + 0.0001 * number} for number in range(24)}
+    study = design(arms=arms, seeds=3)
+    told = found(tmp_path, study, by_chance(dict.fromkeys(arms, 0.7)), n=100, classes=10)
+    html = make_study_report(*told, REGISTRY).html
+    require_readable_aloud(html)
+    assert len(html) < 3_000_000
+    page = Page(html)
+    assert any(
+        text.startswith("Show ") and text.endswith("more that are not decided") for text in page.texts["summary"]
+    )
+    assert "All 72 trials" in [text.strip() for text in page.texts["summary"]]
+    assert (
+        sum(drawing.get("aria-label", "").startswith("Validation macro accuracy of arm") for drawing in page.all("svg"))
+        == 24
+    )
+
+
+def test_plots_are_written_as_files(told: Told, tmp_path: Path) -> None:
+    written = write_study_plots(make_study_report(*told, REGISTRY), tmp_path / "plots")
+    names = {path.name for path in written}
+    expected = {"effects", "arms", "interaction-act-attn", "pareto", "learning-accuracy", "learning-loss", "errors"}
+    assert {f"{name}.{kind}" for name in expected for kind in ("png", "svg")} <= names
+    assert "classes-1-act-gelu.svg" in names
+    assert all(path.stat().st_size > 1000 for path in written)

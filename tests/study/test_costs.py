@@ -1,0 +1,97 @@
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from resnet_lab.errors import RunError
+from resnet_lab.plugins import default_registry
+from resnet_lab.study import costs
+from resnet_lab.study.costs import kept_costs, measure_costs
+from resnet_lab.study.design import Arm
+from resnet_lab.study.trials import StudyFolder
+from tests.study.small import study
+
+CLASSES = 10
+BATCH = 16
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
+    """With measurements so short that they mean nothing."""
+    folder = StudyFolder(tmp_path_factory.mktemp("costs"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("resnet_lab.bench.turns.SAMPLE", 0.001)
+        patch.setattr("resnet_lab.bench.turns.WARM_SECONDS", 0.01)
+        assert measure_costs(arms(), CLASSES, folder, default_registry()) is None
+    return folder
+
+
+def arms(**changes: Any) -> Sequence[Arm]:
+    return study(train={"batch_size": BATCH, **changes}).arms
+
+
+def test_figures_are_the_bench_s(measured: StudyFolder) -> None:
+    found = kept_costs(arms(), CLASSES, measured)
+    assert found is not None
+    rows = {row["name"]: row for row in json.loads(measured.bench.read_text())["arms"]}
+    for name in ("none", "eca"):
+        for mode, images in {"latency": 1, "infer": BATCH, "train": BATCH}.items():
+            cost = found.of(name, mode)  # type: ignore[arg-type]
+            assert cost is not None
+            samples = rows[name][mode]["samples_ms"]
+            assert cost.median_ms == np.median(samples)
+            assert cost.images == images
+            assert cost.images_a_second == pytest.approx(1000 * images / np.median(samples))
+            assert cost.ratio == pytest.approx(np.median(np.divide(samples, rows["none"][mode]["samples_ms"])))
+            assert cost.interval_ms is not None
+            low, high = (sorted(samples).index(end) for end in cost.interval_ms)
+            assert low + high == len(samples) - 1  # symmetric order statistics, which hold the median in 95%
+            assert binom.cdf(low, len(samples), 0.5) <= 0.025 < binom.cdf(low + 1, len(samples), 0.5)
+    assert found.of("absent", "train") is None
+    assert found.machine["type"] == "cpu"
+
+
+def test_other_arms_are_measured_anew(measured: StudyFolder) -> None:
+    other = study(train={"batch_size": BATCH}, factors={"attn": ["none", "se"]})
+    assert kept_costs(other.arms, CLASSES, measured) is None
+    assert kept_costs(arms(batch_size=128), CLASSES, measured) is None
+    assert kept_costs(arms(), CLASSES + 1, measured) is None
+
+
+def test_one_of_several_measures(tmp_path: Path, measured: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    folder = StudyFolder(tmp_path)
+    content = json.loads(measured.bench.read_text())
+
+    def bench(*arguments: object, **options: object) -> None:
+        calls.append(threading.get_ident())
+
+    monkeypatch.setattr(costs, "bench", bench)
+    monkeypatch.setattr(costs, "as_json", lambda found, device: content)
+    threads = [
+        threading.Thread(target=measure_costs, args=(arms(), CLASSES, folder, default_registry())) for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls) == 1
+
+
+def test_what_cannot_be_timed_is_said(tmp_path: Path) -> None:
+    problem = measure_costs(arms(precision="fp16"), CLASSES, StudyFolder(tmp_path), default_registry())
+    assert problem is not None
+    assert problem.startswith("costs are not measured: ")
+    assert "fp16" in problem
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    folder.bench.write_text("{}")
+    with pytest.raises(RunError, match="not a result of `resnet-lab bench --out`"):
+        kept_costs(arms(), CLASSES, folder)

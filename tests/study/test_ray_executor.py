@@ -1,0 +1,237 @@
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resnet_lab.cli.study_executors import executing
+from resnet_lab.errors import ConfigError, RunError
+from resnet_lab.plugins import load
+from resnet_lab.study import ray_executor
+from resnet_lab.study.artefacts import Artefacts
+from resnet_lab.study.executing import in_processes, one_by_one
+from resnet_lab.study.ray_executor import Wishes, on_ray
+from resnet_lab.study.trials import StudyFolder, carry_out, trials_of
+from resnet_lab.train.interruption import Interrupted
+from resnet_lab.train.watching import TrainingWatcher
+from tests.study.small import study, table
+
+REGISTRY = load(only=[])
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
+
+
+def enter(wishes: Wishes) -> None:
+    with on_ray(study(), wishes):
+        pass
+
+
+def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError) as failure:
+        enter(Wishes())
+    assert str(failure.value) == 'the executor ray needs the package ray: pip install "resnet-lab[ray]"'
+
+
+def test_options_that_exclude_one_another() -> None:
+    with pytest.raises(ConfigError) as failure, executing(study(), "ray", 2, {}):
+        pass
+    assert str(failure.value) == (
+        "--processes is for this machine, --executor ray has the cluster decide how many trials run at a time by "
+        "--cpus-per-trial and --gpus-per-trial; give one of them"
+    )
+    with pytest.raises(ConfigError) as failure, executing(study(), "local", 1, {"--retries": 1}):
+        pass
+    assert str(failure.value) == "--retries is for a Ray cluster; give --executor ray too"
+    with executing(study(), "local", 1, {}) as execute:
+        assert execute is one_by_one
+    with executing(study(), "local", 2, {}) as execute:
+        assert execute.__qualname__ == in_processes(2).__qualname__
+
+
+def test_what_a_node_must_have() -> None:
+    """GPUs are asked for where an arm may use one and there is one."""
+    cpus, gpus = [{"CPU": 2.0}, {"CPU": 4.0}], [{"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}]
+    on_gpu = study(train={"device": "auto"})
+    assert [ray_executor._gpus(each, Wishes(), nodes) for each in (study(), on_gpu) for nodes in (cpus, gpus)] == [
+        0, 0, 0, 1,
+    ]  # fmt: skip
+    assert ray_executor._gpus(study(), Wishes(gpus=0.25, cpus=8), gpus) == 0.25
+    for wishes, nodes, message in (
+        (Wishes(gpus=1), cpus, "the 1 CPUs and 1 GPUs that each trial asks for; the largest has 4 CPUs and 0 GPUs"),
+        (Wishes(cpus=9), gpus, "the 9 CPUs and 0 GPUs that each trial asks for; the largest has 8 CPUs and 2 GPUs"),
+        (Wishes(), [], "the 1 CPUs and 0 GPUs that each trial asks for; the largest has 0 CPUs and 0 GPUs"),
+    ):
+        with pytest.raises(ConfigError) as failure:
+            ray_executor._gpus(study(), wishes, nodes)
+        assert str(failure.value) == f"no node of the Ray cluster has {message}"
+    with pytest.raises(ConfigError) as failure:
+        ray_executor._gpus(study(), Wishes(gpus=1.5), gpus)
+    assert str(failure.value) == "1.5 GPUs a trial: more than one must be a whole number"
+
+
+@pytest.mark.slow
+def test_a_trial_goes_on_from_its_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after an epoch on one node and resumed on another, it has the scores of one that nobody disturbed."""
+    small = study(train={"epochs": 3})
+    trial, kept = trials_of(small)[1], Artefacts(str(tmp_path / "kept"))
+    kept.require_writable()
+    quiet = StudyFolder(tmp_path / "quiet")
+    undisturbed = carry_out(small, trial, quiet, REGISTRY, TrainingWatcher())
+    assert undisturbed is not None
+
+    epochs = []
+
+    def stop(watcher: object, epoch: object, best: object) -> None:
+        epochs.append(epoch)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_executor._Keeping, "epoch", stop)
+        with pytest.raises(Interrupted):
+            ray_executor._apart(small, trial, kept, REGISTRY)
+    assert len(epochs) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("resnet_lab.study.trials.train", None)  # it is resumed
+        ray_executor._apart(small, trial, kept, REGISTRY)
+        patch.setattr("resnet_lab.study.trials.resume", None)  # it is over
+        ray_executor._apart(small, trial, kept, REGISTRY)
+    here = StudyFolder(tmp_path / "here")
+    here.trials.mkdir(parents=True)
+    kept.get(trial, here)
+    outcome = here.outcome(trial)
+    assert outcome is not None
+    assert (outcome.scores, outcome.epochs) == (undisturbed.scores, 3)
+
+
+ray = pytest.importorskip("ray", reason="needs the package ray")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "auto"])
+def test_a_cluster_that_does_not_answer(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", "/nowhere")
+    start = time.monotonic()
+    with pytest.raises(ConfigError) as failure:
+        enter(Wishes(address=address))
+    assert str(failure.value) == (
+        f"no Ray cluster answers at {address}; name the head's address, such as 10.0.0.1:6379, auto on a node of "
+        "the cluster, or local to start one on this machine"
+    )
+    assert time.monotonic() - start < 15
+
+
+def test_other_errors_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as failure:
+        enter(Wishes(address="ray://head:10001"))
+    assert str(failure.value) == (
+        "ray://head:10001: start the study on a node of the cluster, with --address auto, or by `ray job submit`; "
+        "Ray's client is not used"
+    )
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError) as unwritable:
+        enter(Wishes(address="local", artefacts=str(tmp_path / "file")))
+    assert str(unwritable.value).startswith(f"{tmp_path}/file: artefacts cannot be written there: ")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[object]:
+    """A head that runs nothing and three nodes of one processor."""
+    from ray.cluster_utils import Cluster
+
+    small = {"object_store_memory": 80 * 2**20}
+    short = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # paths of sockets are at most 107 bytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", short)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_worker_niceness", "0")  # 15 by default, which on a busy machine is for ever
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **small})
+        try:
+            for _ in range(3):
+                made.add_node(num_cpus=1, **small)
+            yield made
+        finally:
+            made.shutdown()
+            shutil.rmtree(short, ignore_errors=True)
+
+
+def started(folder: StudyFolder, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet", *options]
+    return subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stderr=subprocess.PIPE, text=True)
+
+
+def wait_until(happened: object, process: "subprocess.Popen[str]") -> None:
+    while not happened():  # type: ignore[operator]
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
+    """The table of the local executor."""
+    folder = StudyFolder(tmp_path_factory.mktemp("quiet"))
+    folder.note(study(seeds=2))
+    assert started(folder).wait() == 0
+    return table(folder.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("where", ["shared", "apart"])
+def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Of three one is killed while all have work; every trial ends, with the bits of the local executor."""
+    folder = StudyFolder(tmp_path / "study")
+    folder.note(study(seeds=2))
+    options = ["--executor", "ray", "--address", cluster.address]
+    if where == "apart":
+        options += ["--artifacts", f"file://{tmp_path}/kept"]
+    driver = started(folder, *options)
+    wait_until(lambda: table(folder.folder), driver)
+    cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
+    told = driver.communicate()[1]
+    cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    assert (driver.returncode, told) == (0, "")
+    assert table(folder.folder) == quiet
+    assert len(quiet) == 4
+    assert [path for path in folder.folder.iterdir() if path.name.startswith(".")] == []
+    for trial in trials_of(study(seeds=2)):
+        assert len(folder.run(trial).seconds()) == 1
+        assert folder.run(trial).read()["status"] == "finished"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """By SIGTERM; what its tasks had is resumed here, to what it is without."""
+    long = study(train={"epochs": 8}, seeds=1)
+    folder, alone = StudyFolder(tmp_path / "study"), StudyFolder(tmp_path / "alone")
+    for each in (folder, alone):
+        each.note(long)
+    driver = started(folder, "--executor", "ray", "--address", cluster.address)
+    wait_until(lambda: len(list(folder.trials.glob("*/state.safetensors"))) == 2, driver)
+    driver.send_signal(signal.SIGTERM)
+    told = driver.communicate()[1]
+    assert driver.returncode == 143
+    assert told == f"resnet-lab: stopped by SIGTERM; go on with `resnet-lab study run --resume {folder.folder}`\n"
+    assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGINT"}
+    assert [process.wait() for process in (started(folder), started(alone))] == [0, 0]
+    assert table(folder.folder) == table(alone.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = StudyFolder(tmp_path)
+    folder.note(study())
+    driver = started(folder, "--executor", "ray", "--address", cluster.address, "--gpus-per-trial", "1")
+    assert driver.communicate()[1] == (
+        "resnet-lab: no node of the Ray cluster has the 1 CPUs and 1 GPUs that each trial asks for; the largest has 1 "
+        "CPUs and 0 GPUs\n"
+    )
+    assert driver.returncode == 2
+    assert table(folder.folder) == {}

@@ -1,0 +1,133 @@
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from resnet_lab.errors import ConfigError, DataError
+from resnet_lab.plugins import default_registry
+from resnet_lab.study.contrasts import arm_contrasts
+from resnet_lab.study.results import drawn_scores, findings, image_interval
+from resnet_lab.study.running import run_study
+from resnet_lab.study.trials import StudyFolder, trials_of
+from tests.study.fabricated import REGISTRY, by_chance, design, fabricate, found
+from tests.study.small import Listening, study
+
+ARMS = {"plain": {}, "gated": {"attn": "eca"}}
+EVEN = by_chance({"plain": 0.7, "gated": 0.7})
+
+
+def test_images_and_seeds_are_both_resampled(tmp_path: Path) -> None:
+    """The same interval as by drawing seeds, images within each, and scikit-learn's balanced accuracy."""
+    told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=4), EVEN, n=90)
+    ours = told.families[-1][0].image_interval
+    assert ours is not None
+    draw = np.random.default_rng(1)
+    drawn = []
+    for _ in range(500):
+        differences = []
+        for seed in draw.integers(4, size=4):
+            plain, gated = told.predicted[seed]
+            assert plain is not None
+            assert gated is not None
+            chosen = draw.integers(90, size=90)
+            labels = plain.labels[chosen]
+            scores = [balanced_accuracy_score(labels, each.predicted[chosen]) for each in (plain, gated)]
+            differences.append(scores[1] - scores[0])
+        drawn.append(np.mean(differences))
+    assert ours == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.02)
+
+
+def test_image_interval_is_wider_than_none(tmp_path: Path) -> None:
+    told, _ = found(tmp_path / "one", design(arms=ARMS, seeds=1), EVEN)
+    assert told.families[-1][0].image_interval is None
+    (contrast,) = arm_contrasts(["plain", "gated"])
+    assert image_interval(contrast, drawn_scores([[None, None], [None, None]], "macro_accuracy")) is None
+
+
+def test_arms_of_a_seed_have_the_same_images(tmp_path: Path) -> None:
+    chosen = design(arms=ARMS, seeds=2)
+    told, _ = found(tmp_path / "study", chosen, EVEN)
+    first, second = told.predicted[0]
+    assert second is not None
+    other = replace(second, digests=tuple(reversed(second.digests)))
+    with pytest.raises(DataError, match="arms of one seed were tested on different images: the data changed while the"):
+        drawn_scores([[first, other], told.predicted[1]], "macro_accuracy")
+
+
+def test_what_a_reader_should_know(tmp_path: Path) -> None:
+    chosen = design(arms=ARMS, seeds=2)
+    folder = fabricate(tmp_path / "study", chosen, EVEN)
+    told = findings(chosen, folder, REGISTRY)
+    assert told.remarks == [
+        "from seed to seed differ: initial weights, split, order",
+        "2 seeds are too few for a verdict (3 at least): this is exploratory",
+    ]
+    path = folder.trials / f"{trials_of(chosen)[0].name}.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "versions": {"torch": "3.0", "resnet-lab": "1.0"}}))
+    other = trials_of(design(arms={**ARMS, "more": {"act": "gelu"}}, seeds=2))[2]
+    (folder.trials / f"{other.name}.json").write_text(path.read_text())
+    remarks = findings(chosen, folder, REGISTRY).remarks
+    assert "trials were run with different versions of torch: do not mix them in a verdict" in remarks
+    assert f"1 trials in the folder are of another design and count for nothing: {other.name}" in remarks
+
+
+def test_failed_trials_leave_their_seed_out(tmp_path: Path) -> None:
+    failed = {("gated", 1): "it diverged"}
+    told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=4), EVEN, failed=failed, waiting=(("plain", 3),))
+    (effect,) = told.families[-1]
+    assert effect.n == 2
+    assert effect.verdict == "exploratory"
+    assert told.arms[1].problems == {1: "it diverged"}
+    assert len(told.missing) == 1
+    nothing = fabricate(tmp_path / "nothing", design(arms=ARMS), EVEN, waiting=tuple(
+        (arm, seed) for arm in ARMS for seed in range(3)
+    ))  # fmt: skip
+    with pytest.raises(ConfigError, match="no trial has finished; run the study first: `resnet-lab study run`"):
+        findings(design(arms=ARMS), nothing, REGISTRY)
+
+
+def test_time_ratios_are_geometric_means(tmp_path: Path) -> None:
+    """Ratios of 2 and 8 seconds an epoch to 1: the square root of 16."""
+    chosen = design(arms=ARMS, seeds=2)
+    folder = fabricate(tmp_path / "study", chosen, EVEN)
+    for trial, seconds in zip(trials_of(chosen), (3.0, 6.0, 3.0, 24.0), strict=True):
+        path = folder.trials / f"{trial.name}.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": seconds}))
+    told = findings(chosen, folder, REGISTRY)
+    assert told.time_ratios["gated"] == pytest.approx(4)
+    assert told.arms[1].time_ratio == pytest.approx(4)
+
+
+@pytest.mark.slow
+def test_a_thousand_trials_are_told_of_in_20_seconds(tmp_path: Path) -> None:
+    factors = {"act": ["relu", "gelu"], "attn": ["none", "eca"], "conv": ["dense", "depthwise"]}
+    factors |= {"train.label_smoothing": [0.0, 0.1], "train.ema": [0.0, 0.9]}
+    chosen = design(factors=factors, seeds=32)
+    assert len(trials_of(chosen)) == 1024
+    folder = fabricate(tmp_path / "study", chosen, by_chance({arm.name: 0.8 for arm in chosen.arms}), n=200, classes=10)
+    start = time.process_time()
+    told = findings(chosen, folder, REGISTRY)
+    assert time.process_time() - start < 20
+    assert (len(told.arms), told.arms[0].n) == (32, 32)
+
+
+@pytest.mark.slow
+def test_equal_arms_differ_by_nothing_and_a_handicap_is_found(tmp_path: Path) -> None:
+    """Real trainings: of the same network and seeds in every bit, and with a thousandth of the learning rate."""
+    arms = {"plain": {}, "saved-less-often": {"train.save_minutes": 20.0}, "slow": {"train.lr": 1e-5}}
+    chosen = study(train={"lr": 1e-2, "batch_size": 64, "epochs": 2}, factors={}, arms=arms, seeds=4, margin=0.01)
+    folder = StudyFolder(tmp_path / "study")
+    folder.note(chosen)
+    told = findings(run_study(chosen, folder, default_registry(), Listening()), folder, default_registry())
+    same, slow = told.families[-1]
+    assert same.differences == (0, 0, 0, 0)
+    assert (same.verdict, same.interval) == ("equivalent", (0, 0))
+    assert slow.verdict == "worse"
+    assert slow.interval is not None
+    assert slow.interval[1] < -0.2
+    assert slow.difference == pytest.approx(told.arms[2].mean - told.arms[0].mean)  # type: ignore[operator]

@@ -1,0 +1,100 @@
+import builtins
+import csv
+import io
+from typing import Any
+
+import pandas
+import pytest
+
+from resnet_lab.errors import ConfigError
+from resnet_lab.plugins import default_registry
+from resnet_lab.study.results import Findings, findings
+from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables
+from resnet_lab.study.trials import Outcome, StudyFolder, Trial
+from resnet_lab.study.writing import as_markdown
+from tests.study.small import study
+
+SCORES = {("none", 0): 0.5, ("none", 1): 0.6, ("none", 2): 0.7, ("eca", 0): 0.6, ("eca", 1): 0.7, ("eca", 2): 0.9}
+VERSIONS = {"torch": "2.11"}
+
+
+@pytest.fixture
+def found(tmp_path: Any) -> tuple[Findings, StudyFolder]:
+    """Of scores that were not measured: 2 arms, 3 seeds."""
+    chosen, folder = study(seeds=3), StudyFolder(tmp_path)
+    folder.note(chosen)
+    for arm in chosen.arms:
+        for seed in chosen.seeds:
+            trial = Trial(arm, seed)
+            scores = {"macro_accuracy": SCORES[arm.name, seed], "log_loss": 1.0}
+            seconds = 10.0 if arm.name == "none" else 12.5
+            folder.keep(
+                trial, Outcome(trial.name, arm.name, seed, None, scores, (0.5, 1.0), 1, 1, seconds, 1e-3, VERSIONS)
+            )
+    return findings(chosen, folder, default_registry()), folder
+
+
+def test_rows_by_hand(found: tuple[Findings, StudyFolder]) -> None:
+    rows = tables(*found)
+    effect, arm = rows["effects"]
+    assert effect["name"] == "attn eca"
+    assert (effect["n"], effect["difference"]) == (3, pytest.approx(0.4 / 3))
+    # differences 0.1, 0.1, 0.2: standard deviation 0.1 / sqrt(3); t(0.975, 2) = 4.302653
+    reach = 4.302653 * (0.1 / 3**0.5) / 3**0.5
+    assert (effect["low"], effect["high"]) == pytest.approx((0.4 / 3 - reach, 0.4 / 3 + reach), rel=1e-6)
+    assert effect["time_ratio"] == pytest.approx(1.25)
+    assert arm["difference"] == pytest.approx(effect["difference"])
+    baseline, changed = rows["arms"]
+    assert (baseline["mean"], changed["mean"]) == pytest.approx((0.6, 2.2 / 3))
+    assert (baseline["train_median_ms"], baseline["failures"]) == (None, 0)
+    assert [(row["arm"], row["seed"]) for row in rows["trials"]] == [
+        ("none", 0), ("eca", 0), ("none", 1), ("eca", 1), ("none", 2), ("eca", 2),
+    ]  # fmt: skip
+    assert rows["curves"] == []
+
+
+def test_pandas_reads_both(found: tuple[Findings, StudyFolder]) -> None:
+    for name, rows in tables(*found).items():
+        if name == "curves":
+            assert as_csv(rows) == b""
+            continue
+        from_csv = pandas.read_csv(io.BytesIO(as_csv(rows)), keep_default_na=False, na_values=[""])
+        from_parquet = pandas.read_parquet(io.BytesIO(as_parquet(rows)))
+        assert list(from_csv.columns) == list(from_parquet.columns) == list(rows[0])
+        first = next(iter(rows[0]))
+        assert from_parquet[first].tolist() == from_csv[first].tolist()
+    scores = pandas.read_parquet(io.BytesIO(as_parquet(tables(*found)["trials"])))
+    assert scores.groupby("arm")["macro_accuracy"].mean()["none"] == pytest.approx(0.6)
+
+
+def test_columns_of_all_rows() -> None:
+    (first, second) = csv.DictReader(io.StringIO(as_csv([{"a": 1}, {"a": 2, "b": "x,y"}]).decode()))
+    assert (first, second) == ({"a": "1", "b": ""}, {"a": "2", "b": "x,y"})
+
+
+def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = builtins.__import__
+
+    def refuse(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.startswith("pyarrow"):
+            raise ImportError(name)
+        return own(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(ConfigError, match=r'Parquet is written with pyarrow, which is not installed; pip install "res'):
+        as_parquet([{"a": 1}])
+
+
+def test_latex(found: tuple[Findings, StudyFolder]) -> None:
+    lines = as_latex(found[0]).splitlines()
+    assert lines[2] == (r" & $\Delta$ macro\_accuracy & 95\% interval & $p_\mathrm{Holm}$ & $n$ & time & verdict \\")
+    assert lines[4] == (r"attn eca & $+0.1333$ & [$-0.0101$, $+0.2768$] & 0.0572 & 3 & 1.25$\times$ & undecided \\")
+    assert all(line.count(" & ") == 6 for line in lines if line.endswith(r"\\"))
+    assert (lines[0], lines[-1]) == (r"\begin{tabular}{lrrrrrl}", r"\end{tabular}")
+
+
+def test_markdown_tables_are_whole(found: tuple[Findings, StudyFolder]) -> None:
+    blocks = [block for block in as_markdown(found[0]).split("\n\n") if block.startswith("|")]
+    assert len(blocks) == 3
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
