@@ -1,0 +1,73 @@
+"""What the documentation says of the program, held against the program."""
+
+import re
+import runpy
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from resnet_lab import hookspecs
+from resnet_lab.plugins import load
+from resnet_lab.recipes import names
+from resnet_lab.study.design import shipped
+
+DOCS = Path(__file__).parent.parent / "docs"
+OPTIONS = {
+    "act": "activation", "conv": "convolution", "norm": "norm", "attn": "attention", "block": "block",
+    "data": "dataset",
+}  # fmt: skip
+FIELDS = ("Formula", "Source", "Parameters", "Cost", "When it hurts")
+
+
+def test_command_line_reference_is_the_program_s() -> None:
+    made = runpy.run_path(str(DOCS / "command_line.py"))
+    assert made["reference"]() == made["PAGE"].read_text(), "write it anew: python docs/command_line.py"
+
+
+def cards() -> dict[tuple[str, str], str]:
+    """Of docs/components.md, by kind and name."""
+    parts = re.split(r"^### `--(\w+) (\w+)`$", (DOCS / "components.md").read_text(), flags=re.MULTILINE)
+    return {
+        (OPTIONS[option], name): text for option, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
+    }
+
+
+def test_every_component_has_a_card() -> None:
+    registry = load(only=())
+    assert set(cards()) == set(registry.entries)
+    for key, text in cards().items():
+        fields = dict(re.findall(r"^- \*\*([^*]+)\*\*: (.+)$", text, flags=re.MULTILINE))
+        assert tuple(fields) == FIELDS, key
+        assert text.strip().split("\n")[0], key
+        named = set(re.findall(r"`(\w+)`", fields["Parameters"]))
+        assert set(registry.entries[key].parameter_types()) <= named, key
+
+
+@pytest.mark.parametrize("kind", hookspecs.KINDS)
+def test_every_hook_has_a_contract_a_page_and_a_test(kind: str) -> None:
+    hook = f"register_{kind}s"
+    contract = getattr(hookspecs, hook).__doc__
+    assert "factory(" in contract
+    assert hook in (DOCS / "plugins.md").read_text()
+    tests = [path for path in Path(__file__).parent.rglob("test_*.py") if path != Path(__file__)]
+    assert any(hook in path.read_text() for path in tests)
+
+
+def test_all_recipes_and_studies_are_told_of() -> None:
+    for page, known in {"recipes.md": names(), "study.md": shipped()}.items():
+        text = (DOCS / page).read_text()
+        assert [name for name in known if f"`{name}`" not in text] == []
+
+
+def test_public_names_say_what_they_are() -> None:
+    """Those of docs/api.md and the plugin interface, with what they raise where they check something."""
+    listed = re.findall(r"^\.\. auto(?:function|class):: (\S+)$", (DOCS / "api.md").read_text(), flags=re.MULTILINE)
+    assert len(listed) > 15
+    plugin_api = import_module("resnet_lab.plugin_api")
+    found = [f"resnet_lab.plugin_api.{name}" for name in plugin_api.__all__]
+    for path in [*listed, *found]:
+        module, _, name = path.rpartition(".")
+        value = getattr(import_module(module), name)
+        if callable(value):
+            assert value.__doc__, path

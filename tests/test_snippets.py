@@ -1,0 +1,172 @@
+"""Every command block and Python snippet of README and docs, run page by page in a folder with what they speak of.
+
+Trainings, studies and benches are cut short by options put behind those that the page gives. A block that is not run
+says why, in a comment before it: `<!-- skip: next "reason" -->`.
+"""
+
+import contextlib
+import io
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import SkipTest
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from sybil import Document, Example
+from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
+
+from resnet_lab import zoo
+from resnet_lab.cli import main
+from resnet_lab.data.config import DataConfig
+from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.training import train
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAM = "resnet-lab"
+BRIEF = ("--set", "train.epochs=1", "--set", "train.batch_size=64", "--set", "train.augment=none")
+BRIEFER = {
+    ("train",): (*BRIEF, "--size", "32"),
+    ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench"),
+    ("study", "plan"): (*BRIEF, "--size", "8"),
+    ("study", "search"): (*BRIEF, "--size", "8", "--trials", "2"),
+    ("bench",): ("--size", "32", "--batch", "2", "--rounds", "1"),
+}
+"""Options that are put behind those of a page's command."""
+
+WHOLE = ("--resume", "--config", "diff", "--help")
+"""Words of commands that take no such options."""
+
+
+def commands(block: str) -> Iterator[list[str]]:
+    """The words of each command of a block."""
+    for line in block.replace("\\\n", " ").splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def run(block: str) -> None:
+    """Run a block's commands, each of which must be the program's and succeed."""
+    for words in commands(block):
+        program, *arguments = words
+        assert program == PROGRAM, f"{program}: not a command of the program; say why it is not run"
+        target = None
+        if ">" in arguments:
+            *arguments, _, target = arguments
+        for beginning, more in BRIEFER.items():
+            if tuple(arguments[: len(beginning)]) == beginning and not set(WHOLE).intersection(arguments):
+                arguments += more
+        if arguments[0] == "train" and "--out" in arguments:  # the page's own run takes the place of the template's
+            shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert not end.value.code, shlex.join(words)
+        if target is not None:
+            Path(target).write_text(said.getvalue())
+
+
+def evaluate_commands(example: Example) -> None:
+    """For Sybil."""
+    run(example.parsed)
+
+
+def page(path: Path) -> Document:
+    """Its blocks, each to be evaluated."""
+    parsers = [PythonCodeBlockParser(), CodeBlockParser(language="bash", evaluator=evaluate_commands), SkipParser()]
+    return Document.parse(str(path), *parsers)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images by genre, loose ones, runs on them, and weights as torchvision publishes them."""
+    folder = tmp_path_factory.mktemp("world")
+    draw = np.random.default_rng(0)
+    colours = {
+        "landscape": (60, 160, 90),
+        "portrait": (190, 120, 90),
+        "scene": (90, 90, 160),
+        "still_life": (60, 60, 70),
+    }
+    for place, each in {"paintings": 16, "images/images": 16, "more": 4}.items():
+        for genre, colour in colours.items():
+            (folder / place / genre).mkdir(parents=True)
+            for number in range(each):
+                picture(draw, colour).save(folder / place / genre / f"{number}.jpg")
+    (folder / "scans").mkdir()
+    for name in ("unknown.jpg", "picture.jpg", "scans/lake.jpg", "scans/turban.jpg", "more/scene/a.png"):
+        picture(draw, (120, 120, 120)).save(folder / name)
+    for name in ("genres", "plain", "relu", "gelu", "silu"):
+        act = name if name in ("gelu", "silu") else "relu"
+        spec = zoo.get("resnet18").modified(input_size=32, act=act)
+        config = TrainConfig(epochs=1, batch_size=8, compile="off")
+        train(spec, DataConfig(source=str(folder / "paintings")), config, folder=folder / "template-runs" / name)
+    small = zoo.get("resnet20").modified(input_size=8)
+    train(small, "digits", TrainConfig(epochs=1), folder=folder / "template-runs" / "digits")
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet50().state_dict(), folder / "resnet50.pth")
+    torch.save({"model": {}}, folder / "checkpoint.pth")
+    return folder
+
+
+def picture(draw: np.random.Generator, colour: tuple[int, int, int]) -> Image.Image:
+    """A noisy patch of a colour."""
+    return Image.fromarray(np.clip(draw.normal(colour, 40, (40, 48, 3)), 0, 255).astype(np.uint8))
+
+
+@pytest.fixture
+def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of that for a page, to which torchvision's weights come without a network."""
+    shutil.copytree(template, tmp_path, dirs_exist_ok=True, copy_function=_link)
+    (tmp_path / "template-runs").rename(tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    for weights in torchvision.models.ResNet50_Weights:
+        monkeypatch.setattr(weights.value, "url", (template / "resnet50.pth").as_uri())
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("resnet_lab.bench.turns.SAMPLE", 0.001)
+    return tmp_path
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source) if source.endswith((".pth", ".jpg")) else shutil.copy2(source, target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page(path: Path, world: Path) -> None:
+    ran = 0
+    for example in page(path).examples():
+        try:
+            example.evaluate()
+            ran += 1
+        except SkipTest:
+            continue
+    told = path.read_text()
+    assert ran or ("```bash" not in told and "```python" not in told) or "skip: next" in told
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_what_is_not_run_says_why(path: Path) -> None:
+    skips = [line for line in path.read_text().splitlines() if "skip:" in line and line.startswith("<!--")]
+    assert all(line.startswith('<!-- skip: next "') and len(line) > 30 for line in skips)
+
+
+def test_commands_of_a_block() -> None:
+    block = "resnet-lab train --data a \\\n  --out b   # why\n\nresnet-lab recipes list > c\n"
+    assert list(commands(block)) == [
+        ["resnet-lab", "train", "--data", "a", "--out", "b"],
+        ["resnet-lab", "recipes", "list", ">", "c"],
+    ]
+
+
+def test_a_failing_command_fails_its_block(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError, match="resnet-lab build --attn seee"):
+        run("resnet-lab build --attn seee")
+    with pytest.raises(AssertionError, match="pip: not a command of the program; say why it is not run"):
+        run("pip install resnet-lab")
