@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -56,3 +57,20 @@ def test_read_a_study(tmp_path: Path) -> None:
     out = run("read_a_study.py", tmp_path)
     assert "0.1333  0.0577    3.0" in out
     assert "eca: +0.1333 [-0.0100, +0.2800], 3 seeds: undecided" in out
+
+
+def test_custom_block(tmp_path: Path) -> None:
+    """Two 3x3 convolutions side by side have the parameters of the basic block's two in a row where width stays."""
+    command = [sys.executable, "-m", "resnet_lab", "build", "--model", "resnet20", "--plugin"]
+    found = {}
+    for name in ("basic", "parallel"):
+        arguments = [*command, str(EXAMPLES / "custom_block.py"), "--block", name, "--json"]
+        found[name] = json.loads(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+    lost = sum(9 * out * (out - before) for out, before in {32: 16, 64: 32}.items())  # where the second sees fewer
+    assert found["parallel"]["parameters"] == found["basic"]["parameters"] - lost
+
+
+@pytest.mark.slow
+def test_custom_block_conforms() -> None:
+    command = [sys.executable, "-m", "resnet_lab", "plugins", "check", "parallel", "--plugin"]
+    subprocess.run([*command, str(EXAMPLES / "custom_block.py")], check=True)

@@ -29,10 +29,13 @@ from resnet_lab.train.training import train
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAM = "resnet-lab"
-BRIEF = ("--set", "train.epochs=1", "--set", "train.batch_size=64", "--set", "train.augment=none")
+BRIEF = (
+    "--set", "train.epochs=1", "--set", "train.batch_size=32", "--set", "train.augment=none",
+    "--set", "train.compile=off",
+)  # fmt: skip
 BRIEFER = {
     ("train",): (*BRIEF, "--size", "32"),
-    ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench"),
+    ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench", "--processes", "1"),
     ("study", "plan"): (*BRIEF, "--size", "8"),
     ("study", "search"): (*BRIEF, "--size", "8", "--trials", "2"),
     ("bench",): ("--size", "32", "--batch", "2", "--rounds", "1"),

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from resnet_lab.plugin_api import Register, SpecError, hookimpl
 
+requires_api = 1
+
 
 class SimAM(nn.Module):
     """Scales each value x of a channel by how far it stands out from the channel's mean mu over its H x W pixels.

@@ -52,6 +52,7 @@ from resnet_lab.cli import (  # noqa: E402 (each adds its command to the app)
     recipes,  # noqa: F401
     report,  # noqa: F401
     study,  # noqa: F401
+    study_report,  # noqa: F401
     study_search,  # noqa: F401
     train,  # noqa: F401
 )

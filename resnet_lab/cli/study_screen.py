@@ -1,8 +1,9 @@
 """A study on the screen: its trials while they run, what it would take, and what it found."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -11,13 +12,14 @@ from rich.table import Table
 from rich.text import Text
 
 from resnet_lab.bench.subjects import Mode
+from resnet_lab.cli import options
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.planning import Forecast
 from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
-from resnet_lab.study.writing import in_words, ratio_text
+from resnet_lab.study.writing import as_json, in_words, ratio_text
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.watching import TrainingWatcher
 
@@ -206,6 +208,14 @@ def print_findings(found: Findings) -> None:
         console.print(f"{len(found.missing)} trials are not over: what stands here is of the others")
     for remark in found.remarks:
         console.print(Text(remark, style="dim"), soft_wrap=True)
+
+
+def show_findings(found: Findings, json: bool, files: Mapping[str, Any] | None = None) -> None:
+    """Print them, with `files` beside them where it is JSON."""
+    if json:
+        options.print_json({**as_json(found), **(files or {})})
+    else:
+        print_findings(found)
 
 
 def _costs(found: Findings, costs: Costs) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import options, study
+from resnet_lab.cli import study_design as design
 from resnet_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Ranges = Annotated[
         "--range",
         metavar="TABLE.KEY=LOW,HIGH",
         help="Numbers between two, such as train.lr=1e-4,1e-1,log. Repeatable.",
-        rich_help_panel=study.DESIGN,
+        rich_help_panel=design.DESIGN,
     ),
 ]
 
@@ -32,21 +33,21 @@ Ranges = Annotated[
     epilog="Example: `resnet-lab study search --attn none,se,cbam --range train.lr=1e-3,1e-1,log --trials 20`"
 )
 def search(
-    file: study.File = None,
-    model: study.Model = None,
-    act: study.Act = None,
-    conv: study.Conv = None,
-    norm: study.Norm = None,
-    attn: study.Attn = None,
-    block: study.Block = None,
-    depth: study.Depth = None,
-    factor: study.Factor = None,
+    file: design.File = None,
+    model: design.Model = None,
+    act: design.Act = None,
+    conv: design.Conv = None,
+    norm: design.Norm = None,
+    attn: design.Attn = None,
+    block: design.Block = None,
+    depth: design.Depth = None,
+    factor: design.Factor = None,
     ranges: Ranges = None,
-    size: study.Size = None,
-    recipe: study.Recipe = None,
-    settings: study.Settings = None,
-    data: study.Data = None,
-    epochs: study.Epochs = None,
+    size: design.Size = None,
+    recipe: design.Recipe = None,
+    settings: design.Settings = None,
+    data: design.Data = None,
+    epochs: design.Epochs = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Tries, beside the baseline's.")] = 20,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a search.", show_default=False)
@@ -100,7 +101,7 @@ def search(
 def _space(file: Path | None, choices: Mapping[str, Any]) -> "Space":
     from resnet_lab.study.space import space_from
 
-    tables, where = study.tables_of(file, {name: value for name, value in choices.items() if name != "--range"})
+    tables, where = design.tables_of(file, {name: value for name, value in choices.items() if name != "--range"})
     if ranges := _ranges(choices.get("--range", ())):
         about = tables.get("study", {})
         tables = {**tables, "study": {**about, "search": {**about.get("search", {}), **ranges}}}

@@ -6,6 +6,9 @@ import torch
 from resnet_lab_simam import SimAM
 
 from resnet_lab.plugin_api import SpecError
+from resnet_lab.testing import conformance
+
+test_conforms = conformance("attention", "simam")
 
 SIZES = [(7, 5), (1, 1), (9, 9), (1, 6)]
 
@@ -72,20 +75,6 @@ def test_bfloat16(size):
     out = SimAM(4)(x)
     assert out.dtype == torch.bfloat16
     np.testing.assert_allclose(out.double(), reference(x.double().numpy(), 1e-4), rtol=0.03, atol=0.03)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_channels_last_is_kept(size):
-    x = example(size)
-    out = SimAM(4)(x.to(memory_format=torch.channels_last))
-    assert out.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(out, SimAM(4)(x))
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_compiles_without_a_graph_break(size):
-    compiled = torch.compile(SimAM(4), fullgraph=True, backend="aot_eager")
-    np.testing.assert_allclose(compiled(example(size)), reference(example(size).numpy(), 1e-4), rtol=1e-12)
 
 
 def test_has_no_parameters():

@@ -1,0 +1,102 @@
+"""`resnet-lab study report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resnet_lab.cli import options
+from resnet_lab.cli.study import study
+from resnet_lab.plugin_files import recall_files
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder, as `study run` made it.")]
+
+
+@study.command(epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
+def report(
+    folder: Folder,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(
+            "--markdown", metavar="FILE", help="Write verdicts, tables and method.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    latex: Annotated[
+        Path | None,
+        typer.Option(
+            "--latex", metavar="FILE", help="Write the table of effects and arms.", rich_help_panel=options.OUTPUT
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            "--csv",
+            metavar="FOLDER",
+            help="Write trials.csv, effects.csv, arms.csv and curves.csv.",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option("--parquet", metavar="FOLDER", help="Write the same as Parquet.", rich_help_panel=options.OUTPUT),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The page; it must not exist.",
+            show_default="FOLDER/report.html, replaced",
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option(
+            "--plots",
+            metavar="FOLDER",
+            help="Write each plot as PNG and SVG too.",
+            show_default=False,
+            rich_help_panel=options.OUTPUT,
+        ),
+    ] = None,
+    no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Say what the finished trials of a study show, and write it as one HTML page."""
+    from resnet_lab.cli.study_screen import show_findings
+    from resnet_lab.files import make_folder, refuse_existing, write_atomically, write_new
+    from resnet_lab.report.study_making import make_study_report, write_study_plots
+    from resnet_lab.study.results import findings
+    from resnet_lab.study.running import as_run
+    from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables
+    from resnet_lab.study.trials import StudyFolder
+    from resnet_lab.study.writing import as_markdown
+
+    for path in (markdown, latex, csv, parquet, out):
+        if path is not None:
+            refuse_existing(path)
+    opened = StudyFolder(folder)
+    recall_files(opened.plugin_files(), str(folder))
+    registry = options.load_registry(no_plugin)
+    chosen = as_run(opened.study(), opened, registry)
+    found = findings(chosen, opened, registry)
+    if markdown is not None:
+        write_new(markdown, as_markdown(found).encode())
+    if latex is not None:
+        write_new(latex, as_latex(found).encode())
+    for target, suffix, written in ((csv, "csv", as_csv), (parquet, "parquet", as_parquet)):
+        if target is not None:
+            contents = {name: written(rows) for name, rows in tables(found, opened).items()}
+            make_folder(target)
+            for name, content in contents.items():
+                write_new(target / f"{name}.{suffix}", content)
+    made, page = make_study_report(found, opened, registry), out or folder / "report.html"
+    write_atomically(page, made.html.encode())
+    drawn = [] if plots is None else write_study_plots(made, plots)
+    show_findings(found, json, {"page": str(page), "plots": [str(path) for path in drawn]})
+    if not json:
+        print(f"page: {page}")
+    if plots is not None and not json:
+        print(f"plots: {len(drawn)} files in {plots}")
