@@ -104,4 +104,4 @@ def register_blocks(register: Register) -> None:
 
 @hookspec
 def register_datasets(register: Register) -> None:
-    """Built-in data sets: `factory() -> ImageSet` (`resnet_lab.images`)."""
+    """Data sets: `factory() -> ImageSet` (`resnet_lab.images`)."""

@@ -114,6 +114,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet50().state_dict(), folder / "resnet50.pth")
     torch.save({"model": {}}, folder / "checkpoint.pth")
+    plugin = (ROOT / "docs" / "plugins.md").read_text().split("```python\n", 1)[1].split("```", 1)[0]
+    (folder / "loud.py").write_text(plugin)
     return folder
 
 
@@ -132,6 +134,7 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         monkeypatch.setattr(weights.value, "url", (template / "resnet50.pth").as_uri())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("resnet_lab.bench.turns.SAMPLE", 0.001)
+    monkeypatch.setenv("RESNET_LAB_PLUGIN_FILES", "")  # which `--plugin` sets
     return tmp_path
 
 

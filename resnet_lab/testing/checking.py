@@ -67,6 +67,7 @@ MODULE_CHECKS = (
     Check("export", tracing.export, ("compile",)),
     Check("onnx", tracing.onnx, ("export",)),
     Check("network", networks.network, ("shapes", "input_kept")),
+    Check("parts", networks.parts, ("network",), only=("block",)),
     Check("macs", networks.macs, ("shapes", "compile")),
     Check("cuda", values.cuda, SAME),
     Check("cost", networks.cost, ("network", "macs")),

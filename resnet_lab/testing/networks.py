@@ -1,5 +1,7 @@
 """Checks of a component within networks: built, trained a step, counted, and timed beside what it replaces."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -9,7 +11,9 @@ from resnet_lab.bench.statistics import timing
 from resnet_lab.bench.subjects import Mode, ready
 from resnet_lab.bench.turns import in_turns
 from resnet_lab.builder import assemble
+from resnet_lab.builtin.attentions import SqueezeExcitation
 from resnet_lab.cost import Cost, measure
+from resnet_lab.errors import SpecError
 from resnet_lab.spec import Component, ModelSpec
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 from resnet_lab.testing.subjects import REPLACED, Subject, small_network
@@ -33,6 +37,43 @@ def network(subject: Subject) -> str:
             optimiser.step()
         _require_finite(model, x, name)
     return ", ".join(name for name, _ in _networks(subject))
+
+
+APPLIED: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
+    "act": ({"act": "mish"}, nn.Mish),
+    "attn": ({"attn": "se"}, SqueezeExcitation),
+    "output_attn": ({"attn": "se(position=output)"}, SqueezeExcitation),
+    "dropout": ({"dropout": 0.1}, nn.Dropout),
+}
+"""Parts of a block that other checks would not miss: what chooses each, and of which type it then is."""
+
+
+def parts(subject: Subject) -> str:
+    """Of a block: what it asks `parts` for it also applies."""
+    applied = []
+    for part, (choice, kind) in APPLIED.items():
+        try:
+            spec = small_network("basic", subject.kind, subject.component).modified(**choice)
+            model = assemble(spec, subject.registry).model.train()
+        except SpecError:  # the block has no place for it, and says so to whoever chooses one
+            continue
+        with breach_if_raised(f"with {part}"):
+            idle = _idle(model, kind)
+        if idle:
+            hint = "apply it in forward, or do not make it: then the program refuses a choice that would do nothing"
+            raise BreachError(f"parts.{part} is made and never applied", idle[0], hint)
+        applied.append(part)
+    return ", ".join(applied) or "none of those looked at"
+
+
+def _idle(model: nn.Module, kind: type[nn.Module]) -> list[str]:
+    """Modules of a type that a forward pass does not call."""
+    called: set[nn.Module] = set()
+    made = {name: module for name, module in model.named_modules() if isinstance(module, kind)}
+    for module in made.values():
+        module.register_forward_hook(lambda module, *_: called.add(module))
+    model(torch.randn(BATCH, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    return [name for name, module in made.items() if module not in called]
 
 
 def _networks(subject: Subject) -> list[tuple[str, ModelSpec]]:

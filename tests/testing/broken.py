@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resnet_lab.plugin_api import Parts
+
 
 class Broken(NamedTuple):
     kind: str
@@ -225,7 +227,28 @@ class Explodes(nn.Module):
 
 
 TALE = "channels 64, input 2x64x8x8"
+
+
+class ForgetsAttention(nn.Module):
+    """A block that makes an attention for its output and leaves it out."""
+
+    def __init__(self, in_channels: int, width: int, out_channels: int, stride: int, parts: Parts) -> None:
+        super().__init__()
+        self.conv = parts.conv(in_channels, out_channels, stride, must_mix=True)
+        self.bn = parts.norm(out_channels)
+        self.downsample = parts.shortcut(in_channels, out_channels, stride)
+        self.act = parts.act()
+        self.output_attn = parts.output_attn(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        identity = x if self.downsample is None else self.downsample(x)
+        return self.act(self.bn(self.conv(x)) + identity)
+
+
 BROKEN = {
+    "idle part": Broken("block", ForgetsAttention, "parts", "parts.output_attn is made and never applied "
+        "[layer1.0.output_attn]; hint: apply it in forward, or do not make it: then the program refuses a choice that "
+        "would do nothing"),
     "odd sizes": Broken("attention", Halves, "shapes", "the output is (1, 1, 2, 2), expected (1, 1, 1, 1) [channels 1, "
         "input 1x1x1x1]; hint: a gate must broadcast over (N, C, H, W); pool with mean((2, 3), keepdim=True)"),
     "stride": Broken("convolution", ForgetsStride, "shapes", "the output is (1, 1, 7, 5), expected (1, 1, 4, 3) "

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from resnet_lab.hookspecs import KINDS
 from resnet_lab.plugin_api import API_VERSION
 from resnet_lab.plugins import load
 from resnet_lab.testing import check
@@ -22,7 +23,7 @@ def printed(heading: str) -> dict[str, str]:
 
 
 def test_the_tables_are_the_kit_s() -> None:
-    modules = [*checks_of("activation"), *checks_of("convolution")]
+    modules = [each for kind in KINDS if kind != "dataset" for each in checks_of(kind)]
     assert printed("## The checks") == {each.name: each.about for each in modules}
     assert printed("Of data sets:") == {each.name: each.about for each in checks_of("dataset")}
     assert f"API_VERSION` is {API_VERSION}." in PAGE
