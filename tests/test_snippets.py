@@ -31,14 +31,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAM = "resnet-lab"
 BRIEF = (
     "--set", "train.epochs=1", "--set", "train.batch_size=32", "--set", "train.augment=none",
-    "--set", "train.compile=off",
+    "--set", "train.compile=off", "--set", "train.warmup_epochs=0.0",
 )  # fmt: skip
 BRIEFER = {
     ("train",): (*BRIEF, "--size", "32"),
     ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench", "--processes", "1"),
     ("study", "plan"): (*BRIEF, "--size", "8"),
     ("study", "search"): (*BRIEF, "--size", "8", "--trials", "2"),
-    ("bench",): ("--size", "32", "--batch", "2", "--rounds", "1"),
+    ("bench",): ("--depth", "18", "--size", "32", "--batch", "2", "--rounds", "1"),
 }
 """Options that are put behind those of a page's command."""
 
