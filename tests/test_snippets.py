@@ -42,7 +42,7 @@ BRIEFER = {
 }
 """Options that are put behind those of a page's command."""
 
-WHOLE = ("--resume", "--config", "diff", "--help")
+WHOLE = ("--resume", "diff", "--help")
 """Words of commands that take no such options."""
 
 

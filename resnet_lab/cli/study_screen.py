@@ -19,7 +19,7 @@ from resnet_lab.study.planning import Forecast
 from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
-from resnet_lab.study.writing import as_json, in_words, ratio_text
+from resnet_lab.study.writing import as_json, in_words
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.watching import TrainingWatcher
 
@@ -222,18 +222,20 @@ def _costs(found: Findings, costs: Costs) -> Table:
     """Times with their ratios to the baseline's, as they were measured in turns."""
     modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "training step"}
     machine = costs.machine
-    where = f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; ratios of time in turns"
+    where = (
+        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; time by the baseline's, in turns"
+    )
     table = Table(box=box.SIMPLE_HEAD, caption=where, caption_justify="left")
     table.add_column("arm", no_wrap=True)
     for what in modes.values():
         table.add_column(f"{what} (ms)", justify="right", no_wrap=True)
-        table.add_column("ratio", justify="right", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
     table.add_column("images/s", justify="right", no_wrap=True)
     for row in found.arms:
         cells = []
         for mode in modes:
             cost = costs.of(row.arm.name, mode)
-            cells += ["", ""] if cost is None else [f"{cost.median_ms:.2f}", ratio_text(cost)]
+            cells += ["", ""] if cost is None else [f"{cost.median_ms:.2f}", f"{cost.ratio:.2f}x"]
         infer = costs.of(row.arm.name, "infer")
         table.add_row(Text(row.arm.name), *cells, "" if infer is None else f"{infer.images_a_second:,.0f}")
     return table
