@@ -24,6 +24,7 @@ def test_build_and_compare() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_train_explain_and_read(tmp_path: Path) -> None:
     """One after the other, since each needs what the one before it made."""
     out = run("train_from_python.py", tmp_path / "run").splitlines()
@@ -59,7 +60,8 @@ def test_read_a_study(tmp_path: Path) -> None:
     assert "eca: +0.1333 [-0.0100, +0.2800], 3 seeds: undecided" in out
 
 
-def test_custom_block(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_custom_block() -> None:
     """Two 3x3 convolutions side by side have the parameters of the basic block's two in a row where width stays."""
     command = [sys.executable, "-m", "resnet_lab", "build", "--model", "resnet20", "--plugin"]
     found = {}

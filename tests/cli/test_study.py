@@ -90,10 +90,13 @@ def test_the_program_s_own(cli: Callable) -> None:
 
 
 def test_factors_of_a_recipe(cli: Callable) -> None:
-    options = ("--depth", "18,34", "--factor", "train.lr=1e-3,1e-2", "--size", 8)
+    options = ("--attn", "none,eca", "--factor", "train.lr=1e-3,1e-2", "--size", 8)
     told = json.loads(cli("study", "plan", "--recipe", "digits-quick", *options, "--json").out)
-    assert [arm["arm"] for arm in told["arms"]] == ["18 1e-3", "18 1e-2", "34 1e-3", "34 1e-2"]
+    assert [arm["arm"] for arm in told["arms"]] == ["none 1e-3", "none 1e-2", "eca 1e-3", "eca 1e-2"]
     assert told["tests"] == 3
+    code, out, err = cli("study", "plan", "--depth", "19,34")
+    assert (code, out) == (2, "")
+    assert "arm '19'" in err
     code, out, err = cli("study", "plan", "--factor", "lr=1,2")
     assert (code, out) == (2, "")
     assert err == "resnet-lab: --factor 'lr=1,2' must be TABLE.KEY=LIST, such as train.lr=1e-3,1e-2\n"

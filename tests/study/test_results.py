@@ -27,7 +27,7 @@ def test_images_and_seeds_are_both_resampled(tmp_path: Path) -> None:
     assert ours is not None
     draw = np.random.default_rng(1)
     drawn = []
-    for _ in range(500):
+    for _ in range(200):
         differences = []
         for seed in draw.integers(4, size=4):
             plain, gated = told.predicted[seed]
@@ -38,7 +38,7 @@ def test_images_and_seeds_are_both_resampled(tmp_path: Path) -> None:
             scores = [balanced_accuracy_score(labels, each.predicted[chosen]) for each in (plain, gated)]
             differences.append(scores[1] - scores[0])
         drawn.append(np.mean(differences))
-    assert ours == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.02)
+    assert ours == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.025)
 
 
 def test_image_interval_is_wider_than_none(tmp_path: Path) -> None:
