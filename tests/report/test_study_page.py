@@ -168,6 +168,7 @@ def _effect(name: str, verdict: str) -> object:
     return effect(name, verdict, 0.01)
 
 
+@pytest.mark.slow
 def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Path) -> None:
     arms = {f"arm {number}": {"train.lr": 0.0011 + 0.0001 * number} for number in range(24)}
     study = design(arms=arms, seeds=3)

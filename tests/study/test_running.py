@@ -32,6 +32,7 @@ def test_every_trial_is_run_and_none_again(tmp_path: Path) -> None:
     assert len(again.outcomes) == 6
 
 
+@pytest.mark.slow
 def test_a_study_is_the_same_in_several_processes(tmp_path: Path) -> None:
     alone, shared = StudyFolder(tmp_path / "alone"), StudyFolder(tmp_path / "shared")
     for folder in (alone, shared):

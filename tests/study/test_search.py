@@ -114,6 +114,7 @@ def test_equal_experiments_are_trained_once(tmp_path: Path, trained: list[str]) 
     assert again.tried == found.tried
 
 
+@pytest.mark.slow
 def test_a_search_that_was_stopped_goes_on_as_it_would_have(
     tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
