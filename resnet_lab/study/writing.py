@@ -5,7 +5,7 @@ from typing import Any
 
 from resnet_lab.bench.subjects import Mode
 from resnet_lab.study.costs import Cost, Costs
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import ArmRow, Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 
 NOT_SHARES = ("log_loss",)
@@ -37,9 +37,7 @@ def as_json(found: Findings) -> dict[str, Any]:
         "effects": [_effect_json(effect, found) for effect in found.effects],
         "arms": [
             {
-                **(
-                    _effect_json(effect, found) if effect is not None else {"name": row.arm.name, "verdict": "baseline"}
-                ),
+                **(_effect_json(effect, found) if effect is not None else _baseline_json(row)),
                 "parameters": row.parameters,
                 "macs": row.macs,
                 "mean": row.mean,
@@ -58,6 +56,12 @@ def as_json(found: Findings) -> dict[str, Any]:
         "missing": found.missing,
         "remarks": found.remarks,
     }
+
+
+def _baseline_json(row: ArmRow) -> dict[str, Any]:
+    """With the keys of every arm, though there is nothing to compare it with."""
+    nothing = {"difference": 0.0, "interval": None, "p_holm": None}
+    return {"name": row.arm.name, **nothing, "verdict": "baseline", "n": row.n}
 
 
 def _costs_json(found: Findings, arm: str) -> dict[str, Any]:

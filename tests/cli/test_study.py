@@ -35,6 +35,7 @@ def test_from_options_to_a_verdict(cli: Callable, done: Path, monkeypatch: pytes
     assert effect["difference"] == pytest.approx(np.mean(differences))
     baseline, arm = content["arms"]
     assert (baseline["name"], baseline["verdict"], arm["name"]) == ("none", "baseline", "eca")
+    assert (baseline["difference"], baseline["interval"], baseline["p_holm"], baseline["n"]) == (0, None, None, 3)
     assert arm["parameters"] > baseline["parameters"]
     assert arm["difference"] == effect["difference"]
 
