@@ -13,9 +13,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str
     """Digests of what an undisturbed training leaves, and the seconds that it takes."""
     folder = tmp_path_factory.mktemp("undisturbed")
     expected, _ = killed.whole(folder / "first")  # with the imports, which later ones find done
-    again, seconds = killed.whole(folder / "again")
-    assert again == expected
-    return expected, seconds
+    repeats = [killed.whole(folder / f"again{number}") for number in range(2)]
+    assert all(again == expected for again, _ in repeats)
+    return expected, min(seconds for _, seconds in repeats)  # by a slow one, kills would come when all is over
 
 
 def _come_to_the_same(folder: Path, seeds: range, undisturbed: tuple[dict[str, str], float]) -> None:
@@ -27,7 +27,7 @@ def _come_to_the_same(folder: Path, seeds: range, undisturbed: tuple[dict[str, s
         assert killed.digests(run) == expected, seed
         assert json.loads((run / "run.json").read_text())["status"] == "finished"
         assert not list(run.glob("state*"))
-    assert kills >= len(seeds) / 3  # some are killed when they are over already
+    assert kills >= len(seeds) / 2
 
 
 def test_a_few_killed_trainings(tmp_path: Path, undisturbed: tuple[dict[str, str], float]) -> None:
