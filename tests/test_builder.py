@@ -151,6 +151,7 @@ def test_on_the_meta_device_nothing_is_allocated() -> None:
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_every_combination_learns(block: str) -> None:
     """Forward and backward with every activation, norm, attention and convolution: no parameter is left out."""

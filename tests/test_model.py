@@ -10,13 +10,18 @@ from resnet_lab.builder import build
 from resnet_lab.model import ZeroPadShortcut
 from tests.test_zoo import TORCHVISION
 
+SMALLER = ("resnet18", "resnet34", "resnet50", "resnext50_32x4d", "wide_resnet50_2")
+"""Than takes seconds in float64."""
+
 
 def gradients(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize(
+    "name", [name if name in SMALLER else pytest.param(name, marks=pytest.mark.slow) for name in TORCHVISION]
+)
 def test_torchvision_s_network_is_ours(name: str, training: bool) -> None:
     """Same keys and shapes, strict loading both ways, equal logits and gradients in float64."""
     torch.manual_seed(0)

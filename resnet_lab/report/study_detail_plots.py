@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -49,6 +50,7 @@ def learning_of_arm(each: Learning, baseline: Learning, what: Validated, scale: 
     figure.subplots_adjust(left=0.15, right=0.97, bottom=0.14, top=0.96)
     axes = figure.subplots()
     _draw_arm(axes, each, baseline, what, scale, inks)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     return figure
 
 
@@ -92,9 +94,11 @@ def _curve(each: Learning, what: Validated) -> Curve:
 
 
 def _draw_curve(axes: Axes, curve: Curve, colour: str, line: str) -> None:
-    for values in curve.seeds.values():
-        marker = "o" if len(values) == 1 else ""
-        axes.plot(*_thinned(values), line, color=colour, linewidth=0.9, alpha=0.45, marker=marker, markersize=3)
+    seeds = [np.column_stack(_thinned(values)) for values in curve.seeds.values() if values]
+    several = [points for points in seeds if len(points) > 1]
+    axes.add_collection(LineCollection(several, colors=colour, linestyles=line, linewidths=0.9, alpha=0.45))
+    for ((epoch, value),) in (points for points in seeds if len(points) == 1):
+        axes.plot(epoch, value, "o", color=colour, alpha=0.45, markersize=3)
     marker = "o" if len(curve.mean) == 1 else ""
     axes.plot(*_thinned(curve.mean), line, color=colour, linewidth=2.5, marker=marker, markersize=5)
 

@@ -254,8 +254,8 @@ def _box(at: Sequence[float], shift: Span, size: Bbox, pixel: float) -> Bbox:
 def _crowding(box: Bbox, taken: Sequence[Bbox], lines: Sequence[Bbox], frame: Bbox) -> float:
     """What a name would cover: a line is less than a point or a name, and the frame is not left."""
     inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-    covered = sum(box.overlaps(other) for other in taken) + 0.5 * sum(box.overlaps(line) for line in lines)
-    return covered + (0 if inside else 1000)
+    covered = box.count_overlaps(taken) + (0.5 * box.count_overlaps(lines) if lines else 0.0)
+    return float(covered + (0 if inside else 1000))
 
 
 def errors(found: Sequence[PairedErrors], inks: Inks, title: str = "") -> Figure:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.cost import measure
+from resnet_lab.cost import Cost, measure
 from resnet_lab.errors import ConfigError, DataError
 from resnet_lab.evaluate import stored
 from resnet_lab.metrics.headline import FiguresOf, resampled
@@ -107,7 +107,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> Findings:
         study=study,
         outcomes=outcomes,
         families=families,
-        arms=[_row(study, number, outcomes, scores, seconds, classes, registry) for number in range(len(study.arms))],
+        arms=_rows(study, outcomes, scores, seconds, classes, registry),
         time_ratios=_time_ratios(study, seconds),
         costs=kept_costs(study.arms, classes, folder),
         missing=[trial.name for trial in trials_of(study) if (trial.arm.name, trial.seed) not in outcomes],
@@ -199,18 +199,29 @@ def _predictions(
     ]
 
 
+def _rows(
+    study: Study,
+    outcomes: dict[tuple[str, int], Outcome],
+    scores: NDArray[np.float64],
+    seconds: NDArray[np.float64],
+    classes: int,
+    registry: Registry,
+) -> list[ArmRow]:
+    specs = [arm.spec.modified(num_classes=classes) for arm in study.arms]
+    costs = {spec: measure(spec, registry) for spec in dict.fromkeys(specs)}  # arms may differ in the recipe alone
+    return [_row(study, number, outcomes, scores, seconds, costs[spec]) for number, spec in enumerate(specs)]
+
+
 def _row(
     study: Study,
     number: int,
     outcomes: dict[tuple[str, int], Outcome],
     scores: NDArray[np.float64],
     seconds: NDArray[np.float64],
-    classes: int,
-    registry: Registry,
+    cost: Cost,
 ) -> ArmRow:
     arm = study.arms[number]
     own = scores[:, number][~np.isnan(scores[:, number])].tolist()
-    cost = measure(arm.spec.modified(num_classes=classes), registry)
     times = seconds[:, number]
     ratios = np.log(times / seconds[:, 0])
     return ArmRow(

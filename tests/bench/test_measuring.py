@@ -167,6 +167,7 @@ def test_reasons_name_what_came_and_what_went() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(("planted", "verdicts"), [(0.0, NOT_APART), (0.01, NOT_APART), (0.05, ("slower",))])
 def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """In one of two equal arms, at the default settings: 5% are found, 1% is not decided.

@@ -1,11 +1,17 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
+
+from resnet_lab.study.trials import trials_of
+from tests.study.fabricated import by_chance, design, fabricate
 
 SMALL = (
     "--size", 8, "--data", "digits", "--epochs", 1, "--set", "train.batch_size=256", "--set", "train.precision=fp32",
@@ -178,3 +184,23 @@ def test_bad_input(cli: Callable, done: Path) -> None:
         assert (code, out) == (2, "")
         assert err.startswith(f"resnet-lab: {message}"), err
         assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_thousand_trials_are_reported_in_20_seconds(tmp_path: Path) -> None:
+    """The whole command, from the start of the program."""
+    factors = {"act": ["relu", "gelu"], "attn": ["none", "eca"], "conv": ["dense", "depthwise"]}
+    factors |= {"train.label_smoothing": [0.0, 0.1], "train.ema": [0.0, 0.9]}
+    chosen = design(factors=factors, seeds=32)
+    assert len(trials_of(chosen)) == 1024
+    folder = tmp_path / "study"
+    fabricate(folder, chosen, by_chance({arm.name: 0.8 for arm in chosen.arms}), n=200, classes=10)
+    start = perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "resnet_lab", "study", "report", folder, "--json"], capture_output=True, text=True
+    )
+    assert perf_counter() - start < 20
+    assert done.returncode == 0, done.stderr
+    assert [arm["n"] for arm in json.loads(done.stdout)["arms"]] == [32] * 32
+    assert (folder / "report.html").stat().st_size > 10**6

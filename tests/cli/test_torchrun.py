@@ -32,6 +32,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_come_to_what_one_does(cli: Callable, together: Path) -> None:
     assert cli("train", *SMOOTH, "--out", "run").code == 0
     ours, alone = (pd.read_csv(folder / "metrics.csv") for folder in (together, Path("run")))
@@ -40,6 +41,7 @@ def test_two_processes_come_to_what_one_does(cli: Callable, together: Path) -> N
     assert json.loads((together / "run.json").read_text())["device"]["processes"] == 2
 
 
+@pytest.mark.slow
 def test_the_evaluation_is_one_process_s(cli: Callable, together: Path) -> None:
     record = json.loads((together / "run.json").read_text())
     code, out, _ = cli("eval", together, "--precision", "fp32", "--json")

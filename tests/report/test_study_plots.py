@@ -162,7 +162,8 @@ def test_curves_of_a_few_arms_are_in_one_drawing() -> None:
         (axes,) = study_detail_plots.learning(found, "accuracy", PAPER).axes
     thick = [line for line in axes.get_lines() if line.get_linewidth() == 2.5 and len(line.get_xdata())]
     assert [list(line.get_ydata()) for line in thick] == [each.accuracy.mean for each in found]
-    assert sum(line.get_linewidth() == 0.9 for line in axes.get_lines()) == 9
+    thin = [points[:, 1].tolist() for lines in axes.collections for points in lines.get_segments()]
+    assert thin == [line for each in found for line in each.accuracy.seeds.values()]
     assert axes.get_ylabel() == "validation macro accuracy"
 
 
@@ -183,11 +184,11 @@ def test_a_long_training_is_drawn_by_some_of_its_epochs() -> None:
     long = [Learning("long", Curve({0: [k / 1000 for k in range(1000)]}, []), Curve({}, []))]
     with styled(PAPER):
         (axes,) = study_detail_plots.learning(long, "accuracy", PAPER).axes
-    (line,) = [line for line in axes.get_lines() if line.get_linewidth() == 0.9]
-    epochs = list(line.get_xdata())
+    (points,) = axes.collections[0].get_segments()
+    epochs = points[:, 0].tolist()
     assert len(epochs) == study_detail_plots.POINTS
     assert (epochs[0], epochs[-1]) == (1, 1000)
-    assert list(line.get_ydata()) == [(epoch - 1) / 1000 for epoch in epochs]
+    assert points[:, 1].tolist() == [(epoch - 1) / 1000 for epoch in epochs]
 
 
 def test_a_diverging_loss_does_not_flatten_the_others() -> None:

@@ -76,6 +76,7 @@ def test_what_a_node_must_have() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_trial_goes_on_from_its_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after an epoch on one node and resumed on another, it has the scores of one that nobody disturbed."""
     small = study(train={"epochs": 3})
@@ -113,6 +114,7 @@ ray = pytest.importorskip("ray", reason="needs the package ray")
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "auto"])
 def test_a_cluster_that_does_not_answer(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/nowhere")
@@ -181,6 +183,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("where", ["shared", "apart"])
 def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -205,6 +208,7 @@ def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """By SIGTERM; what its tasks had is resumed here, to what it is without."""
@@ -224,6 +228,7 @@ def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  #
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = StudyFolder(tmp_path)

@@ -1,5 +1,4 @@
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +6,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from resnet_lab.cost import Cost, measure
 from resnet_lab.errors import ConfigError, DataError
-from resnet_lab.plugins import default_registry
+from resnet_lab.plugins import Registry, default_registry
+from resnet_lab.spec import ModelSpec
 from resnet_lab.study.contrasts import arm_contrasts
 from resnet_lab.study.results import drawn_scores, findings, image_interval
 from resnet_lab.study.running import run_study
@@ -103,17 +104,21 @@ def test_time_ratios_are_geometric_means(tmp_path: Path) -> None:
     assert told.arms[1].time_ratio == pytest.approx(4)
 
 
-@pytest.mark.slow
-def test_a_thousand_trials_are_told_of_in_20_seconds(tmp_path: Path) -> None:
-    factors = {"act": ["relu", "gelu"], "attn": ["none", "eca"], "conv": ["dense", "depthwise"]}
-    factors |= {"train.label_smoothing": [0.0, 0.1], "train.ema": [0.0, 0.9]}
-    chosen = design(factors=factors, seeds=32)
-    assert len(trials_of(chosen)) == 1024
-    folder = fabricate(tmp_path / "study", chosen, by_chance({arm.name: 0.8 for arm in chosen.arms}), n=200, classes=10)
-    start = time.process_time()
-    told = findings(chosen, folder, REGISTRY)
-    assert time.process_time() - start < 20
-    assert (len(told.arms), told.arms[0].n) == (32, 32)
+def test_a_network_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arms may differ in the recipe alone."""
+    counted = []
+
+    def counting(spec: ModelSpec, registry: Registry) -> Cost:
+        counted.append(spec)
+        return measure(spec, registry)
+
+    monkeypatch.setattr("resnet_lab.study.results.measure", counting)
+    factors = {"act": ["relu", "gelu"], "train.label_smoothing": [0.0, 0.1, 0.2]}
+    chosen = design(factors=factors, seeds=2)
+    told, _ = found(tmp_path / "study", chosen, by_chance({arm.name: 0.8 for arm in chosen.arms}), n=30)
+    assert [spec.stages[0].block.act.name for spec in counted] == ["relu", "gelu"]
+    for row in told.arms:
+        assert row.parameters == measure(row.arm.spec.modified(num_classes=3), REGISTRY).parameters
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ PAINTINGS = Path(os.environ.get("RESNET_LAB_LOUVRE", BESIDE))
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.skipif(not PAINTINGS.is_dir(), reason="the folder of Louvre paintings is not here (RESNET_LAB_LOUVRE)")
 def test_paintings_are_told_apart_as_plain_pytorch_does(tmp_path: Path) -> None:
     """A plainly written loop reaches 0.67 to 0.75 on these 1,150 paintings of four genres at 96 pixels."""

@@ -30,10 +30,6 @@ def _come_to_the_same(folder: Path, seeds: range, undisturbed: tuple[dict[str, s
     assert kills >= len(seeds) / 2
 
 
-def test_a_few_killed_trainings(tmp_path: Path, undisturbed: tuple[dict[str, str], float]) -> None:
-    _come_to_the_same(tmp_path, range(3), undisturbed)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(0, 100, 10))
 def test_a_hundred_killed_trainings(tmp_path: Path, first: int, undisturbed: tuple[dict[str, str], float]) -> None:

@@ -361,6 +361,7 @@ def test_a_divergence_leaves_the_state_before_it(
     assert (tmp_path / "run" / "state.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_the_default_command_learns_digits(tmp_path: Path) -> None:
     """ResNet-20 at 16 pixels with the default configuration: 0.989 to 1 over eight seeds when it was chosen."""
     result = train(zoo.get("resnet20").modified(input_size=16), "digits", folder=tmp_path / "run")
