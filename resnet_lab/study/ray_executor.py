@@ -205,8 +205,9 @@ class _Drive:
         if self.lost:
             trial, reason = self.lost[0]
             raise RunError(
-                f"{len(self.lost)} trials were lost with their process or node, and so were their retries, the first "
-                f"{trial.name}: {reason}; `resnet-lab study run --resume {self.folder.folder}` goes on"
+                f"{len(self.lost)} of {len(self.trials)} trials were lost with their process or node, as were their "
+                f"retries, the first {trial.name}: {reason}; "
+                f"`resnet-lab study run --resume {self.folder.folder}` goes on"
             )
 
     def _submit(self) -> None:

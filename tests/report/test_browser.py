@@ -278,3 +278,13 @@ def test_without_scripts_all_is_there(browser: "playwright.Browser", files: dict
     page.locator(".work summary").first.click()
     assert page.locator(".work .answers").first.is_visible()
     context.close()
+
+
+@pytest.mark.parametrize("visit", [680], indirect=True)  # CSS pixels between the margins of A4
+def test_tables_fit_on_paper_and_their_headers_can_be_repeated(visit: Visit, files: dict[str, Path]) -> None:
+    """A page is shrunk until its widest part fits, and no table's header is repeated that has a box in it."""
+    page = go(visit, files["study"])
+    page.emulate_media(media="print")
+    wide = page.evaluate("[...document.querySelectorAll(`table`)].filter(t => t.scrollWidth > 1.15 * 680).length")
+    assert wide == 0
+    assert page.evaluate("[...document.querySelectorAll('th button')].every(b => !b.getClientRects().length)")

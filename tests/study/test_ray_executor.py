@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -20,7 +22,7 @@ from resnet_lab.study.ray_executor import Wishes, on_ray
 from resnet_lab.study.trials import StudyFolder, carry_out, trials_of
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.watching import TrainingWatcher
-from tests.study.small import study, table
+from tests.study.small import Listening, study, table
 
 REGISTRY = load(only=[])
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
@@ -73,6 +75,28 @@ def test_what_a_node_must_have() -> None:
     with pytest.raises(ConfigError) as failure:
         ray_executor._gpus(study(), Wishes(gpus=1.5), gpus)
     assert str(failure.value) == "1.5 GPUs a trial: more than one must be a whole number"
+
+
+def test_a_node_that_does_not_see_the_study_folder(tmp_path: Path) -> None:
+    place = ray_executor._Place(tmp_path, tmp_path / "study", tmp_path / "study" / ".driver-1", None)
+    with pytest.raises(RunError) as failure:
+        ray_executor._work(study(), trials_of(study())[0], place, [])
+    assert str(failure.value) == (
+        f"{tmp_path}/study cannot be seen; put it on a disk that all nodes share, or give --artifacts "
+        f"(on node {gethostname()})"
+    )
+
+
+def test_a_node_without_this_library(tmp_path: Path) -> None:
+    drive = ray_executor._Drive(None, study(), trials_of(study()), StudyFolder(tmp_path), REGISTRY, Listening(), None)
+    with pytest.raises(RunError) as failure:
+        drive._failed(drive.trials[0], ModuleNotFoundError("No module named 'resnet_lab'"))
+    assert str(failure.value) == (
+        "a node of the Ray cluster cannot run trials: No module named 'resnet_lab'; install the same resnet-lab there"
+    )
+    with pytest.raises(KeyError):
+        drive._failed(drive.trials[0], KeyError("a defect"))
+    assert drive.lost == []
 
 
 @pytest.mark.slow
@@ -240,3 +264,26 @@ def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Pa
     )
     assert driver.returncode == 2
     assert table(folder.folder) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_trial_that_is_lost_for_good_is_said_and_can_be_gone_on_with(cluster, quiet, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A node is killed, and no retry was wished for; the others' trials come to their end."""
+    folder = StudyFolder(tmp_path / "study")
+    folder.note(study(seeds=2))
+    driver = started(folder, "--executor", "ray", "--address", cluster.address, "--retries", "0")
+    wait_until(lambda: len(list(folder.trials.glob("*/run.json"))) == 3, driver)
+    cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
+    told = driver.communicate()[1]
+    cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
+    assert driver.returncode == 2
+    assert re.fullmatch(
+        r"resnet-lab: 1 of 4 trials were lost with their process or node, as were their retries, the first \S+: .+; "
+        rf"`resnet-lab study run --resume {folder.folder}` goes on\n",
+        told,
+    )
+    assert len(table(folder.folder)) == 3
+    assert started(folder).wait() == 0
+    assert table(folder.folder) == quiet

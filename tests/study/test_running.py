@@ -107,6 +107,30 @@ def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
 
 
+@pytest.mark.slow
+def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) -> None:
+    """By one SIGTERM to the first; what they had is gone on with, to what it is without."""
+    long = study(train={"epochs": 8}, seeds=1)
+    folder, alone = StudyFolder(tmp_path / "study"), StudyFolder(tmp_path / "alone")
+    for each in (folder, alone):
+        each.note(long)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--quiet", "--resume"]
+    several = [*command, str(folder.folder), "--processes", "2"]
+    with subprocess.Popen(several, env=environment, stderr=subprocess.PIPE, text=True) as first:
+        while len(list(folder.trials.glob("*/state.safetensors"))) < 2:
+            assert first.poll() is None
+            time.sleep(0.1)
+        first.send_signal(signal.SIGTERM)
+        told = first.communicate()[1]
+    assert first.returncode == 143
+    assert told == f"resnet-lab: stopped by SIGTERM; go on with `resnet-lab study run --resume {folder.folder}`\n"
+    assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGTERM"}
+    for each in (folder, alone):
+        subprocess.run([*command, str(each.folder)], check=True, env=environment)
+    assert table(folder.folder) == table(alone.folder)
+
+
 NOTING = """
 import os, sys
 from resnet_lab.cli import main
@@ -143,23 +167,26 @@ def test_two_processes_on_a_folder_never_run_a_trial_twice(tmp_path: Path) -> No
 @pytest.mark.slow
 def test_twenty_kills_leave_the_same_table(tmp_path: Path) -> None:
     """By SIGKILL at random moments; then the study ends with the same bits as one that nobody disturbed."""
-    small = study(train={"epochs": 2, "save_minutes": 1e-6})
+    small = study(train={"epochs": 2, "save_minutes": 1e-6}, seeds=6)
     quiet, killed = StudyFolder(tmp_path / "quiet"), StudyFolder(tmp_path / "killed")
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
     command = [sys.executable, "-m", "resnet_lab", "study", "run", "--quiet", "--resume"]
     for folder in (quiet, killed):
         folder.note(small)
-    subprocess.run([*command, str(quiet.folder)], check=True, env=one_thread)
+    start = time.monotonic()
+    with subprocess.Popen([*command, str(quiet.folder)], env=one_thread) as undisturbed:
+        while not list(quiet.trials.glob("*/run.json")):
+            time.sleep(0.05)
+        begun = time.monotonic() - start
+    assert undisturbed.returncode == 0
     command.append(str(killed.folder))
-    draw, kills = random.Random(0), 0
-    while kills < 20:
+    draw = random.Random(0)
+    for kill in range(20):
         process = subprocess.Popen(command, env=one_thread)
-        time.sleep(draw.uniform(2, 8))
-        if process.poll() is not None:
-            break
+        time.sleep(draw.uniform(0.5 * begun, begun + 4))
+        assert process.poll() is None, f"it was over before kill {kill}"
         process.send_signal(signal.SIGKILL)
         process.wait()
-        kills += 1
+    assert table(killed.folder)  # some trials were over by then
     subprocess.run(command, check=True, env=one_thread)
-    assert kills >= 4
     assert table(killed.folder) == table(quiet.folder)
