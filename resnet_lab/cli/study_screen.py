@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import fmean
 from time import monotonic
 from typing import Any
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +24,9 @@ from resnet_lab.study.trials import Outcome, State, Trial, trials_of
 from resnet_lab.study.writing import as_json, in_words
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.watching import TrainingWatcher
+
+SCORE = 8
+"""Characters of a column with a score in it."""
 
 NARROWEST = 128
 """Characters of a line, below which names and intervals would be cut."""
@@ -59,41 +64,78 @@ class StudyScreen:
                 if not self.is_live:
                     self.say(f"{len(self._outcomes)} of {len(states)}: {_told(outcome, self.study.plan.metric)}")
         if self.is_live:
-            self.live.update(self._table())
+            self.live.update(self.shown())
 
     def training(self, trial: Trial) -> TrainingWatcher:
         """As `StudyWatcher` says."""
+        self._states[trial.name] = "running"
+        self.status(f"{trial.arm.name}, seed {trial.seed}")
         return _Trial(self, trial)
 
     def status(self, text: str) -> None:
         """How far the trial is that runs here."""
         self._status = text
         if self.is_live:
-            self.live.update(self._table())
+            self.live.update(self.shown())
 
-    def _table(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, caption=f"{self._status}{self._left()}", caption_justify="left")
+    def shown(self) -> Group:
+        """All trials, or as many as the terminal has room for: those of arms that are over are left out first."""
+        rows: dict[str, list[Trial]] = {arm.name: [] for arm in self.study.arms}
+        for trial in trials_of(self.study):
+            rows[trial.arm.name].append(trial)
+        room = max(1, self.console.height - 7)
+        over = [name for name, trials in rows.items() if all(trial.name in self._outcomes for trial in trials)]
+        hidden = over[: max(0, len(rows) - room)]
+        names = [name for name in rows if name not in hidden]
+        waiting = max(0, len(names) - room)
+        note = f"arms not shown: {len(hidden)} over, {waiting} not" if hidden or waiting else ""
+        draw = self._scores if self._fits(rows) else self._marks
+        line = Text(f"{self._status}{self._left()}", no_wrap=True, overflow="ellipsis")
+        return Group(line, draw({name: rows[name] for name in names[:room]}), Text(note, style="dim"))
+
+    def _fits(self, rows: Mapping[str, Sequence[Trial]]) -> bool:
+        """Whether a column for each seed does."""
+        return max(map(cell_len, rows)) + 4 + SCORE * len(self.study.seeds) <= self.console.width
+
+    def _scores(self, rows: Mapping[str, Sequence[Trial]]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD)
         table.add_column("arm", no_wrap=True)
         for seed in self.study.seeds:
-            table.add_column(f"{seed}", justify="right")
-        cells = {(trial.arm.name, trial.seed): self._cell(trial) for trial in trials_of(self.study)}
-        for arm in self.study.arms:
-            table.add_row(Text(arm.name), *(cells[arm.name, seed] for seed in self.study.seeds))
+            table.add_column(f"{seed}", justify="right", min_width=SCORE - 2)
+        for name, trials in rows.items():
+            table.add_row(Text(name), *map(self._cell, trials))
         return table
 
     def _cell(self, trial: Trial) -> Text:
         outcome = self._outcomes.get(trial.name)
         if outcome is None:
-            return Text(
-                {"running": "...", "waiting": "."}.get(self._states.get(trial.name, "waiting"), ""), style="dim"
-            )
+            return Text({"running": "..."}.get(self._states.get(trial.name, ""), "."), style="dim")
         if outcome.problem is not None:
             return Text("failed", style="red")
         return Text(f"{outcome.scores[self.study.plan.metric]:.3f}")
 
+    def _marks(self, rows: Mapping[str, Sequence[Trial]]) -> Table:
+        """A mark for each trial, and the mean of those that have a score."""
+        table = Table(box=box.SIMPLE_HEAD)
+        table.add_column("arm", no_wrap=True, max_width=self.console.width // 2)
+        table.add_column("mean", justify="right", no_wrap=True, min_width=5)
+        table.add_column("# over, x failed, > running", no_wrap=True)
+        for name, trials in rows.items():
+            outcomes = [outcome for trial in trials if (outcome := self._outcomes.get(trial.name)) is not None]
+            scores = [each.scores[self.study.plan.metric] for each in outcomes if each.problem is None]
+            mean = f"{fmean(scores):.3f}" if scores else ""
+            table.add_row(Text(name), mean, Text("".join(map(self._mark, trials))))
+        return table
+
+    def _mark(self, trial: Trial) -> str:
+        outcome = self._outcomes.get(trial.name)
+        if outcome is None:
+            return ">" if self._states.get(trial.name) == "running" else "."
+        return "x" if outcome.problem is not None else "#"
+
     def _left(self) -> str:
         done = len(self._outcomes) - self._done_before
-        if done < 1:
+        if done < 1 or len(self._outcomes) == len(self._states):
             return ""
         each = (monotonic() - self._start) / done
         return f" · {_duration(each * (len(self._states) - len(self._outcomes)))} left"

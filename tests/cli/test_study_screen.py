@@ -1,0 +1,83 @@
+import io
+from collections.abc import Iterable
+
+import pytest
+from rich.console import Console
+
+from resnet_lab.cli.study_screen import StudyScreen
+from resnet_lab.study.design import Study
+from resnet_lab.study.trials import Outcome, Trial, trials_of
+from tests.study.fabricated import design
+
+FACTORS = {"act": ["relu", "gelu"], "attn": ["none", "eca"]}
+MANY = {**FACTORS, "conv": ["dense", "depthwise"], "train.ema": [0.0, 0.9], "train.lr": [0.001, 0.002]}
+
+
+def outcome(trial: Trial, problem: str | None = None) -> Outcome:
+    scores = {} if problem else {"macro_accuracy": 0.5 + 0.1 * trial.seed}
+    return Outcome(trial.name, trial.arm.name, trial.seed, problem, scores, None, 1, 1, 1.0, 0.1, {})
+
+
+def screen(study: Study, over: Iterable[Outcome], width: int = 100, height: int = 30) -> StudyScreen:
+    """While those trials are over."""
+    made = StudyScreen(study)
+    made.console = Console(file=io.StringIO(), width=width, height=height)
+    made.is_live = False
+    made.show({trial.name: "waiting" for trial in trials_of(study)}, [])
+    made.show({trial.name: "waiting" for trial in trials_of(study)}, list(over))
+    return made
+
+
+def lines(made: StudyScreen) -> list[str]:
+    with made.console.capture() as captured:
+        made.console.print(made.shown())
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_scores_of_every_trial_stand_under_their_seeds() -> None:
+    study = design(factors=FACTORS, seeds=3)
+    trials = trials_of(study)
+    made = screen(study, [outcome(trials[0]), outcome(trials[1], "it diverged"), outcome(trials[4])])
+    made.training(trials[2])
+    told = lines(made)
+    cells = {line[2:11].strip(): line[11:].split() for line in told[4:8]}
+    assert told[0].startswith("gelu none, seed 0 · ")
+    assert told[0].endswith(" left")
+    assert told[2].split() == ["arm", "0", "1", "2"]
+    assert cells == {
+        "relu none": ["0.500", "0.600", "."],
+        "relu eca": ["failed", ".", "."],
+        "gelu none": ["...", ".", "."],
+        "gelu eca": [".", ".", "."],
+    }
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_many_trials_are_marks_and_arms_that_are_over_make_room(width: int) -> None:
+    study = design(factors=MANY, seeds=30)
+    rows = {arm.name: [trial for trial in trials_of(study) if trial.arm == arm] for arm in study.arms}
+    first, second, *_ = rows
+    over = [outcome(trial) for trial in rows[first]] + [outcome(rows[second][0]), outcome(rows[second][1], "failed")]
+    made = screen(study, over, width, height=24)
+    made.training(rows[second][2])
+    told = lines(made)
+    assert len(told) <= 24
+    assert max(map(len, told)) <= width
+    assert told[-1] == "arms not shown: 1 over, 14 not"
+    seen = " ".join(told)
+    assert f"{second} " in seen
+    assert f"{first} " not in seen
+    if width == 120:
+        (line,) = (line for line in told if "#" in line and second in line)
+        assert line.split()[-2:] == ["0.500", "#x>" + 27 * "."]
+
+
+def test_a_line_for_each_trial_where_there_is_no_terminal() -> None:
+    study = design(factors=FACTORS, seeds=1)
+    trials = trials_of(study)
+    made = screen(study, [outcome(trials[0])])
+    made.show({trial.name: "waiting" for trial in trials}, [outcome(trials[0]), outcome(trials[1], "it diverged")])
+    assert made.console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "1 of 4: relu none, seed 0: macro accuracy 0.5000 in 1 s",
+        "2 of 4: relu eca, seed 0 failed: it diverged",
+    ]
