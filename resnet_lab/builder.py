@@ -11,7 +11,7 @@ from torch import nn
 
 from resnet_lab import zoo
 from resnet_lab.errors import PluginError, ResNetLabError, SpecError
-from resnet_lab.initialisation import gain, initialise
+from resnet_lab.initialisation import gain, initialise, last_norm_weights
 from resnet_lab.model import Parts, ResNet, Stage, ZeroPadShortcut
 from resnet_lab.plugins import OWN, Owner, Registry, default_registry
 from resnet_lab.spec import BlockSpec, Component, ModelSpec, StageSpec, StemSpec
@@ -102,6 +102,9 @@ def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residua
         for name, stage in zip(model.stage_names, spec.stages, strict=True):
             gains[name] = gain(registry.bind("activation", stage.block.act, name))
         initialise(model, seed, gains, zero_init_residual=zero_init_residual)
+    for name, stage in zip(model.stage_names, spec.stages, strict=True) if zero_init_residual else ():
+        if not last_norm_weights(model.get_submodule(name)):
+            notes[f"zero_init_residual has no effect on {name}: its {stage.block.kind} blocks end in no norm"] = None
     return Built(model, list(notes))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from math import prod, sqrt
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ATTENTIONS = frozenset({"attn", "output_attn"})
 """Names of the submodules whose own `reset_parameters` are left to decide."""
@@ -51,7 +51,11 @@ def initialise(model: nn.Module, seed: int, gains: Mapping[str, float], *, zero_
             elif callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
     if zero_init_residual:
-        for module in model.modules():
-            weight = getattr(getattr(module, "last_norm", None), "weight", None)
-            if weight is not None:
-                nn.init.zeros_(weight)
+        for weight in last_norm_weights(model):
+            nn.init.zeros_(weight)
+
+
+def last_norm_weights(model: nn.Module) -> list[Tensor]:
+    """By which residual branches are scaled; none of blocks that end in no norm, or in one without a weight."""
+    found = [getattr(getattr(module, "last_norm", None), "weight", None) for module in model.modules()]
+    return [weight for weight in found if weight is not None]

@@ -182,3 +182,11 @@ def test_dropout_stands_in_every_block_and_before_the_classifier(name: str) -> N
 def test_one_owner_is_the_program() -> None:
     assert {entry.owner for entry in load(only=[]).entries.values()} == {OWN}
     assert Component.parse("gelu") == zoo.get("resnet18").modified(act="gelu").stem.act
+
+
+def test_blocks_that_end_in_no_norm_are_said_to_ignore_zero_init_residual() -> None:
+    spec = resolve("resnet20", norm="none")
+    assert assemble(spec).notes == assemble(resolve("resnet20"), zero_init_residual=True).notes == []
+    assert assemble(spec, zero_init_residual=True).notes == [
+        f"zero_init_residual has no effect on layer{number}: its basic blocks end in no norm" for number in (1, 2, 3)
+    ]

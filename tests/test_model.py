@@ -10,7 +10,7 @@ from resnet_lab.builder import build
 from resnet_lab.model import ZeroPadShortcut
 from tests.test_zoo import TORCHVISION
 
-SMALLER = ("resnet18", "resnet34", "resnet50", "resnext50_32x4d", "wide_resnet50_2")
+SMALLER = ("resnet18", "resnet34", "resnet50", "resnext50_32x4d")
 """Than takes seconds in float64."""
 
 

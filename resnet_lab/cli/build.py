@@ -1,5 +1,6 @@
 """`resnet-lab build`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -82,6 +83,7 @@ def build(
         write_new(out, network.to_json().encode())
     if weights_out is not None:
         built = assemble(network, registry, seed=seed, zero_init_residual=zero_init_residual)
+        counted = replace(counted, notes=tuple(built.notes))  # some are of the weights
         checkpoint.save(weights_out, built.model, network, registry=registry)
     if json:
         options.print_json(_as_dict(network, counted, baseline))

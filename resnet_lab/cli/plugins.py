@@ -81,7 +81,11 @@ def new(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", metavar="FOLDER", help="Where to put it.", show_default="here", rich_help_panel=options.OUTPUT
+            "--out",
+            metavar="FOLDER",
+            help="The folder to make resnet-lab-NAME in.",
+            show_default="here",
+            rich_help_panel=options.OUTPUT,
         ),
     ] = None,
     no_plugin: options.NoPlugin = None,

@@ -11,6 +11,7 @@ import typer
 from resnet_lab.cli import options, study
 from resnet_lab.cli import study_design as design
 from resnet_lab.errors import ConfigError
+from resnet_lab.plugin_files import recall_files
 
 if TYPE_CHECKING:
     from resnet_lab.study.search import Found
@@ -74,17 +75,18 @@ def search(
     from resnet_lab.study import search as searching
     from resnet_lab.train.interruption import Interrupted
 
-    registry = options.load_registry(no_plugin)
     choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
                              "--block": block, "--depth": depth, "--factor": factor, "--range": ranges, "--size": size,
                              "--recipe": recipe, "--set": settings, "--data": data, "--epochs": epochs})  # fmt: skip
     if resume is not None:
         if file is not None or choices:
             raise ConfigError(f"{file or next(iter(choices))} cannot be given with --resume, which goes on as it began")
+        recall_files(searching.plugin_files(resume), str(resume))
         folder, space = resume, searching.noted(resume)
     else:
         space = _space(file, choices)
         folder = out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-search-{space.plan.name}"
+    registry = options.load_registry(no_plugin)
     try:
         with watching(quiet=json) as watcher:
             found = searching.search(space, folder, trials, registry, watcher)

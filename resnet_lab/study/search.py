@@ -27,6 +27,8 @@ from resnet_lab.train.watching import TrainingWatcher
 if TYPE_CHECKING:
     import optuna
 
+NOTED = "search.json"
+
 CANNOT_BE = (SpecError, PluginError, ConfigError)
 """Errors of one try, where the baseline had none; others would come in every try."""
 
@@ -81,14 +83,23 @@ class SearchWatcher(Protocol):
 
 def noted(folder: Path) -> Space:
     """The space of a search that was begun; raises `ConfigError` where there is none."""
-    file = folder / "search.json"
+    return space_from(_content(folder)["tables"], str(folder / NOTED))
+
+
+def plugin_files(folder: Path) -> list[dict[str, str]]:
+    """Files that are plugins, as the search noted them; raises `ConfigError` where there is none."""
+    return list(_content(folder).get("plugin_files", ()))
+
+
+def _content(folder: Path) -> dict[str, Any]:
     try:
-        tables = json.loads(file.read_text(encoding="utf-8"))["tables"]
+        content: dict[str, Any] = json.loads((folder / NOTED).read_text(encoding="utf-8"))
+        content["tables"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(
-            f"{folder} is not a search folder: it holds no search.json; name one that `resnet-lab study search` made"
+            f"{folder} is not a search folder: it holds no {NOTED}; name one that `resnet-lab study search` made"
         ) from None
-    return space_from(tables, str(file))
+    return content
 
 
 def search(space: Space, folder: Path, trials: int, registry: Registry, watcher: SearchWatcher) -> Found:
@@ -103,7 +114,7 @@ def search(space: Space, folder: Path, trials: int, registry: Registry, watcher:
         Interrupted: SIGINT or SIGTERM came; called again, it goes on within the same try.
     """
     classes = check_space(space, registry)
-    with _opened(space, folder) as study:
+    with _opened(space, folder, registry) as study:
         work = _Search(space, StudyFolder(folder), study, registry, watcher, classes)
         baseline = work.outcome(None, space.baseline)
         if baseline.problem is not None:
@@ -114,14 +125,14 @@ def search(space: Space, folder: Path, trials: int, registry: Registry, watcher:
 
 
 @contextmanager
-def _opened(space: Space, folder: Path) -> Iterator["optuna.Study"]:
+def _opened(space: Space, folder: Path, registry: Registry) -> Iterator["optuna.Study"]:
     try:
         import optuna
     except ImportError:
         raise ConfigError('a search needs the package optuna: pip install "resnet-lab[optuna]"') from None
     make_folder(folder / "trials")
-    content = {"format": FORMAT, "tables": space.tables}
-    file = folder / "search.json"
+    content = {"format": FORMAT, "tables": space.tables, "plugin_files": registry.files()}
+    file = folder / NOTED
     if file.exists() and noted(folder).tables != json.loads(json.dumps(space.tables)):
         raise ConfigError(f"{folder} has a search of another space; choose another folder with --out")
     lock = FileLock(folder / "search.lock")

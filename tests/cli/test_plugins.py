@@ -201,6 +201,21 @@ def test_processes_of_a_study_have_the_file(cli: Callable, halve: Path, painting
     assert (code, err) == (2, f"resnet-lab: study needs the plugin {halve}, which is gone; give it with --plugin\n")
 
 
+def test_a_search_goes_on_with_the_file(cli: Callable, halve: Path) -> None:
+    pytest.importorskip("optuna", reason="needs the package optuna")
+    small = ("--model", "resnet20", "--size", 8, "--data", "digits", "--epochs", 1, "--set", "train.batch_size=256")
+    space = ("--act", "relu,halve", "--range", "train.lr=1e-3,1e-2", *small, "--set", "train.compile=off")
+    code, _, err = cli("study", "search", *space, "--trials", 1, "--plugin", "halve.py", "--out", "found", "--json")
+    assert code == 0, err
+    os.environ["RESNET_LAB_PLUGIN_FILES"] = ""
+    code, _, err = cli("study", "search", "--resume", "found", "--trials", 1, "--json")
+    assert code == 0, err
+    os.environ["RESNET_LAB_PLUGIN_FILES"] = ""
+    halve.unlink()
+    code, _, err = cli("study", "search", "--resume", "found", "--trials", 2)
+    assert (code, err) == (2, f"resnet-lab: found needs the plugin {halve}, which is gone; give it with --plugin\n")
+
+
 # Checks
 
 

@@ -214,7 +214,9 @@ def test_a_way_of_making_pictures_square_goes_with_the_weights(cli: Callable, pa
     assert trained["test"].items() <= told["test"].items()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
+)
 def test_an_interrupted_training_saves_its_state(
     cli: Callable, paintings: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
