@@ -94,13 +94,21 @@ def store(images: ImageSet, form: Form, *, keep_pixels: bool = True, watcher: Wa
 
 
 def bytes_needed(images: ImageSet, form: Form) -> int:
-    """An upper bound of what storing a set would add to the disk: the images whose files were not seen yet."""
+    """An upper bound of what storing a set would add to the disk: the images whose files are new or changed."""
     try:
         with Ledger(_folder(images.name, form, keep_pixels=True)) as ledger:
             seen = ledger.files()
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, OSError):
         seen = {}  # nothing there yet, or damaged: `store` begins anew
-    return sum(encoded(path) not in seen for path in images.paths) * form.nbytes
+
+    def is_stored(position: int) -> bool:
+        stamp, _ = seen.get(encoded(images.paths[position]), (None, ""))
+        try:
+            return stamp is not None and (images.stamp is None or encoded(images.stamp(position)) == stamp)
+        except OSError:
+            return False
+
+    return sum(not is_stored(position) for position in range(len(images))) * form.nbytes
 
 
 def bytes_free() -> int:
@@ -137,13 +145,24 @@ class CacheEntry:
 
 
 def entries() -> list[CacheEntry]:
-    """All folders of the cache, the largest first."""
+    """All folders of the cache, the largest first.
+
+    Raises:
+        DataError: the cache cannot be read.
+    """
+    try:
+        return sorted(_entries(), key=lambda entry: -entry.nbytes)
+    except OSError as error:
+        raise DataError(_why(cache_folder(), error)) from None
+
+
+def _entries() -> list[CacheEntry]:
     found = [_entry(folder) for folder in _ours("decoded", {PIXELS, NAME, f"{NAME}-journal"})]
     found += [_features(folder) for folder in _ours("frozen", {ABOUT, *FEATURES})]
     shards = cache_folder() / SHARDS
     if shards.is_dir() and (fetched := [path.stat().st_size for path in shards.iterdir()]):
         found.append(CacheEntry("shards", shards, "", None, len(fetched), sum(fetched), None))
-    return sorted(found, key=lambda entry: -entry.nbytes)
+    return found
 
 
 def clear(names: Sequence[str] | None = None) -> int:

@@ -72,6 +72,7 @@ class Filling:
         self.next_row = 1 + max(at, default=-1)
         if not at:
             self.rows.path.unlink(missing_ok=True)  # of an index that is lost: who reads it has it open still
+            self.rows.path.touch()
         if at and about.get("seal") != (self.rows.seal() or "unknown"):
             self.watcher.begin("checking the cache", len(at))
             checksums = [(row, records[digest].checksum or 0) for row, digest in at.items()]

@@ -32,13 +32,19 @@ class StoredPixels:
 
     Args:
         rows: of each image in the file, shape (number of images,).
+
+    Raises:
+        DataError: the file was removed, such as by clearing the cache.
     """
 
     def __init__(self, file: Path, rows: NDArray[np.int64], form: Form) -> None:
         self.form = form
         self.rows = rows
         self._path = file
-        self._descriptor = os.open(file, os.O_RDONLY)
+        try:
+            self._descriptor = os.open(file, os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{file}: cannot be opened: {error.strerror}; start again to have it made anew") from None
         weakref.finalize(self, os.close, self._descriptor)
 
     def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:

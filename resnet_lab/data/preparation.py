@@ -87,9 +87,10 @@ def decode_all(images: ImageSet, form: Form, config: DataConfig, watcher: Watche
     """Decode every image once, onto the disk where they fit.
 
     Raises:
-        DataError: no image can be used, or with `strict` one cannot; the cache cannot be written.
+        DataError: no image can be used, or with `strict` one cannot; the cache cannot be written, or its disk is too
+            full for `disk`.
     """
-    on_disk = config.cache == "disk" or (config.cache == "auto" and _fits(images, form, watcher))
+    on_disk = config.cache != "stream" and _fits(images, form, config, watcher)
     stored = store(images, form, keep_pixels=on_disk, watcher=watcher)
     pixels = DecodedPixels(images, form) if stored.pixels is None else StoredPixels(stored.pixels, stored.rows, form)
     decoded = Decoded(images, stored.examined, pixels)
@@ -131,14 +132,20 @@ def channel_statistics(examined: Sequence[Examined], form: Form) -> tuple[tuple[
     return tuple(means), tuple(deviations)
 
 
-def _fits(images: ImageSet, form: Form, watcher: Watcher) -> bool:
+def _fits(images: ImageSet, form: Form, config: DataConfig, watcher: Watcher) -> bool:
     needed, free = bytes_needed(images, form), bytes_free()
     if needed <= FREE_SHARE * free:
         return True
-    watcher.say(
-        f"{len(images)} decoded images would take {_gib(needed)} and the disk of {cache_folder()} has {_gib(free)} "
-        "free: they are decoded anew in every epoch"
+    problem = (
+        f"{len(images)} decoded images would take {_size(needed)} and the disk of {cache_folder()} has "
+        f"{_size(free)} free"
     )
+    if config.cache == "disk":
+        raise DataError(
+            f"{problem}; free some space, `resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, "
+            "or decode them anew in every epoch: --cache stream"
+        )
+    watcher.say(f"{problem}: they are decoded anew in every epoch")
     return False
 
 
@@ -167,5 +174,5 @@ def _report_copies(copies: Sequence[Copies], watcher: Watcher) -> None:
         )
 
 
-def _gib(number: float) -> str:
-    return f"{number / 2**30:.1f} GiB"
+def _size(nbytes: float) -> str:
+    return f"{nbytes / 2**30:.1f} GiB" if nbytes >= 2**30 else f"{nbytes / 2**20:.1f} MiB"

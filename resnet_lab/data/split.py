@@ -196,7 +196,11 @@ def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = [(row["path"], row["split"]) for row in csv.DictReader(file)]
+            table = csv.DictReader(file)
+            for name in ("path", "split"):
+                if list(table.fieldnames or ()).count(name) > 1:
+                    raise DataError(f"{path} has two columns {name!r}; remove one")
+            rows = [(row["path"], row["split"] or "") for row in table]
     except (OSError, KeyError, csv.Error) as error:
         raise DataError(f"{path}: not a readable split file ({error}); it has the columns path, label, split") from None
     index = {name: position for position, name in enumerate(images.paths)}

@@ -511,7 +511,8 @@ def test_what_would_be_needed_is_what_was_not_seen(folder: Path) -> None:
     assert not cache_folder().exists(), "asking leaves nothing behind"
     store(images, FORM)
     assert bytes_needed(images, FORM) == 0
-    fill(folder, 15)
+    for path in sorted(fill(folder.parent / "more", 15).iterdir())[12:]:
+        path.rename(folder / path.name)
     assert bytes_needed(set_of(folder), FORM) == 3 * 8 * 8 * 3
     assert bytes_needed(images, Form(8, 1)) == 12 * 8 * 8
     assert bytes_free() == shutil.disk_usage(folder).free
@@ -628,3 +629,28 @@ def test_features_and_shards_are_listed_and_cleared() -> None:
     assert entries() == []
     assert not features.exists()
     assert not shards.exists()
+
+
+def test_a_cache_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*arguments: object, **options: object) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", locked)
+    monkeypatch.setattr(Path, "exists", locked)
+    with pytest.raises(DataError) as failure:
+        entries()
+    assert str(failure.value) == (
+        f"{cache_folder()}: the cache cannot be used: Permission denied; name another place in RESNET_LAB_CACHE"
+    )
+    assert bytes_needed(set_of(folder), FORM) == len(set_of(folder)) * FORM.nbytes
+
+
+def test_a_changed_file_needs_its_space_again(folder: Path) -> None:
+    images = set_of(folder)
+    store(images, FORM)
+    assert bytes_needed(images, FORM) == 0
+    first = Path(images.paths[0])
+    first.write_bytes(first.read_bytes() + b" ")
+    assert bytes_needed(images, FORM) == FORM.nbytes
+    first.unlink()
+    assert bytes_needed(images, FORM) == FORM.nbytes

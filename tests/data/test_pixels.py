@@ -106,3 +106,11 @@ def test_an_image_that_was_damaged_since(tmp_path: Path) -> None:
     assert str(failure.value) == (
         f"{folder / '0002.png'}: unreadable image (No such file or directory); repair or remove it"
     )
+
+
+def test_a_file_that_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as failure:
+        StoredPixels(tmp_path / "pixels.u8", np.arange(1), Form(4))
+    assert str(failure.value) == (
+        f"{tmp_path}/pixels.u8: cannot be opened: No such file or directory; start again to have it made anew"
+    )

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from resnet_lab.data import preparation
+from resnet_lab.data.cache import cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.pixels import DecodedPixels, StoredPixels
@@ -81,6 +82,8 @@ def test_strict_and_hopeless_sets_are_refused(tmp_path: Path) -> None:
         path.write_bytes(b"")
     with pytest.raises(DataError, match="40 of 40 files cannot be used"):
         decode_all(images, FORM, DataConfig())
+    with pytest.raises(DataError, match="40 of 40 files cannot be used"):  # as it is known by then
+        decode_all(images, FORM, DataConfig())
 
 
 def test_sets_too_large_for_the_disk_are_decoded_in_every_epoch(
@@ -93,10 +96,18 @@ def test_sets_too_large_for_the_disk_are_decoded_in_every_epoch(
     assert isinstance(decode_all(images, FORM, DataConfig(), listener).pixels, StoredPixels), "it is there already"
     large = decode_all(images, Form(100), DataConfig(), listener)
     assert isinstance(large.pixels, DecodedPixels)
-    assert "40 decoded images would take 0.0 GiB and the disk of " in listener.said[-1]
-    assert listener.said[-1].endswith("has 0.0 GiB free: they are decoded anew in every epoch")
+    assert "40 decoded images would take 1.1 MiB and the disk of " in listener.said[-1]
+    assert listener.said[-1].endswith("has 1.0 MiB free: they are decoded anew in every epoch")
     streamed = decode_all(images, FORM, DataConfig(cache="stream"))
     assert isinstance(streamed.pixels, DecodedPixels)
+    with pytest.raises(DataError) as failure:
+        decode_all(images, Form(100), DataConfig(cache="disk"))
+    assert str(failure.value) == (
+        f"40 decoded images would take 1.1 MiB and the disk of {cache_folder()} has 1.0 MiB free; free some space, "
+        "`resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, or decode them anew in every epoch: "
+        "--cache stream"
+    )
+    monkeypatch.setattr(preparation, "bytes_free", lambda: 2**34)
     assert isinstance(decode_all(images, Form(100), DataConfig(cache="disk")).pixels, StoredPixels)
     out = [np.empty((40, *FORM.shape), np.uint8) for _ in range(2)]
     for decoded, array in zip((stored, streamed), out, strict=True):

@@ -284,11 +284,12 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
     [
         ("path,label,split\na/99.png,a,test\n", "set: a/99.png of the split in {path} is no longer there; put it back"),
         ("path,label,split\na/1.png,a,dev\n", "{path}: a/1.png is in the part 'dev'; parts are train, val, test"),
-        ("path,label,split\na/1.png\n", "{path}: a/1.png is in the part None; parts are train, val, test"),
+        ("path,label,split\na/1.png\n", "{path}: a/1.png is in the part ''; parts are train, val, test"),
         (
             "path,label,split\na/1.png,a,val\na/1.png,a,test\n",
             "{path}: a/1.png is in two parts, val and test; leave one of them",
         ),
+        ("path,label,split,split\na/1.png,a,val,test\n", "{path} has two columns 'split'; remove one"),
         ("file,part\n1,2\n", "{path}: not a readable split file ('path'); it has the columns path, label, split"),
         (
             'path,label,split\n"' + "a" * 200_000,

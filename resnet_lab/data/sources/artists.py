@@ -58,9 +58,13 @@ def read_artists(table: Path) -> Artists:
     """The artists of a table; none, and a note why, where it is not such a table."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         return Artists(notes=(f"{TABLE} is passed over: {getattr(error, 'strerror', None) or error}",))
+    for column in ("name", "paintings"):
+        if columns.count(column) > 1:
+            return Artists(notes=(f"{TABLE} is passed over: it has two columns {column!r}",))
     paintings: dict[str, str] = {}
     keys: set[str] = set()
     notes = []

@@ -29,6 +29,8 @@ def require_label(label: str, where: str) -> None:
     """Raise `DataError` where a label cannot be a line of a table or the name of a file."""
     if not label.strip():
         raise DataError(f"{where}: an empty label; name the class")
+    if label.strip() in (".", ".."):
+        raise DataError(f"{where}: label {label!r} is no name that a file can have; rename it")
     if any(_breaks(character) for character in label):
         raise DataError(
             f"{where}: label {label!r} holds a line break, a path separator or another control character; rename it"

@@ -10,6 +10,8 @@ from resnet_lab.data.decoding import SUFFIXES
 
 ENDINGS = ", ".join(sorted(SUFFIXES))
 
+LEFT_BY_SYSTEMS = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
 Identity = tuple[int, int]
 """Device and inode: the same for all paths to a folder."""
 
@@ -35,6 +37,11 @@ def folder_by_folder(path: str) -> list[str]:
 def is_image(name: str) -> bool:
     """Whether a file's name ends like an image's."""
     return os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is passed over: by a leading dot, or because a system left it there."""
+    return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
 
 class Listing:
@@ -78,7 +85,7 @@ class Listing:
         folders = []
         with os.scandir(self.root / folder) as entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if is_hidden(entry.name):
                     continue
                 path = f"{folder}/{entry.name}" if folder else entry.name
                 cause = ""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from resnet_lab.data.sources.artists import TABLE
 from resnet_lab.data.sources.assembly import PART_OF
-from resnet_lab.data.sources.folders import is_image
+from resnet_lab.data.sources.folders import is_hidden, is_image
 
 FLAT = "resized"
 NUMBERED = re.compile(r"(?P<name>.+)_\d+")
@@ -95,7 +95,7 @@ def level_of(folder: Path) -> Level:
     folders, images = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if is_hidden(entry.name):
                 continue
             if _is_folder(entry):
                 folders.append(entry.name)

@@ -4,10 +4,11 @@ import csv
 import os
 import posixpath
 import stat
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_lab.data.sources.assembly import PART_OF, numbered, require_classes, require_label, settled_parts
+from resnet_lab.data.sources.assembly import PART_OF, numbered, require_classes, require_label, settled_parts, some
 from resnet_lab.data.sources.folders import access
 from resnet_lab.errors import DataError
 from resnet_lab.images import ImageSet
@@ -28,9 +29,10 @@ def open_manifest(manifest: Path) -> ImageSet:
             that is missing, a label that cannot be written, an unknown split, or a single class.
     """
     read = _from_parquet if manifest.suffix.lower() == ".parquet" else _from_csv
-    paths, labels, splits = read(manifest)
+    paths, given, splits = read(manifest)
     if not paths:
         raise DataError(f"{manifest} names no image")
+    labels = [unicodedata.normalize("NFC", label).strip() for label in given]
     for label in dict.fromkeys(labels):
         require_label(label, f"{manifest}: {paths[labels.index(label)]}")
     for split in dict.fromkeys(splits):
@@ -55,8 +57,17 @@ def open_manifest(manifest: Path) -> ImageSet:
         read=read_image,
         stamp=stamp,
         parts=settled,
-        notes=tuple(notes),
+        notes=(*_rewritten(given, labels), *notes),
     )
+
+
+def _rewritten(given: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """What to say of labels that look alike, and so are one class."""
+    spellings: dict[str, set[str]] = {}
+    for text, label in zip(given, labels, strict=True):
+        spellings.setdefault(label, set()).add(text)
+    several = [label for label, texts in spellings.items() if len(texts) > 1]
+    return [f"labels that differ in spaces or in Unicode form are one class: {some(several)}"] if several else []
 
 
 def _from_csv(manifest: Path) -> Columns:

@@ -66,6 +66,8 @@ def _on_disk(source: str, registry: Registry) -> ImageSet:
             f"{source} is a file; give the folder that holds one folder of images a class, or a manifest "
             f"({', '.join(MANIFESTS)})"
         )
-    if is_saved(path):
-        return open_hugging_face(source, download=False)
-    return open_class_folders(path)
+    try:
+        saved = is_saved(path)
+    except OSError as error:
+        raise DataError(f"{source}: cannot be opened: {error.strerror}") from None
+    return open_hugging_face(source, download=False) if saved else open_class_folders(path)

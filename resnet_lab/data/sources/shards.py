@@ -19,6 +19,7 @@ import numpy as np
 
 from resnet_lab.data.cache import SHARDS, cache_folder
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
+from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts
 from resnet_lab.errors import DataError
 from resnet_lab.files import write_atomically
 from resnet_lab.images import ImageSet
@@ -30,7 +31,6 @@ KEPT_BYTES = 100 * 2**30
 
 FORMAT = 1
 _PART = re.compile(r"(?:^|[-_.])(train|val|valid|validation|test)(?=[-_.])")
-_PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def open_shards(pattern: str) -> ImageSet:
     A label is the text of `<key>.cls`. A shard whose name says `train`, `val` or `test` gives that part.
 
     Raises:
-        DataError: webdataset is not installed, a shard is missing or damaged, or there are no two classes.
+        DataError: webdataset is not installed, a shard is missing or damaged, a label cannot be written, or there are
+            no two classes.
     """
     urls = _expanded(pattern.removeprefix(PREFIX))
     store = _ShardStore()
@@ -66,8 +67,10 @@ def open_shards(pattern: str) -> ImageSet:
     classes = sorted(set(labels), key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
     if not labels:
         raise DataError(f"{pattern}: no image with a label; shards hold <key>.jpg beside <key>.cls")
-    if len(classes) < 2:
-        raise DataError(f"{pattern} holds one class, {classes[0]!r}; a classifier needs at least two")
+    for url, shard in zip(urls, shards, strict=True):
+        for member in shard.members:
+            require_label(member.label, f"{_name(url)}/{member.key}")
+    require_classes(classes, pattern)
     number = {label: index for index, label in enumerate(classes)}
     chunks = np.repeat(np.arange(len(shards)), [len(shard.members) for shard in shards])
     members = [member for shard in shards for member in shard.members]
@@ -75,7 +78,7 @@ def open_shards(pattern: str) -> ImageSet:
     def read(position: int) -> bytes:
         return store.read(urls[chunks[position]], members[position])
 
-    parts = [_part(url) for url, shard in zip(urls, shards, strict=True) for _ in shard.members]
+    parts, notes = settled_parts([_part(url) for url, shard in zip(urls, shards, strict=True) for _ in shard.members])
     return ImageSet(
         name=PREFIX + "::".join(urls),
         classes=tuple(classes),
@@ -83,7 +86,8 @@ def open_shards(pattern: str) -> ImageSet:
         labels=np.array([number[label] for label in labels], dtype=np.int64),
         read=read,
         stamp=lambda position: f"{_stamp(urls[chunks[position]])} {members[position].offset}",
-        parts=tuple(parts) if {"val", "test"} & set(parts) else None,
+        parts=parts,
+        notes=tuple(notes),
         chunks=chunks,
         left_out=tuple(
             (f"{_name(url)}/{key}", cause)
@@ -223,4 +227,4 @@ def _stamp(url: str) -> str:
 
 def _part(url: str) -> str:
     found = _PART.search(_name(url))
-    return _PARTS[found.group(1)] if found else ""
+    return PART_OF[found.group(1)] if found else ""

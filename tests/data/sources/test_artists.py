@@ -65,3 +65,9 @@ def test_another_table_of_that_name_is_passed_over(tmp_path: Path) -> None:
         artists = read_artists(table(tmp_path, text, encoding))
         assert not artists.paintings
         assert artists.notes[0].startswith(note)
+
+
+@pytest.mark.parametrize(("header", "column"), [("name,name", "name"), ("name,paintings,paintings", "paintings")])
+def test_two_columns_of_a_name(tmp_path: Path, header: str, column: str) -> None:
+    artists = read_artists(table(tmp_path, f"{header}\nTitian,2,3\n"))
+    assert artists == Artists(notes=(f"artists.csv is passed over: it has two columns {column!r}",))

@@ -91,6 +91,13 @@ def test_labels_that_cannot_be_written(label: str) -> None:
     )
 
 
+@pytest.mark.parametrize("label", [".", "..", " .. "])
+def test_labels_that_no_file_can_have(label: str) -> None:
+    with pytest.raises(DataError) as failure:
+        require_label(label, "here")
+    assert str(failure.value) == f"here: label {label!r} is no name that a file can have; rename it"
+
+
 @pytest.mark.parametrize("label", ["Albrecht Dürer", "NA", "nan", "1", "a, b", '"', "日本", "e\u0301"])
 def test_labels_that_can(label: str) -> None:
     require_label(label, "here")

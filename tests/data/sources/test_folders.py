@@ -26,6 +26,15 @@ def test_endings(name: str, is_one: bool) -> None:
     assert is_image(name) is is_one
 
 
+def test_what_systems_leave_is_passed_over(tmp_path: Path, fill) -> None:
+    fill(tmp_path, "a/1.png", "__MACOSX/a/._1.png", "__MACOSX/2.png", ".hidden/3.png", "a/.4.png")
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "notes.txt"):
+        (tmp_path / "a" / name).touch()
+    listing = Listing(tmp_path)
+    assert listing.images("") == ["a/1.png"]
+    assert [path for path, _ in listing.left_out] == ["a/notes.txt"]
+
+
 def test_names_that_are_not_utf_8_and_names_that_differ_in_normal_form(tmp_path: Path) -> None:
     names = [b"a/caf\xe9.png", "a/\u00e9.png".encode(), "a/e\u0301.png".encode()]
     (tmp_path / "a").mkdir()

@@ -58,6 +58,13 @@ def test_training_images_are_open_where_no_others_can_be_validated_on(folder: Pa
     assert images.notes == ("the source gives no val part: taken from its training images",)
 
 
+def test_labels_that_look_alike_are_one_class(folder: Path) -> None:
+    images = open_manifest(write(folder, "path,label\na.png,D\u00fcrer\nb.png,Du\u0308rer \nin/c.png,x\n"))
+    assert images.classes == ("D\u00fcrer", "x")
+    assert images.labels.tolist() == [0, 0, 1]
+    assert images.notes == ("labels that differ in spaces or in Unicode form are one class: D\u00fcrer",)
+
+
 def test_parquet_is_the_same(folder: Path) -> None:
     columns = {
         "n": [1, 2, 3],

@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from resnet_lab.data.sources import open_images
+from resnet_lab.data.sources import open_images, opening
 from resnet_lab.errors import DataError, SpecError
 from resnet_lab.plugins import Entry, Owner, Registry, load
 
@@ -74,3 +75,11 @@ def test_libraries_are_asked_for_what_is_theirs(registry: Registry, tmp_path: Pa
     assert message("torchvision:CocoDetection", registry).startswith("torchvision:CocoDetection: torchvision's")
     assert message("hf:a(b)", registry).startswith("hf:a(b) is not of the form hf:NAME")
     assert message(f"wds:{tmp_path}/absent.tar", registry).startswith(f"{tmp_path}/absent.tar: no such shard")
+
+
+def test_a_folder_that_may_not_be_read(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(folder: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder / "dataset_dict.json"))
+
+    monkeypatch.setattr(opening, "is_saved", locked)
+    assert message(str(tmp_path), registry) == f"{tmp_path}: cannot be opened: Permission denied"

@@ -56,7 +56,11 @@ def test_images_are_those_that_webdataset_reads(shards: Path) -> None:
 
 def test_parts_are_read_from_the_names(shards: Path) -> None:
     images = open_shards(f"wds:{shards}/{{train-0,test-0}}.tar")
-    assert images.parts == ("train",) * 4 + ("test",) * 4
+    assert images.parts == ("",) * 4 + ("test",) * 4
+    assert images.notes == ("the source gives no val part: taken from its training images",)
+    write_shards(shards, ("train-0", "valid-0", "test-0"))
+    whole = open_shards(f"wds:{shards}/{{train-0,valid-0,test-0}}.tar")
+    assert (whole.parts, whole.notes) == (("train",) * 4 + ("val",) * 4 + ("test",) * 4, ())
     assert open_shards(f"wds:{shards}/train-{{0..1}}.tar").parts is None, "training alone: the rest is drawn from it"
 
 
@@ -145,6 +149,18 @@ def test_bad_input(shards: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError) as failure:
             open_shards(f"wds:{pattern}")
         assert str(failure.value).startswith(message)
+
+
+@pytest.mark.parametrize("label", ["a/b", "c\nd"])
+def test_labels_that_cannot_be_written(shards: Path, label: str) -> None:
+    with webdataset.TarWriter(str(shards / "odd.tar")) as writer:
+        writer.write({"__key__": "000", "png": png(0), "cls": "2"})
+        writer.write({"__key__": "001", "png": png(1), "cls": label})
+    with pytest.raises(DataError) as failure:
+        open_shards(f"wds:{shards}/odd.tar")
+    assert str(failure.value) == (
+        f"odd.tar/001: label {label!r} holds a line break, a path separator or another control character; rename it"
+    )
 
 
 def test_a_shard_cut_short_after_it_was_opened(shards: Path) -> None:
