@@ -1,8 +1,12 @@
-"""Trainings in processes of their own, to be killed."""
+"""Trainings in processes of their own, to be killed.
+
+usage: python -m tests.train.killed FOLDER [TRAININGS]
+"""
 
 import json
 import multiprocessing
 import random
+import sys
 from hashlib import sha256
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -31,6 +35,26 @@ def attempt(folder: Path) -> None:
         compile="off", save_minutes=1e-6,
     )  # fmt: skip
     train(spec, "digits", config, folder=folder)
+
+
+def undisturbed(folder: Path) -> tuple[dict[str, str], float]:
+    """Digests of what an undisturbed training leaves, and the seconds that it takes."""
+    expected, _ = whole(folder / "first")  # with the imports, which later ones find done
+    repeats = [whole(folder / f"again{number}") for number in range(2)]
+    assert all(again == expected for again, _ in repeats)
+    return expected, min(seconds for _, seconds in repeats)  # by a slow one, kills would come when all is over
+
+
+def come_to_the_same(folder: Path, seeds: range, expected: dict[str, str], seconds: float) -> int:
+    """Assert it of a killed training of each seed, and count the kills."""
+    kills = 0
+    for seed in seeds:
+        run = folder / f"run{seed}"
+        kills += killed(run, seconds, seed)
+        assert digests(run) == expected, seed
+        assert json.loads((run / "run.json").read_text())["status"] == "finished"
+        assert not list(run.glob("state*"))
+    return kills
 
 
 def whole(folder: Path) -> tuple[dict[str, str], float]:
@@ -75,3 +99,14 @@ def _started(context: ForkServerContext, folder: Path) -> multiprocessing.proces
     process = context.Process(target=attempt, args=(folder,))
     process.start()
     return process
+
+
+def main(folder: str, trainings: int = 100) -> None:
+    """Kill so many trainings, and say how many kills they outlived."""
+    expected, seconds = undisturbed(Path(folder) / "undisturbed")
+    kills = come_to_the_same(Path(folder), range(trainings), expected, seconds)
+    print(f"{trainings} trainings outlived {kills} kills with the bits of an undisturbed one")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 100)
