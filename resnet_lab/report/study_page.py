@@ -76,6 +76,11 @@ def study_page(found: Findings, behind: Details, wall: Wall, folder: str) -> str
 def answer(found: Findings) -> str:
     """What the study says, in a line."""
     effects = found.effects or found.families[-1]
+    if found.effects and (hopeless := _never_finished(found)):
+        return (
+            f"No effect of a factor can be told, since {joined(hopeless)} failed at every seed; the others are "
+            "compared with the baseline."
+        )
     if all(effect.verdict == "exploratory" for effect in effects):
         return "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory."
     parts = []
@@ -89,6 +94,11 @@ def answer(found: Findings) -> str:
         all_of = f"All {other} {several} are" if other > 1 else f"The {one} is"
         return f"{all_of} undecided: these trials do not show whether there is a difference."
     return " ".join([*parts, *([f"{counted(other, one, several)} undecided."] if other else [])])
+
+
+def _never_finished(found: Findings) -> list[str]:
+    """Arms that failed wherever they ran to their end, without which no block of a factorial is whole."""
+    return [row.arm.name for row in found.arms if not row.n and len(row.problems) == found.study.plan.seeds]
 
 
 def _with_difference(effect: Effect, found: Findings) -> str:

@@ -155,11 +155,25 @@ def test_answers() -> None:
     assert of("undecided", "exploratory").startswith("All 2 effects are undecided")
 
 
+def test_an_arm_that_always_fails_is_the_answer_to_why_no_effect_is_told(tmp_path: Path) -> None:
+    planned = design(factors={"act": ["relu", "gelu"], "attn": ["none", "eca"]}, seeds=4)
+    rights = by_chance({arm.name: 0.7 for arm in planned.arms})
+    always = {("gelu eca", seed): "it diverged" for seed in range(4)}
+    told, _ = found(tmp_path / "always", planned, rights, failed=always)
+    assert {effect.n for effect in told.effects} == {0}
+    assert answer(told) == (
+        "No effect of a factor can be told, since gelu eca failed at every seed; the others are compared with the "
+        "baseline."
+    )
+    once, _ = found(tmp_path / "once", planned, rights, failed={("gelu eca", 0): "it diverged"})
+    assert "failed" not in answer(once)
+
+
 class _Few:
     """Findings of some effects on a design of two factors."""
 
     def __init__(self, effects: list[object]) -> None:
-        self.effects, self.families, self.study = effects, [effects], design()
+        self.effects, self.families, self.study, self.arms = effects, [effects], design(), []
 
 
 def _effect(name: str, verdict: str) -> object:
