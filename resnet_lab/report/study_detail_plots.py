@@ -44,14 +44,27 @@ def learning(found: Sequence[Learning], what: Validated, inks: Inks, title: str 
     return figure
 
 
-def learning_of_arm(each: Learning, baseline: Learning, what: Validated, scale: Span, inks: Inks) -> Figure:
-    """One of many arms, before the baseline's mean."""
-    figure = Figure(figsize=(3.2, 2.2))  # laid out by hand: for 32 arms the layout engine takes longer than all else
-    figure.subplots_adjust(left=0.15, right=0.97, bottom=0.14, top=0.96)
-    axes = figure.subplots()
-    _draw_arm(axes, each, baseline, what, scale, inks)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    return figure
+class LearningOfArms:
+    """Many arms one by one, each before the baseline's mean and all on one scale.
+
+    They take turns in one figure, since making axes takes longer than drawing curves.
+    """
+
+    def __init__(self, found: Sequence[Learning], what: Validated, inks: Inks) -> None:
+        self._baseline, self._what, self._inks = found[0], what, inks
+        self._scale, self._epochs = scale_of_curves(found, what), span_of_epochs(found)
+        self._figure = Figure(figsize=(3.2, 2.2))  # laid out by hand, as the layout engine takes longer than all else
+        self._figure.subplots_adjust(left=0.15, right=0.97, bottom=0.14, top=0.96)
+        self._axes = self._figure.subplots()
+
+    def of(self, each: Learning) -> Figure:
+        """The figure, which shows this arm until the next is asked for."""
+        for artist in (*self._axes.lines, *self._axes.collections):
+            artist.remove()
+        _draw_arm(self._axes, each, self._baseline, self._what, self._scale, self._inks)
+        self._axes.set_xlim(self._epochs)
+        self._axes.yaxis.set_major_locator(MaxNLocator(4))
+        return self._figure
 
 
 def learning_of_all(found: Sequence[Learning], what: Validated, inks: Inks, title: str) -> Figure:
@@ -63,12 +76,20 @@ def learning_of_all(found: Sequence[Learning], what: Validated, inks: Inks, titl
     scale = scale_of_curves(found, what)
     for axes, each in zip(places, found, strict=False):
         _draw_arm(axes, each, found[0], what, scale, inks)
+        axes.set_xlim(span_of_epochs(found))
         axes.set_title(shortened(each.arm, 26), fontsize=10)
     for axes in places[len(found) :]:
         axes.set_visible(False)
     figure.supxlabel("epoch", fontsize=11)
     figure.supylabel(f"validation {LABELS[what]}", fontsize=11)
     return figure
+
+
+def span_of_epochs(found: Sequence[Learning]) -> Span:
+    """Of the longest training; arms with the same budget may have different numbers of epochs."""
+    longest = max((len(line) for each in found for line in each.accuracy.seeds.values()), default=1)
+    room = 0.05 * (longest - 1) or 0.5
+    return 1 - room, longest + room
 
 
 def scale_of_curves(found: Sequence[Learning], what: Validated) -> Span:

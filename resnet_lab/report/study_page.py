@@ -192,16 +192,9 @@ def _curves(learning: Sequence[Learning], what: study_detail_plots.Validated) ->
     if len(learning) <= study_detail_plots.TOGETHER:
         figure = study_detail_plots.learning(learning, what, PAGE)
         return [("", inline_svg(figure, what, f"Validation {label} of each arm by epoch, all seeds and their means"))]
-    scale = study_detail_plots.scale_of_curves(learning, what)
+    drawings = study_detail_plots.LearningOfArms(learning, what, PAGE)
     return [
-        (
-            each.arm,
-            inline_svg(
-                study_detail_plots.learning_of_arm(each, learning[0], what, scale, PAGE),
-                f"{what}{number}",
-                f"Validation {label} of {each.arm} by epoch",
-            ),
-        )
+        (each.arm, inline_svg(drawings.of(each), f"{what}{number}", f"Validation {label} of {each.arm} by epoch"))
         for number, each in enumerate(learning)
     ]
 

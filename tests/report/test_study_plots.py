@@ -171,13 +171,27 @@ def test_curves_of_many_arms_have_one_scale_and_the_baseline_beside() -> None:
     found = learned(32)
     with styled(PAPER):
         figure = study_detail_plots.learning_of_all(found, "loss", PAPER, "Loss")
-        alone = study_detail_plots.learning_of_arm(found[5], found[0], "loss", (0.0, 2.0), PAPER)
+        drawings = study_detail_plots.LearningOfArms(found, "loss", PAPER)
+        drawings.of(found[7])
+        alone = drawings.of(found[5])
     seen = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in seen] == [each.arm for each in found]
     assert len({axes.get_ylim() for axes in seen}) == 1
     for axes in (seen[5], alone.axes[0]):
-        (dashed,) = [line for line in axes.get_lines() if line.get_linestyle() == "--"]
+        dashed, mean = axes.get_lines()
+        assert dashed.get_linestyle() == "--"
         assert list(dashed.get_ydata()) == found[0].loss.mean
+        assert list(mean.get_ydata()) == found[5].loss.mean
+        (lines,) = axes.collections
+        assert [points[:, 1].tolist() for points in lines.get_segments()] == list(found[5].loss.seeds.values())
+        assert axes.get_xlim() == pytest.approx((0.85, 4.15))
+
+
+def test_the_epochs_of_the_longest_training_are_seen() -> None:
+    short, long = learned(1, epochs=3), learned(1, epochs=21)
+    assert study_detail_plots.span_of_epochs([*short, *long]) == (0, 22)
+    assert study_detail_plots.span_of_epochs(learned(2, epochs=1)) == (0.5, 1.5)
+    assert study_detail_plots.span_of_epochs([Learning("none", Curve({}, []), Curve({}, []))]) == (0.5, 1.5)
 
 
 def test_a_long_training_is_drawn_by_some_of_its_epochs() -> None:
@@ -224,7 +238,7 @@ def drawings() -> dict[str, Figure]:
         "pareto": study_plots.pareto(crowd(8), "accuracy", "act gelu conv 0", PAGE)[0],
         "errors": study_plots.errors([PairedErrors("new", (Count(0, 9, 4, 1),), (), ())], PAGE),
         "learning": study_detail_plots.learning(learned(3), "loss", PAGE),
-        "arm": study_detail_plots.learning_of_arm(learned(2)[1], learned(2)[0], "loss", (0, 2), PAGE),
+        "arm": study_detail_plots.LearningOfArms(learned(2), "loss", PAGE).of(learned(2)[1]),
         "classes": study_detail_plots.classes(of_classes(5), PAGE)[0],
     }
 
