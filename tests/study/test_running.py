@@ -180,11 +180,26 @@ def test_ten_kills_leave_the_same_table(tmp_path: Path, seed: int) -> None:
             time.sleep(0.05)
         begun = time.monotonic() - start
     assert undisturbed.returncode == 0
+    trial = (time.monotonic() - start - begun) / 8
     command.append(str(killed.folder))
     draw = random.Random(seed)
-    for kill in range(10):
+
+    def written() -> int:
+        return max((path.stat().st_mtime_ns for path in killed.trials.glob("*/run.json")), default=0)
+
+    for kill in range(10):  # by turns while it starts, in the midst of a trial, and just after one
+        before, over = written(), len(table(killed.folder))
         process = subprocess.Popen(command, env=one_thread)
-        time.sleep(draw.uniform(0.5 * begun, begun + 4))
+        if kill % 3 == 0:
+            time.sleep(draw.uniform(0.3, 1) * begun)
+        elif kill % 3 == 1:
+            while written() == before and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(draw.uniform(0, trial))
+        else:
+            while len(table(killed.folder)) == over and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(draw.uniform(0, 0.1))
         assert process.poll() is None, f"it was over before kill {kill}"
         process.send_signal(signal.SIGKILL)
         process.wait()
