@@ -6,8 +6,9 @@ of thousands of resamples are a few matrix products; the figures themselves are 
 Efron 1987, "Better Bootstrap Confidence Intervals", doi:10.1080/01621459.1987.10478410.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +131,7 @@ def resampled(n: int, resamples: int) -> Iterator[Floats]:
     for start in range(0, resamples, size):
         rows = min(size, resamples - start)
         drawn = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64, order="F")
 
 
 def accelerated(value: float, drawn: Floats, left_out: Floats, level: float) -> tuple[float, float]:
@@ -174,42 +175,44 @@ class FiguresOf:
     Args:
         labels: true classes, shape (N,).
         probabilities: shape (N, K).
+        names: of the figures that are wanted.
     """
 
-    def __init__(self, labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> None:
+    def __init__(
+        self, labels: NDArray[np.int64], probabilities: NDArray[np.float32], names: Sequence[str] = NAMES
+    ) -> None:
         n, num_classes = probabilities.shape
         predictions = probabilities.argmax(1)
         right = (labels == predictions).astype(np.float64)
         ones = np.ones(n)
-        self._labels = _marks(labels, ones, num_classes)
-        self._predictions = _marks(predictions, ones, num_classes)
-        self._rights = _marks(labels, right, num_classes)
-        columns = {"accuracy": right, "log_loss": log_losses(labels, probabilities)}
+        # three marks a row, so that one product counts images, right ones and predictions of every class
+        values = np.stack((ones, right, ones), axis=1).ravel()
+        places = np.stack((labels, labels + num_classes, predictions + 2 * num_classes), axis=1).ravel()
+        self._marks = csr_array((values, places, np.arange(0, 3 * n + 1, 3)), shape=(n, 3 * num_classes))
+        self._columns = {"accuracy": right, "log_loss": log_losses(labels, probabilities)}
         if num_classes > 5:
-            columns["top5_accuracy"] = (ranks_of_truth(labels, probabilities) <= 5).astype(np.float64)
-        self._means = columns
+            self._columns["top5_accuracy"] = (ranks_of_truth(labels, probabilities) <= 5).astype(np.float64)
+        self._names = [name for name in names if name != "top5_accuracy" or num_classes > 5]
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
         total = weights.sum(1)
-        support, predicted, right = (weights @ marks for marks in (self._labels, self._predictions, self._rights))
-        precision, recall, f1 = _ratio(right, predicted), _ratio(right, support), _ratio(2 * right, support + predicted)
+        support, right, predicted = np.split(weights @ self._marks, 3, axis=1)
         share = support / total[:, None]
-        found = {
-            "macro_accuracy": recall.sum(1) / (support > 0).sum(1),
-            "macro_precision": precision.mean(1),
-            "macro_recall": recall.mean(1),
-            "macro_f1": f1.mean(1),
-            "weighted_precision": (share * precision).sum(1),
-            "weighted_recall": right.sum(1) / total,
-            "weighted_f1": (share * f1).sum(1),
-            **{name: weights @ column / total for name, column in self._means.items()},
+        precision, recall = partial(_ratio, right, predicted), partial(_ratio, right, support)
+        f1 = partial(_ratio, 2 * right, support + predicted)
+        formulas: dict[str, Callable[[], Floats]] = {
+            "macro_accuracy": lambda: recall().sum(1) / (support > 0).sum(1),
+            "macro_precision": lambda: precision().mean(1),
+            "macro_recall": lambda: recall().mean(1),
+            "macro_f1": lambda: f1().mean(1),
+            "weighted_precision": lambda: (share * precision()).sum(1),
+            "weighted_recall": lambda: right.sum(1) / total,
+            "weighted_f1": lambda: (share * f1()).sum(1),
         }
-        return {name: found[name] for name in NAMES if name in found}
-
-
-def _marks(places: NDArray[np.int64], values: Floats, width: int) -> csr_array:
-    """A sparse matrix with one value a row, shape (N, width)."""
-    return csr_array((values, places, np.arange(len(places) + 1)), shape=(len(places), width))
+        return {
+            name: formulas[name]() if name in formulas else weights @ self._columns[name] / total
+            for name in self._names
+        }
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

@@ -15,7 +15,7 @@ from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, figure_name, joined, printable, signed
 from resnet_lab.study.details import Details, Learning
 from resnet_lab.study.pictures import Wall
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import Findings, never_finished
 from resnet_lab.study.statistics import FEWEST, Effect
 from resnet_lab.study.trials import Outcome
 from resnet_lab.study.writing import in_words, method
@@ -76,7 +76,7 @@ def study_page(found: Findings, behind: Details, wall: Wall, folder: str) -> str
 def answer(found: Findings) -> str:
     """What the study says, in a line."""
     effects = found.effects or found.families[-1]
-    if found.effects and (hopeless := _never_finished(found)):
+    if found.effects and (hopeless := never_finished(found.study, found.outcomes)):
         return (
             f"No effect of a factor can be told, since {joined(hopeless)} failed at every seed; the others are "
             "compared with the baseline."
@@ -94,11 +94,6 @@ def answer(found: Findings) -> str:
         all_of = f"All {other} {several} are" if other > 1 else f"The {one} is"
         return f"{all_of} undecided: these trials do not show whether there is a difference."
     return " ".join([*parts, *([f"{counted(other, one, several)} undecided."] if other else [])])
-
-
-def _never_finished(found: Findings) -> list[str]:
-    """Arms that failed wherever they ran to their end, without which no block of a factorial is whole."""
-    return [row.arm.name for row in found.arms if not row.n and len(row.problems) == found.study.plan.seeds]
 
 
 def _with_difference(effect: Effect, found: Findings) -> str:

@@ -265,13 +265,14 @@ def errors(found: Sequence[PairedErrors], inks: Inks, title: str = "") -> Figure
     kinds = ((1, "fixed", inks.runs[2]), (-1, "broken", inks.runs[1]))
     most = max((max(count.fixed, count.broken) for each in seen for count in each.counts), default=0) or 1
     for sign, kind, colour in kinds:
-        for row, each in enumerate(seen):
-            numbers = [getattr(count, kind) for count in each.counts]
-            mean = float(np.mean(numbers))
-            axes.barh(row, sign * mean, 0.62, color=colour, alpha=0.5, label=kind if not row else None)
-            axes.plot([sign * number for number in numbers], [row] * len(numbers), "o", color=colour, markersize=3.5)
+        numbers = [[getattr(count, kind) for count in each.counts] for each in seen]
+        means = [float(np.mean(of_seeds)) for of_seeds in numbers]
+        axes.barh(range(len(seen)), [sign * mean for mean in means], 0.62, color=colour, alpha=0.5, label=kind)
+        dots = [(sign * number, row) for row, of_seeds in enumerate(numbers) for number in of_seeds]
+        axes.plot([x for x, _ in dots], [row for _, row in dots], "o", color=colour, markersize=3.5)
+        for row, (mean, of_seeds) in enumerate(zip(means, numbers, strict=True)):
             axes.annotate(
-                f"{mean:.1f}", (sign * max(numbers), row), (sign * 6, 0), textcoords="offset points",
+                f"{mean:.1f}", (sign * max(of_seeds), row), (sign * 6, 0), textcoords="offset points",
                 ha="left" if sign > 0 else "right", va="center", fontsize=9.5,
             )  # fmt: skip
     axes.axvline(0, color=inks.ink, linewidth=1)

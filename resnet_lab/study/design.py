@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from itertools import product
 from json import dumps
@@ -110,7 +111,7 @@ class Arm:
     train: TrainConfig
     levels: dict[str, str]
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """First 12 hexadecimal digits of a SHA-256 of all that it is, with those seeds that no block changes."""
         train = self.train.model_dump(mode="json", exclude={"seed"})

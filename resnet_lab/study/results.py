@@ -1,6 +1,6 @@
 """What a study found: effects with verdicts, arms with scores and times, every trial. Legend: S seeds, A arms."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -153,7 +153,7 @@ def _drawn(row: Sequence[Predictions | None], metric: str) -> list[Resampled | N
     there = [each for each in row if each is not None]
     if any((each.paths, each.digests) != (there[0].paths, there[0].digests) for each in there):
         raise DataError("arms of one seed were tested on different images: the data changed while the study ran")
-    figures = [None if each is None else FiguresOf(each.labels, each.probabilities) for each in row]
+    figures = [None if each is None else FiguresOf(each.labels, each.probabilities, [metric]) for each in row]
     pieces: list[list[Resampled]] = [[] for _ in row]
     for weights in resampled(len(there[0]), RESAMPLES) if there else ():
         for figure, own in zip(figures, pieces, strict=True):
@@ -253,12 +253,26 @@ def _time_ratios(study: Study, seconds: NDArray[np.float64]) -> dict[str, float]
     return found
 
 
+def never_finished(study: Study, outcomes: Mapping[tuple[str, int], Outcome]) -> list[str]:
+    """Names of arms that failed at every seed, without which no block of a factorial is whole."""
+    return [
+        arm.name
+        for arm in study.arms
+        if all(
+            (outcome := outcomes.get((arm.name, seed))) is not None and outcome.problem is not None
+            for seed in study.seeds
+        )
+    ]
+
+
 def _remarks(study: Study, folder: StudyFolder, outcomes: dict[tuple[str, int], Outcome]) -> list[str]:
     found = []
     varied = ", ".join(
         {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
     )
     found.append(f"from seed to seed differ: {varied}")
+    if study.plan.factors and (hopeless := never_finished(study, outcomes)):
+        found.append(f"no effect of a factor can be told, since an arm failed at every seed: {', '.join(hopeless)}")
     if study.plan.seeds < FEWEST:
         found.append(f"{study.plan.seeds} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
     else:

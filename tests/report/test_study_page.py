@@ -15,7 +15,7 @@ from resnet_lab.study.details import details
 from resnet_lab.study.pictures import Wall
 from resnet_lab.study.results import Findings
 from resnet_lab.study.trials import StudyFolder
-from resnet_lab.study.writing import in_words, method
+from resnet_lab.study.writing import as_markdown, in_words, method
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
 from tests.study.fabricated import REGISTRY, by_chance, design, found
 
@@ -165,15 +165,18 @@ def test_an_arm_that_always_fails_is_the_answer_to_why_no_effect_is_told(tmp_pat
         "No effect of a factor can be told, since gelu eca failed at every seed; the others are compared with the "
         "baseline."
     )
+    told_in_full = "no effect of a factor can be told, since an arm failed at every seed: gelu eca"
+    assert told_in_full in told.remarks
+    assert told_in_full in as_markdown(told)
     once, _ = found(tmp_path / "once", planned, rights, failed={("gelu eca", 0): "it diverged"})
-    assert "failed" not in answer(once)
+    assert "failed" not in answer(once) + " ".join(once.remarks)
 
 
 class _Few:
     """Findings of some effects on a design of two factors."""
 
     def __init__(self, effects: list[object]) -> None:
-        self.effects, self.families, self.study, self.arms = effects, [effects], design(), []
+        self.effects, self.families, self.study, self.outcomes = effects, [effects], design(), {}
 
 
 def _effect(name: str, verdict: str) -> object:
