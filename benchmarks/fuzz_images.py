@@ -2,6 +2,8 @@
 
 usage: python benchmarks/fuzz_images.py [--images 10000] [--seed 0] [--out OUT.json]
 
+Then all of them lie in one folder, and `resnet-lab data check` goes through it.
+
 A worker process decodes one file after the other. It may not map more than 1 GiB beyond what it has with its libraries
 loaded, and must answer within 5 seconds; where it does not, it is replaced, and the mutant's number is reported:
 `mutant(number, seed)` gives the file again.
@@ -16,7 +18,9 @@ import platform
 import re
 import resource
 import struct
+import subprocess
 import sys
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -45,11 +49,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     figures = {"command": sys.argv, **fuzz(options.images, options.seed), **context()}
+    figures["data_check"] = checked(options.images, options.seed)
     text = json.dumps(figures, indent=1)
     if options.out:
         options.out.write_text(text + "\n")
     print(text)
-    sys.exit(bool(figures["crashes"] or figures["hangs"] or figures["out_of_memory"]))
+    whole = figures["data_check"]["accepted"] == figures["accepted"] and figures["data_check"]["exit_code"] == 0
+    sys.exit(bool(figures["crashes"] or figures["hangs"] or figures["out_of_memory"] or not whole))
 
 
 def fuzz(images: int, seed: int) -> dict[str, Any]:
@@ -84,6 +90,32 @@ def fuzz(images: int, seed: int) -> dict[str, Any]:
         "slowest": slowest,
         "median_seconds": round(float(np.median(seconds)), 5),
         "causes": dict(causes.most_common()),
+    }
+
+
+def checked(images: int, seed: int) -> dict[str, Any]:
+    """What the command says of as many mutants in two class folders, how long it took, and its peak memory."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "images"
+        for number in range(images):
+            file = folder / "ab"[number % 2] / f"{number}.{SEEDS[number % len(SEEDS)][0].split()[0]}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(mutant(number, seed))
+        command = [sys.executable, "-m", "resnet_lab", "data", "check", str(folder), "--json"]
+        start = perf_counter()
+        with (Path(place) / "found.json").open("w+") as out:
+            environment = {**os.environ, "RESNET_LAB_CACHE": f"{place}/cache"}
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env=environment)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            out.seek(0)
+            found = json.load(out)
+    return {
+        "exit_code": process.returncode,
+        "accepted": found["images"] - len(found["bad"]),
+        "listed": len(found["bad"]),
+        "seconds": round(perf_counter() - start, 1),
+        "peak_rss_mib": round(usage.ru_maxrss / 1024, 1),
     }
 
 

@@ -13,8 +13,7 @@ from rich.text import Text
 from resnet_lab.data.cache import CacheEntry
 from resnet_lab.data.copies import Copies
 from resnet_lab.data.description import Description, Findings
-from resnet_lab.report.data_page import CHANNELS, split_text
-from resnet_lab.report.text import counted, printable
+from resnet_lab.report.text import CHANNELS, counted, printable, split_text
 
 SHOWN = 20
 """Entries of a list; --json has all."""

@@ -18,6 +18,7 @@ from scipy.special import betaincinv
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
+from resnet_lab.data import together
 from resnet_lab.data.draws import Draws
 from resnet_lab.errors import ConfigError, SpecError, nearest
 from resnet_lab.plugins import OWN, Entry
@@ -33,15 +34,15 @@ Box: TypeAlias = tuple[int, int, int, int]
 """Top, left, height and width, in pixels."""
 
 View: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""Shows an image C H W with its pixels in other places."""
+"""Shows images N C H W with their pixels in other places."""
 
-MIRRORED: tuple[View, ...] = (lambda image: image[:, :, ::-1],)
+MIRRORED: tuple[View, ...] = (lambda images: images[..., ::-1],)
 TURNS: tuple[View, ...] = (
-    lambda image: image.transpose(0, 2, 1)[:, ::-1],
-    lambda image: image[:, ::-1, ::-1],
-    lambda image: image.transpose(0, 2, 1)[:, :, ::-1],
+    lambda images: images.swapaxes(2, 3)[:, :, ::-1],
+    lambda images: images[:, :, ::-1, ::-1],
+    lambda images: images.swapaxes(2, 3)[..., ::-1],
 )
-"""By 90, 180 and 270 degrees, as `numpy.rot90` turns, in a tenth of its time: other threads wait for it."""
+"""By 90, 180 and 270 degrees, as `numpy.rot90` turns."""
 
 ATTEMPTS = 10
 """At drawing a box that fits, as torchvision makes."""
@@ -66,7 +67,7 @@ class Flip:
 
     def shown(self, batch: Tensor, views: Tensor) -> Tensor:
         """A batch of any type in these views."""
-        return _rearranged(batch, views, MIRRORED, [partial(torch.flip, dims=(-1,))])
+        return _rearranged(batch, views, MIRRORED, [lambda images: images.flip(-1)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +101,13 @@ class Crop:
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
         size = batch.shape[-1]
-        boxes = random_boxes(draws, "crop", (self.scale, 1.0), (3 / 4, 4 / 3), size, size)
+        found = random_boxes(draws, "crop", (self.scale, 1.0), (3 / 4, 4 / 3), size, size)
+        boxes = [box or (0, 0, size, size) for box in found]
+        if not _in_memory(batch):
+            return together.resized_crop(batch, torch.tensor(boxes).to(batch.device))
 
         def cropped(image: Tensor, number: int) -> Tensor:
-            box = boxes[number] or (0, 0, size, size)
-            resized: Tensor = vision.resized_crop(image, *box, [size, size], antialias=True)
+            resized: Tensor = vision.resized_crop(image, *boxes[number], [size, size], antialias=True)
             return resized
 
         return _one_by_one(batch, cropped)
@@ -129,24 +132,26 @@ class Jitter:
         _require(self, "hue", 0 <= self.hue <= 0.5, "from 0 to 0.5")
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        adjustments = (
-            vision.adjust_brightness,
-            vision.adjust_contrast,
-            vision.adjust_saturation,
-            vision.adjust_hue,
-        )
+        names = ("adjust_brightness", "adjust_contrast", "adjust_saturation", "adjust_hue")
         strengths = (self.brightness, self.contrast, self.saturation, self.hue)
         spread, middle = torch.tensor(strengths, dtype=torch.float64), torch.tensor([1, 1, 1, 0])
         lowest, highest = middle - spread, middle + spread
         lowest[:3].clamp_(min=0)
         numbers = draws.uniform("jitter", 8)
-        factors = (lowest + (highest - lowest) * numbers[:, :4]).tolist()
-        orders = numbers[:, 4:].argsort(dim=1, stable=True).tolist()
+        factors = lowest + (highest - lowest) * numbers[:, :4]  # N 4
+        orders = numbers[:, 4:].argsort(dim=1, stable=True)  # N 4, the kind that is changed first, second, ...
+        module = vision if _in_memory(batch) else together
+        adjustments = {kind: getattr(module, names[kind]) for kind in range(4) if strengths[kind]}
+        if not _in_memory(batch):
+            in_turn = factors.gather(1, orders).to(batch.device, torch.float32).view(-1, 4, 1, 1, 1)
+            for place in range(4):
+                batch = together.in_groups(batch, orders[:, place], adjustments, in_turn[:, place])
+            return batch
 
         def jittered(image: Tensor, number: int) -> Tensor:
-            for kind in orders[number]:
-                if strengths[kind]:
-                    image = adjustments[kind](image, factors[number][kind])
+            for kind in orders[number].tolist():
+                if kind in adjustments:
+                    image = adjustments[kind](image, factors[number, kind].item())
             return image
 
         return _one_by_one(batch, jittered)
@@ -169,11 +174,14 @@ class Erase:
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
         size = batch.shape[-1]
         chosen = (draws.uniform("erase").ravel() < self.p).tolist()
-        boxes = random_boxes(draws, "box of erase", (0.02, 0.33), (1 / 3.3, 1 / 0.3), size, size - 1)
+        found = random_boxes(draws, "box of erase", (0.02, 0.33), (1 / 3.3, 1 / 0.3), size, size - 1)
+        boxes = [box if its and box is not None else (0, 0, 0, 0) for its, box in zip(chosen, found, strict=True)]
+        if not _in_memory(batch):
+            colours = batch.double().mean((2, 3), keepdim=True).round().to(batch.dtype)  # N C 1 1
+            return torch.where(together.inside(torch.tensor(boxes).to(batch.device), size), colours, batch)
 
         def erased(image: Tensor, number: int) -> Tensor:
-            box = boxes[number]
-            if not chosen[number] or box is None:
+            if not any(box := boxes[number]):
                 return image
             mean = image.double().mean((1, 2), keepdim=True).round().to(image.dtype)  # C 1 1
             painted: Tensor = vision.erase(image, *box, mean)
@@ -225,11 +233,8 @@ class Cutmix:
         middles = (torch.stack(middle, dim=1) * sizes).long()  # N 2: row, column
         half = (side[:, None] / 2 * sizes).long()
         first, end = (middles - half).clamp(min=0), (middles + half).minimum(sizes)
-        mixed = x.clone()
-        for target, partner, (top, left), (bottom, right) in zip(
-            mixed, partners.tolist(), first.tolist(), end.tolist(), strict=True
-        ):
-            target[:, top:bottom, left:right] = x[partner, :, top:bottom, left:right]
+        pasted = together.inside(torch.cat([first, end - first], dim=1).to(x.device), x.shape[-1])
+        mixed = torch.where(pasted, x[partners.to(x.device)], x)
         share = ((end - first).prod(dim=1) / sizes.prod()).to(x)  # N
         return mixed, y.lerp(y[partners.to(y.device)], share.view(-1, 1))
 
@@ -347,28 +352,24 @@ def _rearranged(
     """Each image's pixels moved in the way that its entry of `choices`, shape (N,), says; 0 leaves it alone.
 
     Args:
-        views: the ways for an image in memory. Views of numpy, unlike those of torch, keep the interpreter's lock, and
-            asking for it again costs threads more than the view does.
-        on_device: the same ways for a group of images on a GPU.
+        views: the ways in memory. Few steps on many images are best there too: before each, numpy lets other threads
+            run, and then has to wait for them.
+        on_device: the same ways on a GPU.
     """
-    if batch.device.type != "cpu":
-        return _in_groups(batch, choices, on_device)
+    if not _in_memory(batch):
+        return together.in_groups(batch, choices, dict(enumerate(on_device, 1)))
     images = batch.numpy()
-    before = np.empty_like(images[0])
-    for image, choice in zip(images, choices.tolist(), strict=True):
-        if choice:
-            before[...] = image
-            for channel, moved in zip(image, views[choice - 1](before), strict=True):
-                channel[...] = moved  # long rows, where whole pixels would be rows of three
+    for choice, view in enumerate(views, 1):
+        group = np.flatnonzero(choices.numpy() == choice)
+        moved = view(images.transpose(0, 2, 3, 1)[group].transpose(0, 3, 1, 2))  # long rows are copied, N H W C
+        for channel in range(images.shape[1]):
+            images[group, channel] = moved[:, channel]  # where whole pixels would be rows of three
     return batch
 
 
-def _in_groups(batch: Tensor, choices: Tensor, ways: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-    """Few large steps, as a GPU wants them: the images of each choice together."""
-    for choice, way in enumerate(ways, 1):
-        group = (choices == choice).nonzero().ravel().to(batch.device)
-        batch[group] = way(batch[group])
-    return batch
+def _in_memory(batch: Tensor) -> bool:
+    """Of the processor, for which images one by one are best; a GPU changes them together."""
+    return batch.device.type == "cpu"
 
 
 def _one_by_one(batch: Tensor, change: Callable[[Tensor, int], Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ from resnet_lab.data.description import Album, ClassRow, Description
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.report.pages import render
 from resnet_lab.report.plots import size_plots
-from resnet_lab.report.text import counted, printable
+from resnet_lab.report.text import CHANNELS, counted, printable, split_text
 
 BAD_SHOWN = 200
 UNFOLDED = 6
@@ -16,8 +16,6 @@ UNFOLDED = 6
 
 FEW = 10
 """Images of a class in the test part, below which one mistake moves its recall by more than ten points."""
-
-CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,6 @@ def data_page(description: Description, album: Album) -> str:
         unfolded=UNFOLDED,
         leaks=set(description.leaks),
     )
-
-
-def split_text(description: Description) -> str:
-    """What the split follows from."""
-    if description.split_file is not None:
-        return f"parts of {printable(str(description.split_file))}"
-    folds = "" if description.folds is None else f", fold {description.fold} of {description.folds} (counted from 0)"
-    return f"split with seed {description.seed}{folds}"
 
 
 def _bars(row: ClassRow, largest: int) -> list[Bar]:

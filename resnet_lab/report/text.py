@@ -1,9 +1,14 @@
 """Words and numbers as a reader sees them."""
 
 import re
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+if TYPE_CHECKING:
+    from resnet_lab.data.description import Description
+
+CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 FIGURES = {"log_loss": "log loss (nats)", "top5_accuracy": "top-5 accuracy"}
 
 
@@ -61,3 +66,11 @@ def duration(seconds: float) -> str:
 def joined(words: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def split_text(description: "Description") -> str:
+    """What the split follows from."""
+    if description.split_file is not None:
+        return f"parts of {printable(str(description.split_file))}"
+    folds = "" if description.folds is None else f", fold {description.fold} of {description.folds} (counted from 0)"
+    return f"split with seed {description.seed}{folds}"

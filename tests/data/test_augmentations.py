@@ -246,13 +246,23 @@ def test_type_and_layout_stay_and_no_new_memory_is_asked_for(
     assert torch.equal(after, augmentation(images(6), draws_of(6)))  # the layout makes no difference
 
 
-def test_images_changed_in_groups_and_one_by_one_are_the_same() -> None:
-    """As a GPU does it and as the processor does, for every turn."""
-    batch, choices = images(11), torch.arange(11) % 4
-    on_device = [partial(torch.rot90, k=turn, dims=(-2, -1)) for turn in (1, 2, 3)]
-    grouped = augmentations._in_groups(batch.clone(), choices, on_device)
-    assert torch.equal(grouped, augmentations._rearranged(batch.clone(), choices, augmentations.TURNS, on_device))
-    assert torch.equal(grouped[5], batch[5].rot90(1, (-2, -1)))
+@pytest.mark.parametrize("augmentation", PIXEL, ids=repr)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_changed_together_and_one_by_one_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, augmentation: PixelAugmentation, channels: int
+) -> None:
+    """As a GPU does it and as the processor does: every pixel where none is computed, else up to rounding."""
+    batch = images(40, channels)
+    one_by_one = augmentation(batch.clone(), draws_of(40))
+    monkeypatch.setattr(augmentations, "_in_memory", lambda batch: False)
+    together = augmentation(batch.clone(), draws_of(40))
+    assert together.dtype == torch.uint8
+    if isinstance(augmentation, Crop | Jitter):
+        # torchvision rounds the rows of a crop before its columns, in memory
+        assert (together.int() - one_by_one.int()).abs().max() <= (1 if isinstance(augmentation, Crop) else 3)
+        assert (together == one_by_one).float().mean() > (0.8 if isinstance(augmentation, Crop) else 0.95)
+    else:
+        assert torch.equal(together, one_by_one)
 
 
 @pytest.mark.gpu
@@ -265,12 +275,15 @@ def test_the_gpu_makes_the_same_pixels(augmentation: PixelAugmentation) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("augmentation", [Crop(), Jitter()], ids=repr)
-def test_the_gpu_rounds_by_one_step_at_most_for_each_change(augmentation: PixelAugmentation) -> None:
+@pytest.mark.parametrize("augmentation", [Crop(), Jitter(hue=0.2)], ids=repr)
+def test_the_gpu_rounds_like_the_processor(monkeypatch: pytest.MonkeyPatch, augmentation: PixelAugmentation) -> None:
+    """That does the same steps."""
     batch = images(12)
-    there, here = augmentation(batch.cuda(), draws_of(12)).cpu(), augmentation(batch.clone(), draws_of(12))
+    there = augmentation(batch.cuda(), draws_of(12)).cpu()
+    monkeypatch.setattr(augmentations, "_in_memory", lambda batch: False)
+    here = augmentation(batch.clone(), draws_of(12))
     assert (there.int() - here.int()).abs().max() <= 3
-    assert (there == here).float().mean() > 0.9
+    assert (there == here).float().mean() > 0.95
 
 
 # Mixtures

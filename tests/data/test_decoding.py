@@ -1,6 +1,7 @@
 """Against Pillow's and torchvision's own calls, numpy on the pixels that were encoded, and imagehash."""
 
 import io
+import os
 import struct
 import threading
 import warnings
@@ -495,3 +496,23 @@ def test_mutated_files_are_accepted_or_listed() -> None:
     assert figures.accepted > 20
     assert len(figures.causes) > 5
     assert figures.peak_rss_mib < 1024
+
+
+@pytest.mark.slow
+def test_the_command_says_the_same_of_mutated_files() -> None:
+    fuzz_images = pytest.importorskip("benchmarks.fuzz_images", reason="benchmarks are not in this copy")
+    figures = SimpleNamespace(**fuzz_images.checked(images=1000, seed=1))
+    assert figures.exit_code == 0
+    assert figures.accepted + figures.listed == 1000
+    assert figures.accepted == fuzz_images.fuzz(images=1000, seed=1)["accepted"]
+    assert figures.peak_rss_mib < 1024 + 64 * max(0, (os.cpu_count() or 1) - 5)  # what more threads may take
+
+
+def test_memory_of_large_pictures_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else glibc keeps as much as the largest of them took, for every thread."""
+    given_back: list[int] = []
+    monkeypatch.setattr(decoding, "_give_back", lambda: given_back.append(1))
+    decode(encoded(smooth(640, 480), "PNG"), Form(32))  # 4 MiB
+    assert not given_back
+    decode(encoded(smooth(2000, 1000), "PNG"), Form(32))  # 25 MiB
+    assert given_back == [1]

@@ -1,0 +1,97 @@
+"""Changes of all images of a batch in few large steps, as a GPU wants them. Legend: N batch, C channels, S size.
+
+Each image has numbers of its own. What torchvision does to one image, these do to all, up to rounding; the single steps
+are its functions' of the same names in `torchvision.transforms.v2.functional`.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def in_groups(batch: Tensor, choices: Tensor, ways: Mapping[int, Callable[..., Tensor]], *own: Tensor) -> Tensor:
+    """The images of each choice changed in its way, those of any other left as they are.
+
+    Args:
+        choices: of each image, int64 on the CPU, shape (N,).
+        ways: take some of the images, and what these have of `own`.
+    """
+    for choice, way in ways.items():
+        group = (choices == choice).nonzero().ravel().to(batch.device)
+        batch[group] = way(batch[group], *(each[group] for each in own))
+    return batch
+
+
+def inside(boxes: Tensor, size: int) -> Tensor:
+    """Whether each pixel is in its image's box: bool, shape (N, 1, S, S).
+
+    Args:
+        boxes: top, left, height, width, shape (N, 4).
+    """
+    places = torch.arange(size, device=boxes.device)
+    first, sides = boxes[:, :2, None], boxes[:, 2:, None]  # N 2 1
+    rows, columns = ((places >= first) & (places < first + sides)).unbind(1)  # N S
+    return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
+
+
+def resized_crop(batch: Tensor, boxes: Tensor) -> Tensor:
+    """Each image's box (N, 4), as `inside` has it, enlarged to the whole image: nothing is there to be antialiased."""
+    size = batch.shape[-1]
+    places = (torch.arange(size, device=batch.device) + 0.5) / size
+    first, sides = boxes[:, :2, None].float(), boxes[:, 2:, None].float()  # N 2 1
+    within = (
+        (places * sides - 0.5).clamp(min=0).minimum(sides - 1)
+    )  # from the middle of a box's first pixel to its last
+    rows, columns = ((2 * (first + within) + 1) / size - 1).unbind(1)  # N S, on grid_sample's scale of [-1, 1]
+    shape = (len(batch), size, size)
+    grid = torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)  # N S S 2
+    return F.grid_sample(batch.float(), grid, align_corners=False).round_().to(batch.dtype)
+
+
+def adjust_brightness(batch: Tensor, factors: Tensor) -> Tensor:
+    """By factors of shape (N, 1, 1, 1), as those of the others."""
+    return _in_bytes(batch * factors)
+
+
+def adjust_contrast(batch: Tensor, factors: Tensor) -> Tensor:
+    """Nearer to the image's mean grey, or farther from it."""
+    grey = _grey(batch) if batch.shape[1] == 3 else batch.float()
+    return _in_bytes(torch.lerp(grey.mean((1, 2, 3), keepdim=True), batch.float(), factors))
+
+
+def adjust_saturation(batch: Tensor, factors: Tensor) -> Tensor:
+    """Nearer to each pixel's grey, or farther from it."""
+    return _in_bytes(torch.lerp(_grey(batch), batch.float(), factors)) if batch.shape[1] == 3 else batch
+
+
+def adjust_hue(batch: Tensor, factors: Tensor) -> Tensor:
+    """Turned by shares of the colour circle: to HSV and back, Smith 1978, doi:10.1145/965139.807361."""
+    if batch.shape[1] != 3:
+        return batch
+    image = batch / 255
+    (red, green, blue), (low, high) = _channels(image), image.aminmax(dim=1, keepdim=True)
+    spread = high - low
+    divisor = spread.where(spread > 0, 1)
+    sector = torch.where(
+        high == red,
+        (green - blue) / divisor,
+        torch.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    offsets = torch.tensor([5, 3, 1], device=batch.device).view(3, 1, 1)
+    place = (sector + 6 * factors + offsets) % 6
+    return ((high - spread * place.minimum(4 - place).clamp(0, 1)) * 255.999).to(batch.dtype)
+
+
+def _channels(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return batch[:, :1], batch[:, 1:2], batch[:, 2:]
+
+
+def _grey(batch: Tensor) -> Tensor:
+    red, green, blue = _channels(batch)
+    return (0.2989 * red + 0.587 * green + 0.114 * blue).floor_()
+
+
+def _in_bytes(image: Tensor) -> Tensor:
+    return image.clamp_(0, 255).to(torch.uint8)

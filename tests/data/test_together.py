@@ -1,0 +1,70 @@
+"""Against torchvision's functions on single images."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as vision
+
+from resnet_lab.data import together
+
+
+def images(number: int, channels: int = 3, size: int = 33) -> Tensor:
+    """Smooth and noisy ones, black, white and grey ones among them: N C S S, in the memory of N S S C."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (number, size, size, channels), dtype=np.uint8)
+    pixels[0], pixels[1], pixels[2] = 0, 255, 119
+    pixels[3:6] = np.linspace(0, 255, size, dtype=np.uint8)[:, None, None]
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+BOXES = [(0, 0, 33, 33), (3, 5, 20, 11), (32, 32, 1, 1), (0, 30, 33, 3), (10, 0, 2, 29), (7, 7, 7, 7)]
+
+
+def test_a_pixel_is_inside_its_own_images_box() -> None:
+    found = together.inside(torch.tensor([*BOXES, (0, 0, 0, 0)]), 33)
+    assert found.shape == (7, 1, 33, 33)
+    for mask, (top, left, height, width) in zip(found[:, 0], BOXES, strict=False):
+        expected = torch.zeros(33, 33, dtype=torch.bool)
+        expected[top : top + height, left : left + width] = True
+        assert torch.equal(mask, expected)
+    assert not found[6].any()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crops_are_torchvisions(channels: int) -> None:
+    """Rounded from float32, as it does where it has no integer arithmetic for it."""
+    batch = images(6, channels)
+    cropped = together.resized_crop(batch, torch.tensor(BOXES))
+    for image, box, got in zip(batch, BOXES, cropped, strict=True):
+        exact = vision.resized_crop(image.double(), *box, [33, 33], antialias=True)
+        assert (got - exact).abs().max() <= 0.501
+    assert torch.equal(cropped[0], batch[0])
+    assert torch.equal(cropped[2], batch[2, :, 32:, 32:].expand(channels, 33, 33))
+
+
+ADJUSTED = {
+    "adjust_brightness": (0.0, 0.4, 1.0, 1.37, 9.0),
+    "adjust_contrast": (0.0, 0.4, 1.0, 1.37, 9.0),
+    "adjust_saturation": (0.0, 0.4, 1.0, 1.37, 9.0),
+    "adjust_hue": (-0.5, -0.13, 0.0, 0.21, 0.5),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_colours_are_torchvisions(name: str, channels: int) -> None:
+    """Each image by a factor of its own, and now and then a step of 255 apart, since both cut float32 to bytes."""
+    factors = torch.tensor([ADJUSTED[name][number % 5] for number in range(30)])
+    batch = images(30, channels)
+    got = getattr(together, name)(batch.clone(), factors.view(-1, 1, 1, 1))
+    wanted = [getattr(vision, name)(image, factor) for image, factor in zip(batch, factors.tolist(), strict=True)]
+    assert (got.int() - torch.stack(wanted).int()).abs().max() <= 1
+    assert (got == torch.stack(wanted)).float().mean() > 0.99
+
+
+def test_groups_are_changed_each_in_its_way() -> None:
+    batch, choices = torch.arange(6).view(6, 1, 1, 1), torch.tensor([0, 2, 1, 0, 2, 7])
+    own = torch.arange(10, 70, 10).view(6, 1, 1, 1)
+    ways = {1: lambda images, own: images + own, 2: lambda images, own: images * own}
+    assert together.in_groups(batch, choices, ways, own).ravel().tolist() == [0, 20, 32, 3, 200, 5]
