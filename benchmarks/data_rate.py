@@ -44,26 +44,32 @@ from resnet_lab.plugins import default_registry
 SIZE, BATCH, WORKERS = 224, 32, 2
 MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.24, 0.23)
 FORM = Form(SIZE)
+PLACEMENT = choose("cpu")
 
 
 def main(folder: str, out: str, rounds: int = 7) -> None:
-    """Measure everything and write it as JSON."""
-    start = perf_counter()
-    content: dict[str, Any] = {"cold": cold(folder, rounds)}
+    """Measure everything; the figures are written as JSON whenever there are more."""
     theirs, ours = image_folder(folder), batches(prepared(folder))
-    content["warm"] = compared(lambda: images_per_second(ours), lambda: images_per_second(theirs), rounds)
-    content["gather"] = gather(ours, rounds)
-    content["training_step"] = training_step(ours, rounds)
-    content["memory"] = {number: resident(number) for number in (1000, 20000)}
-    content["seconds"] = perf_counter() - start
-    content["setting"] = {
-        "size": SIZE, "batch": BATCH, "workers": WORKERS, "images": len(ours.positions),
-        "threads": torch.get_num_threads(),
-        "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
-        "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+    content: dict[str, Any] = {
+        "setting": {
+            "size": SIZE, "batch": BATCH, "workers": WORKERS, "images": len(ours.positions),
+            "threads": torch.get_num_threads(), "precision": PLACEMENT.precision,
+            "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
+            "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+        }
     }  # fmt: skip
-    Path(out).write_text(json.dumps(content, indent=1))
-    print(json.dumps({key: value for key, value in content.items() if key != "setting"}, indent=1))
+    parts: dict[str, Callable[[], Any]] = {
+        "warm": lambda: compared(lambda: images_per_second(ours), lambda: images_per_second(theirs), rounds),
+        "gather": lambda: gather(ours, rounds),
+        "cold": lambda: cold(folder, rounds),
+        "training_step": lambda: training_step(ours, rounds),
+        "memory": lambda: {number: resident(number) for number in (1000, 20000)},
+    }
+    for name, measure in parts.items():
+        start = perf_counter()
+        content[name] = {**measure(), "seconds": perf_counter() - start}
+        Path(out).write_text(json.dumps(content, indent=1))
+        print(name, json.dumps(content[name].get("ratio", content[name])), flush=True)
 
 
 def prepared(source: str) -> Prepared:
@@ -191,8 +197,8 @@ def training_step(ours: Any, rounds: int) -> dict[str, Any]:
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
-    """One step of training in bf16."""
-    with torch.autocast("cpu", torch.bfloat16):
+    """One step of training, in the precision that the program would take."""
+    with PLACEMENT.autocast():
         loss = F.cross_entropy(model(x), y)
     loss.backward()
     optimizer.step()

@@ -1,9 +1,7 @@
 """One image: from the bytes of its file to pixels, and what was seen on the way. Legend: S size, C channels."""
 
-import ctypes
 import io
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Image import Transpose
 
+from resnet_lab.allocator import give_back_freed_memory
 from resnet_lab.errors import DataError
 from resnet_lab.images import Fit
 
@@ -31,11 +30,11 @@ MAX_BYTES = 2**28
 MAX_PIXELS = 89_478_485
 """Of one picture: Pillow's own bound."""
 
-MAX_MEMORY = 352 * 2**20
+MAX_MEMORY = 320 * 2**20
 """Bytes that decoding one picture may take; with torch loaded the process stays below 1 GiB."""
 
-LARGE = 2**24
-"""Bytes from which on what decoding a picture took is given back to the system; that takes 4 ms."""
+LARGE = 2**26
+"""Bytes of a picture before and after which freed memory is given back to the system, which takes 4 ms each time."""
 
 BYTES_A_PIXEL = {"WEBP": 21, "AVIF": 17}
 """Most that decoding takes, with turning and resizing, as measured; other formats take 13, and JPEG 9 if it is neither
@@ -216,23 +215,18 @@ class _Allowance:
         with self._changed:
             self._changed.wait_for(lambda: self._left >= nbytes)
             self._left -= nbytes
+        if nbytes >= LARGE:
+            give_back_freed_memory()
         try:
             yield
         finally:
             if nbytes >= LARGE:
-                _give_back()
+                give_back_freed_memory()
             with self._changed:
                 self._left += nbytes
                 self._changed.notify_all()
 
 
-def _give_back() -> None:
-    """To the system what glibc keeps of freed pictures, for each thread as much as its largest ones took."""
-    if (trim := getattr(_libc, "malloc_trim", None)) is not None:
-        trim(0)
-
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 _allowance = _Allowance(max(MAX_MEMORY, (os.cpu_count() or 1) * 2**26))
 
 

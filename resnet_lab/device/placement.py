@@ -9,7 +9,7 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.device.allocator import keep_freed_memory
+from resnet_lab.allocator import keep_freed_memory
 from resnet_lab.device.inference import prepare_inference
 from resnet_lab.device.training import prepare_training
 from resnet_lab.device.trial import noise, try_step
