@@ -3,7 +3,7 @@
 ResNet-50 at 224 pixels, and the same with GELU and CBAM, in bf16 and channels-last, eager and compiled. The arms take
 turns in one process, in each round first in one order and then in the other; the figure is the median over the rounds
 of the ratio of timm's time to ours. Theirs run with the C library's memory settings as they come, ours with
-`device.allocator`'s; a second table has both with ours. "timm frozen" is timm compiled with inductor's `freezing`,
+`allocator`'s; a second table has both with ours. "timm frozen" is timm compiled with inductor's `freezing`,
 which `torch.compile` alone leaves out.
 
 A round counts where other programs had under 5% of the processor; the others are kept in the file too.
@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 import resnet_lab
+from resnet_lab.allocator import M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
 from resnet_lab.device import choose
-from resnet_lab.device.allocator import M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
 from resnet_lab.device.compiling import own_code
 from resnet_lab.device.inference import Frozen
 
