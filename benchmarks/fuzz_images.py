@@ -41,6 +41,19 @@ MEMORY = 2**30
 EXTREMES = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\x40\0", b"\0\x40\0\0", b"\0\0\0\1")
 
 
+CHECK = """
+import atexit, re, sys
+from pathlib import Path
+from resnet_lab.cli import main
+
+def note_peak():
+    Path(sys.argv[2]).write_text(re.findall(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[0])
+
+atexit.register(note_peak)  # what the system says of a child when it ends counts its parent's memory too
+main(["data", "check", sys.argv[1], "--json"])
+"""
+
+
 def main() -> None:
     """Run, print and write the figures; exit with 1 where a file crashed, hung or took too much memory."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
@@ -101,21 +114,19 @@ def checked(images: int, seed: int) -> dict[str, Any]:
             file = folder / "ab"[number % 2] / f"{number}.{SEEDS[number % len(SEEDS)][0].split()[0]}"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(mutant(number, seed))
-        command = [sys.executable, "-m", "resnet_lab", "data", "check", str(folder), "--json"]
+        command = [sys.executable, "-c", CHECK, str(folder), f"{place}/peak"]
+        environment = {**os.environ, "RESNET_LAB_CACHE": f"{place}/cache"}
         start = perf_counter()
-        with (Path(place) / "found.json").open("w+") as out:
-            environment = {**os.environ, "RESNET_LAB_CACHE": f"{place}/cache"}
-            process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL, env=environment)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            out.seek(0)
-            found = json.load(out)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        seconds = perf_counter() - start
+        peak = int(Path(place, "peak").read_text())
+    found = json.loads(done.stdout)
     return {
-        "exit_code": process.returncode,
+        "exit_code": done.returncode,
         "accepted": found["images"] - len(found["bad"]),
         "listed": len(found["bad"]),
-        "seconds": round(perf_counter() - start, 1),
-        "peak_rss_mib": round(usage.ru_maxrss / 1024, 1),
+        "seconds": round(seconds, 1),
+        "peak_rss_mib": round(peak / 1024, 1),
     }
 
 
