@@ -352,8 +352,7 @@ def _rearranged(
     """Each image's pixels moved in the way that its entry of `choices`, shape (N,), says; 0 leaves it alone.
 
     Args:
-        views: the ways in memory. Few steps on many images are best there too: before each, numpy lets other threads
-            run, and then has to wait for them.
+        views: the ways in memory, for few steps on many images: at each of them threads wait for each other.
         on_device: the same ways on a GPU.
     """
     if not _in_memory(batch):
@@ -368,7 +367,7 @@ def _rearranged(
 
 
 def _in_memory(batch: Tensor) -> bool:
-    """Of the processor, for which images one by one are best; a GPU changes them together."""
+    """Of the processor, where torchvision's functions take images one by one; a GPU changes them together."""
     return batch.device.type == "cpu"
 
 

@@ -131,6 +131,7 @@ def resampled(n: int, resamples: int) -> Iterator[Floats]:
     for start in range(0, resamples, size):
         rows = min(size, resamples - start)
         drawn = generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        # transposed in memory, as a product with a sparse matrix wants them: else each product copies them
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64, order="F")
 
 
