@@ -63,3 +63,9 @@ def test_no_torch_without_need(rooms: str) -> None:
     imports = "\n".join(f"import resnet_lab.{room.strip()}" for room in rooms.split(","))
     code = f"import sys\n{imports}\nassert 'torch' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_no_compiler_without_need() -> None:
+    """Dynamo takes two seconds to import, and torchvision brings it along."""
+    code = "import sys\nimport resnet_lab.report.study_page\nassert 'torch._dynamo' not in sys.modules\n"
+    subprocess.run([sys.executable, "-c", code], check=True)

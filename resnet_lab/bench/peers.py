@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import torchvision
 from torch import nn
 
 from resnet_lab import zoo
@@ -33,6 +32,8 @@ def peer(maker: str, spec: ModelSpec) -> nn.Module:
 
 
 def _torchvision(spec: ModelSpec) -> nn.Module:
+    import torchvision
+
     base = _base(spec)
     if base is None or not hasattr(torchvision.models, base.name) or spec.in_channels != 3:
         raise InexpressibleError("torchvision has no such network")

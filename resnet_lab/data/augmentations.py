@@ -9,14 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf, log
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch import Tensor
-from torchvision.transforms.v2 import functional as vision
 
 from resnet_lab.data import together
 from resnet_lab.data.draws import Draws
@@ -106,11 +105,8 @@ class Crop:
         if not _in_memory(batch):
             return together.resized_crop(batch, torch.tensor(boxes).to(batch.device))
 
-        def cropped(image: Tensor, number: int) -> Tensor:
-            resized: Tensor = vision.resized_crop(image, *boxes[number], [size, size], antialias=True)
-            return resized
-
-        return _one_by_one(batch, cropped)
+        crop = partial(_vision().resized_crop, size=[size, size], antialias=True)
+        return _one_by_one(batch, lambda image, number: crop(image, *boxes[number]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +136,7 @@ class Jitter:
         numbers = draws.uniform("jitter", 8)
         factors = lowest + (highest - lowest) * numbers[:, :4]  # N 4
         orders = numbers[:, 4:].argsort(dim=1, stable=True)  # N 4, the kind that is changed first, second, ...
-        module = vision if _in_memory(batch) else together
+        module = _vision() if _in_memory(batch) else together
         adjustments = {kind: getattr(module, names[kind]) for kind in range(4) if strengths[kind]}
         if not _in_memory(batch):
             in_turn = factors.gather(1, orders).to(batch.device, torch.float32).view(-1, 4, 1, 1, 1)
@@ -184,7 +180,7 @@ class Erase:
             if not any(box := boxes[number]):
                 return image
             mean = image.double().mean((1, 2), keepdim=True).round().to(image.dtype)  # C 1 1
-            painted: Tensor = vision.erase(image, *box, mean)
+            painted: Tensor = _vision().erase(image, *box, mean)
             return painted
 
         return _one_by_one(batch, erased)
@@ -369,6 +365,12 @@ def _rearranged(
 def _in_memory(batch: Tensor) -> bool:
     """Of the processor, where torchvision's functions take images one by one; a GPU changes them together."""
     return batch.device.type == "cpu"
+
+
+def _vision() -> Any:
+    from torchvision.transforms.v2 import functional  # with it comes torch's compiler: two seconds
+
+    return functional
 
 
 def _one_by_one(batch: Tensor, change: Callable[[Tensor, int], Tensor]) -> Tensor:

@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo import maybe_mark_dynamic
 
 Mode = Literal["on", "max"]
 
@@ -34,7 +33,7 @@ class Compiled(nn.Module):
         self.train(network.training)
 
     def forward(self, x: Tensor) -> Any:
-        maybe_mark_dynamic(x, 0)
+        torch._dynamo.maybe_mark_dynamic(x, 0)  # not imported above: the compiler takes two seconds
         return self._call(x)
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from torch._inductor import config as inductor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_lab.device.compiling import MODES, Mode, cause, own_code
@@ -92,7 +91,7 @@ class Frozen:
         self._call = torch.compile(own_code(network), fullgraph=True, dynamic=False, mode=MODES[mode])
 
     def __call__(self, x: Tensor) -> Tensor:
-        with inductor.patch(freezing=True):
+        with torch._inductor.config.patch(freezing=True):
             return cast(Tensor, self._call(x))
 
 

@@ -9,7 +9,6 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from resnet_lab.processes import Processes
-from resnet_lab.train.synced_batch_norm import synchronise_batch_norm
 
 
 def spread(network: nn.Module, processes: Processes, example: Sequence[int], *, sync_batch_norm: bool) -> nn.Module:
@@ -27,6 +26,8 @@ def spread(network: nn.Module, processes: Processes, example: Sequence[int], *, 
         return network
     idle = has_idle_parameters(network, example)
     if sync_batch_norm:
+        from resnet_lab.train.synced_batch_norm import synchronise_batch_norm  # with it comes torch's compiler
+
         synchronise_batch_norm(network)
     whole = DistributedDataParallel(network, gradient_as_bucket_view=True, find_unused_parameters=idle)
     whole.broadcast_buffers = False  # as an argument it is deprecated, and its successor is not in every torch
