@@ -246,7 +246,7 @@ def _remarks(conditions: Conditions, found: Bench, mode: Mode) -> list[str]:
     noisy = [result.arm.name for result in found.results if mode in result.timings and result.timings[mode].is_noisy]
     remarks = conditions.remarks()
     if noisy:
-        remarks.append(f"times spread by more than 10%: {', '.join(noisy)}")
+        remarks.append(f"times spread by more than 10%: {', '.join(noisy)}: more rounds narrow the intervals")
     control = found.control[mode]
     if control.verdict in ("faster", "slower"):
         remarks.append(

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from resnet_lab import cost, zoo
-from resnet_lab.bench import measuring, roofline, subjects, turns
+from resnet_lab.bench import measuring, roofline, statistics, subjects, turns
 from resnet_lab.bench.arms import arms_of
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.reasons import explain, profile
@@ -138,6 +138,12 @@ def test_a_control_that_is_apart_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert any("a second copy of the baseline came out at " in remark for remark in found.remarks)
 
 
+def test_times_that_spread_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "SPREAD", -1.0)
+    found = bench(arms_of([R20], {"act": ["relu", "gelu"]}, batches=[2]), REGISTRY, modes=["infer"], rounds=2)
+    assert "infer: times spread by more than 10%: relu, gelu: more rounds narrow the intervals" in found.remarks
+
+
 class Late:
     """A call that comes 20 ms late."""
 
@@ -170,9 +176,9 @@ def test_reasons_name_what_came_and_what_went() -> None:
 @pytest.mark.alone
 @pytest.mark.parametrize(("planted", "verdicts"), [(0.0, NOT_APART), (0.01, NOT_APART), (0.05, ("slower",))])
 def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one of two equal arms, at the default settings: 5% are found, 1% is not decided.
+    """In one of two equal arms: 5% are found, 1% is not decided; at the default settings where the machine is quiet.
 
-    In one of three tries, and on one thread, since the machine may have other work; a wrong sign is never found.
+    On one thread, and with more rounds where the times spread, as the remarks ask; a wrong sign is never found.
     """
     monkeypatch.setattr(turns, "SAMPLE", 0.1)
     monkeypatch.setattr(turns, "MOST_WARM", 12)
@@ -187,8 +193,8 @@ def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypat
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for _ in range(3):
-            found = bench(arms, REGISTRY, modes=["infer"])
+        for rounds in (measuring.ROUNDS, 4 * measuring.ROUNDS, 12 * measuring.ROUNDS):
+            found = bench(arms, REGISTRY, modes=["infer"], rounds=rounds)
             timing = found.results[1].timings["infer"]
             print(planted, timing.ratio, timing.interval, timing.verdict, found.remarks)
             assert timing.verdict != "faster"
