@@ -1,5 +1,7 @@
 """What tests put in the place of larger things."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,5 +15,6 @@ class ArrayPixels:
         self.array = array
         self.form = Form(array.shape[1], array.shape[3])
 
-    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        out[...] = self.array[positions]
+    def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
+        for position, target in zip(positions.tolist(), out, strict=True):
+            target[...] = self.array[position]

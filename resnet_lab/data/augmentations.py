@@ -19,6 +19,7 @@ from torch import Tensor
 
 from resnet_lab.data import together
 from resnet_lab.data.draws import Draws
+from resnet_lab.data.views import Flip, Rearranging, Rotate90, require
 from resnet_lab.errors import ConfigError, SpecError, nearest
 from resnet_lab.plugins import OWN, Entry
 from resnet_lab.spec import Component
@@ -32,57 +33,8 @@ MixingAugmentation: TypeAlias = Callable[[Tensor, Tensor, Draws], tuple[Tensor, 
 Box: TypeAlias = tuple[int, int, int, int]
 """Top, left, height and width, in pixels."""
 
-View: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""Shows images N C H W with their pixels in other places."""
-
-MIRRORED: tuple[View, ...] = (lambda images: images[..., ::-1],)
-TURNS: tuple[View, ...] = (
-    lambda images: images.swapaxes(2, 3)[:, :, ::-1],
-    lambda images: images[:, :, ::-1, ::-1],
-    lambda images: images.swapaxes(2, 3)[..., ::-1],
-)
-"""By 90, 180 and 270 degrees, as `numpy.rot90` turns."""
-
 ATTEMPTS = 10
 """At drawing a box that fits, as torchvision makes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flip:
-    """Left to right, with probability `p`."""
-
-    views = 2
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        _require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
-
-    def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        return self.shown(batch, self.chosen(draws))
-
-    def chosen(self, draws: Draws) -> Tensor:
-        """The view that each image gets, int64, shape (N,); 0 is as it is."""
-        return (draws.uniform("flip").ravel() < self.p).long()
-
-    def shown(self, batch: Tensor, views: Tensor) -> Tensor:
-        """A batch of any type in these views."""
-        return _rearranged(batch, views, MIRRORED, [lambda images: images.flip(-1)])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rotate90:
-    """By 0, 90, 180 or 270 degrees, each as likely as the others."""
-
-    views = 4
-
-    def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        return self.shown(batch, self.chosen(draws))
-
-    def chosen(self, draws: Draws) -> Tensor:
-        return (draws.uniform("rotate90").ravel() * 4).long()
-
-    def shown(self, batch: Tensor, views: Tensor) -> Tensor:
-        return _rearranged(batch, views, TURNS, [partial(torch.rot90, k=turn, dims=(-2, -1)) for turn in (1, 2, 3)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +48,7 @@ class Crop:
     scale: float = 0.35
 
     def __post_init__(self) -> None:
-        _require(self, "scale", 0 < self.scale <= 1, "above 0 and at most 1")
+        require(self, "scale", 0 < self.scale <= 1, "above 0 and at most 1")
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
         size = batch.shape[-1]
@@ -124,8 +76,8 @@ class Jitter:
 
     def __post_init__(self) -> None:
         for name in ("brightness", "contrast", "saturation"):
-            _require(self, name, 0 <= getattr(self, name) < inf, "0 or more")
-        _require(self, "hue", 0 <= self.hue <= 0.5, "from 0 to 0.5")
+            require(self, name, 0 <= getattr(self, name) < inf, "0 or more")
+        require(self, "hue", 0 <= self.hue <= 0.5, "from 0 to 0.5")
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
         names = ("adjust_brightness", "adjust_contrast", "adjust_saturation", "adjust_hue")
@@ -165,7 +117,7 @@ class Erase:
     p: float = 0.25
 
     def __post_init__(self) -> None:
-        _require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
+        require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
         size = batch.shape[-1]
@@ -251,12 +203,12 @@ class Augmentations:
     @property
     def endless(self) -> tuple[str, ...]:
         """Names of those that show an image in ever new ways, and not in one of a few views."""
-        others = (each for each in (*self.pixel, *self.mixing) if not isinstance(each, Flip | Rotate90))
+        others = (each for each in (*self.pixel, *self.mixing) if not isinstance(each, Rearranging))
         return tuple(type(each).__name__.lower() for each in others)
 
     @property
-    def rearranging(self) -> tuple[Flip | Rotate90, ...]:
-        return tuple(each for each in self.pixel if isinstance(each, Flip | Rotate90))
+    def rearranging(self) -> tuple[Rearranging, ...]:
+        return tuple(each for each in self.pixel if isinstance(each, Rearranging))
 
     def chosen(self, draws: Draws) -> Tensor:
         """Number of the view that each image gets of `rearranging`, int64, (N,), or () where there are none."""
@@ -342,26 +294,6 @@ def _partners(places: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
-def _rearranged(
-    batch: Tensor, choices: Tensor, views: Sequence[View], on_device: Sequence[Callable[[Tensor], Tensor]]
-) -> Tensor:
-    """Each image's pixels moved in the way that its entry of `choices`, shape (N,), says; 0 leaves it alone.
-
-    Args:
-        views: the ways in memory, for few steps on many images: at each of them threads wait for each other.
-        on_device: the same ways on a GPU.
-    """
-    if not _in_memory(batch):
-        return together.in_groups(batch, choices, dict(enumerate(on_device, 1)))
-    images = batch.numpy()
-    for choice, view in enumerate(views, 1):
-        group = np.flatnonzero(choices.numpy() == choice)
-        moved = view(images.transpose(0, 2, 3, 1)[group].transpose(0, 3, 1, 2))  # long rows are copied, N H W C
-        for channel in range(images.shape[1]):
-            images[group, channel] = moved[:, channel]  # where whole pixels would be rows of three
-    return batch
-
-
 def _in_memory(batch: Tensor) -> bool:
     """Of the processor, where torchvision's functions take images one by one; a GPU changes them together."""
     return batch.device.type == "cpu"
@@ -388,13 +320,6 @@ def _copy(source: Tensor, target: Tensor) -> None:
         target.copy_(source)
 
 
-def _require(augmentation: object, parameter: str, fulfilled: bool, allowed: str) -> None:
-    """Raises `ConfigError` unless the parameter is as it must be."""
-    if not fulfilled:
-        name, value = type(augmentation).__name__.lower(), getattr(augmentation, parameter)
-        raise ConfigError(f"{name}({parameter}={value}): {parameter} must be {allowed}")
-
-
 def _require_mixing(augmentation: object, alpha: float, p: float) -> None:
-    _require(augmentation, "alpha", 0 < alpha < inf, "above 0")
-    _require(augmentation, "p", 0 <= p <= 1, "from 0 to 1")
+    require(augmentation, "alpha", 0 < alpha < inf, "above 0")
+    require(augmentation, "p", 0 <= p <= 1, "from 0 to 1")

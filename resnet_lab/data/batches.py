@@ -20,6 +20,7 @@ from resnet_lab.data.draws import Draws
 from resnet_lab.data.pixels import Pixels, gathered
 from resnet_lab.data.sampling import even_steps, repeats, shuffled, steps_of
 from resnet_lab.data.threads import in_order
+from resnet_lab.data.views import Rearranging
 from resnet_lab.device import Placement
 
 THREADS = min(4, os.cpu_count() or 1)
@@ -104,9 +105,21 @@ class Batches:
             for entries in (order, repeats(order))
         )
 
+        def draws_of(step: int) -> Draws:
+            return Draws(self.seed, epoch, self.positions[steps[step]], again[step])
+
+        first = self.augment.pixel[0] if self.augment.pixel and self.placement.device.type == "cpu" else None
+        on_the_way = first if isinstance(first, Rearranging) else None
+        left = self.augment.pixel[1:] if on_the_way else self.augment.pixel
+
+        def gather(step: int) -> Tensor:
+            if on_the_way is None:
+                return self._gather(steps[step])
+            return self._gather_shown(steps[step], on_the_way, on_the_way.chosen(draws_of(step)))
+
         def augmented(step: int, batch: Tensor) -> tuple[Tensor, Tensor]:
-            draws = Draws(self.seed, epoch, self.positions[steps[step]], again[step])
-            for augmentation in self.augment.pixel:
+            draws = draws_of(step)
+            for augmentation in left:
                 batch = augmentation(batch, draws)
             x, y = self._normalised(steps[step], batch)
             if self.augment.mixing:
@@ -115,7 +128,7 @@ class Batches:
                     x, y = mixing(x, y, draws)
             return x, y
 
-        return self._served(steps, augmented)
+        return self._served(steps, augmented, gather)
 
     @property
     def share(self) -> NDArray[np.int64]:
@@ -137,19 +150,26 @@ class Batches:
 
         return self._served(steps, labelled)
 
-    def _served(self, steps: Sequence[NDArray[np.int64]], finish: Finish) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each step's images, finished on the device; what the processor does for that, it does ahead, in threads."""
+    def _served(
+        self, steps: Sequence[NDArray[np.int64]], finish: Finish, gather: Callable[[int], Tensor] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each step's images, finished on the device; what the processor does for that, it does ahead, in threads.
+
+        Args:
+            gather: takes the number of a step and gives its images, by default as they are.
+        """
+        numbers = range(len(steps))
+        gather = gather or (lambda step: self._gather(steps[step]))
         if self._resident is not None:
             for step, chosen in enumerate(steps):
                 batch = self._resident[torch.from_numpy(chosen).to(self.placement.device)]
                 yield finish(step, batch.permute(0, 3, 1, 2))
         elif self.placement.device.type == "cuda":
-            with closing(in_order(_workers(), self._gather, steps, AHEAD)) as gathered:
+            with closing(in_order(_workers(), gather, numbers, AHEAD)) as gathered:
                 for step, batch in enumerate(gathered):
                     yield finish(step, batch.to(self.placement.device, non_blocking=True))
         else:
-            numbers = range(len(steps))
-            yield from in_order(_workers(), lambda step: finish(step, self._gather(steps[step])), numbers, AHEAD)
+            yield from in_order(_workers(), lambda step: finish(step, gather(step)), numbers, AHEAD)
 
     def _gather(self, chosen: NDArray[np.int64]) -> Tensor:
         """uint8 images (N, C, H, W), channels-last, where the processor can write."""
@@ -159,6 +179,13 @@ class Batches:
         else:
             batch = self._buffers.take(shape, np.uint8)
         self._pixels.gather(self.positions[chosen], batch.numpy())
+        return batch.permute(0, 3, 1, 2)
+
+    def _gather_shown(self, chosen: NDArray[np.int64], kind: Rearranging, views: Tensor) -> Tensor:
+        """As `_gather`, each image in its view, shape (N,)."""
+        positions, shape = self.positions[chosen], (len(chosen), *self._pixels.form.shape)
+        batch, spare = (self._buffers.take(shape, np.uint8) for _ in range(2))
+        kind.read(lambda which, out: self._pixels.gather(positions[which], out), views, batch.numpy(), spare.numpy())
         return batch.permute(0, 3, 1, 2)
 
     def _normalised(self, chosen: NDArray[np.int64], batch: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Image files that belong to no set: found by path, folder or pattern, and decoded a piece at a time."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -42,9 +42,10 @@ class ArrayPixels:
         self.form = form
         self._pixels = pixels
 
-    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+    def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         """As `Pixels` says."""
-        np.take(self._pixels, positions, axis=0, out=out)
+        for position, target in zip(positions.tolist(), out, strict=True):
+            target[...] = self._pixels[position]
 
 
 def image_files(paths: Sequence[str | Path]) -> list[Path]:

@@ -2,7 +2,7 @@
 
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -20,8 +20,8 @@ class Pixels(Protocol):
 
     form: Form
 
-    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        """Fill `out`, shape (N, S, S, C), with the images at `positions`, shape (N,)."""
+    def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
+        """Fill the N arrays of `out`, each (S, S, C), with the images at `positions`, shape (N,)."""
 
 
 class StoredPixels:
@@ -47,7 +47,7 @@ class StoredPixels:
             raise DataError(f"{file}: cannot be opened: {error.strerror}; start again to have it made anew") from None
         weakref.finalize(self, os.close, self._descriptor)
 
-    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+    def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         nbytes = self.form.nbytes
         for row, target in zip(self.rows[positions].tolist(), out, strict=True):
             if os.preadv(self._descriptor, [target.data], row * nbytes) != nbytes:
@@ -62,13 +62,11 @@ class DecodedPixels:
         self.images = images
         self._pool = ThreadPoolExecutor(os.cpu_count())
 
-    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
-        def fill(place: int) -> None:
-            out[place] = self._decode(int(positions[place]))
-
+    def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         with without_warnings():
-            for _ in self._pool.map(fill, range(len(positions))):
-                pass
+            decoded = self._pool.map(self._decode, positions.tolist())
+            for image, target in zip(decoded, out, strict=True):
+                target[...] = image
 
     def _decode(self, position: int) -> NDArray[np.uint8]:
         try:

@@ -1,7 +1,6 @@
 """Against torchvision on single images, the papers' formulas in numpy, and torchvision's own distributions."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from math import exp, floor, inf, log, nan, sqrt
 
 import numpy as np
@@ -53,45 +52,6 @@ def pillow(image: Tensor) -> Image.Image:
 
 
 # Geometry
-
-
-@pytest.mark.parametrize(("channels", "size"), SHAPES)
-def test_flip_is_torchvisions(channels: int, size: int) -> None:
-    batch, draws = images(30, channels, size), draws_of(30)
-    for image, flipped, u in zip(batch, Flip(p=0.4)(batch.clone(), draws), draws.uniform("flip"), strict=True):
-        assert torch.equal(flipped, vision.horizontal_flip(image) if u < 0.4 else image)
-
-
-@pytest.mark.parametrize(("channels", "size"), SHAPES)
-def test_rotate90_is_torchvisions(channels: int, size: int) -> None:
-    batch, draws = images(40, channels, size), draws_of(40)
-    turns = np.floor(draws.uniform("rotate90").numpy() * 4).ravel()
-    assert set(turns) == {0, 1, 2, 3}
-    for image, turned, turn in zip(batch, Rotate90()(batch.clone(), draws), turns, strict=True):
-        assert torch.equal(turned, vision.rotate(image, 90 * turn))
-
-
-def test_rotate90_is_pillows() -> None:
-    batch, draws = images(40), draws_of(40)
-    ways = [
-        lambda picture: picture,
-        partial(Image.Image.transpose, method=Image.Transpose.ROTATE_90),
-        partial(Image.Image.transpose, method=Image.Transpose.ROTATE_180),
-        partial(Image.Image.transpose, method=Image.Transpose.ROTATE_270),
-    ]
-    for image, turned, u in zip(
-        batch, Rotate90()(batch.clone(), draws), draws.uniform("rotate90").ravel(), strict=True
-    ):
-        assert np.array_equal(np.asarray(ways[int(4 * u)](pillow(image))), turned.permute(1, 2, 0).numpy())
-
-
-def test_all_four_turns_and_both_sides_are_as_likely_as_the_others() -> None:
-    number = 4000
-    corners = torch.tensor([[0, 1], [2, 3]], dtype=torch.uint8).expand(number, 1, 2, 2)
-    turned = Rotate90()(corners.clone(), draws_of(number))[:, 0, 0, 0]
-    assert stats.chisquare(torch.bincount(turned, minlength=4).numpy()).pvalue > 0.001
-    flipped = int(Flip(p=0.3)(corners.clone(), draws_of(number))[:, 0, 0, 0].sum())
-    assert stats.binomtest(flipped, number, 0.3).pvalue > 0.001
 
 
 def box_by_torchvisions_loop(

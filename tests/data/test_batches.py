@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torchvision.transforms import v2
 
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches, _workers
+from resnet_lab.data.draws import Draws
 from resnet_lab.data.sampling import shuffled
 from resnet_lab.device import Placement, choose
 from resnet_lab.errors import DataError
@@ -224,8 +226,21 @@ def test_augmentation_is_for_training_alone() -> None:
     assert torch.equal(turned.flatten(2).sort().values, original.flatten(2).sort().values)
 
 
+@pytest.mark.parametrize("augment", [("rotate90", "flip"), ("flip", "erase"), ("crop", "rotate90")], ids=",".join)
+def test_augmentations_follow_each_other_whether_or_not_the_first_comes_while_images_are_read(
+    augment: tuple[str, ...],
+) -> None:
+    batches = served(augment=augment)
+    for x, y in batches.training(2):
+        expected = torch.from_numpy(NOISE[y.numpy()]).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        for each in parse_augmentations(augment).pixel:
+            expected = each(expected, Draws(0, 2, y.numpy()))
+        reference = v2.functional.normalize(v2.functional.to_dtype(expected, scale=True), MEAN, STD)
+        torch.testing.assert_close(x, reference, rtol=1e-5, atol=2e-6)
+
+
 class FailingPixels(ArrayPixels):
-    def gather(self, positions: NDArray[np.int64], out: NDArray[np.uint8]) -> None:
+    def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         raise DataError("a.jpg: unreadable image (truncated); repair or remove it")
 
 
