@@ -156,7 +156,8 @@ def split(
 def list_cache(json: options.JSON = False) -> None:
     """List what the cache holds: of which source, in which form, how many images, how large, last used when.
 
-    Beside decoded images these are features of frozen network parts, and fetched shards.
+    Beside decoded images these are an index of images that were only looked at or stream, features of frozen network
+    parts, and fetched shards.
 
     The cache is in the user's cache folder, or where the environment variable RESNET_LAB_CACHE says.
     """

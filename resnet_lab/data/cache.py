@@ -119,7 +119,7 @@ def bytes_free() -> int:
     return shutil.disk_usage(folder).free
 
 
-Kind = Literal["images", "features", "shards"]
+Kind = Literal["images", "index", "features", "shards"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ class CacheEntry:
     """A folder of the cache.
 
     Attributes:
-        kind: decoded images, what frozen parts of a network made of them, or fetched shards.
+        kind: decoded images, what decoding told of them without their pixels, what frozen parts of a network made of
+            them, or fetched shards.
         source: the name of the image set; empty where the folder's index is damaged, and of shards.
         form: of its images; None where the index is damaged, and of shards.
         images: number of different images, with those that cannot be used; of shards, of these.
@@ -228,14 +229,16 @@ def _ours(parent: str, files: Set[str]) -> list[Path]:
 
 
 def _entry(folder: Path) -> CacheEntry:
-    nbytes = sum(path.stat().st_size for path in folder.iterdir())
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    kind: Kind = "images" if sizes.get(PIXELS) else "index"
+    nbytes = sum(sizes.values())
     try:
         with Ledger(folder) as ledger:
             about, number = ledger.about(), len(ledger)
         form, used = Form(**json.loads(about["form"])), datetime.fromisoformat(about["used"])
-        return CacheEntry("images", folder, about["source"], form, number, nbytes, used)
+        return CacheEntry(kind, folder, about["source"], form, number, nbytes, used)
     except (sqlite3.DatabaseError, KeyError, ValueError, TypeError):
-        return CacheEntry("images", folder, "", None, 0, nbytes, None)
+        return CacheEntry(kind, folder, "", None, 0, nbytes, None)
 
 
 def _features(folder: Path) -> CacheEntry:
