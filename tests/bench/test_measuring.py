@@ -182,7 +182,7 @@ def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypat
     """
     monkeypatch.setattr(turns, "SAMPLE", 0.1)
     monkeypatch.setattr(turns, "MOST_WARM", 12)
-    arms = arms_of([R20.modified(input_size=32)], {"act": ["relu", "gelu"]}, batches=[32])
+    arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[8])
     genuine = measuring.ready
 
     def ready(arm: Any, *rest: Any) -> Any:

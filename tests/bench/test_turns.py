@@ -1,4 +1,5 @@
 import time
+from itertools import groupby
 
 import pytest
 import torch
@@ -41,6 +42,24 @@ def test_arms_take_turns_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None
     assert "".join(log) == "abccba" + "bcaacb"
     assert {name: len(samples) for name, samples in found.samples.items()} == {"a": 2, "b": 2, "c": 2}
     assert [arm.shifts for arm in arms.values()] == [2, 2, 2]
+
+
+def test_short_calls_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fewest calls decide: 8 make two parts of 4, and one more before each part is not timed."""
+    log: list[str] = []
+    calls = {"a": 8, "b": 24}
+    monkeypatch.setattr(turns, "_warmed", lambda arm, clock: calls[arm.name])
+    found = in_turns({name: Sleeper(0, name, log) for name in calls}, 1, CPU)
+    parts = [(name, len(list(group))) for name, group in groupby(log)]
+    assert parts == [("a", 5), ("b", 26), ("a", 10), ("b", 26), ("a", 5)]
+    assert [len(samples) for samples in found.samples.values()] == [1, 1]
+
+
+def test_a_call_of_many_parts_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "_clock", lambda device: lambda arm, repeats: repeats * arm.seconds)
+    monkeypatch.setattr(turns, "_warmed", lambda arm, clock: 100)
+    found = in_turns({"a": Sleeper(0.01), "b": Sleeper(0.03)}, 2, CPU)  # parts of 20 calls
+    assert found.samples == {"a": pytest.approx([200] * 2), "b": pytest.approx([600] * 2)}
 
 
 @pytest.mark.usefixtures("short")
