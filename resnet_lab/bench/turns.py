@@ -16,8 +16,9 @@ SAMPLE = 0.1
 """Seconds that one measurement takes at least, of as many calls as it needs."""
 
 PARTS, CALLS = 5, 4
-"""Of a measurement, at most, which other arms come between, and calls in one at least: a processor that changes its
-speed a few times a second then changes it for all. On one such, ratios spread by 0.035 instead of 0.08."""
+"""A measurement is made in so many parts at most, of so many calls at least, other arms in between: what changes the
+processor's speed a few times a second then strikes all. On one such processor 12,000 calls of 7 ms, put together as two
+arms of equal networks, had ratios whose standard deviation was 0.03 a round with five parts and 0.08 with one."""
 
 STEADY, MOST_WARM, WARM_SECONDS = 0.05, 12, 4.0
 """Warm-up ends when the last three measurements lie within this share of their median, or after so many or so long."""

@@ -61,7 +61,7 @@ class Rearranging:
             _put(out, group, view(images.transpose(0, 3, 1, 2)))
 
     def _groups(self, views: Tensor) -> Iterable[tuple[NDArray[np.int64], View]]:
-        """For few steps on many images: at each of them threads wait for each other."""
+        """All images of a view together, since at every step of numpy threads wait for each other."""
         return ((np.flatnonzero(views.numpy() == number), view) for number, view in enumerate(self.in_memory, 1))
 
 

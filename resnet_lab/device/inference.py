@@ -91,7 +91,9 @@ class Frozen:
         self._call = torch.compile(own_code(network), fullgraph=True, dynamic=False, mode=MODES[mode])
 
     def __call__(self, x: Tensor) -> Tensor:
-        with torch._inductor.config.patch(freezing=True):
+        from torch._inductor import config as inductor  # not at the top: the compiler takes two seconds to import
+
+        with inductor.patch(freezing=True):
             return cast(Tensor, self._call(x))
 
 
