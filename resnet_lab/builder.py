@@ -82,7 +82,7 @@ def assemble(
 def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residual: bool, device: str | None) -> Built:
     notes: dict[str, None] = {}
     with torch.random.fork_rng(devices=[]), torch.device(device or "cpu"):
-        torch.manual_seed(seed)  # for a plugin's parameters that no `reset_parameters` sets
+        torch.default_generator.manual_seed(seed)  # for a plugin's parameters that no `reset_parameters` sets
         stages, in_channels = [], spec.stem.convs[-1].out_channels
         for number, stage in enumerate(spec.stages, 1):
             stages.append(_stage(stage, in_channels, registry, f"stage {number}", notes))

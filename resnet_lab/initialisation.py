@@ -42,7 +42,7 @@ def initialise(model: nn.Module, seed: int, gains: Mapping[str, float], *, zero_
     """
     with torch.random.fork_rng(devices=[]):
         for name, module in model.named_modules():
-            torch.manual_seed(named_seed(seed, name))
+            torch.default_generator.manual_seed(named_seed(seed, name))  # torch.manual_seed formats the stack each time
             if isinstance(module, nn.Conv2d) and not ATTENTIONS & set(name.split(".")):
                 fan_out = module.out_channels * prod(module.kernel_size) / module.groups
                 nn.init.normal_(module.weight, std=gains.get(name.split(".")[0], 1.0) / sqrt(fan_out))

@@ -108,6 +108,16 @@ class Placement:
         enabled = self.dtype != torch.float32
         return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
 
+    def seed(self, seed: int) -> None:
+        """Seed the generators that a step draws from: the processor's, and the GPU's own.
+
+        `torch.manual_seed` seeds every kind of device, and formats the stack for each that is not in use.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
+
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses so that small gradients survive in fp16 (arXiv:1710.03740); passes them on unchanged else."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)

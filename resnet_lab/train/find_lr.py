@@ -111,7 +111,7 @@ def _losses_at(
         closing(_endless(batches)) as training,
         torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []),
     ):
-        torch.manual_seed(named_seed(config.seed_of("order"), "dropout of the range test"))
+        placement.seed(named_seed(config.seed_of("order"), "dropout of the range test"))
         for rate, (x, y) in zip(rates, training, strict=False):
             total, weight, _ = learner.step(x, y, rate)
             yield float(total / weight)

@@ -105,7 +105,7 @@ def _steps(
     with torch.random.fork_rng(devices=devices):
         for x, y in batches.training(progress.epoch, progress.step):
             seed = config.seed_of("order") + batches.rank
-            torch.manual_seed(named_seed(seed, f"dropout {progress.epoch} {progress.step}"))
+            placement.seed(named_seed(seed, f"dropout {progress.epoch} {progress.step}"))
             step = progress.steps(len(batches))
             progress.tally.add(*learner.step(x, y, learning_rate(config, step, len(batches))), y)
             progress.step += 1
