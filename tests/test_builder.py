@@ -1,4 +1,5 @@
-from itertools import product
+from collections.abc import Iterable, Sequence
+from itertools import combinations, product
 from typing import Any
 
 import pytest
@@ -151,25 +152,60 @@ def test_on_the_meta_device_nothing_is_allocated() -> None:
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("block", ["basic", "bottleneck"])
-def test_every_combination_learns(block: str) -> None:
-    """Forward and backward with every activation, norm, attention and convolution: no parameter is left out."""
-    registry = load(only=[])
-    kinds = {"act": "activation", "conv": "convolution", "norm": "norm", "attn": "attention"}
-    names = {option: registry.names(kind) for option, kind in kinds.items()}
-    names["norm"] = ["group(groups=8)" if name == "group" else name for name in names["norm"]]
+KINDS = {"block": "block", "act": "activation", "conv": "convolution", "norm": "norm", "attn": "attention"}
+CHOICES = [
+    ["group(groups=8)" if name == "group" else name for name in load(only=[], files=[]).names(kind)]
+    for kind in KINDS.values()
+]
+
+
+def require_that_all_learn(choices: Iterable[tuple[str, ...]]) -> None:
+    """Forward and backward: no parameter is left out."""
+    registry = load(only=[], files=[])
     data = zoo.get("resnet20").model_dump(mode="json")
     for stage in data["stages"]:
         stage["depth"] = 1
     tiny = resnet_lab.ModelSpec.from_dict(data).modified(input_size=8, shortcut="projection")
     x = torch.randn(2, 3, 8, 8)
-    for choice in product(*names.values()):
-        model = build(tiny, registry=registry, block=block, **dict(zip(names, choice, strict=True)))
+    for choice in choices:
+        model = build(tiny, registry=registry, **dict(zip(KINDS, choice, strict=True)))
         model(x).square().sum().backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, (choice, name)
             assert parameter.grad.isfinite().all(), (choice, name)
+
+
+def triples(choice: tuple[str, ...]) -> set[frozenset[tuple[int, str]]]:
+    return {frozenset(three) for three in combinations(enumerate(choice), 3)}
+
+
+def covering(choices: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Few of all combinations, in which any three parts stand together at least once; found greedily."""
+    left, chosen = {choice: triples(choice) for choice in product(*choices)}, []
+    missing = set().union(*left.values())
+    while missing:
+        best = max(left, key=lambda choice: len(left[choice] & missing))
+        chosen.append(best)
+        missing -= left.pop(best)
+    return chosen
+
+
+def test_any_three_parts_learn_together() -> None:
+    chosen = covering(CHOICES)
+    wanted = {
+        frozenset({(first, a), (second, b), (third, c)})
+        for first, second, third in combinations(range(len(CHOICES)), 3)
+        for a in CHOICES[first]
+        for b in CHOICES[second]
+        for c in CHOICES[third]
+    }
+    assert set().union(*map(triples, chosen)) == wanted
+    require_that_all_learn(chosen)
+
+
+@pytest.mark.long
+def test_every_combination_learns() -> None:
+    require_that_all_learn(product(*CHOICES))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet56_b"])

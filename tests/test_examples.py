@@ -14,6 +14,7 @@ def run(name: str, *arguments: str | Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.slow
 def test_build_and_compare() -> None:
     """ResNet-18 has 122 tensors; CBAM without norm adds three to each of four blocks, 2 C^2 / 16 + 98 weights."""
     assert run("build_and_compare.py").splitlines() == [

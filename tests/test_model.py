@@ -115,6 +115,7 @@ def test_features_are_what_is_pooled() -> None:
     torch.testing.assert_close(model(x), model.fc(features.mean((2, 3))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attn", ["none", "cbam"])
 def test_a_network_compiles_whole(attn: str) -> None:
     model = build("resnet20", attn=attn).eval()

@@ -619,6 +619,7 @@ def python(environment, *arguments):
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_installed_plugin_in_a_network(simam):
     """The network equals the unmodified one with SimAM, by its formula in numpy, put before each addition."""
     program = """
@@ -643,6 +644,7 @@ def test_installed_plugin_in_a_network(simam):
     torch.testing.assert_close(out, network(torch.randn(2, 3, 64, 64)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_installed_plugin_on_the_command_line(simam):
     built = python(simam, "-m", "resnet_lab", "build", "--model", "resnet18", "--attn", "simam@3,4", "--json")
     plain = (built["unmodified"]["parameters"], built["unmodified"]["macs"])

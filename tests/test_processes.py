@@ -18,6 +18,8 @@ from resnet_lab.errors import ConfigError, DataError, ResNetLabError
 from resnet_lab.processes import LOST, Agreement, ProcessError, Processes, begin, first_to_say, is_first
 from tests.torchrun import torchrun
 
+pytestmark = pytest.mark.xdist_group("processes")  # with one start of torchrun
+
 T = TypeVar("T")
 
 
@@ -223,26 +225,31 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 STARTS = ["0.0", "0.1", "1.0", "1.1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", STARTS)
 def test_rows_come_in_order(found: dict[str, Any], who: str) -> None:
     assert found[who]["in order"] == [np.arange(2 * total).reshape(total, 2).tolist() for total in (1, 2, 5, 6)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", STARTS)
 def test_totals(found: dict[str, Any], who: str) -> None:
     assert found[who]["total"] == [3, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", STARTS)
 def test_all_hear_of_a_signal_at_one_step(found: dict[str, Any], who: str) -> None:
     assert found[who]["heard"] == [0, 0, 0, 0, 15, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", STARTS)
 def test_cores_are_shared_out(found: dict[str, Any], who: str) -> None:
     assert found[who]["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [0, 1])
 def test_bad_for_all_is_said_by_one(found: dict[str, Any], start: int) -> None:
     said = [found[f"{start}.{rank}"]["said"] for rank in (0, 1)]
@@ -250,11 +257,13 @@ def test_bad_for_all_is_said_by_one(found: dict[str, Any], start: int) -> None:
     assert [each[1] for each in said] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_lost_process_ends_the_others_with_a_sentence(found: dict[str, Any]) -> None:
     assert "gloo/transport" in found["lost"]
     assert f"ProcessError: {LOST}" in found["stderr"]
 
 
+@pytest.mark.slow
 def test_a_restart_finds_the_run_folder(found: dict[str, Any]) -> None:
     assert [(found[who]["run"], found[who]["again"]) for who in STARTS] == [("run 0 0", False)] * 2 + [
         ("run 0 0", True)

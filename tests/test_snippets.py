@@ -8,7 +8,7 @@ import contextlib
 import io
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import SkipTest
 
@@ -25,6 +25,7 @@ from resnet_lab.cli import main
 from resnet_lab.data.config import DataConfig
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
+from tests.bench.short import shorten
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,9 +87,13 @@ def page(path: Path) -> Document:
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
     """Images by genre, loose ones, runs on them, and weights as torchvision publishes them."""
-    folder = tmp_path_factory.mktemp("world")
+    return made_once("world", make_template)
+
+
+def make_template(folder: Path) -> None:
+    """All of that in a folder."""
     draw = np.random.default_rng(0)
     colours = {
         "landscape": (60, 160, 90),
@@ -116,7 +121,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"model": {}}, folder / "checkpoint.pth")
     plugin = (ROOT / "docs" / "plugins.md").read_text().split("```python\n", 1)[1].split("```", 1)[0]
     (folder / "loud.py").write_text(plugin)
-    return folder
 
 
 def picture(draw: np.random.Generator, colour: tuple[int, int, int]) -> Image.Image:
@@ -133,7 +137,7 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     for weights in torchvision.models.ResNet50_Weights:
         monkeypatch.setattr(weights.value, "url", (template / "resnet50.pth").as_uri())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("resnet_lab.bench.turns.SAMPLE", 0.001)
+    shorten(monkeypatch)
     monkeypatch.setenv("RESNET_LAB_PLUGIN_FILES", "")  # which `--plugin` sets
     return tmp_path
 

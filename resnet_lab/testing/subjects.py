@@ -52,7 +52,7 @@ class Case:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(seed))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A component, and how to make modules of it."""
 
@@ -85,7 +85,7 @@ class Subject:
         Args:
             chance: seed of torch's generator while the module is made, which should leave no trace.
         """
-        torch.manual_seed(chance)
+        torch.default_generator.manual_seed(chance)
         if self.kind == "block":
             in_channels, width, out_channels, stride = case.arguments
             spec = one_block(self.component, in_channels, width, out_channels, stride)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import import_module
 
 import torch
@@ -55,6 +56,7 @@ def export(subject: Subject) -> str:
     return ""
 
 
+@lru_cache(maxsize=1)  # `onnx` follows `export`
 def _exported(subject: Subject) -> tuple[ExportedProgram, Case]:
     case = subject.plain
     with _fresh_dynamo(), breach_if_raised(str(case), HINT + ", nor on the number of images", "torch.export raises"):

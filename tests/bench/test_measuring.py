@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from resnet_lab import cost, zoo
-from resnet_lab.bench import measuring, roofline, statistics, subjects, turns
+from resnet_lab.bench import measuring, statistics, subjects, turns
 from resnet_lab.bench.arms import arms_of
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.reasons import explain, profile
 from resnet_lab.errors import ConfigError
 from resnet_lab.plugins import load
+from tests.bench.short import shorten
 
 REGISTRY = load(only=[])
 R20 = zoo.get("resnet20").modified(input_size=16)
@@ -19,11 +20,7 @@ NOT_APART = ("same", "undecided")
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "SAMPLE", 0.005)
-    monkeypatch.setattr(turns, "MOST_WARM", 3)
-    monkeypatch.setattr(roofline, "COPIED", 2**22)
-    monkeypatch.setattr(roofline, "SIDES", {"cpu": (128,)})
-    monkeypatch.setattr(roofline, "SECONDS", 0.01)
+    shorten(monkeypatch)
 
 
 def test_every_mode_of_every_arm() -> None:
@@ -172,8 +169,16 @@ def test_reasons_name_what_came_and_what_went() -> None:
     assert any(line.startswith("convolution 3x3 takes less: ") for line in told["depthwise"])
 
 
-@pytest.mark.slow
-@pytest.mark.alone
+def test_a_doubled_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one of two equal arms; smaller ones want a quiet machine."""
+    arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[8])
+    monkeypatch.setattr(measuring, "ready", planting(arms, 1.0))
+    timing = bench(arms, REGISTRY, modes=["infer"], rounds=15).results[1].timings["infer"]
+    assert timing.verdict == "slower"
+    assert 1.3 < timing.ratio < 3
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(("planted", "verdicts"), [(0.0, NOT_APART), (0.01, NOT_APART), (0.05, ("slower",))])
 def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """In one of two equal arms: 5% are found, 1% is not decided; at the default settings where the machine is quiet.
@@ -183,13 +188,7 @@ def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypat
     monkeypatch.setattr(turns, "SAMPLE", 0.1)
     monkeypatch.setattr(turns, "MOST_WARM", 12)
     arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[8])
-    genuine = measuring.ready
-
-    def ready(arm: Any, *rest: Any) -> Any:
-        call = genuine(arms[0], *rest)
-        return Delayed(call, planted) if arm is arms[1] else call
-
-    monkeypatch.setattr(measuring, "ready", ready)
+    monkeypatch.setattr(measuring, "ready", planting(arms, planted))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -204,6 +203,17 @@ def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypat
             pytest.fail(f"{planted:.0%} came out at {timing.ratio:.3f} {timing.interval}: {found.remarks}")
     finally:
         torch.set_num_threads(threads)
+
+
+def planting(arms: Any, share: float) -> Any:
+    """`ready` that gives both arms the first's call, the second slower by a share."""
+    genuine = measuring.ready
+
+    def ready(arm: Any, *rest: Any) -> Any:
+        call = genuine(arms[0], *rest)
+        return Delayed(call, share) if arm is arms[1] else call
+
+    return ready
 
 
 class Delayed:

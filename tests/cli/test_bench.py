@@ -7,20 +7,17 @@ import pytest
 from PIL import Image
 
 from resnet_lab import zoo
-from resnet_lab.bench import roofline, turns
+from tests.bench.short import shorten
 
 QUICK = ("--model", "resnet20", "--size", 8, "--batch", 2, "--precision", "fp32", "--mode", "infer")
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "SAMPLE", 0.005)
-    monkeypatch.setattr(turns, "MOST_WARM", 3)
-    monkeypatch.setattr(roofline, "COPIED", 2**22)
-    monkeypatch.setattr(roofline, "SIDES", {"cpu": (128,)})
-    monkeypatch.setattr(roofline, "SECONDS", 0.01)
+    shorten(monkeypatch)
 
 
+@pytest.mark.slow
 def test_everything_that_is_written(cli: Callable) -> None:
     code, out, err = cli(
         "bench", *QUICK, "--act", "relu,gelu", "--attn", "none,cbam", "--rounds", 6, "--peer", "timm", "--explain",

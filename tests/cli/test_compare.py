@@ -3,9 +3,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import QUICK
 
 
+@pytest.mark.slow
 def test_two_runs(cli: Callable, paintings: Path) -> None:
     cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "a")
     cli(

@@ -6,11 +6,8 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from tests.cli.conftest import QUICK
 
-
-def test_every_number(cli: Callable, paintings: Path) -> None:
-    cli("train", "--data", paintings, *QUICK, "--out", "run")
+def test_every_number(cli: Callable, trained: Path, paintings: Path) -> None:
     code, out, err = cli("eval", "run", "--split", "val", "--csv", "val.csv", "--json")
     assert code == 0, err
     content = json.loads(out)
@@ -33,8 +30,7 @@ def test_every_number(cli: Callable, paintings: Path) -> None:
     )  # fmt: skip
 
 
-def test_another_source(cli: Callable, paintings: Path) -> None:
-    cli("train", "--data", paintings, *QUICK, "--out", "run")
+def test_another_source(cli: Callable, trained: Path, paintings: Path) -> None:
     code, out, _ = cli("eval", "run", "--data", paintings, "--json")
     content = json.loads(out)
     assert (code, content["split"], content["all"]["n"]) == (0, "all", 24)
@@ -42,19 +38,17 @@ def test_another_source(cli: Callable, paintings: Path) -> None:
     assert Path(content["predictions"]).exists()
 
 
-def test_the_screen(cli: Callable, paintings: Path) -> None:
-    cli("train", "--data", paintings, *QUICK, "--out", "run")
+def test_the_screen(cli: Callable, trained: Path, paintings: Path) -> None:
     code, out, _ = cli("eval", "run", "--split", "train")
     assert code == 0
     for text in ("macro accuracy", "95% interval", "calibration error (ECE)", "by chance", "rank of the truth", "red"):
         assert text in out
 
 
-def test_bad_input(cli: Callable, paintings: Path, tmp_path: Path) -> None:
+def test_bad_input(cli: Callable, trained: Path, paintings: Path, tmp_path: Path) -> None:
     assert cli("eval", "absent") == (
         2, "", "resnet-lab: absent is not a run folder: it holds no run.json; name one that `resnet-lab train` made\n",
     )  # fmt: skip
-    cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "run")
     (paintings / "red").rename(paintings / "green")
     code, out, err = cli("eval", "run", "--data", paintings)
     assert (code, out) == (2, "")

@@ -6,16 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import QUICK
 
-
-@pytest.fixture
-def trained(cli: Callable, paintings: Path, tmp_path: Path) -> Path:
-    code, _, err = cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--compile", "off", "--out", "run")
-    assert code == 0, err
-    return tmp_path / "run"
-
-
+@pytest.mark.slow
 def test_onnx(cli: Callable, trained: Path) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(package)

@@ -39,6 +39,7 @@ def test_an_unknown_option_is_exit_code_2(cli: Callable) -> None:
     assert "No such option: --atn" in err
 
 
+@pytest.mark.slow
 def test_a_defect_is_a_traceback_and_exit_code_1() -> None:
     code = (
         "import resnet_lab.zoo as zoo\n"

@@ -4,11 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cli.conftest import QUICK
 
-
-def test_table_csv_and_json(cli: Callable, paintings: Path, tmp_path: Path) -> None:
-    cli("train", "--data", paintings, *QUICK, "--out", "run")
+def test_table_csv_and_json(cli: Callable, trained: Path, paintings: Path, tmp_path: Path) -> None:
     (paintings / "red" / "bad.png").write_text("no image")
     warning = (
         f"resnet-lab: warning: {paintings}/red/bad.png: unreadable image (not an image of a known format); left out"
@@ -37,8 +34,7 @@ def test_table_csv_and_json(cli: Callable, paintings: Path, tmp_path: Path) -> N
     )  # fmt: skip
 
 
-def test_bad_input(cli: Callable, paintings: Path, tmp_path: Path) -> None:
-    cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "run")
+def test_bad_input(cli: Callable, trained: Path, paintings: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.jpg").write_text("no image")
     for arguments, message in {

@@ -5,18 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import QUICK
 from tests.export.fake_hub import TOKEN, FakeHub, serving
 
 constants = pytest.importorskip("huggingface_hub.constants")
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # within the library
-
-
-@pytest.fixture
-def trained(cli: Callable, paintings: Path, tmp_path: Path) -> Path:
-    code, _, err = cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--compile", "off", "--out", "run")
-    assert code == 0, err
-    return tmp_path / "run"
 
 
 @pytest.fixture

@@ -11,10 +11,7 @@ from tests.report.parsing import Page, require_readable_aloud, require_self_cont
 
 
 @pytest.fixture
-def run(cli: Callable, paintings: Path) -> str:
-    """Of a network that is wrong about some of its training images."""
-    done = cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--lr", "1e-5", "--out", "run")
-    assert done.code == 0, done.err
+def run(barely_trained: Path) -> str:
     return "run"
 
 
@@ -55,6 +52,7 @@ def test_the_page_is_made_anew_and_another_file_is_not_replaced(cli: Callable, r
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_several_runs_on_one_page(cli: Callable, paintings: Path, run: str) -> None:
     cli("train", "--data", paintings, *QUICK, "--act", "gelu", "--split-file", "run/splits.csv", "--out", "gelu")
     code, out, err = cli("report", run, "gelu", "--split", "train", "--json", "--plots", "plots")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from resnet_lab.study.trials import trials_of
+from tests.bench.short import shorten
 from tests.study.fabricated import by_chance, design, fabricate
 
 SMALL = (
@@ -26,8 +27,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_from_options_to_a_verdict(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnet_lab.bench.turns.SAMPLE", 0.001)  # the times of this test mean nothing
-    monkeypatch.setattr("resnet_lab.bench.turns.WARM_SECONDS", 0.01)
+    shorten(monkeypatch)
     code, out, err = cli("study", "run", "--attn", "none,eca", *SMALL, "--seeds", 3, "--out", done, "--json")
     assert code == 0, err
     content = json.loads(out)
@@ -81,6 +81,7 @@ def test_costs_are_measured_once(cli: Callable, done: Path, monkeypatch: pytest.
     assert cli("study", "run", "--resume", done, "--json").code == 0
 
 
+@pytest.mark.slow
 def test_the_program_s_own(cli: Callable) -> None:
     listed = {row["name"]: row for row in json.loads(cli("study", "list", "--json").out)["studies"]}
     assert (listed["digits-parts"]["arms"], listed["paintings-five"]["arms"]) == (8, 5)
@@ -146,6 +147,7 @@ def test_what_failed_and_what_is_missing_is_said(cli: Callable, done: Path) -> N
     assert "exploratory" in out
 
 
+@pytest.mark.slow
 def test_a_plan(cli: Callable, done: Path) -> None:
     code, out, err = cli("study", "plan", "--attn", "none,eca", *SMALL, "--seeds", 6, "--pilot", done, "--json")
     assert code == 0, err
@@ -186,8 +188,7 @@ def test_bad_input(cli: Callable, done: Path) -> None:
         assert err.count("\n") == 1
 
 
-@pytest.mark.slow
-@pytest.mark.alone
+@pytest.mark.long
 def test_a_thousand_trials_are_reported_in_20_seconds(tmp_path: Path) -> None:
     """Of the processor, by the whole command, in one of three tries, since the machine may have other work."""
     factors = {"act": ["relu", "gelu"], "attn": ["none", "eca"], "conv": ["dense", "depthwise"]}

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 
 from tests.torchrun import torchrun
 
+pytestmark = pytest.mark.xdist_group("torchrun")  # with one start of torchrun
+
 SMOOTH = (
     "--model", "resnet20", "--size", 8, "--act", "gelu", "--batch-size", 96, "--optimizer", "sgd", "--lr", 0.01,
     "--schedule", "constant", "--epochs", 2, "--precision", "fp32", "--device", "cpu", "--compile", "off",
@@ -49,6 +51,7 @@ def test_the_evaluation_is_one_process_s(cli: Callable, together: Path) -> None:
     assert record["test"].items() <= json.loads(out)["test"].items()
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     done = torchrun("resnet_lab", "train", "--data", tmp_path / "nothing", "--device", "cpu")
     assert done.returncode != 0

@@ -86,8 +86,7 @@ def test_eval_gives_the_same_figures_again(cli: Callable, paintings: Path) -> No
     assert validation["macro_accuracy"] == pytest.approx(best)
 
 
-def test_eval_and_predict_agree_on_another_folder(cli: Callable, paintings: Path) -> None:
-    cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "run")
+def test_eval_and_predict_agree_on_another_folder(cli: Callable, trained: Path, paintings: Path) -> None:
     code, out, _ = cli("eval", "run", "--data", paintings, "--precision", "fp32", "--json")
     told = json.loads(out)
     assert (code, told["split"]) == (0, "all")
@@ -99,8 +98,7 @@ def test_eval_and_predict_agree_on_another_folder(cli: Callable, paintings: Path
     assert all(sum(best["probability"] for best in row["top"]) == pytest.approx(1) for row in predicted)
 
 
-def test_eval_and_predict_as_tables(cli: Callable, paintings: Path) -> None:
-    cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "run")
+def test_eval_and_predict_as_tables(cli: Callable, trained: Path, paintings: Path) -> None:
     out = cli("eval", "run").out
     assert re.search(r"blue +\d\.\d{3} +\d\.\d{3} +\d\.\d\d to \d\.\d\d +\d\.\d{3} +\d\b", out)
     code, out, _ = cli("predict", "run/best.safetensors", paintings / "red" / "0.png", "--top", 1)
@@ -214,9 +212,8 @@ def test_a_way_of_making_pictures_square_goes_with_the_weights(cli: Callable, pa
     assert trained["test"].items() <= told["test"].items()
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_training_saves_its_state(
     cli: Callable, paintings: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -230,6 +227,8 @@ def test_an_interrupted_training_saves_its_state(
         *QUICK,
         "--epochs",
         10**6,
+        "--compile",
+        "off",
         "--out",
         "run",
     ]

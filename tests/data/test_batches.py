@@ -151,6 +151,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_torch_distributed_is_heeded(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROCESS, str(Path(__file__).parents[2]), str(tmp_path / "meeting")]
     running = [

@@ -66,6 +66,7 @@ def test_equals_pytorch_grad_cam(name: str, choices: dict[str, str], layer: str 
     assert min(correlations(found, torch.from_numpy(maps))) > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", [{}, {"attn": "cbam", "act": "gelu"}, {"norm": "none"}], ids=str)
 def test_every_layer_equals_the_formula(choices: dict[str, str]) -> None:
     """In-place ReLUs and additions included, which overwrite what the layers before them returned."""

@@ -25,6 +25,7 @@ def subject(subject_of: Callable[..., Subject], tmp_path: Path, monkeypatch: pyt
     return subject_of(zoo.get("resnet18").modified(num_classes=4, input_size=32))
 
 
+@pytest.mark.slow
 def test_onnx(subject: Subject, registry: Registry) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(package)
@@ -40,6 +41,7 @@ def test_onnx(subject: Subject, registry: Registry) -> None:
     assert names["classes"] == ["still life", "portrait", "landscape", "3"]
 
 
+@pytest.mark.slow
 def test_program(subject: Subject, registry: Registry) -> None:
     export(subject.weights, "program", Path("model.pt2"), registry=registry)
     names: dict[str, Any] = {}

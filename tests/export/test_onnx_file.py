@@ -37,6 +37,7 @@ def export(subject: Subject, path: Path) -> dict[str, object]:
     return facts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -204,6 +204,7 @@ def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_plots_are_written_as_files(told: Told, tmp_path: Path) -> None:
     written = write_study_plots(make_study_report(*told, REGISTRY), tmp_path / "plots")
     names = {path.name for path in written}

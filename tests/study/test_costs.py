@@ -14,6 +14,7 @@ from resnet_lab.study import costs
 from resnet_lab.study.costs import kept_costs, measure_costs
 from resnet_lab.study.design import Arm
 from resnet_lab.study.trials import StudyFolder
+from tests.bench.short import shorten
 from tests.study.small import study
 
 CLASSES = 10
@@ -22,11 +23,9 @@ BATCH = 16
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
-    """With measurements so short that they mean nothing."""
     folder = StudyFolder(tmp_path_factory.mktemp("costs"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("resnet_lab.bench.turns.SAMPLE", 0.001)
-        patch.setattr("resnet_lab.bench.turns.WARM_SECONDS", 0.01)
+        shorten(patch)
         assert measure_costs(arms(), CLASSES, folder, default_registry()) is None
     return folder
 

@@ -24,6 +24,7 @@ from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.watching import TrainingWatcher
 from tests.study.small import Listening, study, table
 
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all
 REGISTRY = load(only=[])
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
 
@@ -100,7 +101,6 @@ def test_a_node_without_this_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_a_trial_goes_on_from_its_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after an epoch on one node and resumed on another, it has the scores of one that nobody disturbed."""
     small = study(train={"epochs": 3})
@@ -138,7 +138,6 @@ ray = pytest.importorskip("ray", reason="needs the package ray")
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "auto"])
 def test_a_cluster_that_does_not_answer(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/nowhere")
@@ -207,7 +206,6 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("where", ["shared", "apart"])
 def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -232,7 +230,6 @@ def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """By SIGTERM; what its tasks had is resumed here, to what it is without."""
@@ -252,7 +249,6 @@ def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  #
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = StudyFolder(tmp_path)
@@ -267,7 +263,6 @@ def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_trial_that_is_lost_for_good_is_said_and_can_be_gone_on_with(cluster, quiet, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """A node is killed, and no retry was wished for; the others' trials come to their end."""

@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 import torch
 
 from resnet_lab import cost
+from resnet_lab.cli import main
 from resnet_lab.errors import ConfigError, ResNetLabError
 from resnet_lab.plugins import load
 from resnet_lab.study import running
@@ -17,6 +19,7 @@ from resnet_lab.study.executing import in_processes
 from resnet_lab.study.running import as_run, check_arms, run_study, within_budget
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
 from tests.study.small import Listening, study, table
+from tests.train.killed import CONTEXT
 
 REGISTRY = load(only=[])
 
@@ -164,45 +167,67 @@ def test_two_processes_on_a_folder_never_run_a_trial_twice(tmp_path: Path) -> No
     assert {len(folder.run(trial).seconds()) for trial in trials_of(study(seeds=3))} == {1}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_ten_kills_leave_the_same_table(tmp_path: Path, seed: int) -> None:
+def resume(folder: Path) -> None:
+    """In a process that is forked from one with the imports."""
+    torch.set_num_threads(1)  # sums of several are rounded otherwise
+    main(["study", "run", "--quiet", "--resume", str(folder)])
+
+
+def started(folder: StudyFolder) -> BaseProcess:
+    CONTEXT.set_forkserver_preload(["resnet_lab.study.running"])
+    process = CONTEXT.Process(target=resume, args=(folder.folder,))
+    process.start()
+    return process
+
+
+def require_the_same_table_after_kills(tmp_path: Path, kills: int, seed: int) -> None:
     """By SIGKILL at random moments; then the study ends with the same bits as one that nobody disturbed."""
     small = study(train={"epochs": 2, "save_minutes": 1e-6}, seeds=4)
     quiet, killed = StudyFolder(tmp_path / "quiet"), StudyFolder(tmp_path / "killed")
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
-    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--quiet", "--resume"]
     for folder in (quiet, killed):
         folder.note(small)
     start = time.monotonic()
-    with subprocess.Popen([*command, str(quiet.folder)], env=one_thread) as undisturbed:
-        while not list(quiet.trials.glob("*/run.json")):
-            time.sleep(0.05)
-        begun = time.monotonic() - start
-    assert undisturbed.returncode == 0
+    undisturbed = started(quiet)
+    while not list(quiet.trials.glob("*/run.json")):
+        time.sleep(0.01)
+    begun = time.monotonic() - start
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
     trial = (time.monotonic() - start - begun) / 8
-    command.append(str(killed.folder))
     draw = random.Random(seed)
 
     def written() -> int:
         return max((path.stat().st_mtime_ns for path in killed.trials.glob("*/run.json")), default=0)
 
-    for kill in range(10):  # by turns while it starts, in the midst of a trial, and just after one
+    for kill in range(kills):  # by turns while it starts, in the midst of a trial, and just after one
         before, over = written(), len(table(killed.folder))
-        process = subprocess.Popen(command, env=one_thread)
+        process = started(killed)
         if kill % 3 == 0:
             time.sleep(draw.uniform(0.3, 1) * begun)
         elif kill % 3 == 1:
-            while written() == before and process.poll() is None:
+            while written() == before and process.is_alive():
                 time.sleep(0.02)
             time.sleep(draw.uniform(0, trial))
         else:
-            while len(table(killed.folder)) == over and process.poll() is None:
+            while len(table(killed.folder)) == over and process.is_alive():
                 time.sleep(0.02)
             time.sleep(draw.uniform(0, 0.1))
-        assert process.poll() is None, f"it was over before kill {kill}"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.is_alive(), f"it was over before kill {kill}"
+        process.kill()
+        process.join()
     assert table(killed.folder)  # some trials were over by then
-    subprocess.run(command, check=True, env=one_thread)
+    last = started(killed)
+    last.join()
+    assert last.exitcode == 0
     assert table(killed.folder) == table(quiet.folder)
+
+
+@pytest.mark.slow
+def test_three_kills_leave_the_same_table(tmp_path: Path) -> None:
+    require_the_same_table_after_kills(tmp_path, kills=3, seed=0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ten_kills_leave_the_same_table(tmp_path: Path, seed: int) -> None:
+    require_the_same_table_after_kills(tmp_path, kills=10, seed=seed)

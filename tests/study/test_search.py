@@ -74,6 +74,7 @@ def run(folder: Path, tries: int, where: Space | None = None) -> tuple[Found, Wa
     return search(where or space(), folder, tries, REGISTRY, watcher), watcher
 
 
+@pytest.mark.slow
 def test_the_validation_part_decides(tmp_path: Path, trained: list[str]) -> None:
     found, watcher = run(tmp_path, 14)
     assert watcher.places == [(done, 14) for done in range(15)]

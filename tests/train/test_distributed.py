@@ -12,6 +12,8 @@ from resnet_lab.train.distributed import exchange, has_idle_parameters, share_bu
 from tests.torchrun import torchrun
 from tests.train.learning_together import SHAPE, Idle, Network, group_norm, images, learn
 
+pytestmark = pytest.mark.xdist_group("learning together")  # with one start of torchrun
+
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
@@ -35,6 +37,7 @@ def state(found: dict[str, Any]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in found["state"].items() if "tracked" not in name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_learn_as_one_does(together: list[dict[str, Any]], alone: dict[str, Any], rank: int) -> None:
     found = together[rank]["synced"]
@@ -45,6 +48,7 @@ def test_two_processes_learn_as_one_does(together: list[dict[str, Any]], alone: 
     torch.testing.assert_close(state(found), state(alone), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_both_processes_have_the_same_weights(together: list[dict[str, Any]]) -> None:
     for case in ("synced", "apart", "pieces"):
         first, second = (found[case] for found in together)
@@ -52,6 +56,7 @@ def test_both_processes_have_the_same_weights(together: list[dict[str, Any]]) ->
         torch.testing.assert_close(first["outputs"], second["outputs"], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_two_processes_score_as_one_does(together: list[dict[str, Any]]) -> None:
     model, others = Network(), images(23)
     model.load_state_dict(together[0]["synced"]["state"])
@@ -63,6 +68,7 @@ def test_two_processes_score_as_one_does(together: list[dict[str, Any]]) -> None
     assert 0.5 < ours.accuracy <= 1
 
 
+@pytest.mark.slow
 def test_pieces_of_a_step_make_the_same_gradient(together: list[dict[str, Any]]) -> None:
     whole = learn(Processes(), Network(group_norm))
     for found in together:
@@ -70,6 +76,7 @@ def test_pieces_of_a_step_make_the_same_gradient(together: list[dict[str, Any]])
         torch.testing.assert_close(found["pieces"]["state"], whole["state"], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_go_over_with_the_last_piece_alone(together: list[dict[str, Any]]) -> None:
     first, second = (found["held back"] for found in together)
     assert (first["first"] - second["first"]).abs().max() > 1e-3
@@ -77,6 +84,7 @@ def test_gradients_go_over_with_the_last_piece_alone(together: list[dict[str, An
     torch.testing.assert_close(first["last"], first["first"] + second["first"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_without_synced_statistics_the_first_ones_count(together: list[dict[str, Any]]) -> None:
     first, second = (found["apart"] for found in together)
     assert (first["own buffers"]["bn1.running_mean"] - second["own buffers"]["bn1.running_mean"]).abs().max() > 1e-4
@@ -84,6 +92,7 @@ def test_without_synced_statistics_the_first_ones_count(together: list[dict[str,
         assert torch.equal(second["state"][name], buffer)
 
 
+@pytest.mark.slow
 def test_a_part_that_nothing_calls_is_no_hindrance(together: list[dict[str, Any]]) -> None:
     """Of the second step, whose images are 2 in the one process and 3 in the other."""
     model = Idle()

@@ -10,6 +10,8 @@ from resnet_lab.train.synced_batch_norm import SyncedBatchNorm2d, synchronise_ba
 from tests.torchrun import torchrun
 from tests.train.statistics_together import CASES, network, normalise
 
+pytestmark = pytest.mark.xdist_group("statistics together")  # with one start of torchrun
+
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
@@ -34,11 +36,13 @@ def joined(together: list[dict[str, Any]], case: str) -> dict[str, Any]:
     return {**first, "steps": steps}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_normalise_as_one_does(together: list[dict[str, Any]], case: str) -> None:
     torch.testing.assert_close(joined(together, case), normalise(network(case), slice(None)), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_half_precision_is_as_near_as_it_can_be(together: list[dict[str, Any]]) -> None:
     found, whole = joined(together, "half"), normalise(network("usual"), slice(None), torch.bfloat16)
     assert found["steps"][0]["y"].dtype == torch.bfloat16
@@ -46,6 +50,7 @@ def test_half_precision_is_as_near_as_it_can_be(together: list[dict[str, Any]]) 
     torch.testing.assert_close(found, whole, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_does_the_same(together: list[dict[str, Any]]) -> None:
     whole = normalise(network("usual"), slice(None))
     found = joined(together, "compiled")
@@ -57,6 +62,7 @@ def test_a_compiled_network_does_the_same(together: list[dict[str, Any]]) -> Non
     torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_layout_is_kept(together: list[dict[str, Any]]) -> None:
     step = together[0]["usual"]["steps"][0]
     assert step["y"].is_contiguous(memory_format=torch.channels_last)

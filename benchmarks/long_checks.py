@@ -1,0 +1,138 @@
+"""Checks that are too long for every change: all of them, or those that are named.
+
+usage: python benchmarks/long_checks.py [--out OUT.json] [--list] [NAME ...]
+
+Prints passed, failed or skipped for each, with what a failed one printed; the exit code is 1 where one failed. Those
+that are left when it is interrupted are recorded as not run.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import torch
+from rich.console import Console
+
+from resnet_lab.bench.results import machine
+from resnet_lab.device import choose
+from resnet_lab.files import write_atomically
+
+ROOT = Path(__file__).parents[1]
+
+
+def tests(path: str) -> tuple[str, ...]:
+    """The long tests of a file."""
+    return (sys.executable, "-m", "pytest", "-m", "long", "-rA", path)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A command that exits with 0 where all is well."""
+
+    name: str
+    shows: str
+    command: tuple[str, ...]
+
+
+CHECKS = (
+    Check("combinations", "every combination of built-in parts learns", tests("tests/test_builder.py")),
+    Check("intervals", "95% intervals of 2,000 test parts of three sizes cover the truth in 93 to 97%",
+          tests("tests/metrics/test_headline.py")),
+    Check("slowdowns", "the bench finds a planted 5%, and no 0 or 1%", tests("tests/bench/test_measuring.py")),
+    Check("thousand-trials", "a study of 1,024 trials is reported in 20 s of the processor",
+          tests("tests/cli/test_study.py")),
+    Check("killed-studies", "ten kills leave a study's table as it is, twice", tests("tests/study/test_running.py")),
+    Check("killed-trainings", "20 trainings outlive kills at random moments, bit for bit",
+          (sys.executable, "-m", "tests.train.killed", "{folder}", "20")),
+    Check("paintings", "15 epochs on paintings score what plain PyTorch does", tests("tests/train/test_louvre.py")),
+    Check("mutated-images", "10,000 mutated image files are accepted or listed, without a crash or hang",
+          (sys.executable, "benchmarks/fuzz_images.py", "--images", "10000")),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a check."""
+
+    name: str
+    shows: str
+    result: Literal["passed", "failed", "skipped", "not run"]
+    seconds: float = 0.0
+    output: str = ""
+
+
+def carried_out(check: Check, folder: Path) -> Outcome:
+    """Run a check; `folder` is its own, and is empty."""
+    command = [word.format(folder=folder / check.name) for word in check.command]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start = perf_counter()
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    seconds = perf_counter() - start
+    skipped = "pytest" in command and " passed" not in done.stdout and done.returncode == 0
+    result = "failed" if done.returncode else "skipped" if skipped else "passed"
+    return Outcome(check.name, check.shows, result, round(seconds, 1), done.stdout[-20_000:])
+
+
+def main(arguments: list[str] | None = None, checks: tuple[Check, ...] = CHECKS) -> int:
+    """The exit code."""
+    parser = argparse.ArgumentParser(description="Run the checks that are too long for every change.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of checks; all by default")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    parser.add_argument("--list", action="store_true", help="name the checks and what they show, and run none")
+    options = parser.parse_args(arguments)
+    known = {check.name: check for check in checks}
+    if unknown := [name for name in options.names if name not in known]:
+        parser.error(f"unknown check {unknown[0]!r}; known: {', '.join(known)}")
+    chosen = [known[name] for name in options.names] or list(checks)
+    console = Console()
+    if options.list:
+        for check in chosen:
+            console.print(f"{check.name}: {check.shows}", highlight=False)
+        return 0
+    outcomes: dict[str, Outcome] = {check.name: Outcome(check.name, check.shows, "not run") for check in chosen}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            for number, check in enumerate(chosen, 1):
+                with console.status(f"{number} of {len(chosen)}: {check.name}: {check.shows}"):
+                    outcome = outcomes[check.name] = carried_out(check, Path(folder))
+                if outcome.result == "failed":
+                    console.print(outcome.output, markup=False, highlight=False)
+                console.print(
+                    f"{outcome.result} in {outcome.seconds:.0f} s: {check.name}: {check.shows}", highlight=False
+                )
+        except KeyboardInterrupt:
+            console.print("interrupted")
+    if options.out:
+        content = {**context(), "checks": [summary(outcome) for outcome in outcomes.values()]}
+        write_atomically(options.out, (json.dumps(content, indent=1) + "\n").encode())
+    results = {outcome.result for outcome in outcomes.values()}
+    return 130 if "not run" in results else int("failed" in results)
+
+
+def summary(outcome: Outcome) -> dict[str, object]:
+    """An outcome for the record: the last line that was printed, and of a failed one all of it."""
+    lines = outcome.output.strip().splitlines()
+    return {**asdict(outcome), "output": outcome.output if outcome.result == "failed" else lines[-1] if lines else ""}
+
+
+def context() -> dict[str, object]:
+    """Where and of what this was; without AVX-512 torch takes up to three times as long."""
+    cpu = torch.device("cpu")
+    return {
+        "date": date.today().isoformat(),
+        "machine": {**machine(cpu, choose("cpu").name), "cpu_capability": torch.backends.cpu.get_cpu_capability()},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

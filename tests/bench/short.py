@@ -1,0 +1,18 @@
+"""Measurements so short that they mean nothing, for tests of all else."""
+
+from functools import partial
+
+import pytest
+
+from resnet_lab.bench import measuring, roofline, turns
+
+
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    """Until the patches are undone; a study's bench takes six rounds."""
+    patch.setattr(turns, "SAMPLE", 0.001)
+    patch.setattr(turns, "WARM_SECONDS", 0.01)
+    patch.setattr(turns, "MOST_WARM", 3)
+    patch.setattr(roofline, "COPIED", 2**22)
+    patch.setattr(roofline, "SIDES", {"cpu": (128,)})
+    patch.setattr(roofline, "SECONDS", 0.01)
+    patch.setattr("resnet_lab.study.costs.bench", partial(measuring.bench, rounds=6))
