@@ -5,7 +5,7 @@ import hashlib
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -35,33 +35,6 @@ def name_files(paths: Iterable[str | Path]) -> None:
             raise PluginError(f"plugin file {path}: its path has a {os.pathsep!r} in it; move or rename it")
         files[os.path.abspath(path)] = None
     os.environ[FILES_VARIABLE] = os.pathsep.join(files)
-
-
-def recall_files(recorded: Iterable[Mapping[str, str]], where: str) -> None:
-    """Name the files again that were plugins of earlier work, but for those that the user has named.
-
-    Args:
-        recorded: path and SHA-256 of each.
-        where: it is recorded, for errors.
-
-    Raises:
-        PluginError: a file is gone or has changed, so that the user has to say which is meant.
-    """
-    named = {path.name for path in named_files()}
-    for file in recorded:
-        path = Path(file["path"])
-        if path.name in named:
-            continue
-        try:
-            changed = digest_of_file(path) != file["source"]
-        except OSError:
-            raise PluginError(f"{where} needs the plugin {path}, which is gone; give it with --plugin") from None
-        if changed:
-            raise PluginError(
-                f"{where} needs the plugin {path}, which has changed since; put it back, or go on with it as it is "
-                f"now by --plugin {path}"
-            )
-        name_files([path])
 
 
 def digest_of_module(name: str) -> str:

@@ -169,7 +169,7 @@ class Registry:
         return [plugin for plugin in self.plugins if plugin.status == "failed"]
 
     def files(self) -> list[dict[str, str]]:
-        """Path and SHA-256 of every plugin that is a file, as `plugin_files.recall_files` takes them."""
+        """Path and SHA-256 of every plugin that is a file, as records have them and `require_files` takes them."""
         return [
             {"path": str(plugin.file), "source": plugin.owner.source}
             for plugin in self.plugins
@@ -360,6 +360,25 @@ def why_missing(distribution: str, version: str, registry: Registry) -> str:
     if is_file(distribution):
         return f"it is not loaded: give it with --plugin {distribution.removesuffix(FILE)}"
     return f"it is not installed: pip install {distribution}=={version}"
+
+
+def require_files(recorded: Iterable[Mapping[str, str]], registry: Registry, where: str) -> None:
+    """Raise `PluginError` where a file that was a plugin of earlier work is not loaded.
+
+    A record is data: it may say what is needed, and only the user says what is run.
+
+    Args:
+        recorded: path and SHA-256 of each, as `Registry.files` gave them.
+        where: it is recorded, for errors.
+    """
+    loaded = {plugin.file.name for plugin in registry.plugins if plugin.file is not None}
+    for file in recorded:
+        path = Path(file["path"])
+        if path.name not in loaded:
+            raise PluginError(
+                f"{where} needs the plugin file {path}, and a file that a record names is never loaded by itself; "
+                f"read it, and give it with --plugin {path}"
+            )
 
 
 def warn_of_other_sources(sources: Mapping[str, str], registry: Registry, where: str) -> None:

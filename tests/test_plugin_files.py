@@ -12,8 +12,8 @@ import torch
 from resnet_lab import checkpoint
 from resnet_lab.builder import build, resolve
 from resnet_lab.errors import PluginError, PluginWarning
-from resnet_lab.plugin_files import digest_of_module, name_files, named_files, recall_files
-from resnet_lab.plugins import load
+from resnet_lab.plugin_files import digest_of_module, name_files, named_files
+from resnet_lab.plugins import load, require_files
 
 GATE = """import torch
 from torch import nn
@@ -186,26 +186,19 @@ def test_weights_from_before_sources_were_recorded(weights: Path, gate: Path) ->
     checkpoint.load(weights, load(only=(), files=[gate]))  # says nothing
 
 
-# What is found again
+# What earlier work needs
 
 
-def test_files_of_earlier_work_are_found_again(gate: Path, tmp_path: Path) -> None:
+def test_files_of_earlier_work_are_asked_for_and_never_loaded(gate: Path, tmp_path: Path) -> None:
     recorded = load(only=(), files=[gate]).files()
-    recall_files(recorded, "runs/a")
-    assert named_files() == [gate]
-    os.environ["RESNET_LAB_PLUGIN_FILES"] = ""
-    gate.write_text(GATE + "# a word more\n")
-    assert refusal(lambda: recall_files(recorded, "runs/a")) == (
-        f"runs/a needs the plugin {gate}, which has changed since; put it back, or go on with it as it is now by "
-        f"--plugin {gate}"
+    assert refusal(lambda: require_files(recorded, load(only=()), "runs/a")) == (
+        f"runs/a needs the plugin file {gate}, and a file that a record names is never loaded by itself; read it, and "
+        f"give it with --plugin {gate}"
     )
-    gate.rename(tmp_path / "elsewhere.py")
-    assert refusal(lambda: recall_files(recorded, "runs/a")) == (
-        f"runs/a needs the plugin {gate}, which is gone; give it with --plugin"
-    )
-    os.environ["RESNET_LAB_PLUGIN_FILES"] = str(tmp_path / "moved" / "gate.py")
-    recall_files(recorded, "runs/a")
-    assert named_files() == [tmp_path / "moved" / "gate.py"]
+    assert named_files() == []
+    (tmp_path / "moved").mkdir()
+    moved = gate.rename(tmp_path / "moved" / "gate.py")
+    require_files(recorded, load(only=(), files=[moved]), "runs/a")
 
 
 # Hashes

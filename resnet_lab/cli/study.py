@@ -10,7 +10,6 @@ import typer
 from resnet_lab.cli import app, options, study_executors
 from resnet_lab.cli import study_design as design
 from resnet_lab.errors import ConfigError
-from resnet_lab.plugin_files import recall_files
 
 if TYPE_CHECKING:
     from resnet_lab.plugins import Registry
@@ -67,12 +66,11 @@ def run(
 
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
+    from resnet_lab.plugins import require_files
     from resnet_lab.study.running import check_arms, run_study
     from resnet_lab.study.trials import StudyFolder, strangers
     from resnet_lab.train.interruption import Interrupted
 
-    if resume is not None:
-        recall_files(StudyFolder(resume).plugin_files(), str(resume))
     registry = options.load_registry(no_plugin)
     choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
                              "--block": block, "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
@@ -82,6 +80,7 @@ def run(
         if file is not None or choices:
             raise ConfigError(f"{file or next(iter(choices))} cannot be given with --resume, which goes on as it began")
         folder = StudyFolder(resume)
+        require_files(folder.plugin_files(), registry, str(resume))
         chosen = folder.study()
     else:
         chosen = design.chosen_study(file, choices)
@@ -154,6 +153,7 @@ def plan(
     """Say what would run, how long by a few measured steps, and how many seeds a difference needs."""
     from dataclasses import asdict
 
+    from resnet_lab.plugins import require_files
     from resnet_lab.study.planning import forecast
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run, check_arms, within_budget
@@ -169,6 +169,7 @@ def plan(
     known = None
     if pilot is not None:
         folder = StudyFolder(pilot)
+        require_files(folder.plugin_files(), registry, str(pilot))
         known = findings(as_run(folder.study(), folder, registry), folder, registry)
     told = forecast(within_budget(chosen, registry, lambda text: None), registry, known, spread)
     if json:

@@ -7,7 +7,6 @@ import typer
 
 from resnet_lab.cli import options
 from resnet_lab.cli.study import study
-from resnet_lab.plugin_files import recall_files
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder, as `study run` made it.")]
 
@@ -67,6 +66,7 @@ def report(
     """Say what the finished trials of a study show, and write it as one HTML page."""
     from resnet_lab.cli.study_screen import show_findings
     from resnet_lab.files import make_folder, refuse_existing, write_atomically, write_new
+    from resnet_lab.plugins import require_files
     from resnet_lab.report.study_making import make_study_report, write_study_plots
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
@@ -78,8 +78,8 @@ def report(
         if path is not None:
             refuse_existing(path)
     opened = StudyFolder(folder)
-    recall_files(opened.plugin_files(), str(folder))
     registry = options.load_registry(no_plugin)
+    require_files(opened.plugin_files(), registry, str(folder))
     chosen = as_run(opened.study(), opened, registry)
     found = findings(chosen, opened, registry)
     if markdown is not None:

@@ -11,7 +11,6 @@ import typer
 from resnet_lab.cli import options, study
 from resnet_lab.cli import study_design as design
 from resnet_lab.errors import ConfigError
-from resnet_lab.plugin_files import recall_files
 
 if TYPE_CHECKING:
     from resnet_lab.study.search import Found
@@ -72,21 +71,22 @@ def search(
     Each try is trained at one seed and judged on the validation part; `confirm.toml` is a study of the best.
     """
     from resnet_lab.cli.study_search_screen import print_found, watching
+    from resnet_lab.plugins import require_files
     from resnet_lab.study import search as searching
     from resnet_lab.train.interruption import Interrupted
 
     choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
                              "--block": block, "--depth": depth, "--factor": factor, "--range": ranges, "--size": size,
                              "--recipe": recipe, "--set": settings, "--data": data, "--epochs": epochs})  # fmt: skip
+    registry = options.load_registry(no_plugin)
     if resume is not None:
         if file is not None or choices:
             raise ConfigError(f"{file or next(iter(choices))} cannot be given with --resume, which goes on as it began")
-        recall_files(searching.plugin_files(resume), str(resume))
+        require_files(searching.plugin_files(resume), registry, str(resume))
         folder, space = resume, searching.noted(resume)
     else:
         space = _space(file, choices)
         folder = out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-search-{space.plan.name}"
-    registry = options.load_registry(no_plugin)
     try:
         with watching(quiet=json) as watcher:
             found = searching.search(space, folder, trials, registry, watcher)

@@ -14,6 +14,7 @@ from resnet_lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_lab.data.config import DataConfig
+    from resnet_lab.plugins import Registry
     from resnet_lab.processes import Processes
     from resnet_lab.spec import ModelSpec
     from resnet_lab.train.config import TrainConfig
@@ -153,7 +154,7 @@ def _resume(
     tensorboard: bool,
     json: bool,
 ) -> None:
-    from resnet_lab.plugin_files import recall_files
+    from resnet_lab.plugins import require_files
     from resnet_lab.run import Run
     from resnet_lab.train.record import recorded_choices
 
@@ -161,13 +162,13 @@ def _resume(
         raise ConfigError(f"{next(iter(elsewhere))} cannot be given with --resume, which goes on as the run began")
     run = Run.open(folder)
     spec, images, learning = recorded_choices(run)
-    recall_files(run.read().get("plugin_files", ()), str(folder))
     _require_as_begun(folder, (spec, images, learning), *beside)
 
-    def work(folder: Path, again: bool, **told: Any) -> "Result":
+    def work(folder: Path, again: bool, registry: "Registry", **told: Any) -> "Result":
         from resnet_lab.train import training
 
-        return training.resume(folder, **told)
+        require_files(run.read().get("plugin_files", ()), registry, str(folder))
+        return training.resume(folder, registry=registry, **told)
 
     _carry_out(work, folder, learning.device, no_plugin, tensorboard, json)
 

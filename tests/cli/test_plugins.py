@@ -145,9 +145,16 @@ def test_every_command_that_can_leave_plugins_out_can_load_files() -> None:
     assert sum(one for one, _ in found.values()) >= 15
 
 
+def asked_for(where: str, file: Path) -> str:
+    return (
+        f"resnet-lab: {where} needs the plugin file {file}, and a file that a record names is never loaded by itself; "
+        f"read it, and give it with --plugin {file}\n"
+    )
+
+
 @pytest.mark.slow
 def test_a_file_in_a_training_and_after_it(cli: Callable, halve: Path, paintings: Path, recwarn: object) -> None:
-    """Recorded, needed, found again on resumption, and warned of in one line once it has changed."""
+    """Recorded, needed, asked for on resumption, and warned of in one line once it has changed."""
     digest = hashlib.sha256(halve.read_bytes()).hexdigest()
     code, _, err = cli("train", *QUICK, "--data", paintings, "--act", "halve", "--plugin", "halve.py", "--out", "run")
     assert code == 0, err
@@ -172,11 +179,7 @@ def test_a_file_in_a_training_and_after_it(cli: Callable, halve: Path, paintings
     halve.write_text(HALVE + "# another\n")
     now = hashlib.sha256(halve.read_bytes()).hexdigest()
     done = resnet_lab("train", "--resume", "run")
-    assert (done.returncode, done.stderr) == (
-        2,
-        f"resnet-lab: run needs the plugin {halve}, which has changed since; put it back, or go on with it as it is "
-        f"now by --plugin {halve}\n",
-    )
+    assert (done.returncode, done.stderr) == (2, asked_for("run", halve))
     done = resnet_lab("eval", "run", "--again", "--plugin", "halve.py")
     assert done.returncode == 0
     assert [line for line in done.stderr.splitlines() if "warning" in line] == [
@@ -193,12 +196,10 @@ def test_processes_of_a_study_have_the_file(cli: Callable, halve: Path, painting
     assert code == 0, err
     files = json.loads(Path("study/study.json").read_text())["plugin_files"]
     assert [file["path"] for file in files] == [str(halve)]
-    os.environ["RESNET_LAB_PLUGIN_FILES"] = ""
-    assert cli("study", "report", "study", "--json").code == 0
-    halve.unlink()
+    assert cli("study", "report", "study", "--json", "--plugin", "halve.py").code == 0
     os.environ["RESNET_LAB_PLUGIN_FILES"] = ""
     code, _, err = cli("study", "report", "study")
-    assert (code, err) == (2, f"resnet-lab: study needs the plugin {halve}, which is gone; give it with --plugin\n")
+    assert (code, err) == (2, asked_for("study", halve))
 
 
 def test_a_search_goes_on_with_the_file(cli: Callable, halve: Path) -> None:
@@ -207,13 +208,11 @@ def test_a_search_goes_on_with_the_file(cli: Callable, halve: Path) -> None:
     space = ("--act", "relu,halve", "--range", "train.lr=1e-3,1e-2", *small, "--set", "train.compile=off")
     code, _, err = cli("study", "search", *space, "--trials", 1, "--plugin", "halve.py", "--out", "found", "--json")
     assert code == 0, err
-    os.environ["RESNET_LAB_PLUGIN_FILES"] = ""
-    code, _, err = cli("study", "search", "--resume", "found", "--trials", 1, "--json")
+    code, _, err = cli("study", "search", "--resume", "found", "--trials", 1, "--plugin", "halve.py", "--json")
     assert code == 0, err
     os.environ["RESNET_LAB_PLUGIN_FILES"] = ""
-    halve.unlink()
     code, _, err = cli("study", "search", "--resume", "found", "--trials", 2)
-    assert (code, err) == (2, f"resnet-lab: found needs the plugin {halve}, which is gone; give it with --plugin\n")
+    assert (code, err) == (2, asked_for("found", halve))
 
 
 # Checks

@@ -1,0 +1,87 @@
+"""Folders and files that come from somebody else: nothing that they name runs, and nothing outside them is touched."""
+
+import json
+import shutil
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnet_lab.cli import main
+from resnet_lab.study.trials import StudyFolder
+from tests.study.fabricated import design
+
+QUICK = ("--model", "resnet20", "--size", "8", "--epochs", "1", "--batch-size", "8", "--precision", "fp32")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one epoch on two colours, in a folder that is only read."""
+    folder = tmp_path_factory.mktemp("trained")
+    generator = np.random.default_rng(0)
+    for name, colour in (("blue", (40, 60, 220)), ("red", (220, 60, 40))):
+        (folder / "colours" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = np.clip(generator.normal(colour, 25, (20, 20, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / "colours" / name / f"{number}.png")
+    with pytest.raises(SystemExit) as end:
+        main(["train", *QUICK, "--data", str(folder / "colours"), "--compile", "off", "--out", str(folder / "run")])
+    assert not end.value.code
+    return folder / "run"
+
+
+@pytest.fixture
+def received(trained: Path, tmp_path: Path) -> Path:
+    """That run, as a folder that somebody sent."""
+    return Path(shutil.copytree(trained, tmp_path / "received"))
+
+
+def rewrite(file: Path, **values: object) -> None:
+    """Change values of a record."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+# Plugin files
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> dict[str, str]:
+    """A plugin file as records name one; it leaves a marker where it is run."""
+    path = tmp_path / "marking.py"
+    path.write_text(f"open({str(tmp_path / 'marker')!r}, 'w').close()\n")
+    return {"path": str(path), "source": sha256(path.read_bytes()).hexdigest()}
+
+
+def asked_for(where: Path, named: dict[str, str]) -> str:
+    file = named["path"]
+    return (
+        f"resnet-lab: {where} needs the plugin file {file}, and a file that a record names is never loaded by itself; "
+        f"read it, and give it with --plugin {file}\n"
+    )
+
+
+def test_a_resumed_training_does_not_load_the_plugins_of_its_record(
+    cli: Callable, received: Path, named: dict[str, str], tmp_path: Path
+) -> None:
+    rewrite(received / "run.json", plugin_files=[named], status="running")
+    assert cli("train", "--resume", received) == (2, "", asked_for(received, named))
+    for command in ("eval", "report"):
+        assert cli(command, received).code == 0
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_study_does_not_load_the_plugins_of_its_record(cli: Callable, named: dict[str, str], tmp_path: Path) -> None:
+    StudyFolder(tmp_path / "study").note(design(), [named])
+    (tmp_path / "found").mkdir()
+    shutil.copy(tmp_path / "study" / "study.json", tmp_path / "found" / "search.json")
+    for command in (
+        ("study", "run", "--resume", "study"),
+        ("study", "report", "study"),
+        ("study", "plan", "--attn", "none,eca", "--data", "digits", "--pilot", "study"),
+        ("study", "search", "--resume", "found"),
+    ):
+        assert cli(*command) == (2, "", asked_for(Path(command[-1]), named))
+    assert not (tmp_path / "marker").exists()
