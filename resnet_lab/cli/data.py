@@ -22,7 +22,10 @@ data.add_typer(cache, name="cache")
 Source = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="A folder of class folders, a manifest, or a data set by name.", show_default=False
+        metavar="SOURCE",
+        help="A folder of class folders, a manifest, or a data set by name.",
+        show_default=False,
+        callback=options.name_source,
     ),
 ]
 Seed = Annotated[
@@ -51,7 +54,7 @@ def check(
     from resnet_lab.data.sources import open_images
     from resnet_lab.errors import DataError
 
-    images = open_images(source, options.load_registry(no_plugin), download=bool(download))
+    images = open_images(source, options.load_registry(no_plugin))
     with Screen() as screen:
         findings = check_images(images, screen)
     if json:
@@ -102,7 +105,7 @@ def describe(
 
     if html is not None:
         refuse_existing(html)
-    config = _config(source=source, fit=fit, split_file=split_file, folds=folds, fold=fold, download=download)
+    config = _config(source=source, fit=fit, split_file=split_file, folds=folds, fold=fold)
     prepared = _prepared(config, size, seed, no_plugin)
     description = describe_source(prepared, config, seed or 0)
     if html is not None:
@@ -142,7 +145,7 @@ def split(
     from resnet_lab.files import refuse_existing, write_new
 
     refuse_existing(out)
-    config = _config(source=source, cache="stream", folds=folds, fold=fold, download=download)
+    config = _config(source=source, cache="stream", folds=folds, fold=fold)
     prepared = _prepared(config, 224, seed, no_plugin)
     write_new(out, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
     counts: dict[str, int] = {part: len(prepared.positions(part)) for part in PARTS}
@@ -211,7 +214,7 @@ def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list
     from resnet_lab.data.preparation import prepare
     from resnet_lab.data.sources import open_images
 
-    images = open_images(config.source, options.load_registry(no_plugin), download=config.download)
+    images = open_images(config.source, options.load_registry(no_plugin))
     with Screen() as screen:
         return prepare(images, Form(size, fit=config.fit), config, seed or 0, screen)
 

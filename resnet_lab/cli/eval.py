@@ -27,6 +27,7 @@ def evaluate(
     precision: options.Precision = None,
     compiled: options.Compile = None,
     channels_last: options.ChannelsLast = None,
+    download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,

@@ -49,6 +49,26 @@ Plugin = Annotated[
         callback=_name_files,
     ),
 ]
+
+
+def _allow_download(wanted: bool | None) -> bool | None:
+    """In the environment, as above."""
+    if wanted:
+        from resnet_lab.data.sources.permission import allow_download
+
+        allow_download()
+    return wanted
+
+
+def name_source(source: str | None) -> str | None:
+    """Of an option or argument: what the user writes may be fetched, what a file says may not."""
+    if source is not None and source.startswith("wds:"):
+        from resnet_lab.data.sources.permission import name_shards
+
+        name_shards(source)
+    return source
+
+
 _COMPONENT = "name, name(key=value), or for some stages name@3,4. Repeatable."
 Model = Annotated[
     str | None,
@@ -139,6 +159,7 @@ OtherData = Annotated[
         metavar="SOURCE",
         help="Score all images of another source with the same classes.",
         show_default=False,
+        callback=name_source,
         rich_help_panel=DATA,
     ),
 ]
@@ -188,8 +209,9 @@ Download = Annotated[
     bool | None,
     typer.Option(
         "--download",
-        help="Let torchvision or datasets fetch a set that is not there.",
+        help="Let a set or shards be fetched that are not there.",
         show_default="no",
+        callback=_allow_download,
         rich_help_panel=DATA,
     ),
 ]

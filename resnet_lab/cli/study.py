@@ -58,6 +58,7 @@ def run(
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     out: design.Out = None,
+    download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -146,6 +147,7 @@ def plan(
             "--pilot", metavar="FOLDER", help="A study folder whose finished trials show it.", show_default=False
         ),
     ] = None,
+    download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,

@@ -52,7 +52,14 @@ Settings = Annotated[
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="SOURCE", help="The images.", show_default="digits", rich_help_panel=DESIGN),
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="The images.",
+        show_default="digits",
+        callback=options.name_source,
+        rich_help_panel=DESIGN,
+    ),
 ]
 Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Of every arm.", rich_help_panel=DESIGN)]
 Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Blocks.", show_default="6", rich_help_panel=DESIGN)]

@@ -59,6 +59,7 @@ def report(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,

@@ -62,6 +62,7 @@ def search(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,

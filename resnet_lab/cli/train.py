@@ -94,7 +94,7 @@ def train(
     """
     given_data = options.given({
         "source": data, "fit": fit, "cache": cache, "strict": strict, "split_file": split_file,
-        "folds": folds, "fold": fold, "download": download,
+        "folds": folds, "fold": fold,
     })  # fmt: skip
     given_train = options.given({
         "epochs": epochs, "batch_size": _number(batch_size), "accumulate": accumulate, "optimizer": optimizer,

@@ -18,6 +18,7 @@ Data = Annotated[
         help="A folder of class folders, a .csv or .parquet manifest, torchvision:NAME, hf:NAME, wds:SHARDS, "
         "digits or synthetic.",
         show_default="digits",
+        callback=options.name_source,
         rich_help_panel=options.DATA,
     ),
 ]

@@ -21,7 +21,7 @@ class DataConfig(Record):
         strict: refuse images that cannot be read rather than leave them out.
         split_file: a splits.csv whose parts are used.
         folds: split into that many folds, of which `fold`, counted from 0, is the test part and the next validation.
-        download: let torchvision fetch a set that is not there.
+        download: let a set or shards be fetched that are not there; no record or file says so for the user.
     """
 
     source: str = "digits"

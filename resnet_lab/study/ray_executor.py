@@ -15,13 +15,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from socket import gethostname
 from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+from resnet_lab.data.sources.permission import PERMISSIONS
 from resnet_lab.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.files import make_folder, write_atomically
 from resnet_lab.plugins import Registry, load
@@ -217,7 +218,8 @@ class _Drive:
             if self.artefacts is not None and not self._claim(trial, claim):
                 continue
             address = None if self.artefacts is None else self.artefacts.address
-            place = _Place(Path.cwd(), self.folder.folder.resolve(), self.token, address)
+            allowed = {name: os.environ[name] for name in PERMISSIONS if name in os.environ}
+            place = _Place(Path.cwd(), self.folder.folder.resolve(), self.token, address, allowed)
             self.flying[self.task.remote(self.study, trial, place, self.plugins)] = trial, claim
 
     def _claim(self, trial: Trial, claim: ExitStack) -> bool:
@@ -276,18 +278,24 @@ class _Drive:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the driver is and its study folder, a file there that shows whether a node sees it, and the artefacts."""
+    """Where the driver is and its study folder, a file there that shows whether a node sees it, and the artefacts.
+
+    Attributes:
+        allowed: environment variables by which the user lets data be fetched.
+    """
 
     current: Path
     folder: Path
     token: Path
     artefacts: str | None
+    allowed: dict[str, str] = field(default_factory=dict)
 
 
 def _work(study: Study, trial: Trial, place: _Place, plugins: list[str]) -> None:
     """A trial, by a process of Ray's."""
     with suppress(OSError):
         os.chdir(place.current)  # so that a study's relative paths mean the same
+    os.environ.update(place.allowed)
     try:
         registry = load(only=plugins)
         if place.artefacts is not None:

@@ -109,7 +109,14 @@ def train_config(values: dict[str, Any], where: str) -> TrainConfig:
 
 
 def data_config(values: dict[str, Any], where: str) -> DataConfig:
-    """What the table `[data]` and the options beside it say; raises like `train_config`."""
+    """What the table `[data]` and the options beside it say; raises like `train_config`.
+
+    No table says `download`: that is the user's to allow.
+    """
+    if values.get("download"):
+        raise ConfigError(
+            f"{where}: download cannot be said in a file or by --set; give --download on the command line"
+        )
     config = _config(DataConfig, values, where)
     if config.folds is None and config.fold:
         raise ConfigError(f"{where}: fold is {config.fold}, but not of how many; give folds too")

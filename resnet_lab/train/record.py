@@ -68,7 +68,7 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
     """
     record, where = run.read(), str(run.record)
     try:
-        data = {name: record["data"][name] for name in DataConfig.model_fields}
+        data = {name: record["data"][name] for name in DataConfig.model_fields if name != "download"}
         return (
             ModelSpec.from_dict(record["spec"], where),
             data_config(data, where).model_copy(update={"split_file": run.splits, "folds": None}),

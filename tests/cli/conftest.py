@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from resnet_lab.cli import main
+from resnet_lab.data.sources.permission import PERMISSIONS
 
 
 class Outcome(NamedTuple):
@@ -20,7 +21,8 @@ class Outcome(NamedTuple):
 def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcome]:
     """Runs the command line in an empty folder; gives exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RESNET_LAB_PLUGIN_FILES", "")  # which `--plugin` sets; undone after the test
+    for variable in ("RESNET_LAB_PLUGIN_FILES", *PERMISSIONS):
+        monkeypatch.setenv(variable, "")  # which options set; undone after the test
 
     def run(*arguments: object) -> Outcome:
         with pytest.raises(SystemExit) as end:

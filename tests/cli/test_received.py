@@ -85,3 +85,54 @@ def test_a_study_does_not_load_the_plugins_of_its_record(cli: Callable, named: d
     ):
         assert cli(*command) == (2, "", asked_for(Path(command[-1]), named))
     assert not (tmp_path / "marker").exists()
+
+
+# Sources of images
+
+
+def test_no_command_runs_a_command_that_a_file_names(cli: Callable, received: Path, tmp_path: Path) -> None:
+    pytest.importorskip("webdataset", reason="needs the package webdataset")
+    source = f"wds:pipe:touch {tmp_path}/marker"
+    refused = f"resnet-lab: {source}: a command that a file names is never run; read it, and name it on the command "
+    record = json.loads((received / "run.json").read_text())
+    data = {**record["data"], "source": source, "download": True}
+    rewrite(received / "run.json", data=data, status="running")
+    table = f"[data]\nsource = {source!r}\n"
+    (tmp_path / "recipe.toml").write_text(table)
+    (tmp_path / "study.toml").write_text(f"[study]\nfactors = {{attn = ['none', 'eca']}}\n{table}")
+    for command in (
+        ("eval", received),
+        ("eval", received, "--download"),
+        ("compare", received, received),
+        ("train", "--resume", received),
+        ("train", "--recipe", "recipe.toml"),
+        ("train", "--set", f"data.source={source}"),
+        ("study", "plan", "study.toml"),
+        ("study", "run", "study.toml"),
+        ("study", "search", "study.toml"),
+    ):
+        code, _, err = cli(*command)
+        assert (code, err.startswith(refused)) == (2, True), (command, err)
+    cli("report", received)
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize(
+    "source", ["torchvision:CIFAR10(root='absent')", "hf:nobody/nothing", "wds:https://localhost:9/a.tar"]
+)
+def test_nothing_is_fetched_for_a_file(cli: Callable, received: Path, source: str) -> None:
+    pytest.importorskip(
+        {"hf": "datasets", "wds": "webdataset"}.get(source.partition(":")[0], "torchvision"), reason="needs its library"
+    )
+    record = json.loads((received / "run.json").read_text())
+    rewrite(received / "run.json", data={**record["data"], "source": source, "download": True}, status="running")
+    for command in (("eval", received), ("train", "--resume", received)):
+        code, _, err = cli(*command)
+        assert (code, "fetch it with --download" in err) == (2, True), err
+
+
+def test_no_file_says_download(cli: Callable) -> None:
+    Path("recipe.toml").write_text("[data]\nsource = 'torchvision:CIFAR10'\ndownload = true\n")
+    told = "download cannot be said in a file or by --set; give --download on the command line\n"
+    assert cli("train", "--recipe", "recipe.toml") == (2, "", f"resnet-lab: recipe.toml: {told}")
+    assert cli("train", "--set", "data.download=true") == (2, "", f"resnet-lab: data: {told}")

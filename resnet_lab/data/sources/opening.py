@@ -10,6 +10,7 @@ from resnet_lab.data.sources.hugging_face import is_saved, open_hugging_face
 from resnet_lab.data.sources.manifest import SUFFIXES as MANIFESTS
 from resnet_lab.data.sources.manifest import open_manifest
 from resnet_lab.data.sources.named import Named
+from resnet_lab.data.sources.permission import may_download
 from resnet_lab.data.sources.shards import open_shards
 from resnet_lab.data.sources.torchvision_sets import open_torchvision
 from resnet_lab.errors import DataError, nearest
@@ -25,19 +26,20 @@ def open_images(source: str, registry: Registry, *, download: bool = False) -> I
         source: a registered data set (`digits`, `synthetic(images=500)`); `torchvision:NAME`, `hf:NAME`, `wds:SHARDS`;
             or the path of a folder of class folders, of a manifest (.csv, .parquet), or of a set saved by Hugging
             Face's library. A registered name comes before a folder of that name; write `./digits` for the folder.
-        download: let a library fetch a set that is not there.
+        download: let a library fetch a set that is not there, as `permission.allow_download` does for all.
 
     Raises:
         DataError: there is no such source, or its images and labels cannot train a classifier.
         SpecError: a parameter that a registered data set does not have.
     """
+    download = download or may_download()
     library, colon, rest = source.partition(":")
     if colon and library == "torchvision":
         return open_torchvision(Named.parse(library, rest), download)
     if colon and library == "hf":
         return open_hugging_face(rest, download)
     if colon and library == "wds":
-        return open_shards(source)
+        return open_shards(source, download)
     if source.partition("(")[0] in registry.names("dataset"):
         return _registered(source, registry)
     return _on_disk(source, registry)

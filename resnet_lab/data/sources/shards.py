@@ -1,13 +1,14 @@
 """WebDataset shards: tar files of `<key>.jpg` beside `<key>.cls`, on disks or behind URLs. Legend: N images.
 
 A shard is read once to learn where each image stands in it; from then on images are read by number, like any other
-source's, and those of one shard are asked for together. Shards behind URLs are fetched by the webdataset library and
-kept in a folder of bounded size, so that a set may be larger than any disk.
+source's, and those of one shard are asked for together. Shards behind URLs are fetched by the webdataset library, where
+the user allows it, and kept in a folder of bounded size, so that a set may be larger than any disk.
 """
 
 import json
 import os
 import re
+import shlex
 import tarfile
 import threading
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ import numpy as np
 from resnet_lab.data.cache import SHARDS, cache_folder
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
 from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts
+from resnet_lab.data.sources.permission import is_named, may_download
 from resnet_lab.errors import DataError
 from resnet_lab.files import write_atomically
 from resnet_lab.images import ImageSet
@@ -28,6 +30,10 @@ PREFIX = "wds:"
 KEPT_BYTES_VARIABLE = "RESNET_LAB_SHARD_BYTES"
 KEPT_BYTES = 100 * 2**30
 """Of fetched shards, kept on the disk; the environment variable overrules it."""
+
+PIPE = "pipe"
+REMOTE = ("http", "https", "ftps", "gs", "hf", "ais")
+"""Schemes of URLs that are fetched."""
 
 FORMAT = 1
 _PART = re.compile(r"(?:^|[-_.])(train|val|valid|validation|test)(?=[-_.])")
@@ -51,17 +57,20 @@ class Shard:
     left_out: tuple[tuple[str, str], ...] = ()
 
 
-def open_shards(pattern: str) -> ImageSet:
+def open_shards(pattern: str, download: bool = False) -> ImageSet:
     """The images of shards: `wds:` and paths or URLs with braces, such as `wds:shards/train-{000..099}.tar`.
 
     A label is the text of `<key>.cls`. A shard whose name says `train`, `val` or `test` gives that part.
 
+    Args:
+        download: let shards behind URLs be fetched that the user did not name; those behind a pipe never are.
+
     Raises:
-        DataError: webdataset is not installed, a shard is missing or damaged, a label cannot be written, or there are
-            no two classes.
+        DataError: webdataset is not installed, a shard is missing or damaged or may not be fetched, a label cannot be
+            written, or there are no two classes.
     """
     urls = _expanded(pattern.removeprefix(PREFIX))
-    store = _ShardStore()
+    store = _ShardStore(download)
     shards = [_indexed(url, store) for url in urls]
     labels = [member.label for shard in shards for member in shard.members]
     classes = sorted(set(labels), key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
@@ -111,20 +120,25 @@ def _expanded(pattern: str) -> list[str]:
         double = next(name for name in names if names.count(name) > 1)
         raise DataError(f"{PREFIX}{pattern}: two shards are called {double}; give each a name of its own")
     for url in urls:
+        if (scheme := _scheme(url)) not in ("", PIPE, *REMOTE):
+            raise DataError(
+                f"{url}: shards behind {scheme}: are not read; known: {', '.join(REMOTE)}, and paths on a disk"
+            )
         if not _is_remote(url) and not Path(url).is_file():
             raise DataError(f"{url}: no such shard of {PREFIX}{pattern}")
     return urls
 
 
 class _ShardStore:
-    """Opens shards, fetching those behind URLs."""
+    """Opens shards, fetching those behind URLs where that is allowed."""
 
-    def __init__(self) -> None:
+    def __init__(self, download: bool) -> None:
+        self._download = download or may_download()
         self._lock = threading.Lock()
         self._fetched: Any = None
 
     def open(self, url: str) -> BinaryIO:
-        """A shard's file; raises `OSError` where it cannot be fetched."""
+        """A shard's file; raises `OSError` where it cannot be fetched, and `DataError` where it may not be."""
         if not _is_remote(url):
             return Path(url).open("rb")
         with self._lock:  # fetching one may delete others, but none that is open
@@ -138,10 +152,23 @@ class _ShardStore:
             folder.mkdir(parents=True, exist_ok=True)
             kept = int(os.environ.get(KEPT_BYTES_VARIABLE, KEPT_BYTES))
             self._fetched = FileCache(str(folder), cache_size=kept, cache_cleanup_interval=0, url_to_name=_fetched_name)
+        if not (cache_folder() / SHARDS / _fetched_name(url)).exists():
+            self._require_allowed(url)
         try:
             return Path(self._fetched.get_file(url))
         except Exception as error:  # the library's pipes and validators raise many kinds
             raise OSError(f"the shard cannot be fetched: {' '.join(str(error).split())}") from error
+
+    def _require_allowed(self, url: str) -> None:
+        if is_named(url):
+            return
+        if _scheme(url) == PIPE:
+            raise DataError(
+                f"{PREFIX}{url}: a command that a file names is never run; read it, and name it on the command line, "
+                f"as in `resnet-lab data check {shlex.quote(PREFIX + url)}`, to have its shard fetched"
+            )
+        if not self._download:
+            raise DataError(f"{PREFIX}{url} is not on this machine, and a file names it; fetch it with --download")
 
     def read(self, url: str, member: Member) -> bytes:
         """The bytes of an image."""
@@ -206,7 +233,13 @@ def read_members(file: BinaryIO) -> Shard:
 
 
 def _is_remote(url: str) -> bool:
-    return url.startswith("pipe:") or bool(re.match(r"[a-z0-9]+://", url))
+    return _scheme(url) != ""
+
+
+def _scheme(url: str) -> str:
+    """Of a URL, `pipe` of a command, and nothing of a path."""
+    found = re.match(r"(pipe):|([A-Za-z0-9+.-]+)://", url)
+    return "" if found is None else found[1] or found[2]
 
 
 def _name(url: str) -> str:

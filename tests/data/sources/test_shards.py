@@ -1,6 +1,7 @@
 """Shards are written by the webdataset library and read by it again for comparison."""
 
 import hashlib
+import importlib
 import io
 import tarfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import webdataset
 from PIL import Image
 
+from resnet_lab.data.sources.permission import PERMISSIONS, allow_download, name_shards
 from resnet_lab.data.sources.shards import open_shards, read_members
 from resnet_lab.errors import DataError
 
@@ -33,6 +35,8 @@ def write_shards(folder: Path, names: tuple[str, ...] = ("train-0", "train-1", "
 @pytest.fixture
 def shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RESNET_LAB_CACHE", str(tmp_path / "cache"))
+    for variable in PERMISSIONS:
+        monkeypatch.setenv(variable, "")
     return write_shards(tmp_path / "shards")
 
 
@@ -73,14 +77,16 @@ def test_the_name_opens_the_same_set_from_anywhere(shards: Path, monkeypatch: py
     assert digest(again.read(7)) == digest(images.read(7))
 
 
-def test_shards_behind_a_url_are_fetched_once(shards: Path) -> None:
+def test_shards_behind_a_url_are_fetched_once(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe stands for any URL: the library runs its command to fetch the shard."""
     log = shards / "log"
     urls = [f"pipe:echo >> {log}; cat {shards}/{name}.tar" for name in ("train-0", "train-1")]
+    name_shards("wds:" + "::".join(urls))
     images = open_shards("wds:" + "::".join(urls))
     assert [digest(images.read(number)) for number in (6, 1, 7)] == [
         hashlib.sha256(png(number)).hexdigest() for number in (6, 1, 7)
     ]
+    monkeypatch.setenv("RESNET_LAB_NAMED_SHARDS", "")  # what is kept needs no command
     again = open_shards("wds:" + "::".join(urls))
     assert digest(again.read(0)) == hashlib.sha256(png(0)).hexdigest()
     assert log.read_text().count("\n") == 2
@@ -89,10 +95,61 @@ def test_shards_behind_a_url_are_fetched_once(shards: Path) -> None:
 def test_fetched_shards_stay_within_their_space(shards: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RESNET_LAB_SHARD_BYTES", "1")
     urls = [f"pipe:cat {shards}/{name}.tar" for name in ("train-0", "train-1", "test-0")]
+    name_shards("wds:" + "::".join(urls))
     images = open_shards("wds:" + "::".join(urls))
     for number in (0, 4, 8, 0, 11):
         assert digest(images.read(number)) == hashlib.sha256(png(number)).hexdigest()
         assert len(list((tmp_path / "cache" / "shards").iterdir())) == 1
+
+
+def refusal(source: str) -> str:
+    with pytest.raises(DataError) as failure:
+        open_shards(source)
+    return str(failure.value)
+
+
+def test_a_command_runs_only_where_the_user_names_it(shards: Path, tmp_path: Path) -> None:
+    command = f"pipe:touch {tmp_path}/marker; cat {shards}/train-0.tar"
+    allow_download()  # which a pipe is never part of
+    name_shards(f"wds:{shards}/train-0.tar")
+    assert refusal(f"wds:{command}") == (
+        f"wds:{command}: a command that a file names is never run; read it, and name it on the command line, as in "
+        f"`resnet-lab data check 'wds:{command}'`, to have its shard fetched"
+    )
+    assert not (tmp_path / "marker").exists()
+    name_shards(f"wds:{command}")
+    assert len(open_shards(f"wds:{command}")) == 4
+    assert (tmp_path / "marker").exists()
+
+
+def test_a_url_is_asked_only_where_the_user_allows_it(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def fetch(url: str, mode: str, bufsize: int) -> object:
+        asked.append(url)
+        return (shards / url.rpartition("/")[2]).open("rb")
+
+    monkeypatch.setitem(importlib.import_module("webdataset.gopen").gopen_schemes, "https", fetch)
+    address = "https://example.org/train-{0..1}.tar"
+    assert refusal(f"wds:{address}") == (
+        "wds:https://example.org/train-0.tar is not on this machine, and a file names it; fetch it with --download"
+    )
+    assert asked == []
+    name_shards(f"wds:{address}")
+    assert len(open_shards(f"wds:{address}")) == 8
+    monkeypatch.setenv("RESNET_LAB_NAMED_SHARDS", "")
+    assert len(open_shards(f"wds:{address}")) == 8, "those on this machine need nobody's leave"
+    assert len(open_shards("wds:https://example.org/test-0.tar", download=True)) == 4
+    assert asked == [f"https://example.org/{name}.tar" for name in ("train-0", "train-1", "test-0")]
+
+
+@pytest.mark.parametrize("scheme", ["file", "ftp", "scp", "sftp", "s3", "x+y", "HTTPS"])
+def test_schemes_that_are_not_read(shards: Path, scheme: str) -> None:
+    name_shards(f"wds:{scheme}://somewhere/a.tar")
+    assert refusal(f"wds:{scheme}://somewhere/a.tar") == (
+        f"{scheme}://somewhere/a.tar: shards behind {scheme}: are not read; known: http, https, ftps, gs, hf, ais, and "
+        "paths on a disk"
+    )
 
 
 def test_what_a_changed_shard_holds_is_learned_again(shards: Path) -> None:
@@ -133,6 +190,7 @@ def test_bad_input(shards: Path, tmp_path: Path) -> None:
     with webdataset.TarWriter(str(shards / "one.tar")) as writer:
         writer.write({"__key__": "a", "png": png(1), "cls": "x"})
     write_shards(tmp_path / "other")
+    name_shards("wds:pipe:exit 3")
     for pattern, message in {
         f"{shards}/absent.tar": f"{shards}/absent.tar: no such shard of wds:{shards}/absent.tar",
         f"{shards}/cut.tar": f"{shards}/cut.tar: not a whole tar file (unexpected end of data); ",
