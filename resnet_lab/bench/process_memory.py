@@ -8,6 +8,7 @@ from pathlib import Path
 
 from resnet_lab.bench.arms import Arm
 from resnet_lab.bench.subjects import Mode
+from resnet_lab.children import python_module
 from resnet_lab.errors import ConfigError
 from resnet_lab.spec import ModelSpec
 
@@ -28,7 +29,7 @@ def resident(arm: Arm, mode: Mode, device: str, no_plugin: Sequence[str]) -> int
         "mode": mode, "device": device, "no_plugin": list(no_plugin),
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "resnet_lab.bench.process_memory"],
+        python_module("resnet_lab.bench.process_memory"),
         input=json.dumps(told),
         capture_output=True,
         text=True,

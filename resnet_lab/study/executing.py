@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
+from resnet_lab.children import python_module
 from resnet_lab.errors import ConfigError
 from resnet_lab.plugins import PLUGINS_VARIABLE, Registry
 from resnet_lab.study.design import Study
@@ -60,7 +60,7 @@ def in_processes(number: int) -> Execute:
     def execute(
         study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
     ) -> None:
-        command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet"]
+        command = python_module("resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet")
         threads = str(max(1, (os.cpu_count() or 1) // number))
         environment = {**os.environ, "OMP_NUM_THREADS": threads, PLUGINS_VARIABLE: ",".join(loaded_plugins(registry))}
         workers = [

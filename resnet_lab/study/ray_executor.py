@@ -9,7 +9,6 @@ import io
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+from resnet_lab.children import python_module
 from resnet_lab.data.sources.permission import PERMISSIONS
 from resnet_lab.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.files import make_folder, write_atomically
@@ -137,7 +137,7 @@ def _connect(address: str) -> None:
 
 def _require_answer(address: str) -> None:
     """By a process of its own, as `ray.init` would wait for minutes and say a lot."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
+    command = python_module("ray.scripts.scripts", "health-check")
     if address != "auto":
         command += ["--address", address]
     try:
