@@ -1,6 +1,7 @@
 """Writing files so that a reader sees the whole new content or the old, whatever happens in between."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -51,6 +52,28 @@ def refuse_existing(path: Path) -> None:
     """Raise `RunError` where something stands at `path` already."""
     if os.path.lexists(path):
         raise RunError(f"{path} exists already and is left as it is; choose another name or remove it")
+
+
+def refuse_ways_out(folder: Path) -> None:
+    """Raise `RunError` where something in a folder, which may be a stranger's, is not in it.
+
+    That is a link to what lies elsewhere, which would be read, replaced or passed on; and what is neither file nor
+    folder, which can wait for ever for a reader.
+    """
+    root = os.path.realpath(folder)
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(place, name)
+            try:
+                mode = os.lstat(path).st_mode
+            except FileNotFoundError:
+                continue  # another process works in the folder
+            if stat.S_ISLNK(mode):
+                target = os.path.realpath(path)
+                if os.path.commonpath([root, target]) != root:
+                    raise RunError(f"{path} is a link out of {folder}, to {target}; put the file itself in its place")
+            elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise RunError(f"{path} is neither a file nor a folder; remove it")
 
 
 def permit_as_usual(file: Path | int, mode: int) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from resnet_lab.errors import RunError
-from resnet_lab.files import permit_as_usual, refuse_existing, write_atomically
+from resnet_lab.files import permit_as_usual, refuse_existing, refuse_ways_out, write_atomically
 
 FORMAT = 1
 
@@ -100,9 +100,10 @@ class Run:
         """A folder that a training made.
 
         Raises:
-            RunError: it is not one.
+            RunError: it is not one, or something in it leads out of it.
         """
         run = cls(folder)
+        refuse_ways_out(folder)
         if not run.record.is_file():
             raise RunError(f"{folder} is not a run folder: it holds no run.json; name one that `resnet-lab train` made")
         return run

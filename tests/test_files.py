@@ -5,6 +5,7 @@ import pytest
 
 from resnet_lab import files
 from resnet_lab.errors import RunError
+from resnet_lab.files import refuse_ways_out
 
 
 def test_content_is_replaced_whole(tmp_path: Path) -> None:
@@ -77,3 +78,29 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     finally:
         tmp_path.chmod(0o700)
     assert str(failure.value) == f"{tmp_path}/a.txt: cannot be written: Permission denied"
+
+
+def test_ways_out_of_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "a.txt").write_text("a")
+    (folder / "inner" / "link").symlink_to("../a.txt")
+    (folder / "to_inner").symlink_to(folder / "inner")
+    (folder / "loop").symlink_to("loop")
+    refuse_ways_out(folder)
+    (tmp_path / "also_run").symlink_to(folder)
+    refuse_ways_out(tmp_path / "also_run")
+    refuse_ways_out(tmp_path / "absent")
+    for name, target in (("inner/up", "../.."), ("neighbour", "../run2"), ("root", "/")):
+        (folder / name).symlink_to(target)
+        with pytest.raises(RunError) as caught:
+            refuse_ways_out(folder)
+        real = os.path.realpath(folder / name)
+        assert str(caught.value) == (
+            f"{folder}/{name} is a link out of {folder}, to {real}; put the file itself in its place"
+        )
+        (folder / name).unlink()
+    os.mkfifo(folder / "inner" / "pipe")
+    with pytest.raises(RunError) as caught:
+        refuse_ways_out(folder)
+    assert str(caught.value) == f"{folder}/inner/pipe is neither a file nor a folder; remove it"

@@ -9,6 +9,7 @@ from uuid import uuid4
 from zipfile import ZipFile
 
 from resnet_lab.errors import ConfigError, RunError
+from resnet_lab.files import refuse_ways_out
 from resnet_lab.study.trials import StudyFolder, Trial
 
 
@@ -47,8 +48,10 @@ class Artefacts:
         """Keep what a study folder has of a trial, in the place of what was kept before.
 
         Raises:
-            RunError: it cannot be written; what was kept before still is.
+            RunError: it cannot be written, or something in the run folder leads out of it; what was kept before still
+                is.
         """
+        refuse_ways_out(folder.run(trial).folder)
         run, outcome = folder.run(trial).folder, folder.trials / f"{trial.name}.json"
         part = f"{self._root}/.{trial.name}.{uuid4().hex}"
         with self._told("cannot be written"):

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from resnet_lab.cost import measure
 from resnet_lab.errors import ConfigError, PluginError, SpecError
-from resnet_lab.files import make_folder, write_atomically
+from resnet_lab.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.plugins import Registry
 from resnet_lab.study.confirmation import confirming
 from resnet_lab.study.design import Arm, Study
@@ -92,6 +92,7 @@ def plugin_files(folder: Path) -> list[dict[str, str]]:
 
 
 def _content(folder: Path) -> dict[str, Any]:
+    refuse_ways_out(folder)
     try:
         content: dict[str, Any] = json.loads((folder / NOTED).read_text(encoding="utf-8"))
         content["tables"]

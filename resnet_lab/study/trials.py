@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from resnet_lab.device.memory import is_out_of_memory
 from resnet_lab.errors import ResNetLabError, RunError
 from resnet_lab.evaluate import stored
-from resnet_lab.files import make_folder, write_atomically
+from resnet_lab.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.metrics.headline import headline
 from resnet_lab.plugins import Registry
 from resnet_lab.run import Run
@@ -91,7 +91,12 @@ class StudyFolder:
         write_atomically(self.design, json.dumps(content, indent=1).encode())
 
     def plugin_files(self) -> list[dict[str, str]]:
-        """Files that are plugins, as they were noted; none where there is no study."""
+        """Files that are plugins, as they were noted; none where there is no study.
+
+        Raises:
+            RunError: something in the folder leads out of it.
+        """
+        refuse_ways_out(self.folder)
         try:
             return list(json.loads(self.design.read_text(encoding="utf-8")).get("plugin_files", ()))
         except (OSError, ValueError, AttributeError, TypeError):
@@ -101,9 +106,10 @@ class StudyFolder:
         """The design that was noted last.
 
         Raises:
-            RunError: it is no study folder.
+            RunError: it is no study folder, or something in it leads out of it.
             ConfigError, SpecError: the design can no longer be.
         """
+        refuse_ways_out(self.folder)
         try:
             tables = json.loads(self.design.read_text(encoding="utf-8"))["tables"]
         except (OSError, ValueError, KeyError, TypeError):

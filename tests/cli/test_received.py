@@ -136,3 +136,46 @@ def test_no_file_says_download(cli: Callable) -> None:
     told = "download cannot be said in a file or by --set; give --download on the command line\n"
     assert cli("train", "--recipe", "recipe.toml") == (2, "", f"resnet-lab: recipe.toml: {told}")
     assert cli("train", "--set", "data.download=true") == (2, "", f"resnet-lab: data: {told}")
+
+
+# Links
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "README.md", "predictions", "notes/deep"])
+def test_no_command_follows_a_link_out_of_a_run(cli: Callable, received: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("not theirs")
+    link = received / name
+    link.parent.mkdir(exist_ok=True)
+    shutil.rmtree(link) if link.is_dir() else link.unlink(missing_ok=True)
+    link.symlink_to("../../secret" if "/" in name else "../secret")
+    for command in (
+        ("eval", received),
+        ("train", "--resume", received),
+        ("predict", received, "colours"),
+        ("explain", received, "colours"),
+        ("report", received),
+        ("compare", received, received),
+        ("export", received, "--to", "card"),
+        ("push-to-hub", received, "someone/something", "--dry-run"),
+    ):
+        assert cli(*command) == (
+            2, "", f"resnet-lab: {link} is a link out of {received}, to {tmp_path}/secret; put the file itself in its "
+            "place\n",
+        ), command  # fmt: skip
+    assert (tmp_path / "secret").read_text() == "not theirs"
+
+
+def test_no_command_follows_a_link_out_of_a_study(cli: Callable, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.note(design())
+    shutil.copy(folder.design, folder.folder / "search.json")
+    link = folder.trials / "a"
+    link.symlink_to(tmp_path)
+    for command in (
+        ("study", "run", "--resume", "study"),
+        ("study", "report", "study"),
+        ("study", "plan", "--attn", "none,eca", "--data", "digits", "--pilot", "study"),
+        ("study", "search", "--resume", "study"),
+    ):
+        told = f"resnet-lab: study/trials/a is a link out of study, to {tmp_path}; put the file itself in its place\n"
+        assert cli(*command) == (2, "", told)
