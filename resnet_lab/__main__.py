@@ -1,11 +1,20 @@
-"""`python -m resnet_lab`."""
+"""`resnet-lab`, and `python -m resnet_lab`."""
 
 import os
 import sys
 
-if not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
-    del sys.path[0]  # the current folder, which may be a stranger's and hold an html.py
 
-from resnet_lab.cli import main
+def main() -> None:
+    """Run the command line, which takes a moment to import, and may be stopped in it."""
+    try:
+        from resnet_lab.cli import main as run
+    except KeyboardInterrupt:
+        print("resnet-lab: stopped", file=sys.stderr)
+        sys.exit(130)
+    run()
 
-main()
+
+if __name__ == "__main__":
+    if not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
+        del sys.path[0]  # the current folder, which may be a stranger's and hold an html.py
+    main()

@@ -1,4 +1,4 @@
-"""The errors a user can mend. Each message is one sentence: what, where, got, allowed, remedy."""
+"""The errors a user can mend. Each message is one sentence: what, where, got, allowed, remedy; and names in them."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -43,3 +43,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     if close:
         return "did you mean " + " or ".join(repr(candidate) for candidate in close) + "?"
     return "known: " + (", ".join(known) or "none")
+
+
+def printable(text: str) -> str:
+    """The text with control characters, and bytes of a name that are no UTF-8, written as Python escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -1,14 +1,12 @@
 """The command line: each command parses, calls one function and prints."""
 
-import os
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from resnet_lab.errors import ResNetLabError
-
-EXIT_CODES = "Exit codes: 0 done, 1 a defect of the program (with a traceback), 2 bad input, 130 Ctrl-C, 143 SIGTERM."
+from resnet_lab.cli import output
+from resnet_lab.cli.ending import EXIT_CODES, exit_code
 
 app = typer.Typer(
     name="resnet-lab",
@@ -25,7 +23,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"resnet-lab {version('resnet-lab')}")
+        output.line(f"resnet-lab {version('resnet-lab')}")
         raise typer.Exit
 
 
@@ -60,21 +58,4 @@ from resnet_lab.cli import (  # noqa: E402 (each adds its command to the app)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's error ends in one line on standard error and exit code 2."""
-    try:
-        app(args=None if arguments is None else list(arguments))
-    except ResNetLabError as error:
-        if _is_ours_to_say(str(error)):
-            print(f"resnet-lab: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("resnet-lab: stopped", file=sys.stderr)
-        sys.exit(130)
-
-
-def _is_ours_to_say(text: str) -> bool:
-    """Of several processes that find the same wrong, one says it."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return True
-    from resnet_lab.processes import first_to_say
-
-    return first_to_say(text)
+    sys.exit(exit_code(lambda: app(args=None if arguments is None else list(arguments), standalone_mode=False)))

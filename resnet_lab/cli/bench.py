@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 if TYPE_CHECKING:
     from resnet_lab.bench.arms import Arm
@@ -173,7 +173,7 @@ def bench(
 
         write_plots(content, plots)
     if json:
-        options.print_json(content)
+        output.print_json(content)
     else:
         _print(content)
 
@@ -192,22 +192,20 @@ def diff(
 
     changes = results.diff(results.read(old), results.read(new), (str(old), str(new)), unlike=unlike)
     if json:
-        options.print_json({"old": str(old), "new": str(new), "changes": [asdict(change) for change in changes]})
+        output.print_json({"old": str(old), "new": str(new), "changes": [asdict(change) for change in changes]})
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     for column in ("arm", "mode", "old ratio", "new ratio", "old ms", "new ms", "ratios"):
         table.add_column(column, justify="left" if column in ("arm", "mode", "ratios") else "right")
     for change in changes:
         table.add_row(
-            Text(change.arm), change.mode, results.ratio_text(change.old), results.ratio_text(change.new),
+            output.text(change.arm), change.mode, results.ratio_text(change.old), results.ratio_text(change.new),
             f"{change.old['median_ms']:.2f}", f"{change.new['median_ms']:.2f}", change.verdict,
         )  # fmt: skip
-    Console(highlight=False).print(table)
+    output.console().print(table)
 
 
 def _arms(
@@ -288,14 +286,12 @@ COLOURS = {"faster": "green", "slower": "red", "same": "cyan", "undecided": "yel
 
 def _print(content: Mapping[str, Any]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from resnet_lab.bench.results import ratio_text
     from resnet_lab.bench.subjects import MODES
 
-    console = Console(highlight=False)
+    console = output.console()
     console.width = max(console.width, NARROWEST)
     machine = content["machine"]
     console.print(
@@ -308,7 +304,7 @@ def _print(content: Mapping[str, Any]) -> None:
         counted.add_column(column, justify="right", no_wrap=True)
     for arm in content["arms"]:
         counted.add_row(
-            Text(arm["name"]), f"{arm['parameters'] / 1e6:.3f}", f"{arm['macs'] / 1e9:.3f}",
+            output.text(arm["name"]), f"{arm['parameters'] / 1e6:.3f}", f"{arm['macs'] / 1e9:.3f}",
             f"{arm['activations'] / 1e6:.2f}", f"{arm['moved_bytes'] / 1e6:.1f}", f"{arm['floor_ms']:.1f}",
             f"{arm['fused_floor_ms']:.1f}",
         )  # fmt: skip
@@ -323,7 +319,7 @@ def _print(content: Mapping[str, Any]) -> None:
             _add_row(table, arm, mode)
         console.print(table)
         control = content["control"][mode]
-        console.print(Text(f"  a second copy of the baseline: {ratio_text(control)}", style="dim"))
+        console.print(output.text(f"  a second copy of the baseline: {ratio_text(control)}", style="dim"))
     for each in content["scaling"]:
         ends = "" if each["interval"] is None else f" ({each['interval'][0]:.2f} to {each['interval'][1]:.2f})"
         console.print(
@@ -331,15 +327,15 @@ def _print(content: Mapping[str, Any]) -> None:
             f"{', '.join(map(str, each['values']))}; farthest from that by a factor of {each['misfit']:.2f}"
         )
     for name, lines in content["reasons"].items():
-        console.print(Text(f"\n{name}", style="bold"))
+        console.print(output.text(f"\n{name}", style="bold"))
         for line in lines:
-            console.print(Text(f"  {line}"), soft_wrap=True)
+            console.print(output.text(f"  {line}"), soft_wrap=True)
     for name, cause in content["left_out"].items():
-        console.print(Text(f"left out: {name}: {cause}"), soft_wrap=True)
+        console.print(output.text(f"left out: {name}: {cause}"), soft_wrap=True)
     for remark in content["remarks"]:
-        console.print(Text(f"note: {remark}", style="yellow"), soft_wrap=True)
+        console.print(output.text(f"note: {remark}", style="yellow"), soft_wrap=True)
     console.print(
-        Text(
+        output.text(
             "MACs are multiply-adds for one image (FLOPs = 2 x MACs). Floors are the least time for a batch by this "
             "device's measured bandwidth and matrix rate, operator by operator and with perfect fusion.",
             style="dim",
@@ -348,18 +344,17 @@ def _print(content: Mapping[str, Any]) -> None:
 
 
 def _add_row(table: Any, arm: Mapping[str, Any], mode: str) -> None:
-    from rich.text import Text
 
     from resnet_lab.bench.results import ratio_text
 
     timing = arm.get(mode)
     if timing is None:
-        table.add_row(Text(arm["name"]), "", "", "", Text(arm["problem"] or "", style="red"), "", "")
+        table.add_row(output.text(arm["name"]), "", "", "", output.text(arm["problem"] or "", style="red"), "", "")
         return
     images = 1 if mode == "latency" else arm["batch"]
     memory = "" if timing["memory"] is None else f"{timing['memory'] / 2**20:.0f}"
     spread = f"{timing['iqr_ms'] / timing['median_ms']:.0%}" + (" !" if timing["noisy"] else "")
     table.add_row(
-        Text(arm["name"]), f"{timing['median_ms']:.2f}", spread, f"{1000 * images / timing['median_ms']:.1f}",
-        ratio_text(timing), memory, Text(timing["verdict"], style=COLOURS[timing["verdict"]]),
+        output.text(arm["name"]), f"{timing['median_ms']:.2f}", spread, f"{1000 * images / timing['median_ms']:.1f}",
+        ratio_text(timing), memory, output.text(timing["verdict"], style=COLOURS[timing["verdict"]]),
     )  # fmt: skip

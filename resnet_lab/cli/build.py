@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 if TYPE_CHECKING:
     from resnet_lab.cost import Cost
@@ -86,7 +86,7 @@ def build(
         counted = replace(counted, notes=tuple(built.notes))  # some are of the weights
         checkpoint.save(weights_out, built.model, network, registry=registry)
     if json:
-        options.print_json(_as_dict(network, counted, baseline))
+        output.print_json(_as_dict(network, counted, baseline))
     else:
         _print(network, counted, baseline)
 
@@ -110,15 +110,13 @@ def _as_dict(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> dict[s
 
 def _print(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> None:
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from resnet_lab.report.network import made_of
 
-    console = Console()
+    console = output.console()
     size = f"{spec.in_channels} x {spec.input_size} x {spec.input_size}"
-    console.print(f"{spec.name}, input {size}", highlight=False, soft_wrap=True)
+    console.print(f"{spec.name}, input {size}", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     table.add_column("stage", footer="total")
     table.add_column("output", justify="right")
@@ -127,19 +125,18 @@ def _print(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> None:
     table.add_column("MACs", justify="right", footer=f"{cost.macs:,}")
     for stage, text in zip(cost.stages, made_of(spec), strict=True):
         shape = " x ".join(str(length) for length in stage.shape)
-        table.add_row(stage.name, shape, escape(text), f"{stage.parameters:,}", f"{stage.macs:,}")
+        table.add_row(stage.name, shape, text, f"{stage.parameters:,}", f"{stage.macs:,}")
     console.print(table)
     if baseline is not None:
         console.print(
             f"unmodified {spec.name}: {baseline.parameters:,} parameters, {baseline.macs:,} MACs; "
             f"this one has {cost.parameters / baseline.parameters:.3f} and "
             f"{cost.macs / baseline.macs:.3f} times as many",
-            highlight=False,
         )
     for note in cost.notes:
-        console.print(f"note: {escape(note)}", highlight=False)
+        console.print(f"note: {note}")
     console.print(
-        f"[dim]MACs are multiply-adds of convolutions and matrix products for one image (FLOPs = 2 x MACs); "
-        f"not counted: {', '.join(cost.uncounted)}[/dim]",
-        highlight=False,
+        f"MACs are multiply-adds of convolutions and matrix products for one image (FLOPs = 2 x MACs); "
+        f"not counted: {', '.join(cost.uncounted)}",
+        style="dim",
     )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 if TYPE_CHECKING:
     from resnet_lab.compare import Comparison
@@ -45,7 +45,7 @@ def compare(
         )
     comparison = compare_predictions(one, other, (str(first), str(second)))
     if json:
-        options.print_json(
+        output.print_json(
             {"first": str(first), "second": str(second), "split": one.origin.part, **comparison.as_json()}
         )
         return
@@ -54,14 +54,12 @@ def compare(
 
 def _print(comparison: "Comparison", first: str, second: str) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from resnet_lab.report.text import figure_name, signed
 
-    console = Console(highlight=False)
-    console.print(f"A {first}\nB {second}\n{len(comparison.first)} images", markup=False, soft_wrap=True)
+    console = output.console()
+    console.print(f"A {first}\nB {second}\n{len(comparison.first)} images", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("figure")
     for column in ("A", "B", "B - A", "95% interval"):
@@ -80,6 +78,6 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
         for number in numbers[:SHOWN].tolist():
             told = comparison.told(number)
             taken = f"{told['first']['predicted']} -> {told['second']['predicted']}"
-            console.print(Text(f"{word}: {told['path']} ({told['true']}): {taken}"), soft_wrap=True)
+            console.print(output.text(f"{word}: {told['path']} ({told['true']}): {taken}"), soft_wrap=True)
         if len(numbers) > SHOWN:
             console.print(f"{word}: {len(numbers) - SHOWN} more, in --json and on the page of `resnet-lab report`")

@@ -3,9 +3,10 @@
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from resnet_lab.report.text import counted, printable
+from resnet_lab.cli import output
+from resnet_lab.errors import printable
+from resnet_lab.report.text import counted
 from resnet_lab.weights.coverage import KINDS, Coverage, Group
 
 SHOWN = 3
@@ -14,8 +15,8 @@ SHOWN = 3
 
 def print_coverage(coverage: Coverage, console: Console | None = None) -> None:
     """Print by stage how many parameters had which fate, and below it what did not take values of the weights."""
-    console = console or Console(highlight=False)
-    console.print(Text(f"weights: {printable(coverage.source)}"), soft_wrap=True)
+    console = console or output.console()
+    console.print(output.text(f"weights: {printable(coverage.source)}"), soft_wrap=True)
     totals = {kind: total for kind in KINDS if (total := coverage.total(kind)).names}
     table = Table(box=box.SIMPLE_HEAD, show_footer=True, padding=(0, 1, 0, 0))
     table.add_column("stage", footer="total")
@@ -31,6 +32,6 @@ def print_coverage(coverage: Coverage, console: Console | None = None) -> None:
             shown = ", ".join(printable(name) for name in total.names[:SHOWN])
             rest = ", ..." if len(total.names) > SHOWN else ""
             heading = f"{kind.replace('_', ' ')}: {counted(len(total.names), 'tensor')}"
-            console.print(Text(f"{heading}: {shown}{rest}"), soft_wrap=True)
+            console.print(output.text(f"{heading}: {shown}{rest}"), soft_wrap=True)
     for note in coverage.notes:
-        console.print(Text(f"note: {printable(note)}"), soft_wrap=True)
+        console.print(output.text(f"note: {printable(note)}"), soft_wrap=True)

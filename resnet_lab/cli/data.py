@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 if TYPE_CHECKING:
     from resnet_lab.data.cache import CacheEntry
@@ -58,7 +58,7 @@ def check(
     with Screen() as screen:
         findings = check_images(images, screen)
     if json:
-        options.print_json(_findings_as_dict(findings))
+        output.print_json(_findings_as_dict(findings))
     else:
         print_findings(findings)
     if strict and (problems := _problems(findings)):
@@ -112,13 +112,13 @@ def describe(
         page = data_page(description, album(prepared, description))
         write_new(html, page.encode())
     if json:
-        options.print_json(_description_as_dict(description))
+        output.print_json(_description_as_dict(description))
         return
     from resnet_lab.cli.findings import print_description
 
     print_description(description)
     if html is not None:
-        print(f"page: {html}")
+        output.line(f"page: {html}")
 
 
 @data.command(
@@ -150,9 +150,9 @@ def split(
     write_new(out, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
     counts: dict[str, int] = {part: len(prepared.positions(part)) for part in PARTS}
     if json:
-        options.print_json({"split_file": str(out), **counts})
+        output.print_json({"split_file": str(out), **counts})
         return
-    print(f"{out}: " + ", ".join(f"{counts[part]:,} {part}" for part in PARTS))
+    output.line(f"{out}: " + ", ".join(f"{counts[part]:,} {part}" for part in PARTS))
 
 
 @cache.command("list", epilog="Example: `resnet-lab data cache list --json`")
@@ -168,7 +168,7 @@ def list_cache(json: options.JSON = False) -> None:
 
     found = entries()
     if json:
-        options.print_json({"cache": str(cache_folder()), "entries": [_entry_as_dict(entry) for entry in found]})
+        output.print_json({"cache": str(cache_folder()), "entries": [_entry_as_dict(entry) for entry in found]})
         return
     from resnet_lab.cli.findings import print_cache
 
@@ -191,9 +191,9 @@ def clear_cache(
     known = {name for entry in entries() for name in (entry.source, entry.folder.name)}
     freed = clear([_as_cached(source, known) for source in sources] if sources else None)
     if json:
-        options.print_json({"freed": freed})
+        output.print_json({"freed": freed})
         return
-    print(f"{decimal(freed)} freed")
+    output.line(f"{decimal(freed)} freed")
 
 
 def _as_cached(source: str, known: set[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 
 @app.command("eval", epilog="Example: `resnet-lab eval runs/20260101-120000-resnet20 --split val`")
@@ -52,7 +52,7 @@ def evaluate(
         write_new(csv, predictions.as_csv().encode("utf-8", "surrogateescape"))
     if json:
         values = summary.as_json()
-        options.print_json(
+        output.print_json(
             {
                 "run": str(run),
                 "best_epoch": origin.epoch,

@@ -1,12 +1,11 @@
 """`resnet-lab explain`."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 if TYPE_CHECKING:
     from resnet_lab.explain import Explanations
@@ -72,9 +71,9 @@ def explain(
             watcher=screen,
         )
     for path, cause in found.bad:
-        print(f"resnet-lab: warning: {path}: unreadable image ({cause}); left out", file=sys.stderr)
+        output.remark(f"warning: {path}: unreadable image ({cause}); left out")
     if json:
-        options.print_json(_as_dict(found))
+        output.print_json(_as_dict(found))
     else:
         _print(found, "explained" if wanted else "")
 
@@ -104,9 +103,7 @@ def _as_dict(found: "Explanations") -> dict[str, Any]:
 def _print(found: "Explanations", asked_for: str) -> None:
     """A row an image; `asked_for` heads a column of the explained class, where that need not be the predicted one."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     for name in filter(None, ("image", "predicted", asked_for, "peak", "picture")):
@@ -116,13 +113,12 @@ def _print(found: "Explanations", asked_for: str) -> None:
         cells = [str(each.path), f"{each.explanation.predicted} {each.explanation.probability:.4f}"]
         cells += [f"{shown.name} {shown.probability:.4f}"] if asked_for else []
         cells += ["none" if shown.peak is None else "{}, {}".format(*shown.peak), each.drawing.name]
-        table.add_row(*map(Text, cells))
-    console = Console(highlight=False)
+        table.add_row(*map(output.text, cells))
+    console = output.console()
     console.print(table)
     height, width = found.positions
     console.print(
         f"{found.layer} has {height} x {width} positions; a peak is the row and column, from 0, of the "
         f"{found.size} x {found.size} pixels that the network sees; pictures are in {found.images[0].drawing.parent}",
-        markup=False,
         soft_wrap=True,
     )

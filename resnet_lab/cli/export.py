@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 if TYPE_CHECKING:
     from resnet_lab.export import Exported
@@ -48,11 +48,11 @@ def export(
     with Screen() as screen:
         exported = export_network(weights, to, out, force=force, license=license, registry=registry, watcher=screen)
     if json:
-        options.print_json(_as_dict(exported))
+        output.print_json(_as_dict(exported))
         return
-    print(f"{exported.path}: {exported.size:,} bytes, sha256 {exported.sha256}")
+    output.line(f"{exported.path}: {exported.size:,} bytes, sha256 {exported.sha256}")
     for line in _remarks(exported):
-        print(line)
+        output.line(line)
 
 
 def _as_dict(exported: "Exported") -> dict[str, Any]:

@@ -10,10 +10,12 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from resnet_lab.cli import output
 from resnet_lab.data.cache import CacheEntry
 from resnet_lab.data.copies import Copies
 from resnet_lab.data.description import Description, Findings
-from resnet_lab.report.text import CHANNELS, counted, printable, split_text
+from resnet_lab.errors import printable
+from resnet_lab.report.text import CHANNELS, counted, split_text
 
 SHOWN = 20
 """Entries of a list; --json has all."""
@@ -23,10 +25,10 @@ ALARM, HEADING, SKY = "bold red", "bold", "#56b4e9"
 
 def print_findings(findings: Findings) -> None:
     """The screen of `data check`."""
-    console = Console(highlight=False)
+    console = output.console()
     console.print(_headline(findings), soft_wrap=True)
     if findings.bad:
-        console.print(Text(f"\n{counted(len(findings.bad), 'file')} cannot be used", style=HEADING))
+        console.print(output.text(f"\n{counted(len(findings.bad), 'file')} cannot be used", style=HEADING))
         console.print(_rows([(printable(path), printable(cause)) for path, cause in findings.bad[:SHOWN]]))
         _print_rest(console, len(findings.bad))
     if findings.conflicts:
@@ -39,12 +41,12 @@ def print_findings(findings: Findings) -> None:
     if findings.handled:
         console.print(f"\nout of the ordinary, and handled: {_handled(findings)}")
     for note in findings.notes:
-        console.print(Text(f"note: {printable(note)}"), soft_wrap=True)
+        console.print(output.text(f"note: {printable(note)}"), soft_wrap=True)
 
 
 def print_description(description: Description) -> None:
     """The screen of `data describe`: the classes, and below them what they have in common."""
-    console = Console(highlight=False)
+    console = output.console()
     findings = description.findings
     console.print(_class_table(description))
     console.print(_headline(findings), soft_wrap=True)
@@ -52,14 +54,13 @@ def print_description(description: Description) -> None:
     console.print(
         f"largest class / smallest class: {largest.images:,} / {smallest.images:,} = {description.imbalance:.1f}\n"
         f"{split_text(description)}\n",
-        markup=False,
         soft_wrap=True,
     )
     console.print(_size_table(description))
     console.print(_colour_table(description))
     if findings.bad or findings.copies:
         bad, copies = counted(len(findings.bad), "file"), counted(len(findings.copies), "picture")
-        told = Text(f"{bad} cannot be used, {copies} more than once")
+        told = output.text(f"{bad} cannot be used, {copies} more than once")
         if findings.conflicts:
             told.append(f", {len(findings.conflicts):,} under several labels", style=ALARM)
         if description.leaks:
@@ -69,7 +70,7 @@ def print_description(description: Description) -> None:
 
 def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:
     """The screen of `data cache list`."""
-    console = Console(highlight=False)
+    console = output.console()
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("folder", no_wrap=True)
     table.add_column("source", overflow="fold")
@@ -81,18 +82,18 @@ def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:
         form = f"{entry.form.size} {entry.form.fit}" if entry.form else "" if entry.kind == "shards" else "damaged"
         used = "" if entry.used is None else f"{entry.used.astimezone():%Y-%m-%d}"
         numbers = (f"{entry.images:,}", decimal(entry.nbytes), used)
-        table.add_row(entry.folder.name, Text(printable(entry.source)), entry.kind, form, *numbers)
+        table.add_row(entry.folder.name, output.text(printable(entry.source)), entry.kind, form, *numbers)
     if entries:
         console.print(table)
     total = decimal(sum(entry.nbytes for entry in entries))
-    console.print(Text(f"{printable(str(folder))}: {total}"), soft_wrap=True)
+    console.print(output.text(f"{printable(str(folder))}: {total}"), soft_wrap=True)
 
 
 def _headline(findings: Findings) -> Text:
     usable = counted(findings.images, "image")
     if findings.usable < findings.images:
         usable = f"{findings.usable:,} of {usable} can be used"
-    return Text(f"{printable(findings.source)}: {usable}, {counted(len(findings.classes), 'class', 'classes')}")
+    return output.text(f"{printable(findings.source)}: {usable}, {counted(len(findings.classes), 'class', 'classes')}")
 
 
 def _handled(findings: Findings) -> str:
@@ -100,7 +101,7 @@ def _handled(findings: Findings) -> str:
 
 
 def _print_copies(console: Console, copies: Sequence[Copies], heading: str, style: str) -> None:
-    console.print(Text(f"\n{heading}", style=style))
+    console.print(output.text(f"\n{heading}", style=style))
     rows = []
     for each in copies[:SHOWN]:
         paths = [printable(path) for path in each.paths[:SHOWN]]
@@ -122,7 +123,7 @@ def _rows(rows: Sequence[tuple[str, str]]) -> Table:
     for _ in range(2):
         table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(output.text, row))
     return table
 
 
@@ -135,7 +136,7 @@ def _class_table(description: Description) -> Table:
     largest = description.classes[0].images
     for row in description.classes:
         counts = (f"{number:,}" for number in (row.images, row.train, row.val, row.test))
-        table.add_row(Text(printable(row.name)), Bar(largest, 0, row.images, color=SKY), *counts)
+        table.add_row(output.text(row.name), Bar(largest, 0, row.images, color=SKY), *counts)
     table.add_section()
     totals = (f"{number:,}" for number in (description.findings.usable, *description.parts.values()))
     table.add_row("all", "", *totals)

@@ -1,6 +1,5 @@
 """Options that several commands share, and what is made of them."""
 
-import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from resnet_lab.cli import output
 from resnet_lab.errors import PluginWarning
 
 if TYPE_CHECKING:
@@ -282,25 +282,19 @@ def load_registry(no_plugin: list[str] | None) -> "Registry":
     _say_warnings_in_a_line()
     registry = load(without=no_plugin or ())
     for plugin in registry.failures:
-        print(f"resnet-lab: warning: {plugin}", file=sys.stderr)
+        output.remark(f"warning: {plugin}")
     return registry
 
 
 def _say_warnings_in_a_line() -> None:
     """Those about plugins; all others are a programmer's to read, with file and line."""
-    usual = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None
+    ) -> None:
         if issubclass(category, PluginWarning):
-            print(f"resnet-lab: warning: {message}", file=sys.stderr)
+            output.remark(f"warning: {message}")
         else:
-            usual(message, category, *place, **more)
+            output.warning(warnings.formatwarning(message, category, filename, lineno, line))
 
     warnings.showwarning = show
-
-
-def print_json(content: object) -> None:
-    """One JSON object on standard output."""
-    import json
-
-    print(json.dumps(content, indent=2))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 from resnet_lab.errors import PluginError
 from resnet_lab.hookspecs import KINDS
 
@@ -51,11 +51,9 @@ def list_plugins(no_plugin: options.NoPlugin = None, plugin: options.Plugin = No
         if failed.status != "loaded"
     ]
     if json:
-        options.print_json({"plugins": rows})
+        output.print_json({"plugins": rows})
         return
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -64,8 +62,8 @@ def list_plugins(no_plugin: options.NoPlugin = None, plugin: options.Plugin = No
     for row in rows:
         parameters = ", ".join(f"{name}={default}" for name, default in row.get("parameters", {}).items())
         status = f"{row['status']}: {row['cause']}" if row.get("cause") else row["status"]
-        table.add_row(row["name"], row["kind"], escape(parameters), row["source"], row["version"], escape(status))
-    Console().print(table)
+        table.add_row(row["name"], row["kind"], parameters, row["source"], row["version"], status)
+    output.console().print(table)
 
 
 Kind = Annotated[
@@ -96,9 +94,9 @@ def new(
 
     written = new_plugin(kind, name, options.load_registry(no_plugin), out or Path())
     for path in written:
-        print(path)
+        output.line(path)
     folder = written[0].parent
-    print(f"next: pip install -e {folder}; resnet-lab plugins check {name} --kind {full_kind(kind)}")
+    output.line(f"next: pip install -e {folder}; resnet-lab plugins check {name} --kind {full_kind(kind)}")
 
 
 @plugins.command("check", epilog="Example: `resnet-lab plugins check simam`")
@@ -127,11 +125,11 @@ def check_plugin(
     reports = []
     for each_kind, component in components:
         if not json:
-            print(f"{each_kind} {component}")
+            output.line(f"{each_kind} {component}")
         told = _print_result if not json else lambda result: None
         reports.append(check(each_kind, component, registry=registry, compiler=compiler, told=told))
     if json:
-        options.print_json({"components": [report.as_json() for report in reports]})
+        output.print_json({"components": [report.as_json() for report in reports]})
     failed = [f"{report.kind} {report.component}: {_named(report.failures)}" for report in reports if report.failures]
     if failed:
         raise PluginError(f"{reports[0].source}: failed checks: {'; '.join(failed)}")
@@ -158,15 +156,13 @@ def _components(name: str, kind: str | None, registry: "Registry") -> list[tuple
 
 
 def _print_result(result: "Result") -> None:
-    from rich.console import Console
-    from rich.text import Text
 
     colour = {"passed": "green", "failed": "bold red", "skipped": "yellow"}[result.status]
-    line = Text(f"  {result.check:<16}").append(f"{result.status:<8}", colour).append(result.text)
+    line = output.text(f"  {result.check:<16}").append(f"{result.status:<8}", colour).append(result.text)
     for word, text in (("case", result.case), ("hint", result.hint)):
         if text:
             line.append(f"\n{'':26}{word}: {text}")
-    Console().print(line, soft_wrap=True, highlight=False)
+    output.console().print(line, soft_wrap=True)
 
 
 def _named(results: "Sequence[Result]") -> str:

@@ -1,12 +1,11 @@
 """`resnet-lab predict`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 
 @app.command(epilog="Example: `resnet-lab predict runs/20260101-120000-resnet18 painting.jpg 'scans/**/*.png' --top 3`")
@@ -40,9 +39,9 @@ def predict(
     with Screen() as screen:
         answers = predict_files(weights, images, placement, registry, top=top, watcher=screen)
     for path, cause in answers.bad:
-        print(f"resnet-lab: warning: {path}: unreadable image ({cause}); left out", file=sys.stderr)
+        output.remark(f"warning: {path}: unreadable image ({cause}); left out")
     if json:
-        options.print_json(
+        output.print_json(
             {
                 "images": [
                     {"path": each.path, "top": [{"class": name, "probability": value} for name, value in each.top]}
@@ -53,12 +52,15 @@ def predict(
         )
     elif csv:
         from csv import writer
+        from io import StringIO
 
-        table = writer(sys.stdout, lineterminator="\n")
+        text = StringIO()
+        table = writer(text, lineterminator="\n")
         table.writerow(("path", "rank", "class", "probability"))
         for each in answers.images:
             for rank, (name, value) in enumerate(each.top, 1):
                 table.writerow((each.path, rank, name, f"{value:.6f}"))
+        output.whole(text.getvalue())
     else:
         _print_table([(each.path, name, value) for each in answers.images for name, value in each.top])
 
@@ -66,9 +68,7 @@ def predict(
 def _print_table(rows: list[tuple[str, str, float]]) -> None:
     """An image's path stands beside its first class alone."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("image", overflow="fold")
@@ -76,6 +76,6 @@ def _print_table(rows: list[tuple[str, str, float]]) -> None:
     table.add_column("probability", justify="right")
     before = ""
     for path, name, value in rows:
-        table.add_row(Text(path if path != before else ""), Text(name), f"{value:.4f}")
+        table.add_row(output.text(path if path != before else ""), output.text(name), f"{value:.4f}")
         before = path
-    Console(highlight=False).print(table)
+    output.console().print(table)

@@ -2,11 +2,11 @@
 
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
 
+from resnet_lab.cli import output
 from resnet_lab.cli.coverage import print_coverage
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.watching import TrainingWatcher
@@ -18,9 +18,9 @@ class Screen(TrainingWatcher):
 
     def __init__(self, also: TrainingWatcher | None = None) -> None:
         self.also = also or TrainingWatcher()
-        self.console = Console(stderr=True, highlight=False)
+        self.console = output.console(stderr=True)
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -28,7 +28,7 @@ class Screen(TrainingWatcher):
             TimeRemainingColumn(elapsed_when_finished=False),
             console=self.console,
         )
-        self.status = Text()
+        self.status = output.text()
         self.live = Live(Group(self.progress, self.status), console=self.console, transient=True, refresh_per_second=8)
         self._task = None if not self.console.is_terminal else self.progress.add_task("", visible=False)
         self._best = ""
@@ -54,7 +54,7 @@ class Screen(TrainingWatcher):
             self.progress.advance(self._task)
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def weights(self, coverage: Coverage) -> None:
         print_coverage(coverage, self.console)
@@ -75,6 +75,5 @@ class Screen(TrainingWatcher):
             f"epoch {epoch.epoch:3d}: loss {epoch.train_loss:.3f}, macro accuracy {epoch.train_macro_accuracy:.3f}; "
             f"validation {epoch.val_loss:.3f}, {epoch.val_macro_accuracy:.4f}{mark}; "
             f"{epoch.images_per_second:.0f} images/s",
-            markup=False,
             soft_wrap=True,
         )

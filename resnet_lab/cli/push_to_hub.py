@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 
 @app.command(
@@ -39,7 +39,7 @@ def push_to_hub(
         with Screen() as screen:
             pushed = push(repository, files, private=private, watcher=screen)
     if json:
-        options.print_json(
+        output.print_json(
             {
                 "repository": repository,
                 "url": None if pushed is None else pushed.url,
@@ -51,5 +51,5 @@ def push_to_hub(
         )
         return
     for file in files:
-        print(f"{file.size:>13,} bytes  {file.name}")
-    print(f"nothing was sent to {repository}" if pushed is None else f"{pushed.url} at {pushed.commit}")
+        output.line(f"{file.size:>13,} bytes  {file.name}")
+    output.line(f"nothing was sent to {repository}" if pushed is None else f"{pushed.url} at {pushed.commit}")

@@ -1,11 +1,10 @@
 """`resnet-lab recipes`."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 if TYPE_CHECKING:
     from resnet_lab.recipes import Recipe
@@ -21,11 +20,9 @@ def list_recipes(json: options.JSON = False) -> None:
 
     found = [read_recipe(name) for name in names()]
     if json:
-        options.print_json({"recipes": [_as_dict(recipe) for recipe in found]})
+        output.print_json({"recipes": [_as_dict(recipe) for recipe in found]})
         return
     from rich import box
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
@@ -35,8 +32,8 @@ def list_recipes(json: options.JSON = False) -> None:
     table.add_column("epochs", justify="right")
     for recipe in found:
         epochs = recipe.tables["train"]["epochs"]
-        table.add_row(recipe.name, escape(recipe.title), escape(_network(recipe)), str(epochs))
-    Console().print(table)
+        table.add_row(recipe.name, recipe.title, _network(recipe), str(epochs))
+    output.console().print(table)
 
 
 @recipes.command("show", epilog="Example: `resnet-lab recipes show strong > my.toml`, then `train --config my.toml`")
@@ -51,9 +48,9 @@ def show(
 
     recipe = read_recipe(name)
     if json:
-        options.print_json(_as_dict(recipe))
+        output.print_json(_as_dict(recipe))
     else:
-        sys.stdout.write(recipe.text)
+        output.whole(recipe.text)
 
 
 def _as_dict(recipe: "Recipe") -> dict[str, Any]:

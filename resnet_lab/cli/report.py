@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from resnet_lab.cli import app, options
+from resnet_lab.cli import app, options, output
 
 
 @app.command(epilog="Example: `resnet-lab report runs/relu`, or of several: `resnet-lab report runs/relu runs/gelu`")
@@ -69,8 +69,8 @@ def report(
     write_atomically(page, made.html.encode())
     drawn = [] if plots is None else write_plots(made, plots)
     if json:
-        options.print_json({"report": str(page), "plots": [str(path) for path in drawn], **made.numbers})
+        output.print_json({"report": str(page), "plots": [str(path) for path in drawn], **made.numbers})
         return
-    print(f"page: {page}")
+    output.line(f"page: {page}")
     if plots is not None:
-        print(f"plots: {len(drawn)} files in {plots}")
+        output.line(f"plots: {len(drawn)} files in {plots}")

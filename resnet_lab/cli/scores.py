@@ -1,10 +1,9 @@
 """Scores as tables."""
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from resnet_lab.cli import output
 from resnet_lab.metrics import Scores, Summary
 from resnet_lab.report.text import figure_name
 
@@ -13,8 +12,8 @@ PAIRS = 5
 
 def print_scores(scores: Scores, title: str) -> None:
     """Print the headline figures."""
-    console = Console(highlight=False)
-    console.print(f"{title}, {scores.n} images", markup=False, soft_wrap=True)
+    console = output.console()
+    console.print(f"{title}, {scores.n} images", soft_wrap=True)
     headline = Table(box=None, show_header=False)
     headline.add_column()
     headline.add_column(justify="right")
@@ -26,8 +25,8 @@ def print_scores(scores: Scores, title: str) -> None:
 
 def print_summary(summary: Summary, title: str) -> None:
     """Print everything that fits a terminal."""
-    console = Console(highlight=False)
-    console.print(f"{title}, {summary.n} images", markup=False, soft_wrap=True)
+    console = output.console()
+    console.print(f"{title}, {summary.n} images", soft_wrap=True)
     headline = Table(box=box.SIMPLE_HEAD)
     headline.add_column("figure")
     headline.add_column("value", justify="right")
@@ -46,7 +45,7 @@ def print_summary(summary: Summary, title: str) -> None:
     for row in summary.classes:
         ends = f"{row.recall_low:.2f} to {row.recall_high:.2f}"
         table.add_row(
-            Text(row.name), f"{row.precision:.3f}", f"{row.recall:.3f}", ends, f"{row.f1:.3f}", str(row.support)
+            output.text(row.name), f"{row.precision:.3f}", f"{row.recall:.3f}", ends, f"{row.f1:.3f}", str(row.support)
         )
     console.print(table)
     ranks = Table(box=box.SIMPLE_HEAD)
@@ -58,7 +57,7 @@ def print_summary(summary: Summary, title: str) -> None:
         ranks.add_row(name, str(place.n), f"{place.within:.3f}", *means)
     console.print(ranks)
     for pair in summary.confusion.pairs(PAIRS):
-        console.print(Text(str(pair)))
+        console.print(output.text(str(pair)))
     if summary.abundance is not None and summary.abundance.correlation is not None:
         console.print(
             f"recall against training images of a class: rank correlation {summary.abundance.correlation:.2f} "

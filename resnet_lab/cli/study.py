@@ -1,13 +1,12 @@
 """`resnet-lab study`."""
 
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet_lab.cli import app, options, study_executors
+from resnet_lab.cli import app, options, output, study_executors
 from resnet_lab.cli import study_design as design
 from resnet_lab.errors import ConfigError
 
@@ -88,10 +87,9 @@ def run(
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
     images = check_arms(chosen, registry)
     if others := strangers(chosen, folder):
-        print(
-            f"resnet-lab: {len(others)} trials in {folder.folder} no longer belong to the study ({others[0]}, ...); "
-            "they are kept, and count for nothing",
-            file=sys.stderr,
+        output.remark(
+            f"{len(others)} trials in {folder.folder} no longer belong to the study ({others[0]}, ...); "
+            "they are kept, and count for nothing"
         )
     from resnet_lab.cli.study_screen import watching
 
@@ -107,7 +105,7 @@ def run(
                 folder.note(chosen, registry.files())
             done = run_study(chosen, folder, registry, watcher, execute=execute)
     except Interrupted as error:
-        print(f"resnet-lab: {error}; go on with `resnet-lab study run --resume {folder.folder}`", file=sys.stderr)
+        output.remark(f"{error}; go on with `resnet-lab study run --resume {folder.folder}`")
         raise typer.Exit(128 + error.signal) from None
     if quiet:
         return
@@ -175,7 +173,7 @@ def plan(
         known = findings(as_run(folder.study(), folder, registry), folder, registry)
     told = forecast(within_budget(chosen, registry, lambda text: None), registry, known, spread)
     if json:
-        options.print_json(asdict(told))
+        output.print_json(asdict(told))
         return
     from resnet_lab.cli.study_screen import print_forecast
 
@@ -193,12 +191,10 @@ def list_studies(json: options.JSON = False) -> None:
             {"name": name, "description": each.plan.description, "arms": len(each.arms), "seeds": each.plan.seeds}
             for name, each in found.items()
         ]
-        options.print_json({"studies": told})
+        output.print_json({"studies": told})
         return
     from rich import box
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("name", no_wrap=True)
@@ -206,8 +202,8 @@ def list_studies(json: options.JSON = False) -> None:
     table.add_column("arms", justify="right")
     table.add_column("seeds", justify="right")
     for name, each in found.items():
-        table.add_row(name, Text(each.plan.description), str(len(each.arms)), str(each.plan.seeds))
-    Console().print(table)
+        table.add_row(name, output.text(each.plan.description), str(len(each.arms)), str(each.plan.seeds))
+    output.console().print(table)
 
 
 @study.command(epilog="Example: `resnet-lab study show digits-parts > mine.toml`, then `study run mine.toml`")
@@ -220,9 +216,9 @@ def show(
 
     tables = read_tables(Path(name))
     if json:
-        options.print_json(tables)
+        output.print_json(tables)
         return
-    sys.stdout.write(shipped().get(name, Path(name)).read_text(encoding="utf-8"))
+    output.whole(shipped().get(name, Path(name)).read_text(encoding="utf-8"))
 
 
 def _measure_costs(chosen: "Study", classes: int, folder: "StudyFolder", registry: "Registry") -> None:
@@ -232,7 +228,7 @@ def _measure_costs(chosen: "Study", classes: int, folder: "StudyFolder", registr
     with Screen() as screen:
         problem = measure_costs(chosen.arms, classes, folder, registry, screen)
     if problem is not None:
-        print(f"resnet-lab: {problem}", file=sys.stderr)
+        output.remark(problem)
 
 
 def _tell(chosen: "Study", folder: "StudyFolder", registry: "Registry", json: bool) -> None:
@@ -241,4 +237,4 @@ def _tell(chosen: "Study", folder: "StudyFolder", registry: "Registry", json: bo
 
     show_findings(findings(chosen, folder, registry), json)
     if not json:
-        print(f"study folder: {folder.folder}; `resnet-lab study report {folder.folder}` writes it as a page")
+        output.line(f"study folder: {folder.folder}; `resnet-lab study report {folder.folder}` writes it as a page")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resnet_lab.cli import options
+from resnet_lab.cli import options, output
 from resnet_lab.cli.study import study
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder, as `study run` made it.")]
@@ -98,6 +98,6 @@ def report(
     drawn = [] if plots is None else write_study_plots(made, plots)
     show_findings(found, json, {"page": str(page), "plots": [str(path) for path in drawn]})
     if not json:
-        print(f"page: {page}")
+        output.line(f"page: {page}")
     if plots is not None and not json:
-        print(f"plots: {len(drawn)} files in {plots}")
+        output.line(f"plots: {len(drawn)} files in {plots}")

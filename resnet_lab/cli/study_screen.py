@@ -8,13 +8,13 @@ from typing import Any
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from resnet_lab.bench.subjects import Mode
-from resnet_lab.cli import options
+from resnet_lab.cli import output
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.planning import Forecast
@@ -39,7 +39,7 @@ class StudyScreen:
 
     def __init__(self, study: Study) -> None:
         self.study = study
-        self.console = Console(stderr=True, highlight=False)
+        self.console = output.console(stderr=True)
         self.live = Live(console=self.console, transient=True, refresh_per_second=4)
         self.is_live = self.console.is_terminal
         self._told: set[str] = set()
@@ -50,7 +50,7 @@ class StudyScreen:
 
     def say(self, text: str) -> None:
         """As `StudyWatcher` says."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(text, soft_wrap=True)
 
     def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
         """As `StudyWatcher` says."""
@@ -90,8 +90,8 @@ class StudyScreen:
         waiting = max(0, len(names) - room)
         note = f"arms not shown: {len(hidden)} over, {waiting} not" if hidden or waiting else ""
         draw = self._scores if self._fits(rows) else self._marks
-        line = Text(f"{self._status}{self._left()}", no_wrap=True, overflow="ellipsis")
-        return Group(line, draw({name: rows[name] for name in names[:room]}), Text(note, style="dim"))
+        line = output.text(f"{self._status}{self._left()}", no_wrap=True, overflow="ellipsis")
+        return Group(line, draw({name: rows[name] for name in names[:room]}), output.text(note, style="dim"))
 
     def _fits(self, rows: Mapping[str, Sequence[Trial]]) -> bool:
         """Whether a column for each seed does."""
@@ -103,16 +103,16 @@ class StudyScreen:
         for seed in self.study.seeds:
             table.add_column(f"{seed}", justify="right", min_width=SCORE - 2)
         for name, trials in rows.items():
-            table.add_row(Text(name), *map(self._cell, trials))
+            table.add_row(output.text(name), *map(self._cell, trials))
         return table
 
     def _cell(self, trial: Trial) -> Text:
         outcome = self._outcomes.get(trial.name)
         if outcome is None:
-            return Text({"running": "..."}.get(self._states.get(trial.name, ""), "."), style="dim")
+            return output.text({"running": "..."}.get(self._states.get(trial.name, ""), "."), style="dim")
         if outcome.problem is not None:
-            return Text("failed", style="red")
-        return Text(f"{outcome.scores[self.study.plan.metric]:.3f}")
+            return output.text("failed", style="red")
+        return output.text(f"{outcome.scores[self.study.plan.metric]:.3f}")
 
     def _marks(self, rows: Mapping[str, Sequence[Trial]]) -> Table:
         """A mark for each trial, and the mean of those that have a score."""
@@ -124,7 +124,7 @@ class StudyScreen:
             outcomes = [outcome for trial in trials if (outcome := self._outcomes.get(trial.name)) is not None]
             scores = [each.scores[self.study.plan.metric] for each in outcomes if each.problem is None]
             mean = f"{fmean(scores):.3f}" if scores else ""
-            table.add_row(Text(name), mean, Text("".join(map(self._mark, trials))))
+            table.add_row(output.text(name), mean, output.text("".join(map(self._mark, trials))))
         return table
 
     def _mark(self, trial: Trial) -> str:
@@ -179,14 +179,14 @@ def watching(study: Study, *, quiet: bool) -> Iterator[StudyScreen | _Quiet]:
 
 def print_forecast(study: Study, told: Forecast) -> None:
     """What would run, how long, and what it could find."""
-    console = Console(highlight=False)
+    console = output.console()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("arm")
     for column in ("ms a step", "steps an epoch", "epochs", "a trial"):
         table.add_column(column, justify="right")
     for each in told.arms:
         row = (f"{each.step_ms:.1f}", str(each.steps), str(each.epochs), _duration(each.seconds))
-        table.add_row(Text(each.arm), *row)
+        table.add_row(output.text(each.arm), *row)
     console.print(table)
     console.print(
         f"{told.trials} trials of {len(study.arms)} arms, {study.plan.seeds} seeds: {_duration(told.seconds)} of "
@@ -199,7 +199,7 @@ def print_forecast(study: Study, told: Forecast) -> None:
         soft_wrap=True,
     )
     if told.problem is not None:
-        console.print(Text(f"no verdict: {told.problem}", style="red"), soft_wrap=True)
+        console.print(output.text(f"no verdict: {told.problem}", style="red"), soft_wrap=True)
     if told.spread is None:
         console.print(
             "how large a difference these seeds can find depends on the spread of paired differences: give --spread, "
@@ -219,12 +219,12 @@ def print_forecast(study: Study, told: Forecast) -> None:
 
 def print_findings(found: Findings) -> None:
     """Verdicts in words, then the effects and the arms."""
-    console = Console(highlight=False)
+    console = output.console()
     console.width = max(console.width, NARROWEST)
     metric = found.study.plan.metric
     for effect in found.effects or found.families[-1]:
         text = in_words(effect, metric, found.time_ratios.get(effect.name))
-        console.print(Text(text, style=COLOURS[effect.verdict]), soft_wrap=True)
+        console.print(output.text(text, style=COLOURS[effect.verdict]), soft_wrap=True)
     if found.effects:
         console.print(_effects("effect", found.effects))
     arms = Table(box=box.SIMPLE_HEAD)
@@ -235,7 +235,7 @@ def print_findings(found: Findings) -> None:
         mean = "" if row.mean is None else f"{row.mean:.4f}"
         ends = "" if row.interval is None else "{:.4f} to {:.4f}".format(*row.interval)
         arms.add_row(
-            Text(row.arm.name), f"{row.parameters / 1e6:.3f}", f"{row.macs / 1e9:.3f}", mean, ends,
+            output.text(row.arm.name), f"{row.parameters / 1e6:.3f}", f"{row.macs / 1e9:.3f}", mean, ends,
             "" if row.seconds is None else f"{row.seconds:.2f}",
             "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
         )  # fmt: skip
@@ -245,17 +245,17 @@ def print_findings(found: Findings) -> None:
     console.print(_effects("arm against the baseline", found.families[-1]))
     for row in found.arms:
         for seed, problem in row.problems.items():
-            console.print(Text(f"{row.arm.name}, seed {seed} failed: {problem}", style="red"), soft_wrap=True)
+            console.print(output.text(f"{row.arm.name}, seed {seed} failed: {problem}", style="red"), soft_wrap=True)
     if found.missing:
         console.print(f"{len(found.missing)} trials are not over: what stands here is of the others")
     for remark in found.remarks:
-        console.print(Text(remark, style="dim"), soft_wrap=True)
+        console.print(output.text(remark, style="dim"), soft_wrap=True)
 
 
 def show_findings(found: Findings, json: bool, files: Mapping[str, Any] | None = None) -> None:
     """Print them, with `files` beside them where it is JSON."""
     if json:
-        options.print_json({**as_json(found), **(files or {})})
+        output.print_json({**as_json(found), **(files or {})})
     else:
         print_findings(found)
 
@@ -279,7 +279,7 @@ def _costs(found: Findings, costs: Costs) -> Table:
             cost = costs.of(row.arm.name, mode)
             cells += ["", ""] if cost is None else [f"{cost.median_ms:.2f}", f"{cost.ratio:.2f}x"]
         infer = costs.of(row.arm.name, "infer")
-        table.add_row(Text(row.arm.name), *cells, "" if infer is None else f"{infer.images_a_second:,.0f}")
+        table.add_row(output.text(row.arm.name), *cells, "" if infer is None else f"{infer.images_a_second:,.0f}")
     return table
 
 
@@ -292,9 +292,9 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
     for effect in effects:
         ends = "" if effect.interval is None else "{:+.4f} to {:+.4f}".format(*effect.interval)
         table.add_row(
-            Text(effect.name), f"{effect.difference:+.4f}", ends, f"{effect.p_t:.3g}", f"{effect.p_flip:.3g}",
+            output.text(effect.name), f"{effect.difference:+.4f}", ends, f"{effect.p_t:.3g}", f"{effect.p_flip:.3g}",
             f"{effect.p_holm:.3g}", "" if effect.size is None else f"{effect.size:+.2f}", str(effect.n),
-            Text(effect.verdict, style=COLOURS[effect.verdict]),
+            output.text(effect.verdict, style=COLOURS[effect.verdict]),
         )  # fmt: skip
     return table
 

@@ -1,6 +1,5 @@
 """`resnet-lab study search`."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import options, study
+from resnet_lab.cli import options, output, study
 from resnet_lab.cli import study_design as design
 from resnet_lab.errors import ConfigError
 
@@ -93,10 +92,10 @@ def search(
             found = searching.search(space, folder, trials, registry, watcher)
     except Interrupted as error:
         again = f"resnet-lab study search --resume {folder} --trials {trials}"
-        print(f"resnet-lab: {error}; go on with `{again}`", file=sys.stderr)
+        output.remark(f"{error}; go on with `{again}`")
         raise typer.Exit(128 + error.signal) from None
     if json:
-        options.print_json(_as_json(found))
+        output.print_json(_as_json(found))
     else:
         print_found(found, folder, LABEL)
 

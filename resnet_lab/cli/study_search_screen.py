@@ -9,8 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.status import Status
 from rich.table import Table
-from rich.text import Text
 
+from resnet_lab.cli import output
 from resnet_lab.cli.study_screen import NARROWEST
 from resnet_lab.study.search import Found, SearchWatcher, Tried
 from resnet_lab.train.history import Epoch
@@ -29,7 +29,7 @@ class SearchScreen:
     def tried(self, row: Tried, done: int, total: int) -> None:
         """As `SearchWatcher` says."""
         place = f"{done} of {total}" if done else "baseline"
-        self.console.print(f"{place}: {_values(row.values)}: {_result(row)}", markup=False, soft_wrap=True)
+        self.console.print(f"{place}: {_values(row.values)}: {_result(row)}", soft_wrap=True)
 
     def training(self, values: Mapping[str, Any]) -> TrainingWatcher:
         """As `SearchWatcher` says."""
@@ -42,7 +42,7 @@ class _Training(TrainingWatcher):
 
     def epoch(self, epoch: Epoch, best: Epoch) -> None:
         text = f"{self._name}: epoch {epoch.epoch}, best validation {best.val_macro_accuracy:.3f}"
-        self._status.update(Text(text))
+        self._status.update(output.text(text))
 
 
 class _Quiet:
@@ -59,7 +59,7 @@ def watching(*, quiet: bool) -> Iterator[SearchWatcher]:
     if quiet:
         yield _Quiet()
         return
-    console = Console(stderr=True, highlight=False)
+    console = output.console(stderr=True)
     status = Status("", console=console)
     if not console.is_terminal:
         yield SearchScreen(console, status)
@@ -70,35 +70,35 @@ def watching(*, quiet: bool) -> Iterator[SearchWatcher]:
 
 def print_found(found: Found, folder: Path, label: str) -> None:
     """The best tries beside the baseline, importances, and what to do next."""
-    console = Console(highlight=False)
+    console = output.console()
     console.width = max(console.width, NARROWEST)
     keys = [*found.space.plan.factors, *found.space.plan.search]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("try", justify="right", no_wrap=True)
     for key in keys:
-        table.add_column(Text(key), no_wrap=True)
+        table.add_column(output.text(key), no_wrap=True)
     for column in ("validation macro accuracy", "s"):
         table.add_column(column, justify="right")
     finished = [row for row in found.tried if row.validation is not None]
     for row in [*finished[:SHOWN], found.baseline]:
         table.add_row(
             "baseline" if row.number is None else str(row.number),
-            *(Text(_value(row.values[key]) if key in row.values else "as it is") for key in keys),
+            *(output.text(_value(row.values[key]) if key in row.values else "as it is") for key in keys),
             f"{row.validation:.4f}", f"{row.seconds:.1f}",
         )  # fmt: skip
-    console.print(Text(label, style="magenta"), soft_wrap=True)
+    console.print(output.text(label, style="magenta"), soft_wrap=True)
     console.print(table)
     if found.importances:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in found.importances.items())
-        console.print(f"importance among the tries (fANOVA): {shares}", markup=False, soft_wrap=True)
+        console.print(f"importance among the tries (fANOVA): {shares}", soft_wrap=True)
     for row in found.tried:
         if row.problem is not None:
-            console.print(Text(f"{_values(row.values)} failed: {row.problem}", style="red"), soft_wrap=True)
+            console.print(output.text(f"{_values(row.values)} failed: {row.problem}", style="red"), soft_wrap=True)
     if found.confirm is None:
         console.print("no try was better than the baseline", soft_wrap=True)
     else:
-        console.print(f"confirm the best with `resnet-lab study run {found.confirm}`", markup=False, soft_wrap=True)
-    console.print(f"search folder: {folder}", markup=False, soft_wrap=True)
+        console.print(f"confirm the best with `resnet-lab study run {found.confirm}`", soft_wrap=True)
+    console.print(f"search folder: {folder}", soft_wrap=True)
 
 
 def _values(values: Mapping[str, Any]) -> str:

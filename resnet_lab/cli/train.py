@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from resnet_lab.cli import app, options, train_options
+from resnet_lab.cli import app, options, output, train_options
 from resnet_lab.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -193,17 +193,17 @@ def _carry_out(
                 result = work(folder, again, registry=registry, watcher=watcher, processes=processes)
         except Interrupted as error:
             if processes.is_first:
-                print(f"resnet-lab: {error}; go on with `resnet-lab train --resume {folder}`", file=sys.stderr)
+                output.remark(f"{error}; go on with `resnet-lab train --resume {folder}`")
             raise typer.Exit(128 + error.signal) from None
     if not processes.is_first:
         return
     if json:
-        options.print_json({"run": str(result.run), "best_epoch": result.best_epoch, "test": result.test.headline()})
+        output.print_json({"run": str(result.run), "best_epoch": result.best_epoch, "test": result.test.headline()})
         return
     from resnet_lab.cli.scores import print_scores
 
     print_scores(result.test, f"test part, weights of epoch {result.best_epoch}")
-    print(f"run folder: {result.run}")
+    output.line(f"run folder: {result.run}")
 
 
 def _watching(processes: "Processes", folder: Path, tensorboard: bool) -> AbstractContextManager["TrainingWatcher"]:
@@ -239,10 +239,10 @@ def _find_learning_rate(
     write_new(plot, draw_range_test(found, title))
     if json:
         told = {"suggestion": found.suggestion, "plot": str(plot), "rates": found.rates, "losses": found.losses}
-        options.print_json(told)
+        output.print_json(told)
         return
-    print(f"suggested: --lr {found.suggestion:.1e} (a tenth of the rate at which the smoothed loss is lowest)")
-    print(f"plot: {plot}")
+    output.line(f"suggested: --lr {found.suggestion:.1e} (a tenth of the rate at which the smoothed loss is lowest)")
+    output.line(f"plot: {plot}")
 
 
 def _require_as_begun(

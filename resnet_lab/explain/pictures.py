@@ -17,6 +17,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from resnet_lab.errors import printable
 from resnet_lab.explain.explaining import ClassMap, Explanation
 
 Format = Literal["png", "svg"]
@@ -87,6 +88,7 @@ def _draw_map(panel: Axes, picture: NDArray[np.uint8], each: ClassMap) -> None:
 
 
 def _shortened(text: str) -> str:
+    text = printable(text)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1].rstrip()}…"
 
 

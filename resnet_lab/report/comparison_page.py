@@ -7,6 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from resnet_lab.compare import Comparison
+from resnet_lab.errors import printable
 from resnet_lab.gallery import Gallery
 from resnet_lab.metrics.headline import Interval
 from resnet_lab.report import comparison_plots
@@ -14,7 +15,7 @@ from resnet_lab.report.drawing import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.run_page import EXPLAINED, class_parts, colour_bar, provenance, sentence
 from resnet_lab.report.subject import Subject
-from resnet_lab.report.text import joined, printable
+from resnet_lab.report.text import joined
 
 SMALLEST_REACH = 0.02
 """To which a drawing of differences reaches at least, so that noise does not look large."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from resnet_lab.compare import Comparison, compare
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
-from resnet_lab.errors import RunError
+from resnet_lab.errors import RunError, printable
 from resnet_lab.files import make_folder, write_atomically
 from resnet_lab.gallery import Gallery, contrast, hang, mistakes
 from resnet_lab.plugins import Registry
@@ -23,7 +23,6 @@ from resnet_lab.report.comparison_page import comparison_page, letters
 from resnet_lab.report.drawing import PAPER, Format, as_file, styled
 from resnet_lab.report.run_page import remarks, run_page, sentence
 from resnet_lab.report.subject import Subject, is_finished, look_at
-from resnet_lab.report.text import printable
 from resnet_lab.run import Run
 from resnet_lab.watcher import SILENT, Watcher
 

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from resnet_lab.data.split import PARTS
+from resnet_lab.errors import printable
 from resnet_lab.explain.pictures import COLOURS
 from resnet_lab.gallery import Gallery, Work
 from resnet_lab.metrics import Summary
@@ -21,7 +22,7 @@ from resnet_lab.report.drawing import PAGE, inline_svg, styled
 from resnet_lab.report.network import made_of
 from resnet_lab.report.pages import render
 from resnet_lab.report.subject import Subject
-from resnet_lab.report.text import counted, duration, joined, printable
+from resnet_lab.report.text import counted, duration, joined
 
 PAIRS = 10
 ANSWERS = 5

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from resnet_lab.errors import printable
 from resnet_lab.plugins import Registry
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.drawing import PAPER, styled
 from resnet_lab.report.making import write_figures
 from resnet_lab.report.study_page import study_page
-from resnet_lab.report.text import figure_name, printable
+from resnet_lab.report.text import figure_name
 from resnet_lab.study.details import Details, details
 from resnet_lab.study.pictures import hang_works
 from resnet_lab.study.results import Findings

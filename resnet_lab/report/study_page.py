@@ -6,13 +6,14 @@ from typing import Any
 
 from markupsafe import Markup
 
+from resnet_lab.errors import printable
 from resnet_lab.metrics.headline import NAMES
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.data_page import Remark
 from resnet_lab.report.drawing import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.study_plots import scale_of
-from resnet_lab.report.text import counted, figure_name, joined, printable, signed
+from resnet_lab.report.text import counted, figure_name, joined, signed
 from resnet_lab.study.details import Details, Learning
 from resnet_lab.study.pictures import Wall
 from resnet_lab.study.results import Findings, never_finished

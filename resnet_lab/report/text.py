@@ -5,16 +5,13 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
+from resnet_lab.errors import printable
+
 if TYPE_CHECKING:
     from resnet_lab.data.description import Description
 
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 FIGURES = {"log_loss": "log loss (nats)", "top5_accuracy": "top-5 accuracy"}
-
-
-def printable(text: str) -> str:
-    """The text with control characters, and bytes of a name that are no UTF-8, written as Python escapes."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:

@@ -1,11 +1,13 @@
 """Pictures of a training: curves.png, which is metrics.csv drawn, and the learning-rate range test."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from math import isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
+from resnet_lab.errors import printable
 from resnet_lab.train.history import Epoch
 
 if TYPE_CHECKING:
@@ -82,11 +84,13 @@ def _figure(width: float, title: str) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, 3.6), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(printable(title), parse_math=False)
     return figure
 
 
 def _png(figure: "Figure") -> bytes:
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150)
+    with warnings.catch_warnings():  # a typeface lacks letters of some scripts
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        figure.savefig(content, format="png", dpi=150)
     return content.getvalue()

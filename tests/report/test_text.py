@@ -1,5 +1,6 @@
 import pytest
 
+from resnet_lab.errors import printable
 from resnet_lab.report.text import (
     breakable,
     counted,
@@ -7,7 +8,6 @@ from resnet_lab.report.text import (
     figure_name,
     joined,
     large,
-    printable,
     shortened,
     signed,
 )
