@@ -21,6 +21,7 @@ from resnet_lab.bench.scaling import exponents
 from resnet_lab.bench.statistics import RESOLUTION, Timing
 from resnet_lab.bench.subjects import MODES
 from resnet_lab.errors import RunError
+from resnet_lab.escaping import cell, markdown
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
@@ -117,7 +118,7 @@ def as_csv(content: Mapping[str, Any]) -> str:
                 low, high = arm[mode]["interval"] or (None, None)
                 values = {**arm[mode], "low": low, "high": high}
                 row |= {f"{mode}_{name}": values[name] for name in TIMED}
-        table.writerow(row)
+        table.writerow({name: cell(value) for name, value in row.items()})
     return text.getvalue()
 
 
@@ -133,17 +134,18 @@ def as_markdown(content: Mapping[str, Any]) -> str:
     ]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for arm in content["arms"]:
-        cells = [arm["name"], f"{arm['parameters']:,}", f"{arm['macs'] / 1e9:.3f}"]
+        cells = [markdown(arm["name"]), f"{arm['parameters']:,}", f"{arm['macs'] / 1e9:.3f}"]
         cells += [f"{arm[mode]['median_ms']:.2f}" if mode in arm else "" for mode in modes]
-        cells += [ratio_text(arm[mode]) if mode in arm else arm["problem"] or "" for mode in modes]
+        cells += [ratio_text(arm[mode]) if mode in arm else markdown(arm["problem"] or "") for mode in modes]
         lines.append(f"| {' | '.join(cells)} |")
     where = content["machine"]
     lines += [
         "",
-        f"{where['name']}, {where['threads']} threads, torch {where['torch']}; medians of {content['rounds']} "
+        markdown(f"{where['name']}, {where['threads']} threads, torch {where['torch']}")
+        + f"; medians of {content['rounds']} "
         "rounds in turns; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds for one image; "
         "FLOPs = 2 x MACs.",
-        *(f"- {remark}" for remark in content["remarks"]),
+        *(f"- {markdown(remark)}" for remark in content["remarks"]),
     ]
     return "\n".join(lines) + "\n"
 

@@ -4,7 +4,6 @@ Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv:1810.03993. Of th
 """
 
 import csv
-import json
 import re
 import shlex
 from collections import Counter
@@ -15,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from resnet_lab import cost, zoo
 from resnet_lab.data.split import PARTS
+from resnet_lab.escaping import code, fenced, markdown, yaml
 from resnet_lab.evaluate import stored
 from resnet_lab.export.differences import differences
 from resnet_lab.export.privacy import public_command, public_source
@@ -85,20 +85,6 @@ def model_card(subject: Subject, *, license: str | None = None) -> str:
     )
 
 
-def plain(text: object) -> str:
-    """Text that Markdown shows as it is, in one line."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~&])", r"\\\1", _printable(str(text)))
-
-
-def quoted(text: object) -> str:
-    """A text in YAML's double quotes."""
-    return json.dumps(_printable(str(text)), ensure_ascii=False)
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("resnet_lab.export"),
@@ -107,7 +93,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(plain=plain, quoted=quoted)
+    environment.filters.update(plain=markdown, quoted=yaml, code=code, fenced=fenced)
     return environment
 
 

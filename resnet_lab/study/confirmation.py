@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from resnet_lab.errors import printable
 from resnet_lab.study.design import Plan
 
 HEAD = """\
@@ -27,7 +28,7 @@ def confirming(tables: Mapping[str, Any], plan: Plan, baseline: Mapping[str, Any
     about |= {"name": f"{plan.name}-confirm", "first_seed": plan.first_seed + 1}
     about["arms"] = {"baseline": dict(baseline), "found": dict(found)}
     searched = ", ".join([*plan.factors, *plan.search])
-    return HEAD.format(tried=f"values of {searched}") + as_toml({**tables, "study": about})
+    return HEAD.format(tried=f"values of {printable(searched)}") + as_toml({**tables, "study": about})
 
 
 def as_toml(tables: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:

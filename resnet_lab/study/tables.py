@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from resnet_lab.bench.subjects import MODES
 from resnet_lab.errors import ConfigError
+from resnet_lab.escaping import cell, latex
 from resnet_lab.metrics.headline import NAMES
 from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import LEVEL, Effect
@@ -114,12 +115,13 @@ def _curves(found: Findings, folder: StudyFolder) -> list[Row]:
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """With a line of column names; nothing where there are no rows."""
+    """With a line of column names, for people (`escaping.cell`); nothing where there are no rows."""
     text = io.StringIO()
     if rows:
-        table = csv.DictWriter(text, list(dict.fromkeys(name for row in rows for name in row)), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(map(cell, columns))
+        table.writerows([cell(row.get(name)) for name in columns] for row in rows)
     return text.getvalue().encode()
 
 
@@ -141,19 +143,13 @@ def as_parquet(rows: Sequence[Row]) -> bytes:
     return sink.getvalue()
 
 
-SPECIAL = {
-    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-}  # fmt: skip
-
-
 def as_latex(found: Findings) -> str:
     """A table of all effects and arms, for the package booktabs."""
-    metric, interval = found.study.plan.metric, _escaped(f"{LEVEL:.0%} interval")
+    metric, interval = found.study.plan.metric, latex(f"{LEVEL:.0%} interval")
     lines = [
         r"\begin{tabular}{lrrrrrl}",
         r"\toprule",
-        rf" & $\Delta$ {_escaped(metric)} & {interval} & $p_\mathrm{{Holm}}$ & $n$ & time & verdict \\",
+        rf" & $\Delta$ {latex(metric)} & {interval} & $p_\mathrm{{Holm}}$ & $n$ & time & verdict \\",
     ]
     for family in found.families:
         lines += [r"\midrule", *(_latex_row(effect, found.time_ratios) for effect in family)]
@@ -161,7 +157,7 @@ def as_latex(found: Findings) -> str:
 
 
 def _latex_row(effect: Effect, time_ratios: Mapping[str, float]) -> str:
-    name = r" $\times$ ".join(map(_escaped, effect.name.split(" x ")))
+    name = r" $\times$ ".join(map(latex, effect.name.split(" x ")))
     ratio = time_ratios.get(effect.name)
     time = "" if ratio is None else rf"{ratio:.2f}$\times$"
     if not effect.n:
@@ -171,7 +167,3 @@ def _latex_row(effect: Effect, time_ratios: Mapping[str, float]) -> str:
         name, f"${effect.difference:+.4f}$", ends, f"{effect.p_holm:.3g}", str(effect.n), time, effect.verdict,
     )  # fmt: skip
     return " & ".join(cells) + r" \\"
-
-
-def _escaped(text: str) -> str:
-    return "".join(SPECIAL.get(letter, letter) for letter in text)

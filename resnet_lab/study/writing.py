@@ -1,9 +1,10 @@
 """A study's findings in words, JSON and Markdown: formats, computes nothing."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from resnet_lab.bench.subjects import Mode
+from resnet_lab.escaping import markdown
 from resnet_lab.study.costs import Cost, Costs
 from resnet_lab.study.results import ArmRow, Findings
 from resnet_lab.study.statistics import LEVEL, Effect
@@ -84,9 +85,10 @@ EFFECT_COLUMNS = (
 def as_markdown(found: Findings) -> str:
     """Verdicts in words, then tables of effects, arms and failures, and a paragraph on method."""
     plan = found.study.plan
-    lines = [f"# {plan.name}", ""]
+    lines = [f"# {markdown(plan.name)}", ""]
     for effect in found.effects or found.families[-1]:
-        lines.append(f"- {in_words(effect, plan.metric, found.time_ratios.get(effect.name))}")
+        named = replace(effect, name=markdown(effect.name))
+        lines.append(f"- {in_words(named, plan.metric, found.time_ratios.get(effect.name))}")
     for family in found.families:
         title = "Effects" if family is found.families[0] and found.effects else "Arms against the baseline"
         lines += ["", f"## {title}", "", *_head(EFFECT_COLUMNS), *(_markdown_row(effect) for effect in family)]
@@ -94,15 +96,18 @@ def as_markdown(found: Findings) -> str:
     lines += ["", "## Arms", "", *_head(columns)]
     for row in found.arms:
         cells = (
-            row.arm.name, f"{row.parameters:,}", f"{row.macs / 1e9:.3f}", _number(row.mean), _interval(row.interval),
-            _number(row.seconds, 2), "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
+            markdown(row.arm.name), f"{row.parameters:,}", f"{row.macs / 1e9:.3f}", _number(row.mean),
+            _interval(row.interval), _number(row.seconds, 2),
+            "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     if found.costs is not None:
         lines += ["", *_costs_markdown(found, found.costs)]
     for row in found.arms:
-        lines += [f"\n{row.arm.name}, seed {seed} failed: {text}" for seed, text in row.problems.items()]
-    lines += ["", "## Method", "", method(found), "", *(f"- {remark}" for remark in found.remarks)]
+        lines += [
+            f"\n{markdown(row.arm.name)}, seed {seed} failed: {markdown(text)}" for seed, text in row.problems.items()
+        ]
+    lines += ["", "## Method", "", method(found), "", *(f"- {markdown(remark)}" for remark in found.remarks)]
     return "\n".join(lines) + "\n"
 
 
@@ -112,7 +117,7 @@ def _costs_markdown(found: Findings, costs: Costs) -> list[str]:
     lines = list(_head(("arm", *(f"{what} (ms) | ratio" for what in modes.values()), "images/s", "training memory")))
     lines[1] = "|" + "---|" * (2 * len(modes) + 3)
     for row in found.arms:
-        cells = [row.arm.name]
+        cells = [markdown(row.arm.name)]
         for mode in modes:
             cost = costs.of(row.arm.name, mode)
             cells += ["", ""] if cost is None else [f"{cost.median_ms:.2f}", ratio_text(cost)]
@@ -124,8 +129,8 @@ def _costs_markdown(found: Findings, costs: Costs) -> list[str]:
     return [
         *lines,
         "",
-        f"Measured in turns on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}.",
-        *(f"- {remark}" for remark in costs.remarks),
+        markdown(f"Measured in turns on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}."),
+        *(f"- {markdown(remark)}" for remark in costs.remarks),
     ]
 
 
@@ -164,7 +169,7 @@ def method(found: Findings) -> str:
 def _markdown_row(effect: Effect) -> str:
     share, low, high = effect.improvement
     cells = [
-        effect.name, _number(effect.difference), _interval(effect.interval), _interval(effect.image_interval),
+        markdown(effect.name), _number(effect.difference), _interval(effect.interval), _interval(effect.image_interval),
         f"{effect.p_t:.3g}", f"{effect.p_flip:.3g}", f"{effect.p_holm:.3g}",
         "" if effect.size is None else f"{effect.size:.2f}", f"{share:.0%} ({low:.0%} to {high:.0%})", effect.verdict,
     ]  # fmt: skip

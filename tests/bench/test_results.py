@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from markdown_it import MarkdownIt
 
 from resnet_lab import zoo
 from resnet_lab.bench import results
@@ -102,3 +103,14 @@ def test_files_of_other_formats(tmp_path: Path) -> None:
     )
     path.write_text(json.dumps(content()))
     assert results.read(path)["arms"][0]["name"] == "relu"
+
+
+def test_names_stay_names() -> None:
+    told = content()
+    told["arms"][1]["name"], told["remarks"] = "=a|<b>`", ["<b>|x"]
+    told["machine"]["name"] = "<b>"
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(results.as_markdown(told))
+    assert "<b>" not in page
+    assert "<td>=a|&lt;b&gt;`</td>" in page
+    rows = list(csv.DictReader(io.StringIO(results.as_csv(told))))
+    assert rows[1]["name"] == "'=a|<b>`"

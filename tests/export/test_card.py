@@ -1,4 +1,5 @@
 import csv
+import html
 import json
 import re
 from collections.abc import Callable
@@ -8,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from markdown_it import MarkdownIt
 
 from resnet_lab import checkpoint, cost, zoo
 from resnet_lab.device import choose
 from resnet_lab.evaluate import evaluate
-from resnet_lab.export.card import model_card, plain, quoted
+from resnet_lab.export.card import model_card
 from resnet_lab.export.subject import Subject, open_subject
 from resnet_lab.plugins import Registry
 from tests.export.conftest import tiny
@@ -200,9 +202,15 @@ def test_the_code_in_it_runs(subject: Subject, run: Path, monkeypatch: pytest.Mo
     assert names["metadata"].classes == ("blue", "green", "red")
 
 
-def test_names_that_markdown_and_yaml_would_take_for_their_own() -> None:
-    assert plain("a|b *c* <script> `d`\n_e_") == r"a\|b \*c\* \<script\> \`d\`\\n\_e\_"
-    yaml = pytest.importorskip("yaml")
-    for text in ("a: b", '"quoted"', "back\\slash", "# no comment", "\U0001f3a8 ü", "- x", "null", "1e3"):
-        assert yaml.safe_load(f"x: {quoted(text)}") == {"x": text}
-    assert yaml.safe_load(f"x: {quoted(chr(0xDC80) + chr(127))}") == {"x": "\\udc80\\x7f"}
+def test_a_recorded_command_stays_in_its_fence(subject: Subject, run: Path) -> None:
+    rewritten(run, command=["resnet-lab", "train\n```\n# A heading <b>", "\x1b[31m"])
+    card = model_card(subject)
+    rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(card.split("---\n", 2)[2])
+    *_, command = re.findall(r'<pre><code class="language-text">(.*?)</code></pre>', rendered, re.DOTALL)
+    assert html.unescape(command) == "resnet-lab 'train\n```\n# A heading <b>' '\\x1b[31m'\n"
+
+
+def test_a_record_writes_nothing_of_its_own_into_the_card(subject: Subject, run: Path) -> None:
+    rewritten(run, data={"fingerprint": "`<b>|", "copies": "<b>|"}, config={"<b>|": "<b>|"}, best_epoch="<b>|")
+    rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(model_card(subject))
+    assert "<b>" not in rendered

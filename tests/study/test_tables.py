@@ -1,10 +1,13 @@
 import builtins
 import csv
+import html
 import io
+import re
 from typing import Any
 
 import pandas
 import pytest
+from markdown_it import MarkdownIt
 
 from resnet_lab.errors import ConfigError
 from resnet_lab.plugins import default_registry
@@ -12,6 +15,8 @@ from resnet_lab.study.results import Findings, findings
 from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial
 from resnet_lab.study.writing import as_markdown
+from tests.study.fabricated import by_chance, design
+from tests.study.fabricated import found as found_of
 from tests.study.small import study
 
 SCORES = {("none", 0): 0.5, ("none", 1): 0.6, ("none", 2): 0.7, ("eca", 0): 0.6, ("eca", 1): 0.7, ("eca", 2): 0.9}
@@ -98,3 +103,25 @@ def test_markdown_tables_are_whole(found: tuple[Findings, StudyFolder]) -> None:
     assert len(blocks) == 3
     for block in blocks:
         assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+NASTY = "[x](y) <b>|`*_\n# =1+1"
+
+
+def test_names_stay_names(tmp_path: Any) -> None:
+    """In Markdown, read by another library; in LaTeX and CSV by hand."""
+    chosen = design(arms={"plain": {}, NASTY: {"attn": "eca"}, "=1+1": {"act": "gelu"}, "-2": {"act": "silu"}})
+    told, folder = found_of(
+        tmp_path, chosen, by_chance({arm.name: 0.7 for arm in chosen.arms}), failed={(NASTY, 0): f"why {NASTY}"}
+    )
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(as_markdown(told))
+    assert set(re.findall(r"</?([a-z0-9]+)", page)) == {
+        "h1", "h2", "p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td",
+    }  # fmt: skip
+    shown = NASTY.replace("\n", "\\n")
+    assert html.unescape(page).count(f"<td>{shown}</td>") == 2
+    assert f"{shown}, seed 0 failed: why {shown}" in html.unescape(page)
+    rows = [line for line in as_latex(told).splitlines() if "=1+1" in line]
+    assert rows[0].startswith(r"{[}x{]}(y) \textless{}b\textgreater{}\textbar{}`{*}\_\textbackslash{}n\# =1+1 & $")
+    rows = list(csv.DictReader(io.StringIO(as_csv(tables(told, folder)["arms"]).decode())))
+    assert [row["arm"] for row in rows] == ["plain", NASTY, "'=1+1", "-2"]
