@@ -43,10 +43,11 @@ def open_hugging_face(text: str, download: bool) -> ImageSet:
     library = _library(named)
     if os.path.isdir(named.name):
         named = Named("hf", str(Path(named.name).resolve()), named.parameters)
-        loaded = _saved(library, named)
+        loaded, folder = _saved(library, named), named.name
     else:
-        loaded = _of_hub(library, named, download)
-    return _image_set(library, {"": loaded} if isinstance(loaded, library.Dataset) else dict(loaded), named)
+        loaded, folder = _of_hub(library, named, download), None
+    datasets = {"": loaded} if isinstance(loaded, library.Dataset) else dict(loaded)
+    return _image_set(library, datasets, named, folder)
 
 
 def _library(named: Named) -> ModuleType:
@@ -94,7 +95,8 @@ def _errors(library: ModuleType) -> tuple[type[Exception], ...]:
     return OSError, ValueError, LookupError, RuntimeError, library.exceptions.DatasetsError
 
 
-def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named) -> ImageSet:
+def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named, folder: str | None) -> ImageSet:
+    """The set; where it is of a folder, which may be a stranger's, it reads nothing outside of it."""
     notes = []
     known = {name: dataset for name, dataset in datasets.items() if name in PART_OF}
     if known and len(known) < len(datasets):
@@ -105,12 +107,14 @@ def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named) -
     for name, dataset in datasets.items():
         if dataset.features.get(image) != features[image] or dataset.features.get(label) != features[label]:
             raise DataError(f"{named}: split {name!r} has other columns {image!r} or {label!r} than the first")
+        if folder is not None:
+            _require_within(folder, dataset, image, named)
     labels = {name: dataset[label][:] for name, dataset in datasets.items()}
     names, number = _classes(library, features[label], labels)
     splits = []
     for name, dataset in datasets.items():
         numbers = np.array([number(each) for each in labels[name]], dtype=np.int64)
-        splits.append(_split(library, name, dataset, image, numbers))
+        splits.append(_split(library, name, dataset, image, numbers, folder or ""))
     return joined(splits, names, name=str(named), where=str(named), notes=notes)
 
 
@@ -158,7 +162,23 @@ def _classes(
     return [str(value) for value in values], lambda label: place.get(label, -1)
 
 
-def _split(library: ModuleType, name: str, dataset: Any, image: str, numbers: NDArray[np.int64]) -> Split:
+def _require_within(folder: str, dataset: Any, image: str, named: Named) -> None:
+    """Raise `DataError` where a folder names files outside of it, as those of its tables or of images."""
+    from pyarrow import compute
+
+    column = dataset.data.column(image)
+    without_bytes = compute.is_null(compute.struct_field(column, "bytes"))
+    images = compute.struct_field(column, "path").filter(without_bytes).drop_null().unique().to_pylist()
+    for path in (*(file["filename"] for file in dataset.cache_files), *images):
+        real = os.path.realpath(os.path.join(folder, path))
+        if os.path.commonpath([folder, real]) != folder:
+            raise DataError(
+                f"{named} names a file outside its folder, {real}; save the set again with save_to_disk, which puts "
+                "images into the folder"
+            )
+
+
+def _split(library: ModuleType, name: str, dataset: Any, image: str, numbers: NDArray[np.int64], folder: str) -> Split:
     rows = dataset.select_columns([image]).cast_column(image, library.Image(decode=False))
 
     def read(index: int) -> bytes | Image:
@@ -166,7 +186,7 @@ def _split(library: ModuleType, name: str, dataset: Any, image: str, numbers: ND
         if row is None or (row["bytes"] is None and row["path"] is None):
             raise OSError("the row holds no image")
         content: bytes | None = row["bytes"]
-        return read_file(row["path"]) if content is None else content
+        return read_file(os.path.join(folder, row["path"])) if content is None else content
 
     paths = tuple(f"{name}/{index:06d}".lstrip("/") for index in range(len(dataset)))
     return Split(PART_OF.get(name, ""), paths, numbers, read, _stamp(dataset, image))

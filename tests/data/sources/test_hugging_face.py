@@ -18,6 +18,7 @@ from resnet_lab.images import ImageSet
 from resnet_lab.plugins import Registry
 
 datasets = pytest.importorskip("datasets")
+pyarrow = pytest.importorskip("pyarrow")
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +168,47 @@ def test_columns_that_are_missing_or_differ(tmp_path: Path, registry: Registry) 
     datasets.DatasetDict({"train": make([0, 1]), "test": other}).save_to_disk(tmp_path / "split")
     where = f"hf:{tmp_path}/split"
     assert message(where, registry) == f"{where}: split 'test' has other columns 'picture' or 'kind' than the first"
+
+
+def with_paths(folder: Path, *paths: str) -> Path:
+    """A folder whose rows name files, as only a hand can write one: `save_to_disk` puts files into the table."""
+    empty = [{"bytes": png(number), "path": None} for number in range(len(paths))]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+    table = {"image": empty, "label": [f"{number % 2}" for number in range(len(paths))]}
+    datasets.Dataset.from_dict(table, features=features).save_to_disk(folder)
+    (arrow,) = folder.glob("*.arrow")
+    with pyarrow.ipc.open_stream(arrow.read_bytes()) as stream:
+        schema = stream.schema
+    named = pyarrow.array([{"bytes": None, "path": path} for path in paths], type=schema.field("image").type)
+    with pyarrow.ipc.new_stream(arrow, schema) as stream:
+        stream.write_table(pyarrow.table([named, pyarrow.array(table["label"])], schema=schema))
+    return folder
+
+
+def test_a_saved_folder_names_no_file_outside_itself(tmp_path: Path, registry: Registry, redness) -> None:
+    folder = with_paths(tmp_path / "saved", "0.png", f"{tmp_path}/saved/1.png")
+    for number in range(2):
+        (folder / f"{number}.png").write_bytes(png(number))
+    assert reds(open_images(str(folder), registry), redness) == [0, 1]
+    (tmp_path / "private.png").write_bytes(png(9))
+    for number, path in enumerate((f"{tmp_path}/private.png", "../private.png", "x.png")):
+        folder = with_paths(tmp_path / f"sent{number}", "0.png", path)
+        (folder / "x.png").symlink_to(tmp_path / "private.png")
+        assert message(str(folder), registry) == (
+            f"hf:{folder} names a file outside its folder, {tmp_path}/private.png; save the set again with "
+            "save_to_disk, which puts images into the folder"
+        )
+
+
+def test_the_tables_of_a_saved_folder_are_in_it(tmp_path: Path, registry: Registry) -> None:
+    make([0, 1]).save_to_disk(tmp_path / "saved")
+    (arrow,) = (tmp_path / "saved").glob("*.arrow")
+    moved = arrow.rename(tmp_path / "elsewhere.arrow")
+    state = tmp_path / "saved" / "state.json"
+    state.write_text(state.read_text().replace(arrow.name, "../elsewhere.arrow"))
+    assert message(str(tmp_path / "saved"), registry).startswith(
+        f"hf:{tmp_path}/saved names a file outside its folder, {moved}; "
+    )
 
 
 def test_a_row_without_an_image(tmp_path: Path, registry: Registry) -> None:
