@@ -1,8 +1,74 @@
-"""Processes that this program starts: they import nothing from the current folder, which may be a stranger's."""
+"""Processes that this program starts: they import nothing from the current folder, and do not outlive their parent.
 
+The current folder may be a stranger's. A parent may be killed, and then nobody reads what its children find.
+"""
+
+import os
+import signal
+import subprocess
 import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+LAST_LINES = 20
+"""Of a child's standard error, which are kept."""
+
+LOOKS = 0.5
+"""Seconds between two looks at whether the parent is there."""
 
 
 def python_module(name: str, *arguments: str) -> list[str]:
     """The command that runs a module with this Python; `-m` alone would look in the current folder first."""
     return [sys.executable, "-P", "-m", name, *arguments]
+
+
+class Child:
+    """A process at work beside this one, whose standard error is read all the time, so that it never waits for that.
+
+    It is a process group of its own: a key press reaches it by way of this process alone.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0
+        )
+        self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Send SIGTERM, unless it has ended."""
+        self._process.terminate()
+
+    def ended(self) -> tuple[int, str]:
+        """Wait for its end; its exit code, and the last line that it wrote on standard error."""
+        code = self._process.wait()
+        self._reader.join()
+        return code, next((line.strip() for line in reversed(self._lines) if line.strip()), "without a word")
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            self._lines.extend(lines)
+
+
+def end_with(parent: int) -> None:
+    """Send SIGTERM to this process once its parent is gone: a training then saves its state between two steps.
+
+    Args:
+        parent: the number of the parent process.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOKS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from resnet_lab.children import end_with
 from resnet_lab.cli import app, options, output, study_executors
 from resnet_lab.cli import study_design as design
 from resnet_lab.errors import ConfigError
@@ -56,6 +57,7 @@ def run(
         bool, typer.Option("--bench/--no-bench", help="Measure what the arms cost, once all are trained.")
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
+    parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
     out: design.Out = None,
     download: options.Download = None,
     no_plugin: options.NoPlugin = None,
@@ -71,6 +73,8 @@ def run(
     from resnet_lab.study.trials import StudyFolder, strangers
     from resnet_lab.train.interruption import Interrupted
 
+    if parent is not None:
+        end_with(parent)
     registry = options.load_registry(no_plugin)
     choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
                              "--block": block, "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,

@@ -1,12 +1,11 @@
 """How the trials of a study are brought to their end: one after the other here, or by several processes."""
 
 import os
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from resnet_lab.children import python_module
+from resnet_lab.children import Child, python_module
 from resnet_lab.errors import ConfigError
 from resnet_lab.plugins import PLUGINS_VARIABLE, Registry
 from resnet_lab.study.design import Study
@@ -60,26 +59,23 @@ def in_processes(number: int) -> Execute:
     def execute(
         study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
     ) -> None:
-        command = python_module("resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet")
+        child = ("--quiet", "--parent", str(os.getpid()))
+        command = python_module("resnet_lab", "study", "run", "--resume", str(folder.folder), *child)
         threads = str(max(1, (os.cpu_count() or 1) // number))
         environment = {**os.environ, "OMP_NUM_THREADS": threads, PLUGINS_VARIABLE: ",".join(loaded_plugins(registry))}
-        workers = [
-            subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, process_group=0)
-            for _ in range(min(number, len(trials)))
-        ]
+        workers = [Child(command, environment) for _ in range(min(number, len(trials)))]
         try:
             with Interruption() as interruption:
-                while any(worker.poll() is None for worker in workers):
+                while any(worker.is_running for worker in workers):
                     interruption.check()
                     show(trials, folder, watcher)
                     time.sleep(POLL)
-        finally:  # a group of their own: a key press reaches them once, by way of this process
+        finally:
             for worker in workers:
-                worker.terminate()
-            said = [worker.communicate()[1] for worker in workers]
-        for worker, text in zip(workers, said, strict=True):
-            if worker.returncode:
-                last = (text.strip().splitlines() or ["without a word"])[-1]
+                worker.stop()
+            ended = [worker.ended() for worker in workers]
+        for code, last in ended:
+            if code:
                 raise ConfigError(f"a process of the study ended: {last}")
         show(trials, folder, watcher)
 
