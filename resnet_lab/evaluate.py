@@ -73,6 +73,8 @@ def evaluate(
     opened.require_weights()
     metadata, model = load_for_images(opened.best, registry)
     record = opened.read()
+    if (status := record.get("status")) != "finished":
+        watcher.say(f"{run}: the training has not finished ({status}); scored are its best weights so far")
     data = DataConfig(source=source or record["data"]["source"], cache=record["data"]["cache"])
     images = open_images(data.source, registry)
     _require_same_classes(images, metadata)
@@ -143,12 +145,13 @@ def probabilities_of(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], placement: Placement, where: str
 ) -> NDArray[np.float32]:
     """Softmax of the network's outputs, shape (N, K); raises `CheckpointError` where they are not numbers."""
-    found: NDArray[np.float32] = logits(network, batches, placement).softmax(1).numpy()
-    if not np.isfinite(found).all():
+    outputs = logits(network, batches, placement)
+    if not outputs.isfinite().all():
         raise CheckpointError(
             f"{where}: the network answers with values that are not numbers; with fp16, try --precision fp32, "
             "else train it anew with a lower learning rate"
         )
+    found: NDArray[np.float32] = outputs.softmax(1).numpy()
     return found
 
 

@@ -105,9 +105,14 @@ class Predictions:
         """What `write` wrote.
 
         Raises:
-            CheckpointError: no such file, not one of ours, damaged, or too new.
+            CheckpointError: no such file, not one of ours, damaged, too new, or with non-finite probabilities.
         """
         header, tensors = read_sealed(path, KEY, FORMAT, "predictions")
+        if not tensors["probabilities"].isfinite().all():
+            raise CheckpointError(
+                f"{path}: the predictions hold non-finite probabilities, which name no class; remove the file and "
+                "score the run again with `resnet-lab eval`"
+            )
         return cls(
             classes=tuple(header["classes"]),
             paths=tuple(header["paths"]),

@@ -54,6 +54,9 @@ class Run:
     def require_weights(self) -> None:
         """Raise `RunError` where there are none yet."""
         if not self.best.exists():
+            status = self.read().get("status") if self.record.exists() else None
+            if status not in (None, "running", "finished"):
+                raise RunError(f"{self.folder}: the run has no weights (no {self.best.name}), since it ended: {status}")
             raise RunError(
                 f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch is not over, or "
                 f"they were removed; let it train, or go on with `resnet-lab train --resume {self.folder}`"

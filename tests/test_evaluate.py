@@ -217,10 +217,24 @@ def test_a_run_without_weights(run: Path, tmp_path: Path) -> None:
     )
 
 
-def test_outputs_that_are_no_numbers(run: Path, tmp_path: Path) -> None:
+def test_a_run_that_ended_before_its_first_weights(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "best.safetensors").unlink()
+    Run(copy).write({**Run(copy).read(), "status": "epoch 1, step 2 of 9: the training loss is nan"})
+    with pytest.raises(RunError) as failure:
+        evaluate(copy, CPU, REGISTRY)
+    assert str(failure.value) == (
+        f"{copy}: the run has no weights (no best.safetensors), since it ended: epoch 1, step 2 of 9: the training "
+        "loss is nan"
+    )
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_outputs_that_are_no_numbers(run: Path, tmp_path: Path, value: float) -> None:
+    """An infinite negative logit is a probability of 0, and as little an answer."""
     copy = shutil.copytree(run, tmp_path / "run")
     metadata, tensors = checkpoint.read(copy / "best.safetensors")
-    tensors["fc.bias"][0] = torch.nan
+    tensors["fc.bias"][0] = value
     checkpoint.write(copy / "best.safetensors", checkpoint.restore(metadata, tensors, ""), metadata)
     with pytest.raises(CheckpointError) as failure:
         evaluate(copy, CPU, REGISTRY)

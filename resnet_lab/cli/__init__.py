@@ -8,7 +8,10 @@ import typer
 
 from resnet_lab.errors import ResNetLabError
 
-EXIT_CODES = "Exit codes: 0 done, 1 a defect of the program (with a traceback), 2 bad input, 130 Ctrl-C, 143 SIGTERM."
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 a defect of the program (with a traceback), 2 bad input or a training that diverged, "
+    "130 Ctrl-C, 143 SIGTERM."
+)
 
 app = typer.Typer(
     name="resnet-lab",
