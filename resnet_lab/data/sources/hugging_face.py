@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from resnet_lab.data.sources.assembly import PART_OF, Split, joined, some
+from resnet_lab.data.sources.assembly import Split, joined, part_of, some
 from resnet_lab.data.sources.folders import read_file, stamp_of
 from resnet_lab.data.sources.named import Named
 from resnet_lab.errors import DataError
@@ -96,7 +96,7 @@ def _errors(library: ModuleType) -> tuple[type[Exception], ...]:
 
 def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named) -> ImageSet:
     notes = []
-    known = {name: dataset for name, dataset in datasets.items() if name in PART_OF}
+    known = {name: dataset for name, dataset in datasets.items() if part_of(name)}
     if known and len(known) < len(datasets):
         notes.append(f"splits that are no part are passed over: {some(sorted(set(datasets) - set(known)))}")
     datasets = known or datasets
@@ -169,7 +169,7 @@ def _split(library: ModuleType, name: str, dataset: Any, image: str, numbers: ND
         return read_file(row["path"]) if content is None else content
 
     paths = tuple(f"{name}/{index:06d}".lstrip("/") for index in range(len(dataset)))
-    return Split(PART_OF.get(name, ""), paths, numbers, read, _stamp(dataset, image))
+    return Split(part_of(name), paths, numbers, read, _stamp(dataset, image))
 
 
 def _stamp(dataset: Any, image: str) -> Callable[[int], str] | None:

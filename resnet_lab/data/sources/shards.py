@@ -30,7 +30,7 @@ KEPT_BYTES = 100 * 2**30
 """Of fetched shards, kept on the disk; the environment variable overrules it."""
 
 FORMAT = 1
-_PART = re.compile(r"(?:^|[-_.])(train|val|valid|validation|test)(?=[-_.])")
+_PART = re.compile(rf"(?:^|[-_.])({'|'.join(PART_OF)})(?=[-_.\d])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -227,4 +227,4 @@ def _stamp(url: str) -> str:
 
 def _part(url: str) -> str:
     found = _PART.search(_name(url))
-    return PART_OF[found.group(1)] if found else ""
+    return PART_OF[found.group(1).lower()] if found else ""

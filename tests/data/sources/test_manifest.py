@@ -110,8 +110,9 @@ def test_parquet_is_the_same(folder: Path) -> None:
             ": a.png: label 'x/y' holds a line break, a path separator or another control character; rename it",
         ),
         (
-            "path,label,split\na.png,x,train\nb.png,y,dev\n",
-            ": b.png: unknown split 'dev'; allowed are train, val, valid, validation, test, or nothing",
+            "path,label,split\na.png,x,train\nb.png,y,extra\n",
+            ": b.png: unknown split 'extra'; allowed are train, training, val, valid, validation, dev, development, "
+            "test, testing, eval, evaluation, or nothing",
         ),
         ("path,label\na.png,x\nb.png,x\n", " holds one class, 'x'; a classifier needs at least two"),
         ("path,label\na.png,x\n./a.png,x\n", " names a.png twice; an image has one row"),

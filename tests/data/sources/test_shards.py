@@ -62,6 +62,9 @@ def test_parts_are_read_from_the_names(shards: Path) -> None:
     whole = open_shards(f"wds:{shards}/{{train-0,valid-0,test-0}}.tar")
     assert (whole.parts, whole.notes) == (("train",) * 4 + ("val",) * 4 + ("test",) * 4, ())
     assert open_shards(f"wds:{shards}/train-{{0..1}}.tar").parts is None, "training alone: the rest is drawn from it"
+    write_shards(shards, ("set-Training0", "dev-0", "TEST_0"))
+    other = open_shards(f"wds:{shards}/{{set-Training0,dev-0,TEST_0}}.tar")
+    assert other.parts == ("train",) * 4 + ("val",) * 4 + ("test",) * 4
 
 
 def test_the_name_opens_the_same_set_from_anywhere(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
