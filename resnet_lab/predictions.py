@@ -35,6 +35,8 @@ class Origin(Record):
         epoch: that the weights are of; None where the run does not say.
         created: date and time in UTC, ISO 8601.
         versions: of the packages that took part.
+        gone: images of the part that were no longer there.
+        absent: classes of which the source has none.
     """
 
     weights: str
@@ -44,6 +46,8 @@ class Origin(Record):
     epoch: int | None
     created: str
     versions: dict[str, str]
+    gone: int = 0
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,9 @@ def require_label(label: str, where: str) -> None:
         )
 
 
-def require_classes(classes: Sequence[str], where: str) -> None:
-    """Raise `DataError` where there is nothing to tell apart."""
-    if len(classes) < 2:
+def require_classes(classes: Sequence[str], where: str, fewest: int = 2) -> None:
+    """Raise `DataError` where there are fewer than one class, or than the two that can be told apart."""
+    if len(classes) < fewest:
         raise DataError(f"{where} holds one class, {classes[0]!r}; a classifier needs at least two")
 
 
@@ -115,13 +115,14 @@ class Split:
 
 
 def joined(
-    splits: Sequence[Split], names: Sequence[str], *, name: str, where: str, notes: Sequence[str] = ()
+    splits: Sequence[Split], names: Sequence[str], *, name: str, where: str, notes: Sequence[str] = (), fewest: int = 2
 ) -> ImageSet:
     """One set of all labelled images of a publisher's splits; classes without an image are left out of it.
 
     Args:
         names: of the classes, by number.
         where: the source as the user wrote it.
+        fewest: classes that there have to be.
 
     Raises:
         DataError: a number without a name, a single class, or two names that differ only in what cannot be written.
@@ -140,7 +141,7 @@ def joined(
     if used[-1] >= len(names):
         raise DataError(f"{where}: an image is of class number {used[-1]}, and there are {len(names)} names, from 0")
     classes = tuple(_written(names[number]) for number in used)
-    require_classes(classes, where)
+    require_classes(classes, where, fewest)
     if len(set(classes)) < len(classes):
         raise DataError(f"{where}: two classes are both written {_first_twice(classes)!r}")
     owner, index = [owner[position] for position in labelled], [index[position] for position in labelled]

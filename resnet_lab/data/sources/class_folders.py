@@ -18,8 +18,11 @@ Found = dict[str, list[tuple[str, str]]]
 """Path and part of the images, by the name of their folder, or the one in their own names."""
 
 
-def open_class_folders(root: Path) -> ImageSet:
+def open_class_folders(root: Path, fewest: int = 2) -> ImageSet:
     """The images of a folder, its layout recognised, spellings of one name put together, artists.csv joined.
+
+    Args:
+        fewest: classes that there have to be.
 
     Raises:
         DataError: the folder cannot be listed; no class folder, a single one, or one without an image; folders that
@@ -49,7 +52,7 @@ def open_class_folders(root: Path) -> ImageSet:
     )
     labels, paths, parts = zip(*images, strict=True)
     classes, numbers = numbered(labels)
-    require_classes(classes, str(root))
+    require_classes(classes, str(root), fewest)
     read, stamp = access(str(root.resolve()), paths)
     settled, open_notes = settled_parts(parts)
     strays = [*layout.strays, *(path for paths in aside.values() for path in paths)]

@@ -28,7 +28,7 @@ def is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or all(file.is_file() for file in single)
 
 
-def open_hugging_face(text: str, download: bool) -> ImageSet:
+def open_hugging_face(text: str, download: bool, fewest: int = 2) -> ImageSet:
     """The set that `text` names: a saved folder, or a name on the hub, with parameters where columns must be chosen.
 
     Without `download` a set of the hub is taken from the library's cache, and nothing is asked of the network. No code
@@ -46,7 +46,7 @@ def open_hugging_face(text: str, download: bool) -> ImageSet:
         loaded = _saved(library, named)
     else:
         loaded = _of_hub(library, named, download)
-    return _image_set(library, {"": loaded} if isinstance(loaded, library.Dataset) else dict(loaded), named)
+    return _image_set(library, {"": loaded} if isinstance(loaded, library.Dataset) else dict(loaded), named, fewest)
 
 
 def _library(named: Named) -> ModuleType:
@@ -94,7 +94,7 @@ def _errors(library: ModuleType) -> tuple[type[Exception], ...]:
     return OSError, ValueError, LookupError, RuntimeError, library.exceptions.DatasetsError
 
 
-def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named) -> ImageSet:
+def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named, fewest: int) -> ImageSet:
     notes = []
     known = {name: dataset for name, dataset in datasets.items() if part_of(name)}
     if known and len(known) < len(datasets):
@@ -111,7 +111,7 @@ def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named) -
     for name, dataset in datasets.items():
         numbers = np.array([number(each) for each in labels[name]], dtype=np.int64)
         splits.append(_split(library, name, dataset, image, numbers))
-    return joined(splits, names, name=str(named), where=str(named), notes=notes)
+    return joined(splits, names, name=str(named), where=str(named), notes=notes, fewest=fewest)
 
 
 def _image_column(library: ModuleType, features: Mapping[str, Any], named: Named) -> str:

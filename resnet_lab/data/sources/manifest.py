@@ -19,10 +19,13 @@ Columns = tuple[list[str], list[str], list[str]]
 """Paths, labels and splits, of equal length."""
 
 
-def open_manifest(manifest: Path) -> ImageSet:
+def open_manifest(manifest: Path, fewest: int = 2) -> ImageSet:
     """The images that a table names; other columns are ignored, and empty splits are left open.
 
     Paths are relative to the manifest's folder and must stay within it, wherever links lead.
+
+    Args:
+        fewest: classes that there have to be.
 
     Raises:
         DataError: no readable table, a column missing or there twice, a path outside the folder or there twice, a file
@@ -46,7 +49,7 @@ def open_manifest(manifest: Path) -> ImageSet:
     _require_once(paths, manifest)
     _require_files(paths, manifest)
     classes, numbers = numbered(labels)
-    require_classes(classes, str(manifest))
+    require_classes(classes, str(manifest), fewest)
     settled, notes = settled_parts(parts)
     read_image, stamp = access(str(manifest.parent.resolve()), paths)
     return ImageSet(

@@ -51,14 +51,14 @@ class Shard:
     left_out: tuple[tuple[str, str], ...] = ()
 
 
-def open_shards(pattern: str) -> ImageSet:
+def open_shards(pattern: str, fewest: int = 2) -> ImageSet:
     """The images of shards: `wds:` and paths or URLs with braces, such as `wds:shards/train-{000..099}.tar`.
 
     A label is the text of `<key>.cls`. A shard whose name says `train`, `val` or `test` gives that part.
 
     Raises:
         DataError: webdataset is not installed, a shard is missing or damaged, a label cannot be written, or there are
-            no two classes.
+            fewer than `fewest` classes.
     """
     urls = _expanded(pattern.removeprefix(PREFIX))
     store = _ShardStore()
@@ -70,7 +70,7 @@ def open_shards(pattern: str) -> ImageSet:
     for url, shard in zip(urls, shards, strict=True):
         for member in shard.members:
             require_label(member.label, f"{_name(url)}/{member.key}")
-    require_classes(classes, pattern)
+    require_classes(classes, pattern, fewest)
     number = {label: index for index, label in enumerate(classes)}
     chunks = np.repeat(np.arange(len(shards)), [len(shard.members) for shard in shards])
     members = [member for shard in shards for member in shard.members]
