@@ -23,7 +23,7 @@ def open_images(source: str, registry: Registry, *, download: bool = False, fewe
 
     Args:
         source: a registered data set (`digits`, `synthetic(images=500)`); `torchvision:NAME`, `hf:NAME`, `wds:SHARDS`;
-            or the path of a folder of class folders, of a manifest (.csv, .parquet), or of a set saved by Hugging
+            or the path of a folder of class folders, of a manifest (.csv, .tsv, .parquet), or of a set saved by Hugging
             Face's library. A registered name comes before a folder of that name; write `./digits` for the folder.
         download: let a library fetch a set that is not there.
         fewest: classes that there have to be; to be scored, one is enough.
