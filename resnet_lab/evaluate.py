@@ -209,7 +209,7 @@ def _made_alike(one: Origin, other: Origin) -> bool:
 
 def form_of(metadata: Metadata) -> Form:
     """What images are made into for a network, as they were when it was trained."""
-    return Form(metadata.spec.input_size, metadata.spec.in_channels, metadata.fit)
+    return Form(metadata.spec.input_size, metadata.spec.in_channels, metadata.fit, metadata.depth)
 
 
 def prepare(

@@ -14,8 +14,9 @@ from resnet_lab.builder import build
 from resnet_lab.data.batches import Batches
 from resnet_lab.device import choose
 from resnet_lab.errors import CheckpointError, DataError, RunError
-from resnet_lab.evaluate import evaluate, logits, stored, summary_of
+from resnet_lab.evaluate import evaluate, form_of, logits, stored, summary_of
 from resnet_lab.plugins import load
+from resnet_lab.predict import predict
 from resnet_lab.run import Run
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
@@ -155,6 +156,25 @@ def test_some_of_the_classes_are_scored_and_that_is_said(
     ) in said.said
     again = evaluate(run, CPU, REGISTRY, source=str(source))
     assert again.origin == found.origin
+
+
+def test_the_depth_of_the_training_images_goes_with_the_weights(tmp_path: Path) -> None:
+    """Twelve bits of sixteen: a dark picture stays dark when it comes alone."""
+    draw = np.random.default_rng(0)
+    for name, brightest in (("bright", 4096), ("dark", 1024)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = draw.integers(0, brightest, (8, 8), dtype=np.uint16)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.png")
+    config, spec = TrainConfig(epochs=1, batch_size=8, precision="fp32"), SPEC.modified(in_channels=1)
+    train(spec, str(tmp_path / "data"), config, folder=tmp_path / "run")
+    metadata, _ = checkpoint.read(tmp_path / "run" / "best.safetensors")
+    assert (metadata.depth, form_of(metadata).depth) == (12, 12)
+    whole = evaluate(tmp_path / "run", CPU, REGISTRY, source=str(tmp_path / "data"))
+    place = next(number for number, path in enumerate(whole.paths) if path.startswith("dark"))
+    (answer,) = predict(tmp_path / "run", [tmp_path / "data" / whole.paths[place]], CPU, REGISTRY, top=2).images
+    expected = dict(zip(whole.classes, whole.probabilities[place].tolist(), strict=True))
+    assert dict(answer.top) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_class_is_left_out_where_asked_for(run: Path, paintings: Path, tmp_path: Path) -> None:
