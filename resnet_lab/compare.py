@@ -1,11 +1,13 @@
 """Two runs on the same images: what the second mended and what it broke. Legend: N images."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.data.class_names import Match, match_classes
 from resnet_lab.errors import DataError
 from resnet_lab.metrics import Paired, paired
 from resnet_lab.metrics.headline import LEVEL, RESAMPLES, Interval, intervals
@@ -21,18 +23,25 @@ class Comparison:
 
     Attributes:
         headlines: figures of the first and the second.
+        own: the second's predictions of the same images, with the classes in its own order.
+        places: of each class of the first, where it stands among the second's own.
+        notes: classes of the second that are called otherwise in the first.
     """
 
     first: Predictions
     second: Predictions
     headlines: tuple[dict[str, Interval], dict[str, Interval]]
     paired: Paired
+    own: Predictions
+    places: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Every number, and the images fixed and broken by the second."""
         test = self.paired.test
         return {
             "n": len(self.first),
+            "notes": list(self.notes),
             "figures": {
                 name: {
                     "first": self.headlines[0][name].value,
@@ -62,27 +71,50 @@ class Comparison:
         }
 
 
-def compare(first: Predictions, second: Predictions, names: tuple[str, str]) -> Comparison:
-    """Compare what two runs made of the same images, which they may have in different order.
+def compare(
+    first: Predictions, second: Predictions, names: tuple[str, str], class_map: Mapping[str, str] | None = None
+) -> Comparison:
+    """Compare what two runs made of the same images; images and classes may be in different order.
 
     Args:
         names: of the two, for errors.
+        class_map: as `match_classes` takes it.
 
     Raises:
         DataError: they are of different classes, images or labels.
     """
-    if first.classes != second.classes:
-        one, other = set(first.classes), set(second.classes)
+    match = match_classes(second.classes, first.classes, class_map)
+    if match.unknown or match.missing:
         raise DataError(
-            f"{names[0]} and {names[1]} know different classes: only the first {sorted(one - other) or 'none'}, "
-            f"only the second {sorted(other - one) or 'none'}; compare runs on the same data"
+            f"{names[0]} and {names[1]} know different classes: only the first {sorted(match.missing) or 'none'}, "
+            f"only the second {sorted(match.unknown) or 'none'}; compare runs on the same data"
         )
-    second = _reordered(second, _matching(first, second, names))
+    own, second = second, with_classes(second, first.classes, match)
+    order = _matching(first, second, names)
+    own, second = _reordered(own, order), _reordered(second, order)
     return Comparison(
         first,
         second,
         (intervals(first.labels, first.probabilities), intervals(second.labels, second.probabilities)),
         paired(first.labels, first.probabilities, second.probabilities),
+        own,
+        tuple(np.argsort(match.numbers).tolist()),
+        match.remarks,
+    )
+
+
+def with_classes(predictions: Predictions, classes: tuple[str, ...], match: Match) -> Predictions:
+    """The same predictions with the classes of another network, in its order.
+
+    Args:
+        match: of the predictions' classes with `classes`, one to one.
+    """
+    numbers = np.array(match.numbers)
+    return replace(
+        predictions,
+        classes=classes,
+        labels=numbers[predictions.labels],
+        probabilities=np.ascontiguousarray(predictions.probabilities[:, np.argsort(numbers)]),
     )
 
 

@@ -1,6 +1,6 @@
 """A run's network on the images of its data or another source. Legend: N images, K classes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from resnet_lab import checkpoint
 from resnet_lab.checkpoint import Metadata
 from resnet_lab.data.batches import Batches
+from resnet_lab.data.class_names import match_classes
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.pixels import Pixels
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
-from resnet_lab.data.split import Part, from_csv
+from resnet_lab.data.sources.assembly import some
+from resnet_lab.data.split import Part, from_csv_as_far_as_there
 from resnet_lab.device import Placement
 from resnet_lab.errors import CheckpointError, DataError
-from resnet_lab.images import ImageSet
 from resnet_lab.metrics import Summary, summarise
 from resnet_lab.model import ResNet
 from resnet_lab.plugins import Registry
@@ -50,17 +51,20 @@ def evaluate(
     *,
     part: Part = "test",
     source: str | None = None,
+    class_map: Mapping[str, str] | None = None,
     again: bool = False,
     watcher: Watcher = SILENT,
 ) -> Predictions:
     """Predictions of a run's best weights on a part of its own data, or on all of another source.
 
     They are kept in the run folder. Those that are there already are read, if the weights, the images and how the
-    network runs are still the same.
+    network runs are still the same. Classes are matched by name, in any order. What is scored is what is there: images
+    that are gone, and classes that another source has none of, are told to the watcher and recorded.
 
     Args:
         run: a run folder.
-        source: another source, whose classes must be the network's.
+        source: another source, whose classes must be among the network's.
+        class_map: names of classes by what they are called on the other side; see `match_classes`.
         again: make them in any case.
         watcher: told of each image that is decoded.
 
@@ -73,32 +77,50 @@ def evaluate(
     opened.require_weights()
     metadata, model = load_for_images(opened.best, registry)
     record = opened.read()
+    if (status := record.get("status")) != "finished":
+        watcher.say(f"{run}: the training has not finished ({status}); scored are its best weights so far")
     data = DataConfig(source=source or record["data"]["source"], cache=record["data"]["cache"])
-    images = open_images(data.source, registry)
-    _require_same_classes(images, metadata)
+    images = open_images(data.source, registry, fewest=1)
+    match = match_classes(images.classes, metadata.classes, class_map)
+    labels = np.array(match.numbers, dtype=np.int64)[images.labels]
     decoded = decode_all(images, form_of(metadata), data, watcher)
+    gone: list[str] = []
     if source is None:
-        positions = np.flatnonzero(from_csv(opened.splits, images) == part)
+        parts, missing = from_csv_as_far_as_there(opened.splits, images)
+        gone = [path for path, of_part in missing if of_part == part]
+        positions = np.flatnonzero(parts == part)
         _require_usable(decoded, positions)
+        unknown = [name for name in match.unknown if name in {images.classes[k] for k in images.labels[positions]}]
     else:
-        positions = np.flatnonzero(decoded.usable)
+        positions, unknown = np.flatnonzero(decoded.usable & (labels >= 0)), list(match.unknown)
+    _require_known(unknown, match.missing, images.name)
     if not len(positions):
-        raise DataError(f"{opened.splits}: no image is in the {part} part; name a part that has some with --split")
+        raise DataError(
+            f"{images.name}: all {len(gone)} images of the {part} part are gone; put them back"
+            if gone
+            else f"{opened.splits}: no image is in the {part} part; name a part that has some with --split"
+            if source is None
+            else f"{images.name}: no image is left to score; see `resnet-lab data check` and --class-map"
+        )
     whole = "all" if source is not None else part
-    origin = origin_of(opened, images.name, whole, placement, record.get("best_epoch"))
+    origin = origin_of(opened, images.name, whole, placement, record.get("best_epoch")).model_copy(
+        update={"gone": len(gone), "absent": match.missing if source is not None else ()}
+    )
+    _tell_what_is_scored(match.remarks, gone, origin, len(metadata.classes), watcher)
     digests = tuple(decoded.examined[position].digest for position in positions)
-    kept = opened.predictions(origin.part, "" if source is None else images.name)
-    if not again and (found := _kept(kept, origin, digests)) is not None:
+    labels = labels[positions]
+    kept = kept_at(opened, origin)
+    if not again and (found := _kept(kept, origin, digests, labels)) is not None:
         watcher.say(f"predictions of {found.origin.created} are taken from {kept}")
         return found
-    batches = prepare(decoded.pixels, positions, images.labels[positions], metadata, placement)
+    batches = prepare(decoded.pixels, positions, labels, metadata, placement)
     watcher.begin("predicting", len(positions))
     network = placement.for_inference(model, len(positions), watcher=watcher)
     predictions = Predictions(
         classes=metadata.classes,
         paths=tuple(images.paths[position] for position in positions),
         digests=digests,
-        labels=images.labels[positions],
+        labels=labels,
         probabilities=probabilities_of(network, told(batches.in_order(), watcher), placement, str(opened.best)),
         origin=origin,
     )
@@ -117,6 +139,12 @@ def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={name: version(name) for name in ("resnet-lab", "torch", "torchvision")},
     )
+
+
+def kept_at(run: Run, origin: Origin) -> Path:
+    """Where a run folder has predictions; those of a part of which images are gone never replace those of all of it."""
+    source = origin.source if origin.part == "all" else ""
+    return run.predictions(origin.part, source, whole=not origin.gone)
 
 
 def stored(run: Run, part: Part = "test") -> Predictions | None:
@@ -143,12 +171,13 @@ def probabilities_of(
     network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], placement: Placement, where: str
 ) -> NDArray[np.float32]:
     """Softmax of the network's outputs, shape (N, K); raises `CheckpointError` where they are not numbers."""
-    found: NDArray[np.float32] = logits(network, batches, placement).softmax(1).numpy()
-    if not np.isfinite(found).all():
+    outputs = logits(network, batches, placement)
+    if not outputs.isfinite().all():
         raise CheckpointError(
             f"{where}: the network answers with values that are not numbers; with fp16, try --precision fp32, "
             "else train it anew with a lower learning rate"
         )
+    found: NDArray[np.float32] = outputs.softmax(1).numpy()
     return found
 
 
@@ -160,13 +189,14 @@ def told(batches: Iterable[tuple[Tensor, Tensor]], watcher: Watcher) -> Iterator
             watcher.advance()
 
 
-def _kept(path: Path, origin: Origin, digests: tuple[str, ...]) -> Predictions | None:
+def _kept(path: Path, origin: Origin, digests: tuple[str, ...], labels: NDArray[np.int64]) -> Predictions | None:
     """The predictions at `path` if they are what would be made now; a damaged file is made anew."""
     try:
         found = Predictions.read(path)
     except CheckpointError:
         return None
-    return found if found.digests == digests and _made_alike(found.origin, origin) else None
+    same = found.digests == digests and np.array_equal(found.labels, labels) and _made_alike(found.origin, origin)
+    return found if same else None
 
 
 def _made_alike(one: Origin, other: Origin) -> bool:
@@ -179,7 +209,7 @@ def _made_alike(one: Origin, other: Origin) -> bool:
 
 def form_of(metadata: Metadata) -> Form:
     """What images are made into for a network, as they were when it was trained."""
-    return Form(metadata.spec.input_size, metadata.spec.in_channels, metadata.fit)
+    return Form(metadata.spec.input_size, metadata.spec.in_channels, metadata.fit, metadata.depth)
 
 
 def prepare(
@@ -218,11 +248,27 @@ def load_for_images(path: Path, registry: Registry) -> tuple[Metadata, ResNet]:
     return metadata, checkpoint.restore(metadata, tensors, str(path), registry)
 
 
-def _require_same_classes(images: ImageSet, metadata: Metadata) -> None:
-    if images.classes != metadata.classes:
-        missing = sorted(set(metadata.classes) - set(images.classes))
-        unknown = sorted(set(images.classes) - set(metadata.classes))
+def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) -> None:
+    if unknown:
         raise DataError(
-            f"{images.name}: its classes are not the network's: missing {missing or 'none'}, "
-            f"unknown {unknown or 'none'}; use a folder with the same class names"
+            f"{name}: its classes are not the network's: missing {sorted(missing) or 'none'}, unknown "
+            f"{sorted(unknown)}; use a folder with the same class names, or say which is which with "
+            f"--class-map '{unknown[0]}={missing[0] if missing else 'CLASS'}' (or '{unknown[0]}=' to leave it out)"
+        )
+
+
+def _tell_what_is_scored(
+    remarks: Sequence[str], gone: Sequence[str], origin: Origin, classes: int, watcher: Watcher
+) -> None:
+    for remark in remarks:
+        watcher.say(f"{origin.source}: {remark}")
+    if gone:
+        watcher.say(
+            f"{origin.source}: {len(gone)} images of the {origin.part} part are gone ({some(gone)}); the others are "
+            "scored"
+        )
+    if origin.absent:
+        watcher.say(
+            f"{origin.source} has no image of {len(origin.absent)} of the network's {classes} classes "
+            f"({some(origin.absent)}); the others are scored"
         )

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from resnet_lab.data.class_names import match_classes
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
-from resnet_lab.data.split import from_csv
+from resnet_lab.data.split import from_csv_as_far_as_there
 from resnet_lab.device import Placement
 from resnet_lab.errors import DataError
 from resnet_lab.evaluate import form_of, load_for_images, logits, prepare, told
@@ -229,7 +230,7 @@ class _Viewer:
 
     def _opened(self, source: str) -> Decoded:
         config = DataConfig(source=source, cache=self._record["data"]["cache"])
-        return decode_all(open_images(source, self._registry), form_of(self._metadata), config, self._watcher)
+        return decode_all(open_images(source, self._registry, fewest=1), form_of(self._metadata), config, self._watcher)
 
     def _at(self, number: int) -> int:
         """Where an image of the predictions stands in its source; raises `DataError` where it is not what it was."""
@@ -279,12 +280,14 @@ class _Viewer:
     def _candidates(self, classes: Sequence[int]) -> dict[int, NDArray[np.int64]]:
         """Positions of some training images of each class: those whose digests come first, as good as drawn."""
         training = self._training
-        there = (from_csv(self._run.splits, training.images) == "train") & training.usable
+        there = (from_csv_as_far_as_there(self._run.splits, training.images)[0] == "train") & training.usable
+        numbers = match_classes(training.images.classes, self._metadata.classes).numbers
+        labels = np.array(numbers, dtype=np.int64)[training.images.labels]
         most = min(CANDIDATES, CANDIDATES_IN_ALL // max(1, len(classes)))
         return {
             k: np.array(
                 sorted(
-                    np.flatnonzero(there & (training.images.labels == k)).tolist(),
+                    np.flatnonzero(there & (labels == k)).tolist(),
                     key=lambda position: training.examined[position].digest,
                 )[:most],
                 dtype=np.int64,

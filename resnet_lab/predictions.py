@@ -35,6 +35,8 @@ class Origin(Record):
         epoch: that the weights are of; None where the run does not say.
         created: date and time in UTC, ISO 8601.
         versions: of the packages that took part.
+        gone: images of the part that were no longer there.
+        absent: classes of which the source has none.
     """
 
     weights: str
@@ -44,6 +46,8 @@ class Origin(Record):
     epoch: int | None
     created: str
     versions: dict[str, str]
+    gone: int = 0
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,9 +109,14 @@ class Predictions:
         """What `write` wrote.
 
         Raises:
-            CheckpointError: no such file, not one of ours, damaged, or too new.
+            CheckpointError: no such file, not one of ours, damaged, too new, or with non-finite probabilities.
         """
         header, tensors = read_sealed(path, KEY, FORMAT, "predictions")
+        if not tensors["probabilities"].isfinite().all():
+            raise CheckpointError(
+                f"{path}: the predictions hold non-finite probabilities, which name no class; remove the file and "
+                "score the run again with `resnet-lab eval`"
+            )
         return cls(
             classes=tuple(header["classes"]),
             paths=tuple(header["paths"]),

@@ -44,16 +44,25 @@ class Run:
         self.state = folder / "state.safetensors"
         self.curves = folder / "curves.png"
 
-    def predictions(self, part: str, source: str = "") -> Path:
-        """File of the predictions of a part, or of all of another source."""
+    def predictions(self, part: str, source: str = "", *, whole: bool = True) -> Path:
+        """File of the predictions of a part, or of all of another source.
+
+        Args:
+            whole: whether no image of the part is gone.
+        """
         if source:
             name = "".join(letter if letter.isalnum() else "-" for letter in Path(source).name)
             part = f"{part}-{name}-{sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        if not whole:
+            part += "-incomplete"
         return self.folder / "predictions" / f"{part}.safetensors"
 
     def require_weights(self) -> None:
         """Raise `RunError` where there are none yet."""
         if not self.best.exists():
+            status = self.read().get("status") if self.record.exists() else None
+            if status not in (None, "running", "finished"):
+                raise RunError(f"{self.folder}: the run has no weights (no {self.best.name}), since it ended: {status}")
             raise RunError(
                 f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch is not over, or "
                 f"they were removed; let it train, or go on with `resnet-lab train --resume {self.folder}`"

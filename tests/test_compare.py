@@ -73,6 +73,29 @@ def test_many_other_images_are_not_all_named() -> None:
         compare(drawn(1), other, NAMES)
 
 
+@pytest.mark.parametrize("names", [("z", "x", "y"), ("Z", "x", "Y")], ids=["order", "case"])
+def test_the_same_classes_in_another_order_are_matched_by_name(names: tuple[str, ...]) -> None:
+    first, second = drawn(1), drawn(2)
+    order = [2, 0, 1]  # of the second's classes among the first's
+    other = replace(
+        second,
+        classes=names,
+        labels=np.array([order.index(label) for label in second.labels]),
+        probabilities=second.probabilities[:, order],
+    )
+    found = compare(first, other, NAMES)
+    assert found.paired.differences == paired(first.labels, first.probabilities, second.probabilities).differences
+    assert (found.second.classes, found.own.classes, found.places) == (("x", "y", "z"), names, (1, 2, 0))
+    assert (found.second.probabilities == second.probabilities).all()
+    assert found.notes == (("'Z' is taken for 'z'", "'Y' is taken for 'y'") if "Z" in names else ())
+
+
+def test_classes_of_other_names_by_a_class_map() -> None:
+    other = replace(drawn(2), classes=("x", "y", "w"))
+    assert compare(drawn(1), other, NAMES, {"w": "z"}).notes == ("'w' is taken for 'z'",)
+    assert compare(drawn(1), other, NAMES, {"z": "w"}).second.classes == ("x", "y", "z"), "either side's names"
+
+
 def test_other_classes_are_refused() -> None:
     with pytest.raises(DataError) as failure:
         compare(drawn(1), replace(drawn(2), classes=("x", "y", "w")), NAMES)

@@ -14,12 +14,23 @@ from resnet_lab.builder import build
 from resnet_lab.data.batches import Batches
 from resnet_lab.device import choose
 from resnet_lab.errors import CheckpointError, DataError, RunError
-from resnet_lab.evaluate import evaluate, logits, stored, summary_of
+from resnet_lab.evaluate import evaluate, form_of, logits, stored, summary_of
 from resnet_lab.plugins import load
+from resnet_lab.predict import predict
 from resnet_lab.run import Run
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
+from resnet_lab.watcher import Watcher
 from tests.stand_ins import ArrayPixels
+
+
+class Listener(Watcher):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
 
 CPU, REGISTRY = choose("cpu", "fp32"), load(only=[])
 SPEC = zoo.get("resnet20").modified(input_size=8)
@@ -100,8 +111,80 @@ def test_other_classes_are_refused(run: Path, paintings: Path, tmp_path: Path) -
         evaluate(run, CPU, REGISTRY, source=str(tmp_path))
     assert str(failure.value) == (
         f"{tmp_path}: its classes are not the network's: missing ['green', 'red'], unknown ['mauve']; "
-        "use a folder with the same class names"
+        "use a folder with the same class names, or say which is which with --class-map 'mauve=green' (or 'mauve=' to "
+        "leave it out)"
     )
+
+
+def linked(folder: Path, paintings: Path, **names: str) -> Path:
+    """Class folders of other names."""
+    folder.mkdir()
+    for name, original in names.items():
+        (folder / name).symlink_to(paintings / original)
+    return folder
+
+
+def test_classes_are_matched_by_name_whatever_their_order(run: Path, paintings: Path, tmp_path: Path) -> None:
+    """Labels by hand: the folder that each image lies in."""
+    said = Listener()
+    source = linked(tmp_path / "data", paintings, Red="red", a="blue", green="green")
+    found = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"a": "blue"}, watcher=said)
+    assert found.classes == ("blue", "green", "red")
+    folders = {"Red": "red", "a": "blue", "green": "green"}
+    assert [found.classes[label] for label in found.labels] == [folders[path.split("/")[0]] for path in found.paths]
+    whole = evaluate(run, CPU, REGISTRY, source=str(paintings))
+    by_digest = dict(zip(whole.digests, whole.probabilities, strict=True))
+    assert all((row == by_digest[digest]).all() for row, digest in zip(found.probabilities, found.digests, strict=True))
+    assert {f"{source}: 'Red' is taken for 'red'", f"{source}: 'a' is taken for 'blue'"} <= set(said.said)
+    other = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"a": "red", "Red": "blue"})
+    assert (other.labels != found.labels).sum() == 20, "kept predictions of other labels are not taken"
+
+
+@pytest.mark.parametrize("names", [{"red": "red"}, {"green": "green", "red": "red"}], ids=["one", "two"])
+def test_some_of_the_classes_are_scored_and_that_is_said(
+    run: Path, paintings: Path, tmp_path: Path, names: dict[str, str]
+) -> None:
+    said, source = Listener(), linked(tmp_path / "data", paintings, **names)
+    found = evaluate(run, CPU, REGISTRY, source=str(source), watcher=said)
+    absent = [name for name in ("blue", "green", "red") if name not in names]
+    assert len(found) == 10 * len(names)
+    assert {found.classes[label] for label in found.labels} == set(names)
+    assert found.origin.absent == tuple(absent)
+    assert (
+        f"{source} has no image of {len(absent)} of the network's 3 classes ({', '.join(absent)}); the others are "
+        "scored"
+    ) in said.said
+    again = evaluate(run, CPU, REGISTRY, source=str(source))
+    assert again.origin == found.origin
+
+
+def test_the_depth_of_the_training_images_goes_with_the_weights(tmp_path: Path) -> None:
+    """Twelve bits of sixteen: a dark picture stays dark when it comes alone."""
+    draw = np.random.default_rng(0)
+    for name, brightest in (("bright", 4096), ("dark", 1024)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = draw.integers(0, brightest, (8, 8), dtype=np.uint16)
+            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{number}.png")
+    config, spec = TrainConfig(epochs=1, batch_size=8, precision="fp32"), SPEC.modified(in_channels=1)
+    train(spec, str(tmp_path / "data"), config, folder=tmp_path / "run")
+    metadata, _ = checkpoint.read(tmp_path / "run" / "best.safetensors")
+    assert (metadata.depth, form_of(metadata).depth) == (12, 12)
+    whole = evaluate(tmp_path / "run", CPU, REGISTRY, source=str(tmp_path / "data"))
+    place = next(number for number, path in enumerate(whole.paths) if path.startswith("dark"))
+    (answer,) = predict(tmp_path / "run", [tmp_path / "data" / whole.paths[place]], CPU, REGISTRY, top=2).images
+    expected = dict(zip(whole.classes, whole.probabilities[place].tolist(), strict=True))
+    assert dict(answer.top) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_class_is_left_out_where_asked_for(run: Path, paintings: Path, tmp_path: Path) -> None:
+    said, source = Listener(), linked(tmp_path / "data", paintings, red="red", mauve="green", blue="blue")
+    found = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"mauve": ""}, watcher=said)
+    assert {path.split("/")[0] for path in found.paths} == {"red", "blue"}
+    assert f"{source}: images of 'mauve' are left out" in said.said
+    with pytest.raises(DataError) as failure:
+        evaluate(run, CPU, REGISTRY, source=str(source), class_map=dict.fromkeys(("red", "blue", "mauve"), ""))
+    assert str(failure.value) == f"{source}: no image is left to score; see `resnet-lab data check` and --class-map"
 
 
 def test_a_folder_of_no_run(tmp_path: Path) -> None:
@@ -122,10 +205,21 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
         f"{data}: {path} was scored by the run and cannot be used now (not an image of a known format); "
         "put it back as it was"
     )
+    whole, said = stored(Run(copy)), Listener()
     (data / path).unlink()
+    found = evaluate(copy, CPU, REGISTRY, part="test", watcher=said)
+    assert whole is not None
+    assert (found.paths, found.origin.gone) == (whole.paths[1:], 1)
+    assert (found.probabilities == whole.probabilities[1:]).all()
+    assert f"{data}: 1 images of the test part are gone ({path}); the others are scored" in said.said
+    kept = stored(Run(copy))
+    assert kept is not None
+    assert kept.paths == whole.paths, "those of all images stay"
+    for path in found.paths:
+        (data / path).unlink()
     with pytest.raises(DataError) as failure:
         evaluate(copy, CPU, REGISTRY, part="test")
-    assert str(failure.value) == f"{data}: {path} of the split in {copy}/splits.csv is no longer there; put it back"
+    assert str(failure.value) == f"{data}: all {len(whole)} images of the test part are gone; put them back"
 
 
 def test_a_training_keeps_its_own(run: Path, tmp_path: Path) -> None:
@@ -217,10 +311,24 @@ def test_a_run_without_weights(run: Path, tmp_path: Path) -> None:
     )
 
 
-def test_outputs_that_are_no_numbers(run: Path, tmp_path: Path) -> None:
+def test_a_run_that_ended_before_its_first_weights(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    (copy / "best.safetensors").unlink()
+    Run(copy).write({**Run(copy).read(), "status": "epoch 1, step 2 of 9: the training loss is nan"})
+    with pytest.raises(RunError) as failure:
+        evaluate(copy, CPU, REGISTRY)
+    assert str(failure.value) == (
+        f"{copy}: the run has no weights (no best.safetensors), since it ended: epoch 1, step 2 of 9: the training "
+        "loss is nan"
+    )
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_outputs_that_are_no_numbers(run: Path, tmp_path: Path, value: float) -> None:
+    """An infinite negative logit is a probability of 0, and as little an answer."""
     copy = shutil.copytree(run, tmp_path / "run")
     metadata, tensors = checkpoint.read(copy / "best.safetensors")
-    tensors["fc.bias"][0] = torch.nan
+    tensors["fc.bias"][0] = value
     checkpoint.write(copy / "best.safetensors", checkpoint.restore(metadata, tensors, ""), metadata)
     with pytest.raises(CheckpointError) as failure:
         evaluate(copy, CPU, REGISTRY)

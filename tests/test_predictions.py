@@ -62,6 +62,18 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     )
 
 
+def test_non_finite_probabilities_name_no_class(tmp_path: Path) -> None:
+    path, made = tmp_path / "p.safetensors", some()
+    made.probabilities[2, 1] = np.nan
+    made.write(path)
+    with pytest.raises(CheckpointError) as failure:
+        Predictions.read(path)
+    assert str(failure.value) == (
+        f"{path}: the predictions hold non-finite probabilities, which name no class; remove the file and score the "
+        "run again with `resnet-lab eval`"
+    )
+
+
 def test_weights_are_known_by_their_content(tmp_path: Path) -> None:
     path = tmp_path / "w"
     path.write_bytes(b"weights")

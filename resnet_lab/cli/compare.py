@@ -20,6 +20,7 @@ def compare(
     second: Annotated[Path, typer.Argument(metavar="B", help="The run folder to judge.")],
     split: options.Split = "test",
     data: options.OtherData = None,
+    class_map: options.ClassMap = None,
     device: options.Device = None,
     precision: options.Precision = None,
     compiled: options.Compile = None,
@@ -35,15 +36,17 @@ def compare(
     """
     from resnet_lab.cli.progress import Screen
     from resnet_lab.compare import compare as compare_predictions
+    from resnet_lab.data.class_names import read_class_map
     from resnet_lab.evaluate import evaluate
 
     registry = options.load_registry(no_plugin)
-    placement = options.placement(device, precision, compiled, channels_last)
+    placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())
     with Screen() as screen:
         one, other = (
-            evaluate(run, placement, registry, part=split, source=data, watcher=screen) for run in (first, second)
+            evaluate(run, placement, registry, part=split, source=data, class_map=renamed, watcher=screen)
+            for run in (first, second)
         )
-    comparison = compare_predictions(one, other, (str(first), str(second)))
+    comparison = compare_predictions(one, other, (str(first), str(second)), renamed)
     if json:
         output.print_json(
             {"first": str(first), "second": str(second), "split": one.origin.part, **comparison.as_json()}
@@ -60,6 +63,8 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
 
     console = output.console()
     console.print(f"A {first}\nB {second}\n{len(comparison.first)} images", soft_wrap=True)
+    for note in comparison.notes:
+        console.print(f"class of B: {note}", soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("figure")
     for column in ("A", "B", "B - A", "95% interval"):

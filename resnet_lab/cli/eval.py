@@ -13,6 +13,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     split: options.Split = "test",
     data: options.OtherData = None,
+    class_map: options.ClassMap = None,
     again: options.Again = False,
     csv: Annotated[
         Path | None,
@@ -34,17 +35,20 @@ def evaluate(
 ) -> None:
     """Score a run's best weights, with intervals; predictions are kept in the run folder and used again."""
     from resnet_lab.cli.progress import Screen
+    from resnet_lab.data.class_names import read_class_map
     from resnet_lab.evaluate import evaluate as evaluate_run
-    from resnet_lab.evaluate import summary_of
+    from resnet_lab.evaluate import kept_at, summary_of
     from resnet_lab.files import refuse_existing, write_new
     from resnet_lab.run import Run
 
     registry = options.load_registry(no_plugin)
     if csv is not None:
         refuse_existing(csv)
-    placement = options.placement(device, precision, compiled, channels_last)
+    placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())
     with Screen() as screen:
-        predictions = evaluate_run(run, placement, registry, part=split, source=data, again=again, watcher=screen)
+        predictions = evaluate_run(
+            run, placement, registry, part=split, source=data, class_map=renamed, again=again, watcher=screen
+        )
     opened = Run(run)
     summary = summary_of(opened, predictions)
     origin = predictions.origin
@@ -59,7 +63,9 @@ def evaluate(
                 "split": origin.part,
                 origin.part: values.pop("headline"),
                 **values,
-                "predictions": str(opened.predictions(origin.part, origin.source if data else "")),
+                "gone": origin.gone,
+                "absent": list(origin.absent),
+                "predictions": str(kept_at(opened, origin)),
             }
         )
         return

@@ -157,7 +157,18 @@ OtherData = Annotated[
     typer.Option(
         "--data",
         metavar="SOURCE",
-        help="Score all images of another source with the same classes.",
+        help="Score all images of another source with the same classes, or some of them.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
+ClassMap = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class-map",
+        metavar="OLD=NEW",
+        help="What a class is called on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
+        "Repeatable.",
         show_default=False,
         callback=name_source,
         rich_help_panel=DATA,

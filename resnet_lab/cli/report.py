@@ -21,6 +21,7 @@ def report(
         ),
     ] = None,
     data: options.OtherData = None,
+    class_map: options.ClassMap = None,
     gallery: Annotated[
         int,
         typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Misclassified works to show, at most."),
@@ -56,15 +57,18 @@ def report(
 ) -> None:
     """Write one HTML page about a run, or one that compares several; it needs no network and no other file."""
     from resnet_lab.cli.progress import Screen
+    from resnet_lab.data.class_names import read_class_map
     from resnet_lab.files import refuse_existing, write_atomically
     from resnet_lab.report.making import default_path, make_report, write_plots
 
     registry = options.load_registry(no_plugin)
     if out is not None:
         refuse_existing(out)
-    placement = options.placement(device, precision, compiled, channels_last)
+    placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())
     with Screen() as screen:
-        made = make_report(runs, placement, registry, part=split, source=data, works=gallery, watcher=screen)
+        made = make_report(
+            runs, placement, registry, part=split, source=data, class_map=renamed, works=gallery, watcher=screen
+        )
     page = out or default_path(runs)
     write_atomically(page, made.html.encode())
     drawn = [] if plots is None else write_plots(made, plots)

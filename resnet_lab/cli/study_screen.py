@@ -21,7 +21,7 @@ from resnet_lab.study.planning import Forecast
 from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
-from resnet_lab.study.writing import as_json, in_words
+from resnet_lab.study.writing import as_json, in_words, p_value
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.watching import TrainingWatcher
 
@@ -292,8 +292,9 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
     for effect in effects:
         ends = "" if effect.interval is None else "{:+.4f} to {:+.4f}".format(*effect.interval)
         table.add_row(
-            output.text(effect.name), f"{effect.difference:+.4f}", ends, f"{effect.p_t:.3g}", f"{effect.p_flip:.3g}",
-            f"{effect.p_holm:.3g}", "" if effect.size is None else f"{effect.size:+.2f}", str(effect.n),
+            output.text(effect.name), "" if effect.difference is None else f"{effect.difference:+.4f}", ends,
+            p_value(effect.p_t), p_value(effect.p_flip), p_value(effect.p_holm),
+            "" if effect.size is None else f"{effect.size:+.2f}", str(effect.n),
             output.text(effect.verdict, style=COLOURS[effect.verdict]),
         )  # fmt: skip
     return table

@@ -15,7 +15,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="SOURCE",
-        help="A folder of class folders, a .csv or .parquet manifest, torchvision:NAME, hf:NAME, wds:SHARDS, "
+        help="A folder of class folders, a .csv, .tsv or .parquet manifest, torchvision:NAME, hf:NAME, wds:SHARDS, "
         "digits or synthetic.",
         show_default="digits",
         callback=options.name_source,

@@ -19,7 +19,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -30,7 +30,7 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
-from resnet_lab.data.decoding import Examined, Form
+from resnet_lab.data.decoding import DEPTHS, Examined, Form
 from resnet_lab.data.filling import Filling
 from resnet_lab.data.ledger import NAME, Ledger, encoded, is_damage
 from resnet_lab.data.rows import Rows
@@ -38,7 +38,7 @@ from resnet_lab.errors import DataError, nearest
 from resnet_lab.images import ImageSet
 from resnet_lab.watcher import SILENT, Watcher
 
-FORMAT = 1
+FORMAT = 2
 """Of a folder; raised whenever what decoding makes of an image changes."""
 
 PIXELS = "pixels.u8"
@@ -91,6 +91,34 @@ def store(images: ImageSet, form: Form, *, keep_pixels: bool = True, watcher: Wa
                 return _store(images, form, folder, keep_pixels, watcher)
     except (OSError, sqlite3.DatabaseError) as error:
         raise DataError(_why(folder, error)) from None
+
+
+def store_at_one_depth(
+    images: ImageSet, form: Form, *, keep_pixels: bool = True, watcher: Watcher = SILENT
+) -> tuple[Stored, Form]:
+    """`store`, with pictures of 16 bits scaled by the bits in use of all of them; the form with that depth.
+
+    Raises:
+        DataError: as `store`.
+    """
+    stored = store(images, form, keep_pixels=keep_pixels, watcher=watcher)
+    used = [each.depth for each in stored.examined if each.depth is not None]
+    if form.depth is not None or not used:
+        return stored, form
+    depth = max(used)
+    if depth < DEPTHS[-1]:
+        watcher.say(
+            f"{len(used)} pictures of 16 bits use {depth} of them at most, so that {2**depth - 1} is taken for white"
+        )
+    if dark := sum(each <= depth - 4 for each in used):
+        watcher.say(
+            f"{dark} of {len(used)} pictures of 16 bits use a sixteenth of the others' range or less, and stay dark: "
+            "if they are of another kind, convert them to 8 bits"
+        )
+    form = replace(form, depth=depth)
+    if set(used) != {depth}:  # else each has been scaled so already
+        stored = store(images, form, keep_pixels=keep_pixels, watcher=watcher)
+    return stored, form
 
 
 def bytes_needed(images: ImageSet, form: Form) -> int:

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from resnet_lab.allocator import give_back_freed_memory
+from resnet_lab.data.colour import to_srgb
 from resnet_lab.errors import DataError
 from resnet_lab.images import Fit
 
@@ -66,6 +67,16 @@ UPRIGHT = {
 """What turns a picture of that EXIF orientation (CIPA DC-008-2023, tag 0x0112) upright."""
 SIDEWAYS = range(5, 9)
 
+BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281
+WHITE_IS_ZERO = 0
+"""Tags of TIFF 6.0, section 8, and a value of the second."""
+
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras and scanners use of 16."""
+
+FEW_BITS = 12
+"""Bits in use up to which colours of 16 bits, of which the upper eight are read, are refused."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -74,6 +85,7 @@ class Form:
     Attributes:
         size: of both sides, in pixels.
         channels: 1 for greyscale, 3 for RGB.
+        depth: bits in use of pixels that are stored in 16; None for those that each picture uses itself.
 
     Raises:
         DataError: other channels.
@@ -82,6 +94,7 @@ class Form:
     size: int
     channels: int = 3
     fit: Fit = "squash"
+    depth: int | None = None
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
@@ -114,6 +127,7 @@ class Examined:
         hash: perceptual hash (DCT of 32 x 32 grey levels, 64 bits); None for images too small or too flat to say.
         thumbnail: 8 x 8 grey levels, 64 bytes; empty without a hash.
         sums, squares: of each channel's values 0 to 255 over the square image, and of their squares.
+        depth: bits in use of pixels that are stored in 16; None of others, and where the file says it itself.
     """
 
     digest: str
@@ -126,6 +140,7 @@ class Examined:
     thumbnail: bytes = b""
     sums: tuple[int, ...] = ()
     squares: tuple[int, ...] = ()
+    depth: int | None = None
 
 
 def digest_of(content: bytes | Image.Image) -> str:
@@ -140,8 +155,9 @@ def digest_of(content: bytes | Image.Image) -> str:
         _refuse_large(content)
         pixels = content.tobytes()
         meaning = (content.mode, content.size, content.getpalette("RGBA") if content.mode == "P" else None)
+        profile = content.info.get("icc_profile") or b""
         return sha256(
-            repr((*meaning, content.info.get("transparency"), _orientation(content))).encode() + pixels
+            repr((*meaning, content.info.get("transparency"), _orientation(content))).encode() + pixels + profile
         ).hexdigest()
 
 
@@ -159,7 +175,9 @@ def decode(
         with nullcontext() if image is content else closing(image):
             size, nbytes = image.size, _memory_for(image, form)
             with _allowance.taken(nbytes):
-                upright, examined = _upright(image, size, digest)
+                upright, examined = _upright(image, size, digest, form, image is not content)
+                if examined.cause:
+                    return None, examined
                 if image is not content and image is not upright:
                     image.close()  # its memory is wanted for what comes
                 return _pixels(upright, form, examined)
@@ -290,8 +308,15 @@ def _refuse_large(image: Image.Image) -> None:
         raise UnreadableError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}; shrink it")
 
 
-def _upright(image: Image.Image, size: tuple[int, int], digest: str) -> tuple[Image.Image, Examined]:
-    """The picture in memory, as L, RGB or RGBA, and what was seen of it; `size` is that in the file."""
+def _upright(
+    image: Image.Image, size: tuple[int, int], digest: str, form: Form, may_change: bool
+) -> tuple[Image.Image, Examined]:
+    """The picture in memory, as L, RGB or RGBA in sRGB, and what was seen of it; with the cause where it is no use.
+
+    Args:
+        size: that in the file.
+        may_change: whether `image` itself may be changed.
+    """
     with _guarded():
         kinds = _kinds(image)
         image.load()
@@ -299,13 +324,75 @@ def _upright(image: Image.Image, size: tuple[int, int], digest: str) -> tuple[Im
         if mode in ("I", "F"):
             raise UnreadableError(f"32-bit pixels (mode {mode}), whose white is not known; convert it to 8 bits")
         orientation = _orientation(image)  # only now: TIFF files were turned while they were loaded
-        if mode.startswith("I;16"):  # Pillow would clip at 255; colours of 16 bits it shifts, as here
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        profile, depth = image.info.get("icc_profile"), None
+        if mode.startswith("I;16"):  # Pillow would clip at 255
+            image, depth = _of_sixteen_bits(image, form.depth)
+        elif "16-bit" in kinds and mode != "CMYK":  # of which Pillow keeps the upper eight
+            depth = _depth_of(_largest(image) << 8)
+            if (used := form.depth or depth) <= FEW_BITS:
+                what = f"{used} of 16 bits of its colours are in use, of which {max(0, used - 8)} can be read"
+                return image, Examined(digest, f"{what}; convert it to 8 bits", *size, mode, kinds, depth=depth)
+            if used < DEPTHS[-1]:
+                image = _stretched(image, used - 8)
+        image, outcome = to_srgb(image, profile, may_change)
+        kinds = (*kinds, outcome) if outcome else kinds
         upright = _in_mode(image, "RGBA" if "transparent" in kinds else "L" if "greyscale" in kinds else "RGB")
         if orientation in UPRIGHT:
             upright = upright.transpose(UPRIGHT[orientation])
         width, height = size[::-1] if orientation in SIDEWAYS else size
-        return upright, Examined(digest, "", width, height, mode, kinds)
+        return upright, Examined(digest, "", width, height, mode, kinds, depth=depth)
+
+
+def _of_sixteen_bits(image: Image.Image, depth: int | None) -> tuple[Image.Image, int | None]:
+    """Grey levels of 16 bits as 8, and how many bits are in use where the file does not say so.
+
+    Args:
+        depth: bits that are in use in the whole set; None where that is not known.
+    """
+    values = np.asarray(image)
+    largest, told = int(values.max(initial=0)), _told_depth(image)
+    own = None if told is not None and largest < 2**told else _depth_of(largest)
+    depth = (told if own is None else depth or own) or DEPTHS[-1]
+    white = 2**depth - 1
+    if largest > white:
+        values = np.minimum(values, white)
+    if image.format == "TIFF" and _tag(image, PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow minds up to 8 bits
+        values = white - values
+    return Image.fromarray((values >> (depth - 8)).astype(np.uint8)), own
+
+
+def _stretched(image: Image.Image, bits: int) -> Image.Image:
+    """Levels that use so many bits of 8, as all of these; transparency stays as it is."""
+    bands, white = image.getbands(), 2**bits - 1
+    levels = [min(255, round(255 * level / white)) for level in range(256)]
+    return image.point([each for band in bands for each in (range(256) if band in "Aa" else levels)])
+
+
+def _depth_of(largest: int) -> int:
+    """Of the usual numbers of bits the lowest that holds a value."""
+    return next(depth for depth in DEPTHS if largest < 2**depth)
+
+
+def _told_depth(image: Image.Image) -> int | None:
+    """Bits in use by a TIFF file's own tags, where these are fewer than 16."""
+    if image.format != "TIFF":
+        return None
+    told = (_tag(image, BITS_PER_SAMPLE), _tag(image, MAX_SAMPLE_VALUE).bit_length())
+    return min((bits for bits in told if 8 <= bits < 16), default=None)
+
+
+def _tag(image: Image.Image, number: int) -> int:
+    """A TIFF tag's first value; -1 where it has none that is an integer."""
+    value = getattr(image, "tag_v2", {}).get(number)
+    first = value[0] if isinstance(value, tuple) and value else value
+    return first if isinstance(first, int) else -1
+
+
+def _largest(image: Image.Image) -> int:
+    """Of all channels but that of transparency."""
+    colours = [band not in "Aa" for band in image.getbands()]
+    counts = np.array(image.histogram()).reshape(-1, 256)[colours]
+    return int(np.flatnonzero(counts.any(0)).max(initial=0))
 
 
 def _kinds(image: Image.Image) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnet_lab.data.cache import store
+from resnet_lab.data.cache import store_at_one_depth
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, describe_groups, groups
 from resnet_lab.data.decoding import Examined, Form
@@ -203,8 +203,8 @@ def check(images: ImageSet, watcher: Watcher = SILENT) -> Findings:
     Raises:
         DataError: the cache, which keeps what decoding told, cannot be written.
     """
-    stored = store(images, CHECKED, keep_pixels=False, watcher=watcher)
-    decoded = Decoded(images, stored.examined, DecodedPixels(images, CHECKED))
+    stored, form = store_at_one_depth(images, CHECKED, keep_pixels=False, watcher=watcher)
+    decoded = Decoded(images, stored.examined, DecodedPixels(images, form))
     return _findings(decoded, describe_groups(images, stored.examined, groups(stored.examined)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.data import split as splitting
-from resnet_lab.data.cache import bytes_free, bytes_needed, cache_folder, store
+from resnet_lab.data.cache import bytes_free, bytes_needed, cache_folder, store_at_one_depth
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, describe_groups, groups
 from resnet_lab.data.decoding import Examined, Form
@@ -91,7 +91,7 @@ def decode_all(images: ImageSet, form: Form, config: DataConfig, watcher: Watche
             full for `disk`.
     """
     on_disk = config.cache != "stream" and _fits(images, form, config, watcher)
-    stored = store(images, form, keep_pixels=on_disk, watcher=watcher)
+    stored, form = store_at_one_depth(images, form, keep_pixels=on_disk, watcher=watcher)
     pixels = DecodedPixels(images, form) if stored.pixels is None else StoredPixels(stored.pixels, stored.rows, form)
     decoded = Decoded(images, stored.examined, pixels)
     _report_bad(decoded, config.strict, watcher)

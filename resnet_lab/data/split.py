@@ -194,6 +194,14 @@ def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:
     Raises:
         DataError: the file cannot be read, names another part, an image in two parts, or one that is no longer there.
     """
+    parts, gone = from_csv_as_far_as_there(path, images)
+    if gone:
+        raise DataError(f"{images.name}: {gone[0][0]} of the split in {path} is no longer there; put it back")
+    return parts
+
+
+def from_csv_as_far_as_there(path: Path, images: ImageSet) -> tuple[NDArray[np.str_], list[tuple[str, str]]]:
+    """The same, and path and part of the images that are no longer there; raises `DataError` for anything else."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             table = csv.DictReader(file)
@@ -205,12 +213,14 @@ def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:
         raise DataError(f"{path}: not a readable split file ({error}); it has the columns path, label, split") from None
     index = {name: position for position, name in enumerate(images.paths)}
     parts = np.full(len(images), "", dtype="<U5")
+    gone = []
     for name, part in rows:
         if part not in PARTS:
             raise DataError(f"{path}: {name} is in the part {part!r}; parts are {', '.join(PARTS)}")
         if name not in index:
-            raise DataError(f"{images.name}: {name} of the split in {path} is no longer there; put it back")
+            gone.append((name, part))
+            continue
         if parts[index[name]] not in ("", part):
             raise DataError(f"{path}: {name} is in two parts, {parts[index[name]]} and {part}; leave one of them")
         parts[index[name]] = part
-    return parts
+    return parts, gone

@@ -112,12 +112,12 @@ class Explainer:
         self, pictures: NDArray[np.uint8], x: Tensor, truth: Tensor | None, wanted: int | None
     ) -> list[Explanation]:
         there = self.cam.run(x)
-        probabilities = there.logits.softmax(1)
-        if not probabilities.isfinite().all():
+        if not there.logits.isfinite().all():
             raise CheckpointError(
                 "the network answers with values that are not numbers; with fp16, try --precision fp32, else train it "
                 "anew with a lower learning rate"
             )
+        probabilities = there.logits.softmax(1)
         best = probabilities.argmax(1)
         if wanted is not None:
             classes: dict[Role, Tensor] = {"asked for": torch.full_like(best, wanted)}

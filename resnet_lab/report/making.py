@@ -1,7 +1,7 @@
 """Reports from beginning to end: gathered, drawn, written."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from resnet_lab.device import Placement
 from resnet_lab.errors import RunError, printable
 from resnet_lab.files import make_folder, write_atomically
 from resnet_lab.gallery import Gallery, contrast, hang, mistakes
+from resnet_lab.metrics import summarise
 from resnet_lab.plugins import Registry
 from resnet_lab.predictions import Predictions
 from resnet_lab.report import comparison_plots, run_plots
@@ -60,6 +61,7 @@ def make_report(
     *,
     part: Part | None = None,
     source: str | None = None,
+    class_map: Mapping[str, str] | None = None,
     works: int = 24,
     watcher: Watcher = SILENT,
 ) -> Report:
@@ -68,6 +70,7 @@ def make_report(
     Args:
         part: the test part by default, or the validation part while a run is not finished.
         source: another source, of which all images are scored.
+        class_map: as `evaluate` takes it.
         works: that are shown, at most.
         watcher: told of each image that goes through a network.
 
@@ -78,26 +81,39 @@ def make_report(
     """
     if len(runs) > 1 and part is None and source is None:
         part = "test" if all(is_finished(Run.open(run).read()) for run in runs) else "val"
-    subjects = tuple(look_at(run, placement, registry, part=part, source=source, watcher=watcher) for run in runs)
+    subjects = tuple(
+        look_at(run, placement, registry, part=part, source=source, class_map=class_map, watcher=watcher)
+        for run in runs
+    )
     if len(subjects) == 1:
         gallery = _gallery(subjects[0], placement, registry, works, watcher)
         return Report(run_page(subjects[0], gallery), _numbers(subjects[0], gallery), subjects)
-    return _comparison(subjects, placement, registry, works, watcher)
+    return _comparison(subjects, placement, registry, class_map, works, watcher)
 
 
 def _comparison(
-    subjects: tuple[Subject, ...], placement: Placement, registry: Registry, works: int, watcher: Watcher
+    subjects: tuple[Subject, ...],
+    placement: Placement,
+    registry: Registry,
+    class_map: Mapping[str, str] | None,
+    works: int,
+    watcher: Watcher,
 ) -> Report:
     scored = [_predictions(subject) for subject in subjects]
     comparisons = tuple(
-        compare(scored[0], other, (subjects[0].path, subject.path))
+        compare(scored[0], other, (subjects[0].path, subject.path), class_map)
         for subject, other in zip(subjects[1:], scored[1:], strict=True)
     )
+    for comparison in comparisons:
+        for note in comparison.notes:
+            watcher.say(note)
+    others = (_in_order(each, found) for each, found in zip(subjects[1:], comparisons, strict=True))
+    subjects = (subjects[0], *others)
     gallery = None
     if len(subjects) == 2 and all(subject.has_images for subject in subjects):
         numbers = _disputed(comparisons[0], works)
         if len(numbers):
-            both = (comparisons[0].first, comparisons[0].second)
+            both = (comparisons[0].first, comparisons[0].own)
             runs = [subject.run for subject in subjects]
             gallery = contrast(runs, both, numbers, placement, registry, watcher=watcher)
     numbers_of_all = {
@@ -108,6 +124,15 @@ def _comparison(
         ],
     }
     return Report(comparison_page(subjects, comparisons, gallery), numbers_of_all, subjects, comparisons)
+
+
+def _in_order(subject: Subject, comparison: Comparison) -> Subject:
+    """A run with its figures of classes in the order, and by the names, of the first."""
+    if comparison.own.classes == comparison.second.classes:
+        return subject
+    second, images = comparison.second, subject.run.training_images(comparison.own.classes)
+    counts = tuple(images[place] for place in comparison.places)
+    return replace(subject, summary=summarise(second.labels, second.probabilities, second.classes, counts))
 
 
 def _predictions(subject: Subject) -> Predictions:

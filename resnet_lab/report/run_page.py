@@ -16,6 +16,7 @@ from resnet_lab.explain.pictures import COLOURS
 from resnet_lab.gallery import Gallery, Work
 from resnet_lab.metrics import Summary
 from resnet_lab.metrics.confusion import Confusion
+from resnet_lab.predictions import Predictions
 from resnet_lab.report import run_plots
 from resnet_lab.report.data_page import FEW, Bar, Remark
 from resnet_lab.report.drawing import PAGE, inline_svg, styled
@@ -128,6 +129,8 @@ def remarks(subject: Subject) -> Iterator[Remark]:
         yield Remark(
             "warning", f"The images cannot be read now, so {kept}: {printable(subject.obstacle)}.", "data", "Data"
         )
+    if subject.predictions is not None:
+        yield from _of_what_is_gone(subject.predictions)
     if subject.predictions is not None and subject.predictions.origin.part == "val" and subject.finished:
         text = "The best epoch was chosen by these images of the validation part, so the figures are a little too good."
         yield Remark("hint", text, "curves", "Learning")
@@ -145,6 +148,18 @@ def remarks(subject: Subject) -> Iterator[Remark]:
         yield Remark(
             "hint", "The best epoch is the last one: a longer training may go on improving.", "curves", "Learning"
         )
+
+
+def _of_what_is_gone(predictions: Predictions) -> Iterator[Remark]:
+    origin = predictions.origin
+    if origin.gone:
+        of = counted(origin.gone + len(predictions), "image")
+        are = "is" if origin.gone == 1 else "are"
+        text = f"{origin.gone:,} of {of} of this part {are} gone, and the others are scored."
+        yield Remark("warning", text, "data", "Data")
+    if origin.absent:
+        text = f"The source has no image of {joined([printable(name) for name in origin.absent])}."
+        yield Remark("warning", text, "data", "Data")
 
 
 def _unfinished(subject: Subject) -> str:

@@ -16,7 +16,7 @@ from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, figure_name, joined, signed
 from resnet_lab.study.details import Details, Learning
 from resnet_lab.study.pictures import Wall
-from resnet_lab.study.results import Findings, never_finished
+from resnet_lab.study.results import Findings, divergence, never_finished
 from resnet_lab.study.statistics import FEWEST, Effect
 from resnet_lab.study.trials import Outcome
 from resnet_lab.study.writing import in_words, method
@@ -82,24 +82,30 @@ def answer(found: Findings) -> str:
             f"No effect of a factor can be told, since {joined(hopeless)} failed at every seed; the others are "
             "compared with the baseline."
         )
+    hopeless = never_finished(found.study, found.outcomes)
+    failed = [f"{joined(hopeless)} failed at every seed."] if hopeless else []
+    if hopeless and all(effect.difference is None for effect in effects):
+        return " ".join(["Nothing can be compared:", *failed])
     if all(effect.verdict == "exploratory" for effect in effects):
-        return "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory."
+        text = "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory."
+        return " ".join([text, *failed])
     parts = []
     for verdict in DECIDED:
         named = [_with_difference(effect, found) for effect in effects if effect.verdict == verdict]
         if named:
             parts.append(f"{verdict.capitalize()}: {joined(named)}.")
-    other = sum(effect.verdict not in DECIDED for effect in effects)
+    other = sum(effect.verdict not in DECIDED and effect.difference is not None for effect in effects)
     one, several = ("effect", "effects") if found.effects else ("arm", "arms")
     if not parts:
         all_of = f"All {other} {several} are" if other > 1 else f"The {one} is"
-        return f"{all_of} undecided: these trials do not show whether there is a difference."
-    return " ".join([*parts, *([f"{counted(other, one, several)} undecided."] if other else [])])
+        text = f"{all_of} undecided: these trials do not show whether there is a difference."
+        return " ".join([text, *failed])
+    return " ".join([*parts, *([f"{counted(other, one, several)} undecided."] if other else []), *failed])
 
 
 def _with_difference(effect: Effect, found: Findings) -> str:
     scale, _ = scale_of(found.study.plan.metric)
-    return f"{effect.name} ({signed(scale * effect.difference, 2)}{' points' if scale != 1 else ''})"
+    return f"{effect.name} ({signed(scale * (effect.difference or 0.0), 2)}{' points' if scale != 1 else ''})"
 
 
 def _sentences(found: Findings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
@@ -132,6 +138,10 @@ def remarks(found: Findings) -> Iterator[Remark]:
         are = "is" if failed == 1 else "are"
         text = f"{failed:,} of {counted(total, 'trial')} failed, and {are} left out of all figures."
         yield Remark("warning", text, "failures", "Failures")
+    for row in found.arms:
+        if row.diverged:
+            text = f"{divergence(row.arm.name, row.diverged)} of {found.study.plan.seeds}."
+            yield Remark("warning", printable(text), "failures", "Failures")
     fewest = min(effect.n for family in found.families for effect in family)
     if fewest < FEWEST:
         text = (

@@ -51,8 +51,8 @@ def effects(
     """Differences with their intervals, verdicts as shapes, colours and words; what to tell of each, by its gid."""
     scale, unit = scale_of(metric)
     figure, axes = panel(title, 7, 1.3 + 0.36 * len(found))
-    seen = [effect for effect in found if effect.differences]
-    values = [0.0, *(effect.difference for effect in seen)]
+    seen = [effect for effect in found if effect.difference is not None]
+    values = [0.0, *(effect.difference for effect in seen if effect.difference is not None)]
     values += [end for effect in seen for end in effect.image_interval or ()]
     values += [] if margin is None else [-margin, margin]
     spans = [effect.interval for effect in seen if effect.interval is not None]
@@ -69,7 +69,7 @@ def effects(
         if effect.image_interval is not None:
             span = (scale * effect.image_interval[0], scale * effect.image_interval[1])
             axes.plot(span, [row + 0.27] * 2, color=colour, linewidth=1.4, solid_capstyle="butt")
-        if effect.differences:
+        if effect.difference is not None:
             face = "none" if effect.verdict in HOLLOW else colour
             axes.plot(
                 scale * effect.difference, row, MARKERS[effect.verdict], color=colour, markerfacecolor=face,

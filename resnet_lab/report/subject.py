@@ -91,6 +91,7 @@ def look_at(
     *,
     part: Part | None = None,
     source: str | None = None,
+    class_map: Mapping[str, str] | None = None,
     watcher: Watcher = SILENT,
 ) -> Subject:
     """Gather what there is to say of a run; predictions are made where they are missing.
@@ -101,6 +102,7 @@ def look_at(
     Args:
         part: the test part by default.
         source: another source, of which all images are scored.
+        class_map: as `evaluate` takes it.
         watcher: told of each image that goes through the network.
 
     Raises:
@@ -118,7 +120,7 @@ def look_at(
             f"`resnet-lab train --resume {path}`"
         )
     part = part or ("test" if finished else "val")
-    predictions, obstacle = _scored(run, placement, registry, part, source, watcher)
+    predictions, obstacle = _scored(run, placement, registry, part, source, class_map, watcher)
     spec = _spec(run, record)
     base = zoo.unmodified(spec)
     return Subject(
@@ -138,13 +140,22 @@ def look_at(
 
 
 def _scored(
-    run: Run, placement: Placement, registry: Registry, part: Part, source: str | None, watcher: Watcher
+    run: Run,
+    placement: Placement,
+    registry: Registry,
+    part: Part,
+    source: str | None,
+    class_map: Mapping[str, str] | None,
+    watcher: Watcher,
 ) -> tuple[Predictions | None, str]:
     """Predictions, where there are any, and what stands in the way of more."""
     if not run.best.exists():
         return None, "there are no weights yet"
     try:
-        return evaluate(run.folder, placement, registry, part=part, source=source, watcher=watcher), ""
+        found = evaluate(
+            run.folder, placement, registry, part=part, source=source, class_map=class_map, watcher=watcher
+        )
+        return found, ""
     except DataError as error:
         if source is not None:
             raise

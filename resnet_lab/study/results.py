@@ -33,6 +33,7 @@ class ArmRow:
         seconds: mean of an epoch.
         time_ratio: geometric mean over seeds of its seconds an epoch by the baseline's; None where one is missing.
         problems: of trials that failed, by seed.
+        diverged: seeds of those that diverged.
     """
 
     arm: Arm
@@ -44,6 +45,7 @@ class ArmRow:
     seconds: float | None
     time_ratio: float | None
     problems: dict[int, str]
+    diverged: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,12 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> Findings:
         for trial in trials_of(study)
         if (outcome := folder.outcome(trial)) is not None
     }
-    if not any(outcome.problem is None for outcome in outcomes.values()):
+    problems = [outcome.problem for outcome in outcomes.values() if outcome.problem is not None]
+    if outcomes and len(problems) == len(outcomes):
+        raise ConfigError(
+            f"{folder.folder}: all of the {len(problems)} trials that are over failed, the first since: {problems[0]}"
+        )
+    if not outcomes:
         raise ConfigError(f"{folder.folder}: no trial has finished; run the study first: `resnet-lab study run`")
     scores = _scores(study, outcomes)
     higher = study.plan.metric not in LOWER_IS_BETTER
@@ -96,7 +103,15 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> Findings:
     drawn = drawn_scores(predicted, study.plan.metric)
     families = [
         [
-            replace(effect, image_interval=image_interval(contrast, drawn))
+            replace(
+                effect,
+                image_interval=image_interval(contrast, drawn),
+                diverged={
+                    arm.name: seeds
+                    for arm, weight in zip(study.arms, contrast.weights, strict=True)
+                    if weight and (seeds := diverged_at(study, arm, outcomes))
+                },
+            )
             for effect, contrast in zip(effects, contrasts, strict=True)
         ]
         for effects, contrasts in zip(families, study.families, strict=True)
@@ -113,6 +128,13 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> Findings:
         missing=[trial.name for trial in trials_of(study) if (trial.arm.name, trial.seed) not in outcomes],
         remarks=_remarks(study, folder, outcomes),
         predicted=predicted,
+    )
+
+
+def diverged_at(study: Study, arm: Arm, outcomes: Mapping[tuple[str, int], Outcome]) -> tuple[int, ...]:
+    """Seeds at which an arm diverged."""
+    return tuple(
+        seed for seed in study.seeds if (outcome := outcomes.get((arm.name, seed))) is not None and outcome.diverged
     )
 
 
@@ -238,6 +260,7 @@ def _row(
             for seed in study.seeds
             if (outcome := outcomes.get((arm.name, seed))) is not None and outcome.problem is not None
         },
+        diverged=diverged_at(study, arm, outcomes),
     )
 
 
@@ -265,12 +288,21 @@ def never_finished(study: Study, outcomes: Mapping[tuple[str, int], Outcome]) ->
     ]
 
 
+def divergence(arm: str, seeds: Sequence[int]) -> str:
+    """Where an arm diverged, in words."""
+    return f"{arm} diverged at seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
+
+
 def _remarks(study: Study, folder: StudyFolder, outcomes: dict[tuple[str, int], Outcome]) -> list[str]:
     found = []
     varied = ", ".join(
         {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
     )
     found.append(f"from seed to seed differ: {varied}")
+    for arm in study.arms:
+        if seeds := diverged_at(study, arm, outcomes):
+            left = "" if len(seeds) == study.plan.seeds else "; it is compared at the other seeds alone"
+            found.append(f"{divergence(arm.name, seeds)} of {study.plan.seeds}{left}")
     if study.plan.factors and (hopeless := never_finished(study, outcomes)):
         found.append(f"no effect of a factor can be told, since an arm failed at every seed: {', '.join(hopeless)}")
     if study.plan.seeds < FEWEST:

@@ -57,7 +57,7 @@ def run_study(
     if study.plan.tune_lr:
         watcher.say(f"tuning: {len(tuning_trials(study))} trials at seed {study.plan.first_seed}")
         execute(study, tuning_trials(study), folder, registry, watcher)
-        study = tuned(study, folder)
+        study = tuned(study, folder, watcher.say)
     execute(study, trials_of(study), folder, registry, watcher)
     return study
 
@@ -68,11 +68,11 @@ def as_run(study: Study, folder: StudyFolder, registry: Registry) -> Study:
     return tuned(study, folder) if study.plan.tune_lr else study
 
 
-def tuned(study: Study, folder: StudyFolder) -> Study:
-    """Every arm with the learning rate that was best on the validation part.
+def tuned(study: Study, folder: StudyFolder, say: Callable[[str], None] = lambda text: None) -> Study:
+    """Every arm with the learning rate that was best on the validation part; the lowest where it failed with all.
 
     Raises:
-        ConfigError: an arm failed with every rate, or has not been tried with all.
+        ConfigError: an arm has not been tried with every rate.
     """
     arms = []
     for arm in study.arms:
@@ -81,8 +81,8 @@ def tuned(study: Study, folder: StudyFolder) -> Study:
             raise ConfigError(f"{folder.folder}: the learning rate of arm {arm.name!r} is not found yet; run the study")
         merits = {each.lr: each.validation for each in tried if each is not None and each.validation is not None}
         if not merits:
-            raise ConfigError(f"arm {arm.name!r} failed with every learning rate of {list(study.plan.tune_lr)}")
-        best = max(merits, key=lambda lr: (merits[lr][0], -merits[lr][1]))
+            say(f"{arm.name} failed with every learning rate that was tried, and is trained with the lowest of them")
+        best = max(merits, key=lambda lr: (merits[lr][0], -merits[lr][1]), default=min(study.plan.tune_lr))
         arms.append(replace(arm, train=arm.train.model_copy(update={"lr": best})))
     return replace(study, arms=tuple(arms))
 

@@ -4,8 +4,8 @@ Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks
 (rliable), arXiv:2108.13264; Jordan 2023, arXiv:2304.01910; Picard 2021, arXiv:2109.08203.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
 from typing import Literal
@@ -33,7 +33,7 @@ Verdict = Literal["better", "worse", "equivalent", "undecided", "exploratory"]
 
 @dataclass(frozen=True)
 class Effect:
-    """What is known of one contrast.
+    """What is known of one contrast; None where there is no seed in which all its trials finished.
 
     Attributes:
         differences: one a seed, in the metric's unit; positive where the score is higher.
@@ -45,21 +45,23 @@ class Effect:
         improvement: share of seeds with a positive difference, ties counting half, and its Wilson interval.
         image_interval: over seeds and test images, both resampled; None without predictions.
         aliases: effects that the design cannot tell from this one.
+        diverged: of the arms it needs, those that diverged, and at which seeds.
     """
 
     name: str
     kind: str
     differences: tuple[float, ...]
-    difference: float
+    difference: float | None
     interval: tuple[float, float] | None
-    p_t: float
-    p_flip: float
-    p_holm: float
+    p_t: float | None
+    p_flip: float | None
+    p_holm: float | None
     size: float | None
-    improvement: tuple[float, float, float]
+    improvement: tuple[float, float, float] | None
     verdict: Verdict
     aliases: tuple[str, ...] = ()
     image_interval: tuple[float, float] | None = None
+    diverged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -89,13 +91,16 @@ def judge(
     is_open = True
     for family in families:
         effects = [_effect(scores, contrast) for contrast in family]
-        adjusted = holm([effect.p_t for effect in effects])
-        effects = [replace(effect, p_holm=p) for effect, p in zip(effects, adjusted, strict=True)]
+        adjusted = holm([1.0 if effect.p_t is None else effect.p_t for effect in effects])
+        effects = [
+            effect if effect.p_t is None else replace(effect, p_holm=p)
+            for effect, p in zip(effects, adjusted, strict=True)
+        ]
         effects = [
             replace(effect, verdict=_verdict(effect, margin, higher_is_better=higher_is_better, is_open=is_open))
             for effect in effects
         ]
-        is_open = is_open and any(effect.p_holm <= ALPHA for effect in effects)
+        is_open = is_open and any(effect.p_holm is not None and effect.p_holm <= ALPHA for effect in effects)
         judged.append(effects)
     return judged
 
@@ -183,9 +188,8 @@ def _effect(scores: NDArray[np.float64], contrast: Contrast) -> Effect:
     differences = tuple((scores[whole][:, needed] @ contrast.weights[needed]).tolist())
     if not differences:
         return Effect(
-            contrast.name, contrast.kind, (), float("nan"), None, 1.0, 1.0, 1.0, None, (0.5, 0.0, 1.0), "exploratory",
-            contrast.aliases,
-        )  # fmt: skip
+            contrast.name, contrast.kind, (), None, None, None, None, None, None, None, "exploratory", contrast.aliases
+        )
     spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
     return Effect(
         name=contrast.name,
@@ -215,7 +219,7 @@ def _improvement(differences: Sequence[float]) -> tuple[float, float, float]:
 
 def _verdict(effect: Effect, margin: float | None, *, higher_is_better: bool, is_open: bool) -> Verdict:
     """An interval wholly within the margin is equivalent, whatever its p."""
-    if effect.n < FEWEST or effect.interval is None:
+    if effect.n < FEWEST or effect.interval is None or effect.difference is None or effect.p_holm is None:
         return "exploratory"
     low, high = effect.interval
     if margin is not None and -margin <= low and high <= margin:

@@ -12,8 +12,11 @@ from resnet_lab.metrics.headline import NAMES
 from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import StudyFolder, trials_of
+from resnet_lab.study.writing import p_value
 
 Row: TypeAlias = dict[str, Any]
+
+OUTCOME_COLUMNS = ("best_epoch", "epochs", "seconds", "problem", "diverged")
 
 COST_COLUMNS = {
     f"{mode}_{name}": (mode, name)
@@ -37,25 +40,25 @@ def tables(found: Findings, folder: StudyFolder) -> dict[str, list[Row]]:
 
 
 def _trials(found: Findings) -> list[Row]:
-    """A row a trial that is over: arm, seed, levels, scores, seconds, problem."""
+    """A row a trial that is over: arm, seed, levels, scores, seconds, problem, and whether it diverged."""
     levels = {arm.name: arm.levels for arm in found.study.arms}
     rows = []
     for outcome in found.outcomes.values():
         row: Row = {"arm": outcome.arm, "seed": outcome.seed, **levels[outcome.arm], "lr": outcome.lr}
         row |= {name: outcome.scores.get(name) for name in NAMES}
-        rows.append(row | {name: getattr(outcome, name) for name in ("best_epoch", "epochs", "seconds", "problem")})
+        rows.append(row | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS})
     return rows
 
 
 def _effect(effect: Effect, found: Findings) -> Row:
     low, high = effect.interval or (None, None)
     image_low, image_high = effect.image_interval or (None, None)
-    share, share_low, share_high = effect.improvement
+    share, share_low, share_high = effect.improvement or (None, None, None)
     return {
         "name": effect.name,
         "kind": effect.kind,
         "n": effect.n,
-        "difference": effect.difference if effect.n else None,
+        "difference": effect.difference,
         "low": low,
         "high": high,
         "image_low": image_low,
@@ -83,6 +86,7 @@ def _arms(found: Findings) -> list[Row]:
             "macs": row.macs,
             "trials": row.n,
             "failures": len(row.problems),
+            "diverged": len(row.diverged),
             "mean": row.mean,
             "low": low,
             "high": high,
@@ -160,10 +164,10 @@ def _latex_row(effect: Effect, time_ratios: Mapping[str, float]) -> str:
     name = r" $\times$ ".join(map(latex, effect.name.split(" x ")))
     ratio = time_ratios.get(effect.name)
     time = "" if ratio is None else rf"{ratio:.2f}$\times$"
-    if not effect.n:
+    if effect.difference is None:
         return rf"{name} & & & & 0 & & {effect.verdict} \\"
     ends = "" if effect.interval is None else "[${:+.4f}$, ${:+.4f}$]".format(*effect.interval)
     cells: Iterable[str] = (
-        name, f"${effect.difference:+.4f}$", ends, f"{effect.p_holm:.3g}", str(effect.n), time, effect.verdict,
+        name, f"${effect.difference:+.4f}$", ends, p_value(effect.p_holm), str(effect.n), time, effect.verdict,
     )  # fmt: skip
     return " & ".join(cells) + r" \\"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +61,7 @@ class Outcome:
         scores: of the best epoch on the test part, by `metrics.headline.NAMES`; empty where it failed.
         validation: macro-averaged accuracy and loss of that epoch on the validation part.
         seconds: that its epochs took.
+        diverged: whether it failed by that.
     """
 
     trial: str
@@ -73,6 +75,7 @@ class Outcome:
     seconds: float
     lr: float
     versions: dict[str, str]
+    diverged: bool = False
 
 
 class StudyFolder:
@@ -198,7 +201,7 @@ def carry_out(
             _train(study, trial, folder, registry, watcher)
             outcome = _finished(trial, folder)
         except DivergedError as error:
-            outcome = _failed(trial, folder, str(error))
+            outcome = _failed(trial, folder, str(error), diverged=True)
         except ResNetLabError as error:
             if not is_out_of_memory(error.__cause__):
                 raise
@@ -220,11 +223,13 @@ def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, 
 
 def _finished(trial: Trial, folder: StudyFolder) -> Outcome:
     run = folder.run(trial)
+    record, epochs = run.read(), run.epochs()
+    best = epochs[record["best_epoch"] - 1]
+    if not isfinite(best["val_loss"]):
+        raise DivergedError(f"epoch {record['best_epoch']}: the validation loss is {best['val_loss']}")
     predictions = stored(run)
     if predictions is None:
         raise RunError(f"{run.folder}: its predictions are gone; remove the folder to have the trial run again")
-    record, epochs = run.read(), run.epochs()
-    best = epochs[record["best_epoch"] - 1]
     return _outcome(
         trial,
         folder,
@@ -235,8 +240,8 @@ def _finished(trial: Trial, folder: StudyFolder) -> Outcome:
     )
 
 
-def _failed(trial: Trial, folder: StudyFolder, problem: str) -> Outcome:
-    return _outcome(trial, folder, problem=problem, scores={}, validation=None, best_epoch=None)
+def _failed(trial: Trial, folder: StudyFolder, problem: str, *, diverged: bool = False) -> Outcome:
+    return _outcome(trial, folder, problem=problem, scores={}, validation=None, best_epoch=None, diverged=diverged)
 
 
 def _outcome(trial: Trial, folder: StudyFolder, **known: Any) -> Outcome:

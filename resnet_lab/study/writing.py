@@ -6,7 +6,7 @@ from typing import Any
 from resnet_lab.bench.subjects import Mode
 from resnet_lab.escaping import markdown
 from resnet_lab.study.costs import Cost, Costs
-from resnet_lab.study.results import ArmRow, Findings
+from resnet_lab.study.results import ArmRow, Findings, divergence
 from resnet_lab.study.statistics import LEVEL, Effect
 
 NOT_SHARES = ("log_loss",)
@@ -17,15 +17,18 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
     """One sentence: the change, its difference with interval, seeds, time, verdict."""
     scale, unit = (1.0, "") if metric in NOT_SHARES else (100.0, " points")
     name = metric.replace("_f1", " F1").replace("_", " ")
-    if not effect.differences:
-        return f"{effect.name}: no seed in which all its trials finished: exploratory"
+    diverged = ", ".join(divergence(arm, seeds) for arm, seeds in effect.diverged.items())
+    diverged = f" ({diverged})" if diverged else ""
+    if effect.difference is None:
+        return f"{effect.name}: no seed in which all its trials finished{diverged}: exploratory"
     interval = ""
     if effect.interval is not None:
         low, high = (scale * end for end in effect.interval)
         interval = f", {LEVEL:.0%} interval [{low:+.2f}, {high:+.2f}]"
     times = "" if time_ratio is None else f", at {time_ratio:.2f}x the training time"
     seeds = f"{effect.n} seed{'s' if effect.n != 1 else ''}"
-    return f"{effect.name}: {scale * effect.difference:+.2f}{unit} {name}{interval}, {seeds}{times}: {effect.verdict}"
+    difference = f"{scale * effect.difference:+.2f}{unit} {name}{interval}"
+    return f"{effect.name}: {difference}, {seeds}{diverged}{times}: {effect.verdict}"
 
 
 def as_json(found: Findings) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def as_json(found: Findings) -> dict[str, Any]:
                 "costs": _costs_json(found, row.arm.name),
                 "trials": row.n,
                 "problems": {str(seed): text for seed, text in row.problems.items()},
+                "diverged": list(row.diverged),
             }
             for row, effect in zip(found.arms, [None, *found.families[-1]], strict=True)
         ],
@@ -72,6 +76,7 @@ def _costs_json(found: Findings, arm: str) -> dict[str, Any]:
 
 def _effect_json(effect: Effect, found: Findings) -> dict[str, Any]:
     values = {**asdict(effect), "n": effect.n, "time_ratio": found.time_ratios.get(effect.name)}
+    values["diverged"] = {arm: list(seeds) for arm, seeds in effect.diverged.items()}
     values["in_words"] = in_words(effect, found.study.plan.metric, values["time_ratio"])
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
@@ -167,13 +172,18 @@ def method(found: Findings) -> str:
 
 
 def _markdown_row(effect: Effect) -> str:
-    share, low, high = effect.improvement
+    better = "" if effect.improvement is None else "{:.0%} ({:.0%} to {:.0%})".format(*effect.improvement)
     cells = [
         markdown(effect.name), _number(effect.difference), _interval(effect.interval), _interval(effect.image_interval),
-        f"{effect.p_t:.3g}", f"{effect.p_flip:.3g}", f"{effect.p_holm:.3g}",
-        "" if effect.size is None else f"{effect.size:.2f}", f"{share:.0%} ({low:.0%} to {high:.0%})", effect.verdict,
+        p_value(effect.p_t), p_value(effect.p_flip), p_value(effect.p_holm),
+        "" if effect.size is None else f"{effect.size:.2f}", better, effect.verdict,
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def p_value(value: float | None) -> str:
+    """To three digits; nothing where there is none."""
+    return "" if value is None else f"{value:.3g}"
 
 
 def _number(value: float | None, digits: int = 4) -> str:

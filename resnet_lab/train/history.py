@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from math import inf, isfinite
 
 TIMES = ("seconds", "images_per_second")
 """What differs from one run to its repetition, and so stands in a table of its own."""
@@ -33,8 +34,8 @@ class Epoch:
 
     @property
     def merit(self) -> tuple[float, float]:
-        """What the best epoch has most of: validation macro-averaged accuracy, and between equals the lower loss."""
-        return self.val_macro_accuracy, -self.val_loss
+        """Validation macro-averaged accuracy, then the lower loss; least where that loss is non-finite."""
+        return (self.val_macro_accuracy, -self.val_loss) if isfinite(self.val_loss) else (-inf, -inf)
 
 
 def best_of(history: Sequence[Epoch]) -> Epoch:

@@ -1,10 +1,11 @@
 """The training loop. Legend: N images, C channels, H W pixels, K classes."""
 
 from collections.abc import Callable, Iterator
-from math import nan
+from math import isfinite, nan
 from time import perf_counter
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_lab.data.batches import Batches
@@ -40,7 +41,7 @@ def epochs(
         after_step: called after each step; what it raises ends the training.
 
     Raises:
-        DivergedError: a training loss is infinite or not a number.
+        DivergedError: a loss or an output on the validation part is non-finite.
     """
     while not is_over(progress, config):
         start = perf_counter() - progress.seconds
@@ -55,15 +56,19 @@ def epochs(
         outputs = learner.processes.gather_in_order(
             logits(learner.scored, val.in_order(), placement), len(val.positions)
         )
+        require_finite_outputs(outputs, "validation", progress.epoch, config, len(train))
         labels = torch.from_numpy(val.labels)
         predictions = outputs.argmax(1)
+        val_loss = F.cross_entropy(outputs, labels).item()
+        if not isfinite(val_loss):  # of outputs so far apart that their difference overflows
+            raise _diverged(f"the validation loss is {val_loss}", progress.epoch, len(train) - 1, config, len(train))
         progress.history.append(
             Epoch(
                 epoch=progress.epoch,
                 learning_rate=learning_rate(config, len(progress.history) * len(train), len(train)),
                 train_loss=train_loss,
                 train_macro_accuracy=train_accuracy,
-                val_loss=F.cross_entropy(outputs, labels).item(),
+                val_loss=val_loss,
                 val_accuracy=(predictions == labels).double().mean().item(),
                 val_macro_accuracy=macro_accuracy(labels.numpy(), predictions.numpy(), train.num_classes),
                 seconds=perf_counter() - start,
@@ -82,16 +87,29 @@ def is_over(progress: Progress, config: TrainConfig) -> bool:
 
 
 def require_finite(progress: Progress, config: TrainConfig, steps_per_epoch: int, processes: Processes) -> None:
-    """Raise `DivergedError` where a loss since the last call is no number, in this process or another."""
+    """Raise `DivergedError` where a training loss since the last call is non-finite, in this process or another."""
     found = progress.tally.first_diverged()
     anywhere = processes.total(torch.tensor(float(found is not None), device=progress.tally.sums.device))
     if not anywhere:
         return
     step, loss = found or (progress.step - 1, nan)
-    rate = learning_rate(config, len(progress.history) * steps_per_epoch + step, steps_per_epoch)
-    raise DivergedError(
-        f"epoch {progress.epoch}, step {step + 1} of {steps_per_epoch}: the training loss is {loss} at learning "
-        f"rate {rate:g}; try a lower rate (--lr), --clip-norm 1, or --precision fp32"
+    raise _diverged(f"the training loss is {loss}", progress.epoch, step, config, steps_per_epoch)
+
+
+def require_finite_outputs(outputs: Tensor, part: str, epoch: int, config: TrainConfig, steps_per_epoch: int) -> None:
+    """Raise `DivergedError` where outputs (N, K) on a part's images, of the weights after an epoch, are non-finite."""
+    bad = int((~outputs.isfinite()).any(1).sum())
+    if bad:
+        what = f"the outputs for {bad} of {len(outputs)} {part} images are non-finite"
+        raise _diverged(what, epoch, steps_per_epoch - 1, config, steps_per_epoch)
+
+
+def _diverged(what: str, epoch: int, step: int, config: TrainConfig, steps_per_epoch: int) -> DivergedError:
+    """Args: `step` is counted from 0 within the epoch."""
+    rate = learning_rate(config, (epoch - 1) * steps_per_epoch + step, steps_per_epoch)
+    return DivergedError(
+        f"epoch {epoch}, step {step + 1} of {steps_per_epoch}: {what} at learning rate {rate:g}; try a lower rate "
+        "(--lr), --clip-norm 1, or --precision fp32"
     )
 
 

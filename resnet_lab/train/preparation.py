@@ -113,6 +113,7 @@ def make_ready(
         mean=mean,
         std=std,
         fit=data.fit,
+        depth=prepared.pixels.form.depth,
         plugins=plugins_needed(spec, registry),
         plugin_sources=sources_needed(spec, registry),
     )

@@ -8,7 +8,7 @@ from resnet_lab.errors import ResNetLabError
 
 
 class DivergedError(ResNetLabError):
-    """The loss is no longer a number."""
+    """A training whose loss or outputs are non-finite."""
 
 
 class Tally:

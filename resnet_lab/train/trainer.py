@@ -32,7 +32,7 @@ from resnet_lab.train.frozen_cache import cache_features
 from resnet_lab.train.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.train.interruption import Interrupted, Interruption
 from resnet_lab.train.learner import Learner
-from resnet_lab.train.loop import epochs, require_finite
+from resnet_lab.train.loop import epochs, require_finite, require_finite_outputs
 from resnet_lab.train.optimisation import make_loss
 from resnet_lab.train.preparation import Ready
 from resnet_lab.train.state import Progress, read_state, write_state
@@ -83,7 +83,7 @@ class Trainer:
 
         Raises:
             RunError: another process trains in the folder, or a file cannot be written.
-            DivergedError: the loss is no longer a number.
+            DivergedError: a loss or an output is non-finite.
             Interrupted: a signal came; the state is saved.
         """
         with self.run.locked() if self.processes.is_first else nullcontext():
@@ -237,7 +237,9 @@ class Trainer:
         model = self.placement.for_inference(checkpoint.load(self.run.best, self.registry), len(batches.share))
         outputs = logits(model, batches.in_order(), self.placement)
         outputs = self.processes.gather_in_order(outputs, len(batches.positions))
-        if self.processes.is_first and outputs.isfinite().all():
+        best = best_of(self.progress.history).epoch
+        require_finite_outputs(outputs, "test", best, self.config, len(self.ready.batches["train"]))
+        if self.processes.is_first:
             self._predictions(batches, outputs.softmax(1).numpy()).write(self.run.predictions("test"))
         return score(batches.labels, outputs.argmax(1).numpy(), self.ready.metadata.classes)
 

@@ -54,8 +54,12 @@ def test_bad_input(cli: Callable, trained: Path, paintings: Path, tmp_path: Path
     assert (code, out) == (2, "")
     assert err == (
         f"resnet-lab: {paintings}: its classes are not the network's: missing ['red'], unknown ['green']; "
-        "use a folder with the same class names\n"
+        "use a folder with the same class names, or say which is which with --class-map 'green=red' (or 'green=' to "
+        "leave it out)\n"
     )
+    code, out, err = cli("eval", "run", "--data", paintings, "--class-map", "green=red", "--json")
+    assert (code, json.loads(out)["all"]["n"], json.loads(out)["absent"]) == (0, 24, [])
+    assert "'green' is taken for 'red'" in err
     Path("run/best.safetensors").unlink()
     code, _, err = cli("eval", "run")
     assert code == 2

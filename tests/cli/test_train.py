@@ -24,6 +24,16 @@ from resnet_lab.train.learner import Learner
 from tests.cli.conftest import QUICK
 
 
+def test_a_network_that_overflows_has_diverged(cli: Callable, paintings: Path) -> None:
+    code, out, err = cli("train", "--data", paintings, *QUICK, "--optimizer", "sgd", "--lr", 1e30, "--out", "run")
+    assert (code, out) == (2, "")
+    told = r"resnet-lab: epoch 1, step \d of 3: the training loss is (nan|inf) at learning rate "
+    assert re.match(told, err.splitlines()[-1])
+    code, out, err = cli("eval", "run")
+    assert (code, out) == (2, "")
+    assert err.startswith("resnet-lab: run: the run has no weights (no best.safetensors), since it ended: epoch 1, ")
+
+
 def test_a_folder_of_paintings(cli: Callable, paintings: Path) -> None:
     code, out, err = cli("train", "--data", paintings, *QUICK, "--augment", "flip,rotate90", "--out", "run", "--json")
     told = json.loads(out)

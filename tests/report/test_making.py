@@ -12,7 +12,7 @@ from resnet_lab.errors import RunError
 from resnet_lab.report import making
 from resnet_lab.report.making import Report, default_path, make_report, write_plots
 from resnet_lab.run import Run
-from tests.report.subjects import REGISTRY, subject
+from tests.report.subjects import ANIMALS, REGISTRY, subject
 
 CPU = choose("cpu", "fp32")
 
@@ -42,6 +42,27 @@ def test_each_plot_of_a_comparison(tmp_path: Path) -> None:
     written = write_plots(Report("", {}, runs, (compared,)), tmp_path)
     names = {"losses", "accuracies", "headline", "differences", "recall"}
     assert {path.stem for path in written} == names
+
+
+def test_recalls_of_classes_in_another_order_stand_beside_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = subject(), subject(seed=1, name="gelu")
+    order = [4, 2, 0, 1, 3]
+    scored = second.predictions
+    assert scored is not None
+    other = replace(
+        scored,
+        classes=tuple(ANIMALS[k].upper() for k in order),
+        labels=np.array([order.index(label) for label in scored.labels]),
+        probabilities=scored.probabilities[:, order],
+    )
+    images = {name.upper(): 10 + 10 * number for number, name in enumerate(ANIMALS)}
+    monkeypatch.setattr(Run, "training_images", lambda self, classes: tuple(images[name] for name in classes))
+    compared = compare(first.predictions, other, ("a", "b"))
+    found = making._in_order(replace(second, predictions=other, summary=None), compared)
+    assert found.summary is not None
+    assert second.summary is not None
+    assert found.summary.as_json() == second.summary.as_json()
+    assert making._in_order(second, compare(first.predictions, scored, ("a", "b"))) is second
 
 
 @pytest.mark.parametrize(("most", "fixed", "broken"), [(0, 0, 0), (4, 2, 2), (5, 2, 3), (1000, None, None)])

@@ -159,6 +159,17 @@ def test_remarks_stand_above_all_with_a_link() -> None:
     assert [" ".join(each) for each in found] == told(MADE) == ["hint 1 class has no images here."]
 
 
+def test_what_is_gone_or_absent_is_said() -> None:
+    scored = MADE.predictions
+    assert scored is not None
+    one = replace(scored, origin=scored.origin.model_copy(update={"gone": 1}))
+    assert told(replace(MADE, predictions=one))[0] == (
+        "warning 1 of 121 images of this part is gone, and the others are scored."
+    )
+    some = replace(scored, origin=scored.origin.model_copy(update={"part": "all", "absent": ("dog", "eel")}))
+    assert told(replace(MADE, predictions=some))[0] == "warning The source has no image of dog and eel."
+
+
 def test_an_unfinished_run_says_so_first() -> None:
     running = {**MADE.record, "status": "running"}
     scored = predictions(ANIMALS, part="val")

@@ -76,7 +76,7 @@ def test_an_interval_beyond_all_measure_leaves_the_others_readable() -> None:
 
 
 def test_an_effect_without_seeds_is_named_and_not_drawn() -> None:
-    silent = replace(ALL[4], differences=(), difference=float("nan"), interval=None, image_interval=None)
+    silent = replace(ALL[4], differences=(), difference=None, interval=None, image_interval=None)
     with styled(PAPER):
         figure, told = study_plots.effects([silent], "accuracy", None, PAPER)
     assert told == {}

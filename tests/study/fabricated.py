@@ -115,7 +115,7 @@ def fabricate(
                 trial=trial.name, arm=trial.arm.name, seed=trial.seed, problem=problem,
                 scores={} if problem else scores, validation=None if problem else (scores["macro_accuracy"], 1.2),
                 best_epoch=None if problem else 3, epochs=3, seconds=30.0, lr=trial.arm.train.lr,
-                versions={"torch": "2.99", "resnet-lab": "1.0"},
+                versions={"torch": "2.99", "resnet-lab": "1.0"}, diverged=problem == "it diverged",
             ),
         )  # fmt: skip
     return folder

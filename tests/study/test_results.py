@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,14 +7,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+from resnet_lab.cli.study_screen import print_findings
 from resnet_lab.cost import Cost, measure
 from resnet_lab.errors import ConfigError, DataError
 from resnet_lab.plugins import Registry, default_registry
+from resnet_lab.report.study_making import make_study_report
+from resnet_lab.report.study_page import answer
 from resnet_lab.spec import ModelSpec
 from resnet_lab.study.contrasts import arm_contrasts
 from resnet_lab.study.results import drawn_scores, findings, image_interval
 from resnet_lab.study.running import run_study
+from resnet_lab.study.tables import as_latex, tables
 from resnet_lab.study.trials import StudyFolder, trials_of
+from resnet_lab.study.writing import as_json, as_markdown, in_words
 from tests.study.fabricated import REGISTRY, by_chance, design, fabricate, found
 from tests.study.small import Listening, study
 
@@ -84,12 +90,54 @@ def test_failed_trials_leave_their_seed_out(tmp_path: Path) -> None:
     assert effect.n == 2
     assert effect.verdict == "exploratory"
     assert told.arms[1].problems == {1: "it diverged"}
+    assert (told.arms[1].diverged, effect.diverged) == ((1,), {"gated": (1,)})
+    assert "gated diverged at seed 1 of 4; it is compared at the other seeds alone" in told.remarks
+    assert ", 2 seeds (gated diverged at seed 1), at 1.00x the training time: exploratory" in (
+        in_words(effect, "macro_accuracy", 1.0)
+    )
     assert len(told.missing) == 1
     nothing = fabricate(tmp_path / "nothing", design(arms=ARMS), EVEN, waiting=tuple(
         (arm, seed) for arm in ARMS for seed in range(3)
     ))  # fmt: skip
     with pytest.raises(ConfigError, match="no trial has finished; run the study first: `resnet-lab study run`"):
         findings(design(arms=ARMS), nothing, REGISTRY)
+
+
+def test_a_study_of_which_every_trial_failed(tmp_path: Path) -> None:
+    failed = {(arm, seed): "it diverged" for arm in ARMS for seed in range(2)}
+    folder = fabricate(tmp_path, design(arms=ARMS, seeds=2), EVEN, failed=failed)
+    with pytest.raises(ConfigError) as failure:
+        findings(design(arms=ARMS, seeds=2), folder, REGISTRY)
+    assert str(failure.value) == f"{tmp_path}: all of the 4 trials that are over failed, the first since: it diverged"
+
+
+@pytest.mark.parametrize("arm", ["plain", "gated"])
+def test_no_number_is_made_up_for_an_arm_that_always_diverged(
+    tmp_path: Path, arm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = {(arm, seed): "it diverged" for seed in range(3)}
+    told, folder = found(tmp_path, design(arms=ARMS), EVEN, failed=failed)
+    diverged = f"{arm} diverged at seeds 0, 1, 2"
+    assert f"{diverged} of 3" in told.remarks
+    print_findings(told)
+    written = [
+        as_markdown(told),
+        as_latex(told),
+        capsys.readouterr().out,
+        make_study_report(told, folder, REGISTRY).html,
+    ]
+    for text in written:
+        assert "nan" not in re.sub(r"[a-z]*nan[a-z]+|[a-z]+nan", "", text.lower())
+    for text in (written[0], written[2], written[3]):
+        assert diverged in text
+    arms = json.loads(json.dumps(as_json(told), allow_nan=False))["arms"]
+    effect = arms[1]
+    assert (effect["difference"], effect["p_t"], effect["p_holm"], effect["n"]) == (None, None, None, 0)
+    assert {each["name"]: each["diverged"] for each in arms} == {**{name: [] for name in ARMS}, arm: [0, 1, 2]}
+    rows = tables(told, folder)
+    assert (rows["effects"][0]["difference"], rows["effects"][0]["p_holm"]) == (None, None)
+    assert [row["diverged"] for row in rows["arms"]] == [3 * (name == arm) for name in ARMS]
+    assert answer(told) == f"Nothing can be compared: {arm} failed at every seed."
 
 
 def test_time_ratios_are_geometric_means(tmp_path: Path) -> None:

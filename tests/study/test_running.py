@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from resnet_lab.errors import ConfigError, ResNetLabError
 from resnet_lab.plugins import load
 from resnet_lab.study import running
 from resnet_lab.study.executing import in_processes
-from resnet_lab.study.running import as_run, check_arms, run_study, within_budget
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
+from resnet_lab.study.results import findings
+from resnet_lab.study.running import as_run, check_arms, run_study, tuned, within_budget
+from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of, tuning_trials
+from resnet_lab.study.writing import in_words
 from tests.study.small import Listening, study, table
 from tests.train.killed import CONTEXT
 
@@ -67,6 +70,36 @@ def test_the_learning_rate_is_the_best_on_the_validation_part(tmp_path: Path) ->
         folder.keep(trial, Outcome(trial.name, name, 0, None if merit else "diverged", {}, merit, 1, 1, 1.0, lr, {}))
     found = as_run(tuning, folder, REGISTRY)
     assert [arm.train.lr for arm in found.arms] == [0.1, 0.01]
+
+
+def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(tmp_path: Path) -> None:
+    folder, tuning, said = StudyFolder(tmp_path), study(tune_lr=[0.1, 0.01]), []
+    folder.trials.mkdir()
+    for trial in tuning_trials(tuning):
+        fails = trial.arm.name == "eca"
+        folder.keep(
+            trial,
+            Outcome(
+                trial.name, trial.arm.name, 0, "it diverged" if fails else None, {},
+                None if fails else (0.5, trial.lr or 0.0), 1, 1, 1.0, trial.lr or 0.0, {}, fails,
+            ),
+        )  # fmt: skip
+    assert [arm.train.lr for arm in tuned(tuning, folder, said.append).arms] == [0.01, 0.01]
+    assert said == ["eca failed with every learning rate that was tried, and is trained with the lowest of them"]
+
+
+def test_an_arm_that_diverges_is_an_outcome_and_the_study_goes_on(tmp_path: Path) -> None:
+    """All in small batches, so that an epoch has steps after the one that overflows."""
+    arms = {"plain": {}, "wild": {"train.lr": 1e30, "train.optimizer": "sgd"}}
+    chosen, folder = study(factors={}, arms=arms, seeds=2), StudyFolder(tmp_path)
+    for _ in range(2):  # the second finds all of it done
+        run_study(chosen, folder, REGISTRY, Listening())
+    told = findings(chosen, folder, REGISTRY)
+    assert [(row.n, row.diverged) for row in told.arms] == [(2, ()), (0, (0, 1))]
+    assert re.match(r"epoch 1, step \d+ of \d+: the .* is (nan|inf) at learning rate", told.arms[1].problems[1])
+    assert in_words(told.families[-1][0], "accuracy", None) == (
+        "wild: no seed in which all its trials finished (wild diverged at seeds 0, 1): exploratory"
+    )
 
 
 def test_budgets() -> None:

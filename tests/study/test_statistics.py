@@ -94,7 +94,17 @@ def test_a_failed_trial_leaves_its_seed_out() -> None:
     assert (x.n, y.n) == (3, 4)
     assert x.differences == pytest.approx((0.1, 0.12, 0.11))
     gone = judge(np.full((3, 2), np.nan), [arm_contrasts(["base", "x"])])[0][0]
-    assert (gone.n, gone.verdict, gone.p_t) == (0, "exploratory", 1)
+    assert (gone.n, gone.verdict) == (0, "exploratory")
+    known = (gone.difference, gone.interval, gone.p_t, gone.p_flip, gone.p_holm, gone.size, gone.improvement)
+    assert known == (None,) * 7
+
+
+def test_what_cannot_be_tested_counts_in_its_family_all_the_same() -> None:
+    """Holm's factor is that of the tests that were planned."""
+    scores = np.stack([np.zeros(4), np.full(4, np.nan), np.array([0.1, 0.12, 0.11, 0.12])], axis=1)
+    gone, there = judge(scores, [arm_contrasts(["base", "gone", "there"])])[0]
+    assert gone.p_holm is None
+    assert there.p_holm == pytest.approx(2 * stats.ttest_1samp(scores[:, 2], 0).pvalue)
 
 
 def test_a_later_family_is_closed_where_the_first_finds_nothing() -> None:

@@ -80,6 +80,8 @@ def test_what_fails_by_itself_is_an_outcome(tmp_path: Path, monkeypatch: pytest.
     outcome = carry_out(small, first, folder, REGISTRY, SILENT)
     assert outcome is not None
     assert (outcome.problem, outcome.scores, folder.state(first)) == ("the loss is no longer a number", {}, "failed")
+    assert outcome.diverged
+    assert folder.outcome(first) == outcome
 
     def too_large(*_: object, **__: object) -> None:
         raise ConfigError("batch size 256 does not fit") from torch.OutOfMemoryError("out of memory")
@@ -88,6 +90,7 @@ def test_what_fails_by_itself_is_an_outcome(tmp_path: Path, monkeypatch: pytest.
     outcome = carry_out(small, second, folder, REGISTRY, SILENT)
     assert outcome is not None
     assert outcome.problem == "batch size 256 does not fit"
+    assert not outcome.diverged
 
     def no_data(*_: object, **__: object) -> None:
         raise DataError("digits are gone")
@@ -96,6 +99,19 @@ def test_what_fails_by_itself_is_an_outcome(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(DataError, match="digits are gone"):
         carry_out(small, third, folder, REGISTRY, SILENT)
     assert folder.outcome(third) is None
+
+
+def test_a_run_whose_best_epoch_has_no_loss_diverged(tmp_path: Path) -> None:
+    """Without predictions, as a run has it whose outputs on the test part were non-finite."""
+    small, folder = study(), StudyFolder(tmp_path)
+    trial = trials_of(small)[0]
+    run = folder.run(trial)
+    run.folder.mkdir(parents=True)
+    run.write({"status": "finished", "best_epoch": 1})
+    run.metrics.write_text("epoch,val_loss,val_macro_accuracy\n1,nan,0.5\n")
+    outcome = carry_out(small, trial, folder, REGISTRY, SILENT)
+    assert outcome is not None
+    assert (outcome.problem, outcome.diverged, outcome.scores) == ("epoch 1: the validation loss is nan", True, {})
 
 
 def test_trials_of_another_design_are_kept_and_named(tmp_path: Path) -> None:

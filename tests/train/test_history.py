@@ -1,4 +1,7 @@
 from dataclasses import replace
+from math import inf, nan
+
+import pytest
 
 from resnet_lab.train.history import Epoch, best_of, metrics_table, times_table
 
@@ -14,6 +17,13 @@ def test_the_best_epoch_has_the_macro_accuracy_and_then_the_lower_loss() -> None
 
 def test_of_equals_the_first_is_best() -> None:
     assert best_of([EPOCH, replace(EPOCH, epoch=2), replace(EPOCH, epoch=3)]) is EPOCH
+
+
+@pytest.mark.parametrize("loss", [nan, inf])
+def test_a_non_finite_validation_loss_is_never_the_best(loss: float) -> None:
+    overflowed = replace(EPOCH, val_macro_accuracy=1.0, val_loss=loss)
+    worse = replace(EPOCH, epoch=2, val_macro_accuracy=0.0)
+    assert best_of([overflowed, worse]) is worse
 
 
 def test_times_stand_in_a_table_of_their_own() -> None:

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Callable, Iterator
+from math import inf, nan
 
 import numpy as np
 import pytest
@@ -161,6 +162,39 @@ def test_divergence_is_told_with_epoch_step_and_rate() -> None:
         r"try a lower rate \(--lr\), --clip-norm 1, or --precision fp32",
         str(failure.value),
     )
+
+
+class Overflowing(nn.Module):
+    """Logits of which that of class 0 is replaced where nothing is learned."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.network, self.value = network(), value
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs = self.network(x)
+        return outputs if self.training else outputs.masked_fill(torch.tensor([True, False, False]), self.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (nan, "the outputs for 9 of 9 validation images are non-finite"),
+        (inf, "the outputs for 9 of 9 validation images are non-finite"),
+        (-inf, "the outputs for 9 of 9 validation images are non-finite"),  # of other classes the loss is finite
+        (3.4e38, "the validation loss is inf"),
+    ],
+)
+def test_a_validation_that_overflows_is_a_divergence(value: float, what: str) -> None:
+    progress = Progress(Tally(3, CPU.device))
+    config = CONFIG.model_copy(update={"lr": 0.25, "schedule": "constant"})
+    with pytest.raises(DivergedError) as failure:
+        list(trained(Overflowing(value), batches(50), batches(9), config, progress=progress))
+    assert str(failure.value) == (
+        f"epoch 1, step 7 of 7: {what} at learning rate 0.25; try a lower rate (--lr), --clip-norm 1, or "
+        "--precision fp32"
+    )
+    assert progress.history == []
 
 
 def test_a_batch_in_pieces_is_the_batch() -> None:

@@ -6,7 +6,7 @@ import re
 import signal
 from hashlib import sha256
 from importlib.metadata import version
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,10 @@ from sklearn.metrics import balanced_accuracy_score
 import resnet_lab
 from resnet_lab import checkpoint, zoo
 from resnet_lab.data.config import DataConfig
+from resnet_lab.device import choose
 from resnet_lab.errors import CheckpointError, ConfigError, DataError, PluginError, ResNetLabError, RunError
+from resnet_lab.evaluate import evaluate, logits
+from resnet_lab.plugins import load
 from resnet_lab.run import Run
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.history import Epoch
@@ -333,7 +336,7 @@ def test_the_same_seed_writes_the_same_bytes(tmp_path: Path, two_colours: Path, 
 
 
 def test_a_divergence_is_on_record(tmp_path: Path, two_colours: Path) -> None:
-    config = QUICK.model_copy(update={"lr": 1e30, "optimizer": "sgd"})
+    config = QUICK.model_copy(update={"lr": 1e30, "optimizer": "sgd", "batch_size": 4})
     with pytest.raises(ResNetLabError, match="the training loss is"):
         train(SPEC.modified(norm="none"), str(two_colours), config, folder=tmp_path / "run")
     assert "the training loss is" in json.loads((tmp_path / "run" / "run.json").read_text())["status"]
@@ -359,6 +362,35 @@ def test_a_divergence_leaves_the_state_before_it(
         str(failure.value),
     )
     assert (tmp_path / "run" / "state.safetensors").exists()
+
+
+def test_a_validation_that_overflows_leaves_the_best_of_earlier_epochs(
+    tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(*args: Any) -> torch.Tensor:
+        calls.append(1)
+        return logits(*args) * (nan if len(calls) == 3 else 1)
+
+    calls: list[int] = []
+    monkeypatch.setattr("resnet_lab.train.loop.logits", overflowing)
+    with pytest.raises(DivergedError, match="epoch 3, step 1 of 1: the outputs for 2 of 2 validation images are non-"):
+        train(SPEC, str(two_colours), QUICK, folder=tmp_path / "run")
+    run, listener = Run(tmp_path / "run"), Listener()
+    assert [row["epoch"] for row in run.epochs()] == [1, 2]
+    assert run.read()["status"].startswith("epoch 3, step 1 of 1: the outputs for 2 of 2 validation images")
+    evaluate(run.folder, choose("cpu", "fp32"), load(only=[]), watcher=listener)
+    assert f"{run.folder}: the training has not finished ({run.read()['status']})" in listener.said[0]
+
+
+def test_a_test_part_that_overflows_is_not_scored(
+    tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resnet_lab.train.trainer.logits", lambda *args: logits(*args) - inf)
+    with pytest.raises(DivergedError, match=r"epoch \d, step 1 of 1: the outputs for 2 of 2 test images are non-"):
+        train(SPEC, str(two_colours), QUICK, folder=tmp_path / "run")
+    record = Run(tmp_path / "run").read()
+    assert "test" not in record
+    assert "2 of 2 test images are non-finite" in record["status"]
 
 
 @pytest.mark.slow

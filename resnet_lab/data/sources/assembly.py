@@ -1,5 +1,6 @@
 """What all sources have in common: labels that can be written, parts, and splits put together. Legend: N images."""
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,41 @@ from PIL.Image import Image
 from resnet_lab.errors import DataError
 from resnet_lab.images import ImageSet
 
-PART_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""What sources call their parts."""
+PART_OF = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val", "development": "val",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
+}  # fmt: skip
+"""What sources call their parts, in any case."""
+
+FILLERS = frozenset({"set", "data", "dataset", "split", "part", "image", "images", "img", "imgs", "folder"})
+"""Words beside the name of a part that say nothing: `training_set`, `TestImages`, `train2017`."""
 
 SOME = 5
 """Names that a note lists before it only counts."""
+
+
+_GLUED = re.compile(f"^({'|'.join(PART_OF)})(set|data|images)$")
+
+
+def named_part(name: str) -> tuple[str, str]:
+    """The part that a name speaks of, and the other words in it, which the names of parts of one set share.
+
+    `seg_train` gives (`train`, `seg`), `TestSet2` (`test`, ``). A name that speaks of no part, or of two, gives two
+    empty texts.
+    """
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_a-zA-Z]+", name)]
+    words = [_GLUED.sub(r"\1", word) for word in words if word not in FILLERS]
+    parts = [PART_OF[word] for word in words if word in PART_OF]
+    if len(parts) != 1:
+        return "", ""
+    return parts[0], " ".join(word for word in words if word not in PART_OF)
+
+
+def part_of(name: str) -> str:
+    """The part that a name without other words stands for; the empty text for any other name."""
+    part, rest = named_part(name)
+    return "" if rest else part
 
 
 def some(names: Iterable[str]) -> str:
@@ -37,9 +68,9 @@ def require_label(label: str, where: str) -> None:
         )
 
 
-def require_classes(classes: Sequence[str], where: str) -> None:
-    """Raise `DataError` where there is nothing to tell apart."""
-    if len(classes) < 2:
+def require_classes(classes: Sequence[str], where: str, fewest: int = 2) -> None:
+    """Raise `DataError` where there are fewer than one class, or than the two that can be told apart."""
+    if len(classes) < fewest:
         raise DataError(f"{where} holds one class, {classes[0]!r}; a classifier needs at least two")
 
 
@@ -84,13 +115,14 @@ class Split:
 
 
 def joined(
-    splits: Sequence[Split], names: Sequence[str], *, name: str, where: str, notes: Sequence[str] = ()
+    splits: Sequence[Split], names: Sequence[str], *, name: str, where: str, notes: Sequence[str] = (), fewest: int = 2
 ) -> ImageSet:
     """One set of all labelled images of a publisher's splits; classes without an image are left out of it.
 
     Args:
         names: of the classes, by number.
         where: the source as the user wrote it.
+        fewest: classes that there have to be.
 
     Raises:
         DataError: a number without a name, a single class, or two names that differ only in what cannot be written.
@@ -109,7 +141,7 @@ def joined(
     if used[-1] >= len(names):
         raise DataError(f"{where}: an image is of class number {used[-1]}, and there are {len(names)} names, from 0")
     classes = tuple(_written(names[number]) for number in used)
-    require_classes(classes, where)
+    require_classes(classes, where, fewest)
     if len(set(classes)) < len(classes):
         raise DataError(f"{where}: two classes are both written {_first_twice(classes)!r}")
     owner, index = [owner[position] for position in labelled], [index[position] for position in labelled]

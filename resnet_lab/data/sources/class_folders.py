@@ -8,7 +8,8 @@ from unicodedata import normalize
 from resnet_lab.data.sources.artists import Artists, read_artists
 from resnet_lab.data.sources.assembly import numbered, require_classes, require_label, settled_parts
 from resnet_lab.data.sources.folders import ENDINGS, Listing, access, folder_by_folder
-from resnet_lab.data.sources.layout import NUMBERED, Branch, Layout, find_layout
+from resnet_lab.data.sources.layout import NUMBERED, Layout, find_layout
+from resnet_lab.data.sources.levels import Branch
 from resnet_lab.data.sources.spelling import class_names, repaired
 from resnet_lab.errors import DataError
 from resnet_lab.images import ImageSet
@@ -17,17 +18,22 @@ Found = dict[str, list[tuple[str, str]]]
 """Path and part of the images, by the name of their folder, or the one in their own names."""
 
 
-def open_class_folders(root: Path) -> ImageSet:
+def open_class_folders(root: Path, fewest: int = 2) -> ImageSet:
     """The images of a folder, its layout recognised, spellings of one name put together, artists.csv joined.
 
+    Args:
+        fewest: classes that there have to be.
+
     Raises:
-        DataError: the folder cannot be listed; no class folder, a single one, or one without an image.
+        DataError: the folder cannot be listed; no class folder, a single one, or one without an image; folders that
+            can be read as parts and as classes.
     """
     try:
         layout = find_layout(root)
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be listed: {error.strerror}") from None
-    listing = Listing(root)
+    listing, beside = Listing(root), Listing(root)
+    aside = {folder: beside.images(folder) for folder in layout.aside}
     found = _flat(listing, layout.flat) if layout.flat is not None else _branches(listing, layout.branches)
     if not found:
         raise DataError(f"{root} holds no folder; it must hold one folder of images a class")
@@ -46,11 +52,15 @@ def open_class_folders(root: Path) -> ImageSet:
     )
     labels, paths, parts = zip(*images, strict=True)
     classes, numbers = numbered(labels)
-    require_classes(classes, str(root))
+    require_classes(classes, str(root), fewest)
     read, stamp = access(str(root.resolve()), paths)
     settled, open_notes = settled_parts(parts)
+    strays = [*layout.strays, *(path for paths in aside.values() for path in paths)]
     what = "folders" if layout.flat is None else "names"
-    notes = [*layout.notes, *artists.notes, *_spellings(class_of, known, what), *open_notes]
+    lone = [
+        f"{len(paths)} images in {folder} are of no class and set aside" for folder, paths in aside.items() if paths
+    ]
+    notes = [*layout.notes, *lone, *artists.notes, *_spellings(class_of, known, what), *open_notes]
     if artists.paintings:
         notes += artists.compared(Counter(labels), set(found) - set(known))
     return ImageSet(
@@ -61,7 +71,7 @@ def open_class_folders(root: Path) -> ImageSet:
         read=read,
         stamp=stamp,
         parts=settled,
-        left_out=tuple(sorted([*listing.left_out, *((path, "it lies in no class folder") for path in layout.strays)])),
+        left_out=tuple(sorted([*listing.left_out, *((path, "it lies in no class folder") for path in strays)])),
         notes=tuple(notes),
     )
 

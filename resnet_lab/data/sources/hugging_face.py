@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from resnet_lab.data.sources.assembly import PART_OF, Split, joined, some
+from resnet_lab.data.sources.assembly import Split, joined, part_of, some
 from resnet_lab.data.sources.folders import read_file, stamp_of
 from resnet_lab.data.sources.named import Named
 from resnet_lab.errors import DataError
@@ -28,7 +28,7 @@ def is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or all(file.is_file() for file in single)
 
 
-def open_hugging_face(text: str, download: bool) -> ImageSet:
+def open_hugging_face(text: str, download: bool, fewest: int = 2) -> ImageSet:
     """The set that `text` names: a saved folder, or a name on the hub, with parameters where columns must be chosen.
 
     Without `download` a set of the hub is taken from the library's cache, and nothing is asked of the network. No code
@@ -47,7 +47,7 @@ def open_hugging_face(text: str, download: bool) -> ImageSet:
     else:
         loaded, folder = _of_hub(library, named, download), None
     datasets = {"": loaded} if isinstance(loaded, library.Dataset) else dict(loaded)
-    return _image_set(library, datasets, named, folder)
+    return _image_set(library, datasets, named, folder, fewest)
 
 
 def _library(named: Named) -> ModuleType:
@@ -95,10 +95,12 @@ def _errors(library: ModuleType) -> tuple[type[Exception], ...]:
     return OSError, ValueError, LookupError, RuntimeError, library.exceptions.DatasetsError
 
 
-def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named, folder: str | None) -> ImageSet:
+def _image_set(
+    library: ModuleType, datasets: Mapping[str, Any], named: Named, folder: str | None, fewest: int
+) -> ImageSet:
     """The set; where it is of a folder, which may be a stranger's, it reads nothing outside of it."""
     notes = []
-    known = {name: dataset for name, dataset in datasets.items() if name in PART_OF}
+    known = {name: dataset for name, dataset in datasets.items() if part_of(name)}
     if known and len(known) < len(datasets):
         notes.append(f"splits that are no part are passed over: {some(sorted(set(datasets) - set(known)))}")
     datasets = known or datasets
@@ -115,7 +117,7 @@ def _image_set(library: ModuleType, datasets: Mapping[str, Any], named: Named, f
     for name, dataset in datasets.items():
         numbers = np.array([number(each) for each in labels[name]], dtype=np.int64)
         splits.append(_split(library, name, dataset, image, numbers, folder or ""))
-    return joined(splits, names, name=str(named), where=str(named), notes=notes)
+    return joined(splits, names, name=str(named), where=str(named), notes=notes, fewest=fewest)
 
 
 def _image_column(library: ModuleType, features: Mapping[str, Any], named: Named) -> str:
@@ -189,7 +191,7 @@ def _split(library: ModuleType, name: str, dataset: Any, image: str, numbers: ND
         return read_file(os.path.join(folder, row["path"])) if content is None else content
 
     paths = tuple(f"{name}/{index:06d}".lstrip("/") for index in range(len(dataset)))
-    return Split(PART_OF.get(name, ""), paths, numbers, read, _stamp(dataset, image))
+    return Split(part_of(name), paths, numbers, read, _stamp(dataset, image))
 
 
 def _stamp(dataset: Any, image: str) -> Callable[[int], str] | None:

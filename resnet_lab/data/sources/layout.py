@@ -2,33 +2,22 @@
 
 ROOT/<class>/...                            the usual one
 ROOT/one/two/<class>/...                    folders that hold a single one are gone through
-ROOT/train/<class>/... ROOT/test/<class>/...    the parts of a split
+ROOT/train/<class>/... ROOT/test/<class>/...    the parts of a split: see `part_folders`
 ROOT/resized/<artist>_<number>.jpg          "Best Artworks of All Time", flat
 ROOT/images/images/<artist>/...             the same, beside `resized` and artists.csv
 """
 
-import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from resnet_lab.data.sources.artists import TABLE
-from resnet_lab.data.sources.assembly import PART_OF
-from resnet_lab.data.sources.folders import is_hidden, is_image
+from resnet_lab.data.sources.levels import Branch, Level, join, level_of, subfolders
+from resnet_lab.data.sources.part_folders import Parts, find_parts
 
 FLAT = "resized"
 NUMBERED = re.compile(r"(?P<name>.+)_\d+")
 """Of a flat folder's files, without the ending."""
-
-
-class Branch(NamedTuple):
-    """A folder whose images are of one class and, where the source says so, of one part."""
-
-    name: str
-    folder: str
-    part: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,20 +29,15 @@ class Layout:
         flat: the folder of images named `<class>_<number>`.
         table: artists.csv.
         strays: images that lie beside the class folders.
+        aside: folders of images that belong to no class.
     """
 
     branches: tuple[Branch, ...] = ()
     flat: str | None = None
     table: Path | None = None
     strays: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-class Level(NamedTuple):
-    """What is directly in a folder, hidden entries left out, sorted."""
-
-    folders: list[str]
-    images: list[str]
 
 
 def find_layout(root: Path) -> Layout:
@@ -61,6 +45,7 @@ def find_layout(root: Path) -> Layout:
 
     Raises:
         OSError: the root cannot be listed.
+        DataError: folders can be read as parts and as classes.
     """
     table, folder = _table_around(root), ""
     strays: list[str] = []
@@ -70,45 +55,33 @@ def find_layout(root: Path) -> Layout:
         table = table or _table_in(root / folder)
         if _is_flat(level) and (table or (root / folder).name == FLAT):
             return Layout(flat=folder, table=table)
-        strays += [_join(folder, name) for name in level.images]
+        strays += [join(folder, name) for name in level.images]
         folders = level.folders
-        if FLAT in folders and (flat := _flat_within(root, _join(folder, FLAT))) is not None:
+        if FLAT in folders and (flat := _flat_within(root, join(folder, FLAT))) is not None:
             others = [name for name in folders if name != FLAT]
             if not others:
                 return Layout(flat=flat, table=table, strays=tuple(strays))
             if table or others == ["images"]:
-                notes.append(f"the images in {_join(folder, FLAT)} are passed over for those in {', '.join(others)}")
+                notes.append(f"the images in {join(folder, FLAT)} are passed over for those in {', '.join(others)}")
                 folders = others
-        if len(folders) != 1 or not _leads_on(root / folder / folders[0]):
+        parts = find_parts(root, folder, folders) if len(folders) > 1 else Parts()
+        within = parts.within
+        if len(folders) == 1 and subfolders(root / folder / folders[0]):
+            within = folders[0]
+        if within is None:
             break
-        folder = _join(folder, folders[0])
+        notes += parts.notes
+        folder = join(folder, within)
     if folder:
         notes.append(f"the class folders are those in {folder}")
-    if parts := _parts(root, folder, folders):
-        notes.append(f"the folders {', '.join(folders)} are taken as parts")
-    branches = parts or [Branch(name, _join(folder, name)) for name in folders]
-    return Layout(tuple(branches), table=table, strays=tuple(strays), notes=tuple(notes))
-
-
-def level_of(folder: Path) -> Level:
-    """What is directly in a folder; raises `OSError` where it cannot be listed."""
-    folders, images = [], []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if is_hidden(entry.name):
-                continue
-            if _is_folder(entry):
-                folders.append(entry.name)
-            elif is_image(entry.name):
-                images.append(entry.name)
-    return Level(sorted(folders), sorted(images))
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that runs in circles
-        return False
+    branches = parts.branches or [Branch(name, join(folder, name)) for name in folders]
+    return Layout(
+        tuple(branches),
+        table=table,
+        strays=(*strays, *parts.strays),
+        aside=parts.aside,
+        notes=(*notes, *parts.notes),
+    )
 
 
 def _is_flat(level: Level) -> bool:
@@ -117,35 +90,13 @@ def _is_flat(level: Level) -> bool:
 
 def _flat_within(root: Path, folder: str) -> str | None:
     """The flat folder that a folder is, or holds under its own name."""
-    for candidate in (folder, _join(folder, FLAT)):
+    for candidate in (folder, join(folder, FLAT)):
         try:
             if _is_flat(level_of(root / candidate)):
                 return candidate
         except OSError:
             continue
     return None
-
-
-def _leads_on(folder: Path) -> bool:
-    """Whether a folder is no class, but holds folders alone."""
-    try:
-        level = level_of(folder)
-    except OSError:
-        return False
-    return bool(level.folders) and not level.images
-
-
-def _parts(root: Path, folder: str, folders: Sequence[str]) -> list[Branch]:
-    """The class folders of training, validation and test, where these are what `folders` are."""
-    if "train" not in folders or len(folders) < 2 or not set(folders) <= set(PART_OF):
-        return []
-    if not all(_leads_on(root / folder / part) for part in folders):
-        return []
-    return [
-        Branch(name, _join(folder, part, name), PART_OF[part])
-        for part in folders
-        for name in level_of(root / folder / part).folders
-    ]
 
 
 def _table_around(root: Path) -> Path | None:
@@ -160,7 +111,3 @@ def _table_around(root: Path) -> Path | None:
 
 def _table_in(folder: Path) -> Path | None:
     return folder / TABLE if (folder / TABLE).is_file() else None
-
-
-def _join(*names: str) -> str:
-    return "/".join(name for name in names if name)

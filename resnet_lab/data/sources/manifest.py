@@ -1,28 +1,45 @@
 """A table of images: the columns `path`, `label` and, where its owner has split them, `split`."""
 
+import codecs
 import csv
+import io
 import os
 import posixpath
+import re
 import stat
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_lab.data.sources.assembly import PART_OF, numbered, require_classes, require_label, settled_parts, some
+from resnet_lab.data.sources.assembly import (
+    PART_OF,
+    numbered,
+    part_of,
+    require_classes,
+    require_label,
+    settled_parts,
+    some,
+)
 from resnet_lab.data.sources.folders import access
 from resnet_lab.errors import DataError
 from resnet_lab.images import ImageSet
 
-SUFFIXES = (".csv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".parquet")
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 
 Columns = tuple[list[str], list[str], list[str]]
 """Paths, labels and splits, of equal length."""
 
 
-def open_manifest(manifest: Path) -> ImageSet:
+def open_manifest(manifest: Path, fewest: int = 2) -> ImageSet:
     """The images that a table names; other columns are ignored, and empty splits are left open.
 
-    Paths are relative to the manifest's folder and must stay within it, wherever links lead.
+    Paths are relative to the manifest's folder, or absolute below it, and must stay within it, wherever links lead. In
+    CSV the columns stand between commas, semicolons, tabs or bars, in UTF-8 or UTF-16.
+
+    Args:
+        fewest: classes that there have to be.
 
     Raises:
         DataError: no readable table, a column missing or there twice, a path outside the folder or there twice, a file
@@ -36,17 +53,17 @@ def open_manifest(manifest: Path) -> ImageSet:
     for label in dict.fromkeys(labels):
         require_label(label, f"{manifest}: {paths[labels.index(label)]}")
     for split in dict.fromkeys(splits):
-        if split and split not in PART_OF:
+        if split.strip() and not part_of(split):
             raise DataError(
                 f"{manifest}: {paths[splits.index(split)]}: unknown split {split!r}; "
                 f"allowed are {', '.join(PART_OF)}, or nothing"
             )
-    parts = [PART_OF.get(split, "") for split in splits]
+    parts = [part_of(split) for split in splits]
     paths = [_within(path, manifest) for path in paths]
-    _require_once(paths, manifest)
+    _require_once(paths, labels, parts, manifest)
     _require_files(paths, manifest)
     classes, numbers = numbered(labels)
-    require_classes(classes, str(manifest))
+    require_classes(classes, str(manifest), fewest)
     settled, notes = settled_parts(parts)
     read_image, stamp = access(str(manifest.parent.resolve()), paths)
     return ImageSet(
@@ -71,29 +88,62 @@ def _rewritten(given: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 
 def _from_csv(manifest: Path) -> Columns:
+    text = _text_of(manifest)
+    delimiter, text = _delimiter(text)
+    spaced = f'{delimiter} "' in text  # a quote counts at the beginning of a value alone
+    lines = io.StringIO(text, newline="")
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=spaced, strict=True)
     try:
-        with manifest.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, strict=True)
-            header = next(rows, [])
-            places = _places(header, manifest)
-            columns: Columns = ([], [], [])
-            for row in rows:
-                if not row:
-                    continue  # an empty line
-                if len(row) != len(header):
-                    raise DataError(
-                        f"{manifest}, line {rows.line_num}: {len(row)} values for {len(header)} columns; "
-                        "a value with a comma stands in double quotes"
-                    )
-                for column, place in zip(columns, places, strict=True):
-                    column.append("" if place is None else row[place])
-            return columns
-    except UnicodeDecodeError:
-        raise DataError(f"{manifest} is not UTF-8; save it as CSV in UTF-8") from None
+        header = next(rows, [])
+        places = _places(header, manifest)
+        columns: Columns = ([], [], [])
+        for row in rows:
+            if not row:
+                continue  # an empty line
+            if len(row) != len(header):
+                raise DataError(
+                    f"{manifest}, line {rows.line_num}: {len(row)} values for {len(header)} columns; "
+                    f"a value with a {DELIMITERS.get(delimiter, repr(delimiter))} stands in double quotes"
+                )
+            for column, place in zip(columns, places, strict=True):
+                column.append("" if place is None else row[place])
+        return columns
     except csv.Error as error:
         raise DataError(f"{manifest}, line {rows.line_num}: not CSV ({error})") from None
+
+
+def _text_of(manifest: Path) -> str:
+    """UTF-8 or UTF-16, which spreadsheets write too, with or without a mark at the beginning."""
+    try:
+        content = manifest.read_bytes()
     except OSError as error:
         raise DataError(f"{manifest}: cannot be read: {error.strerror}") from None
+    encoding = "utf-8-sig"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    elif len(start := content[:64]) > 3:  # of letters in ASCII every other byte is 0
+        for order, zeros in (("utf-16-le", start[1::2]), ("utf-16-be", start[::2])):
+            if zeros.count(0) > len(zeros) / 2:
+                encoding = order
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        raise DataError(f"{manifest} is not UTF-8; save it as CSV in UTF-8") from None
+
+
+def _delimiter(text: str) -> tuple[str, str]:
+    """What stands between the columns, and the text without a first line that says so, as Excel writes it.
+
+    It is the one that makes columns `path` and `label` of the first line; the comma where none does.
+    """
+    if told := re.match(r"sep=(.)\r?\n", text):
+        return told[1], text[told.end() :]
+    line = text.partition("\n")[0].rstrip("\r")
+    for delimiter in DELIMITERS:
+        names = {_column(name) for name in next(csv.reader([line], delimiter=delimiter), [])}
+        if {"path", "label"} <= names:
+            return delimiter, text
+    return ",", text
 
 
 def _from_parquet(manifest: Path) -> Columns:
@@ -123,37 +173,63 @@ def _from_parquet(manifest: Path) -> Columns:
 
 
 def _places(header: Sequence[str], manifest: Path) -> tuple[int, int, int | None]:
-    """Where `path`, `label` and, if it is there, `split` stand among the columns."""
+    """Where `path`, `label` and, if it is there, `split` stand among the columns, in any case."""
     if not header:
         raise DataError(f"{manifest} is empty; a manifest has the columns path, label and, if it is split, split")
+    names = [_column(name) for name in header]
     for name in ("path", "label", "split"):
-        if header.count(name) > 1:
+        if names.count(name) > 1:
             raise DataError(f"{manifest} has two columns {name!r}; remove one")
     for name in ("path", "label"):
-        if name not in header:
+        if name not in names:
             got = ", ".join(map(repr, header))
             raise DataError(f"{manifest} has no column {name!r}; got {got}, with commas between, as its first line")
-    return header.index("path"), header.index("label"), header.index("split") if "split" in header else None
+    return names.index("path"), names.index("label"), names.index("split") if "split" in names else None
+
+
+def _column(name: str) -> str:
+    return name.strip().lower()
 
 
 def _within(path: str, manifest: Path) -> str:
-    """The path without detours."""
+    """The path from the manifest's folder, without detours.
+
+    Spaces around it and backslashes are taken as they are where there is such a file.
+    """
+    if path != path.strip() or "\\" in path:
+        path = path if "\0" not in path and os.path.isfile(manifest.parent / path) else path.strip().replace("\\", "/")
     if not path:
         raise DataError(f"{manifest}: a row has no path")
-    if os.path.isabs(path) or ".." in path.split("/") or "\0" in path:
+    whole = path
+    if os.path.isabs(path):
+        for folder in (manifest.parent.absolute(), manifest.parent.resolve()):
+            if path.startswith(f"{folder}/"):
+                path = path.removeprefix(f"{folder}/")
+                break
+    if os.path.isabs(path) or re.match("[A-Za-z]:/", path) or ".." in path.split("/") or "\0" in path:
         raise DataError(
-            f"{manifest}: {path!r} is not a path within its folder; "
+            f"{manifest}: {whole!r} is not a path within its folder; "
             "paths are relative to the manifest's folder, without '..'"
         )
     return posixpath.normpath(path)
 
 
-def _require_once(paths: Sequence[str], manifest: Path) -> None:
-    seen: set[str] = set()
-    for path in paths:
-        if path in seen:
-            raise DataError(f"{manifest} names {path} twice; an image has one row")
-        seen.add(path)
+def _require_once(paths: Sequence[str], labels: Sequence[str], parts: Sequence[str], manifest: Path) -> None:
+    first: dict[str, int] = {}
+    twice = [
+        (number, earlier) for number, path in enumerate(paths) if (earlier := first.setdefault(path, number)) < number
+    ]
+    for what, values in (("labels", labels), ("parts", parts)):
+        conflicts = [(number, earlier) for number, earlier in twice if values[number] != values[earlier]]
+        if conflicts:
+            number, earlier = conflicts[0]
+            more = f" and {len(conflicts) - 1} more like it" if len(conflicts) > 1 else ""
+            raise DataError(
+                f"{manifest}: a conflict of {what}: {paths[number]} is there as {values[earlier]!r} and as "
+                f"{values[number]!r}{more}; leave the right row of each image"
+            )
+    if twice:
+        raise DataError(f"{manifest} names {paths[twice[0][0]]} twice; an image has one row")
 
 
 def _require_files(paths: Sequence[str], manifest: Path) -> None:

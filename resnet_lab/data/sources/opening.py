@@ -19,14 +19,15 @@ from resnet_lab.plugins import Registry
 from resnet_lab.spec import Component
 
 
-def open_images(source: str, registry: Registry, *, download: bool = False) -> ImageSet:
+def open_images(source: str, registry: Registry, *, download: bool = False, fewest: int = 2) -> ImageSet:
     """The images of a source.
 
     Args:
         source: a registered data set (`digits`, `synthetic(images=500)`); `torchvision:NAME`, `hf:NAME`, `wds:SHARDS`;
-            or the path of a folder of class folders, of a manifest (.csv, .parquet), or of a set saved by Hugging
+            or the path of a folder of class folders, of a manifest (.csv, .tsv, .parquet), or of a set saved by Hugging
             Face's library. A registered name comes before a folder of that name; write `./digits` for the folder.
         download: let a library fetch a set that is not there, as `permission.allow_download` does for all.
+        fewest: classes that there have to be; to be scored, one is enough.
 
     Raises:
         DataError: there is no such source, or its images and labels cannot train a classifier.
@@ -37,12 +38,12 @@ def open_images(source: str, registry: Registry, *, download: bool = False) -> I
     if colon and library == "torchvision":
         return open_torchvision(Named.parse(library, rest), download)
     if colon and library == "hf":
-        return open_hugging_face(rest, download)
+        return open_hugging_face(rest, download, fewest)
     if colon and library == "wds":
-        return open_shards(source, download)
+        return open_shards(source, download, fewest)
     if source.partition("(")[0] in registry.names("dataset"):
         return _registered(source, registry)
-    return _on_disk(source, registry)
+    return _on_disk(source, registry, fewest)
 
 
 def _registered(source: str, registry: Registry) -> ImageSet:
@@ -52,7 +53,7 @@ def _registered(source: str, registry: Registry) -> ImageSet:
     return replace(images, name=source)
 
 
-def _on_disk(source: str, registry: Registry) -> ImageSet:
+def _on_disk(source: str, registry: Registry, fewest: int) -> ImageSet:
     path = Path(source)
     try:
         mode = os.stat(source).st_mode
@@ -63,7 +64,7 @@ def _on_disk(source: str, registry: Registry) -> ImageSet:
         raise DataError(f"{source}: cannot be opened: {error.strerror}") from None
     if not stat.S_ISDIR(mode):
         if stat.S_ISREG(mode) and path.suffix.lower() in MANIFESTS:
-            return open_manifest(path)
+            return open_manifest(path, fewest)
         raise DataError(
             f"{source} is a file; give the folder that holds one folder of images a class, or a manifest "
             f"({', '.join(MANIFESTS)})"
@@ -72,4 +73,4 @@ def _on_disk(source: str, registry: Registry) -> ImageSet:
         saved = is_saved(path)
     except OSError as error:
         raise DataError(f"{source}: cannot be opened: {error.strerror}") from None
-    return open_hugging_face(source, download=False) if saved else open_class_folders(path)
+    return open_hugging_face(source, False, fewest) if saved else open_class_folders(path, fewest)

@@ -11,7 +11,9 @@ import re
 import shlex
 import tarfile
 import threading
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,7 +22,8 @@ import numpy as np
 
 from resnet_lab.data.cache import SHARDS, cache_folder
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
-from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts
+from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts, some
+from resnet_lab.data.sources.folders import is_hidden
 from resnet_lab.data.sources.permission import is_named, may_download
 from resnet_lab.errors import DataError
 from resnet_lab.files import write_atomically
@@ -35,8 +38,9 @@ PIPE = "pipe"
 REMOTE = ("http", "https", "ftps", "gs", "hf", "ais")
 """Schemes of URLs that are fetched."""
 
-FORMAT = 1
-_PART = re.compile(r"(?:^|[-_.])(train|val|valid|validation|test)(?=[-_.])")
+FORMAT = 2
+LABEL = ".cls"
+_PART = re.compile(rf"(?:^|[-_.])({'|'.join(PART_OF)})(?=[-_.\d])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,19 @@ class Member:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard's images, and what in it is none: key and cause."""
+    """What is in a shard.
+
+    Attributes:
+        left_out: key or name of what is not taken, and cause.
+        beside: how many other files there are beside images, by their ending.
+    """
 
     members: tuple[Member, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    beside: Mapping[str, int] = field(default_factory=dict)
 
 
-def open_shards(pattern: str, download: bool = False) -> ImageSet:
+def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageSet:
     """The images of shards: `wds:` and paths or URLs with braces, such as `wds:shards/train-{000..099}.tar`.
 
     A label is the text of `<key>.cls`. A shard whose name says `train`, `val` or `test` gives that part.
@@ -67,7 +77,7 @@ def open_shards(pattern: str, download: bool = False) -> ImageSet:
 
     Raises:
         DataError: webdataset is not installed, a shard is missing or damaged or may not be fetched, a label cannot be
-            written, or there are no two classes.
+            written, or there are fewer than `fewest` classes.
     """
     urls = _expanded(pattern.removeprefix(PREFIX))
     store = _ShardStore(download)
@@ -79,7 +89,7 @@ def open_shards(pattern: str, download: bool = False) -> ImageSet:
     for url, shard in zip(urls, shards, strict=True):
         for member in shard.members:
             require_label(member.label, f"{_name(url)}/{member.key}")
-    require_classes(classes, pattern)
+    require_classes(classes, pattern, fewest)
     number = {label: index for index, label in enumerate(classes)}
     chunks = np.repeat(np.arange(len(shards)), [len(shard.members) for shard in shards])
     members = [member for shard in shards for member in shard.members]
@@ -96,7 +106,7 @@ def open_shards(pattern: str, download: bool = False) -> ImageSet:
         read=read,
         stamp=lambda position: f"{_stamp(urls[chunks[position]])} {members[position].offset}",
         parts=parts,
-        notes=tuple(notes),
+        notes=(*notes, *_others(shards)),
         chunks=chunks,
         left_out=tuple(
             (f"{_name(url)}/{key}", cause)
@@ -104,6 +114,13 @@ def open_shards(pattern: str, download: bool = False) -> ImageSet:
             for key, cause in shard.left_out
         ),
     )
+
+
+def _others(shards: Sequence[Shard]) -> list[str]:
+    """What to say of files beside images, such as their descriptions."""
+    endings = sum((Counter(shard.beside) for shard in shards), Counter[str]())
+    listed = some(f"{number} {ending or 'without an ending'}" for ending, number in endings.most_common())
+    return [f"files beside images are not read: {listed}"] if endings else []
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -187,7 +204,7 @@ def _indexed(url: str, store: _ShardStore) -> Shard:
         data = json.loads(remembered.read_text(encoding="utf-8"))
         if data["stamp"] == stamp:
             members = tuple(Member(**member) for member in data["members"])
-            return Shard(members, tuple((key, cause) for key, cause in data["left_out"]))
+            return Shard(members, tuple((key, cause) for key, cause in data["left_out"]), data["beside"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there or damaged: made anew
     try:
@@ -206,30 +223,66 @@ def read_members(file: BinaryIO) -> Shard:
     Raises:
         OSError, tarfile.TarError: the file cannot be read to its end.
     """
-    from webdataset.tariterators import base_plus_ext
-
-    images: dict[str, tuple[int, int]] = {}
-    labels: dict[str, str] = {}
+    images: dict[str, Member] = {}
+    labels: dict[str, set[str]] = {}
+    others: list[str] = []
     left_out: list[tuple[str, str]] = []
     with tarfile.open(fileobj=file, mode="r:") as tar:
         for entry in tar:
-            key, extension = base_plus_ext(entry.name)
-            if not entry.isreg() or key is None:
+            if entry.isdir() or _is_hidden(entry.name):
                 continue
-            if f".{extension.lower()}" in SUFFIXES:
-                if entry.size > MAX_BYTES:
-                    left_out.append((entry.name, f"{entry.size} bytes, more than {MAX_BYTES}"))
-                else:
-                    images[key] = (entry.offset_data, entry.size)
-            elif extension.lower() == "cls":
+            key, ending = os.path.splitext(entry.name)
+            if not entry.isreg():
+                left_out.append((entry.name, "not a regular file"))
+            elif ending.lower() == LABEL:
                 content = tar.extractfile(entry)
                 assert content is not None
-                labels[key] = content.read(4096).decode("utf-8", "replace").strip()
-    for key in images.keys() - {key for key, label in labels.items() if label}:
-        left_out.append((key, "no label: there is no text <key>.cls beside it"))
-        del images[key]
-    members = tuple(Member(key, labels[key], offset, size) for key, (offset, size) in images.items())
-    return Shard(members, tuple(sorted(left_out)))
+                labels.setdefault(key, set()).add(content.read(4096).decode("utf-8", "replace").strip())
+            elif ending.lower() not in SUFFIXES:
+                others.append(entry.name)
+            elif entry.size > MAX_BYTES:
+                left_out.append((entry.name, f"{entry.size} bytes, more than {MAX_BYTES}"))
+            elif key in images:
+                left_out.append((entry.name, f"another image of the key {key} comes before it"))
+            else:
+                images[key] = Member(key, "", entry.offset_data, entry.size)
+    images = _by_first_dot(images, labels)
+    members = []
+    for key, image in images.items():
+        given = sorted(labels.get(key, set()) - {""})
+        if len(given) == 1:
+            members.append(replace(image, label=given[0]))
+        elif given:
+            left_out.append((key, f"labels {' and '.join(map(repr, given))}"))
+        else:
+            left_out.append((key, "no label: there is no text <key>.cls beside it"))
+    keys = {*images, *map(_until_first_dot, images)}
+    left_out += [(f"{key}{LABEL}", "no image is beside it") for key in labels.keys() - images.keys()]
+    beside = [name for name in others if {os.path.splitext(name)[0], _until_first_dot(name)} & keys]
+    left_out += [(name, "neither an image nor beside one") for name in set(others).difference(beside)]
+    endings = Counter(os.path.splitext(name)[1] for name in beside)
+    return Shard(tuple(members), tuple(sorted(left_out)), dict(sorted(endings.items())))
+
+
+def _by_first_dot(images: dict[str, Member], labels: Mapping[str, set[str]]) -> dict[str, Member]:
+    """Images by their keys, which end at the last dot; or at the first, as the library has it, where the label's does.
+
+    So `1. Mona Lisa.jpg` belongs to `1. Mona Lisa.cls`, and `7.input.jpg` to `7.cls` if that has no other image.
+    """
+    candidates: dict[str, list[str]] = {}
+    for key in images.keys() - labels.keys():
+        candidates.setdefault(_until_first_dot(key), []).append(key)
+    short = {keys[0]: key for key, keys in candidates.items() if key in labels and key not in images and len(keys) == 1}
+    return {short.get(key, key): replace(image, key=short.get(key, key)) for key, image in images.items()}
+
+
+def _until_first_dot(name: str) -> str:
+    folder, slash, base = name.rpartition("/")
+    return f"{folder}{slash}{base.partition('.')[0]}"
+
+
+def _is_hidden(name: str) -> bool:
+    return any(is_hidden(part) for part in name.split("/") if part not in (".", ".."))
 
 
 def _is_remote(url: str) -> bool:
@@ -260,4 +313,4 @@ def _stamp(url: str) -> str:
 
 def _part(url: str) -> str:
     found = _PART.search(_name(url))
-    return PART_OF[found.group(1)] if found else ""
+    return PART_OF[found.group(1).lower()] if found else ""

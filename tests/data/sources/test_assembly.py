@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
 
-from resnet_lab.data.sources.assembly import Split, joined, numbered, require_label, settled_parts, some
+from resnet_lab.data.sources.assembly import (
+    Split,
+    joined,
+    named_part,
+    numbered,
+    part_of,
+    require_label,
+    settled_parts,
+    some,
+)
 from resnet_lab.errors import DataError
 from resnet_lab.images import ImageSet
 
@@ -113,3 +122,16 @@ def test_an_empty_label() -> None:
 def test_lists_are_cut_short() -> None:
     assert some("abcde") == "a, b, c, d, e"
     assert some("abcdefg") == "a, b, c, d, e and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("train", ("train", "")), ("Validation", ("val", "")), ("TestSet2", ("test", "")), ("devset", ("val", "")),
+        ("asl_alphabet_train", ("train", "asl alphabet")), ("VALData", ("val", "")), ("plane", ("", "")),
+        ("train_test", ("", "")), ("", ("", "")), ("trains", ("", "")), ("tést", ("", "")),
+    ],
+)  # fmt: skip
+def test_parts_in_names(name: str, found: tuple[str, str]) -> None:
+    assert named_part(name) == found
+    assert part_of(name) == ("" if found[1] else found[0])

@@ -121,6 +121,16 @@ def test_folders_of_one_name_are_one_class(tmp_path: Path, fill) -> None:
     )
 
 
+def test_images_of_no_class_are_listed(tmp_path: Path, fill) -> None:
+    fill(tmp_path, "Training/a/1.png", "Training/b/2.png", "Testing/3.png", "Testing/in/4.png")
+    images = open_class_folders(tmp_path)
+    assert (images.classes, images.parts) == (("a", "b"), None)
+    assert images.left_out == tuple((f"Testing/{name}", "it lies in no class folder") for name in ("3.png", "in/4.png"))
+    assert images.notes == (
+        "the class folders are those in Training", "2 images in Testing are of no class and set aside",
+    )  # fmt: skip
+
+
 def test_parts_that_the_folders_give(tmp_path: Path, fill) -> None:
     fill(tmp_path, "train/a/1.png", "train/b/2.png", "val/a/3.png", "val/b/4.png", "test/a/5.png", "test/b/6.png")
     images = open_class_folders(tmp_path)

@@ -108,6 +108,8 @@ def test_splits_are_parts(tmp_path: Path, registry: Registry, redness) -> None:
     assert images.labels.tolist() == [0, 1, 1, 0, 0, 1]
     assert reds(images, redness) == [0, 1, 2, 3, 4, 5]
     assert images.notes[0] == "splits that are no part are passed over: extra"
+    datasets.DatasetDict({"Training": splits["train"], "dev": splits["test"]}).save_to_disk(tmp_path / "other")
+    assert open_images(str(tmp_path / "other"), registry).parts == ("", "", "val", "val")
     datasets.DatasetDict({"everything": make([0, 1])}).save_to_disk(tmp_path / "whole")
     assert open_images(str(tmp_path / "whole"), registry).parts is None
 

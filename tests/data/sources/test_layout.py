@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.data.sources.layout import Branch, Layout, find_layout, level_of
+from resnet_lab.data.sources.layout import Layout, find_layout
+from resnet_lab.data.sources.levels import Branch, level_of
+from resnet_lab.errors import DataError
 
 
 def test_class_folders_and_what_lies_beside_them(tmp_path: Path, fill) -> None:
@@ -43,10 +45,145 @@ def test_parts(tmp_path: Path, fill) -> None:
     )
 
 
-@pytest.mark.parametrize("names", [("train/1.png", "test/2.png"), ("train/a/1.png", "plane/a/2.png")], ids=str)
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train/1.png", "test/2.png", "plane/3.png"),
+        ("train/a/1.png", "plane/a/2.png"),
+        ("steam_train/1.png", "freight_train/2.png"),
+        ("steam_train/a/1.png", "crash_test/a/2.png"),
+        ("train/1.png", "train_station/2.png"),
+    ],
+    ids=str,
+)
 def test_classes_that_are_called_like_parts(tmp_path: Path, fill, names: tuple[str, ...]) -> None:
     fill(tmp_path, *names)
     assert {branch.part for branch in find_layout(tmp_path).branches} == {""}
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts"),
+    [
+        (("Training", "Testing"), ("train", "test")),
+        (("Train", "Test"), ("train", "test")),
+        (("TRAIN", "VAL"), ("train", "val")),
+        (("training_set", "test_set"), ("train", "test")),
+        (("TrainSet", "testset"), ("train", "test")),
+        (("train2017", "val2017"), ("train", "val")),
+        (("train", "dev", "test"), ("train", "val", "test")),
+        (("training", "validation", "evaluation"), ("train", "val", "test")),
+        (("seg_train", "seg_test"), ("train", "test")),
+        (("train-images", "test images"), ("train", "test")),
+    ],
+    ids=lambda names: " ".join(names),
+)
+@pytest.mark.parametrize("above", ["", "set/", "one/two/"])
+def test_parts_by_other_names(
+    tmp_path: Path, fill, folders: tuple[str, ...], parts: tuple[str, ...], above: str
+) -> None:
+    fill(tmp_path, *(f"{above}{folder}/{name}/1.png" for folder in folders for name in "ab"))
+    branches = find_layout(tmp_path).branches
+    assert set(branches) == {
+        Branch(name, f"{above}{folder}/{name}", part)
+        for folder, part in zip(folders, parts, strict=True)
+        for name in "ab"
+    }
+
+
+def test_folders_of_the_part_s_own_name_are_gone_through(tmp_path: Path, fill) -> None:
+    """As archives unpack them; images that nobody has labelled lie beside."""
+    fill(tmp_path, "seg_train/seg_train/a/1.png", "seg_train/seg_train/b/1.png", "seg_test/seg_test/a/1.png")
+    fill(tmp_path, "seg_pred/seg_pred.png", "seg_test/seg_test/stray.png")
+    assert find_layout(tmp_path) == Layout(
+        (
+            Branch("a", "seg_test/seg_test/a", "test"),
+            Branch("a", "seg_train/seg_train/a", "train"),
+            Branch("b", "seg_train/seg_train/b", "train"),
+        ),
+        strays=("seg_test/seg_test/stray.png",),
+        aside=("seg_pred",),
+        notes=("the folders seg_test, seg_train are taken as parts",),
+    )
+
+
+def test_what_a_part_is_is_told_where_its_name_does_not(tmp_path: Path, fill) -> None:
+    fill(tmp_path, "train/a/1.png", "dev/a/1.png", "evaluation/a/1.png")
+    assert find_layout(tmp_path).notes == ("the folders dev (val), evaluation (test), train are taken as parts",)
+
+
+@pytest.mark.parametrize("loose", ["test/1.png", "test/images/1.png", "test/unknown/1.png"])
+def test_test_images_without_a_class_are_set_aside(tmp_path: Path, fill, loose: str) -> None:
+    fill(tmp_path, "train/a/1.png", "train/b/2.png", "valid/a/3.png", "valid/b/3.png", loose)
+    layout = find_layout(tmp_path)
+    assert {branch.part for branch in layout.branches} == {"train", "val"}
+    assert layout.aside in (("test",), ("test/images",))
+    assert layout.notes == ("the folders train, valid are taken as parts",)
+
+
+def test_a_folder_without_images_is_no_class_beside_one_with_parts(tmp_path: Path, fill) -> None:
+    fill(tmp_path, "data/train/a/1.png", "data/train/b/1.png", "data/test/a/1.png", "data/test/b/1.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "boxes.xml").touch()
+    (tmp_path / "data" / "papers").mkdir()
+    layout = find_layout(tmp_path)
+    assert {branch.name for branch in layout.branches} == {"a", "b"}
+    assert layout.notes == (
+        "folders that hold no image are passed over: labels",
+        "the class folders are those in data",
+        "the folders test, train are taken as parts",
+    )
+
+
+def test_parts_below_classes(tmp_path: Path, fill) -> None:
+    fill(tmp_path, *(f"{name}/{part}/1.png" for name in "ab" for part in ("Train", "Test")))
+    assert find_layout(tmp_path) == Layout(
+        (
+            Branch("a", "a/Test", "test"),
+            Branch("a", "a/Train", "train"),
+            Branch("b", "b/Test", "test"),
+            Branch("b", "b/Train", "train"),
+        ),
+        notes=("the folders Test, Train in each class folder are taken as parts",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (
+            ("train/1.png", "test/2.png"),
+            "test, train can be the parts of a split, whose images then have no class, or classes of that name; give "
+            "each part a folder of images a class, write a manifest with the columns path, label and split, or rename "
+            "the folders",
+        ),
+        (
+            ("train/a/1.png", "test/a/1.png", "extra/a/1.png"),
+            "can be read as the parts test, train with extra left out, or as the classes extra, test, train: extra is "
+            "no part; move or rename what does not belong",
+        ),
+        (
+            ("train/a/1.png", "test/c/1.png", "test/d/1.png"),
+            "can be read as the parts test, train, or as the classes test, train: test has other classes than the "
+            "training part; move or rename what does not belong",
+        ),
+        (
+            ("one/train/a/1.png", "one/test/a/1.png", "two/train/b/1.png", "two/test/b/1.png"),
+            "one, two can each be a set of its own (test, train), or a class whose images lie deeper: give every class "
+            "the same parts or none, or name the folder of one set",
+        ),
+        (
+            ("a/train/1.png", "a/test/1.png", "b/1.png"),
+            "a can each be a class with images in parts (test, train) beside b, or a class whose images lie deeper: "
+            "give every class the same parts or none, or name the folder of one set",
+        ),
+    ],
+    ids=["loose", "another", "foreign", "sets", "uneven"],
+)
+def test_what_can_be_read_in_two_ways_is_refused(tmp_path: Path, fill, names: tuple[str, ...], text: str) -> None:
+    fill(tmp_path, *names)
+    with pytest.raises(DataError) as failure:
+        find_layout(tmp_path)
+    assert str(failure.value).removeprefix(str(tmp_path)).lstrip(": ") == text
 
 
 def test_the_published_download(tmp_path: Path, fill) -> None:

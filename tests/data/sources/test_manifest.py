@@ -65,6 +65,57 @@ def test_labels_that_look_alike_are_one_class(folder: Path) -> None:
     assert images.notes == ("labels that differ in spaces or in Unicode form are one class: D\u00fcrer",)
 
 
+TABLE = "path,label,split\na.png,x,train\nb.png,y,val\nin/c.png,x,test\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TABLE.replace(",", ";"),
+        TABLE.replace(",", "\t"),
+        TABLE.replace(",", "|"),
+        "sep=;\r\n" + TABLE.replace(",", ";").replace("\n", "\r\n"),
+        TABLE.replace("path,label,split", "Path,LABEL,Split"),
+        TABLE.replace(",", " , "),
+        'path, label, split\na.png, "x", "train"\n"b.png", y, val\nin/c.png, x, "test"\n',
+        TABLE.replace("/", "\\"),
+        TABLE.replace("train", "Training").replace("val", "validation").replace("test", "TEST"),
+        TABLE.encode("utf-16"),
+        TABLE.encode("utf-16-le"),
+        TABLE.encode("utf-16-be"),
+        b"\xfe\xff" + TABLE.replace(",", "\t").encode("utf-16-be"),
+        TABLE.replace("path,label,split", '"path","label","split"'),
+        TABLE.replace("a.png", "./a.png "),
+    ],
+    ids=[
+        "semicolons", "tabs", "bars", "excel", "case", "spaces", "quotes-after-spaces", "backslashes", "parts",
+        "utf-16", "utf-16-le", "utf-16-be", "excel-unicode", "quotes", "space-behind",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["m.csv", "m.tsv"])
+def test_tables_as_people_write_them(folder: Path, content: str | bytes, name: str) -> None:
+    images = open_manifest(write(folder, content, name))
+    assert images.paths == ("a.png", "b.png", "in/c.png")
+    assert [images.classes[label] for label in images.labels] == ["x", "y", "x"]
+    assert images.parts == ("train", "val", "test")
+
+
+def test_absolute_paths_below_the_folder(folder: Path, tmp_path: Path) -> None:
+    text = f"path,label\n{folder}/a.png,x\n{folder}/in/c.png,y\n"
+    assert open_manifest(write(folder, text)).paths == ("a.png", "in/c.png")
+    (tmp_path / "link").symlink_to(folder)
+    assert open_manifest(tmp_path / "link" / "m.csv").paths == ("a.png", "in/c.png")
+    assert message(write(folder, f"path,label\n{folder}/../a.png,x\nb.png,y\n")).startswith(
+        f"{folder}/m.csv: '{folder}/../a.png' is not a path within its folder"
+    )
+
+
+def test_names_with_spaces_and_backslashes_of_their_own(tmp_path: Path, fill) -> None:
+    folder = fill(tmp_path, " a.png", "in\\b.png", "c.png")
+    images = open_manifest(write(folder, "path,label\n a.png,x\nin\\b.png,y\n c.png,x\n"))
+    assert images.paths == (" a.png", "in\\b.png", "c.png")
+
+
 def test_parquet_is_the_same(folder: Path) -> None:
     columns = {
         "n": [1, 2, 3],
@@ -89,7 +140,25 @@ def test_parquet_is_the_same(folder: Path) -> None:
         ("", " is empty; a manifest has the columns path, label and, if it is split, split"),
         ("path,label\n", " names no image"),
         ("file,label\na.png,x\n", " has no column 'path'; got 'file', 'label', with commas between, as its first line"),
-        ("path;label\na.png;x\n", " has no column 'path'; got 'path;label', with commas between, as its first line"),
+        ("path:label\na.png:x\n", " has no column 'path'; got 'path:label', with commas between, as its first line"),
+        ("path,label,Path\na.png,x,b.png\n", " has two columns 'path'; remove one"),
+        (
+            "path;label\na.png;x;y\n",
+            ", line 2: 3 values for 2 columns; a value with a semicolon stands in double quotes",
+        ),
+        (
+            "path,label\na.png,x\nb.png,y\n./b.png,x\nb.png,z\n",
+            ": a conflict of labels: b.png is there as 'y' and as 'x' and 1 more like it; leave the right row of each "
+            "image",
+        ),
+        (
+            "path,label,split\na.png,x,train\na.png,x,test\n",
+            ": a conflict of parts: a.png is there as 'train' and as 'test'; leave the right row of each image",
+        ),
+        (
+            "path,label\nC:\\d\\a.png,x\nb.png,y\n",
+            ": 'C:/d/a.png' is not a path within its folder; paths are relative to the manifest's folder, without '..'",
+        ),
         (
             "path,class\na.png,x\n",
             " has no column 'label'; got 'path', 'class', with commas between, as its first line",
@@ -110,12 +179,16 @@ def test_parquet_is_the_same(folder: Path) -> None:
             ": a.png: label 'x/y' holds a line break, a path separator or another control character; rename it",
         ),
         (
-            "path,label,split\na.png,x,train\nb.png,y,dev\n",
-            ": b.png: unknown split 'dev'; allowed are train, val, valid, validation, test, or nothing",
+            "path,label,split\na.png,x,train\nb.png,y,extra\n",
+            ": b.png: unknown split 'extra'; allowed are train, training, val, valid, validation, dev, development, "
+            "test, testing, eval, evaluation, or nothing",
         ),
         ("path,label\na.png,x\nb.png,x\n", " holds one class, 'x'; a classifier needs at least two"),
         ("path,label\na.png,x\n./a.png,x\n", " names a.png twice; an image has one row"),
-        ("path,label\na.png,x\na.png,y\n", " names a.png twice; an image has one row"),
+        (
+            "path,label\na.png,x\na.png,y\n",
+            ": a conflict of labels: a.png is there as 'x' and as 'y'; leave the right row of each image",
+        ),
         (
             "path,label\na.png,x\nno.png,y\nnor.png,y\n",
             ": 2 of 3 files cannot be found, the first no.png (No such file or directory); "

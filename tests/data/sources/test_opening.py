@@ -59,7 +59,7 @@ def test_what_is_no_source(tmp_path: Path, registry: Registry, monkeypatch: pyte
     for name in ("file", "pipe.csv"):
         assert message(f"{tmp_path}/{name}", registry) == (
             f"{tmp_path}/{name} is a file; give the folder that holds one folder of images a class, "
-            "or a manifest (.csv, .parquet)"
+            "or a manifest (.csv, .tsv, .parquet)"
         )
     name = "n" * 300
     assert message(name, registry) == f"{name}: cannot be opened: File name too long"

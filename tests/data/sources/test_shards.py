@@ -66,6 +66,9 @@ def test_parts_are_read_from_the_names(shards: Path) -> None:
     whole = open_shards(f"wds:{shards}/{{train-0,valid-0,test-0}}.tar")
     assert (whole.parts, whole.notes) == (("train",) * 4 + ("val",) * 4 + ("test",) * 4, ())
     assert open_shards(f"wds:{shards}/train-{{0..1}}.tar").parts is None, "training alone: the rest is drawn from it"
+    write_shards(shards, ("set-Training0", "dev-0", "TEST_0"))
+    other = open_shards(f"wds:{shards}/{{set-Training0,dev-0,TEST_0}}.tar")
+    assert other.parts == ("train",) * 4 + ("val",) * 4 + ("test",) * 4
 
 
 def test_the_name_opens_the_same_set_from_anywhere(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +171,58 @@ def test_images_without_a_label_are_listed(shards: Path) -> None:
     assert images.classes == ("x", "y")
 
 
+def write_members(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name.rstrip("*"))  # two members may have one name
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_dots_in_keys_survive(shards: Path) -> None:
+    """The library ends a key at the first dot."""
+    members = {
+        "Mr. A.jpg": png(0), "Mr. A.cls": b"x", "1. Mona Lisa.PNG": png(1), "1. Mona Lisa.cls": b"y",
+        "1. Mona Lisa.json": b"{}", "a.b/1.2.3.png": png(2), "a.b/1.2.3.CLS": b"x",
+        "7.cls": b"y", "7.input.png": png(3), "7.json": b"{}", "./c.png": png(4), "./c.cls": b"x",
+    }  # fmt: skip
+    images = open_shards(f"wds:{write_members(shards / 'dots.tar', members)}")
+    assert images.paths == tuple(f"dots.tar/{key}" for key in ("Mr. A", "1. Mona Lisa", "a.b/1.2.3", "7", "./c"))
+    assert [images.classes[label] for label in images.labels] == ["x", "y", "x", "y", "x"]
+    assert [digest(images.read(k)) for k in range(5)] == [hashlib.sha256(png(k)).hexdigest() for k in range(5)]
+    assert images.left_out == ()
+    assert images.notes == ("files beside images are not read: 2 .json",)
+    again = open_shards(f"wds:{shards / 'dots.tar'}")
+    assert (again.paths, again.notes) == (images.paths, images.notes), "from what was remembered"
+
+
+def test_every_member_that_is_not_taken_is_listed_with_its_cause(shards: Path) -> None:
+    members = {
+        "a.jpg": png(0), "a.png": png(1), "a.cls": b"x", "b.png": png(2), "b.png*": png(3), "b.cls": b"y",
+        "c.png": png(4), "c.cls": b"x", "c.cls*": b"y", "d.png": png(5), "d.cls": b"x", "d.cls*": b"x",
+        "lost.cls": b"x", "notes.txt": b"", "README": b"", "8.in.png": png(6), "8.out.png": png(7), "8.cls": b"x",
+        "e.png": png(8), "e.cls": b" ", ".hidden.png": png(9), "._a.jpg": b"", "__MACOSX/a.jpg": b"",
+    }  # fmt: skip
+    images = open_shards(f"wds:{write_members(shards / 'odd.tar', members)}")
+    assert images.paths == ("odd.tar/a", "odd.tar/b", "odd.tar/d")
+    assert [digest(images.read(k)) for k in range(3)] == [hashlib.sha256(png(k)).hexdigest() for k in (0, 2, 5)]
+    no_label = "no label: there is no text <key>.cls beside it"
+    assert dict(images.left_out) == {
+        "odd.tar/a.png": "another image of the key a comes before it",
+        "odd.tar/b.png": "another image of the key b comes before it",
+        "odd.tar/c": "labels 'x' and 'y'",
+        "odd.tar/lost.cls": "no image is beside it",
+        "odd.tar/notes.txt": "neither an image nor beside one",
+        "odd.tar/README": "neither an image nor beside one",
+        "odd.tar/8.in": no_label,
+        "odd.tar/8.out": no_label,
+        "odd.tar/8.cls": "no image is beside it",
+        "odd.tar/e": no_label,
+    }
+    assert len(images.left_out) == 10
+
+
 def test_nothing_is_unpacked_and_only_files_count(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         for name, content in (("../up.png", png(1)), ("../up.cls", b"0")):
@@ -180,6 +235,7 @@ def test_nothing_is_unpacked_and_only_files_count(tmp_path: Path) -> None:
     with (tmp_path / "a.tar").open("rb") as file:
         shard = read_members(file)
     assert [(member.key, member.label) for member in shard.members] == [("../up", "0")]
+    assert shard.left_out == (("link.png", "not a regular file"),)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar"]
 
 
