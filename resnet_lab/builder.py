@@ -311,7 +311,7 @@ def _dropout(probability: float) -> nn.Module:
 
 
 def _shortcut(
-    kind: str,
+    chosen: Component,
     norm: Callable[[int], nn.Module],
     where: str,
     in_channels: int,
@@ -322,11 +322,12 @@ def _shortcut(
 ) -> nn.Module | None:
     if stride == 1 and in_channels == out_channels:
         return None
-    if kind == "zero_pad":
+    if chosen.name == "zero_pad":
         if out_channels < in_channels:
             raise SpecError(f"{where}: a zero_pad shortcut cannot lead from {in_channels} to {out_channels} channels")
-        return ZeroPadShortcut(in_channels, out_channels, stride)
-    if kind == "projection":
+        both = ("zeros", "both") in chosen.parameters
+        return ZeroPadShortcut(in_channels, out_channels, stride, zeros="both" if both else "end")
+    if chosen.name == "projection":
         return nn.Sequential(_pointwise(in_channels, out_channels, stride, bias=bias), norm(out_channels))
     pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
     return nn.Sequential(pool, _pointwise(in_channels, out_channels, bias=bias), norm(out_channels))

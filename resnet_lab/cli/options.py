@@ -83,7 +83,10 @@ Block = Annotated[
 Shortcut = Annotated[
     str | None,
     typer.Option(
-        "--shortcut", help="projection, zero_pad or pooled_projection.", metavar="KIND", rich_help_panel=NETWORK
+        "--shortcut",
+        help="projection, zero_pad, zero_pad(zeros=both) or pooled_projection.",
+        metavar="KIND",
+        rich_help_panel=NETWORK,
     ),
 ]
 Dropout = Annotated[

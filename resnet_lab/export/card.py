@@ -15,8 +15,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from resnet_lab import cost, zoo
 from resnet_lab.data.split import PARTS
+from resnet_lab.differences import differences
 from resnet_lab.evaluate import stored
-from resnet_lab.export.differences import differences
 from resnet_lab.export.privacy import public_command, public_source
 from resnet_lab.export.subject import Subject
 from resnet_lab.metrics.headline import LEVEL, intervals

@@ -11,9 +11,9 @@ from resnet_lab import cost, zoo
 from resnet_lab.cost import Cost
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
+from resnet_lab.differences import differences
 from resnet_lab.errors import DataError, RunError
 from resnet_lab.evaluate import evaluate, stored, summary_of
-from resnet_lab.export.differences import differences
 from resnet_lab.metrics import Summary
 from resnet_lab.plugins import Registry
 from resnet_lab.predictions import Predictions

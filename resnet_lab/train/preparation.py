@@ -26,7 +26,7 @@ from resnet_lab.train.freezing import freeze
 from resnet_lab.train.optimisation import warmup_steps
 from resnet_lab.train.watching import TrainingWatcher
 from resnet_lab.watcher import Watcher
-from resnet_lab.weights import Coverage, load_weights
+from resnet_lab.weights import Coverage, load_weights, open_weights
 
 STEPS_AT_LEAST = 10
 """Of an epoch, that a batch size of `auto` leaves: a few large steps learn less than many."""
@@ -73,14 +73,17 @@ def make_ready(
     """
     images = open_images(data.source, registry, download=data.download)
     spec = spec.modified(num_classes=len(images.classes))
+    weights = None if config.weights is None else open_weights(config.weights, spec)
+    if weights is not None:
+        spec = weights.network(spec)
     built = assemble(spec, registry, seed=config.seed_of("init"), zero_init_residual=config.zero_init_residual)
     for note in built.notes:
         watcher.say(note)
     _refuse_broken_plugins(built.model, spec, registry)
     coverage = None
-    if config.weights is not None:
+    if weights is not None:
         coverage = load_weights(
-            built.model, spec, config.weights, classes=images.classes, depthwise_from_dense=config.depthwise_from_dense
+            built.model, spec, weights, classes=images.classes, depthwise_from_dense=config.depthwise_from_dense
         )
         watcher.weights(coverage)
         _warn_of_frozen_strangers(coverage, config.freeze, watcher)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resnet_lab.differences import differences as differing_parts
 from resnet_lab.errors import CheckpointError
 from resnet_lab.model import ResNet
-from resnet_lab.spec import ModelSpec
+from resnet_lab.spec import Component, ModelSpec
 from resnet_lab.weights.coverage import Coverage, Difference, Group, Kind, StageCoverage
 from resnet_lab.weights.kinship import anatomy, anatomy_of
 from resnet_lab.weights.sources import Weights, open_weights
@@ -44,7 +45,7 @@ class _Match:
 def load_weights(
     model: ResNet,
     spec: ModelSpec,
-    source: str,
+    source: str | Weights,
     *,
     classes: tuple[str, ...] = (),
     depthwise_from_dense: bool = False,
@@ -54,7 +55,8 @@ def load_weights(
     Args:
         model: was built from `spec`.
         source: a name of torchvision's weights for the network that `spec` derives from (`IMAGENET1K_V2`), a
-            .safetensors file, a .pth file of tensors, or a run folder, whose best weights are taken.
+            .safetensors file, a .pth file of tensors, or a run folder, whose best weights are taken; or what
+            `open_weights` returned.
         classes: names of the network's classes; a classifier that is known to be of others is not taken.
         depthwise_from_dense: give a depthwise convolution the diagonal W[c, c] of a dense kernel W.
 
@@ -63,7 +65,7 @@ def load_weights(
             model is then as it was.
         RunError: a folder that is no run.
     """
-    weights = open_weights(source, spec)
+    weights = open_weights(source, spec) if isinstance(source, str) else source
     theirs, ours = anatomy_of(weights.tensors), anatomy(spec)
     if not theirs.is_kin(ours):
         raise CheckpointError(
@@ -77,7 +79,7 @@ def load_weights(
         _match(name, target, found, keep_classifier=keep, depthwise_from_dense=depthwise_from_dense)
         for name, target in targets.items()
     ]
-    coverage = _account(matches, weights, found, model)
+    coverage = _account(matches, weights, found, model, spec)
     if not coverage.share:
         why = _why_not(matches, found, coverage.differences)
         raise CheckpointError(f"{weights.name}: nothing in it fits {spec.name}: {why}")
@@ -147,7 +149,9 @@ def _has_diagonal(kernel: Sequence[int], filters: Sequence[int]) -> bool:
     return filters[1] == 1 < channels == kernel[1] <= kernel[0] and kernel[2:] == filters[2:]
 
 
-def _account(matches: Sequence[_Match], weights: Weights, found: Mapping[str, Tensor], model: ResNet) -> Coverage:
+def _account(
+    matches: Sequence[_Match], weights: Weights, found: Mapping[str, Tensor], model: ResNet, spec: ModelSpec
+) -> Coverage:
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     fates = [(match.name, match.kind, sizes.get(match.name, 0)) for match in matches]
     for name in found.keys() - {match.origin for match in matches}:
@@ -164,7 +168,9 @@ def _account(matches: Sequence[_Match], weights: Weights, found: Mapping[str, Te
         share=filled / body,
         stages=_by_stage(fates, model.stage_names),
         differences=tuple(differences),
-        notes=tuple(_notes(differences, diagonal=any(match.kind == "diagonal" for match in matches))),
+        notes=tuple(_notes(differences, weights, diagonal=any(match.kind == "diagonal" for match in matches))),
+        differing=() if weights.spec is None else tuple(differing_parts(spec, weights.spec, dropout=False)),
+        unseen=() if weights.spec is not None and not weights.layout else tuple(_without_parameters(spec)),
         mean=weights.mean,
         std=weights.std,
     )
@@ -195,7 +201,28 @@ def _group(members: Sequence[tuple[str, int]]) -> Group:
     return Group(names=tuple(name for name, _ in members), parameters=sum(size for _, size in members))
 
 
-def _notes(differences: Sequence[Difference], *, diagonal: bool) -> Iterator[str]:
+def _without_parameters(spec: ModelSpec) -> Iterator[str]:
+    """Parts of a network of which a state dict shows nothing, as they are here."""
+    blocks = [stage.block for stage in spec.stages]
+    yield f"activation ({_each([spec.stem.act, *(block.act for block in blocks)])})"
+    yield f"pool after the stem ({'3x3 max pool' if spec.stem.max_pool else 'none'})"
+    yield "anti-aliasing where the resolution falls (none)"
+    if any(block.kind.name == "bottleneck" for block in blocks):
+        first = any(("stride_on", "conv1") in block.kind.parameters for block in blocks)
+        yield f"place of a bottleneck's stride ({'first 1x1' if first else '3x3'} convolution)"
+    yield f"pool or padding of the shortcut ({_each([block.shortcut for block in blocks])})"
+
+
+def _each(components: Iterable[Component]) -> str:
+    return ", ".join(dict.fromkeys(map(str, components)))
+
+
+def _notes(differences: Sequence[Difference], weights: Weights, *, diagonal: bool) -> Iterator[str]:
+    if weights.layout and weights.spec:
+        yield (
+            f"names and shapes of the weights are those of {weights.layout}, whose shortcut is "
+            f"{_each(stage.block.shortcut for stage in weights.spec.stages)}"
+        )
     depthwise, channels, others = [], [], []
     for each in differences:
         if _has_diagonal(each.weights, each.network):

@@ -16,11 +16,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from resnet_lab import checkpoint
+from resnet_lab import checkpoint, zoo
 from resnet_lab.errors import CheckpointError, nearest
 from resnet_lab.run import Run
-from resnet_lab.spec import ModelSpec
+from resnet_lab.spec import Component, ModelSpec
 from resnet_lab.weights.kinship import relatives
+from resnet_lab.weights.layouts import layout_of, with_own_names
 
 _SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"})
 _WRAPPINGS = ("model_ema", "state_dict", "model")
@@ -35,6 +36,8 @@ class Weights:
         name: of the weights, for a reader.
         classes: names in the order of the logits; empty where not known.
         mean: of each input channel, on a scale of [0, 1]; None where not known.
+        spec: the network that they are of; None where not known.
+        layout: the public code base that names and shapes are those of, and `spec` therefore too; empty where none.
     """
 
     name: str
@@ -42,6 +45,20 @@ class Weights:
     classes: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    spec: ModelSpec | None = None
+    layout: str = ""
+
+    def network(self, spec: ModelSpec) -> ModelSpec:
+        """`spec` with the zeros of its zero_pad shortcuts where the weights' network has them, unless it says where."""
+        if self.spec is None:
+            return spec
+        plain = Component(name="zero_pad")
+        stages = list(spec.stages)
+        for index, (own, other) in enumerate(zip(spec.stages, self.spec.stages, strict=False)):
+            if own.block.shortcut == plain and other.block.shortcut.name == plain.name:
+                block = own.block.model_copy(update={"shortcut": other.block.shortcut})
+                stages[index] = own.model_copy(update={"block": block})
+        return spec.model_copy(update={"stages": tuple(stages)})
 
 
 def open_weights(source: str, spec: ModelSpec) -> Weights:
@@ -57,14 +74,24 @@ def open_weights(source: str, spec: ModelSpec) -> Weights:
     if path.suffix == ".safetensors":
         return _safetensors(path)
     if path.exists() or path.suffix in _SUFFIXES or len(path.parts) > 1:
-        return Weights(source, _state_dict(_unpickled(path), source))
+        return _foreign(source, _state_dict(_unpickled(path), source))
     return _of_torchvision(source, spec)
 
 
 def _own(path: Path) -> Weights:
     metadata, tensors = checkpoint.read(path)
     tensors = _state_dict(tensors, str(path))
-    return Weights(str(path), tensors, metadata.classes, metadata.mean or None, metadata.std or None)
+    return Weights(
+        str(path), tensors, metadata.classes, metadata.mean or None, metadata.std or None, spec=metadata.spec
+    )
+
+
+def _foreign(name: str, tensors: dict[str, Tensor]) -> Weights:
+    """Weights of which a file says nothing, except perhaps by the names of its tensors."""
+    layout, renamed = layout_of(tensors), with_own_names(tensors)
+    if layout is None:
+        return Weights(name, renamed)
+    return Weights(name, renamed, mean=layout.mean, std=layout.std, spec=layout.spec, layout=layout.name)
 
 
 def _safetensors(path: Path) -> Weights:
@@ -77,7 +104,7 @@ def _safetensors(path: Path) -> Weights:
         raise _unreadable(path, error) from None
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy it again") from None
-    return Weights(str(path), _state_dict(tensors, str(path)))
+    return _foreign(str(path), _state_dict(tensors, str(path)))
 
 
 def _unpickled(path: Path) -> Any:
@@ -153,7 +180,7 @@ def _of_torchvision(name: str, spec: ModelSpec) -> Weights:
     weights = members[name]
     title = f"{weights.name} of torchvision's {kin[0]}"
     tensors, normalised = _state_dict(_downloaded(weights, title), title), weights.transforms()
-    return Weights(title, tensors, mean=tuple(normalised.mean), std=tuple(normalised.std))
+    return Weights(title, tensors, mean=tuple(normalised.mean), std=tuple(normalised.std), spec=zoo.get(kin[0]))
 
 
 def _downloaded(weights: Any, title: str) -> Any:
