@@ -1,7 +1,7 @@
 """Layouts of public weights: how others name the parts of a ResNet, and which network some names tell of."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,8 +10,15 @@ from resnet_lab import zoo
 from resnet_lab.spec import ModelSpec
 from resnet_lab.weights.kinship import anatomy_of
 
-_CLASSIFIER = re.compile(r"linear\.(weight|bias)")
-_SHORTCUT = re.compile(r"(layer\d+\.\d+)\.shortcut\.")
+_NAMES = (
+    (re.compile(r"(?:linear|head\.fc|head|classifier|last_linear)\.(weight|bias)"), r"fc.\1"),
+    (re.compile(r"(layer\d+\.\d+)\.shortcut\.(.+)"), r"\1.downsample.\2"),
+    (re.compile(r"(layer\d+\.\d+)\.(?:se|se_module)\.((?:fc1|fc2|conv)\..+)"), r"\1.attn.\2"),
+    (re.compile(r"(layer\d+\.\d+)\.se\.channel\.((?:fc1|fc2)\..+)"), r"\1.attn.\2"),  # of timm's CBAM
+    (re.compile(r"(layer\d+\.\d+)\.se\.spatial\.conv\.((?:conv|bn)\..+)"), r"\1.attn.\2"),
+    (re.compile(r"layer0\.((?:conv1|bn1)\..+)"), r"\1"),  # of the SENet authors' ResNets
+)
+"""What others call a part, and what torchvision and this program do."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,9 +39,23 @@ class Layout:
     std: tuple[float, ...]
 
 
-def with_own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under torchvision's names, as far as the parts are known under others."""
-    return {_SHORTCUT.sub(r"\1.downsample.", _CLASSIFIER.sub(r"fc.\1", name)): each for name, each in tensors.items()}
+def with_names_of(network: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under the network's names, where it has a part that others call otherwise.
+
+    A tensor whose name the network has keeps it, and so does one whose place another has taken.
+    """
+    renamed: dict[str, Tensor] = {name: tensor for name, tensor in tensors.items() if name in network}
+    for name, tensor in tensors.items():
+        own = _own_name(name, network)
+        renamed[name if own in renamed else own] = tensor
+    return renamed
+
+
+def _own_name(name: str, network: Collection[str]) -> str:
+    for pattern, own in _NAMES if name not in network else ():
+        if (match := pattern.fullmatch(name)) and ((found := match.expand(own)) in network or ".downsample." in found):
+            return found
+    return name
 
 
 def layout_of(tensors: Mapping[str, Tensor]) -> Layout | None:

@@ -17,6 +17,7 @@ from resnet_lab.model import ResNet
 from resnet_lab.spec import Component, ModelSpec
 from resnet_lab.weights.coverage import Coverage, Difference, Group, Kind, StageCoverage
 from resnet_lab.weights.kinship import anatomy, anatomy_of
+from resnet_lab.weights.layouts import with_names_of
 from resnet_lab.weights.sources import Weights, open_weights
 
 _CLASSIFIER = ("fc.weight", "fc.bias")
@@ -73,7 +74,7 @@ def load_weights(
             "choose weights of a network of the same depth, block and width, or build the weights' network"
         )
     targets = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
-    found = _as_in(targets, weights.tensors)
+    found = _as_in(targets, with_names_of(targets, weights.tensors))
     keep = _fits_classifier(targets, found) and (not classes or weights.classes in ((), classes))
     matches = [
         _match(name, target, found, keep_classifier=keep, depthwise_from_dense=depthwise_from_dense)
@@ -217,17 +218,28 @@ def _each(components: Iterable[Component]) -> str:
     return ", ".join(dict.fromkeys(map(str, components)))
 
 
+def _is_of_images(name: str) -> bool:
+    """Whether it is the kernel that images go through first."""
+    return name in ("conv1.weight", "conv1.0.weight")
+
+
 def _notes(differences: Sequence[Difference], weights: Weights, *, diagonal: bool) -> Iterator[str]:
+    if weights.taken:
+        taken, *more = weights.taken
+        rest = f"; the file has {', '.join(more)} too, and --weights FILE:KEY takes another" if more else ""
+        yield f"the weights are those under {taken!r}{rest}"
     if weights.layout and weights.spec:
         yield (
             f"names and shapes of the weights are those of {weights.layout}, whose shortcut is "
             f"{_each(stage.block.shortcut for stage in weights.spec.stages)}"
         )
-    depthwise, channels, others = [], [], []
+    depthwise: list[Difference] = []
+    channels: list[Difference] = []
+    others: list[Difference] = []
     for each in differences:
         if _has_diagonal(each.weights, each.network):
             depthwise.append(each)
-        elif each.name.startswith("conv1.") and each.weights[1] != each.network[1]:
+        elif _is_of_images(each.name) and each.weights[1:2] != each.network[1:2] and len(each.weights) == 4:
             channels.append(each)
         else:
             others.append(each)
@@ -243,5 +255,12 @@ def _notes(differences: Sequence[Difference], weights: Weights, *, diagonal: boo
             f"the weights are for images of {each.weights[1]} channels and the network for {each.network[1]}, so "
             f"{each.name} keeps its initial values"
         )
+    stem = [each for each in others if each.name.startswith("conv1.")]
+    if len(stem) > 1:
+        yield (
+            f"the stem of the weights has other widths: {len(stem)} of its tensors keep their initial values, such as "
+            f"{stem[0]}"
+        )
+        others = [each for each in others if each not in stem]
     if others:
         yield f"other tensors of another shape, which keep their initial values: {len(others)}, such as {others[0]}"

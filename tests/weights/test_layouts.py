@@ -1,17 +1,20 @@
 """Weights that others published, held against their authors' network written out. Legend: N C H W."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_lab import zoo
 from resnet_lab.builder import assemble, build
+from resnet_lab.errors import CheckpointError
 from resnet_lab.spec import ModelSpec
 from resnet_lab.weights import Coverage, load_weights, open_weights
 
@@ -98,6 +101,7 @@ def test_public_option_a_networks_get_their_zeros_on_both_sides(option_a: tuple[
     assert (coverage.mean, coverage.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert (coverage.differing, coverage.total("loaded").parameters) == ((), 269_722)
     assert coverage.notes == (
+        "the weights are those under 'state_dict'",
         "names and shapes of the weights are those of pytorch_resnet_cifar10, whose shortcut is zero_pad(zeros=both)",
     )
 
@@ -161,3 +165,162 @@ def test_the_published_files_are_recognised(depth: int) -> None:
     _, spec, coverage = adopted(zoo.get(f"resnet{depth}"), path)
     assert {str(stage.block.shortcut) for stage in spec.stages} == {"zero_pad(zeros=both)"}
     assert (coverage.share, coverage.differing) == (1, ())
+
+
+# ------------------------------------------------------------------------------ names
+
+
+SMALL = zoo.get("resnet20").modified(num_classes=3, input_size=8)
+
+
+def state_of(spec: ModelSpec = SMALL, seed: int = 7) -> dict[str, Tensor]:
+    return build(spec, seed=seed).state_dict()
+
+
+def written(path: Path, content: object) -> str:
+    torch.save(content, path)
+    return str(path)
+
+
+@pytest.mark.parametrize("classifier", ["linear", "head", "head.fc", "classifier", "last_linear"])
+def test_a_classifier_by_any_usual_name_is_the_classifier(classifier: str, tmp_path: Path) -> None:
+    spec = zoo.get("resnet20_b").modified(num_classes=3)
+    state = state_of(spec)
+    renamed = {name.replace("fc.", f"{classifier}."): tensor for name, tensor in state.items()}
+    model, _, coverage = adopted(spec, Path(written(tmp_path / "w.pth", renamed)))
+    assert coverage.total("unused").names == coverage.total("new").names == ()
+    torch.testing.assert_close(model.state_dict(), state, rtol=0, atol=0)
+
+
+def test_a_second_classifier_is_left_out(tmp_path: Path) -> None:
+    state = {**state_of(), "head.weight": torch.zeros(3, 64), "head.bias": torch.zeros(3)}
+    model, _, coverage = adopted(SMALL, Path(written(tmp_path / "w.pth", state)))
+    assert coverage.total("unused").names == ("head.bias", "head.weight")
+    torch.testing.assert_close(model.state_dict(), state_of(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["model.", "backbone.", "encoder.", "module.encoder_q.", "_orig_mod.module.", "module._orig_mod.net.model."],
+)
+def test_prefixes_in_any_order(prefix: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "w.pth", {f"{prefix}{name}": tensor for name, tensor in state_of().items()})
+    model, _, coverage = adopted(SMALL, Path(path))
+    torch.testing.assert_close(model.state_dict(), state_of(), rtol=0, atol=0)
+    assert coverage.total("unused").names == ()
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "net", "model_state_dict", "state_dict_ema", "model_ema"])
+def test_the_key_that_was_taken_is_said(key: str, tmp_path: Path) -> None:
+    model, _, coverage = adopted(SMALL, Path(written(tmp_path / "w.pth", {"epoch": 3, key: state_of()})))
+    torch.testing.assert_close(model.state_dict(), state_of(), rtol=0, atol=0)
+    assert coverage.notes == (f"the weights are those under {key!r}",)
+
+
+def test_of_several_keys_the_average_is_taken_or_what_is_chosen(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    written(path, {"state_dict": state_of(seed=1), "state_dict_ema": state_of(seed=2), "teacher": state_of(seed=3)})
+    for key, seed, note in (
+        ("", 2, "'state_dict_ema'; the file has state_dict too, and --weights FILE:KEY takes another"),
+        (":state_dict", 1, "'state_dict'; the file has state_dict_ema too, and --weights FILE:KEY takes another"),
+        (":teacher", 3, "'teacher'; the file has state_dict_ema, state_dict too, and --weights FILE:KEY takes another"),
+    ):
+        model, _, coverage = adopted(SMALL, Path(f"{path}{key}"))
+        torch.testing.assert_close(model.state_dict(), state_of(seed=seed), rtol=0, atol=0)
+        assert coverage.notes == (f"the weights are those under {note}",)
+        assert coverage.source == f"{path}{key}"
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_key_may_be_what_names_begin_with(suffix: str, tmp_path: Path) -> None:
+    """As in momentum contrast, where a network and its average stand in one state dict."""
+    both = {f"module.{key}.{n}": t for key, seed in (("net", 1), ("e", 2)) for n, t in state_of(seed=seed).items()}
+    path = tmp_path / f"w{suffix}"
+    save_file(both, path) if suffix == ".safetensors" else written(path, {"state_dict": both})
+    for key, seed in (("", 1), (":net", 1), (":e", 2), (":module.e", 2)):
+        model, _, _ = adopted(SMALL, Path(f"{path}{key}"))
+        torch.testing.assert_close(model.state_dict(), state_of(seed=seed), rtol=0, atol=0)
+
+
+def refusal(source: object) -> str:
+    with pytest.raises(CheckpointError) as failure:
+        open_weights(str(source), SMALL)
+    assert "\n" not in str(failure.value)
+    return str(failure.value)
+
+
+def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+    path = written(tmp_path / "w.pth", {"state_dict": {"module.conv1.weight": torch.zeros(1)}, "best": {}})
+    assert refusal(f"{path}:ema") == f"{path}:ema: nothing in the file is under 'ema'; it has state_dict, best, module"
+
+
+def test_two_tensors_for_one_place(tmp_path: Path) -> None:
+    path = written(tmp_path / "w.pth", {"model.conv1.weight": torch.zeros(1), "net.conv1.weight": torch.ones(1)})
+    assert refusal(path) == (
+        f"{path}: model.conv1.weight and net.conv1.weight are both conv1.weight of a network; choose one of the two by "
+        "what its names begin with, as in --weights FILE:net"
+    )
+    assert open_weights(f"{path}:net", SMALL).tensors["conv1.weight"] == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*quantized")
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (
+            lambda: torch.quantize_per_tensor(torch.zeros(2), 0.1, 0, torch.qint8),
+            "is quantized (torch.qint8); give the weights as they were before, in floating point",
+        ),
+        (
+            lambda: torch.zeros(2, dtype=torch.int8),
+            "is quantized (torch.int8); give the weights as they were before, in floating point",
+        ),
+        (
+            lambda: torch.zeros(2).to(torch.float8_e4m3fn),
+            "has 8 bits a value (torch.float8_e4m3fn) and no scales; give the weights in float32, float16 or bfloat16",
+        ),
+        (lambda: torch.zeros(2).to_sparse(), "is a sparse tensor (torch.sparse_coo); save it with tensor.to_dense()"),
+        (lambda: torch.zeros(2, dtype=torch.complex64), "is complex (torch.complex64); the networks here are real"),
+        (
+            lambda: torch.zeros(2, device="meta"),
+            "has no values (it was saved from the meta device); give trained weights",
+        ),
+    ],
+    ids=["quantized", "integers", "float8", "sparse", "complex", "meta"],
+)
+def test_tensors_that_are_no_plain_numbers(make: Callable[[], Tensor], problem: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "w.pth", {"state_dict": {"module.bn1.weight": make()}})
+    assert refusal(path) == f"{path}: module.bn1.weight {problem}"
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("se", "se"), ("eca", "eca"), ("cbam", "cbam(norm=true)")])
+def test_gates_by_timm_s_names(theirs: str, ours: str, tmp_path: Path, x: Tensor) -> None:
+    torch.manual_seed(5)
+    network = timm.models.resnet.ResNet(
+        timm.models.resnet.Bottleneck, (1, 1, 1, 1), num_classes=7, block_args={"attn_layer": theirs}
+    )
+    with_statistics(network)
+    stages = tuple(stage.model_copy(update={"depth": 1}) for stage in zoo.get("resnet50").stages)
+    spec = zoo.get("resnet50").model_copy(update={"stages": stages}).modified(num_classes=7, attn=ours)
+    model, _, coverage = adopted(spec, Path(written(tmp_path / "w.pth", network.state_dict())))
+    assert coverage.total("unused").names == coverage.total("new").names == ()
+    torch.testing.assert_close(model(x), network(x))
+
+
+def test_gates_without_a_place_keep_their_names(tmp_path: Path) -> None:
+    state = {**state_of(), "layer1.0.se.fc1.weight": torch.zeros(1, 16, 1, 1)}
+    _, _, coverage = adopted(SMALL, Path(written(tmp_path / "w.pth", state)))
+    assert coverage.total("unused").names == ("layer1.0.se.fc1.weight",)
+
+
+def test_a_deep_stem_of_another_width(tmp_path: Path) -> None:
+    """As timm's resnet50t, whose stem has 24, 32 and 64 channels, into a resnet50d."""
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in timm.create_model("resnet50t").state_dict().items()}
+    spec = zoo.get("resnet50d")
+    path = written(tmp_path / "w.pth", {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()})
+    coverage = load_weights(assemble(spec, device="meta").model, spec, path)
+    assert coverage.notes == (
+        "the stem of the weights has other widths: 6 of its tensors keep their initial values, such as conv1.0.weight "
+        "is (24, 3, 3, 3) in the weights and (32, 3, 3, 3) in the network",
+    )
