@@ -34,6 +34,7 @@ class Metadata(Record):
         classes: class names in the order of the logits; empty where none were given.
         mean: of each input channel, on a scale of [0, 1]; images are normalised by (x - mean) / std.
         fit: how a picture was made square.
+        resize: with `fit="crop"`, the shorter side before the middle was cut out; 0 cut out as much as there was.
         plugins: distributions or files that the network's components come from, with versions.
         plugin_sources: SHA-256 of the source of each; files of earlier versions have none.
         version: of resnet-lab when it was written.
@@ -45,6 +46,7 @@ class Metadata(Record):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     fit: Fit = "squash"
+    resize: int = Field(default=0, ge=0)
     plugins: dict[str, str] = Field(default_factory=dict)
     plugin_sources: dict[str, str] = Field(default_factory=dict)
     version: str = Field(default_factory=lambda: version("resnet-lab"))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resnet_lab.device import Placement
     from resnet_lab.plugins import Registry
     from resnet_lab.spec import ModelSpec
+    from resnet_lab.weights.adopting import Adopted
 
 NETWORK = "Network"
 DATA = "Data"
@@ -145,6 +146,36 @@ OtherData = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+PublicWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="NAME|FILE[:KEY]",
+        help="Pretrained weights rather than a run: a name of torchvision's for --model, or a file.",
+        show_default=False,
+        rich_help_panel=NETWORK,
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(
+        "--classes",
+        metavar="FILE",
+        help="Names of the weights' classes in order: one a line (tabs between several names of one), or JSON.",
+        show_default="the weights' own",
+        rich_help_panel=DATA,
+    ),
+]
+Preprocess = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preprocess",
+        metavar="KEY=VALUE",
+        help="Overrule the weights' own: size=224, resize=256, fit=crop, mean=R,G,B, std=R,G,B, or imagenet for all.",
+        show_default=False,
+        rich_help_panel=DATA,
+    ),
+]
 Again = Annotated[bool, typer.Option("--again", help="Make the predictions anew, even if kept ones are still right.")]
 Fit = Annotated[
     str | None,
@@ -251,6 +282,28 @@ def placement(
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were written on the command line."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def adopt(
+    weights: str,
+    registry: "Registry",
+    model: str | None,
+    depth: int | None,
+    spec: Path | None,
+    classes: Path | None,
+    preprocess: list[str] | None,
+) -> "Adopted":
+    """Pretrained weights as they are; where no network is named, the one that they are of."""
+    from resnet_lab.weights.adopting import Preprocessing, adopt, read_outputs
+
+    named = model is not None or depth is not None or spec is not None
+    return adopt(
+        weights,
+        registry,
+        spec=choose_network({}, model=model, depth=depth, spec_file=spec) if named else None,
+        outputs=() if classes is None else read_outputs(classes),
+        preprocessing=Preprocessing.parse(preprocess or ()),
+    )
 
 
 def load_registry(no_plugin: list[str] | None) -> "Registry":

@@ -60,6 +60,8 @@ def model_card(subject: Subject, *, license: str | None = None) -> str:
     """
     metadata, spec = subject.metadata, subject.metadata.spec
     record = {} if subject.run is None else subject.run.read()
+    if record.get("status") == "imported":
+        record = {}  # it tells of no training
     data = _data(record)
     trained_on = f" on {data['source']}" if data else ""
     return (
@@ -72,7 +74,7 @@ def model_card(subject: Subject, *, license: str | None = None) -> str:
             sentence=_sentence(subject, trained_on),
             network=_network(subject),
             data=data,
-            fit=FITS[metadata.fit],
+            fit=FITS[metadata.fit] + (f" of a shorter side of {metadata.resize} pixels" if metadata.resize else ""),
             classes=metadata.classes,
             training=_training(record),
             results=_results(subject, record),
@@ -199,7 +201,7 @@ def _limits(subject: Subject, record: Mapping[str, Any]) -> Iterator[str]:
         yield "It knows the classes above alone: whatever else an image shows, it is given one of them."
     if record and record.get("status") != "finished":
         yield "The training was not finished when this card was written; these are the best weights so far."
-    if subject.run is not None and subject.run.splits.is_file():
+    if record and subject.run is not None and subject.run.splits.is_file():
         yield from _limits_of_data(_counts(subject.run))
     if record:
         yield "It is one training with one seed on one split: another seed or split gives other figures."

@@ -111,6 +111,11 @@ def look_at(
     run = Run.open(path)
     record = run.read()
     finished = is_finished(record)
+    if record.get("status") == "imported":
+        raise RunError(
+            f"{path} holds imported weights, and a report is of a training; score them with "
+            f"`resnet-lab eval {path} --data SOURCE`"
+        )
     if part == "test" and source is None and not finished:
         raise RunError(
             f"{path}: the training is not finished ({record.get('status', 'not begun')}), and its test part stays "

@@ -22,6 +22,7 @@ _NAMES = (
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,14 @@ class Layout:
     Attributes:
         spec: its network, with the parts that have no parameters.
         mean: of each input channel, on a scale of [0, 1], that it normalises images with.
+        classes: names in the order of the logits; empty where not known.
     """
 
     name: str
     spec: ModelSpec
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    classes: tuple[str, ...] = ()
 
 
 def with_names_of(network: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -71,9 +74,11 @@ def layout_of(tensors: Mapping[str, Tensor]) -> Layout | None:
     resnet20 = zoo.get("resnet20")
     stages = tuple(stage.model_copy(update={"depth": found.depths[0]}) for stage in resnet20.stages)
     spec = resnet20.model_copy(update={"name": f"resnet{6 * found.depths[0] + 2}", "stages": stages})
+    num_classes = len(tensors["linear.weight"])
     return Layout(
         "pytorch_resnet_cifar10",
-        spec.modified(shortcut="zero_pad(zeros=both)", num_classes=len(tensors["linear.weight"])),
+        spec.modified(shortcut="zero_pad(zeros=both)", num_classes=num_classes),
         IMAGENET_MEAN,
         IMAGENET_STD,
+        CIFAR10 if num_classes == len(CIFAR10) else (),
     )

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resnet_lab import checkpoint, zoo
 from resnet_lab.errors import CheckpointError, nearest
+from resnet_lab.images import Fit
 from resnet_lab.run import Run
 from resnet_lab.spec import Component, ModelSpec
 from resnet_lab.weights.kinship import relatives
@@ -40,6 +41,9 @@ class Weights:
         mean: of each input channel, on a scale of [0, 1]; None where not known.
         spec: the network that they are of; None where not known.
         layout: the public code base that names and shapes are those of, and `spec` therefore too; empty where none.
+        size: of the images they were scored with, in pixels; 0 where not known.
+        fit, resize: how a picture became square, as in a weights file's metadata.
+        outputs: the names that each class may go by, in the order of the logits; empty where not known.
         taken: the key of the file under which they lie, and others that were not taken; empty where there is none.
     """
 
@@ -50,6 +54,10 @@ class Weights:
     std: tuple[float, ...] | None = None
     spec: ModelSpec | None = None
     layout: str = ""
+    size: int = 0
+    fit: Fit = "squash"
+    resize: int = 0
+    outputs: tuple[tuple[str, ...], ...] = ()
     taken: tuple[str, ...] = ()
 
     def network(self, spec: ModelSpec) -> ModelSpec:
@@ -94,7 +102,16 @@ def _own(path: Path) -> Weights:
     metadata, tensors = checkpoint.read(path)
     tensors = _tensors(tensors, str(path))
     return Weights(
-        str(path), tensors, metadata.classes, metadata.mean or None, metadata.std or None, spec=metadata.spec
+        str(path),
+        tensors,
+        metadata.classes,
+        metadata.mean or None,
+        metadata.std or None,
+        spec=metadata.spec,
+        size=metadata.spec.input_size,
+        fit=metadata.fit,
+        resize=metadata.resize,
+        outputs=tuple((name,) for name in metadata.classes),
     )
 
 
@@ -105,7 +122,16 @@ def _foreign(name: str, content: Any, key: str) -> Weights:
     layout = layout_of(tensors)
     if layout is None:
         return Weights(name, tensors, taken=taken)
-    return Weights(name, tensors, mean=layout.mean, std=layout.std, spec=layout.spec, layout=layout.name, taken=taken)
+    return Weights(
+        name,
+        tensors,
+        mean=layout.mean,
+        std=layout.std,
+        spec=layout.spec,
+        layout=layout.name,
+        outputs=tuple((name,) for name in layout.classes),
+        taken=taken,
+    )
 
 
 def _safetensors(path: Path, key: str) -> Weights:
@@ -260,7 +286,17 @@ def _of_torchvision(name: str, spec: ModelSpec) -> Weights:
     title = f"{weights.name} of torchvision's {kin[0]}"
     content, _ = _unwrapped(_downloaded(weights, title), "", title)
     tensors, normalised = _tensors(content, title), weights.transforms()
-    return Weights(title, tensors, mean=tuple(normalised.mean), std=tuple(normalised.std), spec=zoo.get(kin[0]))
+    return Weights(
+        title,
+        tensors,
+        mean=tuple(normalised.mean),
+        std=tuple(normalised.std),
+        spec=zoo.get(kin[0]),
+        size=normalised.crop_size[0],
+        fit="crop",
+        resize=normalised.resize_size[0],
+        outputs=tuple((name,) for name in weights.meta["categories"]),
+    )
 
 
 def _downloaded(weights: Any, title: str) -> Any:
