@@ -33,7 +33,7 @@ class _Match:
     Attributes:
         target: the tensor itself.
         origin: name of the weights' tensor for its place, if they have one.
-        values: to be loaded, of the kinds `loaded` and `diagonal`.
+        values: to be loaded, of the kinds `loaded`, `converted` and `diagonal`.
     """
 
     name: str
@@ -136,10 +136,33 @@ def _match(
     values = found[origin]
     if values.shape == target.shape:
         return _Match(name, target, "loaded", origin, values)
+    if _is_of_images(name) and _differ_in_channels(values.shape, target.shape):
+        return _Match(name, target, "converted", origin, _for_channels(values, target.shape[1]))
     if depthwise_from_dense and _has_diagonal(values.shape, target.shape):
         channels = torch.arange(len(target))
         return _Match(name, target, "diagonal", origin, values[channels, channels].unsqueeze(1))
     return _Match(name, target, "shape_differs", origin)
+
+
+def _is_of_images(name: str) -> bool:
+    """Whether it is the kernel that images go through first."""
+    return name in ("conv1.weight", "conv1.0.weight")
+
+
+def _differ_in_channels(kernel: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether kernels (out, in, k, k) have different input channels and nothing else."""
+    return len(kernel) == len(other) == 4 and (kernel[0], *kernel[2:]) == (other[0], *other[2:])
+
+
+def _for_channels(kernel: Tensor, channels: int) -> Tensor:
+    """A kernel (out, in, k, k) for other input channels, as timm makes it: an image of equal channels gives the same.
+
+    For one channel it is summed; for several its own are repeated in turn, and scaled by how many more these are.
+    """
+    own = kernel.shape[1]
+    if channels == 1:
+        return kernel.sum(1, keepdim=True)
+    return kernel[:, [channel % own for channel in range(channels)]] * (own / channels)
 
 
 def _has_diagonal(kernel: Sequence[int], filters: Sequence[int]) -> bool:
@@ -160,10 +183,12 @@ def _account(
     differences = [
         Difference(name=match.name, weights=tuple(found[match.origin].shape), network=tuple(match.target.shape))
         for match in matches
-        if match.kind in ("diagonal", "shape_differs")
+        if match.kind in ("converted", "diagonal", "shape_differs")
     ]
     body = sum(size for name, size in sizes.items() if name not in _CLASSIFIER)
-    filled = sum(size for name, kind, size in fates if kind in ("loaded", "diagonal") and name not in _CLASSIFIER)
+    filled = sum(
+        size for name, kind, size in fates if kind in ("loaded", "converted", "diagonal") and name not in _CLASSIFIER
+    )
     return Coverage(
         source=weights.name,
         share=filled / body,
@@ -218,11 +243,6 @@ def _each(components: Iterable[Component]) -> str:
     return ", ".join(dict.fromkeys(map(str, components)))
 
 
-def _is_of_images(name: str) -> bool:
-    """Whether it is the kernel that images go through first."""
-    return name in ("conv1.weight", "conv1.0.weight")
-
-
 def _notes(differences: Sequence[Difference], weights: Weights, *, diagonal: bool) -> Iterator[str]:
     if weights.taken:
         taken, *more = weights.taken
@@ -239,7 +259,7 @@ def _notes(differences: Sequence[Difference], weights: Weights, *, diagonal: boo
     for each in differences:
         if _has_diagonal(each.weights, each.network):
             depthwise.append(each)
-        elif _is_of_images(each.name) and each.weights[1:2] != each.network[1:2] and len(each.weights) == 4:
+        elif _is_of_images(each.name) and _differ_in_channels(each.weights, each.network):
             channels.append(each)
         else:
             others.append(each)
@@ -253,7 +273,7 @@ def _notes(differences: Sequence[Difference], weights: Weights, *, diagonal: boo
     for each in channels:
         yield (
             f"the weights are for images of {each.weights[1]} channels and the network for {each.network[1]}, so "
-            f"{each.name} keeps its initial values"
+            f"{each.name} is " + ("summed over the channels" if each.network[1] == 1 else "repeated and rescaled")
         )
     stem = [each for each in others if each.name.startswith("conv1.")]
     if len(stem) > 1:
