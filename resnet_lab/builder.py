@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from resnet_lab import zoo
 from resnet_lab.errors import PluginError, ResNetLabError, SpecError
@@ -97,6 +98,7 @@ def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residua
             dropout=_dropout(spec.head.dropout),
             fc=nn.Linear(in_channels, spec.head.num_classes),
         )
+    _refuse_unstorable(model, spec)
     if device != "meta":
         gains = {"conv1": gain(registry.bind("activation", spec.stem.act, "stem"))}
         for name, stage in zip(model.stage_names, spec.stages, strict=True):
@@ -106,6 +108,28 @@ def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residua
         if not last_norm_weights(model.get_submodule(name)):
             notes[f"zero_init_residual has no effect on {name}: its {stage.block.kind} blocks end in no norm"] = None
     return Built(model, list(notes))
+
+
+def _refuse_unstorable(model: nn.Module, spec: ModelSpec) -> None:
+    """Tensors that a weights file could not hold under their names: those without a shape yet, and one under several.
+
+    Raises:
+        PluginError: the network has one.
+    """
+    names: dict[int, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if is_lazy(tensor):
+            module = name.rpartition(".")[0]
+            raise PluginError(
+                f"{spec.name}: {module} is a lazy module ({type(model.get_submodule(module)).__name__}), whose tensors "
+                "have no shape before a forward pass; make it with its input channels, which each factory is given"
+            )
+        other = names.setdefault(id(tensor), name)
+        if other != name:
+            raise PluginError(
+                f"{spec.name}: {other} and {name} are one tensor, and a weights file holds each under one name; keep a "
+                "module in one place, and call it there as often as is needed"
+            )
 
 
 @contextmanager
