@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from resnet_lab import zoo
 from resnet_lab.errors import PluginError, ResNetLabError, SpecError
@@ -97,6 +98,7 @@ def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residua
             dropout=_dropout(spec.head.dropout),
             fc=nn.Linear(in_channels, spec.head.num_classes),
         )
+    _refuse_unstorable(model, spec)
     if device != "meta":
         gains = {"conv1": gain(registry.bind("activation", spec.stem.act, "stem"))}
         for name, stage in zip(model.stage_names, spec.stages, strict=True):
@@ -106,6 +108,28 @@ def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residua
         if not last_norm_weights(model.get_submodule(name)):
             notes[f"zero_init_residual has no effect on {name}: its {stage.block.kind} blocks end in no norm"] = None
     return Built(model, list(notes))
+
+
+def _refuse_unstorable(model: nn.Module, spec: ModelSpec) -> None:
+    """Tensors that a weights file could not hold under their names: those without a shape yet, and one under several.
+
+    Raises:
+        PluginError: the network has one.
+    """
+    names: dict[int, str] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if is_lazy(tensor):
+            module = name.rpartition(".")[0]
+            raise PluginError(
+                f"{spec.name}: {module} is a lazy module ({type(model.get_submodule(module)).__name__}), whose tensors "
+                "have no shape before a forward pass; make it with its input channels, which each factory is given"
+            )
+        other = names.setdefault(id(tensor), name)
+        if other != name:
+            raise PluginError(
+                f"{spec.name}: {other} and {name} are one tensor, and a weights file holds each under one name; keep a "
+                "module in one place, and call it there as often as is needed"
+            )
 
 
 @contextmanager
@@ -311,7 +335,7 @@ def _dropout(probability: float) -> nn.Module:
 
 
 def _shortcut(
-    kind: str,
+    chosen: Component,
     norm: Callable[[int], nn.Module],
     where: str,
     in_channels: int,
@@ -322,11 +346,12 @@ def _shortcut(
 ) -> nn.Module | None:
     if stride == 1 and in_channels == out_channels:
         return None
-    if kind == "zero_pad":
+    if chosen.name == "zero_pad":
         if out_channels < in_channels:
             raise SpecError(f"{where}: a zero_pad shortcut cannot lead from {in_channels} to {out_channels} channels")
-        return ZeroPadShortcut(in_channels, out_channels, stride)
-    if kind == "projection":
+        both = ("zeros", "both") in chosen.parameters
+        return ZeroPadShortcut(in_channels, out_channels, stride, zeros="both" if both else "end")
+    if chosen.name == "projection":
         return nn.Sequential(_pointwise(in_channels, out_channels, stride, bias=bias), norm(out_channels))
     pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
     return nn.Sequential(pool, _pointwise(in_channels, out_channels, bias=bias), norm(out_channels))

@@ -35,6 +35,7 @@ class Metadata(Record):
         mean: of each input channel, on a scale of [0, 1]; images are normalised by (x - mean) / std.
         fit: how a picture was made square.
         depth: bits in use of pictures of 16 bits; None where there were none.
+        resize: with `fit="crop"`, the shorter side before the middle was cut out; 0 cut out as much as there was.
         plugins: distributions or files that the network's components come from, with versions.
         plugin_sources: SHA-256 of the source of each; files of earlier versions have none.
         version: of resnet-lab when it was written.
@@ -47,6 +48,7 @@ class Metadata(Record):
     std: tuple[float, ...] = ()
     fit: Fit = "squash"
     depth: int | None = None
+    resize: int = Field(default=0, ge=0)
     plugins: dict[str, str] = Field(default_factory=dict)
     plugin_sources: dict[str, str] = Field(default_factory=dict)
     version: str = Field(default_factory=lambda: version("resnet-lab"))

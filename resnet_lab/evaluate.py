@@ -22,13 +22,14 @@ from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.assembly import some
 from resnet_lab.data.split import Part, from_csv_as_far_as_there
 from resnet_lab.device import Placement
-from resnet_lab.errors import CheckpointError, DataError
+from resnet_lab.errors import CheckpointError, DataError, RunError
 from resnet_lab.metrics import Summary, summarise
 from resnet_lab.model import ResNet
 from resnet_lab.plugins import Registry
 from resnet_lab.predictions import Origin, Predictions, weights_digest
 from resnet_lab.run import Run
 from resnet_lab.watcher import SILENT, Watcher
+from resnet_lab.weights.adopting import Adopted
 
 BATCH_SIZE = 64
 
@@ -77,8 +78,10 @@ def evaluate(
     opened.require_weights()
     metadata, model = load_for_images(opened.best, registry)
     record = opened.read()
-    if (status := record.get("status")) != "finished":
+    if (status := record.get("status")) not in ("finished", "imported"):
         watcher.say(f"{run}: the training has not finished ({status}); scored are its best weights so far")
+    if source is None and status == "imported":
+        raise RunError(f"{run} holds imported weights, which have no images of their own; name some with --data")
     data = DataConfig(source=source or record["data"]["source"], cache=record["data"]["cache"])
     images = open_images(data.source, registry, fewest=1)
     match = match_classes(images.classes, metadata.classes, class_map)
@@ -128,6 +131,50 @@ def evaluate(
     return predictions
 
 
+def evaluate_weights(
+    adopted: Adopted,
+    source: str,
+    placement: Placement,
+    registry: Registry,
+    *,
+    download: bool = False,
+    watcher: Watcher = SILENT,
+) -> Predictions:
+    """Predictions of pretrained weights as they are on all images of a source; they are kept nowhere.
+
+    Classes are matched by name; the source may have some of the weights' classes.
+
+    Raises:
+        DataError: the source cannot be read, or has a class that is none of the weights', or an ambiguous one.
+    """
+    images = open_images(source, registry, download=download)
+    outputs = np.array(adopted.positions_of(images.classes, images.name))
+    metadata = adopted.metadata
+    decoded = decode_all(images, form_of(metadata), DataConfig(source=source), watcher)
+    positions = np.flatnonzero(decoded.usable)
+    labels = outputs[images.labels]
+    batches = prepare(decoded.pixels, positions, labels[positions], metadata, placement)
+    watcher.begin("predicting", len(positions))
+    network = placement.for_inference(adopted.model, len(positions), watcher=watcher)
+    where = adopted.coverage.source
+    return Predictions(
+        classes=metadata.classes,
+        paths=tuple(images.paths[position] for position in positions),
+        digests=tuple(decoded.examined[position].digest for position in positions),
+        labels=labels[positions],
+        probabilities=probabilities_of(network, told(batches.in_order(), watcher), placement, where),
+        origin=Origin(
+            weights=where,
+            source=images.name,
+            part="all",
+            device=placement.record(),
+            epoch=None,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions=_versions(),
+        ),
+    )
+
+
 def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int | None) -> Origin:
     """What makes predictions of a run's best weights now; raises `CheckpointError` where there are none."""
     return Origin(
@@ -137,7 +184,7 @@ def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int
         device=placement.record(),
         epoch=epoch,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions={name: version(name) for name in ("resnet-lab", "torch", "torchvision")},
+        versions=_versions(),
     )
 
 
@@ -145,6 +192,10 @@ def kept_at(run: Run, origin: Origin) -> Path:
     """Where a run folder has predictions; those of a part of which images are gone never replace those of all of it."""
     source = origin.source if origin.part == "all" else ""
     return run.predictions(origin.part, source, whole=not origin.gone)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("resnet-lab", "torch", "torchvision")}
 
 
 def stored(run: Run, part: Part = "test") -> Predictions | None:
@@ -209,7 +260,8 @@ def _made_alike(one: Origin, other: Origin) -> bool:
 
 def form_of(metadata: Metadata) -> Form:
     """What images are made into for a network, as they were when it was trained."""
-    return Form(metadata.spec.input_size, metadata.spec.in_channels, metadata.fit, metadata.depth)
+    spec = metadata.spec
+    return Form(spec.input_size, spec.in_channels, metadata.fit, depth=metadata.depth, resize=metadata.resize)
 
 
 def prepare(

@@ -5,7 +5,7 @@ Legend: N works, S size, C channels, K classes, D features.
 
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
@@ -322,7 +322,7 @@ class _Viewer:
         return self._decoded(self._training, positions, side)
 
     def _decoded(self, decoded: Decoded, positions: Sequence[int] | NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-        return gathered(DecodedPixels(decoded.images, replace(form_of(self._metadata), size=side)), positions)
+        return gathered(DecodedPixels(decoded.images, form_of(self._metadata).at(side)), positions)
 
     def picture(self, number: int, webp: bytes) -> Picture:
         return self._as_picture(self._scored, self._at(number), webp)

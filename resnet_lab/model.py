@@ -46,16 +46,24 @@ class Parts:
 
 
 class ZeroPadShortcut(nn.Module):
-    """Every `stride`-th pixel, with zeros for the new channels: option A of He et al. 2015, section 3.3."""
+    """Every `stride`-th pixel, with zeros for the new channels: option A of He et al. 2015, section 3.3.
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+    The paper does not say where the zeros stand: behind the old channels (`zeros="end"`), or half of them before
+    (`"both"`).
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, *, zeros: Literal["end", "both"] = "end"
+    ) -> None:
         super().__init__()
-        self.new_channels = out_channels - in_channels
+        new_channels = out_channels - in_channels
+        self.before = new_channels // 2 if zeros == "both" else 0
+        self.behind = new_channels - self.before
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, 0, self.new_channels))  # C grows at its end
+        return F.pad(x, (0, 0, 0, 0, self.before, self.behind))  # C grows
 
 
 def add(branch: Tensor, identity: Tensor, *, in_place: bool) -> Tensor:

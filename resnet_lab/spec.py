@@ -12,7 +12,16 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from resnet_lab.errors import SpecError
 
@@ -126,12 +135,24 @@ class StemSpec(Record):
     norm: Component = Component(name="batch")
 
 
+def _known_shortcut(shortcut: Component) -> Component:
+    if shortcut.name not in ("projection", "zero_pad", "pooled_projection"):
+        raise PydanticCustomError("shortcut", "Input should be 'projection', 'zero_pad' or 'pooled_projection'")
+    for name, value in shortcut.parameters:
+        if shortcut.name != "zero_pad" or name != "zeros":
+            raise PydanticCustomError("shortcut", "Only zero_pad has a parameter, and that is zeros")
+        if value not in ("end", "both"):
+            raise PydanticCustomError("shortcut", "The zeros of a zero_pad should stand at 'end' or 'both'")
+    return shortcut
+
+
 class BlockSpec(Record):
     """One residual block.
 
     `shortcut` is what carries the input where the shape changes: `projection` (a strided 1x1 convolution, option B
     of He et al. 2015, section 3.3), `zero_pad` (strided identity with zero channels appended, option A), or
     `pooled_projection` (2x2 average pool, then a 1x1 convolution: ResNet-D, arXiv:1812.01187, figure 2c).
+    `zero_pad(zeros=both)` puts half of the zero channels before the others, as some public code does.
     """
 
     kind: Component
@@ -139,7 +160,7 @@ class BlockSpec(Record):
     act: Component = Component(name="relu")
     norm: Component = Component(name="batch")
     attn: Component = Component(name="none")
-    shortcut: Literal["projection", "zero_pad", "pooled_projection"] = "projection"
+    shortcut: Annotated[Component, AfterValidator(_known_shortcut)] = Component(name="projection")
     dropout: Probability = 0.0
 
 
@@ -214,7 +235,7 @@ class ModelSpec(Record):
         act: Choice | None = None,
         norm: Choice | None = None,
         attn: Choice | None = None,
-        shortcut: str | None = None,
+        shortcut: Choice | None = None,
         dropout: float | None = None,
         head_dropout: float | None = None,
         num_classes: int | None = None,
@@ -231,13 +252,13 @@ class ModelSpec(Record):
             SpecError: text of another form, a stage that does not exist, or a value out of range.
         """
         data = self.model_dump()
-        parts = {"kind": block, "conv": conv, "act": act, "norm": norm, "attn": attn}
+        parts = {"kind": block, "conv": conv, "act": act, "norm": norm, "attn": attn, "shortcut": shortcut}
         for slot, choice in parts.items():
             for component, targets in _assignments(choice, slot):
                 for target in self._targets(component, targets, slot):
-                    (data["stem"] if target == 0 else data["stages"][target - 1]["block"])[slot] = component
+                    (data["stem"] if target == 0 else data["stages"][target - 1]["block"])[slot] = str(component)
         for stage in data["stages"]:
-            _set(stage["block"], shortcut=shortcut, dropout=dropout)
+            _set(stage["block"], dropout=dropout)
         _set(data["head"], num_classes=num_classes, dropout=head_dropout)
         _set(data, in_channels=in_channels, input_size=input_size, name=name)
         return validated(type(self), data, self.name)

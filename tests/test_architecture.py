@@ -12,9 +12,9 @@ import resnet_lab
 PACKAGE = Path(resnet_lab.__file__).parent
 
 ROOMS = (  # noqa: SIM905 (read as the documentation has it)
-    "errors watcher escaping spec zoo images model hookspecs builtin plugin_files plugins plugin_api initialisation "
-    "builder cost files children checkpoint allocator device processes data metrics run weights predictions evaluate "
-    "predict explain gallery compare train recipes bench study export testing scaffold report cli"
+    "errors watcher escaping spec zoo differences images model hookspecs builtin plugin_files plugins plugin_api "
+    "initialisation builder cost files children checkpoint allocator device processes data metrics run weights "
+    "predictions evaluate predict explain gallery compare train recipes bench study export testing scaffold report cli"
 ).split()
 
 MODULES = sorted(

@@ -86,6 +86,13 @@ def test_option_a_drops_pixels_and_appends_zeros() -> None:
     assert ZeroPadShortcut(2, 3, 2)(x).tolist() == [expected]
 
 
+def test_option_a_with_zeros_on_both_sides() -> None:
+    """Of an odd number of new channels the one more stands behind."""
+    x = torch.arange(1, 3).view(1, 2, 1, 1)
+    for out_channels, expected in ((4, [0, 1, 2, 0]), (5, [0, 1, 2, 0, 0]), (8, [0, 0, 0, 1, 2, 0, 0, 0])):
+        assert ZeroPadShortcut(2, out_channels, 1, zeros="both")(x).flatten().tolist() == expected
+
+
 @pytest.mark.parametrize(("name", "strides"), [("resnet50", (1, 2)), ("resnet50_v1", (2, 1))])
 def test_the_stride_of_v1_and_v1_5(name: str, strides: tuple[int, int]) -> None:
     block: Any = build(name).get_submodule("layer2.0")

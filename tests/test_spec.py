@@ -127,7 +127,7 @@ def test_modified_sets_the_rest() -> None:
         input_size=64, name="mine",
     )  # fmt: skip
     assert [str(stage.block.kind) for stage in changed.stages] == ["basic"] + ["bottleneck"] * 3
-    assert {(stage.block.shortcut, stage.block.dropout) for stage in changed.stages} == {("zero_pad", 0.1)}
+    assert {(str(stage.block.shortcut), stage.block.dropout) for stage in changed.stages} == {("zero_pad", 0.1)}
     assert changed.head == HeadSpec(num_classes=5, dropout=0.2)
     assert (changed.in_channels, changed.input_size, changed.name) == (1, 64, "mine")
     assert SPEC.modified() == SPEC == zoo.get("resnet50")
@@ -149,6 +149,16 @@ def test_modified_sets_the_rest() -> None:
             {"shortcut": "none"},
             "resnet50: stages.0.block.shortcut: input should be 'projection', 'zero_pad' or 'pooled_projection', "
             "got 'none'",
+        ),
+        (
+            {"shortcut": "zero_pad(zeros=front)"},
+            "resnet50: stages.0.block.shortcut: the zeros of a zero_pad should stand at 'end' or 'both', "
+            "got 'zero_pad(zeros=front)'",
+        ),
+        (
+            {"shortcut": "projection(zeros=end)@2"},
+            "resnet50: stages.1.block.shortcut: only zero_pad has a parameter, and that is zeros, "
+            "got 'projection(zeros=end)'",
         ),
     ],
 )

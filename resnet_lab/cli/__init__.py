@@ -44,6 +44,7 @@ from resnet_lab.cli import (  # noqa: E402 (each adds its command to the app)
     eval,  # noqa: F401
     explain,  # noqa: F401
     export,  # noqa: F401
+    importing,  # noqa: F401
     plugins,  # noqa: F401
     predict,  # noqa: F401
     push_to_hub,  # noqa: F401

@@ -26,12 +26,18 @@ def print_coverage(coverage: Coverage, console: Console | None = None) -> None:
         groups: list[Group] = [getattr(stage, kind) for kind in totals]
         table.add_row(stage.stage, *(f"{group.parameters:,}" if group.names else "" for group in groups))
     console.print(table)
-    console.print(coverage.extent)
+    console.print(coverage.extent, soft_wrap=True)
     for kind, total in totals.items():
         if kind != "loaded":
             shown = ", ".join(printable(name) for name in total.names[:SHOWN])
             rest = ", ..." if len(total.names) > SHOWN else ""
             heading = f"{kind.replace('_', ' ')}: {counted(len(total.names), 'tensor')}"
             console.print(output.text(f"{heading}: {shown}{rest}"), soft_wrap=True)
+    for heading, parts in (
+        ("differs from the weights' network", coverage.differing),
+        ("cannot be seen in the weights, and may differ", coverage.unseen),
+    ):
+        if parts:
+            console.print(output.text(f"{heading}: {'; '.join(parts)}"), soft_wrap=True)
     for note in coverage.notes:
         console.print(output.text(f"note: {printable(note)}"), soft_wrap=True)

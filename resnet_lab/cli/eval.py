@@ -1,20 +1,30 @@
 """`resnet-lab eval`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resnet_lab.cli import app, options, output
 
+if TYPE_CHECKING:
+    from resnet_lab.metrics import Summary
+    from resnet_lab.predictions import Predictions
+
 
 @app.command("eval", epilog="Example: `resnet-lab eval runs/20260101-120000-resnet20 --split val`")
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder.", show_default=False)] = None,
     split: options.Split = "test",
     data: options.OtherData = None,
     class_map: options.ClassMap = None,
     again: options.Again = False,
+    weights: options.PublicWeights = None,
+    model: options.Model = None,
+    depth: options.Depth = None,
+    spec: options.SpecFile = None,
+    classes: options.Classes = None,
+    preprocess: options.Preprocess = None,
     csv: Annotated[
         Path | None,
         typer.Option(
@@ -33,18 +43,37 @@ def evaluate(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Score a run's best weights, with intervals; predictions are kept in the run folder and used again."""
+    """Score a run's best weights, with intervals; predictions are kept in the run folder and used again.
+
+    With --weights score pretrained weights as they are, with their own preprocessing, on all images of --data.
+    """
     from resnet_lab.cli.progress import Screen
     from resnet_lab.data.class_names import read_class_map
     from resnet_lab.evaluate import evaluate as evaluate_run
-    from resnet_lab.evaluate import kept_at, summary_of
-    from resnet_lab.files import refuse_existing, write_new
+    from resnet_lab.evaluate import summary_of
+    from resnet_lab.files import refuse_existing
     from resnet_lab.run import Run
 
+    _refuse_mixtures(run, weights, {"--model": model, "--depth": depth, "--spec": spec,
+                                    "--classes": classes, "--preprocess": preprocess, "--data": data})  # fmt: skip
     registry = options.load_registry(no_plugin)
     if csv is not None:
         refuse_existing(csv)
     placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())
+    if weights is not None:
+        from resnet_lab.evaluate import evaluate_weights
+        from resnet_lab.metrics import summarise
+
+        adopted = options.adopt(weights, registry, model, depth, spec, classes, preprocess)
+        with Screen() as screen:
+            screen.weights(adopted.coverage)
+            predictions = evaluate_weights(adopted, str(data), placement, registry, watcher=screen)
+        summary = summarise(predictions.labels, predictions.probabilities, predictions.classes)
+        _show(
+            predictions, summary, csv, {"weights": adopted.coverage.model_dump(mode="json")} if json else None, weights
+        )
+        return
+    assert run is not None
     with Screen() as screen:
         predictions = evaluate_run(
             run, placement, registry, part=split, source=data, class_map=renamed, again=again, watcher=screen
@@ -52,23 +81,42 @@ def evaluate(
     opened = Run(run)
     summary = summary_of(opened, predictions)
     origin = predictions.origin
+    about: dict[str, Any] = {"run": str(run), "best_epoch": origin.epoch}
+    kept = {"predictions": str(opened.predictions(origin.part, origin.source if data else ""))}
+    title = data or f"{split} part, weights of epoch {origin.epoch}"
+    _show(predictions, summary, csv, about if json else None, title, kept)
+
+
+def _refuse_mixtures(run: Path | None, weights: str | None, given: dict[str, object]) -> None:
+    from resnet_lab.errors import ConfigError
+
+    if (run is None) == (weights is None):
+        what = "nothing names what to score" if run is None else "RUN and --weights each name what to score"
+        raise ConfigError(f"{what}; give a run folder, or --weights with --data")
+    if weights is not None and given["--data"] is None:
+        raise ConfigError("--weights alone names no images; give them with --data")
+    idle = [name for name, value in given.items() if value and name != "--data"]
+    if run is not None and idle:
+        raise ConfigError(f"{idle[0]} is of --weights, and a run knows its own; leave it out")
+
+
+def _show(
+    predictions: "Predictions",
+    summary: "Summary",
+    csv: Path | None,
+    about: dict[str, Any] | None,
+    title: str,
+    kept: dict[str, str] | None = None,
+) -> None:
+    """Write the CSV, and print JSON that begins with `about` and ends with `kept`, or else tables."""
     if csv is not None:
+        from resnet_lab.files import write_new
+
         write_new(csv, predictions.as_csv().encode("utf-8", "surrogateescape"))
-    if json:
-        values = summary.as_json()
-        output.print_json(
-            {
-                "run": str(run),
-                "best_epoch": origin.epoch,
-                "split": origin.part,
-                origin.part: values.pop("headline"),
-                **values,
-                "gone": origin.gone,
-                "absent": list(origin.absent),
-                "predictions": str(kept_at(opened, origin)),
-            }
-        )
+    if about is not None:
+        part, values = predictions.origin.part, summary.as_json()
+        output.print_json({**about, "split": part, part: values.pop("headline"), **values, **(kept or {})})
         return
     from resnet_lab.cli.scores import print_summary
 
-    print_summary(summary, data or f"{split} part, weights of epoch {origin.epoch}")
+    print_summary(summary, title)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resnet_lab.device import Placement
     from resnet_lab.plugins import Registry
     from resnet_lab.spec import ModelSpec
+    from resnet_lab.weights.adopting import Adopted
 
 NETWORK = "Network"
 DATA = "Data"
@@ -103,7 +104,10 @@ Block = Annotated[
 Shortcut = Annotated[
     str | None,
     typer.Option(
-        "--shortcut", help="projection, zero_pad or pooled_projection.", metavar="KIND", rich_help_panel=NETWORK
+        "--shortcut",
+        help="projection, zero_pad, zero_pad(zeros=both) or pooled_projection.",
+        metavar="KIND",
+        rich_help_panel=NETWORK,
     ),
 ]
 Dropout = Annotated[
@@ -159,6 +163,7 @@ OtherData = Annotated[
         metavar="SOURCE",
         help="Score all images of another source with the same classes, or some of them.",
         show_default=False,
+        callback=name_source,
         rich_help_panel=DATA,
     ),
 ]
@@ -170,7 +175,36 @@ ClassMap = Annotated[
         help="What a class is called on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
         "Repeatable.",
         show_default=False,
-        callback=name_source,
+        rich_help_panel=DATA,
+    ),
+]
+PublicWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        metavar="NAME|FILE[:KEY]",
+        help="Pretrained weights rather than a run: a name of torchvision's for --model, or a file.",
+        show_default=False,
+        rich_help_panel=NETWORK,
+    ),
+]
+Classes = Annotated[
+    Path | None,
+    typer.Option(
+        "--classes",
+        metavar="FILE",
+        help="Names of the weights' classes in order: one a line (tabs between several names of one), or JSON.",
+        show_default="the weights' own",
+        rich_help_panel=DATA,
+    ),
+]
+Preprocess = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preprocess",
+        metavar="KEY=VALUE",
+        help="Overrule the weights' own: size=224, resize=256, fit=crop, mean=R,G,B, std=R,G,B, or imagenet for all.",
+        show_default=False,
         rich_help_panel=DATA,
     ),
 ]
@@ -281,6 +315,28 @@ def placement(
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were written on the command line."""
     return {name: value for name, value in values.items() if value is not None}
+
+
+def adopt(
+    weights: str,
+    registry: "Registry",
+    model: str | None,
+    depth: int | None,
+    spec: Path | None,
+    classes: Path | None,
+    preprocess: list[str] | None,
+) -> "Adopted":
+    """Pretrained weights as they are; where no network is named, the one that they are of."""
+    from resnet_lab.weights.adopting import Preprocessing, adopt, read_outputs
+
+    named = model is not None or depth is not None or spec is not None
+    return adopt(
+        weights,
+        registry,
+        spec=choose_network({}, model=model, depth=depth, spec_file=spec) if named else None,
+        outputs=() if classes is None else read_outputs(classes),
+        preprocessing=Preprocessing.parse(preprocess or ()),
+    )
 
 
 def load_registry(no_plugin: list[str] | None) -> "Registry":

@@ -173,9 +173,9 @@ Weights = Annotated[
     str | None,
     typer.Option(
         "--weights",
-        metavar="NAME|FILE",
+        metavar="NAME|FILE[:KEY]",
         help="Start from pretrained weights: a name of torchvision's such as IMAGENET1K_V2, a run folder, or a "
-        ".safetensors or .pth file.",
+        ".safetensors or .pth file; FILE:KEY for what lies under a key.",
         show_default="none",
         rich_help_panel=TRANSFER,
     ),

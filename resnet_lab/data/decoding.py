@@ -44,6 +44,9 @@ progressive nor CMYK. A progressive JPEG takes 6 or, as CMYK, 8 of these before 
 MAX_SCANNED = 2**30
 """Pixels times passes of a progressive JPEG, which can ask for thousands of passes in a few bytes each."""
 
+MAX_RESIZED = 2**22
+"""Pixels of a whole picture that is resized before its middle is cut out."""
+
 HASHED_FROM = 64
 """Shorter side in pixels from which on a perceptual hash says something."""
 
@@ -86,6 +89,7 @@ class Form:
         size: of both sides, in pixels.
         channels: 1 for greyscale, 3 for RGB.
         depth: bits in use of pixels that are stored in 16; None for those that each picture uses itself.
+        resize: with `fit="crop"`, the shorter side before the middle is cut out; 0 cuts out as much as there is.
 
     Raises:
         DataError: other channels.
@@ -95,10 +99,15 @@ class Form:
     channels: int = 3
     fit: Fit = "squash"
     depth: int | None = None
+    resize: int = 0
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 3):
             raise DataError(f"images have 1 channel (greyscale) or 3 (RGB), the network wants {self.channels}")
+
+    def at(self, size: int) -> "Form":
+        """The same part of a picture with sides of `size` pixels."""
+        return replace(self, size=size, resize=max(size, round(self.resize * size / self.size)) if self.resize else 0)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -418,7 +427,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _pixels(picture: Image.Image, form: Form, examined: Examined) -> tuple[NDArray[np.uint8], Examined]:
     """Shape (S, S, C), and what the pixels told; `picture` is upright and sound."""
-    square = _on_white(_squared(picture, form.size, form.fit))
+    square = _on_white(_squared(picture, form))
     hashed, thumbnail = _perceived(picture)
     square = _in_mode(square, "L" if form.channels == 1 else "RGB")
     counts = np.array(square.histogram(), dtype=np.int64).reshape(form.channels, 256)
@@ -440,13 +449,31 @@ def _perceived(picture: Image.Image) -> tuple[int | None, bytes]:
     return int.from_bytes(bits.tobytes()), thumbnail.tobytes()  # Pillow's own would pin the memory around it
 
 
-def _squared(image: Image.Image, size: int, fit: Fit) -> Image.Image:
+def _squared(image: Image.Image, form: Form) -> Image.Image:
+    size, fit = form.size, form.fit
+    if fit == "crop" and form.resize:
+        return _middle(image, form)
     if fit == "crop":
         return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     if fit == "pad":
         white = WHITE[0] if image.mode == "L" else WHITE
         return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=white)
     return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _middle(image: Image.Image, form: Form) -> Image.Image:
+    """What torchvision's `Resize(form.resize)` and `CenterCrop(form.size)` leave of a picture."""
+    size, shorter = (form.size, form.size), min(image.size)
+    width, height = (form.resize * side // shorter for side in image.size)
+    left, top = round((width - form.size) / 2), round((height - form.size) / 2)
+    if width * height <= MAX_RESIZED:
+        whole = image.resize((width, height), Image.Resampling.BILINEAR)
+        return whole.crop((left, top, left + form.size, top + form.size))
+    across, down = image.width / width, image.height / height  # of a strip the middle alone, at most 2 levels apart
+    box = left * across, top * down, (left + form.size) * across, (top + form.size) * down
+    return image.resize(
+        size, Image.Resampling.BILINEAR, box=(*box[:2], min(box[2], image.width), min(box[3], image.height))
+    )
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -14,9 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from resnet_lab import cost, zoo
 from resnet_lab.data.split import PARTS
+from resnet_lab.differences import differences
 from resnet_lab.escaping import code, fenced, markdown, yaml
 from resnet_lab.evaluate import stored
-from resnet_lab.export.differences import differences
 from resnet_lab.export.privacy import public_command, public_source
 from resnet_lab.export.subject import Subject
 from resnet_lab.metrics.headline import LEVEL, intervals
@@ -60,6 +60,8 @@ def model_card(subject: Subject, *, license: str | None = None) -> str:
     """
     metadata, spec = subject.metadata, subject.metadata.spec
     record = {} if subject.run is None else subject.run.read()
+    if record.get("status") == "imported":
+        record = {}  # it tells of no training
     data = _data(record)
     trained_on = f" on {data['source']}" if data else ""
     return (
@@ -72,7 +74,7 @@ def model_card(subject: Subject, *, license: str | None = None) -> str:
             sentence=_sentence(subject, trained_on),
             network=_network(subject),
             data=data,
-            fit=FITS[metadata.fit],
+            fit=FITS[metadata.fit] + (f" of a shorter side of {metadata.resize} pixels" if metadata.resize else ""),
             classes=metadata.classes,
             training=_training(record),
             results=_results(subject, record),
@@ -185,7 +187,7 @@ def _limits(subject: Subject, record: Mapping[str, Any]) -> Iterator[str]:
         yield "It knows the classes above alone: whatever else an image shows, it is given one of them."
     if record and record.get("status") != "finished":
         yield "The training was not finished when this card was written; these are the best weights so far."
-    if subject.run is not None and subject.run.splits.is_file():
+    if record and subject.run is not None and subject.run.splits.is_file():
         yield from _limits_of_data(_counts(subject.run))
     if record:
         yield "It is one training with one seed on one split: another seed or split gives other figures."

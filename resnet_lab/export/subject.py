@@ -46,6 +46,7 @@ class Subject:
             "input_size": str(spec.input_size),
             "in_channels": str(spec.in_channels),
             "fit": metadata.fit,
+            "resize": str(metadata.resize) if metadata.resize else "",
             "classes": json.dumps(metadata.classes) if metadata.classes else "",
             "mean": json.dumps(metadata.mean) if metadata.mean else "",
             "std": json.dumps(metadata.std) if metadata.std else "",

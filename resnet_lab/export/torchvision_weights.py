@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from resnet_lab import zoo
+from resnet_lab.differences import differences
 from resnet_lab.export.agreement import Agreement, require_same
-from resnet_lab.export.differences import differences
 from resnet_lab.export.subject import ExportError, Subject
 from resnet_lab.spec import ModelSpec
 from resnet_lab.weights.kinship import anatomy, relatives

@@ -11,9 +11,9 @@ from resnet_lab import cost, zoo
 from resnet_lab.cost import Cost
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
+from resnet_lab.differences import differences
 from resnet_lab.errors import DataError, RunError
 from resnet_lab.evaluate import evaluate, stored, summary_of
-from resnet_lab.export.differences import differences
 from resnet_lab.metrics import Summary
 from resnet_lab.plugins import Registry
 from resnet_lab.predictions import Predictions
@@ -113,6 +113,11 @@ def look_at(
     run = Run.open(path)
     record = run.read()
     finished = is_finished(record)
+    if record.get("status") == "imported":
+        raise RunError(
+            f"{path} holds imported weights, and a report is of a training; score them with "
+            f"`resnet-lab eval {path} --data SOURCE`"
+        )
     if part == "test" and source is None and not finished:
         raise RunError(
             f"{path}: the training is not finished ({record.get('status', 'not begun')}), and its test part stays "

@@ -49,7 +49,8 @@ SAME = ("shapes", "determinism", "input_kept")
 
 MODULE_CHECKS = (
     Check("shapes", shapes.shapes),
-    Check("determinism", values.determinism, ("shapes",)),
+    Check("fixed_state", storing.fixed_state, ("shapes",)),
+    Check("determinism", values.determinism, ("shapes", "fixed_state")),
     Check("input_kept", values.input_kept, ("shapes",), ("convolution", "norm", "attention", "block")),
     Check("elementwise", shapes.elementwise, SAME, ("activation",)),
     Check("traits", shapes.traits, SAME, ("convolution", "norm")),

@@ -29,6 +29,24 @@ def initial_weights(subject: Subject) -> str:
     return f"{len(first)} tensors"
 
 
+def fixed_state(subject: Subject) -> str:
+    """A forward pass, in evaluation or training, makes and removes no parameter and no buffer."""
+    case = subject.plain
+    hint = "make layers and buffers in __init__"
+    for training in (False, True):
+        module = subject.fresh(case).train(training)
+        before = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        run(module, case)
+        after = {name: tensor.shape for name, tensor in module.state_dict().items()}
+        changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+        if changed:
+            what = "makes" if changed[0] not in before else "removes" if changed[0] not in after else "reshapes"
+            raise BreachError(
+                f"a forward pass {what} {changed[0]!r}", f"{'train' if training else 'eval'}, {case}", hint
+            )
+    return f"{len(before)} tensors"
+
+
 def state_dict(subject: Subject) -> str:
     """State dict to safetensors and back into another module: the same outputs."""
     case = subject.plain

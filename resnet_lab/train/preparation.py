@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resnet_lab.builder import assemble, faults_of_plugins, plugins_needed, sources_needed
 from resnet_lab.checkpoint import Metadata
@@ -17,7 +17,7 @@ from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import Placement, largest_batch
-from resnet_lab.errors import ConfigError
+from resnet_lab.errors import ConfigError, PluginError
 from resnet_lab.plugins import Registry
 from resnet_lab.processes import Processes
 from resnet_lab.spec import ModelSpec
@@ -26,7 +26,7 @@ from resnet_lab.train.freezing import freeze
 from resnet_lab.train.optimisation import warmup_steps
 from resnet_lab.train.watching import TrainingWatcher
 from resnet_lab.watcher import Watcher
-from resnet_lab.weights import Coverage, load_weights
+from resnet_lab.weights import Coverage, load_weights, open_weights
 
 STEPS_AT_LEAST = 10
 """Of an epoch, that a batch size of `auto` leaves: a few large steps learn less than many."""
@@ -73,14 +73,17 @@ def make_ready(
     """
     images = open_images(data.source, registry, download=data.download)
     spec = spec.modified(num_classes=len(images.classes))
+    weights = None if config.weights is None else open_weights(config.weights, spec)
+    if weights is not None:
+        spec = weights.network(spec)
     built = assemble(spec, registry, seed=config.seed_of("init"), zero_init_residual=config.zero_init_residual)
     for note in built.notes:
         watcher.say(note)
     _refuse_broken_plugins(built.model, spec, registry)
     coverage = None
-    if config.weights is not None:
+    if weights is not None:
         coverage = load_weights(
-            built.model, spec, config.weights, classes=images.classes, depthwise_from_dense=config.depthwise_from_dense
+            built.model, spec, weights, classes=images.classes, depthwise_from_dense=config.depthwise_from_dense
         )
         watcher.weights(coverage)
         _warn_of_frozen_strangers(coverage, config.freeze, watcher)
@@ -123,12 +126,32 @@ def make_ready(
 
 
 def _refuse_broken_plugins(network: nn.Module, spec: ModelSpec, registry: Registry) -> None:
-    """One image through a network with plugins' parts: a fault of theirs is better said before anything is decoded."""
-    if plugins_needed(spec, registry):
-        x = torch.zeros(1, spec.in_channels, spec.input_size, spec.input_size)
+    """Two images through a network with plugins' parts: a fault of theirs is better said before anything is decoded.
+
+    The network is then as it was.
+    """
+    if not plugins_needed(spec, registry):
+        return
+    x = torch.zeros(2, spec.in_channels, spec.input_size, spec.input_size)
+    before = {name: tensor.clone() for name, tensor in _tensors_of(network).items()}
+    for training in (False, True):
         with faults_of_plugins(spec, registry, "run"), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            network.eval()(x)
-        network.train()
+            network.train(training)(x if training else x[:1])
+        after = _tensors_of(network)
+        for name in sorted(before.keys() | after.keys()):
+            was, now = (str(tuple(each[name].shape)) if name in each else "absent" for each in (before, after))
+            if was != now:
+                raise PluginError(
+                    f"{spec.name}: {name} is {was} before a forward pass and {now} after it, so its weights could not "
+                    "be read again; a part of the network must make its layers and buffers in __init__"
+                )
+    with torch.no_grad():
+        for name, tensor in _tensors_of(network).items():
+            tensor.copy_(before[name])
+
+
+def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
+    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
 def _warn_of_frozen_strangers(coverage: Coverage, frozen: Sequence[str], watcher: Watcher) -> None:

@@ -67,6 +67,11 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
         RunError: run.json is damaged, or of a version that was told other things.
     """
     record, where = run.read(), str(run.record)
+    if record.get("status") == "imported":
+        raise RunError(
+            f"{run.folder} holds imported weights, which no training here made; start one from them with "
+            f"`resnet-lab train --weights {run.folder}`"
+        )
     try:
         data = {name: record["data"][name] for name in DataConfig.model_fields if name != "download"}
         return (

@@ -2,5 +2,6 @@
 
 from resnet_lab.weights.coverage import Coverage
 from resnet_lab.weights.loading import load_weights
+from resnet_lab.weights.sources import Weights, open_weights
 
-__all__ = ["Coverage", "load_weights"]
+__all__ = ["Coverage", "Weights", "load_weights", "open_weights"]

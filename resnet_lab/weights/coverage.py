@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 from resnet_lab.spec import Record
 
-Kind = Literal["loaded", "diagonal", "replaced", "new", "shape_differs", "unused"]
+Kind = Literal["loaded", "converted", "diagonal", "replaced", "new", "shape_differs", "unused"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -20,6 +20,7 @@ class StageCoverage(Record):
 
     Attributes:
         loaded: have the values of the weights.
+        converted: the kernel that images go through first, made for other input channels.
         diagonal: depthwise filters that have the diagonal of a dense kernel.
         replaced: the classifier, which starts anew for other classes.
         new: are not in the weights, and keep their initial values.
@@ -29,6 +30,7 @@ class StageCoverage(Record):
 
     stage: str
     loaded: Group = Group()
+    converted: Group = Group()
     diagonal: Group = Group()
     replaced: Group = Group()
     new: Group = Group()
@@ -53,8 +55,11 @@ class Coverage(Record):
     Attributes:
         source: the weights, for a reader.
         share: of the network's parameters outside the classifier that have values of the weights, in (0, 1].
-        differences: the shapes where kernels of another shape met: of the kinds `diagonal` and `shape_differs`.
+        differences: the shapes where kernels of another shape met: of the kinds `converted`, `diagonal`
+            and `shape_differs`.
         notes: what a user should know of these.
+        differing: parts of the network that are others in the weights' network, where that is known.
+        unseen: parts without parameters, which weights do not show, of a network whose weights' network is not known.
         mean: of each input channel, on a scale of [0, 1], that the weights were trained with; None where not known.
     """
 
@@ -63,6 +68,8 @@ class Coverage(Record):
     stages: tuple[StageCoverage, ...]
     differences: tuple[Difference, ...] = ()
     notes: tuple[str, ...] = ()
+    differing: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -83,7 +90,11 @@ class Coverage(Record):
 
     @property
     def extent(self) -> str:
-        """The share in words, in which neither little is nothing nor much all."""
+        """The share in words, in which neither little is nothing nor much all, nor all parameters the whole network."""
+        if self.share == 1 and self.differing:
+            return "all parameters outside the classifier loaded, into a network that differs from the weights'"
+        if self.share == 1 and self.unseen:
+            return "all parameters outside the classifier loaded; parts without parameters cannot be seen in weights"
         percent = f"{self.share:.1%}"
         if percent == "0.0%":
             percent = "less than 0.1%"

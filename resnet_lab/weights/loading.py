@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from resnet_lab.differences import differences as differing_parts
 from resnet_lab.errors import CheckpointError
 from resnet_lab.model import ResNet
-from resnet_lab.spec import ModelSpec
+from resnet_lab.spec import Component, ModelSpec
 from resnet_lab.weights.coverage import Coverage, Difference, Group, Kind, StageCoverage
 from resnet_lab.weights.kinship import anatomy, anatomy_of
+from resnet_lab.weights.layouts import with_names_of
 from resnet_lab.weights.sources import Weights, open_weights
 
 _CLASSIFIER = ("fc.weight", "fc.bias")
@@ -31,7 +33,7 @@ class _Match:
     Attributes:
         target: the tensor itself.
         origin: name of the weights' tensor for its place, if they have one.
-        values: to be loaded, of the kinds `loaded` and `diagonal`.
+        values: to be loaded, of the kinds `loaded`, `converted` and `diagonal`.
     """
 
     name: str
@@ -44,7 +46,7 @@ class _Match:
 def load_weights(
     model: ResNet,
     spec: ModelSpec,
-    source: str,
+    source: str | Weights,
     *,
     classes: tuple[str, ...] = (),
     depthwise_from_dense: bool = False,
@@ -54,7 +56,8 @@ def load_weights(
     Args:
         model: was built from `spec`.
         source: a name of torchvision's weights for the network that `spec` derives from (`IMAGENET1K_V2`), a
-            .safetensors file, a .pth file of tensors, or a run folder, whose best weights are taken.
+            .safetensors file, a .pth file of tensors, or a run folder, whose best weights are taken; or what
+            `open_weights` returned.
         classes: names of the network's classes; a classifier that is known to be of others is not taken.
         depthwise_from_dense: give a depthwise convolution the diagonal W[c, c] of a dense kernel W.
 
@@ -63,7 +66,7 @@ def load_weights(
             model is then as it was.
         RunError: a folder that is no run.
     """
-    weights = open_weights(source, spec)
+    weights = open_weights(source, spec) if isinstance(source, str) else source
     theirs, ours = anatomy_of(weights.tensors), anatomy(spec)
     if not theirs.is_kin(ours):
         raise CheckpointError(
@@ -71,13 +74,13 @@ def load_weights(
             "choose weights of a network of the same depth, block and width, or build the weights' network"
         )
     targets = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
-    found = _as_in(targets, weights.tensors)
+    found = _as_in(targets, with_names_of(targets, weights.tensors))
     keep = _fits_classifier(targets, found) and (not classes or weights.classes in ((), classes))
     matches = [
         _match(name, target, found, keep_classifier=keep, depthwise_from_dense=depthwise_from_dense)
         for name, target in targets.items()
     ]
-    coverage = _account(matches, weights, found, model)
+    coverage = _account(matches, weights, found, model, spec)
     if not coverage.share:
         why = _why_not(matches, found, coverage.differences)
         raise CheckpointError(f"{weights.name}: nothing in it fits {spec.name}: {why}")
@@ -133,10 +136,33 @@ def _match(
     values = found[origin]
     if values.shape == target.shape:
         return _Match(name, target, "loaded", origin, values)
+    if _is_of_images(name) and _differ_in_channels(values.shape, target.shape):
+        return _Match(name, target, "converted", origin, _for_channels(values, target.shape[1]))
     if depthwise_from_dense and _has_diagonal(values.shape, target.shape):
         channels = torch.arange(len(target))
         return _Match(name, target, "diagonal", origin, values[channels, channels].unsqueeze(1))
     return _Match(name, target, "shape_differs", origin)
+
+
+def _is_of_images(name: str) -> bool:
+    """Whether it is the kernel that images go through first."""
+    return name in ("conv1.weight", "conv1.0.weight")
+
+
+def _differ_in_channels(kernel: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether kernels (out, in, k, k) have different input channels and nothing else."""
+    return len(kernel) == len(other) == 4 and (kernel[0], *kernel[2:]) == (other[0], *other[2:])
+
+
+def _for_channels(kernel: Tensor, channels: int) -> Tensor:
+    """A kernel (out, in, k, k) for other input channels, as timm makes it: an image of equal channels gives the same.
+
+    For one channel it is summed; for several its own are repeated in turn, and scaled by how many more these are.
+    """
+    own = kernel.shape[1]
+    if channels == 1:
+        return kernel.sum(1, keepdim=True)
+    return kernel[:, [channel % own for channel in range(channels)]] * (own / channels)
 
 
 def _has_diagonal(kernel: Sequence[int], filters: Sequence[int]) -> bool:
@@ -147,7 +173,9 @@ def _has_diagonal(kernel: Sequence[int], filters: Sequence[int]) -> bool:
     return filters[1] == 1 < channels == kernel[1] <= kernel[0] and kernel[2:] == filters[2:]
 
 
-def _account(matches: Sequence[_Match], weights: Weights, found: Mapping[str, Tensor], model: ResNet) -> Coverage:
+def _account(
+    matches: Sequence[_Match], weights: Weights, found: Mapping[str, Tensor], model: ResNet, spec: ModelSpec
+) -> Coverage:
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     fates = [(match.name, match.kind, sizes.get(match.name, 0)) for match in matches]
     for name in found.keys() - {match.origin for match in matches}:
@@ -155,16 +183,20 @@ def _account(matches: Sequence[_Match], weights: Weights, found: Mapping[str, Te
     differences = [
         Difference(name=match.name, weights=tuple(found[match.origin].shape), network=tuple(match.target.shape))
         for match in matches
-        if match.kind in ("diagonal", "shape_differs")
+        if match.kind in ("converted", "diagonal", "shape_differs")
     ]
     body = sum(size for name, size in sizes.items() if name not in _CLASSIFIER)
-    filled = sum(size for name, kind, size in fates if kind in ("loaded", "diagonal") and name not in _CLASSIFIER)
+    filled = sum(
+        size for name, kind, size in fates if kind in ("loaded", "converted", "diagonal") and name not in _CLASSIFIER
+    )
     return Coverage(
         source=weights.name,
         share=filled / body,
         stages=_by_stage(fates, model.stage_names),
         differences=tuple(differences),
-        notes=tuple(_notes(differences, diagonal=any(match.kind == "diagonal" for match in matches))),
+        notes=tuple(_notes(differences, weights, diagonal=any(match.kind == "diagonal" for match in matches))),
+        differing=() if weights.spec is None else tuple(differing_parts(spec, weights.spec, dropout=False)),
+        unseen=() if weights.spec is not None and not weights.layout else tuple(_without_parameters(spec)),
         mean=weights.mean,
         std=weights.std,
     )
@@ -195,12 +227,39 @@ def _group(members: Sequence[tuple[str, int]]) -> Group:
     return Group(names=tuple(name for name, _ in members), parameters=sum(size for _, size in members))
 
 
-def _notes(differences: Sequence[Difference], *, diagonal: bool) -> Iterator[str]:
-    depthwise, channels, others = [], [], []
+def _without_parameters(spec: ModelSpec) -> Iterator[str]:
+    """Parts of a network of which a state dict shows nothing, as they are here."""
+    blocks = [stage.block for stage in spec.stages]
+    yield f"activation ({_each([spec.stem.act, *(block.act for block in blocks)])})"
+    yield f"pool after the stem ({'3x3 max pool' if spec.stem.max_pool else 'none'})"
+    yield "anti-aliasing where the resolution falls (none)"
+    if any(block.kind.name == "bottleneck" for block in blocks):
+        first = any(("stride_on", "conv1") in block.kind.parameters for block in blocks)
+        yield f"place of a bottleneck's stride ({'first 1x1' if first else '3x3'} convolution)"
+    yield f"pool or padding of the shortcut ({_each([block.shortcut for block in blocks])})"
+
+
+def _each(components: Iterable[Component]) -> str:
+    return ", ".join(dict.fromkeys(map(str, components)))
+
+
+def _notes(differences: Sequence[Difference], weights: Weights, *, diagonal: bool) -> Iterator[str]:
+    if weights.taken:
+        taken, *more = weights.taken
+        rest = f"; the file has {', '.join(more)} too, and --weights FILE:KEY takes another" if more else ""
+        yield f"the weights are those under {taken!r}{rest}"
+    if weights.layout and weights.spec:
+        yield (
+            f"names and shapes of the weights are those of {weights.layout}, whose shortcut is "
+            f"{_each(stage.block.shortcut for stage in weights.spec.stages)}"
+        )
+    depthwise: list[Difference] = []
+    channels: list[Difference] = []
+    others: list[Difference] = []
     for each in differences:
         if _has_diagonal(each.weights, each.network):
             depthwise.append(each)
-        elif each.name.startswith("conv1.") and each.weights[1] != each.network[1]:
+        elif _is_of_images(each.name) and _differ_in_channels(each.weights, each.network):
             channels.append(each)
         else:
             others.append(each)
@@ -214,7 +273,14 @@ def _notes(differences: Sequence[Difference], *, diagonal: bool) -> Iterator[str
     for each in channels:
         yield (
             f"the weights are for images of {each.weights[1]} channels and the network for {each.network[1]}, so "
-            f"{each.name} keeps its initial values"
+            f"{each.name} is " + ("summed over the channels" if each.network[1] == 1 else "repeated and rescaled")
         )
+    stem = [each for each in others if each.name.startswith("conv1.")]
+    if len(stem) > 1:
+        yield (
+            f"the stem of the weights has other widths: {len(stem)} of its tensors keep their initial values, such as "
+            f"{stem[0]}"
+        )
+        others = [each for each in others if each not in stem]
     if others:
         yield f"other tensors of another shape, which keep their initial values: {len(others)}, such as {others[0]}"

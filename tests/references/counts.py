@@ -53,6 +53,6 @@ def _block(total: Counter, stage: StageSpec, c_in: int, stride: int) -> None:
         total.conv(c_in, width, 1, first)
         total.conv(width, width, 3, after, groups=int(options.get("groups", 1)))
         total.conv(width, c_out, 1, after)
-    if stage.block.shortcut != "zero_pad" and (stride != 1 or c_in != c_out):
+    if stage.block.shortcut.name != "zero_pad" and (stride != 1 or c_in != c_out):
         total.conv(c_in, c_out, 1, after)
     total.size = after

@@ -50,6 +50,20 @@ class ForgetsStride(nn.Module):
         return self.conv(x)
 
 
+class MakesItsLayer(Gate):
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "conv"):
+            self.conv = nn.Conv2d(x.shape[1], x.shape[1], 1)
+        return self.conv(super().forward(x))
+
+
+class MakesItsBuffer(Gate):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and "seen" not in self._buffers:
+            self.register_buffer("seen", torch.zeros(1))
+        return super().forward(x)
+
+
 class AlwaysDrops(Gate):
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(super().forward(x), 0.1, training=True)
@@ -279,6 +293,10 @@ BROKEN = {
         f"[train, {TALE}]; hint: use it in forward, or do not register it"),
     "number of images": Broken("attention", CountsImages, "export", "torch.export raises"),
     "values": Broken("attention", BranchesOnValues, "compile", "torch.compile(fullgraph=True) raises"),
+    "layer in forward": Broken("attention", MakesItsLayer, "fixed_state", "a forward pass makes 'conv.bias' "
+        f"[eval, {TALE}]; hint: make layers and buffers in __init__"),
+    "buffer in forward": Broken("attention", MakesItsBuffer, "fixed_state", "a forward pass makes 'seen' "
+        f"[train, {TALE}]; hint: make layers and buffers in __init__"),
     "overwrites": Broken("attention", Overwrites, "input_kept", f"it overwrites its input [{TALE}]; hint: use x * gate "
         "rather than x *= gate, and no inplace=True on x"),
     "random when made": Broken("attention", DrawsWhenMade, "initial_weights", "'start' starts at random, and "

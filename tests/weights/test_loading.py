@@ -7,6 +7,7 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from resnet_lab import checkpoint, zoo
@@ -241,15 +242,34 @@ def test_a_deep_stem_is_new_behind_a_first_convolution_of_another_shape(thin_fil
     )
 
 
-def test_images_of_other_channels_need_another_first_convolution(thin_file: Path, thin_spec: ModelSpec) -> None:
-    spec = thin_spec.modified(in_channels=1)
-    model, coverage = loaded(spec, thin_file)
-    assert counts(coverage)["shape_differs"] == (1, 64 * 7 * 7)
-    assert coverage.share < 1
+@pytest.mark.parametrize("channels", [1, 2, 4, 7])
+@pytest.mark.parametrize("stem", ["resnet50", "resnet50d"])
+def test_the_first_convolution_is_made_for_other_channels_as_timm_does(
+    channels: int, stem: str, thin_spec: ModelSpec, tmp_path: Path
+) -> None:
+    spec = thin_spec.model_copy(update={"stem": zoo.get(stem).stem})
+    state = build(spec, seed=7).state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    model, coverage = loaded(spec.modified(in_channels=channels), tmp_path / "w.pth")
+    name = "conv1.weight" if stem == "resnet50" else "conv1.0.weight"
+    torch.testing.assert_close(model.state_dict()[name], adapt_input_conv(channels, state[name]), rtol=0, atol=0)
+    assert coverage.total("converted").names == (name,)
+    assert coverage.total("converted").parameters == state[name][:, 0].numel() * channels
+    assert coverage.share == 1
+    done = "summed over the channels" if channels == 1 else "repeated and rescaled"
     assert coverage.notes == (
-        "the weights are for images of 3 channels and the network for 1, so conv1.weight keeps its initial values",
+        f"the weights are for images of 3 channels and the network for {channels}, so {name} is {done}",
     )
-    assert_initial(model, spec, ("conv1.weight",))
+
+
+def test_an_image_of_equal_channels_gives_the_same_through_a_converted_kernel(tmp_path: Path) -> None:
+    """Also where the weights are for greyscale, which timm has no conversion for."""
+    grey = build(SMALL.modified(in_channels=1), seed=7).eval()
+    torch.save(grey.state_dict(), tmp_path / "w.pth")
+    model, coverage = loaded(SMALL, tmp_path / "w.pth")
+    x = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(model(x.expand(-1, 3, -1, -1)), grey(x), rtol=1e-4, atol=1e-5)
+    assert coverage.total("converted").names == ("conv1.weight",)
 
 
 def test_stages_that_were_added_or_left_out(tmp_path: Path) -> None:

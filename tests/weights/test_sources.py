@@ -280,7 +280,8 @@ def test_a_file_without_weights(content: object, described: str, tmp_path: Path)
     torch.save(content, path)
     assert refusal(path) == (
         f"{path}: holds no weights but {described}; "
-        "wanted are tensors by name, alone or under one of model_ema, state_dict, model"
+        "wanted are tensors by name, alone or under one of state_dict_ema, model_ema, state_dict, model_state_dict, "
+        "model, net"
     )
 
 

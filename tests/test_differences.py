@@ -1,7 +1,7 @@
 import pytest
 
 from resnet_lab import zoo
-from resnet_lab.export.differences import differences
+from resnet_lab.differences import differences
 from tests.export.conftest import tiny
 
 RESNET50 = zoo.get("resnet50")

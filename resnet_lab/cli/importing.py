@@ -1,0 +1,53 @@
+"""`resnet-lab import`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resnet_lab.cli import app, options, output
+
+
+@app.command("import", epilog="Example: `resnet-lab import resnet20.pth --out runs/public --classes names.txt`")
+def import_weights(
+    weights: Annotated[
+        str, typer.Argument(metavar="FILE", help="Pretrained weights: a file, FILE:KEY, or a name of torchvision's.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="RUN", help="The run folder to make.", rich_help_panel=options.OUTPUT)
+    ],
+    model: options.Model = None,
+    depth: options.Depth = None,
+    spec: options.SpecFile = None,
+    classes: options.Classes = None,
+    preprocess: options.Preprocess = None,
+    no_plugin: options.NoPlugin = None,
+    plugin: options.Plugin = None,
+    json: options.JSON = False,
+) -> None:
+    """Make a run folder of pretrained weights, for every command that takes one.
+
+    The network is the one that the weights are of, unless --model or --spec names it.
+    """
+    from resnet_lab.cli.coverage import print_coverage
+    from resnet_lab.files import refuse_existing
+    from resnet_lab.weights.importing import write_run
+
+    refuse_existing(out)
+    registry = options.load_registry(no_plugin)
+    adopted = options.adopt(weights, registry, model, depth, spec, classes, preprocess)
+    run = write_run(adopted, out, registry, sys.argv)
+    if json:
+        metadata = adopted.metadata.model_dump(mode="json", exclude={"spec"})
+        output.print_json(
+            {
+                "run": str(run.folder),
+                "network": adopted.metadata.spec.name,
+                "metadata": metadata,
+                "weights": adopted.coverage.model_dump(mode="json"),
+            }
+        )
+        return
+    print_coverage(adopted.coverage)
+    output.line(f"{adopted.metadata.spec.name} of {len(adopted.metadata.classes)} classes is in {run.folder}")
