@@ -49,6 +49,18 @@ CHECKS = (
     Check("slowdowns", "the bench finds a planted 5%, and no 0 or 1%", tests("tests/bench/test_measuring.py")),
     Check("thousand-trials", "a study of 1,024 trials is reported in 20 s of the processor",
           tests("tests/cli/test_study.py")),
+    Check(
+        "null-studies",
+        "simulated studies of no effect find one in 5% at most, under noise of three kinds",
+        tests("tests/study/test_statistics.py"),
+    ),
+    Check("strong-digits", "the recipe digits-strong learns digits", tests("tests/recipes/test_recipes.py")),
+    Check("large-onnx", "ResNet-50 and ResNeXt-50 as ONNX files", tests("tests/export/test_onnx_file.py")),
+    Check(
+        "large-networks",
+        "torchvision loads the largest networks' weights and computes the same",
+        tests("tests/export/test_torchvision_weights.py"),
+    ),
     Check("killed-studies", "ten kills leave a study's table as it is, twice", tests("tests/study/test_running.py")),
     Check("killed-trainings", "20 trainings outlive kills at random moments, bit for bit",
           (sys.executable, "-m", "tests.train.killed", "{folder}", "20")),

@@ -51,6 +51,6 @@ def test_an_interrupted_run_is_recorded(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_every_long_test_is_run() -> None:
-    mark = "@pytest.mark." + "long\n"
+    mark = "pytest.mark." + "long"
     files = {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py") if mark in path.read_text()}
     assert files == {check.command[-1] for check in long_checks.CHECKS if "pytest" in check.command}

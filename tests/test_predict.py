@@ -13,6 +13,7 @@ from resnet_lab.device import choose
 from resnet_lab.errors import CheckpointError, DataError, RunError
 from resnet_lab.plugins import load
 from resnet_lab.predict import predict, weights_of
+from resnet_lab.run import Run
 
 CPU, REGISTRY = choose("cpu", "fp32"), load(only=[])
 NAMES = ("blue", "green", "red")
@@ -121,6 +122,6 @@ def test_weights_without_classes_are_refused(scans: Path, tmp_path: Path) -> Non
 def test_folders_without_weights(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run folder"):
         weights_of(tmp_path)
-    (tmp_path / "run.json").write_text("{}")
+    Run(tmp_path).write({"status": "running"})
     with pytest.raises(RunError, match="the run has no weights yet"):
         weights_of(tmp_path)

@@ -50,7 +50,7 @@ def evaluate(
     from resnet_lab.cli.progress import Screen
     from resnet_lab.data.class_names import read_class_map
     from resnet_lab.evaluate import evaluate as evaluate_run
-    from resnet_lab.evaluate import summary_of
+    from resnet_lab.evaluate import kept_at, summary_of
     from resnet_lab.files import refuse_existing
     from resnet_lab.run import Run
 
@@ -82,7 +82,7 @@ def evaluate(
     summary = summary_of(opened, predictions)
     origin = predictions.origin
     about: dict[str, Any] = {"run": str(run), "best_epoch": origin.epoch}
-    kept = {"predictions": str(opened.predictions(origin.part, origin.source if data else ""))}
+    kept = {"gone": origin.gone, "absent": list(origin.absent), "predictions": str(kept_at(opened, origin))}
     title = data or f"{split} part, weights of epoch {origin.epoch}"
     _show(predictions, summary, csv, about if json else None, title, kept)
 
@@ -106,7 +106,7 @@ def _show(
     csv: Path | None,
     about: dict[str, Any] | None,
     title: str,
-    kept: dict[str, str] | None = None,
+    kept: dict[str, Any] | None = None,
 ) -> None:
     """Write the CSV, and print JSON that begins with `about` and ends with `kept`, or else tables."""
     if csv is not None:

@@ -219,8 +219,8 @@ def test_cache_list_and_clear(cli: Callable, paintings: Path, cache_folder: Path
     told = json.loads(out)
     assert (code, told["cache"]) == (0, str(cache_folder))
     assert [(entry["source"], entry["form"], entry["images"]) for entry in told["entries"]] == [
-        ("digits", {"size": 8, "channels": 3, "fit": "squash", "depth": None}, 1797),
-        (str(paintings), {"size": 16, "channels": 3, "fit": "squash", "depth": None}, 24),
+        ("digits", {"size": 8, "channels": 3, "fit": "squash", "depth": None, "resize": 0}, 1797),
+        (str(paintings), {"size": 16, "channels": 3, "fit": "squash", "depth": None, "resize": 0}, 24),
     ]
     sizes = [entry["bytes"] for entry in told["entries"]]
     assert sizes == [sum(path.stat().st_size for path in Path(entry["folder"]).iterdir()) for entry in told["entries"]]

@@ -190,8 +190,9 @@ def test_a_file_in_a_training_and_after_it(cli: Callable, halve: Path, paintings
 
 @pytest.mark.slow
 def test_processes_of_a_study_have_the_file(cli: Callable, halve: Path, paintings: Path) -> None:
-    design = ("--act", "relu,halve", "--model", "resnet20", "--size", 8, "--epochs", 1, "--seeds", 1)
-    arguments = (*design, "--data", paintings, "--set", "train.batch_size=8", "--out", "study", "--json")
+    design = ("--act", "relu,halve", "--model", "resnet20", "--size", 8, "--epochs", 1, "--seeds", 1, "--no-bench")
+    settings = ("--set", "train.batch_size=8", "--set", "train.compile=off")
+    arguments = (*design, *settings, "--data", paintings, "--out", "study", "--json")
     code, _, err = cli("study", "run", *arguments, "--processes", 2, "--plugin", "halve.py")
     assert code == 0, err
     files = json.loads(Path("study/study.json").read_text())["plugin_files"]

@@ -147,7 +147,6 @@ def test_what_failed_and_what_is_missing_is_said(cli: Callable, done: Path) -> N
     assert "exploratory" in out
 
 
-@pytest.mark.slow
 def test_a_plan(cli: Callable, done: Path) -> None:
     code, out, err = cli("study", "plan", "--attn", "none,eca", *SMALL, "--seeds", 6, "--pilot", done, "--json")
     assert code == 0, err

@@ -68,6 +68,7 @@ COMMANDS = {
     "eval": (RUN, "--again"),
     "explain": (RUN, f"{DATA}/blue", "--out", f"{ESCAPE}maps"),
     "export": (RUN, "--to", "card"),
+    "import": (ABSENT, "--out", f"{ESCAPE}imported"),
     "predict": (RUN, f"{DATA}/blue"),
     "push-to-hub": (RUN, ESCAPE, "--dry-run"),
     "report": (RUN, "--out", f"{ESCAPE}.html"),

@@ -113,20 +113,20 @@ def test_crop_takes_the_middle_and_pad_adds_white(width: int, height: int) -> No
 def test_a_resized_side_and_a_middle_are_torchvision_s(width: int, height: int, resize: int, size: int) -> None:
     image = Image.fromarray(np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8))
     expected = v2.CenterCrop(size)(v2.Resize(resize, antialias=True)(image))
-    np.testing.assert_array_equal(to_array(image, Form(size, 3, "crop", resize)), np.asarray(expected))
+    np.testing.assert_array_equal(to_array(image, Form(size, 3, "crop", resize=resize)), np.asarray(expected))
 
 
 def test_the_middle_of_a_long_strip_takes_no_memory_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(6).integers(0, 256, (600, 40, 3), dtype=np.uint8)
-    image, form = Image.fromarray(pixels), Form(32, 3, "crop", 36)
+    image, form = Image.fromarray(pixels), Form(32, 3, "crop", resize=36)
     whole = to_array(image, form)
     monkeypatch.setattr(decoding, "MAX_RESIZED", 0)
     assert np.abs(to_array(image, form).astype(int) - whole).max() <= 2
 
 
 def test_a_form_of_another_size_shows_the_same_part() -> None:
-    assert Form(224, 3, "crop", 256).at(112) == Form(112, 3, "crop", 128)
-    assert Form(224, 3, "crop", 232).at(1) == Form(1, 3, "crop", 1)
+    assert Form(224, 3, "crop", resize=256).at(112) == Form(112, 3, "crop", resize=128)
+    assert Form(224, 3, "crop", resize=232).at(1) == Form(1, 3, "crop", resize=1)
     assert Form(224).at(32) == Form(32)
 
 

@@ -63,8 +63,13 @@ def test_every_component_is_exported(
     export(subject_of(tiny(**changes)), tmp_path / "model.onnx")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet50", "resnext50_32x4d", "resnet18d"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("resnet18d", marks=pytest.mark.slow),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("resnet50", "resnext50_32x4d")),
+    ],
+)
 def test_large_networks(name: str, subject_of: Callable[..., Subject], tmp_path: Path) -> None:
     export(subject_of(zoo.get(name).modified(num_classes=50, input_size=64)), tmp_path / "model.onnx")
 

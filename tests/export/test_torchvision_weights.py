@@ -15,7 +15,7 @@ from tests.export.conftest import tiny
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "resnet50", *(pytest.param(name, marks=pytest.mark.slow) for name in CONSTRUCTORS[5:9])]
+    "name", ["resnet18", "resnet50", *(pytest.param(name, marks=pytest.mark.long) for name in CONSTRUCTORS[5:9])]
 )
 def test_torchvision_loads_it_and_computes_the_same(
     name: str, subject_of: Callable[..., Subject], tmp_path: Path

@@ -151,8 +151,10 @@ def test_reading_waits_for_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits-quick", "digits-strong"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("digits-quick", marks=pytest.mark.slow), pytest.param("digits-strong", marks=pytest.mark.long)],
+)
 def test_digits_are_learned(name: str, tmp_path: Path) -> None:
     """Seeds 0 to 3 gave 0.984 to 1.000; one of the 170 to 180 test images is 0.006."""
     spec, data, training = checked(read_recipe(name).tables)

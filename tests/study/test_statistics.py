@@ -140,9 +140,14 @@ NOISES: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] 
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seeds", [6, 10])
-@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize(
+    ("noise", "seeds"),
+    [
+        pytest.param(noise, seeds, marks=pytest.mark.slow if (noise, seeds) == ("normal", 6) else pytest.mark.long)
+        for noise in NOISES
+        for seeds in (6, 10)
+    ],
+)
 def test_studies_of_no_effect(noise: str, seeds: int) -> None:
     """2,000 of 2 x 2 x 2: any better or worse in 5% at most, within the simulation's error; intervals hold."""
     draw = np.random.default_rng(seeds)

@@ -309,7 +309,8 @@ def test_a_folder_tells_what_it_is_of(paintings: Prepared) -> None:
     assert datetime.now(UTC) - datetime.fromisoformat(about.pop("used")) < timedelta(minutes=5)
     assert set(about.pop("seals")) == {"train", "val"}
     assert about == {
-        "format": 1, "source": "synthetic", "form": {"size": 16, "channels": 3, "fit": "squash", "depth": None},
+        "format": 1, "source": "synthetic",
+        "form": {"size": 16, "channels": 3, "fit": "squash", "depth": None, "resize": 0},
         "network": "resnet20", "parts": ["stem", "layer1", "layer2"],
         "images": {"train": TRAIN, "val": VAL}, "views": {"train": 4, "val": 1},
     }  # fmt: skip
