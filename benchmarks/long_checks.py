@@ -2,8 +2,8 @@
 
 usage: python benchmarks/long_checks.py [--out OUT.json] [--list] [NAME ...]
 
-Prints passed, failed or skipped for each, with what a failed one printed; the exit code is 1 where one failed. Those
-that are left when it is interrupted are recorded as not run.
+Prints passed, failed or skipped for each, with what a failed one printed; the exit code is 1 where one failed. OUT.json
+is written after each, and names those that are left as not run; interrupted, the exit code is 130.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -26,11 +27,13 @@ from resnet_lab.device import choose
 from resnet_lab.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
+NOTHING_RAN = 5
+"""Exit code of pytest, also where a whole file is skipped."""
 
 
 def tests(path: str) -> tuple[str, ...]:
     """The long tests of a file."""
-    return (sys.executable, "-m", "pytest", "-m", "long", "-rA", path)
+    return (sys.executable, "-m", "pytest", "-m", "long", "-rA", "-o", "faulthandler_timeout=0", path)
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,9 @@ def carried_out(check: Check, folder: Path) -> Outcome:
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     seconds = perf_counter() - start
-    skipped = "pytest" in command and " passed" not in done.stdout and done.returncode == 0
-    result = "failed" if done.returncode else "skipped" if skipped else "passed"
+    last = done.stdout.strip().rpartition("\n")[2]
+    skipped = "pytest" in command and " skipped" in last and done.returncode in (0, NOTHING_RAN)
+    result = "skipped" if skipped else "failed" if done.returncode else "passed"
     return Outcome(check.name, check.shows, result, round(seconds, 1), done.stdout[-20_000:])
 
 
@@ -119,16 +123,22 @@ def main(arguments: list[str] | None = None, checks: tuple[Check, ...] = CHECKS)
                     outcome = outcomes[check.name] = carried_out(check, Path(folder))
                 if outcome.result == "failed":
                     console.print(outcome.output, markup=False, highlight=False)
-                console.print(
-                    f"{outcome.result} in {outcome.seconds:.0f} s: {check.name}: {check.shows}", highlight=False
-                )
+                said = f"{outcome.result} in {outcome.seconds:.0f} s: {check.name}: {check.shows}"
+                console.print(said, highlight=False)
+                if options.out:
+                    record(options.out, outcomes.values())
         except KeyboardInterrupt:
             console.print("interrupted")
-    if options.out:
-        content = {**context(), "checks": [summary(outcome) for outcome in outcomes.values()]}
-        write_atomically(options.out, (json.dumps(content, indent=1) + "\n").encode())
+            if options.out:
+                record(options.out, outcomes.values())
     results = {outcome.result for outcome in outcomes.values()}
     return 130 if "not run" in results else int("failed" in results)
+
+
+def record(path: Path, outcomes: Iterable[Outcome]) -> None:
+    """Write what came of all so far."""
+    content = {**context(), "checks": [summary(outcome) for outcome in outcomes]}
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def summary(outcome: Outcome) -> dict[str, object]:

@@ -1,5 +1,6 @@
 import gc
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from importlib.metadata import EntryPoints
@@ -22,7 +23,7 @@ def _without_installed(entry_points: Callable[..., EntryPoints]) -> Callable[...
         points = entry_points(**parameters)
         if parameters.get("group") != GROUP:
             return points
-        return EntryPoints(point for point in points if point.dist.name not in INSTALLED)
+        return EntryPoints(point for point in points if not (point.dist and point.dist.name in INSTALLED))
 
     return found
 
@@ -32,9 +33,10 @@ metadata.entry_points = _without_installed(metadata.entry_points)  # before the 
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the user's cache."""
+    """No test reads or writes the user's cache, and no process that a test starts loads an installed plugin."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESNET_LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RESNET_LAB_PLUGINS", "")
         yield
 
 
@@ -48,19 +50,12 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
         folder, done = root / f"once-{name}", root / f"once-{name}.done"
         with FileLock(root / f"once-{name}.lock"):
             if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of one that failed
                 make(folder)
                 done.touch()
         return folder
 
     return folder_of
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of a file stay in one process, with its fixtures; slow ones go where there is room."""
-    for item in items:
-        if item.get_closest_marker("slow") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 def pytest_collection_finish() -> None:

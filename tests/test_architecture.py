@@ -65,6 +65,7 @@ def test_no_torch_without_need(rooms: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
 def test_no_compiler_without_need() -> None:
     """Dynamo takes two seconds to import, and torchvision brings it along."""
     code = "import sys\nimport resnet_lab.report.study_page\nassert 'torch._dynamo' not in sys.modules\n"

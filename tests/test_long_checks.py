@@ -19,7 +19,7 @@ def test_what_passes_and_what_fails_is_said(tmp_path: Path, capsys: pytest.Captu
     checks = (
         long_checks.Check("good", "all is well", says("fine", 0)),
         long_checks.Check("bad", "nothing is", says("broken at 3", 1)),
-        long_checks.Check("missed", "tests that find no images", (*says("1 skipped in 0.1s", 0), "pytest")),
+        long_checks.Check("missed", "tests that find no images", (*says("1 passed, 1 skipped in 0.1s", 0), "pytest")),
     )
     assert long_checks.main(["--out", str(tmp_path / "out.json")], checks) == 1
     told = capsys.readouterr().out
@@ -28,7 +28,8 @@ def test_what_passes_and_what_fails_is_said(tmp_path: Path, capsys: pytest.Captu
     assert "fine" not in told
     content = json.loads((tmp_path / "out.json").read_text())
     assert [(row["name"], row["result"], row["output"].strip()) for row in content["checks"]] == [
-        ("good", "passed", "fine"), ("bad", "failed", "broken at 3"), ("missed", "skipped", "1 skipped in 0.1s"),
+        ("good", "passed", "fine"), ("bad", "failed", "broken at 3"),
+        ("missed", "skipped", "1 passed, 1 skipped in 0.1s"),
     ]  # fmt: skip
     assert content["machine"]["type"] == "cpu"
     assert long_checks.main(["good"], checks) == 0

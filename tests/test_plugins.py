@@ -652,7 +652,7 @@ def test_installed_plugin_on_the_command_line(simam):
     assert [stage["block"]["attn"] for stage in built["spec"]["stages"]] == ["none", "none", "simam", "simam"]
 
     listed = python(simam, "-m", "resnet_lab", "plugins", "list", "--json")["plugins"]
-    assert [row for row in listed if row["source"] != "resnet-lab"] == [
+    assert [row for row in listed if row["source"] != "resnet-lab" and row["status"] != "disabled"] == [
         {
             "name": "simam",
             "kind": "attention",

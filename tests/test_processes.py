@@ -18,8 +18,6 @@ from resnet_lab.errors import ConfigError, DataError, ResNetLabError
 from resnet_lab.processes import LOST, Agreement, ProcessError, Processes, begin, first_to_say, is_first
 from tests.torchrun import torchrun
 
-pytestmark = pytest.mark.xdist_group("processes")  # with one start of torchrun
-
 T = TypeVar("T")
 
 

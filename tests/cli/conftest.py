@@ -71,6 +71,7 @@ def _copied_run(
     made = made_once(f"cli-{name}", train)
     run = shutil.copytree(made / "run", paintings.parent / "run")
     record = (run / "run.json").read_text()
+    assert str(made / "paintings") in record
     (run / "run.json").write_text(record.replace(str(made / "paintings"), str(paintings)))
     return run
 

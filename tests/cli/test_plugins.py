@@ -3,7 +3,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,6 +52,7 @@ def install(folder: Path, name: str, code: str) -> None:
 def broken(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path_factory.mktemp("site")
     install(folder, "lab-broken", "raise RuntimeError('out of luck')\n")
+    monkeypatch.delenv("RESNET_LAB_PLUGINS")
     monkeypatch.syspath_prepend(folder)
 
 
@@ -203,6 +204,7 @@ def test_processes_of_a_study_have_the_file(cli: Callable, halve: Path, painting
     assert (code, err) == (2, asked_for("study", halve))
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_the_file(cli: Callable, halve: Path) -> None:
     pytest.importorskip("optuna", reason="needs the package optuna")
     small = ("--model", "resnet20", "--size", 8, "--data", "digits", "--epochs", 1, "--set", "train.batch_size=256")
@@ -296,11 +298,13 @@ def register_attentions(register):
 
 
 @pytest.fixture
-def bad(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def bad(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("site")
     install(folder, "lab-bad", BAD)
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setenv("RESNET_LAB_PLUGINS", "lab-bad")
+    yield
+    sys.modules.pop("lab_bad", None)
 
 
 @pytest.mark.usefixtures("bad")

@@ -15,8 +15,6 @@ from safetensors.torch import load_file
 
 from tests.torchrun import torchrun
 
-pytestmark = pytest.mark.xdist_group("torchrun")  # with one start of torchrun
-
 SMOOTH = (
     "--model", "resnet20", "--size", 8, "--act", "gelu", "--batch-size", 96, "--optimizer", "sgd", "--lr", 0.01,
     "--schedule", "constant", "--epochs", 2, "--precision", "fp32", "--device", "cpu", "--compile", "off",

@@ -12,6 +12,7 @@ from resnet_lab.builder import build
 from resnet_lab.data.config import DataConfig
 from resnet_lab.errors import ConfigError
 from resnet_lab.recipes import Tables, names, read_file, read_recipe
+from resnet_lab.run import Run
 from resnet_lab.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 from resnet_lab.train.freezing import freeze
@@ -159,6 +160,15 @@ def test_digits_are_learned(name: str, tmp_path: Path) -> None:
     """Seeds 0 to 3 gave 0.984 to 1.000; one of the 170 to 180 test images is 0.006."""
     spec, data, training = checked(read_recipe(name).tables)
     assert train(spec, data, training, folder=tmp_path / "run").test.macro_accuracy >= 0.97
+
+
+@pytest.mark.slow
+def test_the_strong_recipe_learns_from_the_first_epochs(tmp_path: Path) -> None:
+    spec, data, training = checked(read_recipe("digits-strong").tables)
+    training = training.model_copy(update={"epochs": 3, "warmup_epochs": 1.0})
+    train(spec, data, training, folder=tmp_path / "run")
+    losses = Run(tmp_path / "run").epochs()
+    assert losses[2]["val_loss"] < losses[0]["val_loss"] < 10
 
 
 def settings_of_the_page() -> dict[str, dict[str, str]]:

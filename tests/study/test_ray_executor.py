@@ -24,7 +24,6 @@ from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.watching import TrainingWatcher
 from tests.study.small import Listening, study, table
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all
 REGISTRY = load(only=[])
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
 

@@ -27,6 +27,7 @@ from tests.train.killed import CONTEXT
 REGISTRY = load(only=[])
 
 
+@pytest.mark.slow
 def test_every_trial_is_run_and_none_again(tmp_path: Path) -> None:
     watcher, folder = Listening(), StudyFolder(tmp_path)
     run_study(study(), folder, REGISTRY, watcher)
@@ -88,6 +89,7 @@ def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(t
     assert said == ["eca failed with every learning rate that was tried, and is trained with the lowest of them"]
 
 
+@pytest.mark.slow
 def test_an_arm_that_diverges_is_an_outcome_and_the_study_goes_on(tmp_path: Path) -> None:
     """All in small batches, so that an epoch has steps after the one that overflows."""
     arms = {"plain": {}, "wild": {"train.lr": 1e30, "train.optimizer": "sgd"}}
@@ -219,6 +221,8 @@ def require_the_same_table_after_kills(tmp_path: Path, kills: int, seed: int) ->
     quiet, killed = StudyFolder(tmp_path / "quiet"), StudyFolder(tmp_path / "killed")
     for folder in (quiet, killed):
         folder.note(small)
+    warm = started(StudyFolder(tmp_path / "none"))  # later ones are forked from a server that has the imports
+    warm.join()
     start = time.monotonic()
     undisturbed = started(quiet)
     while not list(quiet.trials.glob("*/run.json")):

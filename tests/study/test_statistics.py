@@ -52,6 +52,7 @@ def test_holm_by_hand() -> None:
     assert holm([]) == []
 
 
+@pytest.mark.slow
 def test_statsmodels_s_holm() -> None:
     for seed in range(20):
         values = np.random.default_rng(seed).random(7).round(1 + seed % 2).tolist()  # with ties among them

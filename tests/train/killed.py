@@ -105,6 +105,7 @@ def main(folder: str, trainings: int = 100) -> None:
     """Kill so many trainings, and say how many kills they outlived."""
     expected, seconds = undisturbed(Path(folder) / "undisturbed")
     kills = come_to_the_same(Path(folder), range(trainings), expected, seconds)
+    assert kills >= trainings // 2, kills
     print(f"{trainings} trainings outlived {kills} kills with the bits of an undisturbed one")
 
 

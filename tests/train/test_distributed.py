@@ -12,8 +12,6 @@ from resnet_lab.train.distributed import exchange, has_idle_parameters, share_bu
 from tests.torchrun import torchrun
 from tests.train.learning_together import SHAPE, Idle, Network, group_norm, images, learn
 
-pytestmark = pytest.mark.xdist_group("learning together")  # with one start of torchrun
-
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:

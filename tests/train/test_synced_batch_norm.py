@@ -10,8 +10,6 @@ from resnet_lab.train.synced_batch_norm import SyncedBatchNorm2d, synchronise_ba
 from tests.torchrun import torchrun
 from tests.train.statistics_together import CASES, network, normalise
 
-pytestmark = pytest.mark.xdist_group("statistics together")  # with one start of torchrun
-
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
