@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import app, options, output
+from resnet_lab.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_lab.metrics import Summary
@@ -54,6 +55,8 @@ def evaluate(
     from resnet_lab.files import refuse_existing
     from resnet_lab.run import Run
 
+    if weights is not None and class_map:
+        raise ConfigError("--class-map is for a run; give the names of the classes of --weights by --classes")
     _refuse_mixtures(run, weights, {"--model": model, "--depth": depth, "--spec": spec,
                                     "--classes": classes, "--preprocess": preprocess, "--data": data})  # fmt: skip
     registry = options.load_registry(no_plugin)
@@ -88,8 +91,6 @@ def evaluate(
 
 
 def _refuse_mixtures(run: Path | None, weights: str | None, given: dict[str, object]) -> None:
-    from resnet_lab.errors import ConfigError
-
     if (run is None) == (weights is None):
         what = "nothing names what to score" if run is None else "RUN and --weights each name what to score"
         raise ConfigError(f"{what}; give a run folder, or --weights with --data")

@@ -98,6 +98,10 @@ def test_what_an_imported_run_is_not(command: tuple[str, ...], problem: str, cli
         ),
         (("--weights", "w.pth"), "--weights alone names no images; give them with --data"),
         (("run", "--classes", "names.txt"), "--classes is of --weights, and a run knows its own; leave it out"),
+        (
+            ("--weights", "w.pth", "--data", "images", "--class-map", "a=b"),
+            "--class-map is for a run; give the names of the classes of --weights by --classes",
+        ),
     ],
 )  # fmt: skip
 def test_options_that_do_not_go_together(arguments: tuple[str, ...], problem: str, cli: Callable) -> None:
