@@ -77,17 +77,18 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_new_plugins_of_every_kind_install_and_pass_their_own_tests(tmp_path: Path) -> None:
     """Together, so that pip, pytest and ruff start once."""
-    folders = [new_plugin(kind, f"brand_{kind[:3]}", BUILT_IN, tmp_path)[0].parent for kind in KINDS]
+    folders = [new_plugin(kind, f"new_{kind}", BUILT_IN, tmp_path)[0].parent for kind in KINDS]
     site = tmp_path / "site"
     command = "pip install --quiet --no-deps --no-build-isolation --no-index --disable-pip-version-check --target"
     subprocess.run([sys.executable, "-m", *command.split(), site, *folders], check=True, timeout=300)
-    names = ",".join(f"brand_{kind[:3]}" for kind in KINDS)
-    environment = os.environ | {"PYTHONPATH": str(site), "RESNET_LAB_PLUGINS": names}
-    tests = [f"{folder.name}/tests" for folder in folders]
+    plugins = ",".join(f"new_{kind}" for kind in KINDS)
+    environment = os.environ | {"PYTHONPATH": str(site), "RESNET_LAB_PLUGINS": plugins}
+    names = [folder.name for folder in folders]
+    tests = [f"{name}/tests" for name in names]
     for check in (
         ["pytest", "-v", "-W", "error", "-p", "no:cacheprovider", *tests],
-        ["ruff", "check", "."],
-        ["ruff", "format", "--check", "."],
+        ["ruff", "check", *names],
+        ["ruff", "format", "--check", *names],
     ):
         done = subprocess.run(
             [sys.executable, "-m", *check], cwd=tmp_path, env=environment, capture_output=True, text=True,
@@ -95,4 +96,4 @@ def test_new_plugins_of_every_kind_install_and_pass_their_own_tests(tmp_path: Pa
         )  # fmt: skip
         assert done.returncode == 0, f"{check}\n{done.stdout}{done.stderr}"
         if check[0] == "pytest":
-            assert all(f"test_brand_{kind[:3]}.py::" in done.stdout for kind in KINDS)
+            assert all(f"test_new_{kind}.py::" in done.stdout for kind in KINDS)

@@ -9,6 +9,6 @@ from tests.train import killed
 
 @pytest.mark.slow
 def test_killed_trainings(tmp_path: Path) -> None:
-    """Four; `python -m tests.train.killed FOLDER 100` does a hundred."""
+    """Two; `python -m tests.train.killed FOLDER 100` does a hundred."""
     expected, seconds = killed.undisturbed(tmp_path / "undisturbed")
-    assert killed.come_to_the_same(tmp_path, range(4), expected, seconds) >= 2
+    assert killed.come_to_the_same(tmp_path, range(2), expected, seconds) >= 1
