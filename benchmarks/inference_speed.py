@@ -28,7 +28,7 @@ from torch._dynamo.utils import counters
 
 import resnet_lab
 from resnet_lab.allocator import M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
-from resnet_lab.device import choose
+from resnet_lab.device import choose, optimize_for_inference
 from resnet_lab.device.compiling import own_code
 from resnet_lab.device.inference import Frozen
 
@@ -92,14 +92,14 @@ def measured(ours: dict[str, Any], theirs: dict[str, Any], batch: int, rounds: i
 
 
 def arms_of(ours: dict[str, Any], theirs: dict[str, Any], x: Tensor) -> dict[str, Arm]:
-    """Ours as `for_inference` makes them; timm's with bf16 weights, not autocast, which would be slower."""
+    """Ours as `optimize_for_inference` makes them; timm's with bf16 weights, not autocast, which would be slower."""
 
     def timm_model() -> nn.Module:
         model = timm.create_model("resnet50", **theirs).eval()
         return model.to(torch.bfloat16).to(memory_format=torch.channels_last).requires_grad_(False)
 
     model = resnet_lab.build("resnet50", **ours)
-    eager, compiled = (choose("cpu", "bf16", wish).for_inference(model) for wish in ("off", "on"))
+    eager, compiled = (optimize_for_inference(model, choose("cpu", "bf16", wish)) for wish in ("off", "on"))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in (*eager.modules(), *compiled.modules()))
     return {
         "ours eager": eager,

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 from typer.cli import get_docs_for_click
 
-from resnet_lab.cli import app
+from resnet_lab.cli.root import app
 
 PAGE = Path(__file__).parent / "cli.md"
 

@@ -21,7 +21,7 @@ from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.assembly import some
 from resnet_lab.data.split import Part, from_csv_as_far_as_there
-from resnet_lab.device import Placement
+from resnet_lab.device import Placement, optimize_for_inference
 from resnet_lab.errors import CheckpointError, DataError, RunError
 from resnet_lab.metrics import Summary, summarise
 from resnet_lab.model import ResNet
@@ -118,7 +118,7 @@ def evaluate(
         return found
     batches = prepare(decoded.pixels, positions, labels, metadata, placement)
     watcher.begin("predicting", len(positions))
-    network = placement.for_inference(model, len(positions), watcher=watcher)
+    network = optimize_for_inference(model, placement, len(positions), watcher=watcher)
     predictions = Predictions(
         classes=metadata.classes,
         paths=tuple(images.paths[position] for position in positions),
@@ -155,7 +155,7 @@ def evaluate_weights(
     labels = outputs[images.labels]
     batches = prepare(decoded.pixels, positions, labels[positions], metadata, placement)
     watcher.begin("predicting", len(positions))
-    network = placement.for_inference(adopted.model, len(positions), watcher=watcher)
+    network = optimize_for_inference(adopted.model, placement, len(positions), watcher=watcher)
     where = adopted.coverage.source
     return Predictions(
         classes=metadata.classes,

@@ -20,7 +20,7 @@ from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import from_csv_as_far_as_there
-from resnet_lab.device import Placement
+from resnet_lab.device import Placement, optimize_for_inference
 from resnet_lab.errors import DataError
 from resnet_lab.evaluate import form_of, load_for_images, logits, prepare, told
 from resnet_lab.explain import GradCAM, overlay
@@ -300,7 +300,7 @@ class _Viewer:
         if not len(positions):
             return np.empty((0, self._model.fc.in_features), dtype=np.float32)
         batches = prepare(decoded.pixels, positions, np.zeros_like(positions), self._metadata, self._placement)
-        network = self._placement.for_inference(_Trunk(self._model), len(positions), watcher=self._watcher)
+        network = optimize_for_inference(_Trunk(self._model), self._placement, len(positions), watcher=self._watcher)
         self._watcher.begin("seeking similar training images", len(positions))
         features = logits(network, told(batches.in_order(), self._watcher), self._placement)
         found: NDArray[np.float32] = nn.functional.normalize(features, dim=1).numpy()

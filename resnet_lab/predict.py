@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from resnet_lab.data.loose import ArrayPixels, decoded, image_files
-from resnet_lab.device import Placement
+from resnet_lab.device import Placement, optimize_for_inference
 from resnet_lab.errors import DataError
 from resnet_lab.evaluate import form_of, load_for_images, prepare, probabilities_of
 from resnet_lab.plugins import Registry
@@ -56,7 +56,7 @@ def predict(
     files = image_files(paths)
     form = form_of(metadata)
     watcher.begin("predicting", len(files))
-    network = placement.for_inference(model, len(files), watcher=watcher)
+    network = optimize_for_inference(model, placement, len(files), watcher=watcher)
     answers: list[Answer] = []
     bad: list[tuple[str, str]] = []
     for piece in decoded(files, form):

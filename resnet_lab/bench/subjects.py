@@ -10,7 +10,7 @@ from resnet_lab.bench.arms import Arm
 from resnet_lab.bench.peers import peer
 from resnet_lab.bench.turns import Rotation, moved
 from resnet_lab.builder import assemble
-from resnet_lab.device import Placement, choose
+from resnet_lab.device import Placement, choose, compile_for_training, optimize_for_inference
 from resnet_lab.device.compiling import Compiled
 from resnet_lab.errors import ConfigError
 from resnet_lab.plugins import Registry
@@ -82,7 +82,7 @@ class InferenceCall:
         self._placement = placement
         self._network: nn.Module | Compiled
         if arm.maker == "resnet-lab":
-            self._network = placement.for_inference(model, batch)
+            self._network = optimize_for_inference(model, placement, batch)
         else:
             self._network = _as_users_run_it(model, placement)
         self._network(self._inputs())
@@ -136,7 +136,7 @@ class TrainingCall:
         self._labels = torch.from_numpy(labels).to(placement.device)
         called = self._model
         if placement.compile != "off":
-            called = placement.for_training(self._model, arm.spec.hash, self._inputs().shape)
+            called = compile_for_training(self._model, placement, arm.spec.hash, self._inputs().shape)
         loss = make_loss(config, labels, num_classes, placement.device)
         self._learner = Learner(self._model, called, loss, config, placement)
         self()

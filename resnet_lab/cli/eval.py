@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import app, options, output
+from resnet_lab.cli import options, output
+from resnet_lab.cli.root import app
 from resnet_lab.errors import ConfigError
 
 if TYPE_CHECKING:

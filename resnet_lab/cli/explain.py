@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from resnet_lab.cli import app, options, output
+from resnet_lab.cli import options, output
+from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
     from resnet_lab.explain import Explanations

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from resnet_lab.cli import app, options, output
+from resnet_lab.cli import options, output
+from resnet_lab.cli.root import app
 
 
 @app.command("import", epilog="Example: `resnet-lab import resnet20.pth --out runs/public --classes names.txt`")

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from resnet_lab.cli import app, options, output
+from resnet_lab.cli import options, output
+from resnet_lab.cli.root import app
 
 
 @app.command(epilog="Example: `resnet-lab predict runs/20260101-120000-resnet18 painting.jpg 'scans/**/*.png' --top 3`")

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import app, options, output
+from resnet_lab.cli import options, output
+from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
     from resnet_lab.recipes import Recipe

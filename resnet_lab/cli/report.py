@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from resnet_lab.cli import app, options, output
+from resnet_lab.cli import options, output
+from resnet_lab.cli.root import app
 
 
 @app.command(epilog="Example: `resnet-lab report runs/relu`, or of several: `resnet-lab report runs/relu runs/gelu`")

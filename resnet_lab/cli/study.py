@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnet_lab.children import end_with
-from resnet_lab.cli import app, options, output, study_executors
+from resnet_lab.cli import options, output, study_executors
 from resnet_lab.cli import study_design as design
+from resnet_lab.cli.root import app
 from resnet_lab.errors import ConfigError
 
 if TYPE_CHECKING:

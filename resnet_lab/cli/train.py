@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from resnet_lab.cli import app, options, output, train_options
+from resnet_lab.cli import options, output, train_options
+from resnet_lab.cli.root import app
 from resnet_lab.errors import ConfigError
 
 if TYPE_CHECKING:

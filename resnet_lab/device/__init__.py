@@ -1,6 +1,20 @@
 """Where and how a network runs: device, precision, memory layout, compilation, and what the memory holds."""
 
+from resnet_lab.device.inference import optimize_for_inference
 from resnet_lab.device.memory import largest_batch, out_of_memory
 from resnet_lab.device.placement import Compile, Placement, Precision, choose, computes_bf16
+from resnet_lab.device.training import compile_for_training
+from resnet_lab.device.trial import try_step
 
-__all__ = ["Compile", "Placement", "Precision", "choose", "computes_bf16", "largest_batch", "out_of_memory"]
+__all__ = [
+    "Compile",
+    "Placement",
+    "Precision",
+    "choose",
+    "compile_for_training",
+    "computes_bf16",
+    "largest_batch",
+    "optimize_for_inference",
+    "out_of_memory",
+    "try_step",
+]

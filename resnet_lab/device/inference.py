@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,11 +10,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_lab.device.compiling import MODES, Mode, cause, own_code
 from resnet_lab.device.folding import folded
+from resnet_lab.device.placement import Placement
 from resnet_lab.errors import ConfigError
-from resnet_lab.watcher import Watcher
-
-if TYPE_CHECKING:
-    from resnet_lab.device.placement import Placement
+from resnet_lab.watcher import SILENT, Watcher
 
 COMPILING = 60.0
 """Seconds that it may take."""
@@ -33,7 +31,7 @@ class Inference(nn.Module):
         images: that are to come.
     """
 
-    def __init__(self, network: nn.Module, placement: "Placement", images: int, watcher: Watcher) -> None:
+    def __init__(self, network: nn.Module, placement: Placement, images: int, watcher: Watcher) -> None:
         super().__init__()
         self.network = placement.place(_cast(network, placement.dtype)).requires_grad_(False).eval()
         self._placement = placement
@@ -97,14 +95,29 @@ class Frozen:
             return cast(Tensor, self._call(x))
 
 
-def prepare_inference(model: nn.Module, placement: "Placement", images: int, watcher: Watcher) -> nn.Module:
-    """What `Placement.for_inference` says."""
+def optimize_for_inference(
+    model: nn.Module, placement: Placement, images: int | None = None, *, watcher: Watcher = SILENT
+) -> nn.Module:
+    """A copy that gives the outputs of `model.eval()`, (N, C, H, W) to float32 (N, K), as fast as it can.
+
+    Batch norms are folded into the convolutions before them and weights are cast to the placement's `dtype` once; no
+    `autocast` is needed around it. With `compile="auto"` it is compiled at the first batch where enough images are to
+    come.
+
+    Args:
+        model: left as it is; later changes of its weights do not reach the copy.
+        images: that are to come; None where that is not known.
+        watcher: told what cannot be done and why.
+
+    Raises:
+        ConfigError: at the first batch, where compiling was asked for and is not possible.
+    """
     try:
         network: nn.Module = folded(model)
     except Exception as error:  # a plugin's code was not written to be traced; untraced it runs as ever
         watcher.say(f"batch norms are not folded, as the network cannot be traced ({cause(error)})")
         network = deepcopy(model).eval()
-    return Inference(network, placement, images, watcher)
+    return Inference(network, placement, images or 0, watcher)
 
 
 def _cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -1,7 +1,6 @@
 """Where a network runs, in which precision and memory layout, and whether it is compiled."""
 
 import platform
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
@@ -10,11 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_lab.allocator import keep_freed_memory
-from resnet_lab.device.inference import prepare_inference
-from resnet_lab.device.training import prepare_training
-from resnet_lab.device.trial import noise, try_step
 from resnet_lab.errors import ConfigError
-from resnet_lab.watcher import SILENT, Watcher
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Compile = Literal["auto", "off", "on", "max"]
@@ -121,55 +116,6 @@ class Placement:
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses so that small gradients survive in fp16 (arXiv:1710.03740); passes them on unchanged else."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
-
-    def for_training(
-        self,
-        model: nn.Module,
-        key: str,
-        shape: Sequence[int],
-        *,
-        steps: int = 0,
-        dtype: torch.dtype = torch.float32,
-        watcher: Watcher = SILENT,
-    ) -> nn.Module:
-        """The network to call in a training step: `model` itself, or a module that runs its parameters compiled.
-
-        With `compile="auto"` the faster is found by a few steps of each, once for each network, shape and machine,
-        where enough steps are to come for that to pay. To go on exactly as before, ask for what was taken then:
-        compiled where the result is not `model`.
-
-        Args:
-            model: as `place` returned it. Its buffers and random generators are left as they are, without gradients.
-            key: the hash of its spec.
-            shape: of a step's input, (N, C, H, W); others of that dtype and layout need no compilation of their own.
-            steps: that are to come.
-            dtype: of the input.
-            watcher: told what was taken and why.
-
-        Raises:
-            ConfigError: compiling was asked for and is not possible.
-        """
-        return prepare_training(model, self, key, noise(self, tuple(shape), dtype), steps, watcher)
-
-    def for_inference(self, model: nn.Module, images: int | None = None, *, watcher: Watcher = SILENT) -> nn.Module:
-        """A copy that gives the outputs of `model.eval()`, (N, C, H, W) to float32 (N, K), as fast as it can.
-
-        Batch norms are folded into the convolutions before them and weights are cast to `dtype` once; no `autocast` is
-        needed around it. With `compile="auto"` it is compiled at the first batch where enough images are to come.
-
-        Args:
-            model: left as it is; later changes of its weights do not reach the copy.
-            images: that are to come; None where that is not known.
-            watcher: told what cannot be done and why.
-
-        Raises:
-            ConfigError: at the first batch, where compiling was asked for and is not possible.
-        """
-        return prepare_inference(model, self, images or 0, watcher)
-
-    def try_step(self, model: nn.Module, shape: Sequence[int]) -> None:
-        """A training step without the optimiser on noise of this shape; the network is left as it was."""
-        try_step(model, self, tuple(shape))
 
     def facts(self) -> tuple[str, ...]:
         """All that a measured time depends on beside the network."""

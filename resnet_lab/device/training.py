@@ -1,30 +1,53 @@
 """Whether a network trains as it is or compiled. Legend: N batch, C channels, H W pixels."""
 
+from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, distributed, nn
 
 from resnet_lab.device.compiling import Compiled, Mode, cause
+from resnet_lab.device.placement import Placement
 from resnet_lab.device.remembered import Measured, recall, remember
-from resnet_lab.device.trial import compare, seconds_of_step, untouched
+from resnet_lab.device.trial import compare, noise, seconds_of_step, untouched
 from resnet_lab.errors import ConfigError
-from resnet_lab.watcher import Watcher
-
-if TYPE_CHECKING:
-    from resnet_lab.device.placement import Placement
+from resnet_lab.watcher import SILENT, Watcher
 
 WORTH_MEASURING = 600.0
 """Seconds that a training has to take for compiling, which may take a minute and bring nothing, to be tried."""
 
 
-def prepare_training(
-    model: nn.Module, placement: "Placement", key: str, x: Tensor, steps: int, watcher: Watcher
+def compile_for_training(
+    model: nn.Module,
+    placement: Placement,
+    key: str,
+    shape: Sequence[int],
+    *,
+    steps: int = 0,
+    dtype: torch.dtype = torch.float32,
+    watcher: Watcher = SILENT,
 ) -> nn.Module:
-    """What `Placement.for_training` says, for batches like `x`."""
+    """The network to call in a training step: `model` itself, or a module that runs its parameters compiled.
+
+    With `compile="auto"` the faster is found by a few steps of each, once for each network, shape and machine,
+    where enough steps are to come for that to pay. To go on exactly as before, ask for what was taken then:
+    compiled where the result is not `model`.
+
+    Args:
+        model: as `placement.place` returned it. Its buffers and all random generators are left as they are, and it has
+            no gradients after.
+        key: the hash of its spec.
+        shape: of a step's input, (N, C, H, W); others of that dtype and layout need no compilation of their own.
+        steps: that are to come.
+        dtype: of the input.
+        watcher: told what was taken and why.
+
+    Raises:
+        ConfigError: compiling was asked for and is not possible.
+    """
     if placement.compile == "off":
         return model
+    x = noise(placement, shape, dtype)
     with untouched(model, placement.device):
         model.train()
         seconds_of_step(model, placement, x)  # where the network itself fails, it fails here
@@ -50,7 +73,7 @@ def _unsuited() -> str:
 
 
 def _compiled(
-    model: nn.Module, placement: "Placement", mode: Mode, x: Tensor, watcher: Watcher
+    model: nn.Module, placement: Placement, mode: Mode, x: Tensor, watcher: Watcher
 ) -> tuple[nn.Module, float]:
     """The network compiled, and the seconds that took; raises `ConfigError` where it cannot be."""
     watcher.say("compiling the network, which can take a minute")
@@ -62,7 +85,7 @@ def _compiled(
     return compiled, perf_counter() - start
 
 
-def _faster(model: nn.Module, placement: "Placement", key: str, x: Tensor, steps: int, watcher: Watcher) -> nn.Module:
+def _faster(model: nn.Module, placement: Placement, key: str, x: Tensor, steps: int, watcher: Watcher) -> nn.Module:
     """The one that the steps to come go through sooner, its compilation counted; measured once and remembered."""
     facts = (key, "x".join(map(str, x.shape)), str(x.dtype), *placement.facts())
     measured, compiled = recall(*facts), None

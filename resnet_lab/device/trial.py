@@ -1,16 +1,14 @@
 """Training steps on noise that leave the network as it was. Legend: N batch, C channels, H W pixels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from resnet_lab.device.placement import Placement
+from resnet_lab.device.placement import Placement
 
 LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 2, 20, 4.0
 """Rounds of four steps in which two networks are compared: until so many seconds are over, within these bounds."""
@@ -32,20 +30,20 @@ def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
         model.train(training)
 
 
-def try_step(model: nn.Module, placement: "Placement", shape: tuple[int, ...]) -> None:
-    """Forward and backward pass on a batch of noise of this shape, such as (N, C, H, W)."""
+def try_step(model: nn.Module, placement: Placement, shape: Sequence[int]) -> None:
+    """Forward and backward pass on a batch of noise of this shape, such as (N, C, H, W); leaves the network alone."""
     with untouched(model, placement.device):
         model.train()
         seconds_of_step(model, placement, noise(placement, shape))
 
 
-def noise(placement: "Placement", shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
+def noise(placement: Placement, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
     """A batch on the device, in its layout."""
-    x = torch.randn(shape, dtype=dtype, device=placement.device, generator=torch.Generator(placement.device))
+    x = torch.randn(tuple(shape), dtype=dtype, device=placement.device, generator=torch.Generator(placement.device))
     return placement.layout(x) if x.ndim == 4 else x
 
 
-def seconds_of_step(network: nn.Module, placement: "Placement", x: Tensor) -> float:
+def seconds_of_step(network: nn.Module, placement: Placement, x: Tensor) -> float:
     """Wall time of one forward and backward pass."""
     start = perf_counter()
     with placement.autocast():
@@ -57,7 +55,7 @@ def seconds_of_step(network: nn.Module, placement: "Placement", x: Tensor) -> fl
     return perf_counter() - start
 
 
-def compare(a: nn.Module, b: nn.Module, placement: "Placement", x: Tensor) -> tuple[float, float]:
+def compare(a: nn.Module, b: nn.Module, placement: Placement, x: Tensor) -> tuple[float, float]:
     """Median seconds of a step of each; they take turns (A B B A), so that what slows the machine slows both."""
     start, times = perf_counter(), (list[float](), list[float]())
     for number in range(MOST_ROUNDS):

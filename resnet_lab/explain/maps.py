@@ -13,7 +13,7 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_lab.device import Placement, choose
+from resnet_lab.device import Placement, choose, optimize_for_inference
 from resnet_lab.errors import ConfigError, nearest
 from resnet_lab.model import ResNet
 from resnet_lab.watcher import SILENT, Watcher
@@ -68,7 +68,7 @@ class GradCAM:
             explained = nn.Identity()
             rest = nn.Sequential(explained, *deepcopy(modules[first:]))
         explained.register_forward_hook(self._as_map)
-        self._before = placement.for_inference(nn.Sequential(*modules[:first]), images, watcher=watcher)
+        self._before = optimize_for_inference(nn.Sequential(*modules[:first]), placement, images, watcher=watcher)
         self._rest = placement.place(rest.eval().requires_grad_(False))
         self._captum = LayerGradCam(self._rest, explained)
 

@@ -16,7 +16,7 @@ from resnet_lab.data.decoding import Form
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
-from resnet_lab.device import Placement, largest_batch
+from resnet_lab.device import Placement, largest_batch, try_step
 from resnet_lab.errors import ConfigError, PluginError
 from resnet_lab.plugins import Registry
 from resnet_lab.processes import Processes
@@ -195,7 +195,7 @@ def _batch_size(
 
         def step(number: int) -> None:
             pieces = min(config.accumulate, number)
-            placement.try_step(placed, (ceil(number / pieces), form.channels, form.size, form.size))
+            try_step(placed, placement, (ceil(number / pieces), form.channels, form.size, form.size))
 
         most = max(config.accumulate, images // (STEPS_AT_LEAST * processes.world_size))
         each = largest_batch(step, most, placement.device, reserve=OPTIMISER_STATES * weights)

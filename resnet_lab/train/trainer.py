@@ -15,7 +15,7 @@ from torch import nn
 from resnet_lab import checkpoint
 from resnet_lab.data.batches import Batches
 from resnet_lab.data.split import Part
-from resnet_lab.device import Placement, out_of_memory
+from resnet_lab.device import Placement, compile_for_training, optimize_for_inference, out_of_memory
 from resnet_lab.errors import ResNetLabError
 from resnet_lab.evaluate import logits, origin_of
 from resnet_lab.files import write_atomically
@@ -160,7 +160,7 @@ class Trainer:
         shape = (ceil(len(x) / pieces), *x.shape[1:])
         key = f"{spec.hash} {','.join(self.config.freeze)}"  # what is frozen has no backward pass
         steps = pieces * self.config.epochs * len(train)
-        called = placement.for_training(whole, key, shape, dtype=x.dtype, steps=steps, watcher=self.watcher)
+        called = compile_for_training(whole, placement, key, shape, dtype=x.dtype, steps=steps, watcher=self.watcher)
         device["compiled"] = called is not whole
         self._tell_status("running")
         return called
@@ -234,7 +234,9 @@ class Trainer:
         """
         self.processes.from_first(lambda: None)
         batches = self.ready.batches["test"]
-        model = self.placement.for_inference(checkpoint.load(self.run.best, self.registry), len(batches.share))
+        model = optimize_for_inference(
+            checkpoint.load(self.run.best, self.registry), self.placement, len(batches.share)
+        )
         outputs = logits(model, batches.in_order(), self.placement)
         outputs = self.processes.gather_in_order(outputs, len(batches.positions))
         best = best_of(self.progress.history).epoch

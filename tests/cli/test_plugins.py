@@ -11,7 +11,7 @@ import click
 import pytest
 import typer
 
-from resnet_lab.cli import app
+from resnet_lab.cli.root import app
 from resnet_lab.testing import checking
 from tests.cli.conftest import QUICK
 

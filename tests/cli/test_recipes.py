@@ -91,7 +91,7 @@ def test_bad_input(cli: Callable, tmp_path: Path) -> None:
 def test_nothing_waits_for_torch(arguments: list[str]) -> None:
     code = (
         "import sys\n"
-        "from resnet_lab.cli import app\n"
+        "from resnet_lab.cli.root import app\n"
         f"app(['recipes', *{arguments}], standalone_mode=False)\n"
         "assert 'torch' not in sys.modules\n"
     )

@@ -18,7 +18,8 @@ from PIL import Image
 from rich.live import Live
 from rich.table import Table
 
-from resnet_lab.cli import app, main, output
+from resnet_lab.cli import main, output
+from resnet_lab.cli.root import app
 from tests.study.fabricated import by_chance, design, fabricate
 
 ESCAPE = "a\x1b[31mb\u202ec"

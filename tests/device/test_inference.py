@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 import resnet_lab
-from resnet_lab.device import choose, inference
+from resnet_lab.device import choose, inference, optimize_for_inference
 from resnet_lab.errors import ConfigError
 from tests.device.networks import (
     SHAPE,
@@ -36,7 +36,7 @@ def test_outputs_are_torchvision_s(precision: Any, tolerance: float) -> None:
     theirs = lived_in(torchvision.models.resnet18(num_classes=7)).eval()
     ours = resnet_lab.build("resnet18", num_classes=7)
     ours.load_state_dict(theirs.state_dict())
-    network = choose("cpu", precision).for_inference(ours)
+    network = optimize_for_inference(ours, choose("cpu", precision))
     x = torch.randn(2, 3, 32, 32)
     with torch.inference_mode():
         expected = theirs(x)
@@ -61,13 +61,13 @@ def test_in_bf16_outputs_are_as_near_as_autocast_s(changes: dict) -> None:
         expected = model(x)
         with placement.autocast():
             usual = distance(model(x), expected)
-    assert distance(placement.for_inference(model)(x), expected) < 2 * usual + 1e-3
+    assert distance(optimize_for_inference(model, placement)(x), expected) < 2 * usual + 1e-3
 
 
 def test_the_copy_is_ready_and_the_model_is_as_it_was() -> None:
     model = lived_in(small(nn.Dropout(0.5)))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    network = choose("cpu", "bf16").for_inference(model)
+    network = optimize_for_inference(model, choose("cpu", "bf16"))
     x = torch.randn(SHAPE)
     outputs = network(x)
     assert (outputs.dtype, outputs.requires_grad) == (torch.float32, False)
@@ -83,7 +83,7 @@ def test_the_copy_is_ready_and_the_model_is_as_it_was() -> None:
 
 def test_a_network_that_cannot_be_traced_is_not_folded_and_said_to_be_so() -> None:
     model, listener = lived_in(small(Choosing())), Listener()
-    network = choose("cpu", "bf16").for_inference(model, watcher=listener)
+    network = optimize_for_inference(model, choose("cpu", "bf16"), watcher=listener)
     (said,) = listener.said
     assert said.startswith(
         "batch norms are not folded, as the network cannot be traced (TraceError: symbolically traced variables cannot "
@@ -110,7 +110,7 @@ def test_a_plugin_may_make_float32_tensors() -> None:
     x = torch.randn(SHAPE)
     for folds in ((), (Choosing(),)):
         model = small(Shifting(), *folds)
-        assert distance(choose("cpu", "bf16").for_inference(model)(x), model.eval()(x).detach()) < 0.02
+        assert distance(optimize_for_inference(model, choose("cpu", "bf16"))(x), model.eval()(x).detach()) < 0.02
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_it_is_compiled_where_that_was_asked_for_or_pays(
     counting: Counting, wish: Any, images: int | None, compiled: bool
 ) -> None:
     model, listener, x = lived_in(small()), Listener(), torch.randn(SHAPE)
-    network = choose("cpu", "fp32", wish).for_inference(model, images, watcher=listener)
+    network = optimize_for_inference(model, choose("cpu", "fp32", wish), images, watcher=listener)
     for _ in range(2):
         torch.testing.assert_close(network(x), model.eval()(x), rtol=1e-5, atol=1e-5)
     assert counting.calls == compiled
@@ -140,13 +140,13 @@ def test_it_pays_where_a_tenth_of_the_time_is_a_minute(monkeypatch: pytest.Monke
     clock = iter(range(100))
     monkeypatch.setattr(inference, "perf_counter", lambda: next(clock) / 2)
     for images, calls in ((4800, 0), (4801, 1)):
-        choose("cpu", "fp32").for_inference(small(), images)(torch.randn(SHAPE))
+        optimize_for_inference(small(), choose("cpu", "fp32"), images)(torch.randn(SHAPE))
         assert counting.calls == calls
 
 
 def test_batches_of_another_shape_go_through_uncompiled(counting: Counting) -> None:
     model = lived_in(small())
-    network = choose("cpu", "fp32", "on").for_inference(model)
+    network = optimize_for_inference(model, choose("cpu", "fp32", "on"))
     for size in (4, 3, 4, 1):
         x = torch.randn(size, *SHAPE[1:])
         torch.testing.assert_close(network(x), model.eval()(x), rtol=1e-5, atol=1e-5)
@@ -155,18 +155,18 @@ def test_batches_of_another_shape_go_through_uncompiled(counting: Counting) -> N
 
 def test_what_cannot_be_compiled(counting: Counting) -> None:
     model, listener, x = small(Choosing(), Breaking()), Listener(), torch.randn(SHAPE)
-    network = choose("cpu", "fp32").for_inference(model, 10**9, watcher=listener)
+    network = optimize_for_inference(model, choose("cpu", "fp32"), 10**9, watcher=listener)
     torch.testing.assert_close(network(x), model.eval()(x))
     assert listener.said[-1].startswith("not compiled: the network cannot be compiled here (Unsupported: ")
     with pytest.raises(ConfigError) as failure:
-        choose("cpu", "fp32", "on").for_inference(model)(x)
+        optimize_for_inference(model, choose("cpu", "fp32", "on"))(x)
     assert str(failure.value).startswith("the network cannot be compiled here (Unsupported: ")
     assert str(failure.value).endswith("; use --compile off")
 
 
 def test_a_network_that_fails_by_itself_fails_as_itself(counting: Counting) -> None:
     with pytest.raises(RuntimeError, match="to have 3 channels, but got 2 channels"):
-        choose("cpu", "fp32", "on").for_inference(small())(torch.randn(4, 2, 8, 8))
+        optimize_for_inference(small(), choose("cpu", "fp32", "on"))(torch.randn(4, 2, 8, 8))
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_weights_are_built_in_after_a_plain_compilation_of_the_same_class() -> N
     x = torch.randn(2, 3, 32, 32)
     torch.compile(model)(x)
     counters.clear()
-    network = choose("cpu", "fp32", "on").for_inference(model)
+    network = optimize_for_inference(model, choose("cpu", "fp32", "on"))
     outputs = network(x)
     found = counters["inductor"]
     assert found["mkldnn_conv_weight_pack_matcher_count"] == 20

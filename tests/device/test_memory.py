@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from resnet_lab.device import choose, largest_batch, memory, out_of_memory
+from resnet_lab.device import choose, largest_batch, memory, out_of_memory, try_step
 from resnet_lab.errors import ConfigError
 from tests.device.networks import small
 
@@ -144,7 +144,7 @@ def test_what_an_image_takes_is_what_its_tensors_take() -> None:
     """In float32, for an image of 3 x 8 x 8: outputs of convolution and norm (4 x 6 x 6), and some gradients."""
     placement, model = choose("cpu", "fp32"), small()
     peaks = [
-        memory.peak_of_step(lambda images: placement.try_step(model, (images, 3, 8, 8)), number, CPU)
+        memory.peak_of_step(lambda images: try_step(model, placement, (images, 3, 8, 8)), number, CPU)
         for number in (2, 4, 8)
     ]
     image = (peaks[1] - peaks[0]) // 2
@@ -158,5 +158,5 @@ def test_what_an_image_takes_is_what_its_tensors_take() -> None:
 def test_the_largest_batch_of_a_gpu_fits() -> None:
     placement = choose("cuda")
     model = placement.place(small())
-    size = largest_batch(lambda images: placement.try_step(model, (images, 3, 224, 224)), 2**14, placement.device)
-    placement.try_step(model, (size, 3, 224, 224))
+    size = largest_batch(lambda images: try_step(model, placement, (images, 3, 224, 224)), 2**14, placement.device)
+    try_step(model, placement, (size, 3, 224, 224))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from resnet_lab.device import Compile, choose, training
+from resnet_lab.device import Compile, choose, compile_for_training, training
 from resnet_lab.errors import ConfigError
 from tests.device.networks import SHAPE, Breaking, Counting, Listener, lived_in, put_in_place_of_the_compiler, small
 
@@ -31,7 +31,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
 
 def prepared(model: nn.Module, compile: Compile, steps: int = 0, key: str = "key") -> tuple[nn.Module, list[str]]:
     listener = Listener()
-    network = choose("cpu", "bf16", compile).for_training(model, key, SHAPE, steps=steps, watcher=listener)
+    network = compile_for_training(model, choose("cpu", "bf16", compile), key, SHAPE, steps=steps, watcher=listener)
     return network, listener.said
 
 

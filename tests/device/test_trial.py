@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.device import choose, trial
+from resnet_lab.device import choose, trial, try_step
 from tests.device.networks import SHAPE, lived_in, small
 
 PLACEMENT = choose("cpu", "fp32")
@@ -14,7 +14,7 @@ def test_a_step_leaves_nothing_behind() -> None:
     model = lived_in(small(nn.Dropout(0.5))).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    PLACEMENT.try_step(model, SHAPE)
+    try_step(model, PLACEMENT, SHAPE)
     assert torch.equal(torch.get_rng_state(), state)
     assert not model.training
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -30,7 +30,7 @@ def test_a_step_that_fails_leaves_nothing_behind_either() -> None:
     model = lived_in(small(Failing())).eval()
     before = model[1].running_mean.clone()
     with pytest.raises(RuntimeError, match="out of order"):
-        PLACEMENT.try_step(model, SHAPE)
+        try_step(model, PLACEMENT, SHAPE)
     assert not model.training
     assert torch.equal(model[1].running_mean, before)
 
@@ -44,7 +44,7 @@ def test_a_step_is_forward_and_backward_in_training_mode_and_in_the_placement_s_
             seen.append((self.training, x.dtype, tuple(x.shape)))
             return x
 
-    choose("cpu", "bf16").try_step(small(Watching()).eval(), (2, *SHAPE[1:]))
+    try_step(small(Watching()).eval(), choose("cpu", "bf16"), (2, *SHAPE[1:]))
     assert seen == [(True, torch.bfloat16, (2, 4, 6, 6)), (2, 4, 6, 6)]
 
 
