@@ -14,15 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from resnet_lab import build, zoo
-from resnet_lab.checkpoint import Metadata
+from resnet_lab import build
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
-from resnet_lab.evaluate import form_of, logits, prepare
-from resnet_lab.plugins import default_registry
-from resnet_lab.weights import load_weights, open_weights
+from resnet_lab.evaluation.evaluate import form_of, logits, prepare
+from resnet_lab.network import zoo
+from resnet_lab.network.checkpoint import Metadata
+from resnet_lab.network.plugins import default_registry
+from resnet_lab.network.weights import load_weights, open_weights
 
 
 def main(weights: str, source: str, out: str) -> None:

@@ -39,7 +39,7 @@ from resnet_lab.data.decoding import Form
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
-from resnet_lab.plugins import default_registry
+from resnet_lab.network.plugins import default_registry
 
 SIZE, BATCH, WORKERS = 224, 32, 2
 MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.24, 0.23)

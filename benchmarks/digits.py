@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from statistics import mean, median
 
-from resnet_lab import zoo
+from resnet_lab.network import zoo
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 

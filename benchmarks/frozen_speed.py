@@ -26,8 +26,6 @@ from torch import nn
 from torch.nn import functional as F
 
 import resnet_lab
-from resnet_lab import zoo
-from resnet_lab.checkpoint import Metadata
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches
 from resnet_lab.data.config import DataConfig
@@ -36,8 +34,10 @@ from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, choose
-from resnet_lab.evaluate import logits
-from resnet_lab.plugins import default_registry
+from resnet_lab.evaluation.evaluate import logits
+from resnet_lab.network import zoo
+from resnet_lab.network.checkpoint import Metadata
+from resnet_lab.network.plugins import default_registry
 from resnet_lab.train.freezing import PartlyFrozen, freeze, parse_freeze
 from resnet_lab.train.frozen_cache import cache_features
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 import resnet_lab
-from resnet_lab.allocator import M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
+from resnet_lab.core.allocator import M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
 from resnet_lab.device import choose, optimize_for_inference
 from resnet_lab.device.compiling import own_code
 from resnet_lab.device.inference import Frozen

@@ -23,8 +23,8 @@ import torch
 from rich.console import Console
 
 from resnet_lab.bench.results import machine
+from resnet_lab.core.files import write_atomically
 from resnet_lab.device import choose
-from resnet_lab.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
 NOTHING_RAN = 5
@@ -46,9 +46,9 @@ class Check:
 
 
 CHECKS = (
-    Check("combinations", "every combination of built-in parts learns", tests("tests/test_builder.py")),
+    Check("combinations", "every combination of built-in parts learns", tests("tests/network/test_builder.py")),
     Check("intervals", "95% intervals of 2,000 test parts of three sizes cover the truth in 93 to 97%",
-          tests("tests/metrics/test_headline.py")),
+          tests("tests/evaluation/metrics/test_headline.py")),
     Check("slowdowns", "the bench finds a planted 5%, and no 0 or 1%", tests("tests/bench/test_measuring.py")),
     Check("thousand-trials", "a study of 1,024 trials is reported in 20 s of the processor",
           tests("tests/cli/test_study.py")),

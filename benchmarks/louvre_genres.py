@@ -12,7 +12,7 @@ from statistics import mean, stdev
 import pandas as pd
 from matplotlib.figure import Figure
 
-from resnet_lab import zoo
+from resnet_lab.network import zoo
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from resnet_lab import zoo
+from resnet_lab.network import zoo
 from resnet_lab.recipes import read_recipe
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.train.config import data_config, train_config

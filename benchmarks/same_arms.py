@@ -11,12 +11,12 @@ from pathlib import Path
 
 import torch
 
-from resnet_lab import zoo
 from resnet_lab.bench.arms import arms_of
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import machine
 from resnet_lab.bench.subjects import placement_of
-from resnet_lab.plugins import default_registry
+from resnet_lab.network import zoo
+from resnet_lab.network.plugins import default_registry
 
 
 def main(out: str, runs: int = 20) -> None:

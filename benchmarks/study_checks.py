@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from resnet_lab.plugins import default_registry
+from resnet_lab.network.plugins import default_registry
 from resnet_lab.study import trials
 from resnet_lab.study.design import study_from
 from resnet_lab.study.results import findings

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from resnet_lab import zoo
 from resnet_lab.bench.arms import Arm, arms_of
 from resnet_lab.bench.results import machine
 from resnet_lab.bench.subjects import Mode, placement_of, ready
-from resnet_lab.plugins import default_registry
+from resnet_lab.network import zoo
+from resnet_lab.network.plugins import default_registry
 
 GPU = torch.cuda.is_available()
 BATCH, SIZE = (256, 224) if GPU else (4, 128)

@@ -34,7 +34,7 @@ from resnet_lab.data.decoding import Form
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import Placement, choose
-from resnet_lab.plugins import default_registry
+from resnet_lab.network.plugins import default_registry
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.loop import epochs

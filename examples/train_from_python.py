@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 import resnet_lab
-from resnet_lab.checkpoint import read
+from resnet_lab.network.checkpoint import read
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 

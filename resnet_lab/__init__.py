@@ -4,23 +4,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from resnet_lab import zoo
-    from resnet_lab.builder import build
-    from resnet_lab.checkpoint import load, save
-    from resnet_lab.spec import ModelSpec
+    from resnet_lab.network import zoo
+    from resnet_lab.network.builder import build
+    from resnet_lab.network.checkpoint import load, save
+    from resnet_lab.network.spec import ModelSpec
 
 __all__ = ["ModelSpec", "build", "load", "save", "zoo"]
 
-_HOMES = {"ModelSpec": "spec", "build": "builder", "load": "checkpoint", "save": "checkpoint", "zoo": ""}
+_HOMES = {"ModelSpec": "spec", "build": "builder", "load": "checkpoint", "save": "checkpoint"}
 
 
 def __getattr__(name: str) -> Any:
     """Public names are imported at first use, so that `import resnet_lab` is instant."""
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES[name]
-    value = getattr(import_module(f"resnet_lab.{home}"), name) if home else import_module(f"resnet_lab.{name}")
-    globals()[name] = value
+    value = import_module(f"resnet_lab.network.{_HOMES.get(name, name)}")
+    globals()[name] = value = getattr(value, name) if name in _HOMES else value
     return value
 
 

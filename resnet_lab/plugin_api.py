@@ -3,10 +3,10 @@
 A plugin that needs a certain version of this says so with a line of its module, `requires_api = 1`.
 """
 
-from resnet_lab.errors import DataError, SpecError
-from resnet_lab.hookspecs import API_VERSION, Register, RegisterConvolution, RegisterNorm, hookimpl
-from resnet_lab.images import ImageSet
-from resnet_lab.model import Parts
+from resnet_lab.core.errors import DataError, SpecError
+from resnet_lab.core.images import ImageSet
+from resnet_lab.network.hookspecs import API_VERSION, Register, RegisterConvolution, RegisterNorm, hookimpl
+from resnet_lab.network.model import Parts
 
 __all__ = [
     "API_VERSION",

@@ -1,8 +1,9 @@
-"""Who may import whom: a room imports itself and the rooms before it, inside functions too."""
+"""Who may import whom: a room imports itself and the rooms on lower levels, inside functions and for types too."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,56 +12,102 @@ import resnet_lab
 
 PACKAGE = Path(resnet_lab.__file__).parent
 
-ROOMS = (  # noqa: SIM905 (read as the documentation has it)
-    "errors watcher escaping spec zoo differences images model hookspecs builtin plugin_files plugins plugin_api "
-    "initialisation builder cost files children checkpoint allocator device processes data metrics run weights "
-    "predictions evaluate predict explain gallery compare train recipes bench study export testing scaffold report cli"
-).split()
+LEVELS = (
+    ("core",),
+    ("network", "device"),
+    ("plugin_api", "data", "scaffold"),
+    ("evaluation",),
+    ("train", "export"),
+    ("bench", "recipes"),
+    ("study", "testing"),
+    ("report",),
+    ("cli",),
+)
 
-MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py" and path.parent != PACKAGE
-) + sorted(path for path in PACKAGE.glob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+MODULES = {
+    ".".join(("resnet_lab", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room_of(module: str) -> str:
+    """Empty for the package itself."""
+    return module.split(".")[1] if "." in module else ""
 
 
-def imported_rooms(source: str) -> set[str]:
-    rooms = set()
+def imported(source: str) -> set[str]:
+    """Modules of this package that a source names in its imports."""
+    modules = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            inside = node.module == "resnet_lab"
-            names = [f"resnet_lab.{alias.name}" for alias in node.names] if inside else [node.module or ""]
-        else:
-            continue
-        rooms |= {name.split(".")[1] for name in names if name.startswith("resnet_lab.")}
-    return rooms
+            names = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            modules |= {full if full in MODULES else str(node.module) for full in names.values()}
+    return {module for module in modules if module.split(".")[0] == "resnet_lab"}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_only_rooms_before_its_own(path: Path) -> None:
-    allowed = ROOMS[: ROOMS.index(room_of(path)) + 1]
-    assert imported_rooms(path.read_text()) <= set(allowed)
+IMPORTS = {module: imported(path.read_text()) - {module} for module, path in MODULES.items()}
+
+
+def test_the_root_holds_rooms_alone() -> None:
+    files = {path.name for path in PACKAGE.iterdir() if path.is_file()}
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert files == {"__init__.py", "__main__.py", "plugin_api.py", "py.typed"}
+    assert folders | {"plugin_api"} == {room for level in LEVELS for room in level}
+    assert len(folders) <= 16
+    assert len(LEVELS) <= 10
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) not in ("", "__main__")])
+def test_a_module_imports_only_rooms_on_lower_levels(module: str) -> None:
+    level = next(number for number, rooms in enumerate(LEVELS) if room_of(module) in rooms)
+    allowed = {room_of(module), *(room for rooms in LEVELS[:level] for room in rooms)}
+    assert {room_of(name) for name in IMPORTS[module]} <= allowed
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter(IMPORTS).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
 
 
 def test_the_check_sees_every_form_of_import() -> None:
-    source = "import resnet_lab.zoo\nfrom resnet_lab import spec\ndef f():\n    from resnet_lab.cli.train import train"
-    assert imported_rooms(source) == {"zoo", "spec", "cli"}
+    source = (
+        "import resnet_lab.network.zoo\nfrom resnet_lab.network import spec\n"
+        "if TYPE_CHECKING:\n    from resnet_lab.data.split import Part\n"
+        "def f():\n    from resnet_lab.cli.train import train\n    import torch"
+    )
+    assert imported(source) == {
+        "resnet_lab.network.zoo",
+        "resnet_lab.network.spec",
+        "resnet_lab.data.split",
+        "resnet_lab.cli.train",
+    }
 
 
-def test_the_documentation_has_the_same_order() -> None:
+def test_the_documentation_has_the_same_levels() -> None:
     text = (PACKAGE.parent / "docs" / "architecture.md").read_text()
-    assert " < ".join(ROOMS) in " ".join(text.split())
+    rows = [line.split("|")[1:3] for line in text.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    levels = [{room.strip(" `/") for room in rooms.split(",")} for _, rooms in rows]
+    assert [int(number) for number, _ in rows] == list(range(1, len(LEVELS) + 1))
+    assert levels == [set(rooms) for rooms in LEVELS]
 
 
-@pytest.mark.parametrize("rooms", ["spec, zoo, images, hookspecs", "cli"])
-def test_no_torch_without_need(rooms: str) -> None:
+@pytest.mark.parametrize(
+    "modules",
+    [
+        [module for module in MODULES if room_of(module) == "core"],
+        [f"resnet_lab.network.{name}" for name in ("spec", "zoo", "differences", "hookspecs", "plugin_files")],
+        ["resnet_lab.cli"],
+    ],
+    ids=["core", "network", "cli"],
+)
+def test_no_torch_without_need(modules: list[str]) -> None:
     """`resnet-lab --help` answers at once, and specs are read where torch is not installed."""
-    imports = "\n".join(f"import resnet_lab.{room.strip()}" for room in rooms.split(","))
+    imports = "\n".join(f"import {module}" for module in modules)
     code = f"import sys\n{imports}\nassert 'torch' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", code], check=True)
 

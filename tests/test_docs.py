@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab import hookspecs
-from resnet_lab.plugins import load
+from resnet_lab.network import hookspecs
+from resnet_lab.network.plugins import load
 from resnet_lab.recipes import names
 from resnet_lab.study.design import shipped
 

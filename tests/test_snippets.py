@@ -20,9 +20,9 @@ from PIL import Image
 from sybil import Document, Example
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
-from resnet_lab import zoo
 from resnet_lab.cli import main
 from resnet_lab.data.config import DataConfig
+from resnet_lab.network import zoo
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 from tests.bench.short import shorten

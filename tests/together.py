@@ -1,4 +1,4 @@
-"""What two processes do for tests/test_processes.py; run by torchrun with a folder for what they found."""
+"""What two processes do for tests/device/test_processes.py; run by torchrun with a folder for what they found."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from resnet_lab.processes import Agreement, Processes, begin, first_to_say
+from resnet_lab.device.processes import Agreement, Processes, begin, first_to_say
 
 
 def main(folder: Path) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal, TypeAlias
 
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import Compile, Precision
-from resnet_lab.errors import ConfigError
-from resnet_lab.spec import ModelSpec
+from resnet_lab.network.spec import ModelSpec
 
 Maker: TypeAlias = Literal["resnet-lab", "torchvision", "timm"]
 MAKERS: tuple[Maker, ...] = ("resnet-lab", "torchvision", "timm")

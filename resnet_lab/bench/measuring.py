@@ -21,11 +21,11 @@ from resnet_lab.bench.subjects import (
     ready,
 )
 from resnet_lab.bench.turns import Timed, in_turns
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import choose
 from resnet_lab.device.memory import out_of_memory, peak_of_step
-from resnet_lab.errors import ConfigError
-from resnet_lab.plugins import Registry
-from resnet_lab.watcher import SILENT, Watcher
+from resnet_lab.network.plugins import Registry
 
 ROUNDS = 15
 ADAM = 4

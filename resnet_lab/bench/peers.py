@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from resnet_lab import zoo
-from resnet_lab.errors import ConfigError
-from resnet_lab.spec import BlockSpec, ModelSpec
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network import zoo
+from resnet_lab.network.spec import BlockSpec, ModelSpec
 
 TIMM_ATTENTIONS = {"none": None, "se": "se", "cbam": "cbam", "eca": "eca"}
 TIMM_ACTIVATIONS = ("relu", "gelu", "silu", "elu", "mish", "hardswish")

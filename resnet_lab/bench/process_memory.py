@@ -8,9 +8,9 @@ from pathlib import Path
 
 from resnet_lab.bench.arms import Arm
 from resnet_lab.bench.subjects import Mode
-from resnet_lab.children import python_module
-from resnet_lab.errors import ConfigError
-from resnet_lab.spec import ModelSpec
+from resnet_lab.core.children import python_module
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network.spec import ModelSpec
 
 CALLS = 3
 
@@ -44,7 +44,7 @@ def main() -> None:
     """Read what `resident` writes, and print the bytes."""
     from resnet_lab.bench.subjects import ready
     from resnet_lab.device import choose
-    from resnet_lab.plugins import load
+    from resnet_lab.network.plugins import load
 
     told = json.load(sys.stdin)
     arm = Arm(**{**told["arm"], "spec": ModelSpec.from_json(told["arm"]["spec"])})

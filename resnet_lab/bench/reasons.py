@@ -6,7 +6,7 @@ from resnet_lab.bench.measuring import Bench, Result
 from resnet_lab.bench.operators import Operator, timed
 from resnet_lab.bench.roofline import Roof
 from resnet_lab.bench.subjects import images, network_of, placement_of
-from resnet_lab.plugins import Registry
+from resnet_lab.network.plugins import Registry
 
 TOLD = 4
 """Kinds of operators that are named for an arm."""

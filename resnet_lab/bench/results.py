@@ -20,8 +20,8 @@ from resnet_lab.bench.reasons import Profile
 from resnet_lab.bench.scaling import exponents
 from resnet_lab.bench.statistics import RESOLUTION, Timing
 from resnet_lab.bench.subjects import MODES
-from resnet_lab.errors import RunError
-from resnet_lab.escaping import cell, markdown
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.escaping import cell, markdown
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")

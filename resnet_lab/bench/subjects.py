@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from resnet_lab.bench.arms import Arm
 from resnet_lab.bench.peers import peer
 from resnet_lab.bench.turns import Rotation, moved
-from resnet_lab.builder import assemble
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import Placement, choose, compile_for_training, optimize_for_inference
 from resnet_lab.device.compiling import Compiled
-from resnet_lab.errors import ConfigError
-from resnet_lab.plugins import Registry
+from resnet_lab.network.builder import assemble
+from resnet_lab.network.plugins import Registry
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.optimisation import make_loss

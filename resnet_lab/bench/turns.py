@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_lab.bench.conditions import Conditions
-from resnet_lab.watcher import SILENT, Watcher
+from resnet_lab.core.watcher import SILENT, Watcher
 
 SAMPLE = 0.1
 """Seconds that one measurement takes at least, of as many calls as it needs."""

@@ -131,8 +131,8 @@ def bench(
     from resnet_lab.bench.reasons import explain as reasons
     from resnet_lab.bench.reasons import profile
     from resnet_lab.cli.progress import Screen
+    from resnet_lab.core.files import refuse_existing, write_new
     from resnet_lab.device import choose
-    from resnet_lab.files import refuse_existing, write_new
 
     for path in (out, csv, markdown):
         if path is not None:
@@ -213,10 +213,10 @@ def _arms(
     model: str | None, depth: str | None, specs: list[Path], components: Mapping[str, str | None], size: str | None,
     batch: str, precision: str, compiled: str, layout: str, peers: list[str],
 ) -> "list[Arm]":  # fmt: skip
-    from resnet_lab import zoo
     from resnet_lab.bench.arms import arms_of, listed
     from resnet_lab.bench.peers import NAMES
-    from resnet_lab.errors import ConfigError
+    from resnet_lab.core.errors import ConfigError
+    from resnet_lab.network import zoo
 
     if unknown := [name for name in peers if name not in NAMES]:
         raise ConfigError(f"unknown peer {unknown[0]!r}; peers are {', '.join(NAMES)}")
@@ -240,7 +240,7 @@ def _arms(
 def _arms_of_study(path: Path, elsewhere: Mapping[str, object]) -> "list[Arm]":
     """Each with the batch, precision and layout that it is trained with."""
     from resnet_lab.bench.arms import Arm
-    from resnet_lab.errors import ConfigError
+    from resnet_lab.core.errors import ConfigError
     from resnet_lab.study.design import read_study
 
     if given := options.given(elsewhere):
@@ -257,7 +257,7 @@ def _arms_of_study(path: Path, elsewhere: Mapping[str, object]) -> "list[Arm]":
 
 
 def _numbers(option: str, text: str) -> list[int]:
-    from resnet_lab.errors import ConfigError
+    from resnet_lab.core.errors import ConfigError
 
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
@@ -266,7 +266,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def _choices(option: str, text: str, allowed: tuple[str, ...]) -> list[Any]:
-    from resnet_lab.errors import ConfigError
+    from resnet_lab.core.errors import ConfigError
 
     parts = [part.strip() for part in text.split(",")]
     for part in parts:

@@ -10,8 +10,8 @@ from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
-    from resnet_lab.cost import Cost
-    from resnet_lab.spec import ModelSpec
+    from resnet_lab.network.cost import Cost
+    from resnet_lab.network.spec import ModelSpec
 
 
 @app.command(
@@ -69,9 +69,9 @@ def build(
         },
         model=model, depth=depth, spec_file=spec,
     )  # fmt: skip
-    from resnet_lab import checkpoint, cost, zoo
-    from resnet_lab.builder import assemble
-    from resnet_lab.files import refuse_existing, write_new
+    from resnet_lab.core.files import refuse_existing, write_new
+    from resnet_lab.network import checkpoint, cost, zoo
+    from resnet_lab.network.builder import assemble
 
     for path in (out, weights_out):
         if path is not None:

@@ -9,7 +9,7 @@ from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
-    from resnet_lab.compare import Comparison
+    from resnet_lab.evaluation.compare import Comparison
 
 SHOWN = 10
 """Images of each kind on the screen."""
@@ -36,9 +36,9 @@ def compare(
     `resnet-lab report A B` writes the same as a page, with the images.
     """
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.compare import compare as compare_predictions
     from resnet_lab.data.class_names import read_class_map
-    from resnet_lab.evaluate import evaluate
+    from resnet_lab.evaluation.compare import compare as compare_predictions
+    from resnet_lab.evaluation.evaluate import evaluate
 
     registry = options.load_registry(no_plugin)
     placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())

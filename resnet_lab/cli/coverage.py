@@ -5,9 +5,9 @@ from rich.console import Console
 from rich.table import Table
 
 from resnet_lab.cli import output
-from resnet_lab.errors import printable
+from resnet_lab.core.errors import printable
+from resnet_lab.network.weights.coverage import KINDS, Coverage, Group
 from resnet_lab.report.text import counted
-from resnet_lab.weights.coverage import KINDS, Coverage, Group
 
 SHOWN = 3
 """Names of a kind; `Coverage.to_json` has all."""

@@ -51,9 +51,9 @@ def check(
     """Decode every image once; list the files that cannot be used, copies, and copies under different labels."""
     from resnet_lab.cli.findings import print_findings
     from resnet_lab.cli.progress import Screen
+    from resnet_lab.core.errors import DataError
     from resnet_lab.data.description import check as check_images
     from resnet_lab.data.sources import open_images
-    from resnet_lab.errors import DataError
 
     images = open_images(source, options.load_registry(no_plugin))
     with Screen() as screen:
@@ -99,9 +99,9 @@ def describe(
 
     Mean and standard deviation are those of the training part, with which a training normalises its images.
     """
+    from resnet_lab.core.files import refuse_existing, write_new
     from resnet_lab.data.description import album
     from resnet_lab.data.description import describe as describe_source
-    from resnet_lab.files import refuse_existing, write_new
     from resnet_lab.report.data_page import data_page
 
     if html is not None:
@@ -142,8 +142,8 @@ def split(
 
     80/10/10 in every class, copies of a picture together; the same content and seed give the same parts.
     """
+    from resnet_lab.core.files import refuse_existing, write_new
     from resnet_lab.data.split import PARTS, to_csv
-    from resnet_lab.files import refuse_existing, write_new
 
     refuse_existing(out)
     config = _config(source=source, cache="stream", folds=folds, fold=fold)

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from resnet_lab.cli import output
-from resnet_lab.errors import ResNetLabError
+from resnet_lab.core.errors import ResNetLabError
 
 EXIT_CODES = (
     "Exit codes: 0 done, 1 a defect of the program (with a traceback), 2 bad input or a training that diverged, "
@@ -120,6 +120,6 @@ def _is_ours_to_say(text: str) -> bool:
     """Of several processes that find the same wrong, one says it."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return True
-    from resnet_lab.processes import first_to_say
+    from resnet_lab.device.processes import first_to_say
 
     return first_to_say(text)

@@ -7,11 +7,11 @@ import typer
 
 from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from resnet_lab.metrics import Summary
-    from resnet_lab.predictions import Predictions
+    from resnet_lab.evaluation.metrics import Summary
+    from resnet_lab.evaluation.predictions import Predictions
 
 
 @app.command("eval", epilog="Example: `resnet-lab eval runs/20260101-120000-resnet20 --split val`")
@@ -50,11 +50,11 @@ def evaluate(
     With --weights score pretrained weights as they are, with their own preprocessing, on all images of --data.
     """
     from resnet_lab.cli.progress import Screen
+    from resnet_lab.core.files import refuse_existing
+    from resnet_lab.core.run_folder import Run
     from resnet_lab.data.class_names import read_class_map
-    from resnet_lab.evaluate import evaluate as evaluate_run
-    from resnet_lab.evaluate import kept_at, summary_of
-    from resnet_lab.files import refuse_existing
-    from resnet_lab.run import Run
+    from resnet_lab.evaluation.evaluate import evaluate as evaluate_run
+    from resnet_lab.evaluation.evaluate import kept_at, summary_of
 
     if weights is not None and class_map:
         raise ConfigError("--class-map is for a run; give the names of the classes of --weights by --classes")
@@ -65,8 +65,8 @@ def evaluate(
         refuse_existing(csv)
     placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())
     if weights is not None:
-        from resnet_lab.evaluate import evaluate_weights
-        from resnet_lab.metrics import summarise
+        from resnet_lab.evaluation.evaluate import evaluate_weights
+        from resnet_lab.evaluation.metrics import summarise
 
         adopted = options.adopt(weights, registry, model, depth, spec, classes, preprocess)
         with Screen() as screen:
@@ -112,7 +112,7 @@ def _show(
 ) -> None:
     """Write the CSV, and print JSON that begins with `about` and ends with `kept`, or else tables."""
     if csv is not None:
-        from resnet_lab.files import write_new
+        from resnet_lab.core.files import write_new
 
         write_new(csv, predictions.as_csv().encode("utf-8", "surrogateescape"))
     if about is not None:

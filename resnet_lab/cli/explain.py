@@ -9,7 +9,7 @@ from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
-    from resnet_lab.explain import Explanations
+    from resnet_lab.evaluation.explain import Explanations
 
 
 @app.command(epilog="Example: `resnet-lab explain runs/20260101-120000-resnet18 painting.jpg --layer layer3`")
@@ -55,7 +55,7 @@ def explain(
 ) -> None:
     """Draw where the network sees a class in images (Grad-CAM)."""
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.explain import explain as explain_files
+    from resnet_lab.evaluation.explain import explain as explain_files
 
     registry = options.load_registry(no_plugin)
     placement = options.placement(device, precision, compiled, channels_last)

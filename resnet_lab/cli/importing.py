@@ -32,8 +32,8 @@ def import_weights(
     The network is the one that the weights are of, unless --model or --spec names it.
     """
     from resnet_lab.cli.coverage import print_coverage
-    from resnet_lab.files import refuse_existing
-    from resnet_lab.weights.importing import write_run
+    from resnet_lab.core.files import refuse_existing
+    from resnet_lab.network.weights.importing import write_run
 
     refuse_existing(out)
     registry = options.load_registry(no_plugin)

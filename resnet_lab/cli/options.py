@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from resnet_lab.cli import output
-from resnet_lab.errors import PluginWarning
+from resnet_lab.core.errors import PluginWarning
 
 if TYPE_CHECKING:
     from resnet_lab.device import Placement
-    from resnet_lab.plugins import Registry
-    from resnet_lab.spec import ModelSpec
-    from resnet_lab.weights.adopting import Adopted
+    from resnet_lab.network.plugins import Registry
+    from resnet_lab.network.spec import ModelSpec
+    from resnet_lab.network.weights.adopting import Adopted
 
 NETWORK = "Network"
 DATA = "Data"
@@ -34,7 +34,7 @@ NoPlugin = Annotated[
 def _name_files(files: list[Path] | None) -> list[Path] | None:
     """In the environment, so that the processes that a command starts have them too."""
     if files:
-        from resnet_lab.plugin_files import name_files
+        from resnet_lab.network.plugin_files import name_files
 
         name_files(files)
     return files
@@ -282,8 +282,8 @@ def choose_network(
         where: the configuration file, for errors.
         default: taken where nothing names a network.
     """
-    from resnet_lab import zoo
-    from resnet_lab.errors import SpecError
+    from resnet_lab.core.errors import SpecError
+    from resnet_lab.network import zoo
 
     named = {"--model": model, "--depth": depth, "--spec": spec_file}
     naming = list(given(named))
@@ -327,7 +327,7 @@ def adopt(
     preprocess: list[str] | None,
 ) -> "Adopted":
     """Pretrained weights as they are; where no network is named, the one that they are of."""
-    from resnet_lab.weights.adopting import Preprocessing, adopt, read_outputs
+    from resnet_lab.network.weights.adopting import Preprocessing, adopt, read_outputs
 
     named = model is not None or depth is not None or spec is not None
     return adopt(
@@ -344,7 +344,7 @@ def load_registry(no_plugin: list[str] | None) -> "Registry":
 
     Files that `--plugin` named are among them, since that option keeps them in the environment.
     """
-    from resnet_lab.plugins import load
+    from resnet_lab.network.plugins import load
 
     _say_warnings_in_a_line()
     registry = load(without=no_plugin or ())

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from resnet_lab.errors import printable
+from resnet_lab.core.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,11 +8,11 @@ import typer
 
 from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
-from resnet_lab.errors import PluginError
-from resnet_lab.hookspecs import KINDS
+from resnet_lab.core.errors import PluginError
+from resnet_lab.network.hookspecs import KINDS
 
 if TYPE_CHECKING:
-    from resnet_lab.plugins import Registry
+    from resnet_lab.network.plugins import Registry
     from resnet_lab.testing import Result
 
 plugins = typer.Typer(no_args_is_help=True, help="What can be chosen for a network, and where it comes from.")
@@ -25,7 +25,7 @@ def list_plugins(no_plugin: options.NoPlugin = None, plugin: options.Plugin = No
 
     The environment variable RESNET_LAB_PLUGINS names the plugins to load, separated by commas; empty loads none.
     """
-    from resnet_lab.plugins import load
+    from resnet_lab.network.plugins import load
 
     registry = load(without=no_plugin or ())
     rows: list[dict[str, Any]] = [
@@ -138,8 +138,8 @@ def check_plugin(
 
 def _components(name: str, kind: str | None, registry: "Registry") -> list[tuple[str, str]]:
     """Kind and text of the components that a name means: a plugin's, or those of that name."""
-    from resnet_lab.errors import nearest
-    from resnet_lab.spec import Component
+    from resnet_lab.core.errors import nearest
+    from resnet_lab.network.spec import Component
 
     for status in registry.plugins:
         if name in (status.name, status.owner.distribution) and status.status != "loaded":

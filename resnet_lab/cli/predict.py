@@ -30,8 +30,8 @@ def predict(
 ) -> None:
     """Name the most probable classes of images. Damaged ones are listed on standard error, and the others named."""
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.errors import ConfigError
-    from resnet_lab.predict import predict as predict_files
+    from resnet_lab.core.errors import ConfigError
+    from resnet_lab.evaluation.predict import predict as predict_files
 
     if csv and json:
         raise ConfigError("--csv and --json both print; give one of them")

@@ -58,8 +58,8 @@ def report(
 ) -> None:
     """Write one HTML page about a run, or one that compares several; it needs no network and no other file."""
     from resnet_lab.cli.progress import Screen
+    from resnet_lab.core.files import refuse_existing, write_atomically
     from resnet_lab.data.class_names import read_class_map
-    from resnet_lab.files import refuse_existing, write_atomically
     from resnet_lab.report.making import default_path, make_report, write_plots
 
     registry = options.load_registry(no_plugin)

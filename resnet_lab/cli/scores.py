@@ -4,7 +4,7 @@ from rich import box
 from rich.table import Table
 
 from resnet_lab.cli import output
-from resnet_lab.metrics import Scores, Summary
+from resnet_lab.evaluation.metrics import Scores, Summary
 from resnet_lab.report.text import figure_name
 
 PAIRS = 5

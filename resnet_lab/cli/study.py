@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet_lab.children import end_with
 from resnet_lab.cli import options, output, study_executors
 from resnet_lab.cli import study_design as design
 from resnet_lab.cli.root import app
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.children import end_with
+from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from resnet_lab.plugins import Registry
+    from resnet_lab.network.plugins import Registry
     from resnet_lab.study.design import Study
     from resnet_lab.study.trials import StudyFolder
 
@@ -69,7 +69,7 @@ def run(
 
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
-    from resnet_lab.plugins import require_files
+    from resnet_lab.network.plugins import require_files
     from resnet_lab.study.running import check_arms, run_study
     from resnet_lab.study.trials import StudyFolder, strangers
     from resnet_lab.train.interruption import Interrupted
@@ -158,7 +158,7 @@ def plan(
     """Say what would run, how long by a few measured steps, and how many seeds a difference needs."""
     from dataclasses import asdict
 
-    from resnet_lab.plugins import require_files
+    from resnet_lab.network.plugins import require_files
     from resnet_lab.study.planning import forecast
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run, check_arms, within_budget

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_lab.study.design import Study

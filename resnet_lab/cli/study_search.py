@@ -9,7 +9,7 @@ import typer
 
 from resnet_lab.cli import options, output, study
 from resnet_lab.cli import study_design as design
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_lab.study.search import Found
@@ -71,7 +71,7 @@ def search(
     Each try is trained at one seed and judged on the validation part; `confirm.toml` is a study of the best.
     """
     from resnet_lab.cli.study_search_screen import print_found, watching
-    from resnet_lab.plugins import require_files
+    from resnet_lab.network.plugins import require_files
     from resnet_lab.study import search as searching
     from resnet_lab.train.interruption import Interrupted
 

@@ -11,13 +11,13 @@ import typer
 
 from resnet_lab.cli import options, output, train_options
 from resnet_lab.cli.root import app
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_lab.data.config import DataConfig
-    from resnet_lab.plugins import Registry
-    from resnet_lab.processes import Processes
-    from resnet_lab.spec import ModelSpec
+    from resnet_lab.device.processes import Processes
+    from resnet_lab.network.plugins import Registry
+    from resnet_lab.network.spec import ModelSpec
     from resnet_lab.train.config import TrainConfig
     from resnet_lab.train.trainer import Result
     from resnet_lab.train.watching import TrainingWatcher
@@ -155,8 +155,8 @@ def _resume(
     tensorboard: bool,
     json: bool,
 ) -> None:
-    from resnet_lab.plugins import require_files
-    from resnet_lab.run import Run
+    from resnet_lab.core.run_folder import Run
+    from resnet_lab.network.plugins import require_files
     from resnet_lab.train.record import recorded_choices
 
     if elsewhere:
@@ -183,7 +183,7 @@ def _carry_out(
     json: bool,
 ) -> None:
     """Call `work` in all processes, show the first one's screen, and print what came of it."""
-    from resnet_lab.processes import begin
+    from resnet_lab.device.processes import begin
     from resnet_lab.train.interruption import Interrupted
 
     with begin(device) as processes:
@@ -226,7 +226,7 @@ def _find_learning_rate(
     json: bool,
 ) -> None:
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.files import refuse_existing, write_new
+    from resnet_lab.core.files import refuse_existing, write_new
     from resnet_lab.train.curves import draw_range_test
     from resnet_lab.train.training import find_rate
 

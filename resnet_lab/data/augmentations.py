@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch import Tensor
 
+from resnet_lab.core.errors import ConfigError, SpecError, nearest
 from resnet_lab.data import together
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.views import Flip, Rearranging, Rotate90, require
-from resnet_lab.errors import ConfigError, SpecError, nearest
-from resnet_lab.plugins import OWN, Entry
-from resnet_lab.spec import Component
+from resnet_lab.network.plugins import OWN, Entry
+from resnet_lab.network.spec import Component
 
 PixelAugmentation: TypeAlias = Callable[[Tensor, Draws], Tensor]
 """Takes a uint8 batch (N, C, S, S) and gives it back changed; it may write into it, since new memory costs time."""

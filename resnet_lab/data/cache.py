@@ -30,13 +30,13 @@ import numpy as np
 import platformdirs
 from numpy.typing import NDArray
 
+from resnet_lab.core.errors import DataError, nearest
+from resnet_lab.core.images import ImageSet
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.decoding import DEPTHS, Examined, Form
 from resnet_lab.data.filling import Filling
 from resnet_lab.data.ledger import NAME, Ledger, encoded, is_damage
 from resnet_lab.data.rows import Rows
-from resnet_lab.errors import DataError, nearest
-from resnet_lab.images import ImageSet
-from resnet_lab.watcher import SILENT, Watcher
 
 FORMAT = 2
 """Of a folder; raised whenever what decoding makes of an image changes."""

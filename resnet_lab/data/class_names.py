@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.sources.assembly import some
-from resnet_lab.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from resnet_lab.images import Fit
-from resnet_lab.spec import Record
+from resnet_lab.core.images import Fit
+from resnet_lab.network.spec import Record
 
 CacheUse = Literal["auto", "disk", "stream"]
 

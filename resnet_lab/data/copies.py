@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.decoding import Examined
-from resnet_lab.images import ImageSet
 
 NEAR_BITS = 8
 """Of 64, that the hashes of near copies may differ in. On 1,150 paintings, copies as JPEG of quality 40, of half and

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from resnet_lab.allocator import give_back_freed_memory
+from resnet_lab.core.allocator import give_back_freed_memory
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import Fit
 from resnet_lab.data.colour import to_srgb
-from resnet_lab.errors import DataError
-from resnet_lab.images import Fit
 
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")

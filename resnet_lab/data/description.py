@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_lab.core.images import ImageSet
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.cache import store_at_one_depth
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, describe_groups, groups
@@ -20,8 +22,6 @@ from resnet_lab.data.decoding import Examined, Form
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded, Prepared, channel_statistics
 from resnet_lab.data.split import PARTS
-from resnet_lab.images import ImageSet
-from resnet_lab.watcher import SILENT, Watcher
 
 CHECKED = Form(224)
 """Into which a check decodes: the default of a training, so that both find the same copies."""

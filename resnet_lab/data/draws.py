@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnet_lab.initialisation import named_seed
+from resnet_lab.network.initialisation import named_seed
 
 
 class Draws:

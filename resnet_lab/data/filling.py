@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import PIL
 
+from resnet_lab.core.images import ImageSet
+from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.decoding import NO_MEMORY, Examined, Form, UnreadableError, decode, digest_of, without_warnings
 from resnet_lab.data.ledger import Ledger, Record, encoded
 from resnet_lab.data.rows import Rows, Write
 from resnet_lab.data.threads import in_order
-from resnet_lab.images import ImageSet
-from resnet_lab.watcher import Watcher
 
 IMAGES_A_TRANSACTION = 256
 

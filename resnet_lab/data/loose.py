@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.decoding import SUFFIXES, Form, UnreadableError, to_array, without_warnings
 from resnet_lab.data.sources.folders import find_images, is_image, read_file
 from resnet_lab.data.threads import in_order
-from resnet_lab.errors import DataError
 
 PIECE = 64
 AHEAD = 2

@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.decoding import Form, UnreadableError, to_array, without_warnings
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
 
 
 class Pixels(Protocol):

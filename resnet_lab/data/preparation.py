@@ -8,6 +8,9 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data import split as splitting
 from resnet_lab.data.cache import bytes_free, bytes_needed, cache_folder, store_at_one_depth
 from resnet_lab.data.config import DataConfig
@@ -15,9 +18,6 @@ from resnet_lab.data.copies import Copies, describe_groups, groups
 from resnet_lab.data.decoding import Examined, Form
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
 from resnet_lab.data.split import Part
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
-from resnet_lab.watcher import SILENT, Watcher
 
 FREE_SHARE = 0.9
 """Of the disk's free space, that the cache may take."""

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from resnet_lab.errors import ConfigError
-from resnet_lab.initialisation import named_seed
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network.initialisation import named_seed
 
 Balance = Literal["none", "sampling", "loss"]
 """What is done about classes of unequal size: nothing, equal shares of each epoch, or weights in the loss."""

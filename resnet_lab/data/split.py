@@ -15,10 +15,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.decoding import Examined
-from resnet_lab.errors import ConfigError, DataError
-from resnet_lab.images import ImageSet
-from resnet_lab.initialisation import named_seed
+from resnet_lab.network.initialisation import named_seed
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")

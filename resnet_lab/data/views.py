@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.data import together
 from resnet_lab.data.draws import Draws
-from resnet_lab.errors import ConfigError
 
 View: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Shows images N C H W with their pixels in other places."""

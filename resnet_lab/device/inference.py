@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device.compiling import MODES, Mode, cause, own_code
 from resnet_lab.device.folding import folded
 from resnet_lab.device.placement import Placement
-from resnet_lab.errors import ConfigError
-from resnet_lab.watcher import SILENT, Watcher
 
 COMPILING = 60.0
 """Seconds that it may take."""

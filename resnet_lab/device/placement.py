@@ -8,8 +8,8 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.allocator import keep_freed_memory
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.allocator import keep_freed_memory
+from resnet_lab.core.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Compile = Literal["auto", "off", "on", "max"]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import platformdirs
 
-from resnet_lab.errors import RunError
-from resnet_lab.files import write_atomically
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.files import write_atomically
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from time import perf_counter
 import torch
 from torch import Tensor, distributed, nn
 
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device.compiling import Compiled, Mode, cause
 from resnet_lab.device.placement import Placement
 from resnet_lab.device.remembered import Measured, recall, remember
 from resnet_lab.device.trial import compare, noise, seconds_of_step, untouched
-from resnet_lab.errors import ConfigError
-from resnet_lab.watcher import SILENT, Watcher
 
 WORTH_MEASURING = 600.0
 """Seconds that a training has to take for compiling, which may take a minute and bring nothing, to be tried."""

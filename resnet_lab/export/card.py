@@ -12,16 +12,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from resnet_lab import cost, zoo
+from resnet_lab.core.escaping import code, fenced, markdown, yaml
+from resnet_lab.core.run_folder import Run
 from resnet_lab.data.split import PARTS
-from resnet_lab.differences import differences
-from resnet_lab.escaping import code, fenced, markdown, yaml
-from resnet_lab.evaluate import stored
+from resnet_lab.evaluation.evaluate import stored
+from resnet_lab.evaluation.metrics.headline import LEVEL, intervals
 from resnet_lab.export.privacy import public_command, public_source
 from resnet_lab.export.subject import Subject
-from resnet_lab.metrics.headline import LEVEL, intervals
-from resnet_lab.run import Run
-from resnet_lab.weights import Coverage
+from resnet_lab.network import cost, zoo
+from resnet_lab.network.differences import differences
+from resnet_lab.network.weights import Coverage
 
 FEW = 10
 """Images of a class in the test part, below which one mistake moves its recall by more than ten points."""

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from resnet_lab.errors import RunError
-from resnet_lab.files import permit_as_usual, refuse_existing
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.files import permit_as_usual, refuse_existing
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.export.agreement import Agreement
 from resnet_lab.export.card import model_card
 from resnet_lab.export.drafts import draft
@@ -14,8 +15,7 @@ from resnet_lab.export.onnx_file import require_packages, write_onnx
 from resnet_lab.export.program import write_program
 from resnet_lab.export.subject import Subject, open_subject
 from resnet_lab.export.torchvision_weights import constructor_of, write_torchvision
-from resnet_lab.plugins import Registry, default_registry
-from resnet_lab.watcher import SILENT, Watcher
+from resnet_lab.network.plugins import Registry, default_registry
 
 Format = Literal["onnx", "program", "torchvision", "card"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -11,15 +11,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.run_folder import Run
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device.compiling import cause
-from resnet_lab.errors import ConfigError
 from resnet_lab.export.card import model_card
 from resnet_lab.export.exporting import NAMES, digest_of
 from resnet_lab.export.privacy import public_record
 from resnet_lab.export.subject import ExportError, open_subject
-from resnet_lab.plugins import Registry, default_registry
-from resnet_lab.run import Run
-from resnet_lab.watcher import SILENT, Watcher
+from resnet_lab.network.plugins import Registry, default_registry
 
 CARD = NAMES["card"]
 

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_lab import checkpoint
-from resnet_lab.checkpoint import Metadata
+from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.core.run_folder import Run
 from resnet_lab.device.compiling import cause
-from resnet_lab.errors import ResNetLabError
-from resnet_lab.model import ResNet
-from resnet_lab.plugins import Registry
-from resnet_lab.run import Run
+from resnet_lab.network import checkpoint
+from resnet_lab.network.checkpoint import Metadata
+from resnet_lab.network.model import ResNet
+from resnet_lab.network.plugins import Registry
 
 
 class ExportError(ResNetLabError):

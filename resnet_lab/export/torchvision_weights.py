@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from resnet_lab import zoo
-from resnet_lab.differences import differences
 from resnet_lab.export.agreement import Agreement, require_same
 from resnet_lab.export.subject import ExportError, Subject
-from resnet_lab.spec import ModelSpec
-from resnet_lab.weights.kinship import anatomy, relatives
+from resnet_lab.network import zoo
+from resnet_lab.network.differences import differences
+from resnet_lab.network.spec import ModelSpec
+from resnet_lab.network.weights.kinship import anatomy, relatives
 
 CONSTRUCTORS = (
     "resnet18",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from resnet_lab.errors import ConfigError, nearest
-from resnet_lab.spec import Record, validated
+from resnet_lab.core.errors import ConfigError, nearest
+from resnet_lab.network.spec import Record, validated
 
 Tables: TypeAlias = dict[str, dict[str, Any]]
 """What is said of the experiment, by table and key."""

@@ -7,11 +7,11 @@ from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from resnet_lab.core.errors import ConfigError, nearest
 from resnet_lab.data.augmentations import listed
 from resnet_lab.data.config import DataConfig
-from resnet_lab.errors import ConfigError, nearest
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.recipes import TABLES, Tables
-from resnet_lab.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig
 
 _FIELDS: dict[str, Mapping[str, FieldInfo | None]] = {

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resnet_lab.files import make_folder, write_atomically
+from resnet_lab.core.files import make_folder, write_atomically
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.5"
 STAGES = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F0E442", "#000000")

@@ -6,10 +6,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from resnet_lab.compare import Comparison
-from resnet_lab.errors import printable
-from resnet_lab.gallery import Gallery
-from resnet_lab.metrics.headline import Interval
+from resnet_lab.core.errors import printable
+from resnet_lab.evaluation.compare import Comparison
+from resnet_lab.evaluation.gallery import Gallery
+from resnet_lab.evaluation.metrics.headline import Interval
 from resnet_lab.report import comparison_plots
 from resnet_lab.report.drawing import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render

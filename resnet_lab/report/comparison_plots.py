@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from resnet_lab.metrics.headline import Interval
+from resnet_lab.evaluation.metrics.headline import Interval
 from resnet_lab.report.drawing import LINES, Inks, above, panel
 from resnet_lab.report.run_plots import ACCURACY, LETTERS, LOSS
 from resnet_lab.report.text import figure_name, shortened

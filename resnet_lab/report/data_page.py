@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from resnet_lab.core.errors import printable
 from resnet_lab.data.description import Album, ClassRow, Description
 from resnet_lab.data.split import PARTS, Part
-from resnet_lab.errors import printable
 from resnet_lab.report.pages import render
 from resnet_lab.report.plots import size_plots
 from resnet_lab.report.text import CHANNELS, counted, split_text

@@ -10,22 +10,22 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from resnet_lab.compare import Comparison, compare
+from resnet_lab.core.errors import RunError, printable
+from resnet_lab.core.files import make_folder, write_atomically
+from resnet_lab.core.run_folder import Run
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
-from resnet_lab.errors import RunError, printable
-from resnet_lab.files import make_folder, write_atomically
-from resnet_lab.gallery import Gallery, contrast, hang, mistakes
-from resnet_lab.metrics import summarise
-from resnet_lab.plugins import Registry
-from resnet_lab.predictions import Predictions
+from resnet_lab.evaluation.compare import Comparison, compare
+from resnet_lab.evaluation.gallery import Gallery, contrast, hang, mistakes
+from resnet_lab.evaluation.metrics import summarise
+from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.network.plugins import Registry
 from resnet_lab.report import comparison_plots, run_plots
 from resnet_lab.report.comparison_page import comparison_page, letters
 from resnet_lab.report.drawing import PAPER, Format, as_file, styled
 from resnet_lab.report.run_page import remarks, run_page, sentence
 from resnet_lab.report.subject import Subject, is_finished, look_at
-from resnet_lab.run import Run
-from resnet_lab.watcher import SILENT, Watcher
 
 FORMATS: tuple[Format, ...] = ("png", "svg")
 

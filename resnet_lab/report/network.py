@@ -1,6 +1,6 @@
 """What a network is made of, stage by stage, in words."""
 
-from resnet_lab.spec import ModelSpec
+from resnet_lab.network.spec import ModelSpec
 
 
 def made_of(spec: ModelSpec) -> list[str]:

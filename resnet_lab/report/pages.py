@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from resnet_lab.errors import printable
+from resnet_lab.core.errors import printable
 from resnet_lab.report.text import breakable, counted, duration, figure_name, joined, large, signed
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from resnet_lab.core.errors import printable
 from resnet_lab.data.split import PARTS
-from resnet_lab.errors import printable
-from resnet_lab.explain.pictures import COLOURS
-from resnet_lab.gallery import Gallery, Work
-from resnet_lab.metrics import Summary
-from resnet_lab.metrics.confusion import Confusion
-from resnet_lab.predictions import Predictions
+from resnet_lab.evaluation.explain.pictures import COLOURS
+from resnet_lab.evaluation.gallery import Gallery, Work
+from resnet_lab.evaluation.metrics import Summary
+from resnet_lab.evaluation.metrics.confusion import Confusion
+from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.report import run_plots
 from resnet_lab.report.data_page import FEW, Bar, Remark
 from resnet_lab.report.drawing import PAGE, inline_svg, styled

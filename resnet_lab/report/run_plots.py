@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from resnet_lab.metrics.abundance import Abundance
-from resnet_lab.metrics.calibration import Calibration
-from resnet_lab.metrics.confusion import Confusion
-from resnet_lab.metrics.headline import Interval
-from resnet_lab.metrics.scores import ClassScores
+from resnet_lab.evaluation.metrics.abundance import Abundance
+from resnet_lab.evaluation.metrics.calibration import Calibration
+from resnet_lab.evaluation.metrics.confusion import Confusion
+from resnet_lab.evaluation.metrics.headline import Interval
+from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report.drawing import THOUSANDS, Inks, above, panel, sheet
 from resnet_lab.report.text import figure_name, shortened
 from resnet_lab.train.history import Epoch

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from resnet_lab.errors import printable
-from resnet_lab.plugins import Registry
+from resnet_lab.core.errors import printable
+from resnet_lab.network.plugins import Registry
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.drawing import PAPER, styled
 from resnet_lab.report.making import write_figures

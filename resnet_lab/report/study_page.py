@@ -6,8 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from resnet_lab.errors import printable
-from resnet_lab.metrics.headline import NAMES
+from resnet_lab.core.errors import printable
+from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.data_page import Remark
 from resnet_lab.report.drawing import PAGE, inline_svg, styled

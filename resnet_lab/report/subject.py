@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resnet_lab import cost, zoo
-from resnet_lab.cost import Cost
+from resnet_lab.core.errors import DataError, RunError
+from resnet_lab.core.run_folder import Run
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
-from resnet_lab.differences import differences
-from resnet_lab.errors import DataError, RunError
-from resnet_lab.evaluate import evaluate, stored, summary_of
-from resnet_lab.metrics import Summary
-from resnet_lab.plugins import Registry
-from resnet_lab.predictions import Predictions
-from resnet_lab.run import Run
-from resnet_lab.spec import ModelSpec
+from resnet_lab.evaluation.evaluate import evaluate, stored, summary_of
+from resnet_lab.evaluation.metrics import Summary
+from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.network import cost, zoo
+from resnet_lab.network.cost import Cost
+from resnet_lab.network.differences import differences
+from resnet_lab.network.plugins import Registry
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.history import TIMES, Epoch, best_of
-from resnet_lab.watcher import SILENT, Watcher
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from resnet_lab.errors import printable
+from resnet_lab.core.errors import printable
 
 if TYPE_CHECKING:
     from resnet_lab.data.description import Description

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from resnet_lab.errors import PluginError, SpecError, nearest
-from resnet_lab.files import make_folder, refuse_existing, write_new
-from resnet_lab.hookspecs import API_VERSION, KINDS
-from resnet_lab.plugins import Registry
-from resnet_lab.spec import Component
+from resnet_lab.core.errors import PluginError, SpecError, nearest
+from resnet_lab.core.files import make_folder, refuse_existing, write_new
+from resnet_lab.network.hookspecs import API_VERSION, KINDS
+from resnet_lab.network.plugins import Registry
+from resnet_lab.network.spec import Component
 
 SHORT = {"conv": "convolution"}
 """What may be written for a kind that has a longer name."""

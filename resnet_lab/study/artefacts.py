@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 from zipfile import ZipFile
 
-from resnet_lab.errors import ConfigError, RunError
-from resnet_lab.files import refuse_ways_out
+from resnet_lab.core.errors import ConfigError, RunError
+from resnet_lab.core.files import refuse_ways_out
 from resnet_lab.study.trials import StudyFolder, Trial
 
 

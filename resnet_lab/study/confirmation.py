@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from resnet_lab.errors import printable
+from resnet_lab.core.errors import printable
 from resnet_lab.study.design import Plan
 
 HEAD = """\

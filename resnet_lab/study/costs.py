@@ -12,13 +12,13 @@ from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import as_json, read
 from resnet_lab.bench.statistics import median_interval
 from resnet_lab.bench.subjects import MODES, Mode
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.files import write_atomically
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import choose
-from resnet_lab.errors import ConfigError
-from resnet_lab.files import write_atomically
-from resnet_lab.plugins import Registry
+from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Arm
 from resnet_lab.study.trials import StudyFolder
-from resnet_lab.watcher import SILENT, Watcher
 
 LARGEST_BATCH = 32
 """Images at a time where a study leaves the number to the device."""

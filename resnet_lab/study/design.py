@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
-from resnet_lab import zoo
+from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.data.config import DataConfig
-from resnet_lab.errors import ConfigError, ResNetLabError, nearest
+from resnet_lab.network import zoo
+from resnet_lab.network.spec import Count, ModelSpec, Record, validated
 from resnet_lab.recipes import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
-from resnet_lab.spec import Count, ModelSpec, Record, validated
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
 from resnet_lab.train.config import Positive, Seed, TrainConfig, data_config, train_config
 

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.errors import RunError
+from resnet_lab.core.errors import RunError
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.design import LOWER_IS_BETTER
 from resnet_lab.study.paired_errors import PairedErrors, paired_errors

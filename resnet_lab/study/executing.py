@@ -5,9 +5,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
-from resnet_lab.children import Child, python_module
-from resnet_lab.errors import ConfigError
-from resnet_lab.plugins import PLUGINS_VARIABLE, Registry
+from resnet_lab.core.children import Child, python_module
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network.plugins import PLUGINS_VARIABLE, Registry
 from resnet_lab.study.design import Study
 from resnet_lab.study.trials import Outcome, State, StudyFolder, Trial, carry_out
 from resnet_lab.train.interruption import Interruption

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.predictions import Predictions
+from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.study.results import Findings
 
 MOST = 6

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from PIL.Image import Image
 
+from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.data.decoding import Form, decode, to_array, without_warnings
 from resnet_lab.data.sources import open_images
-from resnet_lab.errors import ResNetLabError
-from resnet_lab.gallery import Picture, as_files
-from resnet_lab.plugins import Registry
+from resnet_lab.evaluation.gallery import Picture, as_files
+from resnet_lab.network.plugins import Registry
 from resnet_lab.study.paired_errors import PairedErrors, Work
 
 MOST = 24

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resnet_lab.plugins import Registry
+from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Study
 from resnet_lab.study.results import Findings
 from resnet_lab.study.running import seconds_of_step, training_images

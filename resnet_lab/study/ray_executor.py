@@ -21,11 +21,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from resnet_lab.children import python_module
+from resnet_lab.core.children import python_module
+from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
+from resnet_lab.core.files import make_folder, write_atomically
 from resnet_lab.data.sources.permission import PERMISSIONS
-from resnet_lab.errors import ConfigError, ResNetLabError, RunError
-from resnet_lab.files import make_folder, write_atomically
-from resnet_lab.plugins import Registry, load
+from resnet_lab.network.plugins import Registry, load
 from resnet_lab.study.artefacts import Artefacts
 from resnet_lab.study.design import Study
 from resnet_lab.study.executing import POLL, Execute, StudyWatcher, loaded_plugins, show

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.cost import Cost, measure
-from resnet_lab.errors import ConfigError, DataError
-from resnet_lab.evaluate import stored
-from resnet_lab.metrics.headline import FiguresOf, resampled
-from resnet_lab.plugins import Registry
-from resnet_lab.predictions import Predictions
+from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.evaluation.evaluate import stored
+from resnet_lab.evaluation.metrics.headline import FiguresOf, resampled
+from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.network.cost import Cost, measure
+from resnet_lab.network.plugins import Registry
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.design import LOWER_IS_BETTER, Arm, Study

@@ -7,17 +7,17 @@ from math import floor
 
 from resnet_lab.bench.arms import Arm as Timed
 from resnet_lab.bench.subjects import ready
-from resnet_lab.cost import measure
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.images import ImageSet
+from resnet_lab.core.watcher import SILENT
 from resnet_lab.data.preparation import prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
-from resnet_lab.errors import ConfigError
-from resnet_lab.images import ImageSet
-from resnet_lab.plugins import Registry
+from resnet_lab.network.cost import measure
+from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.executing import Execute, StudyWatcher, one_by_one
 from resnet_lab.study.trials import StudyFolder, Trial, trials_of, tuning_trials
-from resnet_lab.watcher import SILENT
 
 STEPS = 5
 """Of a pilot, of which the median counts."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from resnet_lab.cost import measure
-from resnet_lab.errors import ConfigError, PluginError, SpecError
-from resnet_lab.files import make_folder, refuse_ways_out, write_atomically
-from resnet_lab.plugins import Registry
+from resnet_lab.core.errors import ConfigError, PluginError, SpecError
+from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
+from resnet_lab.network.cost import measure
+from resnet_lab.network.plugins import Registry
 from resnet_lab.study.confirmation import confirming
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.running import within_budget

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any
 
-from resnet_lab.cost import measure
+from resnet_lab.core.errors import ConfigError, ResNetLabError
 from resnet_lab.data.sources import open_images
-from resnet_lab.errors import ConfigError, ResNetLabError
-from resnet_lab.plugins import Registry
+from resnet_lab.network.cost import measure
+from resnet_lab.network.plugins import Registry
 from resnet_lab.recipes import Tables
 from resnet_lab.study.design import Arm, Plan, Range, arm_from, plan_and_base
 

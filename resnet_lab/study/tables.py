@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from resnet_lab.bench.subjects import MODES
-from resnet_lab.errors import ConfigError
-from resnet_lab.escaping import cell, latex
-from resnet_lab.metrics.headline import NAMES
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.escaping import cell, latex
+from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import StudyFolder, trials_of

@@ -16,13 +16,13 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from resnet_lab.core.errors import ResNetLabError, RunError
+from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
+from resnet_lab.core.run_folder import Run
 from resnet_lab.device.memory import is_out_of_memory
-from resnet_lab.errors import ResNetLabError, RunError
-from resnet_lab.evaluate import stored
-from resnet_lab.files import make_folder, refuse_ways_out, write_atomically
-from resnet_lab.metrics.headline import headline
-from resnet_lab.plugins import Registry
-from resnet_lab.run import Run
+from resnet_lab.evaluation.evaluate import stored
+from resnet_lab.evaluation.metrics.headline import headline
+from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Arm, Study, study_from
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.training import resume, train

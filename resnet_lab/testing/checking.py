@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from resnet_lab.errors import PluginError, nearest
-from resnet_lab.hookspecs import KINDS
-from resnet_lab.plugins import Entry, Owner, Registry, default_registry, load
-from resnet_lab.spec import Component
+from resnet_lab.core.errors import PluginError, nearest
+from resnet_lab.network.hookspecs import KINDS
+from resnet_lab.network.plugins import Entry, Owner, Registry, default_registry, load
+from resnet_lab.network.spec import Component
 from resnet_lab.testing import data_sets, networks, shapes, storing, tracing, values
 from resnet_lab.testing.data_sets import DataSubject
 from resnet_lab.testing.results import BreachError, NotCheckedError, Report, Result, in_a_line

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.decoding import Form, decode, digest_of
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS
-from resnet_lab.errors import ResNetLabError
-from resnet_lab.images import ImageSet
-from resnet_lab.plugins import Entry, Registry
-from resnet_lab.spec import Component
+from resnet_lab.network.plugins import Entry, Registry
+from resnet_lab.network.spec import Component
 from resnet_lab.testing.results import BreachError, breach_if_raised
 from resnet_lab.testing.storing import DEFAULTS, written_out
 

@@ -10,11 +10,11 @@ from resnet_lab.bench.arms import Arm
 from resnet_lab.bench.statistics import timing
 from resnet_lab.bench.subjects import Mode, ready
 from resnet_lab.bench.turns import in_turns
-from resnet_lab.builder import assemble
-from resnet_lab.builtin.attentions import SqueezeExcitation
-from resnet_lab.cost import Cost, measure
-from resnet_lab.errors import SpecError
-from resnet_lab.spec import Component, ModelSpec
+from resnet_lab.core.errors import SpecError
+from resnet_lab.network.builder import assemble
+from resnet_lab.network.builtin.attentions import SqueezeExcitation
+from resnet_lab.network.cost import Cost, measure
+from resnet_lab.network.spec import Component, ModelSpec
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 from resnet_lab.testing.subjects import REPLACED, Subject, small_network
 

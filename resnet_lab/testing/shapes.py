@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.errors import SpecError
+from resnet_lab.core.errors import SpecError
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 from resnet_lab.testing.subjects import Case, Subject
 

@@ -5,9 +5,9 @@ import copy
 import torch
 from safetensors.torch import load, save
 
-from resnet_lab.errors import ResNetLabError
-from resnet_lab.plugins import Entry
-from resnet_lab.spec import Component, ModelSpec
+from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.network.plugins import Entry
+from resnet_lab.network.spec import Component, ModelSpec
 from resnet_lab.testing.results import BreachError, breach_if_raised
 from resnet_lab.testing.subjects import Subject, small_network
 from resnet_lab.testing.values import run

@@ -8,11 +8,11 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.builder import assemble
-from resnet_lab.errors import SpecError
-from resnet_lab.initialisation import initialise
-from resnet_lab.plugins import Entry, Registry
-from resnet_lab.spec import BlockSpec, Component, HeadSpec, ModelSpec, StageSpec, StemConv, StemSpec
+from resnet_lab.core.errors import SpecError
+from resnet_lab.network.builder import assemble
+from resnet_lab.network.initialisation import initialise
+from resnet_lab.network.plugins import Entry, Registry
+from resnet_lab.network.spec import BlockSpec, Component, HeadSpec, ModelSpec, StageSpec, StemConv, StemSpec
 from resnet_lab.testing.results import BreachError
 
 SLOTS = {"activation": "act", "convolution": "conv", "norm": "norm", "attention": "attn", "block": "block"}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from resnet_lab.errors import ResNetLabError
+from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.export.onnx_file import require_packages
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 from resnet_lab.testing.subjects import Case, Subject

@@ -4,12 +4,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
+from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.sampling import Balance
 from resnet_lab.device import Compile, Precision
-from resnet_lab.errors import ConfigError, ResNetLabError, nearest
-from resnet_lab.spec import Count, Record, validated
+from resnet_lab.network.spec import Count, Record, validated
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]

@@ -7,7 +7,7 @@ from math import isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
-from resnet_lab.errors import printable
+from resnet_lab.core.errors import printable
 from resnet_lab.train.history import Epoch
 
 if TYPE_CHECKING:

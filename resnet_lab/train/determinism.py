@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 
 NO_WAY = "does not have a deterministic implementation"
 """How torch says so."""

@@ -8,7 +8,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from resnet_lab.processes import Processes
+from resnet_lab.device.processes import Processes
 
 
 def spread(network: nn.Module, processes: Processes, example: Sequence[int], *, sync_batch_norm: bool) -> nn.Module:

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.batches import Batches
 from resnet_lab.device import Placement
-from resnet_lab.errors import ConfigError
-from resnet_lab.initialisation import named_seed
+from resnet_lab.network.initialisation import named_seed
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.optimisation import make_loss
-from resnet_lab.watcher import SILENT, Watcher
 
 LOWEST, HIGHEST = 1e-6, 10.0
 """The rates of the first and of the last step."""

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.batches import Batches
-from resnet_lab.errors import ConfigError
-from resnet_lab.model import ResNet
+from resnet_lab.network.model import ResNet
 
 STEM = ("conv1", "bn1", "act1", "maxpool")
 POOL = "avgpool"

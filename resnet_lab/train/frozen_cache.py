@@ -36,7 +36,9 @@ from numpy.typing import NDArray
 from rich.filesize import decimal
 from torch import Tensor, distributed
 
-from resnet_lab.checkpoint import Metadata
+from resnet_lab.core.errors import ConfigError, DataError, RunError
+from resnet_lab.core.files import write_atomically
+from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.batches import Batches
 from resnet_lab.data.cache import bytes_free, cache_folder
 from resnet_lab.data.draws import Draws
@@ -46,10 +48,8 @@ from resnet_lab.data.sampling import even_steps, repeats, shuffled, steps_of
 from resnet_lab.data.split import Part
 from resnet_lab.data.threads import in_order
 from resnet_lab.device import Placement
-from resnet_lab.errors import ConfigError, DataError, RunError
-from resnet_lab.files import write_atomically
+from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.train.freezing import PartlyFrozen, features_of, require_possible
-from resnet_lab.watcher import SILENT, Watcher
 
 FORMAT = 1
 """Of a folder; raised whenever what a frozen part computes from the same weights changes."""

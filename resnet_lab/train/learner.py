@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_lab.device import Placement
-from resnet_lab.processes import Processes
+from resnet_lab.device.processes import Processes
 from resnet_lab.train.averaging import Average
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.distributed import exchange

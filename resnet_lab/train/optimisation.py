@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.data.sampling import class_weights
-from resnet_lab.errors import ConfigError
 from resnet_lab.train.config import TrainConfig
 
 ONE_CYCLE_RISE = 0.3

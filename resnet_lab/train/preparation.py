@@ -7,8 +7,8 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.builder import assemble, faults_of_plugins, plugins_needed, sources_needed
-from resnet_lab.checkpoint import Metadata
+from resnet_lab.core.errors import ConfigError, PluginError
+from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches
 from resnet_lab.data.config import DataConfig
@@ -17,16 +17,16 @@ from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import Placement, largest_batch, try_step
-from resnet_lab.errors import ConfigError, PluginError
-from resnet_lab.plugins import Registry
-from resnet_lab.processes import Processes
-from resnet_lab.spec import ModelSpec
+from resnet_lab.device.processes import Processes
+from resnet_lab.network.builder import assemble, faults_of_plugins, plugins_needed, sources_needed
+from resnet_lab.network.checkpoint import Metadata
+from resnet_lab.network.plugins import Registry
+from resnet_lab.network.spec import ModelSpec
+from resnet_lab.network.weights import Coverage, load_weights, open_weights
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.optimisation import warmup_steps
 from resnet_lab.train.watching import TrainingWatcher
-from resnet_lab.watcher import Watcher
-from resnet_lab.weights import Coverage, load_weights, open_weights
 
 STEPS_AT_LEAST = 10
 """Of an epoch, that a batch size of `auto` leaves: a few large steps learn less than many."""

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from resnet_lab.core.errors import PluginError, RunError
+from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import Prepared
 from resnet_lab.data.split import PARTS
 from resnet_lab.device import Placement
-from resnet_lab.errors import PluginError, RunError
-from resnet_lab.plugins import Registry, is_file, warn_of_other_sources, why_missing
-from resnet_lab.processes import Processes
-from resnet_lab.run import Run
-from resnet_lab.spec import ModelSpec
+from resnet_lab.device.processes import Processes
+from resnet_lab.network.plugins import Registry, is_file, warn_of_other_sources, why_missing
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 from resnet_lab.train.preparation import Ready
 

@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
-from resnet_lab.checkpoint import read_sealed, write_sealed
-from resnet_lab.errors import CheckpointError
+from resnet_lab.core.errors import CheckpointError
+from resnet_lab.network.checkpoint import read_sealed, write_sealed
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.tally import Tally

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from resnet_lab.errors import ResNetLabError
+from resnet_lab.core.errors import ResNetLabError
 
 
 class DivergedError(ResNetLabError):

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.watching import TrainingWatcher
 

@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from resnet_lab import checkpoint
+from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.core.files import write_atomically
+from resnet_lab.core.run_folder import Run
 from resnet_lab.data.batches import Batches
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, compile_for_training, optimize_for_inference, out_of_memory
-from resnet_lab.errors import ResNetLabError
-from resnet_lab.evaluate import logits, origin_of
-from resnet_lab.files import write_atomically
-from resnet_lab.metrics import Scores, score
-from resnet_lab.plugins import Registry
-from resnet_lab.predictions import Predictions
-from resnet_lab.processes import Agreement, Processes
-from resnet_lab.run import Run
+from resnet_lab.device.processes import Agreement, Processes
+from resnet_lab.evaluation.evaluate import logits, origin_of
+from resnet_lab.evaluation.metrics import Scores, score
+from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.network import checkpoint
+from resnet_lab.network.plugins import Registry
 from resnet_lab.train.curves import draw_curves
 from resnet_lab.train.determinism import deterministic
 from resnet_lab.train.distributed import spread

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.files import refuse_existing
+from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.split import to_csv
 from resnet_lab.device import choose
-from resnet_lab.errors import RunError
-from resnet_lab.files import refuse_existing
-from resnet_lab.plugins import Registry, default_registry
-from resnet_lab.processes import Processes
-from resnet_lab.run import Run
-from resnet_lab.spec import ModelSpec
+from resnet_lab.device.processes import Processes
+from resnet_lab.network.plugins import Registry, default_registry
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.find_lr import RangeTest, find_learning_rate
 from resnet_lab.train.preparation import make_ready

@@ -1,8 +1,8 @@
 import pytest
 
-from resnet_lab import zoo
 from resnet_lab.bench.arms import Arm, arms_of, listed
-from resnet_lab.errors import ConfigError, SpecError
+from resnet_lab.core.errors import ConfigError, SpecError
+from resnet_lab.network import zoo
 
 R18, R50 = zoo.get("resnet18"), zoo.get("resnet50")
 

@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 import torch
 
-from resnet_lab import cost, zoo
 from resnet_lab.bench import measuring, statistics, subjects, turns
 from resnet_lab.bench.arms import arms_of
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.reasons import explain, profile
-from resnet_lab.errors import ConfigError
-from resnet_lab.plugins import load
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network import cost, zoo
+from resnet_lab.network.plugins import load
 from tests.bench.short import shorten
 
 REGISTRY = load(only=[])

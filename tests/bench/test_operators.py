@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_lab import cost, zoo
 from resnet_lab.bench.operators import activations, largest_output, operators, timed
-from resnet_lab.builder import assemble
-from resnet_lab.spec import ModelSpec
+from resnet_lab.network import cost, zoo
+from resnet_lab.network.builder import assemble
+from resnet_lab.network.spec import ModelSpec
 from tests.references.counts import count
 
 GIGA = {

@@ -5,9 +5,9 @@ import timm
 import torch
 import torchvision
 
-from resnet_lab import zoo
 from resnet_lab.bench.peers import InexpressibleError, peer
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network import zoo
 
 R18 = zoo.get("resnet18").modified(num_classes=7)
 COUNT = {"gelu": {"act_layer": "gelu"}, "se": {"block_args": {"attn_layer": "se"}}}

@@ -8,10 +8,10 @@ import pytest
 import torch
 from markdown_it import MarkdownIt
 
-from resnet_lab import zoo
 from resnet_lab.bench import results
 from resnet_lab.bench.arms import arms_of
-from resnet_lab.errors import RunError
+from resnet_lab.core.errors import RunError
+from resnet_lab.network import zoo
 from tests.bench.results_by_hand import bench, result
 
 BASE = [10.0, 11.0, 9.0, 10.0, 12.0, 10.0]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from resnet_lab import zoo
 from resnet_lab.bench.arms import arms_of
 from resnet_lab.bench.scaling import exponents
+from resnet_lab.network import zoo
 from tests.bench.results_by_hand import result
 
 R18 = zoo.get("resnet18")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from resnet_lab import zoo
+from resnet_lab.network import zoo
 from tests.bench.short import shorten
 
 QUICK = ("--model", "resnet20", "--size", 8, "--batch", 2, "--precision", "fp32", "--mode", "infer")

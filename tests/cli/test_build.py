@@ -6,9 +6,9 @@ import pytest
 import torchvision
 from safetensors.torch import load_file
 
-from resnet_lab import zoo
-from resnet_lab.builder import build
-from resnet_lab.spec import ModelSpec
+from resnet_lab.network import zoo
+from resnet_lab.network.builder import build
+from resnet_lab.network.spec import ModelSpec
 
 
 def test_resnet50_is_the_default(cli: Callable) -> None:

@@ -1,8 +1,8 @@
 import pytest
 
 from resnet_lab.cli.coverage import print_coverage
-from resnet_lab.weights import Coverage
-from resnet_lab.weights.coverage import Group, StageCoverage
+from resnet_lab.network.weights import Coverage
+from resnet_lab.network.weights.coverage import Group, StageCoverage
 
 
 def group(parameters: int, *names: str) -> Group:

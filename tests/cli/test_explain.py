@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from resnet_lab import checkpoint, zoo
-from resnet_lab.builder import build
+from resnet_lab.network import checkpoint, zoo
+from resnet_lab.network.builder import build
 
 CLASSES = ("blue", "red")
 

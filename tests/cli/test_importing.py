@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as vision
 
-from resnet_lab import checkpoint, zoo
-from resnet_lab.builder import build
+from resnet_lab.network import checkpoint, zoo
+from resnet_lab.network.builder import build
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 IMAGES = Path(os.environ.get("RESNET_LAB_CIFAR10", SHARED / "cifar10-test"))

@@ -42,7 +42,7 @@ def test_an_unknown_option_is_exit_code_2(cli: Callable) -> None:
 @pytest.mark.slow
 def test_a_defect_is_a_traceback_and_exit_code_1() -> None:
     code = (
-        "import resnet_lab.zoo as zoo\n"
+        "import resnet_lab.network.zoo as zoo\n"
         "def broken(spec): raise RuntimeError('a defect')\n"
         "zoo.unmodified = broken\n"
         "from resnet_lab.cli import main; main(['build', '--depth', '18'])"

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
-from resnet_lab import checkpoint, zoo
 from resnet_lab.cli.train import _find_learning_rate
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.data.config import DataConfig
-from resnet_lab.errors import ConfigError
+from resnet_lab.network import checkpoint, zoo
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from tests.cli.conftest import QUICK

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from resnet_lab.images import ImageSet
-from resnet_lab.watcher import Watcher
+from resnet_lab.core.images import ImageSet
+from resnet_lab.core.watcher import Watcher
 
 
 def fill(folder: Path, number: int, seed: int = 0, size: int = 10) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.data import augmentations
 from resnet_lab.data.augmentations import (
     Augmentations,
@@ -30,7 +31,6 @@ from resnet_lab.data.augmentations import (
     random_boxes,
 )
 from resnet_lab.data.draws import Draws
-from resnet_lab.errors import ConfigError
 
 PIXEL = [Flip(), Rotate90(), Crop(), Jitter(hue=0.2), Erase(p=0.8)]
 SHAPES = [(3, 24), (1, 24), (3, 17), (1, 1), (3, 2)]

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torchvision.transforms import v2
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches, _workers
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.sampling import shuffled
 from resnet_lab.device import Placement, choose
-from resnet_lab.errors import DataError
 from tests.stand_ins import ArrayPixels
 
 CPU = choose("cpu", "fp32")

@@ -21,12 +21,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data import cache, filling, rows
 from resnet_lab.data.cache import Stored, bytes_free, bytes_needed, cache_folder, clear, entries, store
 from resnet_lab.data.decoding import NO_MEMORY, Examined, Form, decode, to_array
 from resnet_lab.data.ledger import Ledger
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
 from tests.data.folder_sets import Listener, fill, set_of
 
 FORM = Form(8)

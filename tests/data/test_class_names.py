@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.class_names import match_classes, read_class_map
-from resnet_lab.errors import DataError
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.cluster.hierarchy import DisjointSet
 
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.copies import NEAR_BITS, NEAR_LEVELS, Copies, describe_groups, groups, near_groups
 from resnet_lab.data.decoding import Examined, Form, decode
-from resnet_lab.images import ImageSet
 
 PAINTINGS = Path(__file__).parents[3] / "shared" / "data" / "louvre-genres"
 FLAT = np.full(64, 100, np.uint8)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data import decoding
 from resnet_lab.data.decoding import (
     Examined,
@@ -27,7 +28,6 @@ from resnet_lab.data.decoding import (
     without_warnings,
 )
 from resnet_lab.data.preparation import channel_statistics
-from resnet_lab.errors import DataError
 
 LOSSLESS = {
     "PNG": {},

@@ -9,12 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form, decode
 from resnet_lab.data.description import check
 from resnet_lab.data.pixels import gathered
 from resnet_lab.data.preparation import decode_all
-from resnet_lab.images import ImageSet
 from tests.data.folder_sets import Listener
 from tests.data.test_decoding import png
 

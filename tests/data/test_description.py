@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.description import THUMBNAIL, Description, Picture, album, check, describe
 from resnet_lab.data.preparation import Prepared, prepare
-from resnet_lab.images import ImageSet
 
 LOUVRE = Path(__file__).parents[3] / "shared" / "data" / "louvre-genres"
 

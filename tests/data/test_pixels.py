@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.cache import store
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels, gathered
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
 from tests.data.folder_sets import fill, set_of
 
 FORM = Form(8)

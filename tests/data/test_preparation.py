@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data import preparation
 from resnet_lab.data.cache import cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.pixels import DecodedPixels, StoredPixels
 from resnet_lab.data.preparation import Prepared, decode_all, prepare
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
 from tests.data.folder_sets import Listener, fill, set_of
 
 FORM = Form(6)

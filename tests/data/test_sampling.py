@@ -11,8 +11,8 @@ from scipy import stats
 from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DistributedSampler
 
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.data.sampling import class_weights, even_steps, repeats, shuffled, steps_of
-from resnet_lab.errors import ConfigError
 
 UNEQUAL = np.repeat(np.arange(4), [40, 3, 17, 1])
 

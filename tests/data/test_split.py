@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import stats
 
+from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.decoding import Examined
 from resnet_lab.data.split import follow_copies, from_csv, require_every_class, split, to_csv
-from resnet_lab.errors import ConfigError, DataError
-from resnet_lab.images import ImageSet
 
 HELD = ("val", "test")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from resnet_lab.watcher import Watcher
+from resnet_lab.core.watcher import Watcher
 
 SHAPE = (4, 3, 8, 8)
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 import resnet_lab
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import choose, inference, optimize_for_inference
-from resnet_lab.errors import ConfigError
 from tests.device.networks import (
     SHAPE,
     Breaking,

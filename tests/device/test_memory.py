@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import choose, largest_batch, memory, out_of_memory, try_step
-from resnet_lab.errors import ConfigError
 from tests.device.networks import small
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from resnet_lab import device
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import Placement, choose
-from resnet_lab.errors import ConfigError
 
 
 @pytest.fixture

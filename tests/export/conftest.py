@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_lab import checkpoint, zoo
-from resnet_lab.builder import build
 from resnet_lab.export.subject import Subject, open_subject
-from resnet_lab.plugins import Registry, load
-from resnet_lab.spec import ModelSpec
+from resnet_lab.network import checkpoint, zoo
+from resnet_lab.network.builder import build
+from resnet_lab.network.plugins import Registry, load
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 

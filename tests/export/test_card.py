@@ -11,12 +11,12 @@ import pytest
 import torch
 from markdown_it import MarkdownIt
 
-from resnet_lab import checkpoint, cost, zoo
 from resnet_lab.device import choose
-from resnet_lab.evaluate import evaluate
+from resnet_lab.evaluation.evaluate import evaluate
 from resnet_lab.export.card import model_card
 from resnet_lab.export.subject import Subject, open_subject
-from resnet_lab.plugins import Registry
+from resnet_lab.network import checkpoint, cost, zoo
+from resnet_lab.network.plugins import Registry
 from tests.export.conftest import tiny
 
 RESNET20 = "resnet20 (He et al. 2015, arXiv:1512.03385, section 4.2, option A)"

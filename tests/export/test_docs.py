@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from resnet_lab import zoo
 from resnet_lab.export import export
 from resnet_lab.export.subject import Subject
-from resnet_lab.plugins import Registry
+from resnet_lab.network import zoo
+from resnet_lab.network.plugins import Registry
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 ONNX, PROGRAM, TORCHVISION, _ = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.errors import RunError
+from resnet_lab.core.errors import RunError
 from resnet_lab.export.drafts import draft
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_lab import zoo
-from resnet_lab.errors import CheckpointError, ConfigError, RunError
+from resnet_lab.core.errors import CheckpointError, ConfigError, RunError
+from resnet_lab.core.watcher import Watcher
 from resnet_lab.export import export
 from resnet_lab.export import exporting as module
 from resnet_lab.export.subject import ExportError, Subject
-from resnet_lab.plugins import Registry
-from resnet_lab.watcher import Watcher
+from resnet_lab.network import zoo
+from resnet_lab.network.plugins import Registry
 
 
 class Listener(Watcher):

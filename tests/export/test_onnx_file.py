@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_lab import checkpoint, zoo
 from resnet_lab.export import onnx_file
 from resnet_lab.export.onnx_file import require_packages, write_onnx
 from resnet_lab.export.subject import ExportError, Subject
+from resnet_lab.network import checkpoint, zoo
 from tests.export.conftest import tiny
 from tests.export.test_program import CHANGES, Choosy
 

@@ -7,11 +7,11 @@ import resnet_lab_simam
 import torch
 from torch import Tensor, nn
 
-from resnet_lab import checkpoint, zoo
-from resnet_lab.builder import build
 from resnet_lab.export.program import PROPERTIES, write_program
 from resnet_lab.export.subject import ExportError, Subject, open_subject
-from resnet_lab.plugins import Owner, PluginStatus, load, registered_by
+from resnet_lab.network import checkpoint, zoo
+from resnet_lab.network.builder import build
+from resnet_lab.network.plugins import Owner, PluginStatus, load, registered_by
 from tests.export.conftest import tiny
 
 _REGISTRY = load(only=[])

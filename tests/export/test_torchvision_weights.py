@@ -7,10 +7,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torchvision import models
 
-from resnet_lab import zoo
-from resnet_lab.builder import assemble
 from resnet_lab.export.subject import ExportError, Subject
 from resnet_lab.export.torchvision_weights import CONSTRUCTORS, constructor_of, write_torchvision
+from resnet_lab.network import zoo
+from resnet_lab.network.builder import assemble
 from tests.export.conftest import tiny
 
 

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from resnet_lab import recipes, zoo
-from resnet_lab.builder import build
+from resnet_lab import recipes
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
-from resnet_lab.errors import ConfigError
+from resnet_lab.network import zoo
+from resnet_lab.network.builder import build
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.recipes import Tables, names, read_file, read_recipe
-from resnet_lab.run import Run
-from resnet_lab.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.training import train

@@ -1,8 +1,8 @@
 import pytest
 
-from resnet_lab import zoo
+from resnet_lab.core.errors import ConfigError, ResNetLabError, SpecError
 from resnet_lab.data.config import DataConfig
-from resnet_lab.errors import ConfigError, ResNetLabError, SpecError
+from resnet_lab.network import zoo
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 

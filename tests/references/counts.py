@@ -5,7 +5,7 @@ Counts convolutions and linear layers (MACs), and these with batch norm's weight
 
 from dataclasses import dataclass
 
-from resnet_lab.spec import ModelSpec, StageSpec
+from resnet_lab.network.spec import ModelSpec, StageSpec
 
 
 @dataclass

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from resnet_lab import cost, zoo
-from resnet_lab.compare import Comparison
-from resnet_lab.gallery import Gallery, Map, Neighbour, Picture, Work
-from resnet_lab.metrics import summarise
-from resnet_lab.plugins import load
-from resnet_lab.predictions import Origin, Predictions
+from resnet_lab.core.run_folder import Run
+from resnet_lab.evaluation.compare import Comparison
+from resnet_lab.evaluation.gallery import Gallery, Map, Neighbour, Picture, Work
+from resnet_lab.evaluation.metrics import summarise
+from resnet_lab.evaluation.predictions import Origin, Predictions
+from resnet_lab.network import cost, zoo
+from resnet_lab.network.plugins import load
 from resnet_lab.report.subject import Subject
-from resnet_lab.run import Run
 from resnet_lab.train.history import Epoch
 
 REGISTRY = load(only=[])

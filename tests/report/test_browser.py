@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.compare import compare
+from resnet_lab.evaluation.compare import compare
 from resnet_lab.report.comparison_page import comparison_page
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.study_making import make_study_report

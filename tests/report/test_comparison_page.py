@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from sklearn.metrics import recall_score
 
-from resnet_lab.compare import compare
+from resnet_lab.evaluation.compare import compare
 from resnet_lab.report import comparison_plots
 from resnet_lab.report.comparison_page import comparison_page, letters
 from resnet_lab.report.drawing import PAPER, styled

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from resnet_lab.compare import compare
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.run_folder import Run
 from resnet_lab.device import choose
-from resnet_lab.errors import RunError
+from resnet_lab.evaluation.compare import compare
 from resnet_lab.report import making
 from resnet_lab.report.making import Report, default_path, make_report, write_plots
-from resnet_lab.run import Run
 from tests.report.subjects import ANIMALS, REGISTRY, subject
 
 CPU = choose("cpu", "fp32")

@@ -1,4 +1,4 @@
-from resnet_lab import cost, zoo
+from resnet_lab.network import cost, zoo
 from resnet_lab.report.network import made_of
 
 

@@ -16,11 +16,11 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from resnet_lab.gallery import BUDGET
-from resnet_lab.metrics import summarise
+from resnet_lab.core.run_folder import Run
+from resnet_lab.evaluation.gallery import BUDGET
+from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.report.run_page import remarks, run_page, sentence
 from resnet_lab.report.subject import Subject
-from resnet_lab.run import Run
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
 from tests.report.subjects import ANIMALS, gallery, history, predictions, subject
 

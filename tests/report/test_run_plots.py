@@ -12,8 +12,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from resnet_lab.metrics.abundance import Abundance
-from resnet_lab.metrics.scores import ClassScores
+from resnet_lab.evaluation.metrics.abundance import Abundance
+from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report import run_plots
 from resnet_lab.report.drawing import IN_PAGE, PAGE, PAPER, Inks, as_file, inline_svg, styled
 from tests.report.subjects import ANIMALS, history, subject

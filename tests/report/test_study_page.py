@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from resnet_lab.gallery import Picture
+from resnet_lab.evaluation.gallery import Picture
 from resnet_lab.report.study_making import make_study_report, write_study_plots
 from resnet_lab.report.study_page import answer, study_page
 from resnet_lab.study.costs import Cost, Costs

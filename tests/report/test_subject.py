@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_lab import zoo
+from resnet_lab.core.errors import DataError, RunError
+from resnet_lab.core.run_folder import Run
 from resnet_lab.device import choose
-from resnet_lab.errors import DataError, RunError
-from resnet_lab.plugins import load
+from resnet_lab.network import zoo
+from resnet_lab.network.plugins import load
 from resnet_lab.report.subject import look_at, read_history
-from resnet_lab.run import Run
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 

@@ -1,6 +1,6 @@
 import pytest
 
-from resnet_lab.errors import printable
+from resnet_lab.core.errors import printable
 from resnet_lab.report.text import (
     breakable,
     counted,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.errors import PluginError, RunError
-from resnet_lab.hookspecs import KINDS
-from resnet_lab.plugins import OWN, Owner, PluginStatus, load
+from resnet_lab.core.errors import PluginError, RunError
+from resnet_lab.network.hookspecs import KINDS
+from resnet_lab.network.plugins import OWN, Owner, PluginStatus, load
 from resnet_lab.scaffold import new_plugin
 
 BUILT_IN = load(only=(), files=())

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.metrics.headline import headline
-from resnet_lab.plugins import load
-from resnet_lab.predictions import Origin, Predictions, weights_digest
+from resnet_lab.evaluation.metrics.headline import headline
+from resnet_lab.evaluation.predictions import Origin, Predictions, weights_digest
+from resnet_lab.network.plugins import load
 from resnet_lab.study.design import Study, study_from
 from resnet_lab.study.results import Findings, findings
 from resnet_lab.study.trials import Outcome, StudyFolder, trials_of

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.errors import ConfigError, RunError
+from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.study.artefacts import Artefacts
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
 from tests.study.small import study

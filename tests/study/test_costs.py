@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from resnet_lab.errors import RunError
-from resnet_lab.plugins import default_registry
+from resnet_lab.core.errors import RunError
+from resnet_lab.network.plugins import default_registry
 from resnet_lab.study import costs
 from resnet_lab.study.costs import kept_costs, measure_costs
 from resnet_lab.study.design import Arm

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab import zoo
-from resnet_lab.errors import ConfigError, ResNetLabError
+from resnet_lab.core.errors import ConfigError, ResNetLabError
+from resnet_lab.network import zoo
 from resnet_lab.study.design import read_study, study_from
 
 DIGITS = {"source": "digits"}

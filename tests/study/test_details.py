@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from resnet_lab.errors import RunError
+from resnet_lab.core.errors import RunError
 from resnet_lab.study.costs import Cost, Costs
 from resnet_lab.study.details import class_effects, details, learning, pairs, pareto
 from resnet_lab.study.trials import Trial

@@ -13,8 +13,8 @@ from socket import gethostname
 import pytest
 
 from resnet_lab.cli.study_executors import executing
-from resnet_lab.errors import ConfigError, RunError
-from resnet_lab.plugins import load
+from resnet_lab.core.errors import ConfigError, RunError
+from resnet_lab.network.plugins import load
 from resnet_lab.study import ray_executor
 from resnet_lab.study.artefacts import Artefacts
 from resnet_lab.study.executing import in_processes, one_by_one

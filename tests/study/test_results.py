@@ -8,12 +8,12 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from resnet_lab.cli.study_screen import print_findings
-from resnet_lab.cost import Cost, measure
-from resnet_lab.errors import ConfigError, DataError
-from resnet_lab.plugins import Registry, default_registry
+from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.network.cost import Cost, measure
+from resnet_lab.network.plugins import Registry, default_registry
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.report.study_making import make_study_report
 from resnet_lab.report.study_page import answer
-from resnet_lab.spec import ModelSpec
 from resnet_lab.study.contrasts import arm_contrasts
 from resnet_lab.study.results import drawn_scores, findings, image_interval
 from resnet_lab.study.running import run_study

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from resnet_lab import cost
 from resnet_lab.cli import main
-from resnet_lab.errors import ConfigError, ResNetLabError
-from resnet_lab.plugins import load
+from resnet_lab.core.errors import ConfigError, ResNetLabError
+from resnet_lab.network import cost
+from resnet_lab.network.plugins import load
 from resnet_lab.study import running
 from resnet_lab.study.executing import in_processes
 from resnet_lab.study.results import findings

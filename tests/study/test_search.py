@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from resnet_lab.errors import ConfigError, DataError
-from resnet_lab.plugins import load
+from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.network.plugins import load
 from resnet_lab.study import search as searching
 from resnet_lab.study import trials
 from resnet_lab.study.confirmation import as_toml

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from resnet_lab import zoo
-from resnet_lab.errors import ConfigError, ResNetLabError
-from resnet_lab.plugins import load
+from resnet_lab.core.errors import ConfigError, ResNetLabError
+from resnet_lab.network import zoo
+from resnet_lab.network.plugins import load
 from resnet_lab.study.design import study_from
 from resnet_lab.study.space import check_space, space_from
 

@@ -9,8 +9,8 @@ import pandas
 import pytest
 from markdown_it import MarkdownIt
 
-from resnet_lab.errors import ConfigError
-from resnet_lab.plugins import default_registry
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network.plugins import default_registry
 from resnet_lab.study.results import Findings, findings
 from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial

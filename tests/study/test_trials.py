@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from resnet_lab.errors import ConfigError, DataError, RunError
-from resnet_lab.plugins import load
-from resnet_lab.predictions import Predictions
+from resnet_lab.core.errors import ConfigError, DataError, RunError
+from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.network.plugins import load
 from resnet_lab.study import trials
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out, strangers, trials_of, tuning_trials
 from resnet_lab.train.tally import DivergedError

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.errors import PluginError, SpecError
-from resnet_lab.hookspecs import KINDS
-from resnet_lab.plugins import load
+from resnet_lab.core.errors import PluginError, SpecError
+from resnet_lab.network.hookspecs import KINDS
+from resnet_lab.network.plugins import load
 from resnet_lab.testing import check
 from resnet_lab.testing.checking import Checks, checks_of, subject_of
 from tests.bench.short import shorten

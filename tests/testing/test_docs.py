@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.hookspecs import KINDS
+from resnet_lab.network.hookspecs import KINDS
+from resnet_lab.network.plugins import load
 from resnet_lab.plugin_api import API_VERSION
-from resnet_lab.plugins import load
 from resnet_lab.testing import check
 from resnet_lab.testing.checking import checks_of
 

@@ -21,7 +21,7 @@ def attempt(folder: Path) -> None:
     """Begin a small training in `folder`, or go on with it; states are saved all the time."""
     import torch
 
-    from resnet_lab import zoo
+    from resnet_lab.network import zoo
     from resnet_lab.train.config import TrainConfig
     from resnet_lab.train.training import resume, train
 

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches
 from resnet_lab.device import choose
-from resnet_lab.evaluate import logits
-from resnet_lab.processes import Processes, begin
+from resnet_lab.device.processes import Processes, begin
+from resnet_lab.evaluation.evaluate import logits
 from resnet_lab.train.distributed import exchange, share_buffers, spread
 from tests.stand_ins import ArrayPixels
 

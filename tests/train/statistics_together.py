@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.processes import begin
+from resnet_lab.device.processes import begin
 from resnet_lab.train.synced_batch_norm import synchronise_batch_norm
 
 CASES: dict[str, dict[str, Any]] = {

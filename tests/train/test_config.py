@@ -1,6 +1,6 @@
 import pytest
 
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 
 

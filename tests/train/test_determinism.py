@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.train.determinism import deterministic
 
 

@@ -10,15 +10,15 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_lab.builder import build
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.batches import Batches
 from resnet_lab.device import choose
-from resnet_lab.errors import ConfigError
+from resnet_lab.network.builder import build
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.find_lr import RangeTest, find_learning_rate
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.optimisation import learning_rate, make_loss
-from resnet_lab.watcher import Watcher
 from tests.stand_ins import ArrayPixels
 
 CPU = choose("cpu", "fp32")

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from resnet_lab import build
-from resnet_lab.builder import resolve
-from resnet_lab.errors import ConfigError
-from resnet_lab.model import ResNet
-from resnet_lab.spec import ModelSpec
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network.builder import resolve
+from resnet_lab.network.model import ResNet
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.freezing import PartlyFrozen, freeze, parse_freeze
 
 CHILDREN = {"stem": ("conv1", "bn1", "act1", "maxpool"), "fc": ("fc",)}

@@ -22,8 +22,8 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from resnet_lab import build
-from resnet_lab.builtin.datasets import synthetic
-from resnet_lab.checkpoint import Metadata
+from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.core.watcher import Watcher
 from resnet_lab.data import rows
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.batches import Batches
@@ -33,12 +33,12 @@ from resnet_lab.data.decoding import Form
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import Placement, choose
-from resnet_lab.errors import ConfigError, DataError
-from resnet_lab.spec import ModelSpec
+from resnet_lab.network.builtin.datasets import synthetic
+from resnet_lab.network.checkpoint import Metadata
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train import frozen_cache
 from resnet_lab.train.freezing import PartlyFrozen, freeze
 from resnet_lab.train.frozen_cache import FeatureBatches, cache_features
-from resnet_lab.watcher import Watcher
 from tests.train.test_freezing import small
 
 CPU = choose("cpu", "fp32")

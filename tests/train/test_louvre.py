@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn import functional as F
 
 import resnet_lab
-from resnet_lab import zoo
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.pixels import gathered
 from resnet_lab.data.preparation import prepare
 from resnet_lab.data.sampling import shuffled, steps_of
 from resnet_lab.data.sources import open_images
-from resnet_lab.plugins import load
+from resnet_lab.network import zoo
+from resnet_lab.network.plugins import load
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 

@@ -22,8 +22,8 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
-from resnet_lab.builder import build
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.network.builder import build
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.optimisation import (
     Loss,

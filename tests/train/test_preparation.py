@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnet_lab import zoo
-from resnet_lab.builder import assemble
-from resnet_lab.errors import PluginError
-from resnet_lab.plugins import Entry, Owner, Registry, load
+from resnet_lab.core.errors import PluginError
+from resnet_lab.network import zoo
+from resnet_lab.network.builder import assemble
+from resnet_lab.network.plugins import Entry, Owner, Registry, load
 from resnet_lab.train.preparation import _refuse_broken_plugins
 
 OWNER = Owner("lab-odd", "0.1")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.errors import ConfigError
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.tensorboard import TensorBoard
 

@@ -19,13 +19,13 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import balanced_accuracy_score
 
 import resnet_lab
-from resnet_lab import checkpoint, zoo
+from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, PluginError, ResNetLabError, RunError
+from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.device import choose
-from resnet_lab.errors import CheckpointError, ConfigError, DataError, PluginError, ResNetLabError, RunError
-from resnet_lab.evaluate import evaluate, logits
-from resnet_lab.plugins import load
-from resnet_lab.run import Run
+from resnet_lab.evaluation.evaluate import evaluate, logits
+from resnet_lab.network import checkpoint, zoo
+from resnet_lab.network.plugins import load
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 
 PART_OF = {
     "train": "train", "training": "train",

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.artists import Artists, read_artists
 from resnet_lab.data.sources.assembly import numbered, require_classes, require_label, settled_parts
 from resnet_lab.data.sources.folders import ENDINGS, Listing, access, folder_by_folder
 from resnet_lab.data.sources.layout import NUMBERED, Layout, find_layout
 from resnet_lab.data.sources.levels import Branch
 from resnet_lab.data.sources.spelling import class_names, repaired
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
 
 Found = dict[str, list[tuple[str, str]]]
 """Path and part of the images, by the name of their folder, or the one in their own names."""

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.assembly import Split, joined, part_of, some
 from resnet_lab.data.sources.folders import read_file, stamp_of
 from resnet_lab.data.sources.named import Named
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
 
 PARAMETERS = {"image", "label", "config"}
 

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.assembly import (
     PART_OF,
     numbered,
@@ -21,8 +23,6 @@ from resnet_lab.data.sources.assembly import (
     some,
 )
 from resnet_lab.data.sources.folders import access
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from resnet_lab.errors import DataError, SpecError, nearest
-from resnet_lab.spec import Component, ParameterValue
+from resnet_lab.core.errors import DataError, SpecError, nearest
+from resnet_lab.network.spec import Component, ParameterValue
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+from resnet_lab.core.errors import DataError, nearest
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.class_folders import open_class_folders
 from resnet_lab.data.sources.hugging_face import is_saved, open_hugging_face
 from resnet_lab.data.sources.manifest import SUFFIXES as MANIFESTS
@@ -13,10 +15,8 @@ from resnet_lab.data.sources.named import Named
 from resnet_lab.data.sources.permission import may_download
 from resnet_lab.data.sources.shards import open_shards
 from resnet_lab.data.sources.torchvision_sets import open_torchvision
-from resnet_lab.errors import DataError, nearest
-from resnet_lab.images import ImageSet
-from resnet_lab.plugins import Registry
-from resnet_lab.spec import Component
+from resnet_lab.network.plugins import Registry
+from resnet_lab.network.spec import Component
 
 
 def open_images(source: str, registry: Registry, *, download: bool = False, fewest: int = 2) -> ImageSet:

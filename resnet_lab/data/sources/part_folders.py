@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.sources.assembly import FILLERS, named_part, some
 from resnet_lab.data.sources.folders import find_images
 from resnet_lab.data.sources.levels import Branch, join, level_of, subfolders
 from resnet_lab.data.sources.spelling import loose_key
-from resnet_lab.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.files import write_atomically
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.cache import SHARDS, cache_folder
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
 from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts, some
 from resnet_lab.data.sources.folders import is_hidden
 from resnet_lab.data.sources.permission import is_named, may_download
-from resnet_lab.errors import DataError
-from resnet_lab.files import write_atomically
-from resnet_lab.images import ImageSet
 
 PREFIX = "wds:"
 KEPT_BYTES_VARIABLE = "RESNET_LAB_SHARD_BYTES"

@@ -19,11 +19,11 @@ import platformdirs
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from resnet_lab.core.errors import DataError, nearest
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.assembly import Split, joined
 from resnet_lab.data.sources.folders import access
 from resnet_lab.data.sources.named import Named
-from resnet_lab.errors import DataError, nearest
-from resnet_lab.images import ImageSet
 
 OTHER_TASKS = """
 CREStereo CarlaStereo ETH3DStereo FallingThingsStereo InStereo2k Kitti2012Stereo Kitti2015Stereo Middlebury2014Stereo

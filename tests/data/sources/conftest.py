@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from resnet_lab.plugins import Registry, load
+from resnet_lab.network.plugins import Registry, load
 
 Fill = Callable[..., Path]
 

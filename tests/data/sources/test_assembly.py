@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.assembly import (
     Split,
     joined,
@@ -11,8 +13,6 @@ from resnet_lab.data.sources.assembly import (
     settled_parts,
     some,
 )
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
 
 
 def split(part: str, numbers: list[int], *, stamped: bool = True) -> Split:

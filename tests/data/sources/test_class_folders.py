@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.sources.class_folders import open_class_folders
-from resnet_lab.errors import DataError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "best-artworks"
 SUFFIXES = ".avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"

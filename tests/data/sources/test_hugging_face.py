@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources import open_images
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
-from resnet_lab.plugins import Registry
+from resnet_lab.network.plugins import Registry
 
 datasets = pytest.importorskip("datasets")
 pyarrow = pytest.importorskip("pyarrow")

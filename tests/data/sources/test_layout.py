@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.sources.layout import Layout, find_layout
 from resnet_lab.data.sources.levels import Branch, level_of
-from resnet_lab.errors import DataError
 
 
 def test_class_folders_and_what_lies_beside_them(tmp_path: Path, fill) -> None:

@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.sources.manifest import open_manifest
-from resnet_lab.errors import DataError
 
 ROWS = "path,label\na.png,x\nb.png,y\n"
 

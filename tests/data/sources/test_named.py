@@ -1,7 +1,7 @@
 import pytest
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.sources.named import Named
-from resnet_lab.errors import DataError
 
 
 @pytest.mark.parametrize(

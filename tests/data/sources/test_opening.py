@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from resnet_lab.core.errors import DataError, SpecError
 from resnet_lab.data.sources import open_images, opening
-from resnet_lab.errors import DataError, SpecError
-from resnet_lab.plugins import Entry, Owner, Registry, load
+from resnet_lab.network.plugins import Entry, Owner, Registry, load
 
 
 def message(source: str, registry: Registry) -> str:

@@ -11,9 +11,9 @@ import pytest
 import webdataset
 from PIL import Image
 
+from resnet_lab.core.errors import DataError
 from resnet_lab.data.sources.permission import PERMISSIONS, allow_download, name_shards
 from resnet_lab.data.sources.shards import open_shards, read_members
-from resnet_lab.errors import DataError
 
 
 def png(number: int) -> bytes:

@@ -14,11 +14,11 @@ from PIL import Image
 from scipy.io import savemat
 from torchvision import datasets
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.torchvision_sets import OTHER_TASKS, default_root, set_names
-from resnet_lab.errors import DataError
-from resnet_lab.images import ImageSet
-from resnet_lab.plugins import Registry
+from resnet_lab.network.plugins import Registry
 
 
 @pytest.fixture(autouse=True)

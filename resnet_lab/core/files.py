@@ -1,0 +1,91 @@
+"""Writing files so that a reader sees the whole new content or the old, whatever happens in between."""
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+from resnet_lab.core.errors import RunError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary name beside `path`, sync, and rename over it.
+
+    Raises:
+        RunError: the file cannot be written; what stood there before stands there still.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            permit_as_usual(descriptor, 0o666)
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that must not exist yet; raises `RunError` where it does, or cannot be written."""
+    refuse_existing(path)
+    write_atomically(path, content)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those it lies in, unless it is there; raises `RunError` where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{folder}: the folder cannot be made: {error.strerror}") from None
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise `RunError` where something stands at `path` already."""
+    if os.path.lexists(path):
+        raise RunError(f"{path} exists already and is left as it is; choose another name or remove it")
+
+
+def refuse_ways_out(folder: Path) -> None:
+    """Raise `RunError` where something in a folder, which may be a stranger's, is not in it.
+
+    That is a link to what lies elsewhere, which would be read, replaced or passed on; and what is neither file nor
+    folder, which can wait for ever for a reader.
+    """
+    root = os.path.realpath(folder)
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = os.path.join(place, name)
+            try:
+                mode = os.lstat(path).st_mode
+            except FileNotFoundError:
+                continue  # another process works in the folder
+            if stat.S_ISLNK(mode):
+                target = os.path.realpath(path)
+                if os.path.commonpath([root, target]) != root:
+                    raise RunError(f"{path} is a link out of {folder}, to {target}; put the file itself in its place")
+            elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise RunError(f"{path} is neither a file nor a folder; remove it")
+
+
+def permit_as_usual(file: Path | int, mode: int) -> None:
+    """Give a file that was made for its owner alone the permissions of any new one."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(file, mode & ~mask)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

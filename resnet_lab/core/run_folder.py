@@ -1,0 +1,177 @@
+"""A run folder: what one training leaves behind.
+
+run.json            network, configuration, data, versions, device, command, status, best epoch, test scores
+metrics.csv         a row an epoch
+times.csv           seconds and images a second of each epoch
+splits.csv          path, label, split
+best.safetensors    weights of the best epoch by validation macro-averaged accuracy
+last.safetensors    weights of the last epoch, when the training is over
+state.safetensors   all that is needed to go on, until the training is over
+curves.png          losses and macro-averaged accuracies
+predictions/        what `eval` found, a file for each part
+"""
+
+import csv
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.files import permit_as_usual, refuse_existing, refuse_ways_out, write_atomically
+
+FORMAT = 1
+
+
+class Run:
+    """The files of a run folder, by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record = folder / "run.json"
+        self.metrics = folder / "metrics.csv"
+        self.times = folder / "times.csv"
+        self.splits = folder / "splits.csv"
+        self.best = folder / "best.safetensors"
+        self.last = folder / "last.safetensors"
+        self.state = folder / "state.safetensors"
+        self.curves = folder / "curves.png"
+
+    def predictions(self, part: str, source: str = "", *, whole: bool = True) -> Path:
+        """File of the predictions of a part, or of all of another source.
+
+        Args:
+            whole: whether no image of the part is gone.
+        """
+        if source:
+            name = "".join(letter if letter.isalnum() else "-" for letter in Path(source).name)
+            part = f"{part}-{name}-{sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+        if not whole:
+            part += "-incomplete"
+        return self.folder / "predictions" / f"{part}.safetensors"
+
+    def require_weights(self) -> None:
+        """Raise `RunError` where there are none yet."""
+        if not self.best.exists():
+            status = self.read().get("status") if self.record.exists() else None
+            if status not in (None, "running", "finished"):
+                raise RunError(f"{self.folder}: the run has no weights (no {self.best.name}), since it ended: {status}")
+            raise RunError(
+                f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch is not over, or "
+                f"they were removed; let it train, or go on with `resnet-lab train --resume {self.folder}`"
+            )
+
+    def training_images(self, classes: Sequence[str]) -> tuple[int, ...]:
+        """Images of each class in the training part, by splits.csv."""
+        with self.splits.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            counts = Counter(row["label"] for row in csv.DictReader(file) if row["split"] == "train")
+        return tuple(counts[name] for name in classes)
+
+    def epochs(self) -> list[dict[str, float]]:
+        """The rows of metrics.csv."""
+        return _rows(self.metrics)
+
+    def seconds(self) -> list[float]:
+        """Of each epoch, by times.csv."""
+        return [row["seconds"] for row in _rows(self.times)]
+
+    def create(self, content: Mapping[str, Any], splits: bytes) -> None:
+        """Make the folder with run.json and splits.csv in it: all of that or nothing.
+
+        Raises:
+            RunError: it exists already, or cannot be made.
+        """
+        refuse_existing(self.folder)
+        parent = self.folder.parent
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            made = Run(Path(tempfile.mkdtemp(dir=parent, prefix=f".{self.folder.name}.")))
+        except OSError as error:
+            raise RunError(f"{self.folder}: the run folder cannot be made: {error.strerror}") from None
+        try:
+            made.write(content)
+            write_atomically(made.splits, splits)
+            permit_as_usual(made.folder, 0o777)
+            made.folder.rename(self.folder)
+        except BaseException:
+            shutil.rmtree(made.folder, ignore_errors=True)
+            raise
+
+    @classmethod
+    def open(cls, folder: Path) -> "Run":
+        """A folder that a training made.
+
+        Raises:
+            RunError: it is not one, or something in it leads out of it.
+        """
+        run = cls(folder)
+        refuse_ways_out(folder)
+        if not run.record.is_file():
+            raise RunError(f"{folder} is not a run folder: it holds no run.json; name one that `resnet-lab train` made")
+        return run
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """While it is entered, no other process trains in this folder; raises `RunError` where one does."""
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"{self.folder}: another process is training in this run folder; wait for it, or stop it first"
+            ) from None
+        except OSError as error:
+            raise RunError(f"{self.folder}: cannot be locked: {error.strerror}") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def best_of_epoch(self, epoch: int) -> Path:
+        """Where the best weights stand until the state that names them the best is whole."""
+        return self.folder / f"best.epoch{epoch}.safetensors"
+
+    def settle_best(self, epoch: int) -> None:
+        """Make those weights the best, if they are there, and remove those of epochs that no state knows of."""
+        for path in self.folder.glob("best.epoch*.safetensors"):
+            if path == self.best_of_epoch(epoch):
+                path.replace(self.best)
+            else:
+                path.unlink()
+
+    def write(self, content: Mapping[str, Any]) -> None:
+        """Replace run.json."""
+        text = json.dumps({"format": FORMAT, **content}, indent=2)
+        write_atomically(self.record, text.encode())
+
+    def read(self) -> dict[str, Any]:
+        """What run.json says.
+
+        Raises:
+            RunError: it is damaged, or of a newer format.
+        """
+        try:
+            content = json.loads(self.record.read_text(encoding="utf-8"))
+            version = int(content["format"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(
+                f"{self.record}: damaged ({error}); the run's weights can still be used by their path"
+            ) from None
+        if version > FORMAT:
+            raise RunError(
+                f"{self.record}: run format {version} is newer than this resnet-lab reads ({FORMAT}); "
+                "upgrade resnet-lab"
+            )
+        return dict(content)
+
+
+def _rows(path: Path) -> list[dict[str, float]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

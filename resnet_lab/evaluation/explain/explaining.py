@@ -1,0 +1,144 @@
+"""What a network says of pictures, and where it looks. Legend: N images, S size, C channels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnet_lab.core.errors import CheckpointError
+from resnet_lab.core.watcher import SILENT, Watcher
+from resnet_lab.data.loose import ArrayPixels
+from resnet_lab.device import Placement
+from resnet_lab.evaluation.evaluate import form_of, prepare
+from resnet_lab.evaluation.explain.maps import GradCAM, Pass
+from resnet_lab.network.checkpoint import Metadata
+from resnet_lab.network.model import ResNet
+
+Role = Literal["predicted", "true", "asked for"]
+"""Why a class is explained."""
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """Where a network sees a class in a picture.
+
+    Attributes:
+        name: of the class.
+        values: shares of the map's maximum, float32 in [0, 1], shape (S, S).
+    """
+
+    role: Role
+    name: str
+    probability: float
+    values: NDArray[np.float32]
+
+    @property
+    def peak(self) -> tuple[int, int] | None:
+        """Row and column of the maximum, from 0; None for a map that is 0 everywhere."""
+        if not self.values.any():
+            return None
+        row, column = divmod(int(self.values.argmax()), self.values.shape[1])
+        return row, column
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of one picture.
+
+    Attributes:
+        picture: as the network sees it, uint8, shape (S, S, C).
+        predicted: the most probable class.
+        maps: one, or two where the true class is known and another than the predicted one.
+    """
+
+    picture: NDArray[np.uint8]
+    predicted: str
+    probability: float
+    maps: tuple[ClassMap, ...]
+
+
+class Explainer:
+    """Explains pictures by Grad-CAM, as many at a time as the caller likes.
+
+    Args:
+        metadata, model: of a weights file, as `load_for_images` reads them.
+        layer, images, watcher: as `GradCAM` takes them; raises like it.
+    """
+
+    def __init__(
+        self,
+        metadata: Metadata,
+        model: ResNet,
+        placement: Placement,
+        layer: str | None = None,
+        *,
+        images: int | None = None,
+        watcher: Watcher = SILENT,
+    ) -> None:
+        self.metadata = metadata
+        self.cam = GradCAM(model, placement, layer, images=images, watcher=watcher)
+        self._placement = placement
+
+    def explain(
+        self, pictures: NDArray[np.uint8], truth: Sequence[int] | None = None, wanted: int | None = None
+    ) -> list[Explanation]:
+        """Explain the predicted class of each picture, and the true one where that is another.
+
+        Args:
+            pictures: decoded as the network's form says, shape (N, S, S, C).
+            truth: number of each picture's true class.
+            wanted: number of a class to explain in place of these.
+
+        Raises:
+            CheckpointError: the network's outputs are not numbers.
+            ConfigError: as `GradCAM.run`.
+        """
+        numbers = np.arange(len(pictures))  # in the place of labels too, so that each batch says which it has
+        batches = prepare(
+            ArrayPixels(pictures, form_of(self.metadata)), numbers, numbers, self.metadata, self._placement
+        )
+        found: list[Explanation] = []
+        for x, here in batches.in_order():
+            chosen = here.tolist()
+            labels = None if truth is None else torch.tensor([truth[number] for number in chosen])
+            found += self._explained(pictures[chosen], x[: len(chosen)], labels, wanted)
+        return found
+
+    def _explained(
+        self, pictures: NDArray[np.uint8], x: Tensor, truth: Tensor | None, wanted: int | None
+    ) -> list[Explanation]:
+        there = self.cam.run(x)
+        if not there.logits.isfinite().all():
+            raise CheckpointError(
+                "the network answers with values that are not numbers; with fp16, try --precision fp32, else train it "
+                "anew with a lower learning rate"
+            )
+        probabilities = there.logits.softmax(1)
+        best = probabilities.argmax(1)
+        if wanted is not None:
+            classes: dict[Role, Tensor] = {"asked for": torch.full_like(best, wanted)}
+        else:
+            classes = {"predicted": best} if truth is None else {"predicted": best, "true": truth}
+        maps = [self._maps(role, there, probabilities, chosen) for role, chosen in classes.items()]
+        return [
+            Explanation(picture, self.metadata.classes[k], float(row[k]), _different(found))
+            for picture, k, row, *found in zip(pictures, best.tolist(), probabilities, *maps, strict=True)
+        ]
+
+    def _maps(self, role: Role, there: Pass, probabilities: Tensor, classes: Tensor) -> list[ClassMap]:
+        values = there.maps(classes).numpy()
+        shares = probabilities.gather(1, classes.unsqueeze(1))[:, 0].tolist()
+        names = [self.metadata.classes[k] for k in classes.tolist()]
+        return [ClassMap(role, *each) for each in zip(names, shares, values, strict=True)]
+
+
+def _different(maps: Sequence[ClassMap]) -> tuple[ClassMap, ...]:
+    """The first map of each class."""
+    first: dict[str, ClassMap] = {}
+    for each in maps:
+        first.setdefault(each.name, each)
+    return tuple(first.values())

@@ -1,0 +1,118 @@
+"""Explanations of image files that belong to no data set, as pictures in a folder."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from resnet_lab.core.errors import ConfigError, DataError, RunError, nearest
+from resnet_lab.core.files import write_atomically
+from resnet_lab.core.watcher import SILENT, Watcher
+from resnet_lab.data.loose import decoded, image_files
+from resnet_lab.device import Placement
+from resnet_lab.evaluation.evaluate import form_of, load_for_images
+from resnet_lab.evaluation.explain.explaining import Explainer, Explanation
+from resnet_lab.evaluation.explain.pictures import Format, draw
+from resnet_lab.evaluation.predict import weights_of
+from resnet_lab.network.plugins import Registry
+
+FOLDER = "explanations"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """An image file, its explanation, and where that is drawn."""
+
+    path: Path
+    explanation: Explanation
+    drawing: Path
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """Of all images that could be read, and of each other the path and cause.
+
+    Attributes:
+        size: of the square that the network sees, in pixels.
+        positions: height and width of the layer's output: the map has no detail beyond them.
+    """
+
+    layer: str
+    size: int
+    positions: tuple[int, int]
+    images: tuple[Explained, ...]
+    bad: tuple[tuple[Path, str], ...]
+
+
+def explain(
+    weights: Path,
+    paths: Sequence[str | Path],
+    placement: Placement,
+    registry: Registry,
+    *,
+    layer: str | None = None,
+    wanted: str | None = None,
+    out: Path | None = None,
+    file_format: Format = "png",
+    watcher: Watcher = SILENT,
+) -> Explanations:
+    """Explain the predicted class of image files and draw each; files of earlier explanations are replaced.
+
+    Args:
+        weights: a run folder, whose best weights are taken, or a weights file.
+        paths: files, folders, which stand for the images below them, and patterns such as `scans/**/*.jpg`.
+        layer: the last stage by default.
+        wanted: a class to explain in place of the predicted one.
+        out: `explanations` in the run folder or beside the weights file by default.
+        watcher: told of each image.
+
+    Raises:
+        RunError, CheckpointError: no usable weights; a file that cannot be written.
+        ConfigError: an unknown layer or class, or a layer whose output is no map.
+        DataError: a path holds no image, or none of them can be read.
+    """
+    weights_file = weights_of(weights)
+    metadata, model = load_for_images(weights_file, registry)
+    if wanted is not None and wanted not in metadata.classes:
+        raise ConfigError(f"the network has no class {wanted!r}; {nearest(wanted, metadata.classes)}")
+    number = None if wanted is None else metadata.classes.index(wanted)
+    files = image_files(paths)
+    watcher.begin("explaining", len(files))
+    explainer = Explainer(metadata, model, placement, layer, images=len(files), watcher=watcher)
+    folder = out or weights_file.parent / FOLDER
+    images: list[Explained] = []
+    bad: list[tuple[Path, str]] = []
+    for piece in decoded(files, form_of(metadata)):
+        bad += piece.bad
+        explanations = explainer.explain(piece.pixels, wanted=number) if piece.files else []
+        for file, explanation in zip(piece.files, explanations, strict=True):
+            drawing = folder / drawing_name(file, file_format)
+            _write(drawing, draw(explanation, file.name, explainer.cam.layer, file_format))
+            images.append(Explained(file, explanation, drawing))
+            watcher.advance()
+        for _ in piece.bad:
+            watcher.advance()
+    positions = explainer.cam.positions
+    if positions is None:
+        path, cause = bad[0]
+        raise DataError(
+            f"{path}: unreadable image ({cause})"
+            + (f", and {len(bad) - 1} more like it" if len(bad) > 1 else "")
+            + "; none of the images can be explained: repair them or name others"
+        )
+    return Explanations(explainer.cam.layer, metadata.spec.input_size, positions, tuple(images), tuple(bad))
+
+
+def drawing_name(file: Path, file_format: Format) -> str:
+    """The picture's name with eight digits of its path's SHA-256, so that equal names in two folders stay apart."""
+    digest = sha256(os.fsencode(os.path.abspath(file))).hexdigest()
+    return f"{file.stem[:50]}-{digest[:8]}.{file_format}"  # 50 letters are at most 200 of the 255 bytes of a name
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{path.parent}: the folder cannot be made: {error.strerror}") from None
+    write_atomically(path, content)

@@ -1,0 +1,65 @@
+"""Two sets of predictions of the same images. Legend: N images, K classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from resnet_lab.evaluation.metrics.headline import LEVEL, RESAMPLES, Interval, paired_intervals
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """The exact test of McNemar 1947: of the images on which two disagree, each is equally likely to be right.
+
+    Attributes:
+        fixed: images that the first has wrong and the second right.
+        broken: images that the first has right and the second wrong.
+        p_value: two-sided, from the binomial distribution.
+    """
+
+    fixed: int
+    broken: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How the second differs from the first.
+
+    Attributes:
+        test: of the images fixed and broken.
+        differences: second less first of every headline figure, with paired bootstrap intervals over images.
+        fixed, broken: numbers of these images.
+    """
+
+    test: McNemar
+    differences: dict[str, Interval]
+    fixed: NDArray[np.int64]
+    broken: NDArray[np.int64]
+
+
+def paired(
+    labels: NDArray[np.int64],
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Paired:
+    """Compare two tables of probabilities, each (N, K), of the same images with these true classes (N,)."""
+    was, is_ = first.argmax(1) == labels, second.argmax(1) == labels
+    fixed, broken = np.flatnonzero(~was & is_), np.flatnonzero(was & ~is_)
+    return Paired(
+        mcnemar(len(fixed), len(broken)),
+        paired_intervals(labels, first, second, resamples=resamples, level=level),
+        fixed,
+        broken,
+    )
+
+
+def mcnemar(fixed: int, broken: int) -> McNemar:
+    """The test from its two counts; without any disagreement its p-value is 1."""
+    disagreed = fixed + broken
+    return McNemar(fixed, broken, float(binomtest(fixed, disagreed).pvalue) if disagreed else 1.0)

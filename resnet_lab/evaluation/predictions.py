@@ -1,0 +1,140 @@
+"""Predictions on labelled images, made once and kept in a file. Legend: N images, K classes.
+
+The file is safetensors: `labels` (N,) int64 and `probabilities` (N, K) float32, and in its metadata under
+`resnet_lab_predictions` JSON of the classes, each image's path and SHA-256, and of what made them.
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from resnet_lab.core.errors import CheckpointError
+from resnet_lab.core.files import make_folder
+from resnet_lab.network.checkpoint import read_sealed, write_sealed
+from resnet_lab.network.spec import Record, validated
+
+FORMAT = 1
+KEY = "resnet_lab_predictions"
+
+
+class Origin(Record):
+    """What made them.
+
+    Attributes:
+        weights: SHA-256 of the weights file.
+        source: of the images.
+        part: `train`, `val`, `test`, or `all` of the source.
+        device: what `Placement.record` says: device, precision, layout and the like.
+        epoch: that the weights are of; None where the run does not say.
+        created: date and time in UTC, ISO 8601.
+        versions: of the packages that took part.
+        gone: images of the part that were no longer there.
+        absent: classes of which the source has none.
+    """
+
+    weights: str
+    source: str
+    part: str
+    device: dict[str, Any]
+    epoch: int | None
+    created: str
+    versions: dict[str, str]
+    gone: int = 0
+    absent: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network made of labelled images.
+
+    Attributes:
+        paths: of the images in their source.
+        digests: SHA-256 of each image's content.
+        labels: true classes, shape (N,).
+        probabilities: shape (N, K).
+    """
+
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    origin: Origin
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The most probable class of each image, shape (N,)."""
+        return np.asarray(self.probabilities.argmax(1), dtype=np.int64)
+
+    @property
+    def confidences(self) -> NDArray[np.float32]:
+        """The probability of that class, shape (N,)."""
+        return np.asarray(self.probabilities.max(1))
+
+    def write(self, path: Path) -> None:
+        """Replace the file at `path`; raises `RunError` where it cannot be written."""
+        header = {
+            "format": FORMAT,
+            "classes": list(self.classes),
+            "paths": list(self.paths),
+            "digests": list(self.digests),
+            "origin": self.origin.model_dump(mode="json"),
+        }
+        tensors = {"labels": torch.from_numpy(self.labels), "probabilities": torch.from_numpy(self.probabilities)}
+        make_folder(path.parent)
+        write_sealed(path, KEY, header, tensors)
+
+    def as_csv(self) -> str:
+        """A row an image: path, true and predicted class, confidence, and the probability of every class."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(("path", "true", "predicted", "confidence", *(f"p({name})" for name in self.classes)))
+        for path, true, predicted, row in zip(self.paths, self.labels, self.predicted, self.probabilities, strict=True):
+            values = [f"{value:.7g}" for value in (row[predicted], *row)]
+            table.writerow((path, self.classes[true], self.classes[predicted], *values))
+        return text.getvalue()
+
+    @classmethod
+    def read(cls, path: Path) -> "Predictions":
+        """What `write` wrote.
+
+        Raises:
+            CheckpointError: no such file, not one of ours, damaged, too new, or with non-finite probabilities.
+        """
+        header, tensors = read_sealed(path, KEY, FORMAT, "predictions")
+        if not tensors["probabilities"].isfinite().all():
+            raise CheckpointError(
+                f"{path}: the predictions hold non-finite probabilities, which name no class; remove the file and "
+                "score the run again with `resnet-lab eval`"
+            )
+        return cls(
+            classes=tuple(header["classes"]),
+            paths=tuple(header["paths"]),
+            digests=tuple(header["digests"]),
+            labels=tensors["labels"].numpy(),
+            probabilities=tensors["probabilities"].numpy(),
+            origin=validated(Origin, header["origin"], str(path), CheckpointError),
+        )
+
+
+def weights_digest(path: Path) -> str:
+    """SHA-256 of a weights file, by which predictions know theirs.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read the weights file: {error.strerror}") from None

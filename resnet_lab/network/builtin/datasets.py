@@ -1,0 +1,83 @@
+"""Data sets that need no download. Legend: N images, S size."""
+
+import colorsys
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.images import ImageSet
+from resnet_lab.network.hookspecs import Register, hookimpl
+
+RENDERING = 1
+"""To be raised with every change of what `synthetic` draws: caches know its images by it."""
+
+SMALLEST = 16
+"""Pixels a side, below which stripes are no longer to be seen."""
+
+
+def digits() -> ImageSet:
+    """1,797 handwritten digits, 8x8 greyscale, ten classes: the UCI test part that scikit-learn carries.
+
+    Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository.
+    """
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    pixels = np.round(data.images * (255 / 16)).astype(np.uint8)  # N 8 8, grey levels 0 to 16
+    return ImageSet(
+        name="digits",
+        classes=tuple(str(digit) for digit in range(10)),
+        paths=tuple(f"digits/{index:04d}" for index in range(len(pixels))),
+        labels=data.target.astype(np.int64),
+        read=lambda index: Image.fromarray(pixels[index]),
+    )
+
+
+def synthetic(*, images: int = 1000, classes: int = 10, size: int = 64, seed: int = 0) -> ImageSet:
+    """Striped images over clouds of colour, drawn when they are read; image `i` depends on the seed and on `i` alone.
+
+    A class is a direction of the stripes and a hue: classes lie evenly over half a turn and over the colour circle.
+    Image `i` is of class `i` modulo the number of classes.
+
+    Args:
+        images: how many.
+        size: pixels a side.
+
+    Raises:
+        DataError: fewer than two classes, fewer images than classes, or a size below 16.
+    """
+    for name, value, least in (("classes", classes, 2), ("images", images, classes), ("size", size, SMALLEST)):
+        if value < least:
+            raise DataError(f"synthetic: {name} must be at least {least}, got {value}")
+    labels = np.arange(images, dtype=np.int64) % classes
+    return ImageSet(
+        name="synthetic",
+        classes=tuple(f"stripes {number:0{len(str(classes - 1))}d}" for number in range(classes)),
+        paths=tuple(f"synthetic/{index:07d}" for index in range(images)),
+        labels=labels,
+        read=lambda index: Image.fromarray(striped(index, classes, size, seed)),
+        stamp=lambda index: f"{RENDERING} {index} {classes} {size} {seed}",
+    )
+
+
+def striped(index: int, classes: int, size: int, seed: int) -> NDArray[np.uint8]:
+    """Image `index` of `synthetic`, shape (S, S, 3)."""
+    random = np.random.default_rng([seed, index])
+    turn = (index % classes + random.uniform(-0.25, 0.25)) / classes
+    frequency, phase = random.uniform(4, 6), random.uniform(0, 1)  # stripes over the image's width
+    along = np.linspace(0, 1, size, dtype=np.float32)
+    waves = np.cos(np.pi * turn) * along[None, :] + np.sin(np.pi * turn) * along[:, None]
+    stripes = np.sin(2 * np.pi * (frequency * waves + phase), dtype=np.float32)
+    colour = np.array(colorsys.hsv_to_rgb(turn % 1, 1, 1), dtype=np.float32) - 0.5
+    clouds = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    background = np.asarray(clouds.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
+    image: NDArray[np.float32] = 0.6 * background + 51 + 130 * stripes[..., None] * colour
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    register("digits", digits)
+    register("synthetic", synthetic)

@@ -1,0 +1,105 @@
+"""What a network counts to: parameters and multiply-adds, per stage, without running it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from resnet_lab.network.builder import assemble, faults_of_plugins
+from resnet_lab.network.model import ResNet
+from resnet_lab.network.plugins import Registry, default_registry
+from resnet_lab.network.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """One row: `stem`, `layer1` to `layerN` or `head`.
+
+    Attributes:
+        shape: of its output at batch 1, without the batch: (C, H, W), or (classes,) for the head.
+        macs: multiply-adds of convolutions and matrix products.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A network's counts at the spec's input size and batch 1.
+
+    Attributes:
+        macs: multiply-adds; FLOPs = 2 x MACs.
+        uncounted: operators that ran and are in no count: normalisation, activation, pooling, addition, gates.
+    """
+
+    stages: tuple[StageCost, ...]
+    parameters: int
+    macs: int
+    uncounted: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class _UncountedOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the arithmetic operators that torch's counter has no formula for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        packet = func._overloadpacket
+        if packet not in flop_registry and not func.is_view and packet is not torch.ops.aten.empty:
+            name = str(packet).removeprefix("aten.")
+            self.names.add("batch_norm" if "batch_norm" in name else name)
+        return func(*args, **(kwargs or {}))
+
+
+def measure(spec: ModelSpec, registry: Registry | None = None) -> Cost:
+    """Count a network by torch's FlopCounterMode on the meta device; raises like `builder.build`."""
+    registry = registry or default_registry()
+    built = assemble(spec, registry, device="meta")
+    model = built.model.eval()
+    shapes: dict[str, tuple[int, ...]] = {}
+    _record_shapes(model, shapes)
+    x = torch.empty(1, spec.in_channels, spec.input_size, spec.input_size, device="meta")
+    operators = _UncountedOperators()
+    counter = FlopCounterMode(display=False)
+    with faults_of_plugins(spec, registry, "counted"), torch.no_grad(), operators, counter:
+        model(x)
+    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+    total = counter.get_total_flops() // 2
+
+    def macs(child: str) -> int:
+        return int(flops.get(f"{type(model).__name__}.{child}", 0)) // 2
+
+    rows = [StageCost("stem", shapes["maxpool"], _parameters(model.conv1, model.bn1, model.act1), macs("conv1"))]
+    rows += [
+        StageCost(name, shapes[name], _parameters(model.get_submodule(name)), macs(name)) for name in model.stage_names
+    ]
+    rows.append(StageCost("head", shapes["fc"], _parameters(model.fc), macs("fc")))
+    return Cost(
+        stages=tuple(rows),
+        parameters=_parameters(model),
+        macs=total,
+        uncounted=tuple(sorted(operators.names)),
+        notes=tuple(built.notes),
+    )
+
+
+def _record_shapes(model: ResNet, shapes: dict[str, tuple[int, ...]]) -> None:
+    for name in ("maxpool", *model.stage_names, "fc"):
+
+        def record(module: nn.Module, args: Any, output: Tensor, name: str = name) -> None:
+            shapes[name] = tuple(output.shape[1:])
+
+        model.get_submodule(name).register_forward_hook(record)
+
+
+def _parameters(*modules: nn.Module) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())

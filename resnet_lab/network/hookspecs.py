@@ -1,0 +1,107 @@
+"""The hooks a plugin may implement.
+
+A plugin is a module named by an entry point of the group `resnet_lab`::
+
+    [project.entry-points.resnet_lab]
+    simam = "resnet_lab_simam"
+
+It implements any of the hooks below, marked with `resnet_lab.plugin_api.hookimpl`. Each hook is called once with a
+function `register(name, factory)`; the name is what users write (`--attn simam`), in lower case letters, digits and
+underscores. A factory is an ordinary function, or a class: its positional arguments are given by the program as each
+hook says, and its keyword-only arguments are the component's parameters (`simam(epsilon=1e-4)`), checked against
+their annotations: `bool`, `int`, `float`, `str` or a `Literal` of these::
+
+    from resnet_lab.plugin_api import hookimpl
+
+    @hookimpl
+    def register_attentions(register):
+        register("simam", SimAM)
+
+Tensors are N C H W. A module whose own parameters start at random defines `reset_parameters()`, as torch's layers do:
+it is called under a seed made from the parameter's name, so that a component never disturbs its neighbours' initial
+values. Each `nn.Conv2d` outside an attention is initialised by the program (He et al. 2015, arXiv:1502.01852).
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import pluggy
+
+GROUP = "resnet_lab"
+"""Entry-point group of plugins, and the name of their hooks."""
+
+KINDS = ("activation", "convolution", "norm", "attention", "block", "dataset")
+"""What can be registered; each kind has its hook."""
+
+API_VERSION = 1
+"""Of what a plugin may rely on: the hooks here and the names in `plugin_api`. It is raised with every addition."""
+
+hookspec = pluggy.HookspecMarker(GROUP)
+hookimpl = pluggy.HookimplMarker(GROUP)
+
+
+class Register(Protocol):
+    """Registers `factory` under `name`; refuses a name that is already taken."""
+
+    def __call__(self, name: str, factory: Callable[..., object]) -> None: ...
+
+
+class RegisterConvolution(Protocol):
+    """Like `Register`, with what the program must know of a convolution to use it rightly."""
+
+    def __call__(
+        self, name: str, factory: Callable[..., object], *, mixes_channels: bool = True, takes_groups: bool = True
+    ) -> None: ...
+
+
+class RegisterNorm(Protocol):
+    """Like `Register`; a norm that adds no bias of its own leaves one to the convolution before it."""
+
+    def __call__(self, name: str, factory: Callable[..., object], *, adds_bias: bool = True) -> None: ...
+
+
+@hookspec
+def register_activations(register: Register) -> None:
+    """Activations: `factory() -> Module`, elementwise, any shape to the same shape.
+
+    The gain of the initialisation is computed from the function itself (1 / sqrt(E[f(z)^2]), z standard normal).
+    """
+
+
+@hookspec
+def register_convolutions(register: RegisterConvolution) -> None:
+    """What stands in the place of a 3x3: `factory(in_channels, out_channels, stride, groups, bias) -> Module`.
+
+    (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)). With `mixes_channels=False` it is
+    only ever asked for in_channels == out_channels, and a 1x1 follows it where nothing else would mix channels. With
+    `takes_groups=False` it is only ever asked for groups == 1.
+    """
+
+
+@hookspec
+def register_norms(register: RegisterNorm) -> None:
+    """Normalisations: `factory(channels) -> Module`, (N, channels, H, W) to the same shape."""
+
+
+@hookspec
+def register_attentions(register: Register) -> None:
+    """Attentions: `factory(channels) -> Module`, (N, channels, H, W) to the same shape.
+
+    Every attention also takes the parameter `position`, which the program reads: `branch` (the default) puts it on
+    the residual branch before the addition, `output` on the block's output.
+    """
+
+
+@hookspec
+def register_blocks(register: Register) -> None:
+    """Blocks: `factory(in_channels, width, out_channels, stride, parts) -> Module`.
+
+    (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)). `parts` (`model.Parts`) makes the
+    components the user chose; a block that leaves one out cannot be combined with a choice of it. A block whose branch
+    ends in a norm may name it by an attribute `last_norm`, for `zero_init_residual`.
+    """
+
+
+@hookspec
+def register_datasets(register: Register) -> None:
+    """Data sets: `factory() -> ImageSet` (`resnet_lab.core.images`)."""

@@ -1,0 +1,105 @@
+"""Which networks are one another's kin: what a change of components leaves as it is."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from resnet_lab.network import zoo
+from resnet_lab.network.spec import ModelSpec
+
+_IN_BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(?:conv(\d)\b)?")
+
+
+class Anatomy(NamedTuple):
+    """A network's blocks, stage by stage.
+
+    Attributes:
+        blocks: `basic` or `bottleneck`, empty where it is neither.
+        widths: channels inside the residual branch, 0 where not known.
+        groups: of the 3x3 convolutions of the first stage.
+    """
+
+    blocks: tuple[str, ...]
+    depths: tuple[int, ...]
+    widths: tuple[int, ...]
+    groups: int
+
+    def __str__(self) -> str:
+        kind = f"{self.blocks[0]} blocks" if self.blocks[0] else "blocks"
+        width = f" of width {self.widths[0]}" if self.widths[0] else ""
+        rows = [row for row in zoo.ROWS if anatomy(row.spec)[:3] == self[:3]]
+        rows.sort(key=lambda row: anatomy(row.spec).groups != self.groups)
+        return f"{'+'.join(map(str, self.depths))} {kind}{width}" + (f" ({rows[0].name})" if rows else "")
+
+    def is_kin(self, other: "Anatomy") -> bool:
+        """Whether one's weights can be meant for the other.
+
+        Another depth or block is a mistake, and so is another width in every stage: what fits then, fits by accident.
+        One stage more or fewer, or another width in some stages, is a change: no published networks differ so.
+        """
+        blocks = zip(self.blocks, other.blocks, strict=False)
+        depths = zip(self.depths, other.depths, strict=False)
+        widths = list(zip(self.widths, other.widths, strict=False))
+        return (
+            all(one == another or not (one and another) for one, another in blocks)
+            and all(one == another for one, another in depths)
+            and (not widths or any(one == another or not (one and another) for one, another in widths))
+        )
+
+
+def anatomy(spec: ModelSpec) -> Anatomy:
+    """Of the network that `spec` describes."""
+    kinds = [stage.block.kind for stage in spec.stages]
+    return Anatomy(
+        blocks=tuple(kind.name if kind.name in ("basic", "bottleneck") else "" for kind in kinds),
+        depths=tuple(stage.depth for stage in spec.stages),
+        widths=tuple(stage.width for stage in spec.stages),
+        groups=int(dict(kinds[0].parameters).get("groups", 1)),
+    )
+
+
+def anatomy_of(tensors: Mapping[str, Tensor]) -> Anatomy:
+    """Of the network that a state dict with torchvision's names belongs to; without stages where it is of another."""
+    depths: dict[int, int] = {}
+    widths: dict[int, int] = {}
+    convs: dict[int, set[str]] = {}
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[0]):
+        if not (match := _IN_BLOCK.match(name)):
+            continue
+        stage, block, conv = int(match[1]), int(match[2]), match[3]
+        depths[stage] = max(depths.get(stage, 0), block + 1)
+        convs.setdefault(stage, set()).add(conv)
+        if conv == "1" and tensor.ndim == 4:
+            widths[stage] = tensor.shape[0]  # where two convolutions stand for one, the last decides
+    middle = tensors.get("layer1.0.conv2.weight")
+    grouped = middle is not None and middle.ndim == 4 and middle.shape[0] == widths.get(1)
+    return Anatomy(
+        blocks=tuple(
+            "bottleneck" if "3" in convs[stage] else "basic" if "2" in convs[stage] else "" for stage in sorted(depths)
+        ),
+        depths=tuple(depths[stage] for stage in sorted(depths)),
+        widths=tuple(widths.get(stage, 0) for stage in sorted(depths)),
+        groups=middle.shape[0] // middle.shape[1] if middle is not None and grouped else 1,
+    )
+
+
+def relatives(spec: ModelSpec, names: Collection[str]) -> list[str]:
+    """Those of the zoo's networks `names` that have the blocks, depths and channels of `spec`, the nearest first.
+
+    Stem, shortcut and components do not count: they are what one changes. Of networks that groups alone tell apart,
+    those with the groups of `spec` come first, then the one with its name.
+    """
+
+    def channels(of: ModelSpec) -> list[int]:
+        return [stage.out_channels for stage in of.stages]
+
+    own = anatomy(spec)
+    kin = [
+        row.spec
+        for row in zoo.ROWS
+        if row.name in names and anatomy(row.spec)[:3] == own[:3] and channels(row.spec) == channels(spec)
+    ]
+    kin.sort(key=lambda each: (anatomy(each).groups != own.groups, each.name != spec.name))
+    return [each.name for each in kin]

@@ -1,0 +1,99 @@
+import errno
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.run_folder import Run
+
+
+def test_a_record_comes_back(tmp_path: Path) -> None:
+    Run(tmp_path / "runs" / "first").create({"status": "running"}, b"path,label,split\n")
+    run = Run.open(tmp_path / "runs" / "first")
+    assert run.read() == {"format": 1, "status": "running"}
+    assert run.splits.read_bytes() == b"path,label,split\n"
+    run.write({"status": "finished", "classes": ["ä", "b"]})
+    assert run.read() == {"format": 1, "status": "finished", "classes": ["ä", "b"]}
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["first"]
+
+
+def test_a_folder_is_never_used_twice(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as failure:
+        Run(tmp_path).create({}, b"")
+    assert str(failure.value) == f"{tmp_path} exists already and is left as it is; choose another name or remove it"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError) as failure:
+        Run(tmp_path / "file" / "run").create({}, b"")
+    assert re.fullmatch(
+        rf"{tmp_path}/file/run: the run folder cannot be made: (Not a directory|File exists)", str(failure.value)
+    )
+
+
+def test_a_folder_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(RunError, match=r"run\.json: cannot be written: No space left on device"):
+        Run(tmp_path / "run").create({"status": "running"}, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_permissions_are_those_of_any_new_folder(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    Run(tmp_path / "run").create({}, b"")
+    assert (tmp_path / "run").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    run.create({}, b"")
+    with run.locked(), pytest.raises(RunError) as failure, Run(tmp_path / "run").locked():
+        pass
+    assert str(failure.value) == (
+        f"{tmp_path}/run: another process is training in this run folder; wait for it, or stop it first"
+    )
+    with run.locked():
+        pass
+
+
+def test_best_weights_that_no_state_names_are_removed(tmp_path: Path) -> None:
+    """A kill may come between the weights of an epoch and the state that names them."""
+    run = Run(tmp_path)
+    for epoch in (2, 3):
+        run.best_of_epoch(epoch).write_text(f"of epoch {epoch}")
+    run.best.write_text("of epoch 1")
+    run.settle_best(2)
+    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
+    assert run.best.read_text() == "of epoch 2"
+    run.settle_best(2)
+    assert run.best.read_text() == "of epoch 2"
+
+
+def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as failure:
+        Run.open(tmp_path)
+    assert str(failure.value) == (
+        f"{tmp_path} is not a run folder: it holds no run.json; name one that `resnet-lab train` made"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}'])
+def test_a_damaged_record(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(RunError, match=r"run\.json: damaged \(.*\); the run's weights can still be used by their path"):
+        Run.open(tmp_path).read()
+
+
+def test_a_record_of_a_newer_program(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"format": 2}')
+    with pytest.raises(RunError) as failure:
+        Run.open(tmp_path).read()
+    assert str(failure.value) == (
+        f"{tmp_path}/run.json: run format 2 is newer than this resnet-lab reads (1); upgrade resnet-lab"
+    )

@@ -1,0 +1,200 @@
+"""Against the same network and images by hand, and Pillow's reading of the pictures."""
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as vision
+
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.run_folder import Run
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.sources import open_images
+from resnet_lab.data.split import from_csv
+from resnet_lab.device import choose
+from resnet_lab.evaluation import gallery as rooms
+from resnet_lab.evaluation.evaluate import evaluate
+from resnet_lab.evaluation.explain import grad_cam, overlay
+from resnet_lab.evaluation.gallery import contrast, hang, mistakes
+from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.network import checkpoint, zoo
+from resnet_lab.network.plugins import load
+from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.training import train
+
+CPU, REGISTRY = choose("cpu", "fp32"), load(only=[])
+SPEC = zoo.get("resnet20").modified(input_size=16)
+
+
+@pytest.fixture(scope="module")
+def paintings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Classes that a network confuses: the same colours, and broad pictures."""
+    root, draw = tmp_path_factory.mktemp("gallery") / "paintings", np.random.default_rng(0)
+    for name, colour in (("blue", (90, 90, 150)), ("green", (100, 140, 90)), ("red", (150, 90, 90))):
+        (root / name).mkdir(parents=True)
+        for number in range(14):
+            pixels = np.clip(draw.normal(draw.normal(colour, 40), 8, (24, 36, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(paintings: Path) -> Run:
+    folder = paintings.parent / "run"
+    train(SPEC, str(paintings), TrainConfig(epochs=1, batch_size=8, precision="fp32"), folder=folder)
+    return Run(folder)
+
+
+@pytest.fixture(scope="module")
+def predictions(run: Run) -> Predictions:
+    return evaluate(run.folder, CPU, REGISTRY, part="train")
+
+
+def network_input(run: Run, path: Path) -> torch.Tensor:
+    metadata, _ = checkpoint.read(run.best)
+    with Image.open(path) as image:
+        x = vision.pil_to_tensor(image.resize((16, 16), Image.Resampling.BILINEAR)) / 255
+    return ((x - torch.tensor(metadata.mean).view(3, 1, 1)) / torch.tensor(metadata.std).view(3, 1, 1))[None]
+
+
+def opened(webp: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(webp)) as image:
+        assert image.format == "WEBP"
+        return np.asarray(image.convert("RGB"))
+
+
+def test_mistakes_are_the_wrong_ones_with_the_surest_first(predictions: Predictions) -> None:
+    chosen = mistakes(predictions, 1000).tolist()
+    wrong = [n for n in range(len(predictions)) if predictions.probabilities[n].argmax() != predictions.labels[n]]
+    assert chosen == sorted(wrong, key=lambda n: -predictions.probabilities[n].max())
+    assert mistakes(predictions, 2).tolist() == chosen[:2]
+
+
+def test_neighbours_are_the_nearest_by_cosine_of_all_training_images(
+    run: Run, predictions: Predictions, paintings: Path
+) -> None:
+    numbers = mistakes(predictions, 4)
+    found = hang(run, predictions, numbers, CPU, REGISTRY)
+    model = checkpoint.load(run.best).eval()
+    images = open_images(str(paintings), REGISTRY)
+    training = [images.paths[position] for position in np.flatnonzero(from_csv(run.splits, images) == "train")]
+
+    def features(path: str) -> torch.Tensor:
+        with torch.no_grad():
+            return model.features(network_input(run, paintings / path)).mean((0, 2, 3)).double()
+
+    seen = set()
+    for work in found.works:
+        named = predictions.classes[predictions.predicted[work.number]]
+        own = features(predictions.paths[work.number])
+        of_class = [path for path in training if Path(path).parent.name == named]
+        distances = {path: 1 - float(torch.cosine_similarity(own, features(path), dim=0)) for path in of_class}
+        expected = sorted(of_class, key=distances.__getitem__)[:3]
+        assert [each.picture.path for each in work.neighbours] == expected
+        assert [each.distance for each in work.neighbours] == pytest.approx(
+            [distances[path] for path in expected], abs=1e-5
+        )
+        seen |= set(of_class)
+    assert found.candidates == len(seen)
+
+
+def test_maps_are_those_of_predicted_and_true_class(run: Run, predictions: Predictions, paintings: Path) -> None:
+    numbers = mistakes(predictions, 3)
+    found = hang(run, predictions, numbers, CPU, REGISTRY)
+    assert (found.layers, found.positions, found.side) == (("layer3",), ((4, 4),), 36)
+    model = checkpoint.load(run.best)
+    for work in found.works:
+        number = work.number
+        assert work.picture.path == predictions.paths[number]
+        assert (work.picture.width, work.picture.height) == (36, 24)
+        with Image.open(paintings / work.picture.path) as image:
+            square = np.asarray(image.convert("RGB").resize((36, 36), Image.Resampling.BILINEAR))
+        assert difference(opened(work.picture.webp), square) < 7
+        classes = (predictions.predicted[number], predictions.labels[number])
+        assert [each.name for each in work.maps] == [predictions.classes[k] for k in classes]
+        x = network_input(run, paintings / work.picture.path)
+        expected = [
+            overlay(square, np.asarray(Image.fromarray(values).resize((36, 36), Image.Resampling.BILINEAR)).clip(0, 1))
+            for values in grad_cam(model, x.repeat(2, 1, 1, 1), torch.tensor(classes)).numpy()
+        ]
+        for each, own, other, k in zip(work.maps, expected, reversed(expected), classes, strict=True):
+            assert each.probability == predictions.probabilities[number, k]
+            assert difference(opened(each.webp), own) < min(7, difference(opened(each.webp), other))
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(int) - other).mean())
+
+
+def test_the_same_gallery_twice(run: Run, predictions: Predictions) -> None:
+    numbers = mistakes(predictions, 3)
+    assert hang(run, predictions, numbers, CPU, REGISTRY) == hang(run, predictions, numbers, CPU, REGISTRY)
+
+
+def test_two_networks_side_by_side(run: Run, predictions: Predictions, paintings: Path) -> None:
+    other = Run(paintings.parent / "other")
+    config = TrainConfig(epochs=1, batch_size=8, precision="fp32", seed=1)
+    spec = SPEC.modified(act="gelu", input_size=24)
+    train(spec, DataConfig(source=str(paintings), split_file=run.splits), config, folder=other.folder)
+    second = evaluate(other.folder, CPU, REGISTRY, part="train")
+    numbers = np.flatnonzero(predictions.predicted != second.predicted)[:2]
+    found = contrast([run, other], [predictions, second], numbers, CPU, REGISTRY)
+    assert found.positions == ((4, 4), (6, 6))
+    for work, number in zip(found.works, numbers.tolist(), strict=True):
+        assert [each.network for each in work.maps] == [0, 1]
+        for each, scored in zip(work.maps, (predictions, second), strict=True):
+            assert each.name == scored.classes[scored.predicted[number]]
+            assert each.probability == scored.confidences[number]
+        assert len({each.webp for each in work.maps}) == 2
+
+
+def test_pictures_keep_within_the_budget(run: Run, predictions: Predictions, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = mistakes(predictions, 4)
+    large = hang(run, predictions, numbers, CPU, REGISTRY)
+    monkeypatch.setattr(rooms, "BUDGET", 4000)
+    small = hang(run, predictions, numbers, CPU, REGISTRY)
+    files = [
+        file
+        for work in small.works
+        for file in (
+            work.picture.webp,
+            *(each.webp for each in work.maps),
+            *(each.picture.webp for each in work.neighbours),
+        )
+    ]
+    assert len(files) == 4 * 6
+    assert sum(map(len, files)) <= 4000
+    assert small.side < large.side == 36
+    assert {opened(file).shape for file in files} == {(small.side, small.side, 3)}
+
+
+def test_works_that_changed_since_are_refused(run: Run, predictions: Predictions, paintings: Path) -> None:
+    numbers = mistakes(predictions, 2)
+    path = paintings / predictions.paths[numbers[0]]
+    before = path.read_bytes()
+    Image.new("RGB", (36, 24), "white").save(path)
+    with pytest.raises(DataError) as error:
+        hang(run, predictions, numbers, CPU, REGISTRY)
+    path.write_bytes(before)
+    assert str(error.value) == (
+        f"{paintings}: {predictions.paths[numbers[0]]} is no longer what was scored; put it back as it was"
+    )
+
+
+def test_another_source_whose_training_images_are_gone(run: Run, paintings: Path, tmp_path: Path) -> None:
+    away = paintings.parent / "away"
+    copy = tmp_path / "copy"
+    shutil.copytree(paintings, copy)
+    predictions = evaluate(run.folder, CPU, REGISTRY, source=str(copy))
+    paintings.rename(away)
+    try:
+        found = hang(run, predictions, mistakes(predictions, 2), CPU, REGISTRY)
+    finally:
+        away.rename(paintings)
+    assert [work.neighbours for work in found.works] == [(), ()]
+    assert found.candidates == 0
+    assert str(paintings) in found.without_neighbours

@@ -1,0 +1,222 @@
+"""Attentions against timm's on the same weights, CBAM also against its formula, and the promises of the hook."""
+
+import numpy as np
+import pytest
+import torch
+from timm.layers import EcaModule, SEModule
+from timm.layers.cbam import CbamModule
+from torch import nn
+
+from resnet_lab.core.errors import SpecError
+from resnet_lab.network.plugins import load
+from resnet_lab.network.spec import Component
+
+BUILT_IN = load(only=())
+TEXTS = (
+    "none",
+    "se",
+    "se(reduction=4)",
+    "eca",
+    "eca(kernel_size=5)",
+    "cbam",
+    "cbam(kernel_size=3, reduction=2)",
+    "cbam(norm=true)",
+)
+SIZES = [(7, 5), (1, 1), (9, 9)]
+
+
+def make(text, channels):
+    """The attention in float64, with weights far enough from zero for the gates to differ from 1/2."""
+    torch.manual_seed(channels)
+    attention = BUILT_IN.bind("attention", Component.parse(text), "here")(channels).double()
+    for parameter in attention.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return attention
+
+
+def example(channels, size=(7, 5), batch=3):
+    torch.manual_seed(0)
+    return torch.randn(batch, channels, *size, dtype=torch.float64)
+
+
+def timm_cbam(channels, norm):
+    module = CbamModule(channels, rd_channels=max(1, channels // 16))
+    if not norm:
+        module.spatial.conv.bn = nn.Identity()
+    return module
+
+
+TIMM = {
+    "se": (lambda c: SEModule(c, rd_channels=max(1, c // 16)), {}),
+    "eca": (EcaModule, {}),
+    "cbam": (
+        lambda c: timm_cbam(c, norm=False),
+        {"fc1": "channel.fc1", "fc2": "channel.fc2", "conv": "spatial.conv.conv"},
+    ),
+    "cbam(norm=true)": (
+        lambda c: timm_cbam(c, norm=True),
+        {"fc1": "channel.fc1", "fc2": "channel.fc2", "conv": "spatial.conv.conv", "bn": "spatial.conv.bn"},
+    ),
+}
+
+
+def output_and_gradient(attention, x):
+    x = x.clone().requires_grad_()
+    out = attention(x)
+    (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)).sum().backward()
+    return out, x.grad
+
+
+def test_every_attention_is_tested_here():
+    assert BUILT_IN.names("attention") == sorted({text.partition("(")[0] for text in TEXTS})
+
+
+@pytest.mark.parametrize("channels", [5, 16, 40, 256])
+@pytest.mark.parametrize("text", TIMM)
+@pytest.mark.parametrize("training", [True, False])
+def test_equal_timm_on_the_same_weights(text, channels, training):
+    make_other, names = TIMM[text]
+    ours, other = make(text, channels).train(training), make_other(channels).double().train(training)
+    renamed = {}
+    for key, value in ours.state_dict().items():
+        module, _, parameter = key.partition(".")
+        renamed[f"{names.get(module, module)}.{parameter}"] = value
+    other.load_state_dict(renamed)
+    out, gradient = output_and_gradient(ours, example(channels))
+    other_out, other_gradient = output_and_gradient(other, example(channels))
+    torch.testing.assert_close(out, other_out, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradient, other_gradient, rtol=1e-12, atol=1e-12)
+    for (name, weight), other_weight in zip(ours.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(weight.grad, other_weight.grad, rtol=1e-10, atol=1e-10, msg=name)
+    for buffer, other_buffer in zip(ours.buffers(), other.buffers(), strict=True):  # the running statistics
+        torch.testing.assert_close(buffer, other_buffer, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_cbam_formula(norm):
+    """Equations 2 and 3 of arXiv:1807.06521 in numpy; the BatchNorm over one channel written out."""
+    attention, x = make(f"cbam(norm={str(norm).lower()})", 32), example(32, (4, 3), batch=2).numpy()
+    w0, w1, w = (p.detach().numpy() for p in (attention.fc1.weight, attention.fc2.weight, attention.conv.weight))
+    assert (w0.shape, w1.shape, w.shape) == ((2, 32, 1, 1), (32, 2, 1, 1), (1, 2, 7, 7))
+
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    def mlp(pooled):
+        return np.maximum(pooled @ w0[..., 0, 0].T, 0) @ w1[..., 0, 0].T
+
+    refined = x * sigmoid(mlp(x.mean((2, 3))) + mlp(x.max((2, 3))))[:, :, None, None]
+    pooled = np.pad(np.stack((refined.mean(1), refined.max(1)), 1), ((0, 0), (0, 0), (3, 3), (3, 3)))
+    spatial = np.zeros((2, 4, 3))
+    for i, j in np.ndindex(4, 3):
+        spatial[:, i, j] = (pooled[:, :, i : i + 7, j : j + 7] * w[0]).sum((1, 2, 3))
+    if norm:
+        scale, shift = attention.bn.weight.item(), attention.bn.bias.item()
+        spatial = (spatial - spatial.mean()) / np.sqrt(spatial.var() + 1e-5) * scale + shift
+    expected = refined * sigmoid(spatial)[:, None]
+    np.testing.assert_allclose(attention(torch.from_numpy(x)).detach(), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel_size"), [(4, 3), (64, 3), (128, 5), (256, 5), (512, 5), (1024, 5), (2048, 7)]
+)
+def test_eca_kernel_grows_with_the_channels(channels, kernel_size):
+    """Equation 12 of arXiv:1910.03151 by hand; below 32 channels the kernel stays at 3."""
+    assert make("eca", channels).conv.weight.shape == (1, 1, kernel_size)
+
+
+def test_none_is_nothing():
+    x = example(8)
+    assert make("none", 8)(x) is x
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("text", TEXTS)
+def test_shape_layout_and_repeats(text, size):
+    attention, x = make(text, 32), example(32, size)
+    out = attention(x)
+    assert out.shape == x.shape
+    assert out.isfinite().all()
+    assert torch.equal(attention(x), out)
+    torch.testing.assert_close(attention.eval()(x[:1]), attention(x)[:1])
+
+    last = attention.train()(x.to(memory_format=torch.channels_last))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(last, out)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("text", TEXTS)
+def test_bfloat16(text, size):
+    attention, x = make(text, 32).eval(), example(32, size)
+    expected = attention(x)
+    half = attention.bfloat16()(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_compiles_without_a_graph_break(text):
+    attention, x = make(text, 16), example(16)
+    compiled = torch.compile(attention, fullgraph=True, backend="aot_eager")
+    for ours, expected in zip(output_and_gradient(compiled, x), output_and_gradient(attention, x), strict=True):
+        torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["se", "eca", "cbam"])
+def test_compiles_to_kernels(text):
+    attention, x = make(text, 16), example(16)
+    torch.testing.assert_close(torch.compile(attention, fullgraph=True)(x), attention(x))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cbam_repeats_bit_for_bit_on_cuda(monkeypatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    attention, x = make("cbam(norm=true)", 64).float().cuda(), example(64, (14, 14), batch=32).float().cuda()
+
+    def gradients():
+        attention.zero_grad()
+        out, gradient = output_and_gradient(attention, x)
+        return [out, gradient, *(parameter.grad for parameter in attention.parameters())]
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, second = gradients(), gradients()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("se(reduction=0)", "attention se(reduction=0): the reduction must be at least 1"),
+        ("cbam(reduction=-1)", "attention cbam(reduction=-1): the reduction must be at least 1"),
+        ("cbam(kernel_size=4)", "attention cbam(kernel_size=4): it must be odd and positive"),
+        ("cbam(kernel_size=0)", "attention cbam(kernel_size=0): it must be odd and positive"),
+        ("eca(kernel_size=2)", "attention eca(kernel_size=2): it must be odd and positive (or 0: by channels)"),
+        ("eca(kernel_size=-1)", "attention eca(kernel_size=-1): it must be odd and positive (or 0: by channels)"),
+        (
+            "cbam(norm=1)",
+            "here: attention cbam: parameter 'norm': input should be a valid boolean, got 1",
+        ),
+        (
+            "se(reduction=2.0)",
+            "here: attention se: parameter 'reduction': input should be a valid integer, got 2.0",
+        ),
+        ("cbam(kernel=3)", "here: attention cbam has no parameter 'kernel'; did you mean 'kernel_size'?"),
+    ],
+)
+def test_refused_parameters(text, message):
+    with pytest.raises(SpecError) as error:
+        make(text, 16)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("gamma", [0.0, -2.0])
+def test_eca_refuses_a_gamma_that_divides_by_nothing(gamma):
+    with pytest.raises(SpecError) as error:
+        make(f"eca(gamma={gamma})", 16)
+    assert str(error.value) == f"attention eca(gamma={gamma}): gamma must be positive"

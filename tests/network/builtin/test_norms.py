@@ -1,0 +1,117 @@
+"""Norms against their formulas in float64, and the layer norm against timm's."""
+
+import pytest
+import torch
+from timm.layers import LayerNorm2d
+from torch import nn
+
+from resnet_lab.core.errors import SpecError
+from resnet_lab.network.plugins import load
+from resnet_lab.network.spec import Component
+
+BUILT_IN = load(only=())
+TEXTS = ("batch", "batch(eps=0.1, momentum=0.3)", "group(groups=4)", "layer", "layer(eps=0.1)", "none")
+
+
+def make(text, channels=8):
+    """The norm in float64 with random scale and shift, so that both can be seen in the output."""
+    torch.manual_seed(0)
+    norm = BUILT_IN.bind("norm", Component.parse(text), "here")(channels).double()
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    return norm
+
+
+def example(channels=8, size=(7, 5)):
+    torch.manual_seed(1)
+    return 3 * torch.randn(4, channels, *size, dtype=torch.float64) + 2
+
+
+def standardised(x, axes, eps):
+    centred = x - x.mean(axes, keepdim=True)
+    return centred / (centred.square().mean(axes, keepdim=True) + eps).sqrt()
+
+
+def scaled(norm, x):
+    return x * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+
+
+def test_every_norm_is_tested_here():
+    assert BUILT_IN.names("norm") == sorted({text.partition("(")[0] for text in TEXTS})
+
+
+@pytest.mark.parametrize(("text", "eps", "momentum"), [(TEXTS[0], 1e-5, 0.1), (TEXTS[1], 0.1, 0.3)])
+def test_batch(text, eps, momentum):
+    norm, x = make(text), example()
+    torch.testing.assert_close(norm(x), scaled(norm, standardised(x, (0, 2, 3), eps)))
+
+    mean = momentum * x.mean((0, 2, 3))
+    variance = (1 - momentum) + momentum * x.transpose(0, 1).reshape(8, -1).var(1)  # the unbiased one, as the paper
+    torch.testing.assert_close(norm.running_mean, mean)
+    torch.testing.assert_close(norm.running_var, variance)
+    seen = (x - mean.view(-1, 1, 1)) / (variance.view(-1, 1, 1) + eps).sqrt()
+    torch.testing.assert_close(norm.eval()(x), scaled(norm, seen))
+
+
+@pytest.mark.parametrize(("groups", "channels"), [(1, 8), (4, 8), (8, 8), (32, 64)])
+def test_group(groups, channels):
+    norm, x = make(f"group(groups={groups})", channels), example(channels)
+    expected = standardised(x.view(4, groups, channels // groups, 7, 5), (2, 3, 4), 1e-5).view_as(x)
+    torch.testing.assert_close(norm(x), scaled(norm, expected))
+    torch.testing.assert_close(norm(x[:1]), norm(x)[:1])
+
+
+def test_group_has_32_groups_unless_told():
+    torch.testing.assert_close(make("group", 64)(example(64)), make("group(groups=32)", 64)(example(64)))
+
+
+@pytest.mark.parametrize("size", [(7, 5), (1, 1), (9, 9)])
+def test_layer(size):
+    norm, x = make("layer"), example(size=size)
+    torch.testing.assert_close(norm(x), scaled(norm, standardised(x, 1, 1e-6)))
+    other = LayerNorm2d(8).double()
+    other.load_state_dict(norm.state_dict())
+    torch.testing.assert_close(norm(x), other(x), rtol=0, atol=0)
+
+
+def test_layer_eps():
+    norm, x = make("layer(eps=0.1)"), example()
+    torch.testing.assert_close(norm(x), scaled(norm, standardised(x, 1, 0.1)))
+
+
+def test_none():
+    x = example()
+    assert make("none")(x) is x
+
+
+@pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.parametrize("size", [(7, 5), (1, 1), (9, 9)])
+def test_layout_and_bfloat16(text, size):
+    norm, x = make(text), example(size=size)
+    expected = norm(x)
+    out = norm(x.to(memory_format=torch.channels_last))
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(out, expected)
+    half = norm.bfloat16()(x.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), expected, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_compiles_without_a_graph_break(text):
+    norm, x = make(text), example()
+    torch.testing.assert_close(torch.compile(norm, fullgraph=True, backend="aot_eager")(x), norm(x))
+
+
+@pytest.mark.parametrize(("name", "adds_bias"), [("batch", True), ("group", True), ("layer", True), ("none", False)])
+def test_adds_bias_is_what_the_module_does(name, adds_bias):
+    assert BUILT_IN.get("norm", name, "here").traits.get("adds_bias", True) is adds_bias
+    norm = BUILT_IN.bind("norm", Component(name=name), "here")(32)
+    assert hasattr(norm, "bias") is adds_bias
+
+
+@pytest.mark.parametrize("groups", [0, -1, 3])
+def test_groups_that_do_not_divide(groups):
+    with pytest.raises(SpecError) as error:
+        make(f"group(groups={groups})")
+    assert str(error.value) == f"norm group(groups={groups}) does not divide 8 channels; choose a divisor of them"

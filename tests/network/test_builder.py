@@ -1,0 +1,228 @@
+from collections.abc import Iterable, Sequence
+from itertools import combinations, product
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import resnet_lab
+from resnet_lab.core.errors import SpecError
+from resnet_lab.network import zoo
+from resnet_lab.network.builder import assemble, build, plugins_needed, resolve
+from resnet_lab.network.builtin.attentions import CBAM, SqueezeExcitation
+from resnet_lab.network.model import Bottleneck
+from resnet_lab.network.plugins import OWN, Entry, Owner, Registry, load
+from resnet_lab.network.spec import Component
+
+STRANGER = Owner("lab-stranger", "1.0")
+
+
+class OwnWay(nn.Module):
+    """A block with a convolution, norm and activation of its own, which asks for an attention alone."""
+
+    def __init__(self, in_channels: int, width: int, out_channels: int, stride: int, parts: Any) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 5, stride, padding=2)
+        self.attn = parts.attn(out_channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.attn(self.conv(x)))
+
+
+@pytest.fixture
+def registry() -> Registry:
+    found = load(only=[])
+    found.add([Entry("block", "own_way", OwnWay, STRANGER)])
+    return found
+
+
+def test_the_public_way_is_the_same() -> None:
+    from resnet_lab import ModelSpec
+
+    spec = resnet_lab.network.zoo.get("resnet20").modified(act="gelu", num_classes=4)
+    assert isinstance(spec, ModelSpec)
+    assert "resnet50" in resnet_lab.network.zoo.names()
+    by_name = resnet_lab.build("resnet20", act="gelu", num_classes=4, seed=2).state_dict()
+    by_spec = resnet_lab.build(spec, seed=2).state_dict()
+    assert all(torch.equal(by_name[key], by_spec[key]) for key in by_spec)
+    assert resolve("resnet20", act="gelu", num_classes=4) == spec
+
+
+def test_components_stand_where_they_were_put() -> None:
+    model = build("resnet50", act="gelu", conv="depthwise", attn=["se", "cbam(reduction=8)@3,4"])
+    assert isinstance(model.act1, nn.GELU)
+    blocks: list[Any] = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    assert [type(block.attn) for block in blocks] == [SqueezeExcitation] * 7 + [CBAM] * 9
+    assert blocks[-1].attn.fc1.out_channels == 2048 // 8
+    for block in blocks:
+        assert block.conv2.groups == block.conv2.in_channels == block.conv2.out_channels
+        assert {type(block.act1), type(block.act2), type(block.act3)} == {nn.GELU}
+
+
+def test_the_position_of_an_attention() -> None:
+    for position, on_branch in (("branch", True), ("output", False)):
+        block: Any = build("resnet20", attn=f"cbam(position={position})").get_submodule("layer1.0")
+        assert isinstance(block.attn, CBAM) == on_branch
+        assert isinstance(block.output_attn, CBAM) != on_branch
+    block.eval()
+    x = torch.rand(2, 16, 6, 6)
+    branch = block.bn2(block.conv2(block.act1(block.bn1(block.conv1(x)))))
+    torch.testing.assert_close(block(x), block.output_attn((branch + x).relu()))
+
+
+@pytest.mark.parametrize("model", ["resnet18", "resnet20"])
+def test_depthwise_without_a_1x1_gets_one_and_says_so(model: str) -> None:
+    built = assemble(resolve(model, conv="depthwise"))
+    assert built.notes == [
+        "depthwise in block basic: each is followed by a 1x1 convolution, or nothing would mix the channels"
+    ]
+    conv: Any = built.model.get_submodule("layer2.0.conv1")
+    assert [(part.kernel_size, part.groups, part.stride) for part in conv] == [
+        ((3, 3), conv[0].in_channels, (2, 2)),
+        ((1, 1), 1, (1, 1)),
+    ]
+    assert assemble(resolve("resnet50", conv="depthwise")).notes == []
+
+
+def test_norm_none_gives_convolutions_a_bias() -> None:
+    for norm, has_bias in (("none", True), ("batch", False), ("layer", False)):
+        model = build("resnet18d", norm=norm, conv="separable@2")
+        convolutions = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+        inner = {name for name in convolutions if name.startswith("layer2") and name.endswith(".0") and ".conv" in name}
+        assert all((conv.bias is not None) == has_bias for name, conv in convolutions.items() if name not in inner)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attn": "cbm@3"}, "stage 3: unknown attention 'cbm'; did you mean 'cbam'?"),
+        ({"attn": "cbam(reduction=0)"}, "stage 1: attention cbam(reduction=0): the reduction must be at least 1"),
+        (
+            {"attn": "se(reduction=true)"},
+            "stage 1: attention se: parameter 'reduction': input should be a valid integer, got True",
+        ),
+        ({"act": "relu(slope=0.1)"}, "stage 1: activation relu has no parameter 'slope'; known: none"),
+        ({"act": "rleu@stem"}, "stem: unknown activation 'rleu'; did you mean 'relu'"),
+        (
+            {"norm": "group(groups=48)@2"},
+            "stage 2: norm group(groups=48) does not divide 128 channels; choose a divisor of them",
+        ),
+        ({"block": "bottleneck(groups=7)"}, "stage 1: block bottleneck(groups=7): 7 groups do not divide 64 channels"),
+        ({"block": "bottleneck(groups=0)"}, "stage 1: block bottleneck(groups=0): groups must be at least 1, got 0"),
+        (
+            {"block": "bottleneck(groups=32)", "conv": "separable@2"},
+            "stage 2: convolution separable cannot be put in 32 groups as block bottleneck(groups=32) asks; "
+            "choose block bottleneck without groups, or convolution dense",
+        ),
+        ({"block": "own_way", "conv": "depthwise"}, "stage 1: block own_way has no 3x3 convolution, so depth"),
+        ({"block": "own_way", "norm": "layer@1"}, "stage 1: block own_way has no norm, so layer cannot go there"),
+        (
+            {"block": "own_way", "act": "gelu@2"},
+            "stage 2: block own_way has no activation, so gelu cannot go there; leave it at relu, or name other stages "
+            "with gelu@...",
+        ),
+    ],
+)  # fmt: skip
+def test_impossible_networks_are_refused(registry: Registry, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as failure:
+        build("resnet18", registry=registry, **changes)
+    assert str(failure.value).startswith(message)
+
+
+def test_a_zero_pad_shortcut_cannot_drop_channels() -> None:
+    data = zoo.get("resnet20").model_dump(mode="json")
+    data["stages"][1].update(out_channels=8, width=8)
+    with pytest.raises(SpecError) as failure:
+        build(resnet_lab.ModelSpec.from_dict(data))
+    assert str(failure.value) == "stage 2: a zero_pad shortcut cannot lead from 16 to 8 channels"
+
+
+def test_a_stranger_s_block_takes_what_it_asks_for(registry: Registry) -> None:
+    spec = resolve("resnet20", block="own_way", attn="se")
+    built = assemble(spec, registry)
+    assert isinstance(built.model.get_submodule("layer3.2.attn"), SqueezeExcitation)
+    assert built.model(torch.randn(2, 3, 16, 16)).shape == (2, 10)
+    assert plugins_needed(spec, registry) == {"lab-stranger": "1.0"}
+    assert plugins_needed(resolve("resnet20", attn="cbam"), registry) == {}
+
+
+def test_on_the_meta_device_nothing_is_allocated() -> None:
+    model = assemble(zoo.get("wide_resnet101_2"), device="meta").model
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+KINDS = {"block": "block", "act": "activation", "conv": "convolution", "norm": "norm", "attn": "attention"}
+CHOICES = [
+    ["group(groups=8)" if name == "group" else name for name in load(only=[], files=[]).names(kind)]
+    for kind in KINDS.values()
+]
+
+
+def require_that_all_learn(choices: Iterable[tuple[str, ...]]) -> None:
+    """Forward and backward: no parameter is left out."""
+    registry = load(only=[], files=[])
+    data = zoo.get("resnet20").model_dump(mode="json")
+    for stage in data["stages"]:
+        stage["depth"] = 1
+    tiny = resnet_lab.ModelSpec.from_dict(data).modified(input_size=8, shortcut="projection")
+    x = torch.randn(2, 3, 8, 8)
+    for choice in choices:
+        model = build(tiny, registry=registry, **dict(zip(KINDS, choice, strict=True)))
+        model(x).square().sum().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, (choice, name)
+            assert parameter.grad.isfinite().all(), (choice, name)
+
+
+def triples(choice: tuple[str, ...]) -> set[frozenset[tuple[int, str]]]:
+    return {frozenset(three) for three in combinations(enumerate(choice), 3)}
+
+
+def covering(choices: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Few of all combinations, in which any three parts stand together at least once; found greedily."""
+    left, chosen = {choice: triples(choice) for choice in product(*choices)}, []
+    missing = set().union(*left.values())
+    while missing:
+        best = max(left, key=lambda choice: len(left[choice] & missing))
+        chosen.append(best)
+        missing -= left.pop(best)
+    return chosen
+
+
+def test_any_three_parts_learn_together() -> None:
+    chosen = covering(CHOICES)
+    wanted = {
+        frozenset({(first, a), (second, b), (third, c)})
+        for first, second, third in combinations(range(len(CHOICES)), 3)
+        for a in CHOICES[first]
+        for b in CHOICES[second]
+        for c in CHOICES[third]
+    }
+    assert set().union(*map(triples, chosen)) == wanted
+    require_that_all_learn(chosen)
+
+
+@pytest.mark.long
+def test_every_combination_learns() -> None:
+    require_that_all_learn(product(*CHOICES))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet56_b"])
+def test_dropout_stands_in_every_block_and_before_the_classifier(name: str) -> None:
+    model = build(name, dropout=0.1, head_dropout=0.3)
+    rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+    assert rates == [0.1] * sum(stage.depth for stage in zoo.get(name).stages) + [0.3]
+
+
+def test_one_owner_is_the_program() -> None:
+    assert {entry.owner for entry in load(only=[]).entries.values()} == {OWN}
+    assert Component.parse("gelu") == zoo.get("resnet18").modified(act="gelu").stem.act
+
+
+def test_blocks_that_end_in_no_norm_are_said_to_ignore_zero_init_residual() -> None:
+    spec = resolve("resnet20", norm="none")
+    assert assemble(spec).notes == assemble(resolve("resnet20"), zero_init_residual=True).notes == []
+    assert assemble(spec, zero_init_residual=True).notes == [
+        f"zero_init_residual has no effect on layer{number}: its basic blocks end in no norm" for number in (1, 2, 3)
+    ]

@@ -1,0 +1,67 @@
+import pytest
+
+from resnet_lab.network import zoo
+from resnet_lab.network.cost import measure
+from resnet_lab.network.spec import ModelSpec
+from tests.references.counts import count
+
+TINY = ModelSpec.model_validate(
+    {
+        "name": "tiny",
+        "input_size": 8,
+        "stem": {"convs": [{"out_channels": 2, "kernel_size": 3, "stride": 2}]},
+        "stages": [{"depth": 1, "width": 2, "out_channels": 4, "stride": 2, "block": {"kind": "basic"}}],
+        "head": {"num_classes": 5},
+    }
+)
+
+
+def test_a_network_counted_by_hand() -> None:
+    """8x8 -> stem 4x4 -> pool 2x2 -> stage 1x1."""
+    cost = measure(TINY)
+    assert [(row.name, row.shape, row.parameters, row.macs) for row in cost.stages] == [
+        ("stem", (2, 2, 2), 3 * 9 * 2 + 4, 3 * 9 * 2 * 16),
+        ("layer1", (4, 1, 1), (2 * 9 * 2 + 4) + (2 * 9 * 4 + 8) + (2 * 4 + 8), 2 * 9 * 2 + 2 * 9 * 4 + 2 * 4),
+        ("head", (5,), 4 * 5 + 5, 4 * 5),
+    ]
+    assert (cost.parameters, cost.macs) == count(TINY)
+
+
+CHANGES = {
+    "se": lambda c, s: (2 * c * (c // 16) + c + c // 16, 2 * c * (c // 16)),
+    "cbam": lambda c, s: (2 * c * (c // 16) + 98, 4 * c * (c // 16) + 98 * s * s),
+    "cbam(norm=true)": lambda c, s: (2 * c * (c // 16) + 100, 4 * c * (c // 16) + 98 * s * s),
+    "eca(kernel_size=5)": lambda c, s: (5, 5 * c),
+}
+
+
+@pytest.mark.parametrize("attn", CHANGES)
+def test_what_an_attention_adds(attn: str) -> None:
+    """ResNet-50's blocks end in C = 256 to 2048 channels at S = 56 to 7 pixels; formulas from the papers."""
+    plain, gated = measure(zoo.get("resnet50")), measure(zoo.get("resnet50").modified(attn=attn))
+    added = [CHANGES[attn](256 << i, 56 >> i) for i, depth in enumerate((3, 4, 6, 3)) for _ in range(depth)]
+    assert gated.parameters - plain.parameters == sum(parameters for parameters, _ in added)
+    assert gated.macs - plain.macs == sum(macs for _, macs in added)
+
+
+@pytest.mark.parametrize(("conv", "pointwise"), [("depthwise", 0), ("separable", 1)])
+def test_what_a_depthwise_convolution_saves(conv: str, pointwise: int) -> None:
+    """A 3x3 of width W at S pixels: 9 W^2 weights become 9 W, and W^2 for the 1x1 of the separable one."""
+    plain, light = measure(zoo.get("resnet50")), measure(zoo.get("resnet50").modified(conv=conv))
+    weights = [(64 << i, 56 >> i) for i, depth in enumerate((3, 4, 6, 3)) for _ in range(depth)]
+    saved = [(9 * w * w - 9 * w - pointwise * w * w, s * s) for w, s in weights]
+    assert plain.parameters - light.parameters == sum(number for number, _ in saved)
+    assert plain.macs - light.macs == sum(number * area for number, area in saved)
+
+
+def test_activations_cost_no_multiply_add_but_are_named() -> None:
+    plain, changed = measure(zoo.get("resnet18")), measure(zoo.get("resnet18").modified(act="gelu"))
+    assert (plain.macs, plain.parameters) == (changed.macs, changed.parameters)
+    assert set(changed.uncounted) - set(plain.uncounted) == {"gelu"}
+
+
+def test_rows_sum_to_the_whole_and_notes_come_along() -> None:
+    cost = measure(zoo.get("resnet18").modified(conv="depthwise", attn="cbam", norm="layer"))
+    assert sum(row.parameters for row in cost.stages) == cost.parameters
+    assert sum(row.macs for row in cost.stages) == cost.macs
+    assert len(cost.notes) == 1
