@@ -236,4 +236,4 @@ def small_network(block: str, kind: str | None = None, component: Component | st
     spec = ModelSpec(
         name=f"small {block}", input_size=16, stem=stem, stages=stages, head=HeadSpec(num_classes=10)
     )  # fmt: skip
-    return spec if kind is None else spec.modified(**{KINDS[kind].slot: component})
+    return spec if kind is None else spec.modified(**{KINDS[kind].slot: component})  # type: ignore[arg-type]
