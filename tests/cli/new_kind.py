@@ -65,7 +65,7 @@ def one(channels: int) -> nn.Module:
 @hookimpl(specname="register_scales")
 def scales(register):
     register("one", one)
-    register("layer", Layer)
+    register("learned", Layer)
 
 
 @hookimpl(specname="register_blocks")

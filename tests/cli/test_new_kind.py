@@ -12,15 +12,15 @@ PROJECT = Path(__file__).parents[2]
 SMALL = "--model resnet20 --size 8"
 COMMANDS = {
     "list": "plugins list --json",
-    "build": f"build {SMALL} --block scaled --scale layer(start=0.5)@2 --json",
+    "build": f"build {SMALL} --block scaled --scale learned(start=0.5)@2 --json",
     "left alone": f"build {SMALL} --json",
-    "plan": "study plan --recipe digits-quick --block scaled --scale one,layer --seeds 2 --size 8 --epochs 1 --json",
-    "design": "study run --recipe digits-quick --scale one,ayer --seeds 2",
-    "bench": f"bench {SMALL} --block scaled --scale one,layer --batch 1 --mode infer --rounds 1 --json",
+    "plan": "study plan --recipe digits-quick --block scaled --scale one,learned --seeds 2 --size 8 --epochs 1 --json",
+    "design": "study run --recipe digits-quick --scale one,lerned --seeds 2",
+    "bench": f"bench {SMALL} --block scaled --scale one,learned --batch 1 --mode infer --rounds 1 --json",
     "new": "plugins new scale mine",
     "check new": "plugins check mine --plugin resnet-lab-mine/resnet_lab_mine.py --json",
-    "check": "plugins check layer(start=0.3) --json",
-    "export": f"build {SMALL} --block scaled --scale layer --out spec.json",
+    "check": "plugins check learned(start=0.3) --json",
+    "export": f"build {SMALL} --block scaled --scale learned --out spec.json",
     "again": "build --spec spec.json --json",
 }
 
@@ -51,7 +51,7 @@ def read(told: dict[str, tuple[str, str]], name: str) -> dict:
 
 def test_it_is_listed(told) -> None:
     rows = {(row["kind"], row["name"]): row["parameters"] for row in read(told, "list")["plugins"]}
-    assert rows["scale", "layer"] == {"start": 0.1}
+    assert rows["scale", "learned"] == {"start": 0.1}
     assert rows["scale", "one"] == {}
 
 
@@ -59,22 +59,22 @@ def test_it_is_built(told) -> None:
     """16, 32 and 64 channels, three blocks a stage."""
     built, plain = read(told, "build"), read(told, "left alone")
     stages = [stage["block"].get("scale") for stage in built["spec"]["stages"]]
-    assert stages == [None, "layer(start=0.5)", None]
+    assert stages == [None, "learned(start=0.5)", None]
     assert built["parameters"] - plain["parameters"] == 3 * 32
     assert "scale" not in json.dumps(plain["spec"])
     assert read(told, "again")["parameters"] - plain["parameters"] == 3 * (16 + 32 + 64)
 
 
 def test_it_is_a_factor_of_studies(told) -> None:
-    assert [arm["arm"] for arm in read(told, "plan")["arms"]] == ["one", "layer"]
+    assert [arm["arm"] for arm in read(told, "plan")["arms"]] == ["one", "learned"]
     code, error = told["design"]
     assert code == "2"
-    assert "unknown scale 'ayer'; did you mean 'layer'?" in error
+    assert "unknown scale 'lerned'; did you mean 'learned'?" in error
 
 
 def test_it_is_a_list_of_bench(told) -> None:
     arms = read(told, "bench")["arms"]
-    assert [arm["name"] for arm in arms] == ["one", "layer"]
+    assert [arm["name"] for arm in arms] == ["one", "learned"]
     assert arms[1]["parameters"] - arms[0]["parameters"] == 3 * (16 + 32 + 64)
 
 
@@ -82,7 +82,7 @@ def test_new_ones_are_written_and_checked(told) -> None:
     code, text = told["new"]
     assert code == "0"
     assert text.splitlines()[-1].endswith("plugins check mine --kind scale")
-    for name, component in (("check new", "mine"), ("check", "layer(start=0.3)")):
+    for name, component in (("check new", "mine"), ("check", "learned(start=0.3)")):
         (report,) = read(told, name)["components"]
         assert (report["kind"], report["component"], report["passed"]) == ("scale", component, True)
         assert {"shapes", "input_kept", "spec", "network"} <= {

@@ -23,16 +23,17 @@ def average(channels: int, stride: int) -> nn.Module:
 class Blur(nn.Module):
     """A binomial filter, then every `stride`-th pixel: Zhang 2019, arXiv:1904.11486, section 3; zeros outside."""
 
+    kernel: Tensor
+
     def __init__(self, channels: int, stride: int, size: int) -> None:
         super().__init__()
         self.channels, self.stride, self.size = channels, stride, size
         row = torch.tensor([comb(size - 1, place) for place in range(size)], dtype=torch.float32)
         kernel = torch.outer(row, row) / 4 ** (size - 1)
-        self.register_buffer("kernel", kernel.view(1, 1, size, size), persistent=False)
+        self.register_buffer("kernel", kernel.repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        kernel = self.get_buffer("kernel").expand(self.channels, 1, self.size, self.size)
-        return F.conv2d(x, kernel, stride=self.stride, padding=self.size // 2, groups=self.channels)
+        return F.conv2d(x, self.kernel, stride=self.stride, padding=self.size // 2, groups=self.channels)
 
 
 def blur(channels: int, stride: int, *, size: int = 3) -> nn.Module:

@@ -35,16 +35,14 @@ class GeneralizedMean(nn.Module):
     def __init__(self, *, p: float = 3.0, eps: float = 1e-6) -> None:
         super().__init__()
         self.start, self.eps = p, eps
-        self.p = nn.Parameter(torch.empty(()))
+        self.p = nn.Parameter(torch.empty(1))  # with a dimension, so that it makes bfloat16 float32
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         nn.init.constant_(self.p, self.start)
 
     def forward(self, x: Tensor) -> Tensor:
-        values = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x  # powers of many small numbers
-        p = self.p.to(values.dtype)
-        pooled = values.clamp_min(self.eps).pow(p).mean((2, 3), keepdim=True).pow(1 / p)  # N C 1 1
+        pooled = x.clamp_min(self.eps).pow(self.p).mean((2, 3), keepdim=True).pow(1 / self.p)  # N C 1 1
         return pooled.to(x.dtype)
 
 

@@ -55,9 +55,7 @@ class PatchifyStem(nn.Module):
         self.norm = parts.norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        bottom, right = -x.shape[2] % self.size, -x.shape[3] % self.size
-        if bottom or right:
-            x = F.pad(x, (0, right, 0, bottom))
+        x = F.pad(x, (0, -x.shape[3] % self.size, 0, -x.shape[2] % self.size))  # a condition could not be traced
         x = self.conv(x)  # N C H / size W / size
         x = self.norm(x)
         return x
