@@ -163,7 +163,6 @@ _ROWS = (
         default="plain",
         given=("in_channels", "out_channels", "parts"),
         output="reduced",
-        needs_place=False,
         hint="pad so that H becomes ceil(H / r) for one r, however large the image",
     ),
     Kind(
@@ -187,7 +186,6 @@ _ROWS = (
         default="average",
         given=("channels",),
         output="pooled",
-        needs_place=False,
         hint="reduce all pixels to one: mean((2, 3), keepdim=True) gives (N, C, 1, 1)",
     ),
     Kind(name="dataset", slot="data", words="data set", title="Data set"),
