@@ -6,7 +6,7 @@ A plugin that needs a certain version of this says so with a line of its module,
 from resnet_lab.core.errors import DataError, SpecError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.network.hookspecs import API_VERSION, Register, RegisterConvolution, RegisterNorm, hookimpl
-from resnet_lab.network.model import Parts
+from resnet_lab.network.model import Parts, ShortcutParts, StemParts
 
 __all__ = [
     "API_VERSION",
@@ -16,6 +16,8 @@ __all__ = [
     "Register",
     "RegisterConvolution",
     "RegisterNorm",
+    "ShortcutParts",
     "SpecError",
+    "StemParts",
     "hookimpl",
 ]

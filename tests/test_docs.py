@@ -9,15 +9,13 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.network import hookspecs
+from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugins import load
 from resnet_lab.recipes import names
 from resnet_lab.study.design import shipped
 
 DOCS = Path(__file__).parent.parent / "docs"
-OPTIONS = {
-    "act": "activation", "conv": "convolution", "norm": "norm", "attn": "attention", "block": "block",
-    "data": "dataset",
-}  # fmt: skip
+OPTIONS = {kind.slot: kind.name for kind in KINDS.values()}
 FIELDS = ("Formula", "Source", "Parameters", "Cost", "When it hurts")
 
 
@@ -45,7 +43,7 @@ def test_every_component_has_a_card() -> None:
         assert set(registry.entries[key].parameter_types()) <= named, key
 
 
-@pytest.mark.parametrize("kind", hookspecs.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_hook_has_a_contract_a_page_and_a_test(kind: str) -> None:
     hook = f"register_{kind}s"
     contract = getattr(hookspecs, hook).__doc__

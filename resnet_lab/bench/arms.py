@@ -77,24 +77,6 @@ def arms_of(
     return arms
 
 
-def listed(text: str) -> list[str]:
-    """The parts of `none,cbam(reduction=8,norm=true),se@3,4`: commas in brackets and stage lists part nothing."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    found: list[str] = []
-    for part in (part.strip() for part in parts):
-        if found and "@" in found[-1] and (part.isdigit() or part == "stem"):
-            found[-1] += f",{part}"
-        else:
-            found.append(part)
-    return found
-
-
 def _word(key: str, value: object) -> str:
     if isinstance(value, ModelSpec):
         return value.name

@@ -7,7 +7,8 @@ from torch import nn
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.network import zoo
-from resnet_lab.network.spec import BlockSpec, ModelSpec
+from resnet_lab.network.kinds import placed
+from resnet_lab.network.spec import BlockSpec, ModelSpec, chosen
 
 TIMM_ATTENTIONS = {"none": None, "se": "se", "cbam": "cbam", "eca": "eca"}
 TIMM_ACTIVATIONS = ("relu", "gelu", "silu", "elu", "mish", "hardswish")
@@ -90,6 +91,7 @@ def _changes(spec: ModelSpec, base: ModelSpec) -> list[str]:
         found.append("stem")
     if spec.stem.act != base.stem.act and "act" not in found:
         found.append("act")
+    found += [kind.slot for kind in placed("head") if chosen(spec.head, kind.name) != chosen(base.head, kind.name)]
     if spec.head.dropout != base.head.dropout:
         found.append("head dropout")
     return found

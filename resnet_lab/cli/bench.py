@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.components import NONE, Components, by_option, takes_lists
 from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def _list(name: str, help: str, panel: str = ARMS) -> Any:
     invoke_without_command=True,
     epilog="Example: `resnet-lab bench --act relu,gelu --conv dense,depthwise --attn none,cbam --explain`",
 )
+@takes_lists(ARMS)
 def bench(
     context: typer.Context,
     model: Annotated[str | None, _list("--model", f"Networks of the zoo. {_LIST} By default resnet50.")] = None,
@@ -40,11 +42,7 @@ def bench(
         Path | None,
         typer.Option("--study", metavar="FILE", help="The arms of a study file.", rich_help_panel=ARMS),
     ] = None,
-    act: Annotated[str | None, _list("--act", f"Activations. {_LIST}")] = None,
-    conv: Annotated[str | None, _list("--conv", "3x3 convolutions.")] = None,
-    norm: Annotated[str | None, _list("--norm", "Normalisations.")] = None,
-    attn: Annotated[str | None, _list("--attn", "Attentions.")] = None,
-    block: Annotated[str | None, _list("--block", "Blocks.")] = None,
+    components: Components = NONE,
     size: Annotated[str | None, _list("--size", "Input sizes in pixels.")] = None,
     batch: Annotated[
         str, typer.Option("--batch", metavar="LIST", help="Images at a time.", rich_help_panel=ARMS)
@@ -138,12 +136,11 @@ def bench(
         if path is not None:
             refuse_existing(path)
     registry = options.load_registry(no_plugin)
-    components = {"act": act, "conv": conv, "norm": norm, "attn": attn, "block": block}
     if study is None:
         arms = _arms(model, depth, spec or [], components, size, batch, precision, compiled, layout, peer or [])
     else:
         arms = _arms_of_study(study, {"--model": model, "--depth": depth, "--spec": spec, "--size": size,
-                                      **{f"--{slot}": text for slot, text in components.items()}})  # fmt: skip
+                                      **by_option(components)})  # fmt: skip
     where = device or "auto"
     with Screen() as screen:
         found = measure(arms, registry, modes=_modes(mode), rounds=rounds, device=where, watcher=screen)
@@ -213,10 +210,11 @@ def _arms(
     model: str | None, depth: str | None, specs: list[Path], components: Mapping[str, str | None], size: str | None,
     batch: str, precision: str, compiled: str, layout: str, peers: list[str],
 ) -> "list[Arm]":  # fmt: skip
-    from resnet_lab.bench.arms import arms_of, listed
+    from resnet_lab.bench.arms import arms_of
     from resnet_lab.bench.peers import NAMES
     from resnet_lab.core.errors import ConfigError
     from resnet_lab.network import zoo
+    from resnet_lab.network.component import listed
 
     if unknown := [name for name in peers if name not in NAMES]:
         raise ConfigError(f"unknown peer {unknown[0]!r}; peers are {', '.join(NAMES)}")

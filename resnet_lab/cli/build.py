@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.components import NONE, Components, takes_components
 from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
@@ -17,16 +18,12 @@ if TYPE_CHECKING:
 @app.command(
     epilog="Example: `resnet-lab build --act gelu --conv depthwise --attn cbam@3,4 --num-classes 50`",
 )
+@takes_components
 def build(
     model: options.Model = None,
     depth: options.Depth = None,
     spec: options.SpecFile = None,
-    act: options.Act = None,
-    conv: options.Conv = None,
-    norm: options.Norm = None,
-    attn: options.Attn = None,
-    block: options.Block = None,
-    shortcut: options.Shortcut = None,
+    components: Components = NONE,
     dropout: options.Dropout = None,
     head_dropout: options.HeadDropout = None,
     num_classes: Annotated[
@@ -63,8 +60,7 @@ def build(
     """
     network = options.choose_network(
         {
-            "act": act, "conv": conv, "norm": norm, "attn": attn, "block": block, "shortcut": shortcut,
-            "dropout": dropout, "head_dropout": head_dropout, "num_classes": num_classes,
+            **components, "dropout": dropout, "head_dropout": head_dropout, "num_classes": num_classes,
             "in_channels": in_channels, "input_size": size,
         },
         model=model, depth=depth, spec_file=spec,

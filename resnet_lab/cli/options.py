@@ -70,7 +70,6 @@ def name_source(source: str | None) -> str | None:
     return source
 
 
-_COMPONENT = "name, name(key=value), or for some stages name@3,4. Repeatable."
 Model = Annotated[
     str | None,
     typer.Option(
@@ -83,32 +82,6 @@ Depth = Annotated[
 SpecFile = Annotated[
     Path | None,
     typer.Option("--spec", metavar="FILE", help="A network from a .json or .toml file.", rich_help_panel=NETWORK),
-]
-Act = Annotated[
-    list[str] | None, typer.Option("--act", metavar="ACT", help=f"Activation: {_COMPONENT}", rich_help_panel=NETWORK)
-]
-Conv = Annotated[
-    list[str] | None,
-    typer.Option("--conv", metavar="CONV", help=f"3x3 convolution: {_COMPONENT}", rich_help_panel=NETWORK),
-]
-Norm = Annotated[
-    list[str] | None,
-    typer.Option("--norm", metavar="NORM", help=f"Normalisation: {_COMPONENT}", rich_help_panel=NETWORK),
-]
-Attn = Annotated[
-    list[str] | None, typer.Option("--attn", metavar="ATTN", help=f"Attention: {_COMPONENT}", rich_help_panel=NETWORK)
-]
-Block = Annotated[
-    list[str] | None, typer.Option("--block", metavar="BLOCK", help=f"Block: {_COMPONENT}", rich_help_panel=NETWORK)
-]
-Shortcut = Annotated[
-    str | None,
-    typer.Option(
-        "--shortcut",
-        help="projection, zero_pad, zero_pad(zeros=both) or pooled_projection.",
-        metavar="KIND",
-        rich_help_panel=NETWORK,
-    ),
 ]
 Dropout = Annotated[
     float | None, typer.Option("--dropout", help="Dropout probability in every block.", rich_help_panel=NETWORK)

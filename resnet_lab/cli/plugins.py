@@ -9,7 +9,7 @@ import typer
 from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
 from resnet_lab.core.errors import PluginError
-from resnet_lab.network.hookspecs import KINDS
+from resnet_lab.network.kinds import KINDS
 
 if TYPE_CHECKING:
     from resnet_lab.network.plugins import Registry

@@ -6,6 +6,7 @@ import typer
 
 from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
+from resnet_lab.network.kinds import of_networks
 
 if TYPE_CHECKING:
     from resnet_lab.recipes import Recipe
@@ -68,4 +69,5 @@ def _as_dict(recipe: "Recipe") -> dict[str, Any]:
 def _network(recipe: "Recipe") -> str:
     """`resnet50, gelu, cbam`: the network and the components put into it."""
     choices = recipe.tables["model"]
-    return ", ".join(str(choices[key]) for key in ("model", "block", "act", "conv", "norm", "attn") if key in choices)
+    slots = (kind.slot for kind in of_networks())
+    return ", ".join(str(choices[key]) for key in ("model", *slots) if key in choices)

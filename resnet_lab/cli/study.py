@@ -8,6 +8,7 @@ import typer
 
 from resnet_lab.cli import options, output, study_executors
 from resnet_lab.cli import study_design as design
+from resnet_lab.cli.components import NONE, Components, by_option, takes_lists
 from resnet_lab.cli.root import app
 from resnet_lab.core.children import end_with
 from resnet_lab.core.errors import ConfigError
@@ -26,14 +27,11 @@ app.add_typer(study, name="study")
 @study.command(
     epilog="Example: `resnet-lab study run --act relu,gelu --conv dense,depthwise --attn none,cbam --seeds 6`"
 )
+@takes_lists(design.DESIGN)
 def run(
     file: design.File = None,
     model: design.Model = None,
-    act: design.Act = None,
-    conv: design.Conv = None,
-    norm: design.Norm = None,
-    attn: design.Attn = None,
-    block: design.Block = None,
+    components: Components = NONE,
     depth: design.Depth = None,
     factor: design.Factor = None,
     size: design.Size = None,
@@ -77,8 +75,8 @@ def run(
     if parent is not None:
         end_with(parent)
     registry = options.load_registry(no_plugin)
-    choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
-                             "--block": block, "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
+    choices = options.given({"--model": model, **by_option(components),
+                             "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
                              "--set": settings, "--data": data,
                              "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
     if resume is not None:
@@ -120,14 +118,11 @@ def run(
 
 
 @study.command(epilog="Example: `resnet-lab study plan --attn none,cbam --seeds 6 --data paintings/`")
+@takes_lists(design.DESIGN)
 def plan(
     file: design.File = None,
     model: design.Model = None,
-    act: design.Act = None,
-    conv: design.Conv = None,
-    norm: design.Norm = None,
-    attn: design.Attn = None,
-    block: design.Block = None,
+    components: Components = NONE,
     depth: design.Depth = None,
     factor: design.Factor = None,
     size: design.Size = None,
@@ -165,8 +160,8 @@ def plan(
     from resnet_lab.study.trials import StudyFolder
 
     registry = options.load_registry(no_plugin)
-    choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
-                             "--block": block, "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
+    choices = options.given({"--model": model, **by_option(components),
+                             "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
                              "--set": settings, "--data": data,
                              "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
     chosen = design.chosen_study(file, choices)

@@ -8,6 +8,7 @@ import typer
 
 from resnet_lab.cli import options
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.network.kinds import of_networks
 
 if TYPE_CHECKING:
     from resnet_lab.study.design import Study
@@ -26,11 +27,6 @@ def _listed(name: str, help: str) -> Any:
 
 
 Model = Annotated[str | None, _listed("--model", "Networks of the zoo; a factor if there are several.")]
-Act = Annotated[str | None, _listed("--act", "Activations, the first being the baseline's.")]
-Conv = Annotated[str | None, _listed("--conv", "3x3 convolutions.")]
-Norm = Annotated[str | None, _listed("--norm", "Normalisations.")]
-Attn = Annotated[str | None, _listed("--attn", "Attentions.")]
-Block = Annotated[str | None, _listed("--block", "Blocks.")]
 Depth = Annotated[str | None, _listed("--depth", "Layers of a ResNet, such as 18,34.")]
 Factor = Annotated[
     list[str] | None,
@@ -106,11 +102,11 @@ def tables_of(file: Path | None, choices: Mapping[str, Any]) -> tuple[dict[str, 
     return _overlaid(read_tables(file), choices), str(file)
 
 
-FACTORS = ("model", "depth", "act", "conv", "norm", "attn", "block")
+FACTORS = ("model", "depth", *(kind.slot for kind in of_networks()))
 
 
 def _factors(choices: Mapping[str, Any]) -> dict[str, list[str]]:
-    from resnet_lab.bench.arms import listed
+    from resnet_lab.network.component import listed
 
     factors = {name: listed(choices[f"--{name}"]) for name in FACTORS if f"--{name}" in choices}
     return factors | _other_factors(choices.get("--factor", ()))
@@ -134,7 +130,7 @@ def _overlaid(tables: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str
 
 
 def _other_factors(texts: Sequence[str]) -> dict[str, list[str]]:
-    from resnet_lab.bench.arms import listed
+    from resnet_lab.network.component import listed
 
     found = {}
     for text in texts:

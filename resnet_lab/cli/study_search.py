@@ -9,6 +9,7 @@ import typer
 
 from resnet_lab.cli import options, output, study
 from resnet_lab.cli import study_design as design
+from resnet_lab.cli.components import NONE, Components, by_option, takes_lists
 from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,14 +32,11 @@ Ranges = Annotated[
 @study.study.command(
     epilog="Example: `resnet-lab study search --attn none,se,cbam --range train.lr=1e-3,1e-1,log --trials 20`"
 )
+@takes_lists(design.DESIGN)
 def search(
     file: design.File = None,
     model: design.Model = None,
-    act: design.Act = None,
-    conv: design.Conv = None,
-    norm: design.Norm = None,
-    attn: design.Attn = None,
-    block: design.Block = None,
+    components: Components = NONE,
     depth: design.Depth = None,
     factor: design.Factor = None,
     ranges: Ranges = None,
@@ -75,8 +73,8 @@ def search(
     from resnet_lab.study import search as searching
     from resnet_lab.train.interruption import Interrupted
 
-    choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
-                             "--block": block, "--depth": depth, "--factor": factor, "--range": ranges, "--size": size,
+    choices = options.given({"--model": model, **by_option(components),
+                             "--depth": depth, "--factor": factor, "--range": ranges, "--size": size,
                              "--recipe": recipe, "--set": settings, "--data": data, "--epochs": epochs})  # fmt: skip
     registry = options.load_registry(no_plugin)
     if resume is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from resnet_lab.cli import options, output, train_options
+from resnet_lab.cli.components import NONE, Components, takes_components
 from resnet_lab.cli.root import app
 from resnet_lab.core.errors import ConfigError
 
@@ -28,6 +29,7 @@ DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
 @app.command(
     epilog="Example: `resnet-lab train --data paintings/ --depth 18 --size 128 --attn cbam --augment flip --epochs 30`"
 )
+@takes_components
 def train(
     data: train_options.Data = None,
     fit: options.Fit = None,
@@ -43,12 +45,7 @@ def train(
     model: options.Model = None,
     depth: options.Depth = None,
     spec: options.SpecFile = None,
-    act: options.Act = None,
-    conv: options.Conv = None,
-    norm: options.Norm = None,
-    attn: options.Attn = None,
-    block: options.Block = None,
-    shortcut: options.Shortcut = None,
+    components: Components = NONE,
     dropout: options.Dropout = None,
     head_dropout: options.HeadDropout = None,
     size: options.Size = None,
@@ -108,8 +105,7 @@ def train(
         "save_minutes": save_minutes,
     })  # fmt: skip
     given_network = options.given({
-        "act": act, "conv": conv, "norm": norm, "attn": attn, "block": block, "shortcut": shortcut,
-        "dropout": dropout, "head_dropout": head_dropout, "input_size": size,
+        **components, "dropout": dropout, "head_dropout": head_dropout, "input_size": size,
     })  # fmt: skip
 
     if resumed is not None:
@@ -276,9 +272,9 @@ def _number(text: str | None) -> int | str | None:
 
 
 def _listed(text: str | None) -> tuple[str, ...] | None:
-    from resnet_lab.data.augmentations import listed
+    from resnet_lab.network.component import listed
 
-    return None if text is None else tuple(name for name in listed(text) if name != "none")
+    return None if text is None else tuple(name for name in listed(text) if name not in ("", "none"))
 
 
 def _stages(text: str | None) -> tuple[str, ...] | None:

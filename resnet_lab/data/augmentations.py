@@ -4,7 +4,6 @@ Each random number belongs to an image (`Draws`), so that an image comes out ali
 partner in a mixture is another image of the batch.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch import Tensor
 
-from resnet_lab.core.errors import ConfigError, SpecError, nearest
+from resnet_lab.core.errors import ConfigError, SpecError
 from resnet_lab.data import together
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.views import Flip, Rearranging, Rotate90, require
-from resnet_lab.network.plugins import OWN, Entry
+from resnet_lab.network.kinds import AUGMENTATION
+from resnet_lab.network.registry import OWN, Entry, Registry
 from resnet_lab.network.spec import Component
 
 PixelAugmentation: TypeAlias = Callable[[Tensor, Draws], Tensor]
@@ -193,6 +193,10 @@ PIXEL: dict[str, type[PixelAugmentation]] = {
 MIXING: dict[str, type[MixingAugmentation]] = {kind.__name__.lower(): kind for kind in (Mixup, Cutmix)}
 
 
+_REGISTRY = Registry()
+_REGISTRY.add(Entry(AUGMENTATION.name, name, factory, OWN) for name, factory in (PIXEL | MIXING).items())
+
+
 @dataclass(frozen=True)
 class Augmentations:
     """What is done to training batches: `pixel` in this order on uint8 images, then `mixing` on normalised ones."""
@@ -237,24 +241,16 @@ def parse_augmentations(texts: Sequence[str]) -> Augmentations:
     for text in texts:
         try:
             component = Component.parse(text)
-            name = component.name
-            factory = (PIXEL | MIXING).get(name)
-            if factory is None:
-                raise ConfigError(f"unknown augmentation {name!r}; {nearest(name, PIXEL | MIXING)}")
-            if name in made:
-                raise ConfigError(f"{name} is listed twice; leave one of the two out")
-            made[name] = Entry("augmentation", name, factory, OWN).bind(dict(component.parameters), text)()
+            entry = _REGISTRY.find(AUGMENTATION.name, component.name)
+            if entry.name in made:
+                raise ConfigError(f"{entry.name} is listed twice; leave one of the two out")
+            made[entry.name] = entry.bind(dict(component.parameters), text)()
         except (SpecError, ConfigError) as error:
             raise ConfigError(f"augment: {error}") from None
     return Augmentations(
         pixel=tuple(augmentation for name, augmentation in made.items() if name in PIXEL),
         mixing=tuple(augmentation for name, augmentation in made.items() if name in MIXING),
     )
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """The parts of `flip, jitter(hue=0.1, contrast=0)`: split at the commas outside parentheses."""
-    return tuple(part.strip() for part in re.split(r",(?![^()]*\))", text) if part.strip())
 
 
 def random_boxes(

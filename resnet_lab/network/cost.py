@@ -82,7 +82,7 @@ def measure(spec: ModelSpec, registry: Registry | None = None) -> Cost:
     rows += [
         StageCost(name, shapes[name], _parameters(model.get_submodule(name)), macs(name)) for name in model.stage_names
     ]
-    rows.append(StageCost("head", shapes["fc"], _parameters(model.fc), macs("fc")))
+    rows.append(StageCost("head", shapes["fc"], _parameters(model.avgpool, model.fc), macs("avgpool") + macs("fc")))
     return Cost(
         stages=tuple(rows),
         parameters=_parameters(model),

@@ -3,15 +3,11 @@
 from collections.abc import Callable
 from itertools import groupby
 
-from resnet_lab.network.spec import ModelSpec, StageSpec, StemSpec
+from resnet_lab.network.kinds import placed
+from resnet_lab.network.spec import ModelSpec, StageSpec, StemSpec, chosen
 
 _PARTS: tuple[tuple[str, Callable[[StageSpec], object]], ...] = (
-    ("block", lambda stage: stage.block.kind),
-    ("3x3 convolution", lambda stage: stage.block.conv),
-    ("activation", lambda stage: stage.block.act),
-    ("norm", lambda stage: stage.block.norm),
-    ("attention", lambda stage: stage.block.attn),
-    ("shortcut", lambda stage: stage.block.shortcut),
+    *((kind.words, lambda stage, kind=kind: chosen(stage.block, kind.name)) for kind in placed("block")),
     ("dropout", lambda stage: stage.block.dropout),
     ("depth", lambda stage: stage.depth),
     ("width", lambda stage: stage.width),
@@ -36,6 +32,10 @@ def differences(spec: ModelSpec, base: ModelSpec, *, dropout: bool = True) -> li
     for part, value in _PARTS:
         if part != "dropout" or dropout:
             found += _of_part(part, [value(stage) for stage in spec.stages], [value(stage) for stage in base.stages])
+    for kind in placed("head"):
+        own, other = chosen(spec.head, kind.name), chosen(base.head, kind.name)
+        if own != other:
+            found.append(f"{kind.words} {own} for {other}")
     if dropout and spec.head.dropout != base.head.dropout:
         found.append(f"dropout {spec.head.dropout:g} for {base.head.dropout:g} before the classifier")
     return found
@@ -43,17 +43,20 @@ def differences(spec: ModelSpec, base: ModelSpec, *, dropout: bool = True) -> li
 
 def _of_stem(stem: StemSpec, base: StemSpec) -> list[str]:
     found = []
-    if stem.convs != base.convs:
-        found.append(f"stem of {_convolutions(stem)} for {_convolutions(base)}")
-    if stem.max_pool != base.max_pool:
+    if (stem.kind, stem.convs, stem.out_channels) != (base.kind, base.convs, base.out_channels):
+        found.append(f"stem of {_what(stem)} for {_what(base)}")
+    if stem.max_pool != base.max_pool and stem.kind is None:
         found.append("max pool after the stem" if stem.max_pool else "no max pool after the stem")
-    for part, own, other in (("activation", stem.act, base.act), ("norm", stem.norm, base.norm)):
-        if own != other:
-            found.append(f"{part} {own} for {other} in the stem")
+    for kind in placed("stem"):
+        own, other = chosen(stem, kind.name), chosen(base, kind.name)
+        if own != other and kind.name != "stem":
+            found.append(f"{kind.words} {own} for {other} in the stem")
     return found
 
 
-def _convolutions(stem: StemSpec) -> str:
+def _what(stem: StemSpec) -> str:
+    if stem.kind is not None:
+        return f"{stem.kind} to {stem.out_channels} channels"
     return ", ".join(
         f"{conv.kernel_size}x{conv.kernel_size}/{conv.stride} to {conv.out_channels} channels" for conv in stem.convs
     )

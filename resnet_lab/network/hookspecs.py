@@ -5,11 +5,12 @@ A plugin is a module named by an entry point of the group `resnet_lab`::
     [project.entry-points.resnet_lab]
     simam = "resnet_lab_simam"
 
-It implements any of the hooks below, marked with `resnet_lab.plugin_api.hookimpl`. Each hook is called once with a
-function `register(name, factory)`; the name is what users write (`--attn simam`), in lower case letters, digits and
-underscores. A factory is an ordinary function, or a class: its positional arguments are given by the program as each
-hook says, and its keyword-only arguments are the component's parameters (`simam(epsilon=1e-4)`), checked against
-their annotations: `bool`, `int`, `float`, `str` or a `Literal` of these::
+There is a hook for each kind of component (`kinds`). A plugin implements any of them, marked with
+`resnet_lab.plugin_api.hookimpl`. Each is called once with a function `register(name, factory)`; the name is what users
+write (`--attn simam`), in lower case letters, digits and underscores. A factory is an ordinary function, or a class:
+its positional arguments are given by the program as each hook says, and its keyword-only arguments are the component's
+parameters (`simam(epsilon=1e-4)`), checked against their annotations: `bool`, `int`, `float`, `str` or a `Literal` of
+these::
 
     from resnet_lab.plugin_api import hookimpl
 
@@ -30,10 +31,7 @@ import pluggy
 GROUP = "resnet_lab"
 """Entry-point group of plugins, and the name of their hooks."""
 
-KINDS = ("activation", "convolution", "norm", "attention", "block", "dataset")
-"""What can be registered; each kind has its hook."""
-
-API_VERSION = 1
+API_VERSION = 2
 """Of what a plugin may rely on: the hooks here and the names in `plugin_api`. It is raised with every addition."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -99,6 +97,44 @@ def register_blocks(register: Register) -> None:
     (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)). `parts` (`model.Parts`) makes the
     components the user chose; a block that leaves one out cannot be combined with a choice of it. A block whose branch
     ends in a norm may name it by an attribute `last_norm`, for `zero_init_residual`.
+    """
+
+
+@hookspec
+def register_shortcuts(register: Register) -> None:
+    """What carries a block's input to the addition: `factory(in_channels, out_channels, stride, parts) -> Module`.
+
+    (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)). It is only asked for where the
+    shape changes, and refuses what it cannot do with a `SpecError`. `parts` (`model.ShortcutParts`) makes 1x1
+    convolutions and norms; a shortcut need use neither. Since API 2.
+    """
+
+
+@hookspec
+def register_stems(register: Register) -> None:
+    """What stands before the first stage: `factory(in_channels, out_channels, parts) -> Module`.
+
+    (N, in_channels, H, W) to (N, out_channels, ceil(H / r), ceil(W / r)), with an r of the stem's own. `parts`
+    (`model.StemParts`) makes convolutions, norms and activations as chosen for the stem; the stem's own last norm and
+    activation are its affair. Since API 2.
+    """
+
+
+@hookspec
+def register_downsamples(register: Register) -> None:
+    """How the residual branch loses resolution: `factory(channels, stride) -> Module`.
+
+    (N, channels, H, W) to (N, channels, ceil(H / stride), ceil(W / stride)). It is only asked for where stride > 1, and
+    the convolution that would have had the stride then has none. It stands where the block puts it, in the built-in
+    ones behind that convolution's norm and activation. Since API 2.
+    """
+
+
+@hookspec
+def register_pools(register: Register) -> None:
+    """What makes one vector of the last feature map: `factory(channels) -> Module`.
+
+    (N, channels, H, W) to (N, channels, 1, 1), for any H and W. Since API 2.
     """
 
 

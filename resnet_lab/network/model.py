@@ -3,13 +3,12 @@
 He et al. 2015, "Deep Residual Learning for Image Recognition", arXiv:1512.03385.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 
 class MakeConvolution(Protocol):
@@ -33,6 +32,9 @@ class Parts:
         output_attn: the same where it stands on the block's output.
         dropout: dropout, or identity at probability 0.
         shortcut: from (in_channels, out_channels, stride): None where the input can be added as it is.
+        downsample: from (channels, stride): None where the convolution has the stride, as a strided one has; otherwise
+            that convolution gets stride 1, and this stands behind it.
+        more: makers of other kinds of component, by their options' names.
     """
 
     conv: MakeConvolution
@@ -43,27 +45,44 @@ class Parts:
     output_attn: Callable[[int], nn.Module]
     dropout: Callable[[], nn.Module]
     shortcut: Callable[[int, int, int], nn.Module | None]
+    downsample: Callable[[int, int], nn.Module | None] = lambda channels, stride: None
+    more: Mapping[str, Callable[..., nn.Module]] = field(default_factory=dict)
 
 
-class ZeroPadShortcut(nn.Module):
-    """Every `stride`-th pixel, with zeros for the new channels: option A of He et al. 2015, section 3.3.
+@dataclass(frozen=True)
+class ShortcutParts:
+    """Makers of a shortcut's parts.
 
-    The paper does not say where the zeros stand: behind the old channels (`zeros="end"`), or half of them before
-    (`"both"`).
+    Attributes:
+        pointwise: a 1x1 convolution, from (in_channels, out_channels, stride).
+        norm: the block's norm, from its channels.
     """
 
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int, *, zeros: Literal["end", "both"] = "end"
-    ) -> None:
-        super().__init__()
-        new_channels = out_channels - in_channels
-        self.before = new_channels // 2 if zeros == "both" else 0
-        self.behind = new_channels - self.before
-        self.stride = stride
+    pointwise: Callable[[int, int, int], nn.Module]
+    norm: Callable[[int], nn.Module]
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, self.before, self.behind))  # C grows
+
+class MakeStemConvolution(Protocol):
+    """Makes a convolution of the stem, padded by half of its kernel unless said otherwise."""
+
+    def __call__(
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, padding: int | None = None
+    ) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class StemParts:
+    """Makers of a stem's parts.
+
+    Attributes:
+        conv: a convolution, with a bias where the chosen norm adds none.
+        norm: the norm chosen for the stem, from its channels.
+        act: the activation chosen for the stem; it may overwrite its input.
+    """
+
+    conv: MakeStemConvolution
+    norm: Callable[[int], nn.Module]
+    act: Callable[[], nn.Module]
 
 
 def add(branch: Tensor, identity: Tensor, *, in_place: bool) -> Tensor:
@@ -81,7 +100,8 @@ class BasicBlock(nn.Module):
 
     def __init__(self, in_channels: int, width: int, out_channels: int, stride: int, parts: Parts) -> None:
         super().__init__()
-        self.conv1 = parts.conv(in_channels, width, stride, must_mix=True)
+        self.aa = parts.downsample(width, stride)
+        self.conv1 = parts.conv(in_channels, width, stride if self.aa is None else 1, must_mix=True)
         self.bn1 = parts.norm(width)
         self.act1 = parts.act()
         self.dropout = parts.dropout()
@@ -101,6 +121,8 @@ class BasicBlock(nn.Module):
         out = self.conv1(x)
         out = self.bn1(out)
         out = self.act1(out)
+        if self.aa is not None:
+            out = self.aa(out)
         out = self.dropout(out)
         out = self.conv2(out)
         out = self.bn2(out)
@@ -129,11 +151,13 @@ class Bottleneck(nn.Module):
         stride_on: Literal["conv1", "conv2"] = "conv2",
     ) -> None:
         super().__init__()
-        stride1, stride2 = (stride, 1) if stride_on == "conv1" else (1, stride)
-        self.conv1 = parts.pointwise(in_channels, width, stride1)
+        self.aa = parts.downsample(width, stride)
+        self.aa_on_conv1 = stride_on == "conv1"
+        strides = (1, 1) if self.aa is not None else (stride, 1) if self.aa_on_conv1 else (1, stride)
+        self.conv1 = parts.pointwise(in_channels, width, strides[0])
         self.bn1 = parts.norm(width)
         self.act1 = parts.act()
-        self.conv2 = parts.conv(width, width, stride2, groups=groups)
+        self.conv2 = parts.conv(width, width, strides[1], groups=groups)
         self.bn2 = parts.norm(width)
         self.act2 = parts.act()
         self.dropout = parts.dropout()
@@ -153,9 +177,13 @@ class Bottleneck(nn.Module):
         out = self.conv1(x)
         out = self.bn1(out)
         out = self.act1(out)
+        if self.aa is not None and self.aa_on_conv1:
+            out = self.aa(out)
         out = self.conv2(out)
         out = self.bn2(out)
         out = self.act2(out)
+        if self.aa is not None and not self.aa_on_conv1:
+            out = self.aa(out)
         out = self.dropout(out)
         out = self.conv3(out)
         out = self.bn3(out)
@@ -166,12 +194,29 @@ class Bottleneck(nn.Module):
         return cast(Tensor, self.output_attn(out))
 
 
+class ConvStem(nn.Module):
+    """Convolution, norm, activation and pool, each perhaps identity; several convolutions are one sequence."""
+
+    def __init__(self, conv1: nn.Module, bn1: nn.Module, act1: nn.Module, maxpool: nn.Module) -> None:
+        super().__init__()
+        self.conv1 = conv1
+        self.bn1 = bn1
+        self.act1 = act1
+        self.maxpool = maxpool
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        x = self.bn1(x)
+        x = self.act1(x)
+        return cast(Tensor, self.maxpool(x))
+
+
 class Stage(nn.Sequential):
     """Blocks of one resolution, in order."""
 
 
 class ResNet(nn.Module):
-    """Stem, stages `layer1` to `layerN`, global average pool, linear classifier: (N, C, H, W) to (N, num_classes)."""
+    """Stem, stages `layer1` to `layerN`, global pool, linear classifier: (N, C, H, W) to (N, num_classes)."""
 
     def __init__(
         self,
@@ -180,6 +225,7 @@ class ResNet(nn.Module):
         act1: nn.Module,
         maxpool: nn.Module,
         stages: Sequence[Stage],
+        avgpool: nn.Module,
         dropout: nn.Module,
         fc: nn.Linear,
     ) -> None:
@@ -191,7 +237,7 @@ class ResNet(nn.Module):
         self.stage_names = tuple(f"layer{number}" for number in range(1, len(stages) + 1))
         for name, stage in zip(self.stage_names, stages, strict=True):
             self.add_module(name, stage)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = avgpool
         self.dropout = dropout
         self.fc = fc
 

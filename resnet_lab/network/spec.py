@@ -1,121 +1,77 @@
 """Architectures as data: frozen, typed, hashable, and readable where torch is not installed.
 
-A `ModelSpec` is a stem, a tuple of stages and a head. A stage repeats one block; a block names its components
-(3x3 convolution, activation, norm, attention). `builder.build` alone turns the names into modules.
+A `ModelSpec` is a stem, a tuple of stages and a head. A stage repeats one block; a block names its components, one of
+each kind that stands in blocks (`kinds`). `builder.build` alone turns the names into modules.
 """
 
-import ast
 import hashlib
 import json
-import math
-import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
-    ValidationError,
+    SerializerFunctionWrapHandler,
+    create_model,
     model_serializer,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from resnet_lab.core.errors import SpecError
+from resnet_lab.core.errors import SpecError, nearest
+from resnet_lab.network.component import Choice as Choice
+from resnet_lab.network.component import Component as Component
+from resnet_lab.network.component import ParameterValue as ParameterValue
+from resnet_lab.network.component import Record as Record
+from resnet_lab.network.component import assignments
+from resnet_lab.network.component import parse_assignment as parse_assignment
+from resnet_lab.network.component import validated as validated
+from resnet_lab.network.kinds import KINDS, Kind, Place, of_networks, placed
 
 FORMAT = 1
 """Version of the JSON layout; a reader refuses a newer one."""
 
-ParameterValue: TypeAlias = bool | int | float | str
-
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-T = TypeVar("T", bound=BaseModel)
-
-_TRUTH = {"true": True, "false": False, "True": True, "False": False}
+S = TypeVar("S", bound="_Extended")
 
 Count = Annotated[int, Field(ge=1, strict=True)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Record(BaseModel):
-    """Base of the specs: immutable, and unknown keys are refused."""
+class _Extended(Record):
+    """A record with fields that came later: at their defaults they are left out of JSON, so that the text and the hash
+    of a spec that does without them stay what they were.
+    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    later: ClassVar[frozenset[str]] = frozenset()
 
-
-class Component(Record):
-    """A component's name with the parameters that differ from its defaults, written `cbam(reduction=8)`."""
-
-    name: str
-    parameters: tuple[tuple[str, ParameterValue], ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `name` or `name(key=value, ...)`; values are numbers, `true`, `false`, or words.
-
-        Raises:
-            SpecError: the text is not of that form.
-        """
-        problem = f"component {text!r} is not of the form name or name(key=value, ...)"
-        try:
-            tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError):
-            raise SpecError(problem) from None
-        if isinstance(tree, ast.Name):
-            called, keywords = tree, []
-        elif isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and not tree.args:
-            called, keywords = tree.func, tree.keywords
-        else:
-            raise SpecError(problem)
-        if not _NAME.fullmatch(called.id):
-            raise SpecError(f"component name {called.id!r} must be lower case letters, digits and underscores")
-        parameters: dict[str, ParameterValue] = {}
-        for keyword in keywords:
-            if keyword.arg is None or keyword.arg in parameters:
-                raise SpecError(problem)
-            parameters[keyword.arg] = _literal(keyword.value, problem)
-        return cls.model_validate({"name": called.id, "parameters": tuple(sorted(parameters.items()))})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            parsed = cls.parse(data)
-            return {"name": parsed.name, "parameters": parsed.parameters}
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = serialise(self)
+        for name in self.later:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                data.pop(name, None)
         return data
 
-    @model_serializer
-    def __str__(self) -> str:
-        if not self.parameters:
-            return self.name
-        return f"{self.name}({', '.join(f'{key}={_written(value)}' for key, value in self.parameters)})"
+
+def _with_kinds_of(place: Place, *later: str) -> Callable[[type[S]], type[S]]:
+    """Give a record a field for each kind that stands in a place and is not a field yet; `later` fields came so too."""
+
+    def extended(record: type[S]) -> type[S]:
+        added = {
+            kind.key: (Component, default(kind.name)) for kind in placed(place) if kind.key not in record.model_fields
+        }
+        made: type[S] = create_model(  # type: ignore[call-overload]
+            record.__name__, __base__=record, __module__=record.__module__, __doc__=record.__doc__, **added
+        )
+        made.later = frozenset({*later, *added})
+        return made
+
+    return extended
 
 
-Choice: TypeAlias = str | Component | Sequence[str | Component]
-"""What a caller may write for a component: `"cbam@3,4"`, a `Component`, or several of these, the later ones winning."""
-
-
-def _literal(node: ast.expr, problem: str) -> ParameterValue:
-    if isinstance(node, ast.Name):
-        return _TRUTH.get(node.id, node.id)
-    try:
-        value = ast.literal_eval(node)
-    except ValueError:
-        raise SpecError(problem) from None
-    if isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    raise SpecError(problem)
-
-
-def _written(value: ParameterValue) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str) and _WORD.fullmatch(value) and value not in _TRUTH:
-        return value
-    return repr(value)
+def default(kind: str) -> Component:
+    """What stands in a network where no component of a kind was chosen."""
+    return Component.parse(KINDS[kind].default)
 
 
 class StemConv(Record):
@@ -126,41 +82,79 @@ class StemConv(Record):
     stride: Count
 
 
-class StemSpec(Record):
-    """What stands before the first stage: convolutions, norm, activation, and a 3x3/2 max pool or none."""
-
-    convs: tuple[StemConv, ...] = Field(min_length=1)
-    max_pool: bool = True
-    act: Component = Component(name="relu")
-    norm: Component = Component(name="batch")
-
-
-def _known_shortcut(shortcut: Component) -> Component:
-    if shortcut.name not in ("projection", "zero_pad", "pooled_projection"):
-        raise PydanticCustomError("shortcut", "Input should be 'projection', 'zero_pad' or 'pooled_projection'")
-    for name, value in shortcut.parameters:
-        if shortcut.name != "zero_pad" or name != "zeros":
-            raise PydanticCustomError("shortcut", "Only zero_pad has a parameter, and that is zeros")
-        if value not in ("end", "both"):
-            raise PydanticCustomError("shortcut", "The zeros of a zero_pad should stand at 'end' or 'both'")
-    return shortcut
+STEMS: Mapping[str, tuple[tuple[tuple[int, int, int], ...], bool]] = {
+    "plain": (((1, 7, 2),), True),
+    "deep": (((2, 3, 2), (2, 3, 1), (1, 3, 1)), True),
+    "cifar": (((1, 3, 1),), False),
+}
+"""Stems of the papers: what divides each convolution's channels, its size and stride; whether a max pool follows."""
 
 
-class BlockSpec(Record):
-    """One residual block.
+def listed_stem(name: str, channels: int) -> tuple[tuple[StemConv, ...], bool]:
+    """The convolutions of one of `STEMS` for a number of channels, and whether a 3x3/2 max pool follows."""
+    rows, max_pool = STEMS[name]
+    convs = (StemConv(out_channels=max(1, channels // part), kernel_size=size, stride=by) for part, size, by in rows)
+    return tuple(convs), max_pool
 
-    `shortcut` is what carries the input where the shape changes: `projection` (a strided 1x1 convolution, option B
-    of He et al. 2015, section 3.3), `zero_pad` (strided identity with zero channels appended, option A), or
-    `pooled_projection` (2x2 average pool, then a 1x1 convolution: ResNet-D, arXiv:1812.01187, figure 2c).
-    `zero_pad(zeros=both)` puts half of the zero channels before the others, as some public code does.
+
+def _last_channels(convs: Any) -> Any:
+    """Of the last of the stem's convolutions, whatever a file has in their place."""
+    last = convs[-1] if isinstance(convs, list | tuple) and convs else None
+    return last.get("out_channels") if isinstance(last, Mapping) else getattr(last, "out_channels", None)
+
+
+@_with_kinds_of("stem", "kind", "out_channels")
+class StemSpec(_Extended):
+    """What stands before the first stage.
+
+    It is a list of convolutions, norm, activation, and a 3x3/2 max pool or none; or a component `kind` that gives
+    `out_channels`. `plain`, `deep` and `cifar` are such lists and become them: equal networks have equal specs.
     """
 
+    convs: tuple[StemConv, ...] = ()
+    max_pool: bool = True
+    act: Component = default("activation")
+    norm: Component = default("norm")
+    kind: Component | None = None
+    out_channels: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, data: Any) -> Any:
+        kind = data.get("kind") if isinstance(data, Mapping) else None
+        if isinstance(kind, str):
+            kind = Component.parse(kind)
+        if not isinstance(kind, Component):
+            return data
+        channels = data.get("out_channels") or _last_channels(data.get("convs"))
+        rest = {key: value for key, value in data.items() if key not in ("convs", "max_pool", "kind", "out_channels")}
+        if kind.name in STEMS and not kind.parameters and type(channels) is int and channels > 0:
+            convs, max_pool = listed_stem(kind.name, channels)
+            return {**rest, "convs": convs, "max_pool": max_pool}
+        return {**rest, "kind": kind, "out_channels": channels}
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if bool(self.convs) == (self.kind is not None) or (self.kind is None) != (self.out_channels is None):
+            raise PydanticCustomError("stem", "A stem has either convs, or a kind and out_channels")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """That it gives to the first stage."""
+        return self.out_channels or self.convs[-1].out_channels
+
+
+@_with_kinds_of("block")
+class BlockSpec(_Extended):
+    """One residual block: its kind, and a component of every kind that stands in blocks."""
+
     kind: Component
-    conv: Component = Component(name="dense")
-    act: Component = Component(name="relu")
-    norm: Component = Component(name="batch")
-    attn: Component = Component(name="none")
-    shortcut: Annotated[Component, AfterValidator(_known_shortcut)] = Component(name="projection")
+    conv: Component = default("convolution")
+    act: Component = default("activation")
+    norm: Component = default("norm")
+    attn: Component = default("attention")
+    shortcut: Component = default("shortcut")
     dropout: Probability = 0.0
 
 
@@ -174,8 +168,9 @@ class StageSpec(Record):
     block: BlockSpec
 
 
-class HeadSpec(Record):
-    """Global average pool, dropout, linear classifier."""
+@_with_kinds_of("head")
+class HeadSpec(_Extended):
+    """Global pool, dropout, linear classifier."""
 
     num_classes: Count
     dropout: Probability = 0.0
@@ -230,97 +225,68 @@ class ModelSpec(Record):
     def modified(
         self,
         *,
-        block: Choice | None = None,
-        conv: Choice | None = None,
-        act: Choice | None = None,
-        norm: Choice | None = None,
-        attn: Choice | None = None,
-        shortcut: Choice | None = None,
         dropout: float | None = None,
         head_dropout: float | None = None,
         num_classes: int | None = None,
         in_channels: int | None = None,
         input_size: int | None = None,
         name: str | None = None,
+        **components: Choice | None,
     ) -> Self:
         """This network with the parts that are given replaced.
 
-        A component is written `name`, `name(key=value)` or, for some stages only, `name@3,4`; `act` and `norm` also
-        apply to the stem, unless stages are named without `stem` among them. Of several, the later ones win.
+        A component is given by the slot of its kind (`act`, `conv`, `attn`, ...), written `name`, `name(key=value)` or,
+        for some stages only, `name@3,4`; `act` and `norm` also apply to the stem, unless stages are named without
+        `stem` among them. Of several, the later ones win.
 
         Raises:
             SpecError: text of another form, a stage that does not exist, or a value out of range.
+            TypeError: a name that is none of these.
         """
+        for slot in components:
+            if slot not in CHANGES:
+                raise TypeError(f"modified() got an unexpected keyword argument {slot!r}; {nearest(slot, CHANGES)}")
         data = self.model_dump()
-        parts = {"kind": block, "conv": conv, "act": act, "norm": norm, "attn": attn, "shortcut": shortcut}
-        for slot, choice in parts.items():
-            for component, targets in _assignments(choice, slot):
-                for target in self._targets(component, targets, slot):
-                    (data["stem"] if target == 0 else data["stages"][target - 1]["block"])[slot] = str(component)
+        for kind in of_networks():
+            for component, targets in assignments(components.get(kind.slot), kind.slot):
+                for table in self._tables(data, kind, component, targets):
+                    table[kind.key] = str(component)
         for stage in data["stages"]:
             _set(stage["block"], dropout=dropout)
         _set(data["head"], num_classes=num_classes, dropout=head_dropout)
         _set(data, in_channels=in_channels, input_size=input_size, name=name)
         return validated(type(self), data, self.name)
 
-    def _targets(self, component: Component, targets: tuple[int, ...] | None, slot: str) -> Sequence[int]:
-        """Stages a component goes to, counted from 1; 0 is the stem."""
-        has_stem_slot = slot in StemSpec.model_fields
-        last = len(self.stages)
+    def _tables(
+        self, data: dict[str, Any], kind: Kind, component: Component, targets: tuple[int, ...] | None
+    ) -> list[dict[str, Any]]:
+        """Those of `data` that a component goes into; stages are counted from 1, and 0 is the stem."""
+        places = {0: data["stem"]} if "stem" in kind.places else {}
+        if "block" in kind.places:
+            places |= {number: stage["block"] for number, stage in enumerate(data["stages"], 1)}
         if targets is None:
-            return range(0 if has_stem_slot else 1, last + 1)
+            return [*places.values(), *([data["head"]] if "head" in kind.places else [])]
         for target in targets:
-            if target > last or (target == 0 and not has_stem_slot):
+            if target not in places:
                 place = "the stem" if target == 0 else f"stage {target}"
-                allowed = f"stages 1 to {last}" + (" and stem" if has_stem_slot else "")
-                raise SpecError(f"{component}: {self.name} has no such part in {place}; it can go to {allowed}")
-        return targets
+                where = [f"stages 1 to {len(self.stages)}"] if "block" in kind.places else []
+                where += ["stem"] if 0 in places else []
+                remedy = f"it can go to {' and '.join(where)}" if where else "leave out what follows @"
+                raise SpecError(f"{component}: {self.name} has no such part in {place}; {remedy}")
+        return [places[target] for target in targets]
+
+
+CHANGES = (
+    *(kind.slot for kind in of_networks()),
+    "dropout", "head_dropout", "num_classes", "in_channels", "input_size", "name",
+)  # fmt: skip
+"""What `ModelSpec.modified` takes."""
+
+
+def chosen(record: Record, kind: str) -> Any:
+    """The component of a kind in a record of one of its places; None of a stem that is a list of convolutions."""
+    return getattr(record, KINDS[kind].key)
 
 
 def _set(table: dict[str, Any], **values: Any) -> None:
     table.update((key, value) for key, value in values.items() if value is not None)
-
-
-def _assignments(choice: Choice | None, slot: str) -> list[tuple[Component, tuple[int, ...] | None]]:
-    if choice is None:
-        return []
-    if isinstance(choice, Component):
-        return [(choice, None)]
-    if isinstance(choice, str):
-        return [parse_assignment(choice)]
-    if isinstance(choice, Sequence):
-        return [assignment for item in choice for assignment in _assignments(item, slot)]
-    raise SpecError(f"{slot} must be a component, written as text, or a list of them, got {choice!r}")
-
-
-def parse_assignment(text: str) -> tuple[Component, tuple[int, ...] | None]:
-    """Read `cbam`, `cbam(reduction=8)` or `cbam@3,4`: the component, and its stages (0: the stem; None: everywhere).
-
-    Raises:
-        SpecError: text of another form.
-    """
-    component, at, stages = text.rpartition("@")
-    if not at:
-        return Component.parse(text), None
-    targets = tuple(0 if part.strip() == "stem" else _stage_number(part, text) for part in stages.split(","))
-    return Component.parse(component), targets
-
-
-def _stage_number(text: str, whole: str) -> int:
-    if not (text.strip().isascii() and text.strip().isdigit() and int(text) > 0):
-        raise SpecError(f"{whole!r}: after @ come stage numbers from 1, or stem, separated by commas; got {text!r}")
-    return int(text)
-
-
-def validated(model: type[T], data: Any, where: str, error: type[Exception] = SpecError) -> T:
-    """`data` as a `model`, or `error` with one sentence: where, got, allowed."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as failure:
-        first = failure.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if str(part) != "constrained-int")  # one of a union
-        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
-        allowed = ""
-        if first["type"] == "extra_forbidden":
-            allowed = " (unknown key; check its spelling, or upgrade resnet-lab)"
-        raise error(f"{where}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}{got}{allowed}") from None

@@ -12,6 +12,7 @@ from typing import Any
 
 from resnet_lab.core.errors import SpecError, nearest
 from resnet_lab.network.spec import (
+    CHANGES,
     BlockSpec,
     Component,
     HeadSpec,
@@ -173,12 +174,6 @@ def unmodified(spec: ModelSpec) -> ModelSpec | None:
     )
 
 
-_CHANGES = {
-    "block", "conv", "act", "norm", "attn", "shortcut", "dropout", "head_dropout",
-    "num_classes", "in_channels", "input_size", "name",
-}  # fmt: skip
-
-
 def from_choices(choices: dict[str, Any], where: str) -> ModelSpec:
     """A network said briefly: `{"model": "resnet50", "act": "gelu", "attn": "cbam@3,4"}`, as in TOML and on a screen.
 
@@ -188,8 +183,8 @@ def from_choices(choices: dict[str, Any], where: str) -> ModelSpec:
     changes = dict(choices)
     base = changes.pop("model", "resnet50")
     for key in changes:
-        if key not in _CHANGES:
-            raise SpecError(f"{where}: unknown key {key!r}; {nearest(key, _CHANGES | {'model'})}")
+        if key not in CHANGES:
+            raise SpecError(f"{where}: unknown key {key!r}; {nearest(key, ('model', *CHANGES))}")
     if not isinstance(base, str):
         raise SpecError(f"{where}: model must be a text, got {base!r}")
     try:

@@ -2,20 +2,19 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from inspect import signature
 from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from resnet_lab.core.errors import ConfigError, nearest
-from resnet_lab.data.augmentations import listed
 from resnet_lab.data.config import DataConfig
-from resnet_lab.network.spec import ModelSpec
+from resnet_lab.network.component import listed
+from resnet_lab.network.spec import CHANGES
 from resnet_lab.recipes import TABLES, Tables
 from resnet_lab.train.config import TrainConfig
 
 _FIELDS: dict[str, Mapping[str, FieldInfo | None]] = {
-    "model": {"model": None, **dict.fromkeys(list(signature(ModelSpec.modified).parameters)[1:])},
+    "model": dict.fromkeys(("model", *CHANGES)),
     "data": DataConfig.model_fields,
     "train": TrainConfig.model_fields,
 }
@@ -56,7 +55,7 @@ def _value(text: str, field: FieldInfo | None) -> Any:
         return [] if is_list else None
     value = _toml_value(text)
     if is_list and isinstance(value, str):
-        return list(listed(value))
+        return [part for part in listed(value) if part]
     return value
 
 

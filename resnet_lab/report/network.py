@@ -1,6 +1,10 @@
 """What a network is made of, stage by stage, in words."""
 
-from resnet_lab.network.spec import ModelSpec
+from resnet_lab.network.kinds import placed
+from resnet_lab.network.spec import ModelSpec, chosen, default
+
+_NAMED = ("block", "conv", "norm", "act", "shortcut")
+"""Slots of which a stage's text says more than the choice, or nothing; of others it has what is not the default."""
 
 
 def made_of(spec: ModelSpec) -> list[str]:
@@ -9,6 +13,8 @@ def made_of(spec: ModelSpec) -> list[str]:
 
 
 def _stem(spec: ModelSpec) -> str:
+    if spec.stem.kind is not None:
+        return f"{spec.stem.kind}, {spec.stem.norm}, {spec.stem.act}"
     convs = ", ".join(f"{conv.kernel_size}x{conv.kernel_size}/{conv.stride}" for conv in spec.stem.convs)
     return f"{convs} conv, {spec.stem.norm}, {spec.stem.act}" + (", 3x3/2 max pool" if spec.stem.max_pool else "")
 
@@ -17,12 +23,18 @@ def _stage(spec: ModelSpec, index: int) -> str:
     stage = spec.stages[index]
     block = stage.block
     parts = [f"{stage.depth} x {block.kind}", f"{block.conv} 3x3", str(block.norm), str(block.act)]
-    if block.attn.name != "none":
-        parts.append(str(block.attn))
+    parts += [
+        str(component)
+        for kind in placed("block")
+        if kind.slot not in _NAMED and (component := chosen(block, kind.name)) != default(kind.name)
+    ]
     if block.dropout:
         parts.append(f"dropout {block.dropout:g}")
     return ", ".join(parts)
 
 
 def _head(spec: ModelSpec) -> str:
-    return "average pool" + (f", dropout {spec.head.dropout:g}" if spec.head.dropout else "") + ", linear"
+    parts = [f"{chosen(spec.head, 'pool')} pool"]
+    if spec.head.dropout:
+        parts.append(f"dropout {spec.head.dropout:g}")
+    return ", ".join([*parts, "linear"])

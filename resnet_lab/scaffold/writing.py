@@ -8,17 +8,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from resnet_lab.core.errors import PluginError, SpecError, nearest
 from resnet_lab.core.files import make_folder, refuse_existing, write_new
-from resnet_lab.network.hookspecs import API_VERSION, KINDS
-from resnet_lab.network.plugins import Registry
-from resnet_lab.network.spec import Component
-
-SHORT = {"conv": "convolution"}
-"""What may be written for a kind that has a longer name."""
-
-OPTIONS = {
-    "activation": "--act", "convolution": "--conv", "norm": "--norm", "attention": "--attn", "block": "--block",
-    "dataset": "--data",
-}  # fmt: skip
+from resnet_lab.network.component import Component
+from resnet_lab.network.hookspecs import API_VERSION
+from resnet_lab.network.kinds import KINDS
+from resnet_lab.network.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Names:
     @property
     def option(self) -> str:
         """That chooses it on the command line."""
-        return OPTIONS[self.kind]
+        return KINDS[self.kind].option
 
 
 def new_plugin(kind: str, name: str, registry: Registry, parent: Path = Path()) -> list[Path]:
@@ -83,10 +76,10 @@ def new_plugin(kind: str, name: str, registry: Registry, parent: Path = Path()) 
 
 def full_kind(text: str) -> str:
     """A kind by its name or its short one; raises `PluginError`."""
-    kind = SHORT.get(text, text)
-    if kind not in KINDS:
-        raise PluginError(f"unknown kind {text!r} of component; {nearest(text, KINDS)}")
-    return kind
+    for kind in KINDS.values():
+        if text in (kind.name, kind.short or kind.name):
+            return kind.name
+    raise PluginError(f"unknown kind {text!r} of component; {nearest(text, KINDS)}")
 
 
 def _require_free(names: Names, registry: Registry) -> None:
@@ -128,7 +121,8 @@ def _filled(template: str, names: Names) -> str:
         variable_start_string="<<",
         variable_end_string=">>",
     )
-    return environment.get_template(template).render(
+    general = f"{'test_' if template.startswith('test_') else ''}component.py.j2"
+    return environment.select_template([template, general]).render(
         name=names.component, kind=names.kind, distribution=names.distribution, module=names.module, Name=names.camel,
-        option=names.option, api=API_VERSION,
+        option=names.option, api=API_VERSION, row=KINDS[names.kind],
     )  # fmt: skip

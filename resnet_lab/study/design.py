@@ -15,6 +15,7 @@ from pydantic import Field
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
+from resnet_lab.network.kinds import of_networks
 from resnet_lab.network.spec import Count, ModelSpec, Record, validated
 from resnet_lab.recipes import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
@@ -32,7 +33,7 @@ Metric = Literal[
     "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss",
 ]  # fmt: skip
 LOWER_IS_BETTER = ("log_loss",)
-SHORT = ("model", "depth", "block", "conv", "act", "norm", "attn", "shortcut", "input_size")
+SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "input_size")
 """Keys of the network that factors and arms may name without `model.` before them."""
 
 

@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from resnet_lab.core.errors import PluginError, nearest
-from resnet_lab.network.hookspecs import KINDS
-from resnet_lab.network.plugins import Entry, Owner, Registry, default_registry, load
-from resnet_lab.network.spec import Component
+from resnet_lab.network.component import Component
+from resnet_lab.network.kinds import KINDS, of_networks
+from resnet_lab.network.plugins import default_registry, load
+from resnet_lab.network.registry import Entry, Owner, Registry
 from resnet_lab.testing import data_sets, networks, shapes, storing, tracing, values
 from resnet_lab.testing.data_sets import DataSubject
 from resnet_lab.testing.results import BreachError, NotCheckedError, Report, Result, in_a_line
@@ -51,9 +52,9 @@ MODULE_CHECKS = (
     Check("shapes", shapes.shapes),
     Check("fixed_state", storing.fixed_state, ("shapes",)),
     Check("determinism", values.determinism, ("shapes", "fixed_state")),
-    Check("input_kept", values.input_kept, ("shapes",), ("convolution", "norm", "attention", "block")),
+    Check("input_kept", values.input_kept, ("shapes",), tuple(kind.name for kind in of_networks() if kind.input_kept)),
     Check("elementwise", shapes.elementwise, SAME, ("activation",)),
-    Check("traits", shapes.traits, SAME, ("convolution", "norm")),
+    Check("traits", shapes.traits, SAME, tuple(kind.name for kind in of_networks() if kind.traits)),
     Check("dtype", values.dtype, SAME),
     Check("channels_last", values.channels_last, SAME),
     Check("gradient", values.gradient, (*SAME, "dtype")),
@@ -107,7 +108,7 @@ def check(
     """Check that a component keeps its hook's contract, and all else that the program does with components.
 
     Args:
-        kind: `activation`, `convolution`, `norm`, `attention`, `block` or `dataset`.
+        kind: one of `network.kinds.KINDS`, such as `attention`.
         component: a registered name, with parameters perhaps (`simam(epsilon=1e-3)`), or a factory.
         registry: where names are looked up; by default the program's own and those of installed plugins.
         traits: of a factory, as they would be registered.

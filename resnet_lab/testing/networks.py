@@ -16,7 +16,7 @@ from resnet_lab.network.builtin.attentions import SqueezeExcitation
 from resnet_lab.network.cost import Cost, measure
 from resnet_lab.network.spec import Component, ModelSpec
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
-from resnet_lab.testing.subjects import REPLACED, Subject, small_network
+from resnet_lab.testing.subjects import Subject, small_network
 
 BLOCKS = ("basic", "bottleneck")
 ROUNDS = 6
@@ -126,7 +126,7 @@ def cost(subject: Subject) -> str:
 
 
 def _rival(subject: Subject) -> str:
-    return REPLACED[subject.kind]
+    return subject.entry.row.default
 
 
 def _own(subject: Subject) -> ModelSpec:

@@ -7,30 +7,20 @@ from resnet_lab.core.errors import SpecError
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 from resnet_lab.testing.subjects import Case, Subject
 
-HINTS = {
-    "activation": "an activation gives each value a value: keep the shape",
-    "convolution": "pad so that the output has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and "
-    "hand the stride on",
-    "norm": "keep the shape; count pixels from x.shape, not from a size that was in mind",
-    "attention": "a gate must broadcast over (N, C, H, W); pool with mean((2, 3), keepdim=True)",
-    "block": "branch and shortcut must both end at out_channels and ceil(H / stride) rows; hand the stride on to one "
-    "convolution of the branch and to parts.shortcut",
-}
-
 
 def shapes(subject: Subject) -> str:
     """Output shapes over odd sizes, channel counts, strides, and single images."""
     refused: dict[str, None] = {}
     cases = subject.cases()
     for case in cases:
-        with breach_if_raised(str(case), HINTS[subject.kind]), torch.no_grad():
+        with breach_if_raised(str(case), subject.entry.row.hint), torch.no_grad():
             try:
                 module = subject.fresh(case)
             except SpecError:
                 refused[case.words] = None
                 continue
             out = module(case.input())
-        _require_shape(out, case, HINTS[subject.kind])
+        _require_shape(out, case, subject.entry.row.hint)
     if len(refused) == len({case.words for case in cases}):
         raise BreachError("every case is refused with a SpecError", str(cases[0]), "accept some number of channels")
     tried = f"{len(cases)} cases"
@@ -65,13 +55,12 @@ def traits(subject: Subject) -> str:
     """What was said at registration: `mixes_channels`, `takes_groups`, `adds_bias`, and the argument `bias`."""
     if subject.kind == "norm":
         return _norm_traits(subject)
-    said = subject.entry.traits
     told = []
-    if said.get("takes_groups", True):
+    if subject.entry.trait("takes_groups"):
         _require_groups(subject)
         told.append("groups")
     _require_bias(subject)
-    mixes = said.get("mixes_channels", True)
+    mixes = subject.entry.trait("mixes_channels")
     case = _case(subject, 8, 1)
     others = _influence(subject.make(case), case)[0, 1:].any()
     if mixes and not others:
@@ -136,13 +125,13 @@ def _norm_traits(subject: Subject) -> str:
         moved = bool(module(torch.zeros(case.shape)).abs().max() > 0)
     if not names:
         raise NotCheckedError("it has no parameters")
-    if subject.entry.traits.get("adds_bias", True) and not moved:
+    if subject.entry.trait("adds_bias") and not moved:
         raise BreachError(
             "it adds no bias (zeros stay zeros), and it was registered as adding one",
             str(case),
             "register it with adds_bias=False, so that the convolution before it gets a bias",
         )
-    if not subject.entry.traits.get("adds_bias", True) and moved:
+    if not subject.entry.trait("adds_bias") and moved:
         raise BreachError(
             "it adds a bias (zeros do not stay zeros), and it was registered with adds_bias=False",
             str(case),

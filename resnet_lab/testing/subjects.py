@@ -11,17 +11,11 @@ from torch import Tensor, nn
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.initialisation import initialise
-from resnet_lab.network.plugins import Entry, Registry
+from resnet_lab.network.kinds import KINDS
+from resnet_lab.network.parts import make_stem
+from resnet_lab.network.registry import Entry, Registry
 from resnet_lab.network.spec import BlockSpec, Component, HeadSpec, ModelSpec, StageSpec, StemConv, StemSpec
 from resnet_lab.testing.results import BreachError
-
-SLOTS = {"activation": "act", "convolution": "conv", "norm": "norm", "attention": "attn", "block": "block"}
-"""What `ModelSpec.modified` calls each kind."""
-
-REPLACED = {
-    "activation": "relu", "convolution": "dense", "norm": "batch", "attention": "none", "block": "basic"
-}  # fmt: skip
-"""The built-in that a component of each kind stands in the place of."""
 
 SIZES = ((1, 1), (7, 5), (9, 9), (8, 8))
 CHANNELS = (1, 3, 8, 64)
@@ -86,13 +80,11 @@ class Subject:
             chance: seed of torch's generator while the module is made, which should leave no trace.
         """
         torch.default_generator.manual_seed(chance)
-        if self.kind == "block":
-            in_channels, width, out_channels, stride = case.arguments
-            spec = one_block(self.component, in_channels, width, out_channels, stride)
-            module = assemble(spec, self.registry, seed=chance).model.get_submodule("layer1.0")
+        make = MAKERS.get(self.kind)
+        if make is not None:
+            module = make(self, case.arguments, chance)
         else:
-            make = self.registry.bind(self.kind, self.component, "check")
-            module = make(*case.arguments)
+            module = self.registry.bind(self.kind, self.component, "check")(*case.arguments)
         if not isinstance(module, nn.Module):
             raise BreachError(f"the factory gave {type(module).__name__}, not a torch.nn.Module", str(case))
         initialise(module, seed, {})
@@ -100,7 +92,7 @@ class Subject:
 
     def cases(self) -> list[Case]:
         """Those that the hook promises, the smallest first."""
-        return sorted(_cases(self.entry), key=lambda case: torch.Size(case.shape).numel())
+        return sorted(self._cases(), key=lambda case: torch.Size(case.shape).numel())
 
     @cached_property
     def plain(self) -> Case:
@@ -111,13 +103,37 @@ class Subject:
     def small(self) -> Case:
         """One of few values, for finite differences: 2 images of 4x4."""
         height, width = (side // 2 for side in PLAIN)
-        case = self._accepted([case for case in self._ordinary() if case.shape[1] >= 8 or self.kind == "activation"])
-        channels, stride = case.shape[1], PLAIN[0] // case.expected[2]
-        return replace(
-            case,
-            shape=(2, channels, height, width),
-            expected=(2, case.expected[1], height // stride, width // stride),
-        )
+        case = self._accepted([case for case in self._ordinary() if case.shape[1] >= 8 or self._of_images])
+        rows, columns = (-(-side // 2) for side in case.expected[2:])
+        return replace(case, shape=(2, case.shape[1], height, width), expected=(2, case.expected[1], rows, columns))
+
+    @property
+    def _of_images(self) -> bool:
+        """Whether its input has few channels whatever it is, or any number."""
+        return self.entry.row.output == "reduced" or not self.entry.row.given
+
+    @cached_property
+    def _reduction(self) -> int:
+        """By what a stem divides the size, seen on a large image."""
+        side = 64
+        (arguments, words), *_ = _ways(self.entry)
+        shape = (1, arguments[0], side, side)
+        case = Case(arguments, shape, shape, words)
+        with torch.no_grad():
+            return int(side // self.fresh(case)(case.input()).shape[2])
+
+    def _cases(self) -> Iterator[Case]:
+        for (height, width), batch in product(SIZES, (1, 2)):
+            for arguments, words in _ways(self.entry):
+                values = dict(zip(self.entry.row.given, arguments, strict=False))
+                for channels in CHANNELS if not arguments else (arguments[0],):
+                    out_channels = values.get("out_channels", channels)
+                    by = {
+                        "same": 1, "strided": values.get("stride", 1), "pooled": max(height, width),
+                        "reduced": self._reduction if self.entry.row.output == "reduced" else 1,
+                    }[self.entry.row.output]  # fmt: skip
+                    expected = (batch, out_channels, -(-height // by), -(-width // by))
+                    yield Case(arguments, (batch, channels, height, width), expected, words)
 
     def _ordinary(self) -> list[Case]:
         return [case for case in self.cases() if case.shape[0] == 2 and case.shape[2:] == PLAIN]
@@ -132,45 +148,65 @@ class Subject:
         raise BreachError("the component refuses every number of channels that was tried", str(cases[-1]))
 
 
-def _cases(entry: Entry) -> Iterator[Case]:
-    for (height, width), batch in product(SIZES, (1, 2)):
-        if entry.kind in ("activation", "norm", "attention"):
-            for channels in CHANNELS:
-                shape = (batch, channels, height, width)
-                named = entry.kind != "activation"
-                yield Case((channels,) if named else (), shape, shape, f"channels {channels}" if named else "")
-        else:
-            for arguments, words in _convolutions(entry) if entry.kind == "convolution" else _blocks():
-                stride = arguments[2] if entry.kind == "convolution" else arguments[3]
-                out_channels = arguments[1] if entry.kind == "convolution" else arguments[2]
-                expected = (batch, out_channels, -(-height // stride), -(-width // stride))
-                yield Case(arguments, (batch, arguments[0], height, width), expected, words)
+def _ways(entry: Entry) -> Iterator[tuple[tuple[int, ...], str]]:
+    """What a factory of a kind may be given, but for `parts`, and the same in words."""
+    given = tuple(name for name in entry.row.given if name != "parts")
+    for values in _values(entry, given):
+        yield values, ", ".join(f"{name} {value}" for name, value in zip(given, values, strict=True))
 
 
-def _convolutions(entry: Entry) -> Iterator[tuple[tuple[int, ...], str]]:
+def _values(entry: Entry, given: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
+    match given:
+        case ():
+            yield ()
+        case ("channels",):
+            yield from ((channels,) for channels in CHANNELS)
+        case ("channels", "stride"):
+            yield from ((channels, 2) for channels in CHANNELS)
+        case ("in_channels", "out_channels"):
+            yield from ((3, 8), (1, 8), (3, 64))
+        case ("in_channels", "out_channels", "stride"):
+            yield from ((3, 8, 1), (3, 3, 2), (8, 16, 2), (16, 16, 2))
+        case ("in_channels", "out_channels", "stride", "groups", "bias"):
+            yield from _convolutions(entry)
+        case ("in_channels", "width", "out_channels", "stride"):
+            for channels in ((3, 3, 3), (8, 8, 16), (16, 4, 16), (8, 4, 16)):
+                yield from ((*channels, stride) for stride in (1, 2))
+        case _:
+            raise NotImplementedError(f"no cases for a kind that is given ({', '.join(given)})")
+
+
+def _convolutions(entry: Entry) -> Iterator[tuple[int, ...]]:
     """Arguments that a factory with these traits is given."""
     for stride in (1, 2):
-        yield from (_convolution(channels, channels, stride) for channels in (1, 3, 8))
-        yield _convolution(8, 8, stride, bias=True)
-        if entry.traits.get("mixes_channels", True):
-            yield from (_convolution(3, 8, stride), _convolution(8, 4, stride))
-        if entry.traits.get("takes_groups", True):
-            yield _convolution(8, 8, stride, groups=2)
+        yield from ((channels, channels, stride, 1, False) for channels in (1, 3, 8))
+        yield 8, 8, stride, 1, True
+        if entry.trait("mixes_channels"):
+            yield from ((3, 8, stride, 1, False), (8, 4, stride, 1, False))
+        if entry.trait("takes_groups"):
+            yield 8, 8, stride, 2, False
 
 
-def _convolution(
-    in_channels: int, out_channels: int, stride: int, *, groups: int = 1, bias: bool = False
-) -> tuple[tuple[int, ...], str]:
-    words = f"in_channels {in_channels}, out_channels {out_channels}, stride {stride}, groups {groups}, bias {bias}"
-    return (in_channels, out_channels, stride, groups, bias), words
+def _block(subject: Subject, arguments: tuple[int, ...], chance: int) -> nn.Module:
+    spec = one_block(subject.component, *arguments)
+    return assemble(spec, subject.registry, seed=chance).model.get_submodule("layer1.0")
 
 
-def _blocks() -> Iterator[tuple[tuple[int, ...], str]]:
-    for channels in ((3, 3, 3), (8, 8, 16), (16, 4, 16), (8, 4, 16)):
-        for stride in (1, 2):
-            in_channels, width, out_channels = channels
-            words = f"in_channels {in_channels}, width {width}, out_channels {out_channels}, stride {stride}"
-            yield (*channels, stride), words
+def _shortcut(subject: Subject, arguments: tuple[int, ...], chance: int) -> nn.Module:
+    in_channels, out_channels, stride = arguments
+    basic = Component(name="basic")
+    spec = one_block(basic, in_channels, out_channels, out_channels, stride).modified(shortcut=subject.component)
+    return assemble(spec, subject.registry, seed=chance).model.get_submodule("layer1.0.downsample")
+
+
+def _stem(subject: Subject, arguments: tuple[int, ...], chance: int) -> nn.Module:
+    in_channels, out_channels = arguments
+    spec = one_block(Component(name="basic"), out_channels, out_channels, out_channels, 1)
+    return make_stem(spec.modified(stem=subject.component, in_channels=in_channels), subject.registry)
+
+
+MAKERS = {"block": _block, "shortcut": _shortcut, "stem": _stem}
+"""Of kinds that are given `parts`, which the program makes."""
 
 
 def one_block(kind: Component, in_channels: int, width: int, out_channels: int, stride: int) -> ModelSpec:
@@ -200,4 +236,4 @@ def small_network(block: str, kind: str | None = None, component: Component | st
     spec = ModelSpec(
         name=f"small {block}", input_size=16, stem=stem, stages=stages, head=HeadSpec(num_classes=10)
     )  # fmt: skip
-    return spec if kind is None else spec.modified(**{SLOTS[kind]: component})  # type: ignore[arg-type]
+    return spec if kind is None else spec.modified(**{KINDS[kind].slot: component})  # type: ignore[arg-type]

@@ -1,6 +1,6 @@
 import pytest
 
-from resnet_lab.bench.arms import Arm, arms_of, listed
+from resnet_lab.bench.arms import Arm, arms_of
 from resnet_lab.core.errors import ConfigError, SpecError
 from resnet_lab.network import zoo
 
@@ -46,16 +46,3 @@ def test_the_same_arm_twice_is_refused() -> None:
 def test_a_component_of_another_form_is_refused_at_once() -> None:
     with pytest.raises(SpecError, match="is not of the form"):
         arms_of([R18], {"act": ["relu", "ge lu"]})
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("relu,gelu", ["relu", "gelu"]),
-        ("none, cbam(reduction=8,norm=true) ,se", ["none", "cbam(reduction=8,norm=true)", "se"]),
-        ("none,cbam@3,4,se@1,stem,eca", ["none", "cbam@3,4", "se@1,stem", "eca"]),
-        ("cbam", ["cbam"]),
-    ],
-)
-def test_lists(text: str, parts: list[str]) -> None:
-    assert listed(text) == parts

@@ -43,6 +43,8 @@ def test_timm_takes_activations_and_attentions() -> None:
     [
         ("torchvision", {"act": "gelu"}, "torchvision cannot change act"),
         ("torchvision", {"attn": "cbam", "conv": "depthwise"}, "torchvision cannot change conv, attn"),
+        ("torchvision", {"pool": "gem", "stem": "patchify"}, "torchvision cannot change stem, pool"),
+        ("timm", {"downsample": "blur"}, "timm cannot change downsample"),
         ("torchvision", {"in_channels": 1}, "torchvision has no such network"),
         ("timm", {"conv": "depthwise"}, "timm cannot change conv"),
         ("timm", {"attn": "cbam(reduction=8)"}, "timm cannot change attn to cbam(reduction=8)"),

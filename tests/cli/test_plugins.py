@@ -27,6 +27,10 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
         *(("norm", name) for name in ("batch", "group", "layer", "none")),
         *(("attention", name) for name in ("none", "se", "eca", "cbam")),
         *(("block", name) for name in ("basic", "bottleneck")),
+        *(("shortcut", name) for name in ("projection", "zero_pad", "pooled_projection")),
+        *(("stem", name) for name in ("plain", "deep", "cifar", "patchify")),
+        *(("downsample", name) for name in ("strided", "average", "blur")),
+        *(("pool", name) for name in ("average", "maximum", "gem")),
         ("dataset", "digits"),
         ("dataset", "synthetic"),
     } == own

@@ -45,6 +45,8 @@ def test_a_folded_network_gives_torchvision_s_outputs(name: str) -> None:
         {"attn": "se", "dropout": 0.5, "head_dropout": 0.5},
         {"shortcut": "pooled_projection"},
         {"shortcut": "projection"},
+        {"stem": "patchify(size=3)", "downsample": "blur", "pool": "gem"},
+        {"stem": "deep", "downsample": "average", "pool": "maximum"},
     ],
     ids=str,
 )

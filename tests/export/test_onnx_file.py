@@ -42,7 +42,15 @@ def export(subject: Subject, path: Path) -> dict[str, object]:
     "changes",
     [
         {},
-        {"act": "gelu", "conv": "depthwise", "attn": "cbam", "norm": "group(groups=4)"},
+        {
+            "act": "gelu",
+            "conv": "depthwise",
+            "attn": "cbam",
+            "norm": "group(groups=4)",
+            "stem": "patchify(size=3)",
+            "downsample": "blur",
+            "pool": "gem",
+        },
         {"act": "hardswish", "attn": "eca", "norm": "layer", "shortcut": "pooled_projection"},
     ],
     ids=str,

@@ -22,7 +22,7 @@ CHANGES: list[dict[str, object]] = [
     *({"conv": name} for name in _REGISTRY.names("convolution")),
     *({"attn": name} for name in _REGISTRY.names("attention")),
     *({"norm": "group(groups=4)" if name == "group" else name} for name in _REGISTRY.names("norm")),
-    *({"shortcut": kind} for kind in ("projection", "zero_pad", "pooled_projection")),
+    *({slot: name} for slot in ("shortcut", "stem", "downsample", "pool") for name in _REGISTRY.names(slot)),
     {"attn": "cbam(norm=true, position=output)"},
     {"act": "gelu(approximate=tanh)", "conv": "depthwise", "attn": "eca", "norm": "layer"},
     {"block": "bottleneck(groups=2)", "shortcut": "projection"},

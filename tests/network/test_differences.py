@@ -20,6 +20,14 @@ RESNET50 = zoo.get("resnet50")
         ),
         ({"conv": "depthwise"}, ["3x3 convolution depthwise for dense in stages 1 to 4"]),
         ({"norm": "group@stem"}, ["norm group for batch in the stem"]),
+        (
+            {"stem": "patchify", "downsample": "blur@3", "pool": "gem"},
+            [
+                "stem of patchify to 64 channels for 7x7/2 to 64 channels",
+                "downsampling blur for strided in stage 3",
+                "pool before the classifier gem for average",
+            ],
+        ),
         ({"shortcut": "zero_pad"}, ["shortcut zero_pad for projection in stages 1 to 4"]),
         ({"in_channels": 1}, ["input channels 1 for 3"]),
         ({"block": "bottleneck(groups=2)@4"}, ["block bottleneck(groups=2) for bottleneck in stage 4"]),

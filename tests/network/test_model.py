@@ -7,7 +7,6 @@ import torchvision
 from torch import nn
 
 from resnet_lab.network.builder import build
-from resnet_lab.network.model import ZeroPadShortcut
 from tests.network.test_zoo import TORCHVISION
 
 SMALLER = ("resnet18", "resnet34", "resnet50", "resnext50_32x4d")
@@ -78,19 +77,6 @@ def test_attention_stands_where_timm_puts_it(theirs_attn: str, ours_attn: str) -
     ours.load_state_dict(state, strict=True)
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     torch.testing.assert_close(ours.train()(x), theirs.train()(x), rtol=1e-10, atol=1e-10)
-
-
-def test_option_a_drops_pixels_and_appends_zeros() -> None:
-    x = torch.arange(2 * 3 * 3).view(1, 2, 3, 3)
-    expected = [[[0, 2], [6, 8]], [[9, 11], [15, 17]], [[0, 0], [0, 0]]]
-    assert ZeroPadShortcut(2, 3, 2)(x).tolist() == [expected]
-
-
-def test_option_a_with_zeros_on_both_sides() -> None:
-    """Of an odd number of new channels the one more stands behind."""
-    x = torch.arange(1, 3).view(1, 2, 1, 1)
-    for out_channels, expected in ((4, [0, 1, 2, 0]), (5, [0, 1, 2, 0, 0]), (8, [0, 0, 0, 1, 2, 0, 0, 0])):
-        assert ZeroPadShortcut(2, out_channels, 1, zeros="both")(x).flatten().tolist() == expected
 
 
 @pytest.mark.parametrize(("name", "strides"), [("resnet50", (1, 2)), ("resnet50_v1", (2, 1))])

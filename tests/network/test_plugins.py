@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from resnet_lab.core.errors import PluginError, SpecError
 from resnet_lab.network import hookspecs, plugins
 from resnet_lab.network.builder import build, plugins_needed, resolve, sources_needed
+from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugins import PluginWarning, load
 from resnet_lab.network.spec import Component
 
@@ -97,12 +98,16 @@ def refusal(error, act):
 
 def test_built_in_names():
     registry = load(only=())
-    assert {kind: registry.names(kind) for kind in hookspecs.KINDS} == {
+    assert {kind: registry.names(kind) for kind in KINDS} == {
         "activation": ["gelu", "hardswish", "leaky_relu", "mish", "relu", "silu"],
         "convolution": ["dense", "depthwise", "separable"],
         "norm": ["batch", "group", "layer", "none"],
         "attention": ["cbam", "eca", "none", "se"],
         "block": ["basic", "bottleneck"],
+        "shortcut": ["pooled_projection", "projection", "zero_pad"],
+        "stem": ["cifar", "deep", "patchify", "plain"],
+        "downsample": ["average", "blur", "strided"],
+        "pool": ["average", "gem", "maximum"],
         "dataset": ["digits", "synthetic"],
     }
     assert {str(entry.owner) for entry in registry.entries.values()} == {CORE}
@@ -110,7 +115,7 @@ def test_built_in_names():
 
 def test_every_kind_has_a_hook_that_says_its_signature():
     hooks = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("register_")}
-    assert sorted(hooks) == sorted(f"register_{kind}s" for kind in hookspecs.KINDS)
+    assert sorted(hooks) == sorted(f"register_{kind}s" for kind in KINDS)
     assert all("`factory(" in getdoc(hook) for hook in hooks.values())
 
 
@@ -166,6 +171,30 @@ def check_block(registry):
     out = F.leaky_relu(F.conv2d(x, block.conv.weight, stride=2, padding=1), 0.5) / (1 + 1e-5) ** 0.5
     expected = out + F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, 16))
     torch.testing.assert_close(block(x), expected)
+    assert refusal(SpecError, lambda: build("resnet20", block="single", downsample="blur@2", registry=registry)) == (
+        "stage 2: block single has no place for a downsampling, so blur cannot go there; leave it at strided, or name "
+        "other stages with blur@..."
+    )
+
+
+def check_shortcut(registry):
+    assert_equal_networks(registry, {"shortcut": "strided"}, {"shortcut": "projection"})
+
+
+def check_stem(registry):
+    """All of it is `conv1`, and what stands behind it starts as it would with any other."""
+    mine, plain = (build("resnet20", registry=registry, **changes).eval() for changes in ({"stem": "early"}, {}))
+    plain.conv1.load_state_dict(mine.conv1.conv.state_dict())
+    torch.testing.assert_close(mine(sample()), plain(sample()))
+    assert {name for name in mine.state_dict() if not name.startswith(("conv1.", "layer", "fc."))} == set()
+
+
+def check_downsample(registry):
+    assert_equal_networks(registry, {"downsample": "means"}, {"downsample": "average"})
+
+
+def check_pool(registry):
+    assert_equal_networks(registry, {"pool": "means"}, {"pool": "average"})
 
 
 def check_dataset(registry):
@@ -226,6 +255,55 @@ HOOKS = {
             register("single", Single)
         """,
     ),
+    "shortcut": (
+        check_shortcut,
+        """
+        def strided(in_channels, out_channels, stride, parts: ShortcutParts):
+            return nn.Sequential(parts.pointwise(in_channels, out_channels, stride), parts.norm(out_channels))
+
+        @hookimpl
+        def register_shortcuts(register):
+            register("strided", strided)
+        """,
+    ),
+    "stem": (
+        check_stem,
+        """
+        class Early(nn.Module):
+            def __init__(self, in_channels, out_channels, parts: StemParts):
+                super().__init__()
+                self.conv = parts.conv(in_channels, out_channels, 3)
+                self.norm = parts.norm(out_channels)
+                self.act = parts.act()
+
+            def forward(self, x):
+                return self.act(self.norm(self.conv(x)))
+
+        @hookimpl
+        def register_stems(register):
+            register("early", Early)
+        """,
+    ),
+    "downsample": (
+        check_downsample,
+        """
+        @hookimpl
+        def register_downsamples(register):
+            register("means", lambda channels, stride: nn.AvgPool2d(stride))
+        """,
+    ),
+    "pool": (
+        check_pool,
+        """
+        class Means(nn.Module):
+            def forward(self, x):
+                return x.mean((2, 3), keepdim=True)
+
+        @hookimpl
+        def register_pools(register):
+            register("means", lambda channels: Means())
+        """,
+    ),
     "dataset": (
         check_dataset,
         """
@@ -245,7 +323,7 @@ HOOKS = {
 
 
 def test_every_hook_is_tested():
-    assert sorted(HOOKS) == sorted(hookspecs.KINDS)
+    assert sorted(HOOKS) == sorted(KINDS)
 
 
 @pytest.mark.parametrize("kind", HOOKS)
@@ -467,11 +545,11 @@ def test_broken_contract(install, cause):
 
 def test_a_plugin_that_needs_a_newer_api(install):
     """It is not run, since what it imports may be what is missing."""
-    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 2", release="3.1")
+    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 3", release="3.1")
     install("lab-scale", SCALE)
     registry = load()
     assert statuses(registry) == [
-        "plugin new (lab-new 3.1) failed: it needs plugin API 2, and this resnet-lab offers 1: upgrade resnet-lab",
+        "plugin new (lab-new 3.1) failed: it needs plugin API 3, and this resnet-lab offers 2: upgrade resnet-lab",
         "plugin scale (lab-scale 1.0) loaded",
     ]
     assert build("resnet20", attn="scale", registry=registry).fc.out_features == 10
@@ -481,7 +559,7 @@ def test_what_a_plugin_may_import():
     from resnet_lab import plugin_api
 
     assert all(hasattr(plugin_api, name) for name in plugin_api.__all__)
-    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 1
+    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 2
 
 
 # Names that clash

@@ -145,21 +145,6 @@ def test_modified_sets_the_rest() -> None:
         ({"input_size": -1}, "resnet50: input_size: input should be greater than or equal to 1, got -1"),
         ({"dropout": 1.0}, "resnet50: stages.0.block.dropout: input should be less than 1, got 1.0"),
         ({"head_dropout": -0.1}, "resnet50: head.dropout: input should be greater than or equal to 0, got -0.1"),
-        (
-            {"shortcut": "none"},
-            "resnet50: stages.0.block.shortcut: input should be 'projection', 'zero_pad' or 'pooled_projection', "
-            "got 'none'",
-        ),
-        (
-            {"shortcut": "zero_pad(zeros=front)"},
-            "resnet50: stages.0.block.shortcut: the zeros of a zero_pad should stand at 'end' or 'both', "
-            "got 'zero_pad(zeros=front)'",
-        ),
-        (
-            {"shortcut": "projection(zeros=end)@2"},
-            "resnet50: stages.1.block.shortcut: only zero_pad has a parameter, and that is zeros, "
-            "got 'projection(zeros=end)'",
-        ),
     ],
 )
 def test_impossible_changes_are_refused(changes: dict[str, Any], message: str) -> None:

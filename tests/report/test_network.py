@@ -13,3 +13,12 @@ def test_each_row_of_the_cost_has_its_words() -> None:
         "average pool, dropout 0.25, linear",
     ]
     assert len(made_of(spec)) == len(cost.measure(spec).stages)
+
+
+def test_kinds_that_are_not_the_default_are_named() -> None:
+    spec = zoo.get("resnet18").modified(stem="patchify(size=2)", downsample="blur@4", pool="gem", shortcut="zero_pad")
+    words = made_of(spec)
+    assert words[0] == "patchify(size=2), batch, relu"
+    assert words[3:] == [
+        "2 x basic, dense 3x3, batch, relu", "2 x basic, dense 3x3, batch, relu, blur", "gem pool, linear",
+    ]  # fmt: skip

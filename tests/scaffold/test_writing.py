@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.core.errors import PluginError, RunError
-from resnet_lab.network.hookspecs import KINDS
+from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugins import OWN, Owner, PluginStatus, load
 from resnet_lab.scaffold import new_plugin
 

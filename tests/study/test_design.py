@@ -116,8 +116,8 @@ def test_a_file(tmp_path: Path) -> None:
         ),
         (
             {"arms": {"a": {}, "b": {"lr": 1}}},
-            "arm 'b': unknown key 'lr'; write one of model, depth, block, conv, act, norm, attn, shortcut, input_size, "
-            "or train.KEY or data.KEY",
+            "arm 'b': unknown key 'lr'; write one of model, depth, act, conv, norm, attn, block, shortcut, stem, "
+            "downsample, pool, input_size, or train.KEY or data.KEY",
         ),
         (
             {"arms": {"a": {}, "b": {"attn": "cbam"}}, "budget": {"epochs": 3, "macs": 1.0}},

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resnet_lab.plugin_api import Parts
+from resnet_lab.plugin_api import Parts, ShortcutParts, StemParts
 
 
 class Broken(NamedTuple):
@@ -259,7 +259,33 @@ class ForgetsAttention(nn.Module):
         return self.act(self.bn(self.conv(x)) + identity)
 
 
+def forgets_stride(in_channels: int, out_channels: int, stride: int, parts: ShortcutParts) -> nn.Module:
+    return nn.Sequential(parts.pointwise(in_channels, out_channels, 1), parts.norm(out_channels))
+
+
+class Odd(nn.Module):
+    """A downsampling that keeps the odd pixels, of which there may be one less."""
+
+    def __init__(self, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, 1 :: self.stride, 1 :: self.stride]
+
+
+def unpadded(in_channels: int, out_channels: int, parts: StemParts) -> nn.Module:
+    return parts.conv(in_channels, out_channels, 3, 2, padding=0)
+
+
 BROKEN = {
+    "pixels left": Broken("pool", lambda channels: nn.Identity(), "shapes", "the output is (1, 1, 7, 5), expected "
+        "(1, 1, 1, 1) [channels 1, input 1x1x7x5]; hint: reduce all pixels to one: mean((2, 3), keepdim=True)"),
+    "odd pixels": Broken("downsample", Odd, "shapes", "the output is (1, 1, 0, 0), expected (1, 1, 1, 1) [channels 1, "
+        "stride 2, input 1x1x1x1]; hint: pad so that the output has ceil(H / stride) rows"),
+    "shortcut's stride": Broken("shortcut", forgets_stride, "shapes", "the output is (1, 3, 7, 5), expected "
+        "(1, 3, 4, 3) [in_channels 3, out_channels 3, stride 2, input 1x3x7x5]; hint: end at out_channels"),
+    "unpadded stem": Broken("stem", unpadded, "shapes", "raises RuntimeError: Calculated padded input size"),
     "idle part": Broken("block", ForgetsAttention, "parts", "parts.output_attn is made and never applied "
         "[layer1.0.output_attn]; hint: apply it in forward, or do not make it: then the program refuses a choice that "
         "would do nothing"),

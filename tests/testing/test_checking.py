@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.core.errors import PluginError, SpecError
-from resnet_lab.network.hookspecs import KINDS
+from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugins import load
 from resnet_lab.testing import check
 from resnet_lab.testing.checking import Checks, checks_of, subject_of

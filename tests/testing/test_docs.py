@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.network.hookspecs import KINDS
+from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugins import load
 from resnet_lab.plugin_api import API_VERSION
 from resnet_lab.testing import check

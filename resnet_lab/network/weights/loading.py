@@ -14,7 +14,7 @@ from torch import Tensor
 from resnet_lab.core.errors import CheckpointError
 from resnet_lab.network.differences import differences as differing_parts
 from resnet_lab.network.model import ResNet
-from resnet_lab.network.spec import Component, ModelSpec
+from resnet_lab.network.spec import Component, ModelSpec, chosen, default
 from resnet_lab.network.weights.coverage import Coverage, Difference, Group, Kind, StageCoverage
 from resnet_lab.network.weights.kinship import anatomy, anatomy_of
 from resnet_lab.network.weights.layouts import with_names_of
@@ -231,11 +231,15 @@ def _without_parameters(spec: ModelSpec) -> Iterator[str]:
     """Parts of a network of which a state dict shows nothing, as they are here."""
     blocks = [stage.block for stage in spec.stages]
     yield f"activation ({_each([spec.stem.act, *(block.act for block in blocks)])})"
-    yield f"pool after the stem ({'3x3 max pool' if spec.stem.max_pool else 'none'})"
-    yield "anti-aliasing where the resolution falls (none)"
+    if spec.stem.kind is None:
+        yield f"pool after the stem ({'3x3 max pool' if spec.stem.max_pool else 'none'})"
+    downsamples = _each(chosen(block, "downsample") for block in blocks)
+    yield f"anti-aliasing where the resolution falls ({'none' if downsamples == 'strided' else downsamples})"
     if any(block.kind.name == "bottleneck" for block in blocks):
         first = any(("stride_on", "conv1") in block.kind.parameters for block in blocks)
         yield f"place of a bottleneck's stride ({'first 1x1' if first else '3x3'} convolution)"
+    if chosen(spec.head, "pool") != default("pool"):
+        yield f"pool before the classifier ({chosen(spec.head, 'pool')})"
     yield f"pool or padding of the shortcut ({_each([block.shortcut for block in blocks])})"
 
 

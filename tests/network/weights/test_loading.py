@@ -228,6 +228,18 @@ def test_a_shortcut_without_parameters_leaves_the_projection_unused(thin_file: P
     assert counts(coverage)["unused"] == (4 * 5, projections)
 
 
+def test_parts_without_parameters_may_differ_unseen(thin_file: Path, thin_spec: ModelSpec) -> None:
+    """All weights have a place in a network with another pool and blurred branches; a stem of patches has none."""
+    _, coverage = loaded(thin_spec.modified(downsample="blur@3", pool="maximum"), thin_file)
+    assert (coverage.share, set(counts(coverage))) == (1, {"loaded"})
+    assert {
+        "anti-aliasing where the resolution falls (strided, blur)", "pool before the classifier (maximum)",
+    } <= set(coverage.unseen)  # fmt: skip
+    _, coverage = loaded(thin_spec.modified(stem="patchify"), thin_file)
+    assert not any(each.startswith("pool after the stem") for each in coverage.unseen)
+    assert "loaded" not in stage(coverage, "stem")
+
+
 def test_a_deep_stem_is_new_behind_a_first_convolution_of_another_shape(thin_file: Path, thin_spec: ModelSpec) -> None:
     spec = thin_spec.model_copy(update={"stem": zoo.get("resnet50d").stem})
     _, coverage = loaded(spec, thin_file)

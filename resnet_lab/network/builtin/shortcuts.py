@@ -1,0 +1,61 @@
+"""What carries a block's input to the addition where the shape changes. Legend: N batch, C channels, H W pixels."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from resnet_lab.core.errors import SpecError
+from resnet_lab.network.hookspecs import Register, hookimpl
+from resnet_lab.network.model import ShortcutParts
+
+
+def projection(in_channels: int, out_channels: int, stride: int, parts: ShortcutParts) -> nn.Module:
+    """A strided 1x1 convolution and a norm: option B of He et al. 2015, arXiv:1512.03385, section 3.3."""
+    return nn.Sequential(parts.pointwise(in_channels, out_channels, stride), parts.norm(out_channels))
+
+
+def pooled_projection(in_channels: int, out_channels: int, stride: int, parts: ShortcutParts) -> nn.Module:
+    """A 2x2 average pool, then a 1x1 convolution and a norm: ResNet-D, arXiv:1812.01187, figure 2c."""
+    pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
+    return nn.Sequential(pool, parts.pointwise(in_channels, out_channels, 1), parts.norm(out_channels))
+
+
+class ZeroPadShortcut(nn.Module):
+    """Every `stride`-th pixel, with zeros for the new channels: option A of He et al. 2015, section 3.3.
+
+    The paper does not say where the zeros stand: behind the old channels (`zeros="end"`), or half of them before
+    (`"both"`), as some public code does.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, *, zeros: Literal["end", "both"] = "end"
+    ) -> None:
+        super().__init__()
+        new_channels = out_channels - in_channels
+        self.before = new_channels // 2 if zeros == "both" else 0
+        self.behind = new_channels - self.before
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, self.before, self.behind))  # C grows
+
+
+def zero_pad(
+    in_channels: int, out_channels: int, stride: int, parts: ShortcutParts, *, zeros: Literal["end", "both"] = "end"
+) -> nn.Module:
+    """Every `stride`-th pixel, with zeros for the new channels.
+
+    Raises:
+        SpecError: fewer channels than before.
+    """
+    if out_channels < in_channels:
+        raise SpecError(f"a zero_pad shortcut cannot lead from {in_channels} to {out_channels} channels")
+    return ZeroPadShortcut(in_channels, out_channels, stride, zeros=zeros)
+
+
+@hookimpl
+def register_shortcuts(register: Register) -> None:
+    for factory in (projection, zero_pad, pooled_projection):
+        register(factory.__name__, factory)

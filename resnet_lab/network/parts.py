@@ -1,0 +1,202 @@
+"""Makers of what a network is put together from: its stem, stages and pool, each of the components that were chosen."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from resnet_lab.core.errors import SpecError
+from resnet_lab.network.builtin.stems import listed_convolutions
+from resnet_lab.network.component import Component
+from resnet_lab.network.kinds import placed
+from resnet_lab.network.model import ConvStem, Parts, ShortcutParts, Stage, StemParts
+from resnet_lab.network.registry import Registry
+from resnet_lab.network.spec import BlockSpec, HeadSpec, ModelSpec, StageSpec, chosen, default
+
+_OWN_FIELDS = {field.name for field in fields(Parts)} - {"more"}
+
+
+def make_stem(spec: ModelSpec, registry: Registry) -> ConvStem:
+    """What stands before the first stage; all of another kind of stem is the `conv1` of the one that is given."""
+    norm, adds_bias = _norm(spec.stem.norm, registry, "stem")
+    parts = StemParts(
+        conv=partial(_stem_convolution, bias=not adds_bias),
+        norm=norm,
+        act=registry.bind("activation", spec.stem.act, "stem"),
+    )
+    if spec.stem.kind is None:
+        make: Callable[..., nn.Module] = partial(listed_convolutions, spec.stem.convs, spec.stem.max_pool)
+        stem = _located(make, "stem", spec.in_channels, parts)
+    else:
+        make = registry.bind("stem", spec.stem.kind, "stem")
+        stem = _located(make, "stem", spec.in_channels, spec.stem.channels, parts)
+    if isinstance(stem, ConvStem):
+        return stem
+    return ConvStem(conv1=stem, bn1=nn.Identity(), act1=nn.Identity(), maxpool=nn.Identity())
+
+
+def _stem_convolution(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+    *,
+    padding: int | None = None,
+    bias: bool,
+) -> nn.Module:
+    padding = kernel_size // 2 if padding is None else padding
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=padding, bias=bias)
+
+
+def make_pool(head: HeadSpec, channels: int, registry: Registry) -> nn.Module:
+    """What makes one vector of the last feature map."""
+    return _located(registry.bind("pool", chosen(head, "pool"), "head"), "head", channels)
+
+
+def make_dropout(probability: float) -> nn.Module:
+    """Dropout, or identity at probability 0."""
+    return nn.Dropout(probability) if probability else nn.Identity()
+
+
+def make_stage(stage: StageSpec, in_channels: int, registry: Registry, where: str, notes: dict[str, None]) -> Stage:
+    """Blocks of one resolution; what was added on the way is put into the notes."""
+    make_block = registry.bind("block", stage.block.kind, where)
+    blocks = []
+    for index in range(stage.depth):
+        parts, used = _parts(stage.block, registry, where, notes)
+        stride = stage.stride if index == 0 else 1
+        blocks.append(make_block(in_channels, stage.width, stage.out_channels, stride, parts))
+        _refuse_unused(stage.block, used, where)
+        in_channels = stage.out_channels
+    return Stage(*blocks)
+
+
+def _refuse_unused(block: BlockSpec, used: set[str], where: str) -> None:
+    """A component that the user chose and the block has no place for is an error, not a silent no-op."""
+    for kind in placed("block"):
+        component = chosen(block, kind.name)
+        if kind.needs_place and component != default(kind.name) and kind.slot not in used:
+            raise SpecError(
+                f"{where}: block {block.kind.name} has no {kind.lacks or kind.words}, so {component} cannot go there; "
+                f"leave it at {kind.default}, or name other stages with {component}@..."
+            )
+
+
+def _parts(block: BlockSpec, registry: Registry, where: str, notes: dict[str, None]) -> tuple[Parts, set[str]]:
+    """Makers of a block's parts, and the set that records which of the choices the block asked for."""
+    used: set[str] = set()
+
+    def recorded(slot: str, make: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            used.add(slot)
+            return make(*args, **kwargs)
+
+        return wrapper
+
+    def plain(kind: str) -> Callable[..., nn.Module]:
+        return partial(_located, registry.bind(kind, chosen(block, kind), where), where)
+
+    norm, adds_bias = _norm(block.norm, registry, where)
+    pointwise = partial(_pointwise, bias=not adds_bias)
+    branch_attn, output_attn = _attentions(block.attn, registry, where)
+    parts = Parts(
+        conv=recorded("conv", _convolution(block, registry, where, notes, bias=not adds_bias)),
+        pointwise=pointwise,
+        norm=recorded("norm", plain("norm")),
+        act=recorded("act", plain("activation")),
+        attn=recorded("attn", branch_attn),
+        output_attn=recorded("attn", output_attn),
+        dropout=partial(make_dropout, block.dropout),
+        shortcut=partial(_shortcut, plain("shortcut"), ShortcutParts(pointwise, norm)),
+        downsample=recorded("downsample", partial(_downsample, chosen(block, "downsample"), plain("downsample"))),
+        more={
+            kind.slot: recorded(kind.slot, plain(kind.name))
+            for kind in placed("block")
+            if kind.name != "block" and kind.slot not in _OWN_FIELDS
+        },
+    )
+    return parts, used
+
+
+def _norm(component: Component, registry: Registry, where: str) -> tuple[Callable[[int], nn.Module], bool]:
+    entry = registry.get("norm", component.name, where)
+    return entry.bind(dict(component.parameters), where), entry.trait("adds_bias")
+
+
+def _attentions(
+    component: Component, registry: Registry, where: str
+) -> tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]]:
+    """Makers for the residual branch and for the block's output: the attention in one place, identity in the other."""
+    make = registry.bind("attention", component, where)
+
+    def present(channels: int) -> nn.Module:
+        return _located(make, where, channels)
+
+    def absent(channels: int) -> nn.Module:
+        return nn.Identity()
+
+    on_output = ("position", "output") in component.parameters
+    return (absent, present) if on_output else (present, absent)
+
+
+def _convolution(
+    block: BlockSpec, registry: Registry, where: str, notes: dict[str, None], *, bias: bool
+) -> Callable[..., nn.Module]:
+    entry = registry.get("convolution", block.conv.name, where)
+    make = entry.bind(dict(block.conv.parameters), where)
+
+    def conv(
+        in_channels: int, out_channels: int, stride: int = 1, *, groups: int = 1, must_mix: bool = False
+    ) -> nn.Module:
+        if groups > 1 and not entry.trait("takes_groups"):
+            raise SpecError(
+                f"{where}: convolution {block.conv} cannot be put in {groups} groups as block {block.kind} asks; "
+                f"choose block {block.kind.name} without groups, or convolution dense"
+            )
+        if groups < 1:
+            raise SpecError(f"{where}: block {block.kind}: groups must be at least 1, got {groups}")
+        if in_channels % groups or out_channels % groups:
+            raise SpecError(f"{where}: block {block.kind}: {groups} groups do not divide {in_channels} channels")
+        mixes = entry.trait("mixes_channels")
+        if mixes or (in_channels == out_channels and not must_mix):
+            return _located(make, where, in_channels, out_channels, stride, groups, bias)
+        notes[
+            f"{block.conv} in block {block.kind.name}: each is followed by a 1x1 convolution, "
+            "or nothing would mix the channels"
+        ] = None
+        return nn.Sequential(
+            _located(make, where, in_channels, in_channels, stride, 1, False),
+            nn.Conv2d(in_channels, out_channels, 1, bias=bias),
+        )
+
+    return conv
+
+
+def _located(make: Callable[..., Any], where: str, *args: Any) -> nn.Module:
+    """Call a factory; a `SpecError` it raises is told where it happened."""
+    try:
+        module: nn.Module = make(*args)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from None
+    return module
+
+
+def _pointwise(in_channels: int, out_channels: int, stride: int = 1, *, bias: bool) -> nn.Module:
+    return nn.Conv2d(in_channels, out_channels, 1, stride, bias=bias)
+
+
+def _shortcut(
+    make: Callable[..., nn.Module], parts: ShortcutParts, in_channels: int, out_channels: int, stride: int
+) -> nn.Module | None:
+    if stride == 1 and in_channels == out_channels:
+        return None
+    return make(in_channels, out_channels, stride, parts)
+
+
+def _downsample(component: Component, make: Callable[..., nn.Module], channels: int, stride: int) -> nn.Module | None:
+    """None where the convolution has the stride."""
+    if stride == 1 or component == default("downsample"):
+        return None
+    return make(channels, stride)

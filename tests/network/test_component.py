@@ -1,0 +1,21 @@
+"""Lists of components as they are written."""
+
+import pytest
+
+from resnet_lab.network.component import listed
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("relu,gelu", ["relu", "gelu"]),
+        ("none, cbam(reduction=8,norm=true) ,se", ["none", "cbam(reduction=8,norm=true)", "se"]),
+        ("none,cbam@3,4,se@1,stem,eca", ["none", "cbam@3,4", "se@1,stem", "eca"]),
+        ("cbam", ["cbam"]),
+        (" jitter(hue=0.1, contrast=0) , flip", ["jitter(hue=0.1, contrast=0)", "flip"]),
+        ("flip,,", ["flip", "", ""]),
+        ("crop(scale=0.5", ["crop(scale=0.5"]),
+    ],
+)
+def test_lists(text: str, parts: list[str]) -> None:
+    assert listed(text) == parts
