@@ -7,7 +7,7 @@ from math import floor
 
 from resnet_lab.bench.arms import Arm as Timed
 from resnet_lab.bench.subjects import ready
-from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.errors import ConfigError, ResNetLabError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import SILENT
 from resnet_lab.data.preparation import prepare
@@ -33,7 +33,7 @@ def check_arms(study: Study, registry: Registry) -> ImageSet:
     for arm in study.arms:
         try:
             measure(arm.spec.modified(num_classes=len(images.classes)), registry)
-        except Exception as error:
+        except ResNetLabError as error:
             raise type(error)(f"arm {arm.name!r}: {error}") from None
     return images
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from resnet_lab.cli import main
-from resnet_lab.core.errors import ConfigError, ResNetLabError
+from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.network import cost
 from resnet_lab.network.plugins import load
-from resnet_lab.study import running
+from resnet_lab.study import executing, running
 from resnet_lab.study.executing import in_processes
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import as_run, check_arms, run_study, tuned, within_budget
@@ -135,6 +135,43 @@ def test_an_arm_that_cannot_be_built_is_named_before_anything_runs() -> None:
     with pytest.raises(ResNetLabError) as failure:
         check_arms(broken, REGISTRY)
     assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'cbam'?"
+
+
+def test_a_defect_of_the_program_stays_one_when_arms_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And keeps its traceback, which leads to it."""
+
+    def measure(*_: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(running, "measure", measure)
+    with pytest.raises(KeyError) as failure:
+        check_arms(study(), REGISTRY)
+    assert failure.value.args == ("a defect",)
+    assert failure.traceback[-1].name == "measure"
+
+
+def test_a_defect_in_a_process_of_the_study_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(code: str) -> None:
+        monkeypatch.setattr(executing, "python_module", lambda *_: [sys.executable, "-c", code])
+
+    folder = StudyFolder(tmp_path)
+    folder.note(study())
+    command("def broken(): raise KeyError('a defect')\nbroken()")
+    with pytest.raises(RuntimeError) as failure:
+        run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
+    assert not isinstance(failure.value, ResNetLabError)
+    assert str(failure.value).startswith("a process of the study failed:\nTraceback (most recent call last):\n")
+    assert str(failure.value).endswith("in broken\nKeyError: 'a defect'\n")
+    command("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(RunError) as killed:
+        run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
+    assert str(killed.value) == (
+        "a process of the study was killed by SIGKILL; what was saved is whole: resume with `study run --resume`"
+    )
+    command("import sys; sys.exit('a sentence')")  # as a process that ends by itself with another code
+    monkeypatch.setattr(executing.Child, "ended", lambda child: (143, "stopped by SIGTERM"))
+    with pytest.raises(RunError, match="a process of the study ended with exit code 143: stopped by SIGTERM; what was"):
+        run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
 
 
 def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
