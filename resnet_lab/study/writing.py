@@ -6,7 +6,8 @@ from typing import Any
 from resnet_lab.bench.subjects import Mode
 from resnet_lab.core.escaping import markdown
 from resnet_lab.study.costs import Cost, Costs
-from resnet_lab.study.results import ArmRow, Findings, divergence
+from resnet_lab.study.remarks import divergence
+from resnet_lab.study.results import ArmRow, Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 
 NOT_SHARES = ("log_loss",)
