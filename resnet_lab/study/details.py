@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.study.contrasts import Contrast
-from resnet_lab.study.design import LOWER_IS_BETTER
 from resnet_lab.study.paired_errors import PairedErrors, paired_errors
+from resnet_lab.study.plan import LOWER_IS_BETTER
 from resnet_lab.study.results import ArmRow, Findings
 from resnet_lab.study.statistics import t_interval
 from resnet_lab.study.trials import StudyFolder, Trial

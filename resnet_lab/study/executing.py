@@ -4,11 +4,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from resnet_lab.core.children import Child, python_module
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.network.plugins import PLUGINS_VARIABLE, Registry
+from resnet_lab.study.deciding import Decide, decided
 from resnet_lab.study.design import Study
 from resnet_lab.study.trials import Outcome, State, StudyFolder, Trial, carry_out
 from resnet_lab.train.interruption import Interruption
@@ -33,6 +36,20 @@ class StudyWatcher(Protocol):
 
 Execute: TypeAlias = Callable[[Study, Sequence[Trial], StudyFolder, Registry, StudyWatcher], None]
 """Brings trials to their end, those that are over left as they are; raises as `carry_out` does."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Where trials run, and so where is decided what their design leaves open."""
+
+    execute: Execute
+    decide: Decide
+
+
+def local(processes: int) -> Executor:
+    """On this machine, as many trials at one time."""
+    execute = one_by_one if processes == 1 else in_processes(processes)
+    return Executor(execute, partial(decided, sharing=processes))
 
 
 def one_by_one(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from resnet_lab.study.design import Study
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.statistics import ALPHA, FEWEST, smallest_p
-from resnet_lab.study.trials import Outcome, StudyFolder, strangers
+from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
 
 
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:
@@ -43,7 +43,7 @@ def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[
             f"with {study.plan.seeds} seeds the sign-flip test alone can give p = {smallest_p(study.plan.seeds):.2g} "
             f"at least; verdicts rest on t tests with Holm's adjustment at {ALPHA:.0%}"
         )
-    if others := strangers(study, folder):
+    if others := orphaned(study, folder):
         found.append(
             f"{len(others)} trials in the folder are of another design and count for nothing: {', '.join(others[:3])}"
         )

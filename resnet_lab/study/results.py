@@ -11,8 +11,9 @@ from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.cost import Cost, measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.costs import Costs, kept_costs
-from resnet_lab.study.design import LOWER_IS_BETTER, Arm, Study
+from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.grid import Grid
+from resnet_lab.study.plan import LOWER_IS_BETTER
 from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.resampling import drawn_scores, image_interval
 from resnet_lab.study.statistics import Effect, judge, t_interval

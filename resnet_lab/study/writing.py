@@ -50,6 +50,8 @@ def as_json(found: Findings) -> dict[str, Any]:
                 "seconds_an_epoch": row.seconds,
                 "epochs": row.arm.train.epochs,
                 "lr": row.arm.train.lr,
+                "batch_size": row.arm.train.batch_size,
+                "compile": row.arm.train.compile,
                 "costs": _costs_json(found, row.arm.name),
                 "trials": row.n,
                 "problems": {str(seed): text for seed, text in row.problems.items()},
