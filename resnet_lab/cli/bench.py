@@ -236,22 +236,17 @@ def _arms(
 
 
 def _arms_of_study(path: Path, elsewhere: Mapping[str, object]) -> "list[Arm]":
-    """Each with the batch, precision and layout that it is trained with."""
-    from resnet_lab.bench.arms import Arm
+    """Each with the batch, precision, layout and compilation that it is trained with."""
     from resnet_lab.core.errors import ConfigError
     from resnet_lab.study.design import read_study
 
     if given := options.given(elsewhere):
         raise ConfigError(f"{next(iter(given))} cannot be given beside --study, which names the arms")
-    arms = []
-    for arm in read_study(path).arms:
-        train = arm.train
-        if train.batch_size == "auto":
+    arms = read_study(path).arms
+    for arm in arms:
+        if arm.train.batch_size == "auto":
             raise ConfigError(f"{path}: arm {arm.name!r} has batch_size auto; a bench needs a number")
-        arms.append(
-            Arm(arm.name, arm.spec, train.batch_size, precision=train.precision, channels_last=train.channels_last)
-        )
-    return arms
+    return [arm.for_bench() for arm in arms]
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -68,8 +68,8 @@ def run(
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
     from resnet_lab.network.plugins import require_files
-    from resnet_lab.study.running import check_arms, run_study
-    from resnet_lab.study.trials import StudyFolder, strangers
+    from resnet_lab.study.running import check_arms, known, run_study, tuned
+    from resnet_lab.study.trials import StudyFolder, orphaned
     from resnet_lab.train.interruption import Interrupted
 
     if parent is not None:
@@ -89,7 +89,7 @@ def run(
         chosen = design.chosen_study(file, choices)
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
     images = check_arms(chosen, registry)
-    if others := strangers(chosen, folder):
+    if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
         output.remark(
             f"{len(others)} trials in {folder.folder} no longer belong to the study ({others[0]}, ...); "
             "they are kept, and count for nothing"
@@ -101,12 +101,12 @@ def run(
                             "--artifacts": artifacts})  # fmt: skip
     try:
         with (
-            study_executors.executing(chosen, executor, processes, wishes) as execute,
+            study_executors.executing(chosen, executor, processes, wishes) as where,
             watching(chosen, quiet=quiet or json) as watcher,
         ):
             if resume is None:
                 folder.note(chosen, registry.files())
-            done = run_study(chosen, folder, registry, watcher, execute=execute)
+            done = run_study(chosen, folder, registry, watcher, execute=where.execute, decide=where.decide)
     except Interrupted as error:
         output.remark(f"{error}; go on with `resnet-lab study run --resume {folder.folder}`")
         raise typer.Exit(128 + error.signal) from None
@@ -154,9 +154,10 @@ def plan(
     from dataclasses import asdict
 
     from resnet_lab.network.plugins import require_files
+    from resnet_lab.study.deciding import within_budget
     from resnet_lab.study.planning import forecast
     from resnet_lab.study.results import findings
-    from resnet_lab.study.running import as_run, check_arms, within_budget
+    from resnet_lab.study.running import as_run, check_arms
     from resnet_lab.study.trials import StudyFolder
 
     registry = options.load_registry(no_plugin)
@@ -170,8 +171,8 @@ def plan(
     if pilot is not None:
         folder = StudyFolder(pilot)
         require_files(folder.plugin_files(), registry, str(pilot))
-        known = findings(as_run(folder.study(), folder, registry), folder, registry)
-    told = forecast(within_budget(chosen, registry, lambda text: None), registry, known, spread)
+        known = findings(as_run(folder.study(), folder), folder, registry)
+    told = forecast(within_budget(chosen, registry), registry, known, spread)
     if json:
         output.print_json(asdict(told))
         return

@@ -10,7 +10,7 @@ from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_lab.study.design import Study
-    from resnet_lab.study.executing import Execute
+    from resnet_lab.study.executing import Executor as Where
 
 WHERE = "Where trials run"
 
@@ -66,8 +66,8 @@ Artifacts = Annotated[
 
 
 @contextmanager
-def executing(study: "Study", executor: str, processes: int, wishes: Mapping[str, Any]) -> "Iterator[Execute]":
-    """What brings trials to their end.
+def executing(study: "Study", executor: str, processes: int, wishes: Mapping[str, Any]) -> "Iterator[Where]":
+    """Where trials run.
 
     Args:
         wishes: the options of Ray that were given, by name.
@@ -75,23 +75,24 @@ def executing(study: "Study", executor: str, processes: int, wishes: Mapping[str
     Raises:
         ConfigError: options that exclude one another. Of a cluster, as `on_ray`.
     """
-    from resnet_lab.study.executing import in_processes, one_by_one
+    from resnet_lab.study.executing import local
 
     if executor == "local":
         if wishes:
             raise ConfigError(f"{next(iter(wishes))} is for a Ray cluster; give --executor ray too")
-        yield one_by_one if processes == 1 else in_processes(processes)
+        yield local(processes)
         return
     if processes > 1:
         raise ConfigError(
             "--processes is for this machine, --executor ray has the cluster decide how many trials run at a time by "
             "--cpus-per-trial and --gpus-per-trial; give one of them"
         )
-    from resnet_lab.study.ray_executor import Wishes, on_ray
+    from resnet_lab.study.ray_cluster import Wishes
+    from resnet_lab.study.ray_executor import on_ray
 
     names = {
         "--address": "address", "--gpus-per-trial": "gpus", "--cpus-per-trial": "cpus", "--retries": "retries",
         "--artifacts": "artefacts",
     }  # fmt: skip
-    with on_ray(study, Wishes(**{names[option]: value for option, value in wishes.items()})) as execute:
-        yield execute
+    with on_ray(study, Wishes(**{names[option]: value for option, value in wishes.items()})) as cluster:
+        yield cluster

@@ -81,7 +81,7 @@ def report(
     opened = StudyFolder(folder)
     registry = options.load_registry(no_plugin)
     require_files(opened.plugin_files(), registry, str(folder))
-    chosen = as_run(opened.study(), opened, registry)
+    chosen = as_run(opened.study(), opened)
     found = findings(chosen, opened, registry)
     if markdown is not None:
         write_new(markdown, as_markdown(found).encode())

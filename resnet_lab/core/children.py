@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-LAST_LINES = 20
+LAST_LINES = 100
 """Of a child's standard error, which are kept."""
 
 LOOKS = 0.5
@@ -52,6 +52,10 @@ class Child:
         code = self._process.wait()
         self._reader.join()
         return code, next((line.strip() for line in reversed(self._lines) if line.strip()), "without a word")
+
+    def said(self) -> str:
+        """The last lines that it has written on standard error."""
+        return "".join(self._lines)
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -1,6 +1,6 @@
 """The errors a user can mend. Each message is one sentence: what, where, got, allowed, remedy; and names in them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 
@@ -34,6 +34,28 @@ class ConfigError(ResNetLabError):
 
 class PluginWarning(UserWarning):
     """A plugin that could not be used, or is not quite the one that a file was made with; the rest works."""
+
+
+def kinds_of(error: ResNetLabError) -> list[str]:
+    """Names of the program's own classes that an error is of, the narrowest first; for `error_of` elsewhere."""
+    own = _own_kinds()
+    return [kind.__name__ for kind in type(error).__mro__ if own.get(kind.__name__) is kind]
+
+
+def error_of(kinds: Iterable[str], text: str) -> ResNetLabError:
+    """The error that another process described, of the first class in `kinds` that is the program's own."""
+    own = _own_kinds()
+    return next((own[kind] for kind in kinds if kind in own), ResNetLabError)(text)
+
+
+def _own_kinds() -> dict[str, type[ResNetLabError]]:
+    def with_narrower(kind: type[ResNetLabError]) -> Iterator[type[ResNetLabError]]:
+        yield kind
+        for narrower in kind.__subclasses__():
+            yield from with_narrower(narrower)
+
+    package = __name__.partition(".")[0]
+    return {kind.__name__: kind for kind in with_narrower(ResNetLabError) if kind.__module__.startswith(f"{package}.")}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

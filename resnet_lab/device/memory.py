@@ -49,7 +49,9 @@ def out_of_memory(
     )
 
 
-def largest_batch(step: Callable[[int], object], most: int, device: torch.device, reserve: int = 0) -> int:
+def largest_batch(
+    step: Callable[[int], object], most: int, device: torch.device, reserve: int = 0, sharing: int = 1
+) -> int:
     """The largest power of two up to `most` whose training step fits into the memory that is free now.
 
     Steps of 2 and of 4 images show what an image takes; on a GPU the result is tried, and halved while it does not fit.
@@ -57,13 +59,14 @@ def largest_batch(step: Callable[[int], object], most: int, device: torch.device
     Args:
         step: a training step on so many images, uncompiled; it leaves nothing behind.
         reserve: bytes that are needed besides, such as the optimiser's.
+        sharing: trainings that the memory has to do for at one time.
 
     Raises:
         ConfigError: not even one image fits.
     """
     few, more = (peak_of_step(step, images, device) for images in (FEW, MORE))
     image = max(1, (more - few) // (MORE - FEW))
-    free = int(_free(device) * SHARE[device.type]) - reserve - max(0, few - FEW * image)
+    free = int(_free(device) * SHARE[device.type]) // sharing - reserve - max(0, few - FEW * image)
     size = _power_of_two(min(most, free // image))
     while size and device.type == "cuda" and not _fits(step, size):
         size //= 2

@@ -23,7 +23,7 @@ from torch import Tensor, distributed
 from torch.distributed import HashStore, TCPStore  # type: ignore[attr-defined]  # documented, not in __all__
 from torch.distributed.distributed_c10d import PrefixStore, Store, Work
 
-from resnet_lab.core.errors import ConfigError, ResNetLabError
+from resnet_lab.core.errors import ConfigError, ResNetLabError, error_of, kinds_of
 from resnet_lab.device import choose
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ class Processes:
         """What `make` returns in the first process, where alone it runs while the others wait; of JSON's types.
 
         Raises:
-            ResNetLabError: in every process the same, where `make` raises one.
+            ResNetLabError: in every process the same, of the same class, where `make` raises one.
             ProcessError: where `make` raises something else in the first process.
         """
         key = f"from first {next(self._calls)}"
@@ -151,7 +151,7 @@ class Processes:
             yield answer
         except BaseException as error:
             if isinstance(error, ResNetLabError):
-                self.store.set(key, json.dumps({"error": str(error)}))
+                self.store.set(key, json.dumps({"error": str(error), "kinds": kinds_of(error)}))
             else:
                 self.store.set(key, json.dumps({"failure": f"{type(error).__name__}: {error}"}))
             raise
@@ -161,7 +161,7 @@ class Processes:
         _await(self.store, [key])
         answer = json.loads(self.store.get(key))
         if "error" in answer:
-            raise ResNetLabError(answer["error"])
+            raise error_of(answer["kinds"], answer["error"])
         if "failure" in answer:
             raise ProcessError(f"the first process has ended ({answer['failure']})")
         return answer["result"]

@@ -16,9 +16,9 @@ from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, figure_name, joined, signed
 from resnet_lab.study.details import Details, Learning
 from resnet_lab.study.pictures import Wall
-from resnet_lab.study.results import Findings, divergence, never_finished
+from resnet_lab.study.remarks import divergence, never_finished
+from resnet_lab.study.results import Findings
 from resnet_lab.study.statistics import FEWEST, Effect
-from resnet_lab.study.trials import Outcome
 from resnet_lab.study.writing import in_words, method
 
 SENTENCES = 10
@@ -65,7 +65,7 @@ def study_page(found: Findings, behind: Details, wall: Wall, folder: str) -> str
         plots=plots,
         together=len(behind.learning) <= study_detail_plots.TOGETHER,
         classes=_class_table(behind),
-        trials=_trials(found),
+        trials=list(found.outcomes.items()),
         rows_unfolded=ROWS,
         figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
         method=method(found),
@@ -77,12 +77,12 @@ def study_page(found: Findings, behind: Details, wall: Wall, folder: str) -> str
 def answer(found: Findings) -> str:
     """What the study says, in a line."""
     effects = found.effects or found.families[-1]
-    if found.effects and (hopeless := never_finished(found.study, found.outcomes)):
+    if found.effects and (hopeless := never_finished(found.outcomes)):
         return (
             f"No effect of a factor can be told, since {joined(hopeless)} failed at every seed; the others are "
             "compared with the baseline."
         )
-    hopeless = never_finished(found.study, found.outcomes)
+    hopeless = never_finished(found.outcomes)
     failed = [f"{joined(hopeless)} failed at every seed."] if hopeless else []
     if hopeless and all(effect.difference is None for effect in effects):
         return " ".join(["Nothing can be compared:", *failed])
@@ -217,16 +217,9 @@ def _class_table(behind: Details) -> list[dict[str, Any]]:
     ]
 
 
-def _trials(found: Findings) -> list[tuple[str, int, Outcome | None]]:
-    """Arm, seed and what came of it, in the order of trials."""
-    return [
-        (arm.name, seed, found.outcomes.get((arm.name, seed))) for seed in found.study.seeds for arm in found.study.arms
-    ]
-
-
 def provenance(found: Findings, folder: str) -> list[tuple[str, str]]:
     """Where everything comes from, by name."""
-    origins = [each.origin for row in found.predicted for each in row if each is not None]
+    origins = [each.origin for each in found.predicted.values()]
     versions = {_listed(each.versions) for each in found.outcomes.values() if each.versions}
     rows = [
         ("study folder", folder),

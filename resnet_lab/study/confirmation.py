@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resnet_lab.core.errors import printable
-from resnet_lab.study.design import Plan
+from resnet_lab.study.plan import Plan
 
 HEAD = """\
 # What a search found, against the baseline, at seeds that it did not see.

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from filelock import FileLock
 
-from resnet_lab.bench import arms as timed
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import as_json, read
 from resnet_lab.bench.statistics import median_interval
@@ -19,9 +18,6 @@ from resnet_lab.device import choose
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Arm
 from resnet_lab.study.trials import StudyFolder
-
-LARGEST_BATCH = 32
-"""Images at a time where a study leaves the number to the device."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def measure_costs(
             return None
         device = arms[0].train.device
         try:
-            found = bench([_timed(arm, classes) for arm in arms], registry, device=device, watcher=watcher)
+            found = bench([arm.for_bench(classes) for arm in arms], registry, device=device, watcher=watcher)
         except ConfigError as error:
             return f"costs are not measured: {error}"
         write_atomically(folder.bench, json.dumps(as_json(found, choose(device).device), indent=1).encode())
@@ -98,7 +94,7 @@ def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs 
         return None
     content = read(folder.bench)
     rows = {row["name"]: row for row in content["arms"]}
-    for each in (_timed(arm, classes) for arm in arms):
+    for each in (arm.for_bench(classes) for arm in arms):
         row = rows.get(each.name)
         if row is None or (row["spec_hash"], row["batch"]) != (each.spec.hash, each.batch):
             return None
@@ -107,14 +103,6 @@ def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs 
         content["machine"],
         [f"{arm.name}: {rows[arm.name]['problem']}" for arm in arms if rows[arm.name]["problem"]] + content["remarks"],
     )
-
-
-def _timed(arm: Arm, classes: int) -> timed.Arm:
-    """As it was trained: with that batch, precision and layout; not compiled, which would take longer than the rest."""
-    train = arm.train
-    batch = LARGEST_BATCH if train.batch_size == "auto" else train.batch_size
-    made = timed.Arm(arm.name, arm.spec.modified(num_classes=classes), batch)
-    return replace(made, precision=train.precision, channels_last=train.channels_last)
 
 
 def _cost(row: Mapping[str, Any], mode: Mode) -> Cost:

@@ -8,94 +8,23 @@ from hashlib import sha256
 from itertools import product
 from json import dumps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any
 
-from pydantic import Field
-
+from resnet_lab.bench.arms import Arm as TimedArm
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
-from resnet_lab.network.kinds import of_networks
-from resnet_lab.network.spec import Count, ModelSpec, Record, validated
+from resnet_lab.network.spec import ModelSpec, validated
 from resnet_lab.recipes import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
-from resnet_lab.train.config import Positive, Seed, TrainConfig, data_config, train_config
+from resnet_lab.study.plan import SEEDS, SHORT, Plan
+from resnet_lab.train.config import TrainConfig, data_config, train_config
 
 _SHIPPED = Path(__file__).parent / "shipped"
 
-Varied = Literal["init", "split", "order"]
-SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
-"""The key of a training that each is."""
-
-Metric = Literal[
-    "accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
-    "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss",
-]  # fmt: skip
-LOWER_IS_BETTER = ("log_loss",)
-SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "input_size")
-"""Keys of the network that factors and arms may name without `model.` before them."""
-
-
-class Budget(Record):
-    """What every arm may spend, of which one is given; by default the epochs of the base experiment.
-
-    Attributes:
-        epochs: for each arm.
-        steps: of the optimiser; rounded down to whole epochs, one at least.
-        macs: multiply-adds of all training images' forward passes, in 10^12; a cheaper arm trains longer.
-        seconds: on the device, by a step that is timed before; a faster arm trains longer.
-    """
-
-    epochs: Count | None = None
-    steps: Count | None = None
-    macs: Positive | None = None
-    seconds: Positive | None = None
-
-
-class Range(Record):
-    """Values that a search may take: whole numbers where both ends are, else any between them.
-
-    Attributes:
-        log: whether each factor of ten is as likely as the next.
-    """
-
-    low: int | float
-    high: int | float
-    log: bool = False
-
-
-class Plan(Record):
-    """The keys of a study file beside the base experiment's tables.
-
-    Attributes:
-        description: what it asks, in a sentence.
-        seeds: how many; block s of a study has seed `first_seed` + s.
-        metric: that verdicts are about, on the test part.
-        margin: differences within it are as good as none; in the metric's unit.
-        vary: what differs from seed to seed; the rest is that of `first_seed` throughout.
-        factors: levels of each, the first being the baseline's.
-        fraction: `half` leaves out every arm that differs from the baseline in an odd number of factors.
-        arms: instead of factors, changes by name; the first is the baseline.
-        tune_lr: learning rates of which every arm takes the one that is best on the validation part, tried at
-            `first_seed` alone.
-        search: ranges of a search beside the factors, by key as factors are; a study that is run has none.
-    """
-
-    name: str = "study"
-    description: str = ""
-    recipe: str | None = None
-    seeds: Count = 6
-    first_seed: Seed = 0
-    metric: Metric = "macro_accuracy"
-    margin: Positive | None = None
-    vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = get_args(Varied)
-    fraction: Literal["full", "half"] = "full"
-    factors: dict[str, tuple[str | int | float | bool, ...]] = Field(default_factory=dict)
-    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    budget: Budget = Budget()
-    tune_lr: tuple[Positive, ...] = ()
-    search: dict[str, Range] = Field(default_factory=dict)
+TIMED_BATCH = 32
+"""Images at a time where an arm that is not resolved is timed, and leaves the number to the device."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +32,9 @@ class Arm:
     """One experiment of a study.
 
     Attributes:
+        train: how it is trained, as far as that is resolved.
         levels: of each factor, as text; empty in a study of named arms.
+        design: `train` as the design has it, of an arm that is resolved.
     """
 
     name: str
@@ -111,14 +42,43 @@ class Arm:
     data: DataConfig
     train: TrainConfig
     levels: dict[str, str]
+    design: TrainConfig | None = None
 
     @cached_property
     def hash(self) -> str:
-        """First 12 hexadecimal digits of a SHA-256 of all that it is, with those seeds that no block changes."""
+        """First 12 hexadecimal digits of a SHA-256 of all that it is, with those seeds that no block changes.
+
+        What a design leaves to the device counts as left to it: another device makes no other experiment.
+        """
         train = self.train.model_dump(mode="json", exclude={"seed"})
+        if self.design is not None:
+            train |= {"batch_size": self.design.batch_size, "compile": self.design.compile}
         train = {key: value for key, value in train.items() if not (key in SEEDS.values() and value is None)}
         content = {"spec": self.spec.hash, "data": self.data.model_dump(mode="json"), "train": train}
         return sha256(dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def untuned(self) -> "Arm":
+        """The arm with the learning rate of its design."""
+        if self.design is None:
+            return self
+        return replace(self, train=self.train.model_copy(update={"lr": self.design.lr}))
+
+    def for_bench(self, num_classes: int | None = None) -> TimedArm:
+        """The arm to be timed as it is trained: batch, precision, layout, compilation; eager where that is open.
+
+        Args:
+            num_classes: of its images; the spec's own where they are not known.
+        """
+        train = self.train
+        return TimedArm(
+            self.name,
+            self.spec if num_classes is None else self.spec.modified(num_classes=num_classes),
+            TIMED_BATCH if train.batch_size == "auto" else train.batch_size,
+            precision=train.precision,
+            compile="off" if train.compile == "auto" else train.compile,
+            channels_last=train.channels_last,
+        )
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.study.contrasts import Contrast
-from resnet_lab.study.design import LOWER_IS_BETTER
 from resnet_lab.study.paired_errors import PairedErrors, paired_errors
+from resnet_lab.study.plan import LOWER_IS_BETTER
 from resnet_lab.study.results import ArmRow, Findings
 from resnet_lab.study.statistics import t_interval
 from resnet_lab.study.trials import StudyFolder, Trial
@@ -151,7 +151,7 @@ def details(found: Findings, folder: StudyFolder) -> Details:
 def class_effects(found: Findings) -> list[ClassEffects]:
     """Of main effects, and of each arm that is not one of these under another name."""
     recalls, images = _recalls(found)
-    classes = next(each.classes for row in found.predicted for each in row if each is not None)
+    classes = found.predicted.values()[0].classes
     kept: list[Contrast] = []
     for contrast in (each for family in found.study.families for each in family if each.kind != "interaction"):
         if not any(np.allclose(contrast.weights, other.weights) for other in kept):
@@ -183,10 +183,10 @@ def _on_classes(
 
 def _recalls(found: Findings) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Recall, NaN where there is none, and images of each class, both of shape (S, A, K)."""
-    number = next(len(each.classes) for row in found.predicted for each in row if each is not None)
-    shape = (len(found.predicted), len(found.study.arms), number)
+    number = len(found.predicted.values()[0].classes)
+    shape = (len(found.predicted.seeds), len(found.predicted.arms), number)
     recalls, images = np.full(shape, np.nan), np.zeros(shape, dtype=np.int64)
-    for s, row in enumerate(found.predicted):
+    for s, row in enumerate(found.predicted.cells):
         for a, each in enumerate(row):
             if each is not None:
                 support = np.bincount(each.labels, minlength=number)
@@ -198,18 +198,13 @@ def _recalls(found: Findings) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 def learning(found: Findings, folder: StudyFolder) -> list[Learning]:
     """Of every arm, from its trials' tables of epochs; raises `RunError` where one is damaged."""
-    made = []
+    made, done = [], found.finished
     for arm in found.study.arms:
         tables = {seed: _epochs(folder, Trial(arm, seed)) for seed in found.study.seeds}
-        done = [
-            seed
-            for seed in tables
-            if (outcome := found.outcomes.get((arm.name, seed))) is not None and outcome.problem is None
-        ]
         curves = []
         for column in ("val_macro_accuracy", "val_loss"):
             seeds = {seed: [row[column] for row in rows] for seed, rows in tables.items() if rows}
-            finished = [seeds[seed] for seed in done if seed in seeds]
+            finished = [seeds[seed] for seed in done.of_arm(arm.name) if seed in seeds]
             curves.append(Curve(seeds, [float(np.mean(each)) for each in zip(*finished, strict=False)]))
         made.append(Learning(arm.name, *curves))
     return made
@@ -229,7 +224,7 @@ def pairs(found: Findings) -> list[Pair]:
     arms, plan = found.study.arms, found.study.plan
     levels = {name: tuple(dict.fromkeys(arm.levels[name] for arm in arms)) for name in plan.factors}
     varied = {name: each for name, each in levels.items() if len(each) > 1}
-    scores = np.array([[_score(found, arm.name, seed) for arm in arms] for seed in found.study.seeds])  # (S, A)
+    scores = found.scores
     made = []
     for (one, ones), (other, others) in combinations(varied.items(), 2):
         cells = {}
@@ -240,11 +235,6 @@ def pairs(found: Findings) -> list[Pair]:
                     cells[level, other_level] = _cell(scores[:, there])
         made.append(Pair(one, other, (ones, others), cells))
     return made
-
-
-def _score(found: Findings, arm: str, seed: int) -> float:
-    outcome = found.outcomes.get((arm, seed))
-    return float("nan") if outcome is None else outcome.scores.get(found.study.plan.metric, float("nan"))
 
 
 def _cell(scores: NDArray[np.float64]) -> Cell:

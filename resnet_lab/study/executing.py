@@ -1,13 +1,17 @@
 """How the trials of a study are brought to their end: one after the other here, or by several processes."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from resnet_lab.core.children import Child, python_module
-from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.network.plugins import PLUGINS_VARIABLE, Registry
+from resnet_lab.study.deciding import Decide, decided
 from resnet_lab.study.design import Study
 from resnet_lab.study.trials import Outcome, State, StudyFolder, Trial, carry_out
 from resnet_lab.train.interruption import Interruption
@@ -32,6 +36,20 @@ class StudyWatcher(Protocol):
 
 Execute: TypeAlias = Callable[[Study, Sequence[Trial], StudyFolder, Registry, StudyWatcher], None]
 """Brings trials to their end, those that are over left as they are; raises as `carry_out` does."""
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Where trials run, and so where is decided what their design leaves open."""
+
+    execute: Execute
+    decide: Decide
+
+
+def local(processes: int) -> Executor:
+    """On this machine, as many trials at one time."""
+    execute = one_by_one if processes == 1 else in_processes(processes)
+    return Executor(execute, partial(decided, sharing=processes))
 
 
 def one_by_one(
@@ -74,12 +92,22 @@ def in_processes(number: int) -> Execute:
             for worker in workers:
                 worker.stop()
             ended = [worker.ended() for worker in workers]
-        for code, last in ended:
-            if code:
-                raise ConfigError(f"a process of the study ended: {last}")
+        for worker, (code, last) in zip(workers, ended, strict=True):
+            _require_done(code, last, worker.said())
         show(trials, folder, watcher)
 
     return execute
+
+
+def _require_done(code: int, last: str, said: str) -> None:
+    """A refusal of a process is one here, and a defect of it one here, with its traceback."""
+    if code == 2:
+        raise ConfigError(f"a process of the study ended: {last}")
+    if code == 1:
+        raise RuntimeError(f"a process of the study failed:\n{said}")
+    if code:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}: {last}"
+        raise RunError(f"a process of the study {how}; what was saved is whole: resume with `study run --resume`")
 
 
 def loaded_plugins(registry: Registry) -> list[str]:

@@ -66,17 +66,14 @@ def paired_errors(found: Findings, most: int = MOST) -> list[PairedErrors]:
     Args:
         most: works of each kind.
     """
-    places = [
-        {} if row[0] is None else {path: place for place, path in enumerate(row[0].paths)} for row in found.predicted
-    ]
+    first, *others = found.predicted.arms
+    baselines = found.predicted.of_arm(first)
+    places = {seed: {path: place for place, path in enumerate(each.paths)} for seed, each in baselines.items()}
     made = []
-    for number, arm in enumerate(found.study.arms[1:], 1):
-        blocks = [
-            _Block(seed, baseline, changed, of_path)
-            for seed, row, of_path in zip(found.study.seeds, found.predicted, places, strict=True)
-            if (baseline := row[0]) is not None and (changed := row[number]) is not None
-        ]
-        made.append(_errors(arm.name, blocks, most))
+    for arm in others:
+        tested = found.predicted.of_arm(arm)
+        blocks = [_Block(seed, baselines[seed], tested[seed], places[seed]) for seed in places if seed in tested]
+        made.append(_errors(arm, blocks, most))
     return made
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from resnet_lab.network.plugins import Registry
+from resnet_lab.study.deciding import seconds_of_step, training_images
 from resnet_lab.study.design import Study
 from resnet_lab.study.results import Findings
-from resnet_lab.study.running import seconds_of_step, training_images
 from resnet_lab.study.statistics import FEWEST, power, seeds_needed, smallest_p
 from resnet_lab.study.trials import tuning_trials
 
@@ -73,11 +73,10 @@ def forecast(study: Study, registry: Registry, pilot: Findings | None = None, sp
     Raises:
         ResNetLabError: an arm that cannot be built or trained.
     """
-    images, classes = training_images(study, registry)
+    images, classes = training_images(study, study.arms[0], registry)
     estimates = []
     for arm in study.arms:
-        batch = 32 if arm.train.batch_size == "auto" else arm.train.batch_size
-        step, steps = seconds_of_step(arm, classes, registry), -(-images // batch)
+        step, steps = seconds_of_step(arm, classes, registry), -(-images // arm.for_bench().batch)
         estimates.append(Estimate(arm.name, 1000 * step, steps, arm.train.epochs, step * steps * arm.train.epochs))
     tuning = len(tuning_trials(study)) / len(study.arms)
     seconds = sum(each.seconds for each in estimates) * (study.plan.seeds + tuning)

@@ -7,12 +7,9 @@ brings it into the study folder.
 
 import io
 import os
-import signal
-import subprocess
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,21 +18,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from resnet_lab.core.children import python_module
 from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, write_atomically
 from resnet_lab.data.sources.permission import PERMISSIONS
 from resnet_lab.network.plugins import Registry, load
 from resnet_lab.study.artefacts import Artefacts
+from resnet_lab.study.deciding import decided, depends_on_device
 from resnet_lab.study.design import Study
-from resnet_lab.study.executing import POLL, Execute, StudyWatcher, loaded_plugins, show
+from resnet_lab.study.executing import POLL, Executor, StudyWatcher, loaded_plugins, show
+from resnet_lab.study.ray_cluster import Wishes, connect, gpus_of_trial, handlers_kept, trials_at_once
+from resnet_lab.study.resolution import ResolvedArm
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted, Interruption
 from resnet_lab.train.watching import TrainingWatcher
-
-PATIENCE = 12.0
-"""Seconds in which a cluster has to answer."""
 
 GRACE = 60.0
 """Seconds that trials have to save their state when the study is stopped."""
@@ -43,36 +39,14 @@ GRACE = 60.0
 AT_ONCE = 500
 """Tasks that are handed to Ray before the first of them is over; each may hold a lock, and so an open file."""
 
-OBJECT_STORE = 100 * 2**20
-"""Bytes for objects of a cluster that is started here: next to nothing passes through it."""
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What trials are to run on.
-
-    Attributes:
-        address: of the cluster's head, `auto` for the one this machine belongs to, or `local` to start one here.
-        gpus: of a trial; a fraction shares one. None is 1 where an arm may use a GPU and the cluster has one, else 0.
-        cpus: of a trial, which uses as many threads.
-        retries: of a trial whose node or process was lost.
-        artefacts: a folder or URL that all nodes reach; None where they share the study folder.
-    """
-
-    address: str = "auto"
-    gpus: float | None = None
-    cpus: float = 1
-    retries: int = 3
-    artefacts: str | None = None
-
 
 class _Stopped(Exception):
     """`Interrupted` as a task tells it: that one does not survive pickling."""
 
 
 @contextmanager
-def on_ray(study: Study, wishes: Wishes) -> Iterator[Execute]:
-    """Connect to a cluster; what it gives brings trials to their end there.
+def on_ray(study: Study, wishes: Wishes) -> Iterator[Executor]:
+    """Connect to a cluster, to have trials run there.
 
     Raises:
         ConfigError: ray is not installed, no cluster answers, or no node has what a trial asks for.
@@ -86,86 +60,32 @@ def on_ray(study: Study, wishes: Wishes) -> Iterator[Execute]:
     if artefacts is not None:
         artefacts.require_writable()
     with redirect_stdout(io.StringIO()):  # where Ray tells of lost nodes, between the lines of --json
-        with _handlers_kept():
-            _connect(wishes.address)
+        with handlers_kept():
+            connect(wishes.address)
         try:
-            gpus = _gpus(study, wishes, [node["Resources"] for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
-            task = ray.remote(_work).options(
-                num_cpus=wishes.cpus,
-                num_gpus=gpus,
-                max_retries=wishes.retries,
-                retry_exceptions=[_Stopped],
-            )
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+            gpus = gpus_of_trial(study, wishes, nodes)
+            options: dict[str, Any] = {"num_cpus": wishes.cpus, "num_gpus": gpus, "max_retries": wishes.retries}
+            task = ray.remote(_work).options(**options, retry_exceptions=[_Stopped])
+
+            def decide(study: Study, registry: Registry, say: Callable[[str], None]) -> list[ResolvedArm]:
+                if not depends_on_device(study):
+                    return decided(study, registry, say)
+                sharing = trials_at_once(wishes, gpus, nodes)
+                asked = ray.remote(_decide).options(**options).remote(study, _Home.here(registry), sharing)
+                answer: tuple[list[str], list[ResolvedArm]] = _answered(asked)
+                for text in answer[0]:
+                    say(text)
+                return answer[1]
 
             def execute(
                 study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
             ) -> None:
                 _Drive(task, study, trials, folder, registry, watcher, artefacts).carry_out()
 
-            yield execute
+            yield Executor(execute, decide)
         finally:
             ray.shutdown()
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """`ray.init` has SIGTERM end the program with a code of its own."""
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
-
-
-def _connect(address: str) -> None:
-    import ray
-
-    if "://" in address:
-        raise ConfigError(
-            f"{address}: start the study on a node of the cluster, with --address auto, or by `ray job submit`; "
-            "Ray's client is not used"
-        )
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address == "local":
-        ray.init("local", include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
-        return
-    _require_answer(address)
-    try:
-        ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"the Ray cluster at {address} refuses: {' '.join(str(error).split())}") from None
-
-
-def _require_answer(address: str) -> None:
-    """By a process of its own, as `ray.init` would wait for minutes and say a lot."""
-    command = python_module("ray.scripts.scripts", "health-check")
-    if address != "auto":
-        command += ["--address", address]
-    try:
-        answered = subprocess.run(command, capture_output=True, timeout=PATIENCE).returncode == 0
-    except subprocess.TimeoutExpired:
-        answered = False
-    if not answered:
-        raise ConfigError(
-            f"no Ray cluster answers at {address}; name the head's address, such as 10.0.0.1:6379, auto on a node of "
-            "the cluster, or local to start one on this machine"
-        )
-
-
-def _gpus(study: Study, wishes: Wishes, nodes: Sequence[dict[str, float]]) -> float:
-    """Of a trial, once some node has that and the CPUs too."""
-    gpus = wishes.gpus
-    if gpus is None:
-        wanted = any(arm.train.device != "cpu" for arm in study.arms)
-        gpus = float(wanted and any(node.get("GPU", 0) >= 1 for node in nodes))
-    if gpus > 1 and gpus % 1:
-        raise ConfigError(f"{gpus:g} GPUs a trial: more than one must be a whole number")
-    if not any(node.get("CPU", 0) >= wishes.cpus and node.get("GPU", 0) >= gpus for node in nodes):
-        largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
-        raise ConfigError(
-            f"no node of the Ray cluster has the {wishes.cpus:g} CPUs and {gpus:g} GPUs that each trial asks for; the "
-            f"largest has {largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs"
-        )
-    return gpus
 
 
 class _Drive:
@@ -183,7 +103,7 @@ class _Drive:
     ) -> None:
         self.task, self.study, self.trials = task, study, trials
         self.folder, self.watcher, self.artefacts = folder, watcher, artefacts
-        self.plugins = loaded_plugins(registry)
+        self.home = _Home.here(registry)
         self.token = folder.folder.resolve() / f".driver-{uuid4().hex}"
         self.waiting = deque(trial for trial in trials if folder.outcome(trial) is None)
         self.flying: dict[Any, tuple[Trial, ExitStack]] = {}
@@ -218,9 +138,8 @@ class _Drive:
             if self.artefacts is not None and not self._claim(trial, claim):
                 continue
             address = None if self.artefacts is None else self.artefacts.address
-            allowed = {name: os.environ[name] for name in PERMISSIONS if name in os.environ}
-            place = _Place(Path.cwd(), self.folder.folder.resolve(), self.token, address, allowed)
-            self.flying[self.task.remote(self.study, trial, place, self.plugins)] = trial, claim
+            place = _Place(self.home, self.folder.folder.resolve(), self.token, address)
+            self.flying[self.task.remote(self.study, trial, place)] = trial, claim
 
     def _claim(self, trial: Trial, claim: ExitStack) -> bool:
         """Whether it still has to be run; tasks that see the study folder claim their trials themselves."""
@@ -257,12 +176,9 @@ class _Drive:
                         self.artefacts.get(trial, self.folder)
 
     def _failed(self, trial: Trial, cause: BaseException) -> None:
-        if isinstance(cause, _Stopped):
-            self.lost.append((trial, str(cause)))
-        elif isinstance(cause, ImportError):
-            raise RunError(f"a node of the Ray cluster cannot run trials: {cause}; install the same resnet-lab there")
-        else:
-            raise cause
+        if not isinstance(cause, _Stopped):
+            raise _told(cause)
+        self.lost.append((trial, str(cause)))
 
     def _cancel(self) -> None:
         """Have trials that run save their state."""
@@ -276,28 +192,87 @@ class _Drive:
             claim.close()
 
 
+def _told(cause: BaseException) -> BaseException:
+    if isinstance(cause, ImportError):
+        return RunError(f"a node of the Ray cluster cannot run trials: {cause}; install the same resnet-lab there")
+    return cause
+
+
+def _answered(reference: Any) -> Any:
+    """What a task gives, as soon as it is over.
+
+    Raises:
+        RunError: its process or node was lost, as were its retries.
+        Interrupted: SIGINT or SIGTERM came; the task is given up.
+    """
+    import ray
+
+    try:
+        with Interruption() as interruption:
+            while not ray.wait([reference], timeout=POLL)[0]:
+                interruption.check()
+        return ray.get(reference)
+    except Interrupted:
+        ray.cancel(reference)
+        raise
+    except ray.exceptions.RayTaskError as error:
+        raise _told(error.cause) from None
+    except ray.exceptions.RayError as error:
+        raise RunError(f"the node that timed the arms was lost: {str(error).strip().splitlines()[0]}") from None
+
+
 @dataclass(frozen=True)
-class _Place:
-    """Where the driver is and its study folder, a file there that shows whether a node sees it, and the artefacts.
+class _Home:
+    """Where the driver stands, and what it was allowed and has loaded.
 
     Attributes:
         allowed: environment variables by which the user lets data be fetched.
+        plugins: by name.
     """
 
     current: Path
+    allowed: Mapping[str, str] = field(default_factory=dict)
+    plugins: Sequence[str] = ()
+
+    @classmethod
+    def here(cls, registry: Registry) -> "_Home":
+        allowed = {name: os.environ[name] for name in PERMISSIONS if name in os.environ}
+        return cls(Path.cwd(), allowed, loaded_plugins(registry))
+
+    @contextmanager
+    def entered(self) -> Iterator[Registry]:
+        """The same on a node, whose errors then name it."""
+        with suppress(OSError):
+            os.chdir(self.current)  # so that a study's relative paths mean the same
+        os.environ.update(self.allowed)
+        try:
+            yield load(only=self.plugins)
+        except Interrupted as error:
+            raise _Stopped(str(error)) from None
+        except ResNetLabError as error:
+            raise type(error)(f"{error} (on node {gethostname()})") from None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The study folder, a file there that shows whether a node sees it, and the artefacts."""
+
+    home: _Home
     folder: Path
     token: Path
     artefacts: str | None
-    allowed: dict[str, str] = field(default_factory=dict)
 
 
-def _work(study: Study, trial: Trial, place: _Place, plugins: list[str]) -> None:
+def _decide(study: Study, home: _Home, sharing: int) -> tuple[list[str], list[ResolvedArm]]:
+    """What a node's device decides, and what is said of it, by a process of Ray's."""
+    said: list[str] = []
+    with home.entered() as registry:
+        return said, decided(study, registry, said.append, sharing)
+
+
+def _work(study: Study, trial: Trial, place: _Place) -> None:
     """A trial, by a process of Ray's."""
-    with suppress(OSError):
-        os.chdir(place.current)  # so that a study's relative paths mean the same
-    os.environ.update(place.allowed)
-    try:
-        registry = load(only=plugins)
+    with place.home.entered() as registry:
         if place.artefacts is not None:
             _apart(study, trial, Artefacts(place.artefacts), registry)
         elif place.token.exists():
@@ -305,10 +280,6 @@ def _work(study: Study, trial: Trial, place: _Place, plugins: list[str]) -> None
                 time.sleep(POLL)
         else:
             raise RunError(f"{place.folder} cannot be seen; put it on a disk that all nodes share, or give --artifacts")
-    except Interrupted as error:
-        raise _Stopped(str(error)) from None
-    except ResNetLabError as error:
-        raise type(error)(f"{error} (on node {gethostname()})") from None
 
 
 def _apart(study: Study, trial: Trial, artefacts: Artefacts, registry: Registry) -> None:

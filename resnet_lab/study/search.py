@@ -1,7 +1,8 @@
 """Searching over components and recipe values with Optuna, by the trials of studies: for exploring, not for a verdict.
 
-A search folder has `search.json` (the space), `optuna.db` (what was tried, by Optuna), `trials/` as a study folder has
-it, `search.lock` (held by the process that searches) and `confirm.toml` (a study of what was found).
+A search folder has `search.json` (the space), `optuna.db` (what was tried, by Optuna), `trials/` and `resolved.json` as
+a study folder has them, `search.lock` (held by the process that searches) and `confirm.toml` (a study of what was
+found).
 """
 
 import json
@@ -19,7 +20,7 @@ from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.confirmation import confirming
 from resnet_lab.study.design import Arm, Study
-from resnet_lab.study.running import within_budget
+from resnet_lab.study.running import resolve
 from resnet_lab.study.space import Space, Values, check_space, space_from
 from resnet_lab.study.trials import FORMAT, StudyFolder, Trial, carry_out
 from resnet_lab.train.watching import TrainingWatcher
@@ -219,7 +220,7 @@ class _Search:
             arm = self.space.arm(values)
             measure(arm.spec.modified(num_classes=self.classes), self.registry)
             alone = Study(self.space.plan, (arm,), self.space.tables)
-            self.arms[key] = within_budget(alone, self.registry, lambda text: None).arms[0]
+            self.arms[key] = resolve(alone, self.folder, self.registry).of(alone).arms[0]
         return self.arms[key]
 
     def _over(self) -> Sequence["optuna.trial.FrozenTrial"]:

@@ -10,7 +10,8 @@ from resnet_lab.data.sources import open_images
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.recipes import Tables
-from resnet_lab.study.design import Arm, Plan, Range, arm_from, plan_and_base
+from resnet_lab.study.design import Arm, arm_from, plan_and_base
+from resnet_lab.study.plan import Plan, Range
 
 COMBINATIONS = 32
 """With other factors, of which one has to let a level be built."""

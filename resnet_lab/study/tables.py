@@ -18,6 +18,8 @@ Row: TypeAlias = dict[str, Any]
 
 OUTCOME_COLUMNS = ("best_epoch", "epochs", "seconds", "problem", "diverged")
 
+TRAINING_COLUMNS = ("epochs", "lr", "batch_size", "compile")
+
 COST_COLUMNS = {
     f"{mode}_{name}": (mode, name)
     for mode in MODES
@@ -84,6 +86,7 @@ def _arms(found: Findings) -> list[Row]:
             **row.arm.levels,
             "parameters": row.parameters,
             "macs": row.macs,
+            **{name: getattr(row.arm.train, name) for name in TRAINING_COLUMNS},
             "trials": row.n,
             "failures": len(row.problems),
             "diverged": len(row.diverged),

@@ -1,8 +1,8 @@
 """One arm in the block of one seed: trained once, wherever and however often that is begun.
 
-A study folder has `study.json` (the design), and for each trial `trials/NAME/` (the run folder), `trials/NAME.json`
-(what came of it, written last) and `trials/NAME.lock` (held by the process that works on it). `bench.json` has what
-the arms cost.
+A study folder has `study.json` (the design), `resolved.json` (what the design leaves open), and for each trial
+`trials/NAME/` (the run folder), `trials/NAME.json` (what came of it, written last) and `trials/NAME.lock` (held by the
+process that works on it). `bench.json` has what the arms cost.
 """
 
 import json
@@ -47,9 +47,8 @@ class Trial:
     @property
     def name(self) -> str:
         """Of its folder: the arm, what it is, and the seed."""
-        words = re.sub(r"[^\w.@=+-]+", "-", self.arm.name).strip("-") or "arm"
         tuned = "" if self.lr is None else f"-lr{self.lr:g}"
-        return f"{words}-{self.arm.hash}{tuned}-seed{self.seed}"
+        return f"{prefix_of(self.arm)}{tuned}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -78,12 +77,19 @@ class Outcome:
     diverged: bool = False
 
 
+def prefix_of(arm: Arm) -> str:
+    """The beginning of the names of an arm's trials."""
+    words = re.sub(r"[^\w.@=+-]+", "-", arm.name).strip("-") or "arm"
+    return f"{words}-{arm.hash}"
+
+
 class StudyFolder:
     """The files of a study, by name."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.design = folder / "study.json"
+        self.resolution = folder / "resolved.json"
         self.bench = folder / "bench.json"
         self.trials = folder / "trials"
 
@@ -260,13 +266,12 @@ def _outcome(trial: Trial, folder: StudyFolder, **known: Any) -> Outcome:
     )
 
 
-def strangers(study: Study, folder: StudyFolder) -> list[str]:
+def orphaned(study: Study, folder: StudyFolder) -> list[str]:
     """Names of finished trials in the folder that are not of this design; they are kept, and count for nothing."""
-    own = {trial.name for trial in trials_of(study)}
-    tuned = {trial.name for trial in tuning_trials(study)}
-    return sorted(path.stem for path in folder.trials.glob("*.json") if path.stem not in own | tuned)
+    own = {trial.name for trial in (*trials_of(study), *tuning_trials(study))}
+    return sorted(path.stem for path in folder.trials.glob("*.json") if path.stem not in own)
 
 
 def tuning_trials(study: Study) -> list[Trial]:
     """Every arm with every learning rate, in the first block alone."""
-    return [Trial(arm, study.plan.first_seed, lr) for arm in study.arms for lr in study.plan.tune_lr]
+    return [Trial(arm.untuned, study.plan.first_seed, lr) for arm in study.arms for lr in study.plan.tune_lr]

@@ -6,7 +6,8 @@ from typing import Any
 from resnet_lab.bench.subjects import Mode
 from resnet_lab.core.escaping import markdown
 from resnet_lab.study.costs import Cost, Costs
-from resnet_lab.study.results import ArmRow, Findings, divergence
+from resnet_lab.study.remarks import divergence
+from resnet_lab.study.results import ArmRow, Findings
 from resnet_lab.study.statistics import LEVEL, Effect
 
 NOT_SHARES = ("log_loss",)
@@ -49,6 +50,8 @@ def as_json(found: Findings) -> dict[str, Any]:
                 "seconds_an_epoch": row.seconds,
                 "epochs": row.arm.train.epochs,
                 "lr": row.arm.train.lr,
+                "batch_size": row.arm.train.batch_size,
+                "compile": row.arm.train.compile,
                 "costs": _costs_json(found, row.arm.name),
                 "trials": row.n,
                 "problems": {str(seed): text for seed, text in row.problems.items()},

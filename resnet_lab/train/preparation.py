@@ -62,11 +62,13 @@ def make_ready(
     watcher: TrainingWatcher,
     processes: Processes,
     check: Callable[[Prepared], None] = lambda prepared: None,
+    sharing: int = 1,
 ) -> Ready:
     """Open and decode the images, split them, and build the network with its initial weights.
 
     Args:
         check: raises what is wrong with the images, before anything is asked of their number.
+        sharing: trainings that the device's memory has to do for at one time.
 
     Raises:
         ResNetLabError: anything that is wrong with the input.
@@ -92,7 +94,7 @@ def make_ready(
     prepared = prepare(images, form, data, config.seed_of("split"), watcher)
     check(prepared)
     number = len(prepared.positions("train"))
-    batch_size = _batch_size(config, number, network, form, placement, processes)
+    batch_size = _batch_size(config, number, network, form, placement, processes, sharing)
     smallest = number // ceil(number / batch_size) // processes.world_size
     if config.accumulate > smallest:
         raise ConfigError(
@@ -186,7 +188,13 @@ def _batches(
 
 
 def _batch_size(
-    config: TrainConfig, images: int, network: nn.Module, form: Form, placement: Placement, processes: Processes
+    config: TrainConfig,
+    images: int,
+    network: nn.Module,
+    form: Form,
+    placement: Placement,
+    processes: Processes,
+    sharing: int,
 ) -> int:
     """Images a step: as asked for, or the largest power of two that the memory holds and of which an epoch has ten."""
     if config.batch_size == "auto":
@@ -198,7 +206,7 @@ def _batch_size(
             try_step(placed, placement, (ceil(number / pieces), form.channels, form.size, form.size))
 
         most = max(config.accumulate, images // (STEPS_AT_LEAST * processes.world_size))
-        each = largest_batch(step, most, placement.device, reserve=OPTIMISER_STATES * weights)
+        each = largest_batch(step, most, placement.device, OPTIMISER_STATES * weights, sharing)
         return each * processes.world_size
     if config.batch_size > images and "batch_size" not in config.model_fields_set:
         return images

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,7 +16,7 @@ from resnet_lab.core.files import write_atomically
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.batches import Batches
 from resnet_lab.data.split import Part
-from resnet_lab.device import Placement, compile_for_training, optimize_for_inference, out_of_memory
+from resnet_lab.device import Placement, optimize_for_inference, out_of_memory
 from resnet_lab.device.processes import Agreement, Processes
 from resnet_lab.evaluation.evaluate import logits, origin_of
 from resnet_lab.evaluation.metrics import Scores, score
@@ -25,6 +24,7 @@ from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network import checkpoint
 from resnet_lab.network.plugins import Registry
 from resnet_lab.train.curves import draw_curves
+from resnet_lab.train.deciding import compiled_step
 from resnet_lab.train.determinism import deterministic
 from resnet_lab.train.distributed import spread
 from resnet_lab.train.freezing import PartlyFrozen
@@ -152,15 +152,12 @@ class Trainer:
     def _called(self, network: nn.Module, train: Batches) -> nn.Module:
         """The network as a step calls it: spread over processes, compiled, or itself; the same when a run goes on."""
         x, _ = next(train.training(1))
-        spec, pieces = self.ready.metadata.spec, self.config.accumulate
         whole = spread(network, self.processes, x.shape[1:], sync_batch_norm=self.config.sync_batch_norm)
         placement, device = self.placement, self.record["device"]
         if placement.compile == "auto" and "compiled" in device:
             placement = replace(placement, compile="on" if device["compiled"] else "off")
-        shape = (ceil(len(x) / pieces), *x.shape[1:])
-        key = f"{spec.hash} {','.join(self.config.freeze)}"  # what is frozen has no backward pass
-        steps = pieces * self.config.epochs * len(train)
-        called = compile_for_training(whole, placement, key, shape, dtype=x.dtype, steps=steps, watcher=self.watcher)
+        spec, steps = self.ready.metadata.spec, self.config.epochs * len(train)
+        called = compiled_step(whole, x, spec, self.config, placement, steps, self.watcher)
         device["compiled"] = called is not whole
         self._tell_status("running")
         return called

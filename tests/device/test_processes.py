@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch.distributed import HashStore, TCPStore  # type: ignore[attr-defined]
 
-from resnet_lab.core.errors import ConfigError, DataError, ResNetLabError
+from resnet_lab.core.errors import ConfigError, DataError, ResNetLabError, RunError, error_of
 from resnet_lab.device import Placement
 from resnet_lab.device import processes as room
 from resnet_lab.device.processes import LOST, Agreement, ProcessError, Processes, begin, first_to_say, is_first
+from resnet_lab.train.tally import DivergedError
 from tests.torchrun import torchrun
 
 T = TypeVar("T")
@@ -73,16 +74,36 @@ def test_the_first_process_works_for_all() -> None:
     assert worked == [0, 0]
 
 
-def test_what_fails_in_the_first_process_ends_all_with_one_sentence() -> None:
+class OfAPlugin(DataError):
+    """A class that the program does not have; only its base has a meaning elsewhere."""
+
+
+@pytest.mark.parametrize("kind", [DataError, ConfigError, DivergedError, ResNetLabError])
+def test_what_fails_in_the_first_process_ends_all_with_the_same_error(kind: type[ResNetLabError]) -> None:
     def work(processes: Processes) -> None:
         def fail() -> None:
-            raise DataError("a.jpg: not an image")
+            raise kind("a.jpg: not an image")
 
         processes.from_first(fail)
 
     errors = everywhere(work)
-    assert [str(error) for error in errors] == ["a.jpg: not an image"] * 2
-    assert all(isinstance(error, ResNetLabError) for error in errors)
+    assert [(type(error), str(error)) for error in errors] == [(kind, "a.jpg: not an image")] * 2
+
+
+def test_an_error_of_a_plugin_s_own_class_arrives_as_the_program_s() -> None:
+    def work(processes: Processes) -> None:
+        def fail() -> None:
+            raise OfAPlugin("a.jpg: not an image")
+
+        processes.from_first(fail)
+
+    assert [type(error) for error in everywhere(work)] == [OfAPlugin, DataError]
+
+
+def test_a_class_that_another_process_names_is_looked_up_and_never_imported() -> None:
+    for name in ("os.system", "SystemExit", "KeyError", "OfAPlugin", "resnet_lab.core.errors.ConfigError"):
+        assert type(error_of([name], "text")) is ResNetLabError
+    assert type(error_of(["SystemExit", "RunError", "DataError"], "text")) is RunError
 
 
 def test_a_defect_in_the_first_process_ends_all() -> None:

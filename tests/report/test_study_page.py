@@ -12,6 +12,7 @@ from resnet_lab.report.study_making import make_study_report, write_study_plots
 from resnet_lab.report.study_page import answer, study_page
 from resnet_lab.study.costs import Cost, Costs
 from resnet_lab.study.details import details
+from resnet_lab.study.grid import Grid
 from resnet_lab.study.pictures import Wall
 from resnet_lab.study.results import Findings
 from resnet_lab.study.trials import StudyFolder
@@ -176,7 +177,7 @@ class _Few:
     """Findings of some effects on a design of two factors."""
 
     def __init__(self, effects: list[object]) -> None:
-        self.effects, self.families, self.study, self.outcomes = effects, [effects], design(), {}
+        self.effects, self.families, self.study, self.outcomes = effects, [effects], design(), Grid((), (), ())
 
 
 def _effect(name: str, verdict: str) -> object:

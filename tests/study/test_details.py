@@ -54,11 +54,11 @@ def test_a_class_without_images_and_a_seed_without_a_trial_count_for_nothing(tmp
     (effects,) = class_effects(told)
     assert [each.differences for each in effects.classes] == [(0.0,), (0.0,), (0.0,)]
     assert [each.interval for each in effects.classes] == [None] * 3
-    first = told.predicted[0]
-    fewer = [
+    first, second = told.predicted.cells
+    fewer = tuple(
         None if each is None else replace(each, labels=np.where(each.labels == 2, 0, each.labels)) for each in first
-    ]
-    (effects,) = class_effects(replace(told, predicted=[fewer, told.predicted[1]]))
+    )
+    (effects,) = class_effects(replace(told, predicted=replace(told.predicted, cells=(fewer, second))))
     assert effects.classes[2].differences == ()
     assert effects.classes[2].difference is None
 

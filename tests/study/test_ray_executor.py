@@ -18,7 +18,8 @@ from resnet_lab.network.plugins import load
 from resnet_lab.study import ray_executor
 from resnet_lab.study.artefacts import Artefacts
 from resnet_lab.study.executing import in_processes, one_by_one
-from resnet_lab.study.ray_executor import Wishes, on_ray
+from resnet_lab.study.ray_cluster import Wishes, gpus_of_trial
+from resnet_lab.study.ray_executor import on_ray
 from resnet_lab.study.trials import StudyFolder, carry_out, trials_of
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.watching import TrainingWatcher
@@ -50,37 +51,38 @@ def test_options_that_exclude_one_another() -> None:
     with pytest.raises(ConfigError) as failure, executing(study(), "local", 1, {"--retries": 1}):
         pass
     assert str(failure.value) == "--retries is for a Ray cluster; give --executor ray too"
-    with executing(study(), "local", 1, {}) as execute:
-        assert execute is one_by_one
-    with executing(study(), "local", 2, {}) as execute:
-        assert execute.__qualname__ == in_processes(2).__qualname__
+    with executing(study(), "local", 1, {}) as where:
+        assert where.execute is one_by_one
+    with executing(study(), "local", 2, {}) as where:
+        assert where.execute.__qualname__ == in_processes(2).__qualname__
 
 
 def test_what_a_node_must_have() -> None:
     """GPUs are asked for where an arm may use one and there is one."""
     cpus, gpus = [{"CPU": 2.0}, {"CPU": 4.0}], [{"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}]
     on_gpu = study(train={"device": "auto"})
-    assert [ray_executor._gpus(each, Wishes(), nodes) for each in (study(), on_gpu) for nodes in (cpus, gpus)] == [
+    assert [gpus_of_trial(each, Wishes(), nodes) for each in (study(), on_gpu) for nodes in (cpus, gpus)] == [
         0, 0, 0, 1,
     ]  # fmt: skip
-    assert ray_executor._gpus(study(), Wishes(gpus=0.25, cpus=8), gpus) == 0.25
+    assert gpus_of_trial(study(), Wishes(gpus=0.25, cpus=8), gpus) == 0.25
     for wishes, nodes, message in (
         (Wishes(gpus=1), cpus, "the 1 CPUs and 1 GPUs that each trial asks for; the largest has 4 CPUs and 0 GPUs"),
         (Wishes(cpus=9), gpus, "the 9 CPUs and 0 GPUs that each trial asks for; the largest has 8 CPUs and 2 GPUs"),
         (Wishes(), [], "the 1 CPUs and 0 GPUs that each trial asks for; the largest has 0 CPUs and 0 GPUs"),
     ):
         with pytest.raises(ConfigError) as failure:
-            ray_executor._gpus(study(), wishes, nodes)
+            gpus_of_trial(study(), wishes, nodes)
         assert str(failure.value) == f"no node of the Ray cluster has {message}"
     with pytest.raises(ConfigError) as failure:
-        ray_executor._gpus(study(), Wishes(gpus=1.5), gpus)
+        gpus_of_trial(study(), Wishes(gpus=1.5), gpus)
     assert str(failure.value) == "1.5 GPUs a trial: more than one must be a whole number"
 
 
 def test_a_node_that_does_not_see_the_study_folder(tmp_path: Path) -> None:
-    place = ray_executor._Place(tmp_path, tmp_path / "study", tmp_path / "study" / ".driver-1", None)
+    home = ray_executor._Home(tmp_path)
+    place = ray_executor._Place(home, tmp_path / "study", tmp_path / "study" / ".driver-1", None)
     with pytest.raises(RunError) as failure:
-        ray_executor._work(study(), trials_of(study())[0], place, [])
+        ray_executor._work(study(), trials_of(study())[0], place)
     assert str(failure.value) == (
         f"{tmp_path}/study cannot be seen; put it on a disk that all nodes share, or give --artifacts "
         f"(on node {gethostname()})"

@@ -15,7 +15,9 @@ from resnet_lab.network.spec import ModelSpec
 from resnet_lab.report.study_making import make_study_report
 from resnet_lab.report.study_page import answer
 from resnet_lab.study.contrasts import arm_contrasts
-from resnet_lab.study.results import drawn_scores, findings, image_interval
+from resnet_lab.study.grid import Grid
+from resnet_lab.study.resampling import drawn_scores, image_interval
+from resnet_lab.study.results import findings
 from resnet_lab.study.running import run_study
 from resnet_lab.study.tables import as_latex, tables
 from resnet_lab.study.trials import StudyFolder, trials_of
@@ -37,7 +39,7 @@ def test_images_and_seeds_are_both_resampled(tmp_path: Path) -> None:
     for _ in range(200):
         differences = []
         for seed in draw.integers(4, size=4):
-            plain, gated = told.predicted[seed]
+            plain, gated = told.predicted.cells[seed]
             assert plain is not None
             assert gated is not None
             chosen = draw.integers(90, size=90)
@@ -52,17 +54,20 @@ def test_image_interval_is_wider_than_none(tmp_path: Path) -> None:
     told, _ = found(tmp_path / "one", design(arms=ARMS, seeds=1), EVEN)
     assert told.families[-1][0].image_interval is None
     (contrast,) = arm_contrasts(["plain", "gated"])
-    assert image_interval(contrast, drawn_scores([[None, None], [None, None]], "macro_accuracy")) is None
+    assert (
+        image_interval(contrast, drawn_scores(Grid((0, 1), ("plain", "gated"), ((None,) * 2,) * 2), "macro_accuracy"))
+        is None
+    )
 
 
 def test_arms_of_a_seed_have_the_same_images(tmp_path: Path) -> None:
     chosen = design(arms=ARMS, seeds=2)
     told, _ = found(tmp_path / "study", chosen, EVEN)
-    first, second = told.predicted[0]
+    (first, second), others = told.predicted.cells
     assert second is not None
     other = replace(second, digests=tuple(reversed(second.digests)))
     with pytest.raises(DataError, match="arms of one seed were tested on different images: the data changed while the"):
-        drawn_scores([[first, other], told.predicted[1]], "macro_accuracy")
+        drawn_scores(replace(told.predicted, cells=((first, other), others)), "macro_accuracy")
 
 
 def test_what_a_reader_should_know(tmp_path: Path) -> None:

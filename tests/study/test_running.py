@@ -12,13 +12,12 @@ import pytest
 import torch
 
 from resnet_lab.cli import main
-from resnet_lab.core.errors import ConfigError, ResNetLabError
-from resnet_lab.network import cost
+from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.network.plugins import load
-from resnet_lab.study import running
+from resnet_lab.study import executing, running
 from resnet_lab.study.executing import in_processes
 from resnet_lab.study.results import findings
-from resnet_lab.study.running import as_run, check_arms, run_study, tuned, within_budget
+from resnet_lab.study.running import as_run, check_arms, known, run_study, tuned
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of, tuning_trials
 from resnet_lab.study.writing import in_words
 from tests.study.small import Listening, study, table
@@ -63,13 +62,13 @@ def test_the_learning_rate_is_the_best_on_the_validation_part(tmp_path: Path) ->
     }  # fmt: skip
     folder.trials.mkdir()
     with pytest.raises(ConfigError) as failure:
-        as_run(tuning, folder, REGISTRY)
+        as_run(tuning, folder)
     assert str(failure.value) == (f"{tmp_path}: the learning rate of arm 'none' is not found yet; run the study")
     for (name, lr), merit in merits.items():
         arm = next(arm for arm in tuning.arms if arm.name == name)
         trial = Trial(arm, 0, lr)
         folder.keep(trial, Outcome(trial.name, name, 0, None if merit else "diverged", {}, merit, 1, 1, 1.0, lr, {}))
-    found = as_run(tuning, folder, REGISTRY)
+    found = as_run(tuning, folder)
     assert [arm.train.lr for arm in found.arms] == [0.1, 0.01]
 
 
@@ -85,7 +84,8 @@ def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(t
                 None if fails else (0.5, trial.lr or 0.0), 1, 1, 1.0, trial.lr or 0.0, {}, fails,
             ),
         )  # fmt: skip
-    assert [arm.train.lr for arm in tuned(tuning, folder, said.append).arms] == [0.01, 0.01]
+    resolved = tuned(tuning, folder, known(tuning, folder), said.append)
+    assert [arm.train.lr for arm in resolved.of(tuning).arms] == [0.01, 0.01]
     assert said == ["eca failed with every learning rate that was tried, and is trained with the lowest of them"]
 
 
@@ -104,37 +104,48 @@ def test_an_arm_that_diverges_is_an_outcome_and_the_study_goes_on(tmp_path: Path
     )
 
 
-def test_budgets() -> None:
-    """1,438 training images of digits are 6 steps of 256; multiply-adds by the closed count."""
-
-    def epochs(**budget: float) -> list[int]:
-        found = within_budget(study(budget=budget), REGISTRY, lambda text: None)
-        return [arm.train.epochs for arm in found.arms]
-
-    assert epochs(epochs=7) == [7, 7]
-    images, _ = running.training_images(study(), REGISTRY)
-    steps = -(-images // 256)
-    assert epochs(steps=4 * steps + 1) == [4, 4]
-    assert epochs(steps=1) == [1, 1]
-    macs = [images * cost.measure(arm.spec.modified(num_classes=10)).macs / 1e12 for arm in study().arms]
-    assert epochs(macs=macs[1] * 5.5) == [int(macs[1] * 5.5 / macs[0]), 5]
-
-
-def test_a_budget_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = iter([0.5, 1.0])
-    monkeypatch.setattr(running, "seconds_of_step", lambda arm, classes, registry: next(seconds))
-    images, _ = running.training_images(study(), REGISTRY)
-    steps, said = -(-images // 256), []
-    found = within_budget(study(budget={"seconds": 4.0 * steps}), REGISTRY, said.append)
-    assert [arm.train.epochs for arm in found.arms] == [8, 4]
-    assert said == ["none: 8 epochs within the budget", "eca: 4 epochs within the budget"]
-
-
 def test_an_arm_that_cannot_be_built_is_named_before_anything_runs() -> None:
     broken = study(factors={"attn": ["none", "ecaa"]})
     with pytest.raises(ResNetLabError) as failure:
         check_arms(broken, REGISTRY)
     assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'cbam'?"
+
+
+def test_a_defect_of_the_program_stays_one_when_arms_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And keeps its traceback, which leads to it."""
+
+    def measure(*_: object) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(running, "measure", measure)
+    with pytest.raises(KeyError) as failure:
+        check_arms(study(), REGISTRY)
+    assert failure.value.args == ("a defect",)
+    assert failure.traceback[-1].name == "measure"
+
+
+def test_a_defect_in_a_process_of_the_study_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def command(code: str) -> None:
+        monkeypatch.setattr(executing, "python_module", lambda *_: [sys.executable, "-c", code])
+
+    folder = StudyFolder(tmp_path)
+    folder.note(study())
+    command("def broken(): raise KeyError('a defect')\nbroken()")
+    with pytest.raises(RuntimeError) as failure:
+        run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
+    assert not isinstance(failure.value, ResNetLabError)
+    assert str(failure.value).startswith("a process of the study failed:\nTraceback (most recent call last):\n")
+    assert str(failure.value).endswith("in broken\nKeyError: 'a defect'\n")
+    command("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(RunError) as killed:
+        run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
+    assert str(killed.value) == (
+        "a process of the study was killed by SIGKILL; what was saved is whole: resume with `study run --resume`"
+    )
+    command("import sys; sys.exit('a sentence')")  # as a process that ends by itself with another code
+    monkeypatch.setattr(executing.Child, "ended", lambda child: (143, "stopped by SIGTERM"))
+    with pytest.raises(RunError, match="a process of the study ended with exit code 143: stopped by SIGTERM; what was"):
+        run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
 
 
 def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

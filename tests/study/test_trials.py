@@ -9,7 +9,7 @@ from resnet_lab.core.errors import ConfigError, DataError, RunError
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.plugins import load
 from resnet_lab.study import trials
-from resnet_lab.study.trials import StudyFolder, Trial, carry_out, strangers, trials_of, tuning_trials
+from resnet_lab.study.trials import StudyFolder, Trial, carry_out, orphaned, trials_of, tuning_trials
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.watching import TrainingWatcher
 from tests.study.small import study
@@ -118,8 +118,8 @@ def test_trials_of_another_design_are_kept_and_named(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path)
     carry_out(study(), trials_of(study())[0], folder, REGISTRY, SILENT)
     changed = study(train={"epochs": 2})
-    assert strangers(study(), folder) == []
-    assert strangers(changed, folder) == [trials_of(study())[0].name]
+    assert orphaned(study(), folder) == []
+    assert orphaned(changed, folder) == [trials_of(study())[0].name]
     assert (folder.trials / f"{trials_of(study())[0].name}.json").exists()
 
 

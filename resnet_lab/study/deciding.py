@@ -1,0 +1,152 @@
+"""What the design of a study leaves open for each arm, decided by its budget and the device that trains."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from math import floor, inf
+from typing import TypeAlias
+
+import torch
+
+from resnet_lab.bench.subjects import ready
+from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.core.watcher import SILENT
+from resnet_lab.data.decoding import Form
+from resnet_lab.data.preparation import prepare
+from resnet_lab.data.sources import open_images
+from resnet_lab.device import choose
+from resnet_lab.device.memory import is_out_of_memory
+from resnet_lab.network.cost import measure
+from resnet_lab.network.plugins import Registry
+from resnet_lab.study.design import Arm, Study
+from resnet_lab.study.resolution import Compilation, ResolvedArm
+from resnet_lab.train.deciding import decide
+
+STEPS = 5
+"""Of a pilot, of which the median counts."""
+
+Decide: TypeAlias = Callable[[Study, Registry, Callable[[str], None]], list[ResolvedArm]]
+"""Decides on every arm of a study; what a user should know is told to the last argument."""
+
+
+def decided(study: Study, registry: Registry, say: Callable[[str], None], sharing: int = 1) -> list[ResolvedArm]:
+    """Decide by the device of this process.
+
+    Args:
+        sharing: trials that are to run on it at one time.
+
+    Raises:
+        ResNetLabError: an arm that cannot be trained, with its name.
+    """
+    found = []
+    for arm in study.arms:
+        try:
+            resolved = _resolved(study, arm, registry, sharing)
+        except ResNetLabError as error:
+            raise type(error)(f"arm {arm.name!r}: {error}") from None
+        if has_open_epochs(study):
+            say(f"{arm.name}: {resolved.epochs} epochs within the budget")
+        if arm.train.compile == "auto" and resolved.compile != "off":
+            say(f"{arm.name}: compiled, in all its trials")
+        found.append(resolved)
+    return found
+
+
+def within_budget(study: Study, registry: Registry) -> Study:
+    """The study with epochs and batch sizes, and eager where the design leaves that open: for a look ahead."""
+    eager = replace(study, arms=tuple(_with(arm, compile=_eager(arm)) for arm in study.arms))
+    resolved = decided(eager, registry, lambda text: None)
+    return replace(study, arms=tuple(each.of(arm) for arm, each in zip(study.arms, resolved, strict=True)))
+
+
+def has_open_epochs(study: Study) -> bool:
+    """Whether epochs follow from a budget of another kind."""
+    budget = study.plan.budget
+    return budget.steps is not None or budget.macs is not None or budget.seconds is not None
+
+
+def depends_on_device(study: Study) -> bool:
+    """Whether anything is left to the device."""
+    return study.plan.budget.seconds is not None or any(
+        "auto" in (arm.train.batch_size, arm.train.compile) for arm in study.arms
+    )
+
+
+def seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
+    """The median of a few training steps on noise."""
+    call = ready(arm.for_bench(classes), "train", registry, arm.train.device)
+    device = choose(arm.train.device).device
+    times = []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[STEPS // 2]
+
+
+def training_images(study: Study, arm: Arm, registry: Registry) -> tuple[int, int]:
+    """Images of the first block's training part, and classes."""
+    images = open_images(arm.data.source, registry)
+    form = Form(arm.spec.input_size, arm.spec.in_channels, arm.data.fit)
+    prepared = prepare(images, form, arm.data, study.at(arm, study.plan.first_seed).seed_of("split"), SILENT)
+    return len(prepared.positions("train")), len(images.classes)
+
+
+def _resolved(study: Study, arm: Arm, registry: Registry, sharing: int) -> ResolvedArm:
+    """Batch size first, on which all else depends; then epochs, and whether so many pay for compiling."""
+    plan, left_open = study.plan, arm.train
+    if plan.budget.epochs is not None:
+        arm = _with(arm, epochs=plan.budget.epochs)
+    if left_open.batch_size == "auto":
+        eager = study.at(arm, plan.first_seed, compile="off")
+        arm = _with(arm, batch_size=decide(arm.spec, arm.data, eager, registry, sharing=sharing).batch_size)
+    if has_open_epochs(study):
+        arm = _with(arm, epochs=_epochs(study, _with(arm, compile=_eager(arm)), registry))
+    if left_open.compile == "auto":
+        chosen = decide(arm.spec, arm.data, study.at(arm, plan.first_seed), registry)
+        arm = _with(arm, compile="on" if chosen.is_compiled else "off")
+        if chosen.is_compiled and plan.budget.seconds is not None:
+            arm = _with(arm, epochs=_epochs(study, arm, registry))
+    timed = arm.for_bench()
+    return ResolvedArm(
+        name=arm.name,
+        epochs=arm.train.epochs,
+        lr=None if plan.tune_lr else arm.train.lr,
+        batch_size=timed.batch,
+        compile=_eager(arm),
+    )
+
+
+def _epochs(study: Study, arm: Arm, registry: Registry) -> int:
+    """As many as the budget has room for, one at least."""
+    budget = study.plan.budget
+    images, classes = training_images(study, arm, registry)
+    steps = -(-images // arm.for_bench().batch)
+    if budget.steps is not None:
+        wanted = budget.steps / steps
+    elif budget.macs is not None:
+        wanted = budget.macs * 1e12 / (images * measure(arm.spec.modified(num_classes=classes), registry).macs)
+    else:
+        wanted = (budget.seconds or 0.0) / (steps * _seconds_if_it_fits(arm, classes, registry))
+    return max(1, floor(wanted))
+
+
+def _seconds_if_it_fits(arm: Arm, classes: int, registry: Registry) -> float:
+    """Without end where the memory holds no step: that its trials fail is their outcome."""
+    try:
+        return seconds_of_step(arm, classes, registry)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return inf
+
+
+def _eager(arm: Arm) -> Compilation:
+    """As asked for, else not compiled."""
+    return "off" if arm.train.compile == "auto" else arm.train.compile
+
+
+def _with(arm: Arm, **changes: object) -> Arm:
+    return replace(arm, train=arm.train.model_copy(update=changes))

@@ -1,0 +1,82 @@
+"""The keys of a study file beside the base experiment's tables."""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
+
+from resnet_lab.network.kinds import of_networks
+from resnet_lab.network.spec import Count, Record
+from resnet_lab.train.config import Positive, Seed
+
+Varied = Literal["init", "split", "order"]
+SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
+"""The key of a training that each is."""
+
+Metric = Literal[
+    "accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
+    "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss",
+]  # fmt: skip
+LOWER_IS_BETTER = ("log_loss",)
+SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "input_size")
+"""Keys of the network that factors and arms may name without `model.` before them."""
+
+
+class Budget(Record):
+    """What every arm may spend, of which one is given; by default the epochs of the base experiment.
+
+    Attributes:
+        epochs: for each arm.
+        steps: of the optimiser; rounded down to whole epochs, one at least.
+        macs: multiply-adds of all training images' forward passes, in 10^12; a cheaper arm trains longer.
+        seconds: on the device, by a step that is timed before; a faster arm trains longer.
+    """
+
+    epochs: Count | None = None
+    steps: Count | None = None
+    macs: Positive | None = None
+    seconds: Positive | None = None
+
+
+class Range(Record):
+    """Values that a search may take: whole numbers where both ends are, else any between them.
+
+    Attributes:
+        log: whether each factor of ten is as likely as the next.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+
+class Plan(Record):
+    """The keys of a study file beside the base experiment's tables.
+
+    Attributes:
+        description: what it asks, in a sentence.
+        seeds: how many; block s of a study has seed `first_seed` + s.
+        metric: that verdicts are about, on the test part.
+        margin: differences within it are as good as none; in the metric's unit.
+        vary: what differs from seed to seed; the rest is that of `first_seed` throughout.
+        factors: levels of each, the first being the baseline's.
+        fraction: `half` leaves out every arm that differs from the baseline in an odd number of factors.
+        arms: instead of factors, changes by name; the first is the baseline.
+        tune_lr: learning rates of which every arm takes the one that is best on the validation part, tried at
+            `first_seed` alone.
+        search: ranges of a search beside the factors, by key as factors are; a study that is run has none.
+    """
+
+    name: str = "study"
+    description: str = ""
+    recipe: str | None = None
+    seeds: Count = 6
+    first_seed: Seed = 0
+    metric: Metric = "macro_accuracy"
+    margin: Positive | None = None
+    vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = get_args(Varied)
+    fraction: Literal["full", "half"] = "full"
+    factors: dict[str, tuple[str | int | float | bool, ...]] = Field(default_factory=dict)
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    budget: Budget = Budget()
+    tune_lr: tuple[Positive, ...] = ()
+    search: dict[str, Range] = Field(default_factory=dict)

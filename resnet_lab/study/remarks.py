@@ -1,0 +1,57 @@
+"""What a reader of a study should know beside its verdicts."""
+
+from collections.abc import Sequence
+
+from resnet_lab.study.design import Study
+from resnet_lab.study.grid import Grid
+from resnet_lab.study.statistics import ALPHA, FEWEST, smallest_p
+from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
+
+
+def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:
+    """Seeds at which an arm diverged."""
+    return tuple(seed for seed, outcome in outcomes.of_arm(arm).items() if outcome.diverged)
+
+
+def never_finished(outcomes: Grid[Outcome]) -> list[str]:
+    """Names of arms that failed at every seed, without which no block of a factorial is whole."""
+    failed = outcomes.map(lambda outcome: outcome.problem)
+    return [arm for arm in outcomes.arms if len(failed.of_arm(arm)) == len(outcomes.seeds)]
+
+
+def divergence(arm: str, seeds: Sequence[int]) -> str:
+    """Where an arm diverged, in words."""
+    return f"{arm} diverged at seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
+
+
+def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[str]:
+    """All of them."""
+    varied = ", ".join(
+        {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
+    )
+    found = [f"from seed to seed differ: {varied}"]
+    for arm in outcomes.arms:
+        if seeds := diverged_at(arm, outcomes):
+            left = "" if len(seeds) == study.plan.seeds else "; it is compared at the other seeds alone"
+            found.append(f"{divergence(arm, seeds)} of {study.plan.seeds}{left}")
+    if study.plan.factors and (hopeless := never_finished(outcomes)):
+        found.append(f"no effect of a factor can be told, since an arm failed at every seed: {', '.join(hopeless)}")
+    if study.plan.seeds < FEWEST:
+        found.append(f"{study.plan.seeds} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
+    else:
+        found.append(
+            f"with {study.plan.seeds} seeds the sign-flip test alone can give p = {smallest_p(study.plan.seeds):.2g} "
+            f"at least; verdicts rest on t tests with Holm's adjustment at {ALPHA:.0%}"
+        )
+    if others := orphaned(study, folder):
+        found.append(
+            f"{len(others)} trials in the folder are of another design and count for nothing: {', '.join(others[:3])}"
+        )
+    versions = {tuple(sorted(outcome.versions.items())) for outcome in outcomes.values() if outcome.versions}
+    if len(versions) > 1:
+        common = frozenset.intersection(*map(frozenset, versions))
+        differing = sorted({name for each in versions for name, _ in frozenset(each) - common})
+        found.append(f"trials were run with different versions of {', '.join(differing)}: do not mix them in a verdict")
+    if study.plan.budget.macs or study.plan.budget.seconds:
+        found.append("arms had the same budget, and so different numbers of epochs")
+    return found
