@@ -23,8 +23,9 @@ from PIL import Image
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
-from resnet_lab.data import cache, filling, rows
-from resnet_lab.data.cache import Stored, bytes_free, bytes_needed, cache_folder, clear, entries, store
+from resnet_lab.data import cache, filling, row_store
+from resnet_lab.data.cache import Stored, bytes_needed, store
+from resnet_lab.data.cache_folders import bytes_free, cache_folder, clear, entries
 from resnet_lab.data.decoding import NO_MEMORY, Examined, Form, decode, to_array
 from resnet_lab.data.ledger import Ledger
 from tests.data.folder_sets import Listener, fill, set_of
@@ -332,10 +333,10 @@ def test_checksums_are_looked_at_only_where_the_file_may_have_changed(
     assert phases() == [("decoding", 12)]
     assert phases() == []
     (tmp_path / "boot").write_text("after a power failure")
-    monkeypatch.setattr(rows, "BOOT", tmp_path / "boot")
+    monkeypatch.setattr(row_store, "BOOT", tmp_path / "boot")
     assert phases() == [("checking the cache", 12)]
     assert phases() == []
-    monkeypatch.setattr(rows, "BOOT", tmp_path / "no such file")
+    monkeypatch.setattr(row_store, "BOOT", tmp_path / "no such file")
     assert phases() == phases() == [("checking the cache", 12)], "a system that does not tell is not trusted"
 
 
@@ -416,7 +417,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written_is_taken(
 
     reads: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(rows, "pwrite", full)
+        patch.setattr(row_store, "pwrite", full)
         with pytest.raises(DataError) as failure:
             store(set_of(folder, reads), FORM)
     assert str(failure.value) == (
