@@ -1,5 +1,6 @@
 """What the documentation says of the program, held against the program."""
 
+import pkgutil
 import re
 import runpy
 from importlib import import_module
@@ -67,7 +68,6 @@ def test_public_names_say_what_they_are() -> None:
     plugin_api = import_module("resnet_lab.plugin_api")
     found = [f"resnet_lab.plugin_api.{name}" for name in plugin_api.__all__]
     for path in [*listed, *found]:
-        module, _, name = path.rpartition(".")
-        value = getattr(import_module(module), name)
+        value = pkgutil.resolve_name(path)
         if callable(value):
             assert value.__doc__, path

@@ -1,5 +1,6 @@
 """`resnet-lab eval`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @app.command("eval", epilog="Example: `resnet-lab eval runs/20260101-120000-resnet20 --split val`")
 def evaluate(
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder.", show_default=False)] = None,
-    split: options.Split = "test",
+    split: options.SplitOfRun = None,
     data: options.OtherData = None,
     class_map: options.ClassMap = None,
     again: options.Again = False,
@@ -56,10 +57,8 @@ def evaluate(
     from resnet_lab.evaluation.evaluate import evaluate as evaluate_run
     from resnet_lab.evaluation.evaluate import kept_at, summary_of
 
-    if weights is not None and class_map:
-        raise ConfigError("--class-map is for a run; give the names of the classes of --weights by --classes")
-    _refuse_mixtures(run, weights, {"--model": model, "--depth": depth, "--spec": spec,
-                                    "--classes": classes, "--preprocess": preprocess, "--data": data})  # fmt: skip
+    of_weights = {"--model": model, "--depth": depth, "--spec": spec, "--classes": classes, "--preprocess": preprocess}
+    _refuse_mixtures(run, weights, data, {"--split": split, "--class-map": class_map, "--again": again}, of_weights)
     registry = options.load_registry(no_plugin)
     if csv is not None:
         refuse_existing(csv)
@@ -80,26 +79,36 @@ def evaluate(
     assert run is not None
     with Screen() as screen:
         predictions = evaluate_run(
-            run, placement, registry, part=split, source=data, class_map=renamed, again=again, watcher=screen
+            run, placement, registry, part=split or "test", source=data, class_map=renamed, again=again, watcher=screen
         )
     opened = Run(run)
     summary = summary_of(opened, predictions)
     origin = predictions.origin
     about: dict[str, Any] = {"run": str(run), "best_epoch": origin.epoch}
     kept = {"gone": origin.gone, "absent": list(origin.absent), "predictions": str(kept_at(opened, origin))}
-    title = data or f"{split} part, weights of epoch {origin.epoch}"
+    title = data or f"{origin.part} part, weights of epoch {origin.epoch}"
     _show(predictions, summary, csv, about if json else None, title, kept)
 
 
-def _refuse_mixtures(run: Path | None, weights: str | None, given: dict[str, object]) -> None:
+def _refuse_mixtures(
+    run: Path | None,
+    weights: str | None,
+    data: str | None,
+    of_run: Mapping[str, object],
+    of_weights: Mapping[str, object],
+) -> None:
     if (run is None) == (weights is None):
         what = "nothing names what to score" if run is None else "RUN and --weights each name what to score"
         raise ConfigError(f"{what}; give a run folder, or --weights with --data")
-    if weights is not None and given["--data"] is None:
+    if weights is not None and data is None:
         raise ConfigError("--weights alone names no images; give them with --data")
-    idle = [name for name, value in given.items() if value and name != "--data"]
-    if run is not None and idle:
-        raise ConfigError(f"{idle[0]} is of --weights, and a run knows its own; leave it out")
+    if run is not None and data is not None and of_run["--split"]:
+        raise ConfigError("--split is of the run's own images, and all of --data are scored; leave one of them out")
+    for name in (name for name, value in (of_weights if run is not None else of_run).items() if value):
+        if run is not None:
+            raise ConfigError(f"{name} is of --weights, and a run knows its own; leave it out")
+        remedy = "give the names of the classes by --classes" if name == "--class-map" else "leave it out"
+        raise ConfigError(f"{name} is of a run, and --weights are scored on all images of --data; {remedy}")
 
 
 def _show(

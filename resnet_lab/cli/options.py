@@ -156,6 +156,10 @@ ChannelsLast = Annotated[
 Split = Annotated[
     Literal["train", "val", "test"], typer.Option("--split", help="The part to score.", rich_help_panel=DATA)
 ]
+SplitOfRun = Annotated[
+    Literal["train", "val", "test"] | None,
+    typer.Option("--split", help="The part to score.", show_default="test", rich_help_panel=DATA),
+]
 OtherData = Annotated[
     str | None,
     typer.Option(

@@ -66,9 +66,8 @@ def test_a_call_of_many_parts_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> 
 def test_times_are_those_of_a_call() -> None:
     found = in_turns({"one": Sleeper(0.004), "two": Sleeper(0.008)}, 6, CPU)
     ratio = timing(found.samples["two"], found.samples["one"])
-    assert found.samples["one"] == pytest.approx([4] * 6, rel=0.6)
-    assert ratio.ratio == pytest.approx(2, rel=0.15)
-    assert ratio.verdict == "slower"
+    assert all(4 <= sample < 40 for sample in found.samples["one"]), "in milliseconds"
+    assert 1.3 < ratio.ratio < 3
 
 
 def test_warm_up_ends_when_the_time_is_steady() -> None:

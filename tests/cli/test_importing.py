@@ -100,7 +100,20 @@ def test_what_an_imported_run_is_not(command: tuple[str, ...], problem: str, cli
         (("run", "--classes", "names.txt"), "--classes is of --weights, and a run knows its own; leave it out"),
         (
             ("--weights", "w.pth", "--data", "images", "--class-map", "a=b"),
-            "--class-map is for a run; give the names of the classes of --weights by --classes",
+            "--class-map is of a run, and --weights are scored on all images of --data; give the names of the classes "
+            "by --classes",
+        ),
+        (
+            ("--weights", "w.pth", "--data", "images", "--split", "test"),
+            "--split is of a run, and --weights are scored on all images of --data; leave it out",
+        ),
+        (
+            ("--weights", "w.pth", "--data", "images", "--again"),
+            "--again is of a run, and --weights are scored on all images of --data; leave it out",
+        ),
+        (
+            ("run", "--data", "images", "--split", "val"),
+            "--split is of the run's own images, and all of --data are scored; leave one of them out",
         ),
     ],
 )  # fmt: skip

@@ -34,7 +34,7 @@ def test_a_step_finds_the_memory_of_the_one_before() -> None:
     """Two steps of 130 MiB ask the system for 66,560 pages of 4 KiB (numpy: for fewer, huge ones), or for none."""
 
     def faults(word: str) -> int:
-        command = [sys.executable, "-c", STEPS, str(PACKAGE), word]
+        command = [sys.executable, "-c", STEPS, str(PACKAGE / "core"), word]
         return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert faults("keep") <= 10
@@ -73,7 +73,7 @@ def test_what_threads_have_freed_goes_back_unless_it_is_to_be_kept() -> None:
     """A block at the end of each thread's heap keeps what is before it."""
 
     def given_back(word: str) -> float:
-        command = [sys.executable, "-c", HOLDING, str(PACKAGE), word]
+        command = [sys.executable, "-c", HOLDING, str(PACKAGE / "core"), word]
         return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
     assert given_back("free") > 80

@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.test_predictions import ORIGIN
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.evaluation.compare import compare
 from resnet_lab.evaluation.metrics import paired
 from resnet_lab.evaluation.predictions import Predictions
 from tests.evaluation.metrics.drawn import predictions
+from tests.evaluation.test_predictions import ORIGIN
 
 NAMES = ("runs/a", "runs/b")
 

@@ -4,11 +4,11 @@ import pytest
 import timm
 import torch
 import torchvision
-from tests.test_zoo import TORCHVISION
 from torch import nn
 
 from resnet_lab.network.builder import build
 from resnet_lab.network.model import ZeroPadShortcut
+from tests.network.test_zoo import TORCHVISION
 
 SMALLER = ("resnet18", "resnet34", "resnet50", "resnext50_32x4d")
 """Than takes seconds in float64."""
