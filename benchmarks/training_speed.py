@@ -150,9 +150,7 @@ def usual_epoch(folder: str, chosen: Any) -> Callable[[], None]:
     turned = v2.Compose([v2.Resize((224, 224)), v2.RandomChoice(turns), *final])
     plain = v2.Compose([v2.Resize((224, 224)), *final])
     train = Chosen(torchvision.datasets.ImageFolder(folder, turned), chosen[:IMAGES].tolist())
-    val = Chosen(
-        torchvision.datasets.ImageFolder(folder, plain), chosen[IMAGES : IMAGES + VALIDATED].tolist()
-    )
+    val = Chosen(torchvision.datasets.ImageFolder(folder, plain), chosen[IMAGES : IMAGES + VALIDATED].tolist())
     loaders = [
         DataLoader(part, BATCH, shuffle=shuffle, num_workers=2, persistent_workers=True)
         for part, shuffle in ((train, True), (val, False))

@@ -235,7 +235,9 @@ def test_the_average_is_what_is_scored() -> None:
     assert learner.average is not None
     with torch.no_grad():
         outputs = torch.cat([learner.average.model(x)[: len(y)] for _, x, y in val.evaluation()])
-    assert rows[-1].val_loss == pytest.approx(F.cross_entropy(outputs, torch.from_numpy(val.images.labels)).item(), rel=1e-5)
+    assert rows[-1].val_loss == pytest.approx(
+        F.cross_entropy(outputs, torch.from_numpy(val.images.labels)).item(), rel=1e-5
+    )
     assert not torch.equal(outputs, torch.cat([model.eval()(x)[: len(y)] for _, x, y in val.evaluation()]))
 
 
