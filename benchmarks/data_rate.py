@@ -16,7 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, count, repeat
+from itertools import count, repeat
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
@@ -33,9 +33,11 @@ from torchvision.transforms import v2
 
 import resnet_lab
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.batches import Batches
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.loader import Loader
+from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
@@ -52,7 +54,7 @@ def main(folder: str, out: str, rounds: int = 7) -> None:
     theirs, ours = image_folder(folder), batches(prepared(folder))
     content: dict[str, Any] = {
         "setting": {
-            "size": SIZE, "batch": BATCH, "workers": WORKERS, "images": len(ours.positions),
+            "size": SIZE, "batch": BATCH, "workers": WORKERS, "images": len(ours.images),
             "threads": torch.get_num_threads(), "precision": PLACEMENT.precision,
             "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
             "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
@@ -77,19 +79,11 @@ def prepared(source: str) -> Prepared:
     return prepare(open_images(source, default_registry()), FORM, DataConfig(source=source), seed=0)
 
 
-def batches(data: Prepared) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(data: Prepared) -> Loader:
     """Every image, as a training gets them."""
-    return Batches(
-        data.pixels,
-        np.flatnonzero(data.usable),
-        data.images.labels[data.usable],
-        num_classes=len(data.images.classes),
-        mean=MEAN,
-        std=STD,
-        batch_size=BATCH,
-        placement=choose("cpu", "fp32"),
-        augment=parse_augmentations(["rotate90"]),
-    )
+    images = Subset(np.flatnonzero(data.usable), data.images.labels[data.usable], len(data.images.classes))
+    placement, augment = choose("cpu", "fp32"), parse_augmentations(["rotate90"])
+    return image_loader(data.pixels, Order(images, BATCH), MEAN, STD, placement, augment)
 
 
 def image_folder(folder: str) -> "DataLoader[Any]":
@@ -108,8 +102,8 @@ def image_folder(folder: str) -> "DataLoader[Any]":
 def images_per_second(source: Any) -> float:
     """Over one epoch, the first batch included."""
     start, number = perf_counter(), 0
-    for x, _ in source.training(int(start * 1e6)) if hasattr(source, "training") else source:
-        number += len(x)
+    for *_, y in source.training(int(start * 1e6)) if isinstance(source, Loader) else source:
+        number += len(y)
     return number / (perf_counter() - start)
 
 
@@ -151,7 +145,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def gather(ours: Any, rounds: int) -> dict[str, Any]:
     """Bytes a second of bare gathers of uint8 batches, beside a copy of as much memory by as many threads."""
-    pixels = ours._pixels
+    pixels = ours.rows.pixels
     workers, own = ThreadPoolExecutor(torch.get_num_threads()), threading.local()
     nbytes = BATCH * FORM.nbytes
     source = torch.zeros(2**28, dtype=torch.uint8)
@@ -164,7 +158,7 @@ def gather(ours: Any, rounds: int) -> dict[str, Any]:
         return own.array
 
     def gathers() -> float:
-        order = draw.permutation(ours.positions)
+        order = draw.permutation(ours.images.positions)
         chunks = [order[i : i + BATCH] for i in range(0, len(order) - BATCH + 1, BATCH)]
         start = perf_counter()
         for _ in workers.map(lambda chunk: pixels.gather(chunk, memory()), chunks):
@@ -184,7 +178,7 @@ def training_step(ours: Any, rounds: int) -> dict[str, Any]:
     """Steps of a ResNet-18 on our batches beside steps on one batch that is there already, 10 steps a round."""
     model = resnet_lab.build("resnet18", num_classes=4).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    x, y = next(iter(ours.training(0)))
+    _, x, y = next(ours.training(0))
 
     def steps(source: Iterator[tuple[Tensor, Tensor]]) -> float:
         start = perf_counter()
@@ -192,7 +186,7 @@ def training_step(ours: Any, rounds: int) -> dict[str, Any]:
             step(model, optimizer, *next(source))
         return 10 / (perf_counter() - start)
 
-    stream = chain.from_iterable(ours.training(epoch) for epoch in count(1))
+    stream = ((x, y) for epoch in count(1) for _, x, y in ours.training(epoch))
     return compared(lambda: steps(stream), lambda: steps(repeat((x, y))), max(rounds, 9))
 
 

@@ -27,9 +27,11 @@ from torch.nn import functional as F
 
 import resnet_lab
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.batches import Batches
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.loader import Loader
+from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import Part
@@ -103,25 +105,23 @@ def measured(data: Prepared, stages: str, precision: Any, rounds: int) -> dict[s
     return {
         "seconds without": [a for a, _ in pairs[1:]], "seconds with": [b for _, b in pairs[1:]],
         "ratio": spread([a / b for a, b in pairs[1:]]),
-        "images": {part: len(each.positions) for part, each in images.items()},
+        "images": {part: len(each.images) for part, each in images.items()},
         "filling seconds": filling, "stored bytes": nbytes, "load": load,
         "losses": plain.losses, "largest relative difference of a loss": max(apart),
     }  # fmt: skip
 
 
-def batches(data: Prepared, part: Part, mean: Any, std: Any, placement: Placement) -> Batches:
+def batches(data: Prepared, part: Part, mean: Any, std: Any, placement: Placement) -> Loader:
     """As a training has them."""
     chosen = data.positions(part)
-    return Batches(
-        data.pixels, chosen, data.images.labels[chosen], num_classes=len(data.images.classes), mean=mean, std=std,
-        batch_size=BATCH, placement=placement, augment=parse_augmentations(["rotate90"]),
-    )  # fmt: skip
+    order = Order(Subset(chosen, data.images.labels[chosen], len(data.images.classes)), BATCH)
+    return image_loader(data.pixels, order, mean, std, placement, parse_augmentations(["rotate90"]))
 
 
 class Arm:
     """A network in training. Its losses are those of all its steps, and of the validation part after each epoch."""
 
-    def __init__(self, spec: Any, images: dict[Part, Batches], stages: str, placement: Placement) -> None:
+    def __init__(self, spec: Any, images: dict[Part, Loader], stages: str, placement: Placement) -> None:
         self.batches, self.placement = images, placement
         network = resnet_lab.build(spec)
         with_statistics(network, images["train"])
@@ -135,7 +135,7 @@ class Arm:
         """One of training and validation; its seconds."""
         start = perf_counter()
         self.model.train()
-        for x, y in self.batches["train"].training(number):
+        for _, x, y in self.batches["train"].training(number):
             with self.placement.autocast():
                 loss = F.cross_entropy(self.model(x).float(), y)
             loss.backward()
@@ -143,18 +143,18 @@ class Arm:
             self.optimizer.zero_grad(set_to_none=True)
             self.losses.append(loss.item())
         val = self.batches["val"]
-        outputs = logits(self.model, val.in_order(), self.placement)
-        self.losses.append(F.cross_entropy(outputs, torch.from_numpy(val.labels)).item())
+        outputs = logits(self.model, val.evaluation(), self.placement)
+        self.losses.append(F.cross_entropy(outputs, torch.from_numpy(val.images.labels)).item())
         return perf_counter() - start
 
 
 @torch.no_grad()
-def with_statistics(network: nn.Module, images: Batches) -> None:
+def with_statistics(network: nn.Module, images: Loader) -> None:
     """Batch norm's of one batch, as no pretrained weights are at hand: with those of a new network numbers explode."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0
-    network.train()(next(images.in_order())[0])
+    network.train()(next(images.evaluation()).x)
     for norm in norms:
         norm.momentum = 0.1
 

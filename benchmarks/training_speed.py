@@ -21,16 +21,19 @@ import numpy as np
 import torch
 import torchvision
 from inference_speed import kept, stock
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
+from torch.utils.data import Subset as Chosen
 from torchvision.transforms import v2
 
 import resnet_lab
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.batches import Batches
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.loader import Batch, Loader
+from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import Placement, choose
@@ -79,11 +82,12 @@ def beside_a_bare_loop(folder: str, rounds: int) -> dict[str, Any]:
     placement = choose()
     draw = torch.Generator().manual_seed(0)
     batches = [
-        (
+        Batch(
+            np.arange(number * BATCH, (number + 1) * BATCH),
             placement.layout(torch.randn(BATCH, 3, 64, 64, generator=draw)),
             torch.randint(CLASSES, (BATCH,), generator=draw),
         )
-        for _ in range(10)
+        for number in range(10)
     ]
     resident = Resident(batches)
     model, bare = (placement.place(resnet_lab.build("resnet18", num_classes=CLASSES)) for _ in range(2))
@@ -92,7 +96,7 @@ def beside_a_bare_loop(folder: str, rounds: int) -> dict[str, Any]:
 
     def epoch() -> None:
         bare.train()
-        for x, y in batches:
+        for _, x, y in batches:
             with placement.autocast():
                 loss = F.cross_entropy(bare(x), y)
             loss.backward()
@@ -100,20 +104,19 @@ def beside_a_bare_loop(folder: str, rounds: int) -> dict[str, Any]:
             optimizer.zero_grad(set_to_none=True)
         bare.eval()
         with torch.inference_mode(), placement.autocast():
-            bare(batches[0][0])
+            bare(batches[0].x)
 
     return compared(ours, epoch, 10 * BATCH, rounds)
 
 
 class Resident:
-    """Batches in memory, with what the loop asks of `Batches`."""
+    """Batches in memory, with what the loop asks of a `Loader`."""
 
-    rank, world_size, num_classes = 0, 1, CLASSES
-
-    def __init__(self, batches: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
-        self.labels = torch.cat([y for _, y in batches]).numpy()
-        self.positions = np.arange(len(self.labels))
+        labels = torch.cat([y for *_, y in batches]).numpy()
+        self.images = Subset(np.arange(len(labels)), labels, CLASSES)
+        self.order = Order(self.images, BATCH)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -121,22 +124,20 @@ class Resident:
     def training(self, epoch: int, first_step: int = 0) -> Any:
         return iter(self.batches[first_step:])
 
-    def in_order(self) -> Any:
+    def evaluation(self) -> Any:
         return iter(self.batches)
 
 
-def served(data: Prepared, positions: Any, placement: Placement) -> Batches:
+def served(data: Prepared, positions: Any, placement: Placement) -> Loader:
     """As a training gets them."""
-    return Batches(
-        data.pixels, positions, data.images.labels[positions], num_classes=CLASSES, mean=MEAN, std=STD,
-        batch_size=BATCH, placement=placement, augment=parse_augmentations(["rotate90"]),
-    )  # fmt: skip
+    order = Order(Subset(positions, data.images.labels[positions], CLASSES), BATCH)
+    return image_loader(data.pixels, order, MEAN, STD, placement, parse_augmentations(["rotate90"]))
 
 
 def ours_epoch(model: nn.Module, train: Any, val: Any, placement: Placement) -> Callable[[], None]:
     """A function that trains one epoch more, and validates."""
     config = TrainConfig(epochs=10**6, lr=1e-3, batch_size=BATCH, schedule="constant")
-    loss = make_loss(config, train.labels, CLASSES, placement.device)
+    loss = make_loss(config, train.images.labels, CLASSES, placement.device)
     progress = Progress(Tally(CLASSES, placement.device))
     going = epochs(Learner(model, model, loss, config, placement), train, val, config, placement, progress)
     return lambda: void(next(going))
@@ -148,8 +149,8 @@ def usual_epoch(folder: str, chosen: Any) -> Callable[[], None]:
     final = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
     turned = v2.Compose([v2.Resize((224, 224)), v2.RandomChoice(turns), *final])
     plain = v2.Compose([v2.Resize((224, 224)), *final])
-    train = Subset(torchvision.datasets.ImageFolder(folder, turned), chosen[:IMAGES].tolist())
-    val = Subset(torchvision.datasets.ImageFolder(folder, plain), chosen[IMAGES : IMAGES + VALIDATED].tolist())
+    train = Chosen(torchvision.datasets.ImageFolder(folder, turned), chosen[:IMAGES].tolist())
+    val = Chosen(torchvision.datasets.ImageFolder(folder, plain), chosen[IMAGES : IMAGES + VALIDATED].tolist())
     loaders = [
         DataLoader(part, BATCH, shuffle=shuffle, num_workers=2, persistent_workers=True)
         for part, shuffle in ((train, True), (val, False))

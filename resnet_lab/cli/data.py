@@ -10,7 +10,7 @@ from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
-    from resnet_lab.data.cache import CacheEntry
+    from resnet_lab.data.cache_folders import CacheEntry
     from resnet_lab.data.config import DataConfig
     from resnet_lab.data.description import Description, Findings
     from resnet_lab.data.preparation import Prepared
@@ -165,7 +165,7 @@ def list_cache(json: options.JSON = False) -> None:
 
     The cache is in the user's cache folder, or where the environment variable RESNET_LAB_CACHE says.
     """
-    from resnet_lab.data.cache import cache_folder, entries
+    from resnet_lab.data.cache_folders import cache_folder, entries
 
     found = entries()
     if json:
@@ -187,7 +187,7 @@ def clear_cache(
     """Delete decoded images; they are decoded again when they are needed."""
     from rich.filesize import decimal
 
-    from resnet_lab.data.cache import clear, entries
+    from resnet_lab.data.cache_folders import clear, entries
 
     known = {name for entry in entries() for name in (entry.source, entry.folder.name)}
     freed = clear([_as_cached(source, known) for source in sources] if sources else None)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from resnet_lab.cli import output
 from resnet_lab.core.errors import printable
-from resnet_lab.data.cache import CacheEntry
+from resnet_lab.data.cache_folders import CacheEntry
 from resnet_lab.data.copies import Copies
 from resnet_lab.data.description import Description, Findings
 from resnet_lab.report.text import CHANNELS, counted, split_text

@@ -1,22 +1,96 @@
-"""A pass over a set of images that brings a folder of the cache up to date; the folder's lock is held."""
+"""A pass over a set of images that brings a folder of the cache up to date; the folder is held by this process."""
 
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import PIL
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.decoding import NO_MEMORY, Examined, Form, UnreadableError, decode, digest_of, without_warnings
 from resnet_lab.data.ledger import Ledger, Record, encoded
-from resnet_lab.data.rows import Rows, Write
+from resnet_lab.data.row_store import Checksums, RowStore
 from resnet_lab.data.threads import in_order
 
 IMAGES_A_TRANSACTION = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An image file whose content is known.
+
+    Attributes:
+        new: the record of a content that was not known before.
+        content: of the row that this has, if any.
+    """
+
+    path: bytes
+    stamp: bytes
+    digest: str
+    new: Record | None = None
+    content: bytes = b""
+
+    @property
+    def row(self) -> int | None:
+        return self.new.row if self.new else None
+
+
+class ImageIndex:
+    """The ledger of a folder as the index of its rows.
+
+    Attributes:
+        known: records by digest: those that are as they were written.
+        damaged: digests of the others.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.known, self.damaged = ledger.records()
+        ledger.forget(self.damaged)
+        self._digests = {record.row: digest for digest, record in self.known.items() if record.row is not None}
+        self._rows_to_mend: dict[str, int] = {}
+        self._next_row = 1 + max(self._digests, default=-1)
+
+    def checksums(self) -> Checksums:
+        rows = np.array(list(self._digests), dtype=np.int64)
+        return rows, np.array([self.known[digest].checksum for digest in self._digests.values()], dtype=np.int64)
+
+    def seal(self) -> str:
+        return self.ledger.about().get("seal", "")
+
+    def add(self, entries: Sequence[StoredFile]) -> None:
+        new = [each.new for each in entries if each.new]
+        self.ledger.add(new, {each.path: (each.stamp, each.digest) for each in entries})
+
+    def forget(self, rows: Sequence[int]) -> None:
+        digests = {self._digests.pop(row): row for row in rows}
+        self._rows_to_mend |= digests
+        self.damaged |= set(digests)
+        self._forget(digests)
+
+    def forget_unusable(self) -> None:
+        """What cannot be used; another decoder may open it."""
+        self._forget([digest for digest, record in self.known.items() if record.examined.cause])
+
+    def record(self, examined: Examined, content: bytes, checksum: int) -> Record:
+        """The new record of an image that was decoded: its row is the one that it had, or the next; none without it."""
+        row = self._rows_to_mend.get(examined.digest, self._next_row) if content else None
+        record = self.known[examined.digest] = Record(row, None if row is None else checksum, examined)
+        self._next_row = max(self._next_row, -1 if row is None else row + 1)
+        return record
+
+    def _forget(self, digests: Collection[str]) -> None:
+        self.ledger.forget(digests)
+        for digest in digests:
+            del self.known[digest]
 
 
 class _Read(NamedTuple):
@@ -25,7 +99,7 @@ class _Read(NamedTuple):
     position: int
     stamp: str
     examined: Examined
-    pixels: bytes = b""
+    content: bytes = b""
     checksum: int = 0
 
 
@@ -33,67 +107,49 @@ class Filling:
     """One pass.
 
     Args:
+        pixels: the file of rows.
         keep_pixels: store rows too, and not only what decoding tells.
     """
 
     def __init__(
-        self, ledger: Ledger, rows: Rows, images: ImageSet, form: Form, keep_pixels: bool, watcher: Watcher
+        self, ledger: Ledger, pixels: Path, images: ImageSet, form: Form, keep_pixels: bool, watcher: Watcher
     ) -> None:
-        self.ledger = ledger
-        self.rows = rows
+        self.index = ImageIndex(ledger)
+        self.store = RowStore(pixels, form.nbytes, self.index)
         self.images = images
         self.form = form
         self.keep_pixels = keep_pixels
         self.watcher = watcher
-        self.known: dict[str, Record] = {}
-        self.rows_to_mend: dict[str, int] = {}
-        self.next_row = 0
         self.digests = [""] * len(images)
         self.causes: dict[int, str] = {}
 
     def run(self) -> list[Record]:
         """A record of every image."""
-        self._load()
+        ledger = self.index.ledger
+        self.store.check("checking the cache", self.watcher)
+        if self.index.damaged:
+            self.watcher.say(f"{len(self.index.damaged)} damaged images in the cache are decoded again")
+        if ledger.about().get("pillow") != PIL.__version__:
+            self.index.forget_unusable()
         self._compare_stamps()
         missing = [position for position, digest in enumerate(self.digests) if not digest]
         if missing:
             self._decode(missing)
-        self.ledger.tell(seal=self.rows.seal(), pillow=PIL.__version__)
+        ledger.tell(seal=self.store.seal(), pillow=PIL.__version__)
         return [
-            self.known[digest] if digest else Record(None, None, Examined("", self.causes[position]))
+            self.index.known[digest] if digest else Record(None, None, Examined("", self.causes[position]))
             for position, digest in enumerate(self.digests)
         ]
-
-    def _load(self) -> None:
-        """Learn what is known, but for rows that are damaged and for causes that another Pillow gave."""
-        about = self.ledger.about()
-        records, damaged = self.ledger.records()
-        at = {record.row: digest for digest, record in records.items() if record.row is not None}
-        self.next_row = 1 + max(at, default=-1)
-        if not at:
-            self.rows.path.unlink(missing_ok=True)  # of an index that is lost: who reads it has it open still
-            self.rows.path.touch()
-        if at and about.get("seal") != (self.rows.seal() or "unknown"):
-            self.watcher.begin("checking the cache", len(at))
-            checksums = [(row, records[digest].checksum or 0) for row, digest in at.items()]
-            self.rows_to_mend = {at[row]: row for row in self.rows.damaged(checksums, self.watcher.advance)}
-            damaged |= set(self.rows_to_mend)
-        if damaged:
-            self.watcher.say(f"{len(damaged)} damaged images in the cache are decoded again")
-        if about.get("pillow") != PIL.__version__:
-            damaged |= {digest for digest, record in records.items() if record.examined.cause}
-        self.ledger.forget(damaged)
-        self.known = {digest: record for digest, record in records.items() if digest not in damaged}
 
     def _compare_stamps(self) -> None:
         """Fill in the digests of images that did not change since they were stored."""
         if self.images.stamp is None:
             return
-        files = self.ledger.files()
+        files = self.index.ledger.files()
         for position, path in enumerate(self.images.paths):
             stamp, digest = files.get(encoded(path), (b"", ""))
             try:
-                if digest in self.known and encoded(self.images.stamp(position)) == stamp:
+                if digest in self.index.known and encoded(self.images.stamp(position)) == stamp:
                     self.digests[position] = digest
             except OSError:
                 continue  # gone or locked up since it was listed: reading it will say why
@@ -101,29 +157,28 @@ class Filling:
     def _decode(self, missing: Sequence[int]) -> None:
         """Fill in the digests of all other images, or the causes of those that could not even be read."""
         self.watcher.begin("decoding", len(missing))
-        records: list[Record] = []
-        files: dict[bytes, tuple[bytes, str]] = {}
-        with self.rows.writing() as write, without_warnings():
-            try:
-                with (
-                    ThreadPoolExecutor(1 + (os.cpu_count() or 1)) as pool,
-                    closing(in_order(pool, self._read, missing)) as read,
-                ):
-                    for position, stamp, examined, pixels, checksum in read:
-                        self.watcher.advance()
-                        if not examined.digest or examined.cause == NO_MEMORY:  # which may be otherwise next time
-                            self.causes[position] = examined.cause
-                            continue
-                        digest = self.digests[position] = examined.digest
-                        if digest not in self.known:
-                            self.known[digest] = self._kept(examined, pixels, checksum, write)
-                            records.append(self.known[digest])
-                        files[encoded(self.images.paths[position])] = encoded(stamp), digest
-                        if len(files) == IMAGES_A_TRANSACTION:
-                            self.ledger.add(records, files)
-                            records, files = [], {}
-            finally:  # an interruption keeps what was done
-                self.ledger.add(records, files)
+        with (
+            without_warnings(),
+            ThreadPoolExecutor(1 + (os.cpu_count() or 1)) as pool,
+            closing(in_order(pool, self._read, missing)) as read,
+        ):
+            files = self._files(read)
+            while self.store.fill(islice(files, IMAGES_A_TRANSACTION)):
+                pass
+
+    def _files(self, read: Iterator[_Read]) -> Iterator[StoredFile]:
+        for position, stamp, examined, content, checksum in read:
+            self.watcher.advance()
+            if not examined.digest or examined.cause == NO_MEMORY:  # which may be otherwise next time
+                self.causes[position] = examined.cause
+                continue
+            digest = self.digests[position] = examined.digest
+            path = encoded(self.images.paths[position])
+            if digest in self.index.known:
+                yield StoredFile(path, encoded(stamp), digest)
+            else:
+                record = self.index.record(examined, content, checksum)
+                yield StoredFile(path, encoded(stamp), digest, record, content)
 
     def _read(self, position: int) -> _Read:
         """In a thread."""
@@ -135,19 +190,11 @@ class Filling:
             return _Read(position, "", Examined("", error.strerror or str(error)))
         except UnreadableError as error:
             return _Read(position, "", Examined("", str(error)))
-        if digest in self.known:
-            return _Read(position, stamp, self.known[digest].examined)
+        known = self.index.known.get(digest)
+        if known:
+            return _Read(position, stamp, known.examined)
         pixels, examined = decode(content, self.form, digest)
         if pixels is None or not self.keep_pixels:
             return _Read(position, stamp, examined)
-        content_of_row = pixels.tobytes()
-        return _Read(position, stamp, examined, content_of_row, zlib.crc32(content_of_row))
-
-    def _kept(self, examined: Examined, pixels: bytes, checksum: int, write: Write) -> Record:
-        """The image's record, its pixels written to the row that it had or to a new one."""
-        if not pixels:
-            return Record(None, None, examined)
-        row = self.rows_to_mend.get(examined.digest, self.next_row)
-        write(row, pixels)
-        self.next_row = max(self.next_row, row + 1)
-        return Record(row, checksum, examined)
+        row = pixels.tobytes()
+        return _Read(position, stamp, examined, row, zlib.crc32(row))

@@ -1,7 +1,6 @@
 """Decoded images by number, from the cache or decoded anew each time. Legend: N batch, S size, C channels."""
 
 import os
-import weakref
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.decoding import Form, UnreadableError, to_array, without_warnings
+from resnet_lab.data.row_store import RowReader
 
 
 class Pixels(Protocol):
@@ -27,9 +27,6 @@ class Pixels(Protocol):
 class StoredPixels:
     """Rows of a file of the cache.
 
-    They are read rather than mapped: a mapped page counts as this process's own memory once it was looked at, a read
-    one belongs to the system, and copying it is as fast.
-
     Args:
         rows: of each image in the file, shape (number of images,).
 
@@ -40,18 +37,10 @@ class StoredPixels:
     def __init__(self, file: Path, rows: NDArray[np.int64], form: Form) -> None:
         self.form = form
         self.rows = rows
-        self._path = file
-        try:
-            self._descriptor = os.open(file, os.O_RDONLY)
-        except OSError as error:
-            raise DataError(f"{file}: cannot be opened: {error.strerror}; start again to have it made anew") from None
-        weakref.finalize(self, os.close, self._descriptor)
+        self._reader = RowReader(file, form.nbytes)
 
     def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
-        nbytes = self.form.nbytes
-        for row, target in zip(self.rows[positions].tolist(), out, strict=True):
-            if os.preadv(self._descriptor, [target.data], row * nbytes) != nbytes:
-                raise DataError(f"{self._path}: cut short while it was in use; start again to have it mended")
+        self._reader.gather(self.rows[positions], out)
 
 
 class DecodedPixels:

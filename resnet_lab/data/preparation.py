@@ -12,7 +12,8 @@ from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data import split as splitting
-from resnet_lab.data.cache import bytes_free, bytes_needed, cache_folder, store_at_one_depth
+from resnet_lab.data.cache import bytes_needed, store_at_one_depth
+from resnet_lab.data.cache_folders import bytes_free, cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, describe_groups, groups
 from resnet_lab.data.decoding import Examined, Form

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from resnet_lab.core.errors import CheckpointError, DataError, RunError
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.data.batches import Batches
 from resnet_lab.data.class_names import match_classes
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.loader import Batch, Loader
+from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.pixels import Pixels
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
@@ -35,12 +37,12 @@ BATCH_SIZE = 64
 
 
 @torch.inference_mode()
-def logits(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], placement: Placement) -> Tensor:
+def logits(model: nn.Module, batches: Iterable[Batch], placement: Placement) -> Tensor:
     """Outputs of the network in evaluation mode for all batches: float32 on the CPU, shape (N, K)."""
     was_training = model.training
     model.eval()
     with placement.autocast():
-        outputs = [model(x)[: len(y)] for x, y in batches]
+        outputs = [model(x)[: len(indices)] for indices, x, _ in batches]
     model.train(was_training)
     return torch.cat(outputs).float().cpu()
 
@@ -116,7 +118,7 @@ def evaluate(
     if not again and (found := _kept(kept, origin, digests, labels)) is not None:
         watcher.say(f"predictions of {found.origin.created} are taken from {kept}")
         return found
-    batches = prepare(decoded.pixels, positions, labels, metadata, placement)
+    batches = prepare(decoded.pixels, positions, metadata, placement, labels)
     watcher.begin("predicting", len(positions))
     network = optimize_for_inference(model, placement, len(positions), watcher=watcher)
     predictions = Predictions(
@@ -124,7 +126,7 @@ def evaluate(
         paths=tuple(images.paths[position] for position in positions),
         digests=digests,
         labels=labels,
-        probabilities=probabilities_of(network, told(batches.in_order(), watcher), placement, str(opened.best)),
+        probabilities=probabilities_of(network, told(batches.evaluation(), watcher), placement, str(opened.best)),
         origin=origin,
     )
     predictions.write(kept)
@@ -153,7 +155,7 @@ def evaluate_weights(
     decoded = decode_all(images, form_of(metadata), DataConfig(source=source), watcher)
     positions = np.flatnonzero(decoded.usable)
     labels = outputs[images.labels]
-    batches = prepare(decoded.pixels, positions, labels[positions], metadata, placement)
+    batches = prepare(decoded.pixels, positions, metadata, placement, labels[positions])
     watcher.begin("predicting", len(positions))
     network = optimize_for_inference(adopted.model, placement, len(positions), watcher=watcher)
     where = adopted.coverage.source
@@ -162,7 +164,7 @@ def evaluate_weights(
         paths=tuple(images.paths[position] for position in positions),
         digests=tuple(decoded.examined[position].digest for position in positions),
         labels=labels[positions],
-        probabilities=probabilities_of(network, told(batches.in_order(), watcher), placement, where),
+        probabilities=probabilities_of(network, told(batches.evaluation(), watcher), placement, where),
         origin=Origin(
             weights=where,
             source=images.name,
@@ -219,7 +221,7 @@ def summary_of(run: Run, predictions: Predictions) -> Summary:
 
 
 def probabilities_of(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], placement: Placement, where: str
+    network: nn.Module, batches: Iterable[Batch], placement: Placement, where: str
 ) -> NDArray[np.float32]:
     """Softmax of the network's outputs, shape (N, K); raises `CheckpointError` where they are not numbers."""
     outputs = logits(network, batches, placement)
@@ -232,11 +234,11 @@ def probabilities_of(
     return found
 
 
-def told(batches: Iterable[tuple[Tensor, Tensor]], watcher: Watcher) -> Iterator[tuple[Tensor, Tensor]]:
+def told(batches: Iterable[Batch], watcher: Watcher) -> Iterator[Batch]:
     """The batches, each told when the next is asked for."""
-    for x, y in batches:
-        yield x, y
-        for _ in range(len(y)):
+    for batch in batches:
+        yield batch
+        for _ in batch.indices:
             watcher.advance()
 
 
@@ -265,19 +267,16 @@ def form_of(metadata: Metadata) -> Form:
 
 
 def prepare(
-    pixels: Pixels, positions: NDArray[np.int64], labels: NDArray[np.int64], metadata: Metadata, placement: Placement
-) -> Batches:
-    """Images at `positions`, with their labels, scaled as the network was trained on them."""
-    return Batches(
-        pixels,
-        positions,
-        labels,
-        num_classes=len(metadata.classes),
-        mean=metadata.mean,
-        std=metadata.std,
-        batch_size=BATCH_SIZE,
-        placement=placement,
-    )
+    pixels: Pixels,
+    positions: NDArray[np.int64],
+    metadata: Metadata,
+    placement: Placement,
+    labels: NDArray[np.int64] | None = None,
+) -> Loader:
+    """Images at `positions`, scaled as the network was trained on them; all of label 0 where none are given."""
+    labels = np.zeros(len(positions), dtype=np.int64) if labels is None else labels
+    order = Order(Subset(positions, labels, len(metadata.classes)), BATCH_SIZE)
+    return image_loader(pixels, order, metadata.mean, metadata.std, placement)
 
 
 def _require_usable(decoded: Decoded, positions: NDArray[np.int64]) -> None:

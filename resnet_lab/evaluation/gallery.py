@@ -246,15 +246,14 @@ class _Viewer:
     def maps(self, numbers: NDArray[np.int64], classes: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Grad-CAM maps (N, S, S) of the works for each of some choices of classes (N,)."""
         positions = self._all_at(numbers)
-        rows = np.arange(len(positions))  # in the place of labels, so that each batch says which it has
-        batches = prepare(self._scored.pixels, positions, rows, self._metadata, self._placement)
+        batches = prepare(self._scored.pixels, positions, self._metadata, self._placement)
         cam = GradCAM(self._model, self._placement, images=len(positions), watcher=self._watcher)
         self._watcher.begin("explaining", len(positions))
         found: list[list[Tensor]] = [[] for _ in classes]
-        for x, here in told(batches.in_order(), self._watcher):
+        for here, x, _ in told(batches.evaluation(), self._watcher):
             there = cam.run(x[: len(here)])
             for maps, chosen in zip(found, classes, strict=True):
-                maps.append(there.maps(torch.from_numpy(chosen)[here.cpu()]))
+                maps.append(there.maps(torch.from_numpy(chosen[here])))
         self.layer, self.positions = cam.layer, cam.positions or (0, 0)
         return [torch.cat(maps).numpy() for maps in found]
 
@@ -299,10 +298,10 @@ class _Viewer:
         """What the classifier sees of each image, of length 1, shape (N, D)."""
         if not len(positions):
             return np.empty((0, self._model.fc.in_features), dtype=np.float32)
-        batches = prepare(decoded.pixels, positions, np.zeros_like(positions), self._metadata, self._placement)
+        batches = prepare(decoded.pixels, positions, self._metadata, self._placement)
         network = optimize_for_inference(_Trunk(self._model), self._placement, len(positions), watcher=self._watcher)
         self._watcher.begin("seeking similar training images", len(positions))
-        features = logits(network, told(batches.in_order(), self._watcher), self._placement)
+        features = logits(network, told(batches.evaluation(), self._watcher), self._placement)
         found: NDArray[np.float32] = nn.functional.normalize(features, dim=1).numpy()
         return found
 

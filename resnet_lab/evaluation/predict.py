@@ -62,10 +62,8 @@ def predict(
     for piece in decoded(files, form):
         bad += [(str(file), cause) for file, cause in piece.bad]
         if piece.files:
-            number = len(piece.files)
-            unknown = np.zeros(number, dtype=np.int64)
-            batches = prepare(ArrayPixels(piece.pixels, form), np.arange(number), unknown, metadata, placement)
-            found = probabilities_of(network, batches.in_order(), placement, str(weights))
+            batches = prepare(ArrayPixels(piece.pixels, form), np.arange(len(piece.files)), metadata, placement)
+            found = probabilities_of(network, batches.evaluation(), placement, str(weights))
             best = np.argsort(-found, axis=1, kind="stable")[:, :top]
             answers += [
                 Answer(str(file), tuple((metadata.classes[k], float(row[k])) for k in chosen.tolist()))

@@ -9,11 +9,11 @@ from math import isfinite
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.data.batches import Batches
+from resnet_lab.data.loader import Batch, Loader
 from resnet_lab.device import Placement
 from resnet_lab.network.initialisation import named_seed
 from resnet_lab.train.config import TrainConfig
@@ -55,7 +55,7 @@ class RangeTest:
 
 def find_learning_rate(
     network: nn.Module,
-    batches: Batches,
+    batches: Loader,
     config: TrainConfig,
     placement: Placement,
     watcher: Watcher = SILENT,
@@ -101,22 +101,22 @@ def find_learning_rate(
 
 
 def _losses_at(
-    rates: Sequence[float], network: nn.Module, batches: Batches, config: TrainConfig, placement: Placement
+    rates: Sequence[float], network: nn.Module, batches: Loader, config: TrainConfig, placement: Placement
 ) -> Generator[float, None, None]:
     """Train a copy for a step at each rate; the loss of each step's batch before the step."""
     copy = deepcopy(network).train()
-    loss = make_loss(config, batches.labels, batches.num_classes, placement.device)
+    loss = make_loss(config, batches.images.labels, batches.images.num_classes, placement.device)
     learner = Learner(copy, copy, loss, config.model_copy(update={"ema": 0.0}), placement)
     with (
         closing(_endless(batches)) as training,
         torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []),
     ):
         placement.seed(named_seed(config.seed_of("order"), "dropout of the range test"))
-        for rate, (x, y) in zip(rates, training, strict=False):
+        for rate, (_, x, y) in zip(rates, training, strict=False):
             total, weight, _ = learner.step(x, y, rate)
             yield float(total / weight)
 
 
-def _endless(batches: Batches) -> Generator[tuple[Tensor, Tensor], None, None]:
+def _endless(batches: Loader) -> Generator[Batch, None, None]:
     for epoch in count(1):
         yield from batches.training(epoch)

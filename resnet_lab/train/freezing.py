@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator
-from copy import copy
 from itertools import takewhile
 from typing import Self
 
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.data.augmentations import Augmentations
-from resnet_lab.data.batches import Batches
+from resnet_lab.data.loader import Loader
 from resnet_lab.network.model import ResNet
 
 STEM = ("conv1", "bn1", "act1", "maxpool")
@@ -144,7 +143,7 @@ def require_possible(network: PartlyFrozen, augment: Augmentations) -> None:
 
 
 def features_of(
-    network: PartlyFrozen, images: Batches, missing: NDArray[np.bool_]
+    network: PartlyFrozen, images: Loader, missing: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
     """What `network.fixed` makes of images, a batch and view at a time.
 
@@ -154,19 +153,14 @@ def features_of(
     Returns:
         Numbers i V + v of images i and views v, and the bytes of each one's H x W x C numbers, or C pooled ones.
     """
-    everyone = copy(images)
-    everyone.rank, everyone.world_size = 0, 1  # whatever other processes do: this one may be the only one here
     views = missing.shape[1]
-    first = 0
-    for x, y in everyone.in_order():
-        chosen = np.arange(first, first + len(y))
+    for chosen, x, _ in images.unshared().evaluation():  # whatever other processes do: this one may be alone here
         for view in np.flatnonzero(missing[chosen].any(axis=0)).tolist():
-            shown = images.augment.shown(x.clone(), view) if view else x
+            shown = images.transform.augment.shown(x.clone(), view) if view else x
             with torch.inference_mode(), images.placement.autocast():
                 features = network.fixed(shown)
             if features.ndim == 4:
                 features = features.permute(0, 2, 3, 1)  # N C H W -> N H W C
-            rows = features[: len(y)].contiguous().cpu().view(torch.uint8).flatten(1)
+            rows = features[: len(chosen)].contiguous().cpu().view(torch.uint8).flatten(1)
             wanted = missing[chosen, view]
             yield chosen[wanted] * views + view, rows.numpy()[wanted]
-        first += len(y)

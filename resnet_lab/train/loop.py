@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from resnet_lab.data.batches import Batches
+from resnet_lab.data.loader import Loader
 from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
 from resnet_lab.evaluation.evaluate import logits
@@ -28,8 +28,8 @@ CHECKED_EVERY = 50
 
 def epochs(
     learner: Learner,
-    train: Batches,
-    val: Batches,
+    train: Loader,
+    val: Loader,
     config: TrainConfig,
     placement: Placement,
     progress: Progress,
@@ -54,10 +54,10 @@ def epochs(
         trained = perf_counter()
         share_buffers(learner.scored, learner.processes)
         outputs = learner.processes.gather_in_order(
-            logits(learner.scored, val.in_order(), placement), len(val.positions)
+            logits(learner.scored, val.evaluation(), placement), len(val.images)
         )
         require_finite_outputs(outputs, "validation", progress.epoch, config, len(train))
-        labels = torch.from_numpy(val.labels)
+        labels = torch.from_numpy(val.images.labels)
         predictions = outputs.argmax(1)
         val_loss = F.cross_entropy(outputs, labels).item()
         if not isfinite(val_loss):  # of outputs so far apart that their difference overflows
@@ -70,9 +70,9 @@ def epochs(
                 train_macro_accuracy=train_accuracy,
                 val_loss=val_loss,
                 val_accuracy=(predictions == labels).double().mean().item(),
-                val_macro_accuracy=macro_accuracy(labels.numpy(), predictions.numpy(), train.num_classes),
+                val_macro_accuracy=macro_accuracy(labels.numpy(), predictions.numpy(), train.images.num_classes),
                 seconds=perf_counter() - start,
-                images_per_second=len(train.positions) / (trained - start),
+                images_per_second=len(train.images) / (trained - start),
             )
         )
         progress.begin_epoch()
@@ -114,15 +114,15 @@ def _diverged(what: str, epoch: int, step: int, config: TrainConfig, steps_per_e
 
 
 def _steps(
-    learner: Learner, batches: Batches, config: TrainConfig, placement: Placement, progress: Progress
+    learner: Learner, batches: Loader, config: TrainConfig, placement: Placement, progress: Progress
 ) -> Iterator[None]:
     """The steps that are left of an epoch."""
     learner.network.train()
     devices = [placement.device] if placement.device.type == "cuda" else []
-    checked_every = CHECKED_EVERY if devices or batches.world_size > 1 else 1
+    checked_every = CHECKED_EVERY if devices or batches.order.shard.world_size > 1 else 1
     with torch.random.fork_rng(devices=devices):
-        for x, y in batches.training(progress.epoch, progress.step):
-            seed = config.seed_of("order") + batches.rank
+        for _, x, y in batches.training(progress.epoch, progress.step):
+            seed = config.seed_of("order") + batches.order.shard.rank
             placement.seed(named_seed(seed, f"dropout {progress.epoch} {progress.step}"))
             step = progress.steps(len(batches))
             progress.tally.add(*learner.step(x, y, learning_rate(config, step, len(batches))), y)

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from resnet_lab.core.errors import ConfigError, PluginError
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.batches import Batches
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.loader import Loader
+from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
@@ -47,7 +49,7 @@ class Ready:
 
     config: TrainConfig
     data: Prepared
-    batches: dict[Part, Batches]
+    batches: dict[Part, Loader]
     metadata: Metadata
     network: nn.Module
     coverage: Coverage | None
@@ -169,22 +171,13 @@ def _warn_of_frozen_strangers(coverage: Coverage, frozen: Sequence[str], watcher
 
 def _batches(
     prepared: Prepared, part: Part, metadata: Metadata, config: TrainConfig, batch_size: int, placement: Placement
-) -> Batches:
+) -> Loader:
     images, chosen = prepared.images, prepared.positions(part)
-    return Batches(
-        prepared.pixels,
-        chosen,
-        images.labels[chosen],
-        num_classes=len(images.classes),
-        mean=metadata.mean,
-        std=metadata.std,
-        batch_size=batch_size,
-        placement=placement,
-        augment=parse_augmentations(config.augment),
-        balanced=config.balance == "sampling",
-        chunks=None if images.chunks is None else images.chunks[chosen],
-        seed=config.seed_of("order"),
-    )
+    chunks = None if images.chunks is None else images.chunks[chosen]
+    subset = Subset(chosen, images.labels[chosen], len(images.classes), chunks)
+    order = Order(subset, batch_size, config.seed_of("order"), balanced=config.balance == "sampling")
+    augment = parse_augmentations(config.augment)
+    return image_loader(prepared.pixels, order, metadata.mean, metadata.std, placement, augment)
 
 
 def _batch_size(

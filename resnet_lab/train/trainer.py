@@ -14,7 +14,7 @@ from torch import nn
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.run_folder import Run
-from resnet_lab.data.batches import Batches
+from resnet_lab.data.loader import Loader
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, optimize_for_inference, out_of_memory
 from resnet_lab.device.processes import Agreement, Processes
@@ -73,7 +73,7 @@ class Trainer:
         self.run, self.record, self.ready = run, record, ready
         self.placement, self.registry, self.watcher, self.processes = placement, registry, watcher, processes
         self.config = ready.config
-        self.batch_size = ready.batches["train"].batch_size
+        self.batch_size = ready.batches["train"].order.batch_size
         self.progress = Progress(Tally(len(ready.metadata.classes), placement.device))
         self.saved_at = ""
         self._schedule_save()
@@ -125,7 +125,7 @@ class Trainer:
         batches = self._batches(network, interruption)
         train, val = batches["train"], batches["val"]
         called = self._called(network, train)
-        loss = make_loss(self.config, train.labels, train.num_classes, self.placement.device)
+        loss = make_loss(self.config, train.images.labels, train.images.num_classes, self.placement.device)
         self.learner = Learner(network, called, loss, self.config, self.placement, self.processes)
         if self.run.state.exists():
             read_state(self.run.state, self.progress, self.learner)
@@ -149,9 +149,9 @@ class Trainer:
         self.watcher.begin("training", self.config.epochs * len(train), self.progress.steps(len(train)))
         yield from epochs(self.learner, train, val, self.config, self.placement, self.progress, after_step)
 
-    def _called(self, network: nn.Module, train: Batches) -> nn.Module:
+    def _called(self, network: nn.Module, train: Loader) -> nn.Module:
         """The network as a step calls it: spread over processes, compiled, or itself; the same when a run goes on."""
-        x, _ = next(train.training(1))
+        _, x, _ = next(train.training(1))
         whole = spread(network, self.processes, x.shape[1:], sync_batch_norm=self.config.sync_batch_norm)
         placement, device = self.placement, self.record["device"]
         if placement.compile == "auto" and "compiled" in device:
@@ -162,7 +162,7 @@ class Trainer:
         self._tell_status("running")
         return called
 
-    def _batches(self, network: nn.Module, interruption: Interruption) -> dict[Part, Batches]:
+    def _batches(self, network: nn.Module, interruption: Interruption) -> dict[Part, Loader]:
         """Of images, or of what frozen parts make of them."""
         ready = self.ready
         if not isinstance(network, PartlyFrozen):
@@ -181,7 +181,7 @@ class Trainer:
     def _tell_step(self) -> None:
         """On a GPU the figures so far are those of the last look at the losses."""
         progress, train = self.progress, self.ready.batches["train"]
-        rate = progress.step / len(train) * len(train.positions) / progress.seconds
+        rate = progress.step / len(train) * len(train.images) / progress.seconds
         self.watcher.advance()
         self.watcher.step(progress.epoch, self.config.epochs, progress.tally.latest, rate)
 
@@ -232,24 +232,24 @@ class Trainer:
         self.processes.from_first(lambda: None)
         batches = self.ready.batches["test"]
         model = optimize_for_inference(
-            checkpoint.load(self.run.best, self.registry), self.placement, len(batches.share)
+            checkpoint.load(self.run.best, self.registry), self.placement, len(batches.order.share)
         )
-        outputs = logits(model, batches.in_order(), self.placement)
-        outputs = self.processes.gather_in_order(outputs, len(batches.positions))
+        outputs = logits(model, batches.evaluation(), self.placement)
+        outputs = self.processes.gather_in_order(outputs, len(batches.images))
         best = best_of(self.progress.history).epoch
         require_finite_outputs(outputs, "test", best, self.config, len(self.ready.batches["train"]))
         if self.processes.is_first:
             self._predictions(batches, outputs.softmax(1).numpy()).write(self.run.predictions("test"))
-        return score(batches.labels, outputs.argmax(1).numpy(), self.ready.metadata.classes)
+        return score(batches.images.labels, outputs.argmax(1).numpy(), self.ready.metadata.classes)
 
-    def _predictions(self, batches: Batches, probabilities: NDArray[np.float32]) -> Predictions:
+    def _predictions(self, batches: Loader, probabilities: NDArray[np.float32]) -> Predictions:
         data, epoch = self.ready.data, best_of(self.progress.history).epoch
-        positions = batches.positions.tolist()
+        positions = batches.images.positions.tolist()
         return Predictions(
             classes=self.ready.metadata.classes,
             paths=tuple(data.images.paths[position] for position in positions),
             digests=tuple(data.examined[position].digest for position in positions),
-            labels=batches.labels,
+            labels=batches.images.labels,
             probabilities=probabilities,
             origin=origin_of(self.run, data.images.name, "test", self.placement, epoch),
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_lab.data import cache
+from resnet_lab.data.cache_folders import entries
 
 EMPTY_AND_TEXT = {"red/empty.png": b"", "blue/text.jpg": b"no image"}
 
@@ -227,9 +227,9 @@ def test_cache_list_and_clear(cli: Callable, paintings: Path, cache_folder: Path
     screen = " ".join(cli("data", "cache", "list").out.split())
     assert "digits images 8 squash 1,797" in screen
     assert json.loads(cli("data", "cache", "clear", "paintings", "--json").out) == {"freed": sizes[1]}
-    assert [entry.source for entry in cache.entries()] == ["digits"]
+    assert [entry.source for entry in entries()] == ["digits"]
     assert cli("data", "cache", "clear").out.endswith(" freed\n")
-    assert cache.entries() == []
+    assert entries() == []
 
 
 def test_clearing_a_source_that_is_not_there(cli: Callable) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data import preparation
-from resnet_lab.data.cache import cache_folder
+from resnet_lab.data.cache_folders import cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.pixels import DecodedPixels, StoredPixels

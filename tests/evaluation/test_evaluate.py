@@ -12,7 +12,8 @@ from torchvision.transforms.v2 import functional as vision
 from resnet_lab.core.errors import CheckpointError, DataError, RunError
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import Watcher
-from resnet_lab.data.batches import Batches
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
 from resnet_lab.evaluation.evaluate import evaluate, form_of, logits, stored, summary_of
 from resnet_lab.evaluation.predict import predict
@@ -73,11 +74,9 @@ def rows_of(run: Path, part: str) -> int:
 def test_logits_are_the_network_s_in_evaluation_mode() -> None:
     model = build("resnet20", dropout=0.5).train()
     pixels = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8)
-    served = Batches(
-        ArrayPixels(pixels), np.arange(10), np.zeros(10, np.int64),
-        num_classes=2, mean=(0,) * 3, std=(1,) * 3, batch_size=4, placement=CPU,
-    )  # fmt: skip
-    found = logits(model, served.in_order(), CPU)
+    order = Order(Subset(np.arange(10), np.zeros(10, np.int64), 2), 4)
+    served = image_loader(ArrayPixels(pixels), order, (0,) * 3, (1,) * 3, CPU)
+    found = logits(model, served.evaluation(), CPU)
     assert model.training
     with torch.no_grad():
         torch.testing.assert_close(

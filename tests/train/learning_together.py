@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.batches import Batches
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.loader import Loader
+from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
 from resnet_lab.device.processes import Processes, begin
 from resnet_lab.evaluation.evaluate import logits
@@ -51,14 +53,13 @@ class Idle(nn.Module):
         return self.frozen(self.conv(x).flatten(1))
 
 
-def images(number: int) -> Batches:
+def images(number: int) -> Loader:
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 3, number)
     pixels = draw.normal(80 + 40 * labels[:, None, None, None], 30, (number, 9, 9, 3)).clip(0, 255).astype(np.uint8)
-    return Batches(
-        ArrayPixels(pixels), np.arange(number), labels, num_classes=3, mean=(0.5,) * 3, std=(0.25,) * 3,
-        batch_size=BATCH_SIZE, placement=choose("cpu", "fp32"), augment=parse_augmentations(["flip", "rotate90"]),
-    )  # fmt: skip
+    order, placement = Order(Subset(np.arange(number), labels, 3), BATCH_SIZE), choose("cpu", "fp32")
+    augment = parse_augmentations(["flip", "rotate90"])
+    return image_loader(ArrayPixels(pixels), order, (0.5,) * 3, (0.25,) * 3, placement, augment)
 
 
 def group_norm(channels: int) -> nn.Module:
@@ -72,7 +73,7 @@ def learn(processes: Processes, model: nn.Module, *, synced: bool = True, pieces
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=0.9)
     for epoch in range(1, EPOCHS + 1):
         network.train()
-        for x, y in batches.training(epoch):
+        for _, x, y in batches.training(epoch):
             weight = processes.total(CLASS_WEIGHTS[y].sum())
             loss = torch.zeros(())
             for number, (inputs, labels) in enumerate(
@@ -88,12 +89,12 @@ def learn(processes: Processes, model: nn.Module, *, synced: bool = True, pieces
     own = {name: buffer.clone() for name, buffer in model.named_buffers()}
     share_buffers(model, processes)
     others = images(23)
-    outputs = logits(model, others.in_order(), others.placement)
+    outputs = logits(model, others.evaluation(), others.placement)
     return {
         "losses": torch.stack(losses),
         "state": model.state_dict(),
         "own buffers": own,
-        "outputs": processes.gather_in_order(outputs, len(others.positions)),
+        "outputs": processes.gather_in_order(outputs, len(others.images)),
     }
 
 

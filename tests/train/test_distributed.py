@@ -58,10 +58,10 @@ def test_both_processes_have_the_same_weights(together: list[dict[str, Any]]) ->
 def test_two_processes_score_as_one_does(together: list[dict[str, Any]]) -> None:
     model, others = Network(), images(23)
     model.load_state_dict(together[0]["synced"]["state"])
-    outputs = logits(model, others.in_order(), others.placement)
+    outputs = logits(model, others.evaluation(), others.placement)
     found = together[1]["synced"]["outputs"]
     torch.testing.assert_close(found, outputs, rtol=1e-5, atol=1e-6)
-    ours, theirs = (score(others.labels, each.argmax(1).numpy(), "abc") for each in (found, outputs))
+    ours, theirs = (score(others.images.labels, each.argmax(1).numpy(), "abc") for each in (found, outputs))
     assert ours == theirs
     assert 0.5 < ours.accuracy <= 1
 

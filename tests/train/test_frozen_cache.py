@@ -24,12 +24,14 @@ from torch.nn import functional as F
 from resnet_lab import build
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.watcher import Watcher
-from resnet_lab.data import rows
+from resnet_lab.data import row_store
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.batches import Batches
-from resnet_lab.data.cache import cache_folder
+from resnet_lab.data.cache_folders import cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.loader import Loader
+from resnet_lab.data.order import Order, Shard, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import Placement, choose
@@ -37,8 +39,9 @@ from resnet_lab.network.builtin.datasets import synthetic
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train import frozen_cache
+from resnet_lab.train.feature_loader import FeatureRows
 from resnet_lab.train.freezing import PartlyFrozen, freeze
-from resnet_lab.train.frozen_cache import FeatureBatches, cache_features
+from resnet_lab.train.frozen_cache import cache_features
 from tests.train.test_freezing import small
 
 CPU = choose("cpu", "fp32")
@@ -76,16 +79,20 @@ def served(
     *,
     placement: Placement = CPU,
     **options: Any,
-) -> dict[Part, Batches]:
+) -> dict[Part, Loader]:
     mean, std = prepared.statistics()
     return {
-        part: Batches(
-            prepared.pixels, chosen := prepared.positions(part), prepared.images.labels[chosen],
-            num_classes=5, mean=mean, std=std, batch_size=12, placement=placement,
-            augment=parse_augmentations(augment), seed=1, **options,
+        part: image_loader(
+            prepared.pixels, Order(subset(prepared, part), 12, seed=1, **options), mean, std, placement,
+            parse_augmentations(augment),
         )
         for part in PARTS
     }  # fmt: skip
+
+
+def subset(prepared: Prepared, part: Part) -> Subset:
+    chosen = prepared.positions(part)
+    return Subset(chosen, prepared.images.labels[chosen], 5)
 
 
 def network(names: tuple[str, ...] = EARLY, spec: ModelSpec = SPEC, seed: int = 0) -> PartlyFrozen:
@@ -117,13 +124,13 @@ class Listener(Watcher):
 
 def cached(
     model: PartlyFrozen,
-    batches: dict[Part, Batches],
+    batches: dict[Part, Loader],
     prepared: Prepared,
     *,
     wish: Any = "on",
     epochs: int = 100,
     after_step: Callable[[], None] = lambda: None,
-) -> tuple[dict[Part, Batches], Listener]:
+) -> tuple[dict[Part, Loader], Listener]:
     listener = Listener()
     mean, std = prepared.statistics()
     metadata = Metadata(spec=SPEC, classes=prepared.images.classes, mean=mean, std=std)
@@ -133,14 +140,14 @@ def cached(
     return found, listener
 
 
-def losses(model: nn.Module, batches: dict[Part, Batches], placement: Placement = CPU) -> list[float]:
+def losses(model: nn.Module, batches: dict[Part, Loader], placement: Placement = CPU) -> list[float]:
     """Of each training step of three epochs, and of the validation part after each."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.02, momentum=0.9)
     found = []
     for epoch in (1, 2, 3):
         model.train()
         torch.manual_seed(epoch)  # of dropout
-        for x, y in batches["train"].training(epoch):
+        for _, x, y in batches["train"].training(epoch):
             with placement.autocast():
                 outputs = model(x)
             loss = F.cross_entropy(outputs.float(), y)
@@ -151,8 +158,8 @@ def losses(model: nn.Module, batches: dict[Part, Batches], placement: Placement 
         model.eval()
         with torch.no_grad(), placement.autocast():
             val = batches["val"]
-        outputs = torch.cat([model(x)[: len(y)] for x, y in val.in_order()])
-        found.append(F.cross_entropy(outputs.float(), torch.from_numpy(val.labels[val.share])).item())
+        outputs = torch.cat([model(x)[: len(y)] for _, x, y in val.evaluation()])
+        found.append(F.cross_entropy(outputs.float(), torch.from_numpy(val.images.labels[val.order.share])).item())
     return found
 
 
@@ -172,7 +179,7 @@ def test_losses_are_those_of_the_training_on_images(
 def test_so_they_are_where_only_the_classifier_learns(paintings: Prepared) -> None:
     images, model = served(paintings), network(ALL)
     features, _ = cached(model, images, paintings)
-    assert next(features["train"].training(1))[0].shape == (10, 64)
+    assert next(features["train"].training(1)).x.shape == (10, 64)
     assert losses(model, features) == pytest.approx(losses(network(ALL), images), rel=1e-5)
 
 
@@ -186,15 +193,16 @@ def test_every_feature_is_what_the_network_makes_of_the_image(
     features, _ = cached(model, images, paintings)
     for ours, theirs in [
         *((features["train"].training(epoch), images["train"].training(epoch)) for epoch in (1, 7)),
-        (features["train"].in_order(), images["train"].in_order()),
-        (features["val"].in_order(), images["val"].in_order()),
+        (features["train"].evaluation(), images["train"].evaluation()),
+        (features["val"].evaluation(), images["val"].evaluation()),
     ]:
-        for (x, y), (pictures, labels) in zip(ours, theirs, strict=True):
+        for (indices, x, y), (theirs_too, pictures, labels) in zip(ours, theirs, strict=True):
             with placement.autocast():
                 expected = model.fixed(pictures)
             assert x.dtype == expected.dtype == placement.dtype
             assert x.stride() == (placement.layout(expected) if x.ndim == 4 else expected).stride()
             assert torch.equal(y, labels)
+            assert np.array_equal(indices, theirs_too)
             torch.testing.assert_close(x, expected, rtol=0.02 if placement.dtype == torch.bfloat16 else 1e-5, atol=1e-5)
 
 
@@ -210,24 +218,24 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch(paintings: Prepared) -> No
     features, _ = cached(network(), served(paintings), paintings)
     whole, rest = list(features["train"].training(4)), list(features["train"].training(4, first_step=2))
     assert len(whole) == len(features["train"]) == 4
-    assert all(
-        torch.equal(a, b) for late, again in zip(whole[2:], rest, strict=True) for a, b in zip(late, again, strict=True)
-    )
+    for (_, x, y), (_, again, labels) in zip(whole[2:], rest, strict=True):
+        assert torch.equal(x, again)
+        assert torch.equal(y, labels)
 
 
 def test_processes_share_steps_as_they_share_images(paintings: Prepared) -> None:
     """Each fills all or finds it filled: it may be the only one of its machine."""
-    images = [served(paintings, process=(rank, 2)) for rank in (0, 1)]
+    images = [served(paintings, shard=Shard(rank, 2)) for rank in (0, 1)]
     found = [cached(network(), each, paintings) for each in images]
     assert [listener.computed for _, listener in found] == [4 * TRAIN + VAL, 0]
     for (features, _), pictures in zip(found, images, strict=True):
         pairs = list(zip(features["train"].training(2), pictures["train"].training(2), strict=True))
-        assert [y.tolist() for (_, y), _ in pairs] == [labels.tolist() for _, (_, labels) in pairs]
-        for (x, _), (images_of_step, _) in pairs:
+        assert [one.y.tolist() for one, _ in pairs] == [other.y.tolist() for _, other in pairs]
+        for (_, x, _), (_, images_of_step, _) in pairs:
             torch.testing.assert_close(x, network().fixed(images_of_step), rtol=1e-5, atol=1e-5)
-        assert features["val"].share.tolist() == pictures["val"].share.tolist()
-        assert [y.tolist() for _, y in features["val"].in_order()] == [
-            y.tolist() for _, y in pictures["val"].in_order()
+        assert features["val"].order.share.tolist() == pictures["val"].order.share.tolist()
+        assert [y.tolist() for *_, y in features["val"].evaluation()] == [
+            y.tolist() for *_, y in pictures["val"].evaluation()
         ]
 
 
@@ -235,8 +243,8 @@ def test_the_test_part_stays_as_it_is(paintings: Prepared) -> None:
     images = served(paintings)
     features, _ = cached(network(), images, paintings)
     assert features["test"] is images["test"]
-    assert isinstance(features["train"], FeatureBatches)
-    assert isinstance(features["val"], FeatureBatches)
+    assert isinstance(features["train"].rows, FeatureRows)
+    assert isinstance(features["val"].rows, FeatureRows)
 
 
 # What is found again
@@ -253,7 +261,7 @@ def test_what_is_stored_is_not_computed_again(paintings: Prepared) -> None:
     assert (second.begun, second.advanced) == ([], 0)
     assert len(folders()) == 1
     ours, theirs = next(features["train"].training(1)), next(again["train"].training(1))
-    assert torch.equal(ours[0], theirs[0])
+    assert torch.equal(ours.x, theirs.x)
 
 
 def other_weight(model: PartlyFrozen) -> None:
@@ -331,11 +339,11 @@ def stopping_after(number: int) -> Callable[[], None]:
     return after_step
 
 
-def matches_the_network(features: dict[Part, Batches], images: dict[Part, Batches]) -> bool:
+def matches_the_network(features: dict[Part, Loader], images: dict[Part, Loader]) -> bool:
     model = network()
     pairs = [*zip(features["train"].training(3), images["train"].training(3), strict=True)]
-    pairs += zip(features["val"].in_order(), images["val"].in_order(), strict=True)
-    return all(torch.allclose(x, model.fixed(pictures), 1e-5, 1e-5) for (x, _), (pictures, _) in pairs)
+    pairs += zip(features["val"].evaluation(), images["val"].evaluation(), strict=True)
+    return all(torch.allclose(x, model.fixed(pictures), 1e-5, 1e-5) for (_, x, _), (_, pictures, _) in pairs)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 7, 16])
@@ -394,7 +402,7 @@ def test_after_another_start_of_the_system_all_rows_are_looked_at(
 ) -> None:
     cached(network(), served(paintings), paintings)
     (tmp_path / "boot").write_text("another")
-    monkeypatch.setattr(rows, "BOOT", tmp_path / "boot")
+    monkeypatch.setattr(row_store, "BOOT", tmp_path / "boot")
     _, listener = cached(network(), served(paintings), paintings)
     assert listener.begun == [("checking stored features, train", 4 * TRAIN), ("checking stored features, val", VAL)]
     assert listener.advanced == 4 * TRAIN + VAL
@@ -431,7 +439,7 @@ def test_a_second_process_waits_and_finds_what_the_first_computed(paintings: Pre
     lock.release()
     waiting.join(60)
     (listener,) = found
-    assert listener.said[-1] == "another process is storing the output of these frozen parts; waiting for it"
+    assert listener.said[-1] == "another process is filling this part of the cache; waiting for it"
     assert listener.computed == 0
 
 
@@ -562,9 +570,9 @@ def test_storing_must_be_less_work_than_it_saves(paintings: Prepared) -> None:
         "epochs)"
     ]
     found, _ = cached(network(), images, paintings, wish="auto", epochs=4)
-    assert isinstance(found["train"], FeatureBatches)
+    assert isinstance(found["train"].rows, FeatureRows)
     found, _ = cached(network(), images, paintings, wish="auto", epochs=1)
-    assert isinstance(found["train"], FeatureBatches)  # it is there now
+    assert isinstance(found["train"].rows, FeatureRows)  # it is there now
 
 
 def test_a_small_disk_is_told_before_anything_is_computed(paintings: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -595,7 +603,7 @@ def test_a_disk_that_fills_up_is_given_back_what_was_taken(
             raise OSError(errno.ENOSPC, "No space left on device")
         return os.pwrite(*args)
 
-    monkeypatch.setattr(rows, "pwrite", pwrite)
+    monkeypatch.setattr(row_store, "pwrite", pwrite)
     images, model = served(paintings), network()
     found, listener = cached(model, images, paintings, wish="auto")
     assert (found, model.takes_features) == (images, False)
@@ -604,7 +612,7 @@ def test_a_disk_that_fills_up_is_given_back_what_was_taken(
     start, end = said.split(f"{cache_folder()}/frozen/")
     assert start == "the frozen parts run in every epoch ("
     assert end[16:] == (
-        ": the output of the frozen parts cannot be stored: No space left on device; name another place in "
+        ": the disk of the cache is full; free some space, `resnet-lab data cache clear`, or name another place in "
         "RESNET_LAB_CACHE, or turn cache_frozen off)"
     )
 
@@ -614,8 +622,7 @@ def test_a_cache_that_cannot_be_written_is_told(paintings: Prepared, tmp_path: P
     with pytest.raises(DataError) as failure:
         cached(network(), served(paintings), paintings)
     assert str(failure.value).partition(": ")[2] == (
-        "the output of the frozen parts cannot be stored: Not a directory; name another place in RESNET_LAB_CACHE, or "
-        "turn cache_frozen off"
+        "the cache cannot be used: Not a directory; name another place in RESNET_LAB_CACHE, or turn cache_frozen off"
     )
 
 

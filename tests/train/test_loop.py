@@ -11,7 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.batches import Batches
+from resnet_lab.data.image_loader import image_loader
+from resnet_lab.data.loader import Loader
+from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.history import Epoch
@@ -25,21 +27,12 @@ from tests.stand_ins import ArrayPixels
 CPU = choose("cpu", "fp32")
 
 
-def batches(number: int, seed: int = 0, augment: tuple[str, ...] = ("flip",)) -> Batches:
+def batches(number: int, seed: int = 0, augment: tuple[str, ...] = ("flip",)) -> Loader:
     draw = np.random.default_rng(seed)
     labels = draw.integers(0, 3, number)
     pixels = draw.normal(80 + 40 * labels[:, None, None, None], 20, (number, 5, 5, 3)).clip(0, 255).astype(np.uint8)
-    return Batches(
-        ArrayPixels(pixels),
-        np.arange(number),
-        labels,
-        num_classes=3,
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
-        batch_size=8,
-        placement=CPU,
-        augment=parse_augmentations(augment),
-    )
+    order = Order(Subset(np.arange(number), labels, 3), 8)
+    return image_loader(ArrayPixels(pixels), order, (0.5,) * 3, (0.25,) * 3, CPU, parse_augmentations(augment))
 
 
 def network() -> nn.Module:
@@ -49,13 +42,13 @@ def network() -> nn.Module:
 
 def trained(
     model: nn.Module,
-    train: Batches,
-    val: Batches,
+    train: Loader,
+    val: Loader,
     config: TrainConfig,
     after_step: Callable[[], None] = lambda: None,
     progress: Progress | None = None,
 ) -> Iterator[Epoch]:
-    learner = Learner(model, model, make_loss(config, train.labels, 3, CPU.device), config, CPU)
+    learner = Learner(model, model, make_loss(config, train.images.labels, 3, CPU.device), config, CPU)
     return epochs(learner, train, val, config, CPU, progress or Progress(Tally(3, CPU.device)), after_step)
 
 
@@ -71,7 +64,7 @@ def test_the_loop_is_the_plain_pytorch_loop() -> None:
     for number, row in enumerate(rows, 1):
         plain.train()
         total, right = 0.0, np.zeros(3)
-        for x, y in train.training(number):
+        for _, x, y in train.training(number):
             optimizer.zero_grad()
             outputs = plain(x)
             loss = F.cross_entropy(outputs, y)
@@ -83,11 +76,11 @@ def test_the_loop_is_the_plain_pytorch_loop() -> None:
         for group in optimizer.param_groups:
             group["lr"] *= 0.7
         assert row.train_loss == pytest.approx(total / 50, rel=1e-6)
-        assert row.train_macro_accuracy == pytest.approx(np.mean(right / np.bincount(train.labels)))
+        assert row.train_macro_accuracy == pytest.approx(np.mean(right / np.bincount(train.images.labels)))
         plain.eval()
         with torch.no_grad():
-            probabilities = torch.cat([plain(x)[: len(y)] for x, y in val.in_order()]).double().softmax(1).numpy()
-        labels = val.labels
+            probabilities = torch.cat([plain(x)[: len(y)] for _, x, y in val.evaluation()]).double().softmax(1).numpy()
+        labels = val.images.labels
         assert row.val_loss == pytest.approx(log_loss(labels, probabilities, labels=range(3)), rel=1e-5)
         assert row.val_accuracy == pytest.approx(np.mean(probabilities.argmax(1) == labels))
         assert row.val_macro_accuracy == pytest.approx(balanced_accuracy_score(labels, probabilities.argmax(1)))
@@ -109,15 +102,17 @@ def test_weights_of_classes_are_in_the_loss() -> None:
     train, config = batches(50), CONFIG.model_copy(update={"epochs": 1, "momentum": 0.0, "balance": "loss"})
     model, plain = network(), network()
     row = next(trained(model, train, batches(9), config))
-    weight = torch.tensor(compute_class_weight("balanced", classes=np.arange(3), y=train.labels), dtype=torch.float32)
+    weight = torch.tensor(
+        compute_class_weight("balanced", classes=np.arange(3), y=train.images.labels), dtype=torch.float32
+    )
     optimizer, total = torch.optim.SGD(plain.parameters(), lr=0.02, weight_decay=1e-3), 0.0
-    for x, y in train.training(1):
+    for _, x, y in train.training(1):
         optimizer.zero_grad()
         loss = nn.CrossEntropyLoss(weight=weight)(plain.train()(x), y)
         loss.backward()
         optimizer.step()
         total += loss.item() * weight[y].sum().item()
-    assert row.train_loss == pytest.approx(total / weight[torch.from_numpy(train.labels)].sum().item(), rel=1e-6)
+    assert row.train_loss == pytest.approx(total / weight[torch.from_numpy(train.images.labels)].sum().item(), rel=1e-6)
     for ours, written_out in zip(model.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(ours, written_out, rtol=1e-5, atol=1e-7)
 
@@ -128,7 +123,7 @@ def test_mixed_images_are_learned_from_with_mixed_targets() -> None:
     row = next(trained(model, train, batches(9), config))
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.9, nesterov=True, weight_decay=1e-3)
     total = 0.0
-    for x, y in train.training(1):
+    for _, x, y in train.training(1):
         optimizer.zero_grad()
         loss = -(y * plain.train()(x).log_softmax(1)).sum(1).mean()
         loss.backward()
@@ -235,13 +230,15 @@ def test_the_average_is_what_is_scored() -> None:
     config = CONFIG.model_copy(update={"ema": 0.9})
     train, val = batches(50), batches(20, seed=5)
     model = network()
-    learner = Learner(model, model, make_loss(config, train.labels, 3, CPU.device), config, CPU)
+    learner = Learner(model, model, make_loss(config, train.images.labels, 3, CPU.device), config, CPU)
     rows = list(epochs(learner, train, val, config, CPU, Progress(Tally(3, CPU.device))))
     assert learner.average is not None
     with torch.no_grad():
-        outputs = torch.cat([learner.average.model(x)[: len(y)] for x, y in val.in_order()])
-    assert rows[-1].val_loss == pytest.approx(F.cross_entropy(outputs, torch.from_numpy(val.labels)).item(), rel=1e-5)
-    assert not torch.equal(outputs, torch.cat([model.eval()(x)[: len(y)] for x, y in val.in_order()]))
+        outputs = torch.cat([learner.average.model(x)[: len(y)] for _, x, y in val.evaluation()])
+    assert rows[-1].val_loss == pytest.approx(
+        F.cross_entropy(outputs, torch.from_numpy(val.images.labels)).item(), rel=1e-5
+    )
+    assert not torch.equal(outputs, torch.cat([model.eval()(x)[: len(y)] for _, x, y in val.evaluation()]))
 
 
 class Counting(nn.Module):

@@ -23,7 +23,7 @@ import numpy as np
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.images import ImageSet
-from resnet_lab.data.cache import SHARDS, cache_folder
+from resnet_lab.data.cache_folders import SHARDS, cache_folder
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
 from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts, some
 from resnet_lab.data.sources.folders import is_hidden

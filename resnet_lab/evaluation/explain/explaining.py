@@ -97,14 +97,11 @@ class Explainer:
             CheckpointError: the network's outputs are not numbers.
             ConfigError: as `GradCAM.run`.
         """
-        numbers = np.arange(len(pictures))  # in the place of labels too, so that each batch says which it has
-        batches = prepare(
-            ArrayPixels(pictures, form_of(self.metadata)), numbers, numbers, self.metadata, self._placement
-        )
+        pixels = ArrayPixels(pictures, form_of(self.metadata))
+        batches = prepare(pixels, np.arange(len(pictures)), self.metadata, self._placement)
         found: list[Explanation] = []
-        for x, here in batches.in_order():
-            chosen = here.tolist()
-            labels = None if truth is None else torch.tensor([truth[number] for number in chosen])
+        for chosen, x, _ in batches.evaluation():
+            labels = None if truth is None else torch.tensor([truth[number] for number in chosen.tolist()])
             found += self._explained(pictures[chosen], x[: len(chosen)], labels, wanted)
         return found
 

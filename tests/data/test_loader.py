@@ -12,8 +12,10 @@ from torchvision.transforms import v2
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.batches import Batches, _workers
 from resnet_lab.data.draws import Draws
+from resnet_lab.data.image_loader import ImageRows, ResidentRows, image_loader
+from resnet_lab.data.loader import Batch, Loader, _workers
+from resnet_lab.data.order import Order, Shard, Subset
 from resnet_lab.data.sampling import shuffled
 from resnet_lab.device import Placement, choose
 from tests.stand_ins import ArrayPixels
@@ -32,48 +34,56 @@ def served(
     augment: tuple[str, ...] = (),
     placement: Placement = CPU,
     **options: object,
-) -> Batches:
+) -> Loader:
     """Every image is a class of its own, so that a label names its image."""
     positions = np.arange(len(array)) if positions is None else positions
-    return Batches(
-        ArrayPixels(array),
-        positions,
-        np.arange(len(positions)),
-        num_classes=len(positions),
-        mean=MEAN[: array.shape[3]],
-        std=STD[: array.shape[3]],
-        batch_size=batch_size,
-        placement=placement,
-        augment=parse_augmentations(augment),
-        **options,
-    )
+    return labelled(array, np.arange(len(positions)), positions, batch_size, augment, placement, **options)
 
 
-def whole(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+def labelled(
+    array: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    positions: NDArray[np.int64] | None = None,
+    batch_size: int = 8,
+    augment: tuple[str, ...] = (),
+    placement: Placement = CPU,
+    **options: object,
+) -> Loader:
+    positions = np.arange(len(array)) if positions is None else positions
+    order = Order(Subset(positions, labels, labels.max() + 1), batch_size, **options)
+    channels = array.shape[3]
+    augmentations = parse_augmentations(augment)
+    return image_loader(ArrayPixels(array), order, MEAN[:channels], STD[:channels], placement, augmentations)
+
+
+def whole(batches: list[Batch]) -> tuple[torch.Tensor, torch.Tensor]:
     """An epoch's images, each in the place of its label; without those that fill up the last batch."""
-    x, y = torch.cat([x[: len(y)] for x, y in batches]), torch.cat([y for _, y in batches])
+    x, y = torch.cat([x[: len(y)] for _, x, y in batches]), torch.cat([y for *_, y in batches])
     return x[y.argsort()], y.sort().values
+
+
+def in_sequence(loader: Loader) -> torch.Tensor:
+    """The images as they stand."""
+    return torch.cat([x[: len(y)] for _, x, y in loader.evaluation()])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_normalisation_equals_torchvision_s(channels: int) -> None:
     images = torch.from_numpy(NOISE[..., :channels]).permute(0, 3, 1, 2)
-    found = list(served(NOISE[..., :channels], batch_size=16).in_order())
+    found = list(served(NOISE[..., :channels], batch_size=16).evaluation())
     reference = v2.functional.normalize(
         v2.functional.to_dtype(images, scale=True), MEAN[:channels], STD[:channels]
     )  # fmt: skip
-    torch.testing.assert_close(torch.cat([x[: len(y)] for x, y in found]), reference, rtol=1e-5, atol=2e-6)
-    assert [len(y) for _, y in found] == [16, 16, 8]
-    assert torch.cat([y for _, y in found]).tolist() == list(range(40))
-    assert all(x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last) for x, _ in found)
+    torch.testing.assert_close(torch.cat([x[: len(y)] for _, x, y in found]), reference, rtol=1e-5, atol=2e-6)
+    assert [len(y) for *_, y in found] == [16, 16, 8]
+    assert torch.cat([y for *_, y in found]).tolist() == list(range(40))
+    assert all(x.dtype == torch.float32 and x.is_contiguous(memory_format=torch.channels_last) for _, x, _ in found)
 
 
 def test_a_channel_without_any_spread_stays_finite() -> None:
-    batches = Batches(
-        ArrayPixels(np.full((2, 4, 4, 1), 51, np.uint8)), np.arange(2), np.arange(2),
-        num_classes=2, mean=(0.2,), std=(0.0,), batch_size=2, placement=CPU,
-    )  # fmt: skip
-    x, _ = next(batches.in_order())
+    order = Order(Subset(np.arange(2), np.arange(2), 2), 2)
+    flat = ArrayPixels(np.full((2, 4, 4, 1), 51, np.uint8))
+    _, x, _ = next(image_loader(flat, order, (0.2,), (0.0,), CPU).evaluation())
     assert x.abs().max() < 1
 
 
@@ -81,25 +91,40 @@ def test_a_channel_without_any_spread_stays_finite() -> None:
 def test_an_epoch_has_every_image_once_in_even_batches(number: int, batch_size: int) -> None:
     batches = served(NOISE[:number], batch_size=batch_size)
     epoch = list(batches.training(1))
-    sizes = [len(y) for _, y in epoch]
+    sizes = [len(y) for *_, y in epoch]
     assert len(epoch) == len(batches) == -(-number // batch_size)
     assert max(sizes) <= batch_size
     assert max(sizes) - min(sizes) <= 1
     x, y = whole(epoch)
     assert y.tolist() == list(range(number))
-    assert torch.equal(x, torch.cat([x[: len(y)] for x, y in batches.in_order()])), "an image goes with its label"
+    assert torch.equal(x, in_sequence(batches)), "an image goes with its label"
 
 
 def test_the_order_is_that_of_the_sampler() -> None:
-    labels = torch.cat([y for _, y in served(seed=5).training(3)])
-    assert labels.tolist() == shuffled(np.arange(40), 5, 3).tolist()
+    epoch = list(served(seed=5).training(3))
+    expected = shuffled(np.arange(40), 5, 3).tolist()
+    assert torch.cat([y for *_, y in epoch]).tolist() == expected
+    assert np.concatenate([indices for indices, *_ in epoch]).tolist() == expected
+
+
+def test_each_batch_says_which_images_it_has() -> None:
+    """Among those of the part, also where these are some of the set, and without what fills up a batch."""
+    positions, labels = np.arange(3, 38), np.random.default_rng(2).integers(0, 4, 35)
+    for shard in (Shard(), Shard(1, 2)):
+        batches = labelled(NOISE, labels, positions, 8, shard=shard)
+        expected = in_sequence(served(positions=positions))
+        seen = []
+        for indices, x, y in (*batches.training(1), *batches.evaluation()):
+            assert torch.equal(x[: len(indices)], expected[indices])
+            assert y.tolist() == labels[indices].tolist()
+            seen += indices.tolist()
+        assert np.unique(batches.order.share).tolist() == sorted(seen[-len(batches.order.share) :])
 
 
 def test_images_are_taken_from_their_positions_in_the_set() -> None:
     positions = np.array([31, 4, 17])
     x, y = whole(list(served(positions=positions).training(1)))
-    everything = torch.cat([x[: len(y)] for x, y in served().in_order()])
-    assert torch.equal(x, everything[positions])
+    assert torch.equal(x, in_sequence(served())[positions])
     assert y.tolist() == [0, 1, 2]
 
 
@@ -108,7 +133,7 @@ def test_a_resumed_epoch_is_the_rest_of_the_epoch() -> None:
     epoch = list(served(augment=augment).training(2))
     rest = list(served(augment=augment).training(2, first_step=4))
     assert len(rest) == len(epoch) - 4
-    for (x, y), (again, target) in zip(epoch[4:], rest, strict=True):
+    for (_, x, y), (_, again, target) in zip(epoch[4:], rest, strict=True):
         assert torch.equal(x, again)
         assert torch.equal(y, target)
 
@@ -118,35 +143,35 @@ def test_processes_share_every_step_and_nothing_comes_twice(world_size: int) -> 
     """Each image once, augmented as in one process alone; a padded sampler would repeat some of the 40."""
     augment = ("crop", "flip", "rotate90")
     alone = whole(list(served(augment=augment, batch_size=15).training(1)))
-    shares = [served(augment=augment, batch_size=15, process=(rank, world_size)) for rank in range(world_size)]
+    shares = [served(augment=augment, batch_size=15, shard=Shard(rank, world_size)) for rank in range(world_size)]
     assert len({len(share) for share in shares}) == 1
     together = whole([batch for share in shares for batch in share.training(1)])
-    evaluated = whole([batch for share in shares for batch in share.in_order()])
+    evaluated = whole([batch for share in shares for batch in share.evaluation()])
     assert torch.equal(together[0], alone[0])
     assert together[1].tolist() == evaluated[1].tolist() == list(range(40))
-    assert torch.equal(evaluated[0], torch.cat([x[: len(y)] for x, y in served().in_order()]))
-    assert sorted(np.concatenate([share.share for share in shares]).tolist()) == list(range(40))
+    assert torch.equal(evaluated[0], in_sequence(served()))
+    assert sorted(np.concatenate([share.order.share for share in shares]).tolist()) == list(range(40))
 
 
 def test_evaluation_has_batches_of_one_size_however_many_processes_there_are() -> None:
     for world_size in (1, 2, 3):
-        shares = [served(batch_size=15, process=(rank, world_size)) for rank in range(world_size)]
-        served_ones = [batch for share in shares for batch in share.in_order()]
-        assert {len(x) for x, _ in served_ones} == {15}
-        assert sum(len(y) for _, y in served_ones) == 40
-        last = served_ones[-1]
-        assert all(torch.equal(x, last[0][len(last[1]) - 1]) for x in last[0][len(last[1]) :])
-    assert [len(x) for x, _ in served(NOISE[:4], batch_size=15).in_order()] == [4]
+        shares = [served(batch_size=15, shard=Shard(rank, world_size)) for rank in range(world_size)]
+        served_ones = [batch for share in shares for batch in share.evaluation()]
+        assert {len(x) for _, x, _ in served_ones} == {15}
+        assert sum(len(y) for *_, y in served_ones) == 40
+        *_, x, y = served_ones[-1]
+        assert all(torch.equal(image, x[len(y) - 1]) for image in x[len(y) :])
+    assert [len(x) for _, x, _ in served(NOISE[:4], batch_size=15).evaluation()] == [4]
 
 
 PROCESS = """
 import sys, torch, numpy as np
 from torch import distributed
 sys.path.insert(0, sys.argv[1])
-import tests.data.test_batches as tests
+import tests.data.test_loader as tests
 distributed.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=int(sys.argv[3]), world_size=2)
 batches = tests.served(batch_size=15)
-print([y.tolist() for _, y in batches.training(1)], [y.tolist() for _, y in batches.in_order()], sep="\\n")
+print([y.tolist() for *_, y in batches.training(1)], [y.tolist() for *_, y in batches.evaluation()], sep="\\n")
 distributed.destroy_process_group()
 """
 
@@ -169,7 +194,7 @@ def test_torch_distributed_is_heeded(tmp_path: Path) -> None:
 def test_batches_that_are_kept_keep_their_values() -> None:
     """Memory is used again, but never that of a batch somebody holds."""
     batches = served(batch_size=4)
-    kept = [(x, x.clone()) for x, _ in batches.training(1)]
+    kept = [(x, x.clone()) for _, x, _ in batches.training(1)]
     view = kept[0][0][1:2]
     del kept[0]
     first = view.clone()
@@ -182,16 +207,16 @@ def test_batches_that_are_kept_keep_their_values() -> None:
 
 def test_memory_is_used_again_once_a_batch_is_gone() -> None:
     batches = served(batch_size=10)
-    places = {x.data_ptr() for epoch in range(5) for x, _ in batches.training(epoch)}
+    places = {x.data_ptr() for epoch in range(5) for _, x, _ in batches.training(epoch)}
     assert len(places) < 10, "20 batches"
 
 
 def test_mixed_images_have_mixed_targets() -> None:
-    for x, y in served(augment=("mixup(alpha=1.0)",), batch_size=8).training(1):
+    for _, x, y in served(augment=("mixup(alpha=1.0)",), batch_size=8).training(1):
         assert y.shape == (len(x), 40)
         torch.testing.assert_close(y.sum(1), torch.ones(len(x)))
-    plain = dict(enumerate(torch.cat([x[: len(y)] for x, y in served().in_order()])))
-    x, y = next(iter(served(augment=("mixup(alpha=1.0)",), batch_size=8).training(1)))
+    plain = in_sequence(served())
+    _, x, y = next(iter(served(augment=("mixup(alpha=1.0)",), batch_size=8).training(1)))
     for image, target in zip(x, y, strict=True):
         mixture = sum(share * plain[k] for k, share in enumerate(target.tolist()) if share)
         torch.testing.assert_close(image, mixture, rtol=1e-4, atol=1e-4)
@@ -199,28 +224,21 @@ def test_mixed_images_have_mixed_targets() -> None:
 
 def test_balanced_epochs_give_every_class_its_share() -> None:
     labels = np.repeat([0, 1, 2], [30, 6, 4])
-    batches = Batches(
-        ArrayPixels(NOISE), np.arange(40), labels,
-        num_classes=3, mean=MEAN, std=STD, batch_size=8, placement=CPU, balanced=True,
-    )  # fmt: skip
-    counts = np.bincount(torch.cat([y for _, y in batches.training(1)]).numpy())
+    batches = labelled(NOISE, labels, balanced=True)
+    counts = np.bincount(torch.cat([y for *_, y in batches.training(1)]).numpy())
     assert sorted(counts.tolist()) == [13, 13, 14]
 
 
 def test_an_image_that_comes_again_is_augmented_anew() -> None:
     """Class 1 has a single image, which fills half of the places."""
-    batches = Batches(
-        ArrayPixels(NOISE), np.arange(40), np.repeat([0, 1], [39, 1]),
-        num_classes=2, mean=MEAN, std=STD, batch_size=8, placement=CPU, balanced=True,
-        augment=parse_augmentations(["crop"]),
-    )  # fmt: skip
-    x, y = (torch.cat(parts) for parts in zip(*batches.training(1), strict=True))
+    batches = labelled(NOISE, np.repeat([0, 1], [39, 1]), balanced=True, augment=("crop",))
+    x, y = (torch.cat(parts) for parts in list(zip(*batches.training(1), strict=True))[1:])
     assert len({image.numpy().tobytes() for image in x[y == 1]}) == 20
 
 
 def test_augmentation_is_for_training_alone() -> None:
     augmented, plain = served(augment=("rotate90", "flip")), served()
-    assert torch.equal(whole(list(augmented.in_order()))[0], whole(list(plain.in_order()))[0])
+    assert torch.equal(whole(list(augmented.evaluation()))[0], whole(list(plain.evaluation()))[0])
     turned = whole(list(augmented.training(1)))[0]
     original = whole(list(plain.training(1)))[0]
     assert not torch.equal(turned, original)
@@ -232,7 +250,7 @@ def test_augmentations_follow_each_other_whether_or_not_the_first_comes_while_im
     augment: tuple[str, ...],
 ) -> None:
     batches = served(augment=augment)
-    for x, y in batches.training(2):
+    for _, x, y in batches.training(2):
         expected = torch.from_numpy(NOISE[y.numpy()]).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         for each in parse_augmentations(augment).pixel:
             expected = each(expected, Draws(0, 2, y.numpy()))
@@ -247,7 +265,7 @@ class FailingPixels(ArrayPixels):
 
 def test_what_goes_wrong_ahead_is_raised_where_batches_are_used() -> None:
     batches = served()
-    batches._pixels = FailingPixels(NOISE)
+    batches.rows = ImageRows(FailingPixels(NOISE), CPU)
     with pytest.raises(DataError, match=r"a\.jpg: unreadable image"):
         next(batches.training(1))
 
@@ -280,10 +298,10 @@ def test_torch_keeps_its_threads_but_in_the_workers() -> None:
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_gpu_gets_the_same_batches(monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
     if not resident:
-        monkeypatch.setattr("resnet_lab.data.batches.DEVICE_SHARE", 0.0)
+        monkeypatch.setattr("resnet_lab.data.image_loader.DEVICE_SHARE", 0.0)
     augment = ("erase", "flip", "rotate90")  # whose pixels no rounding can change
     batches = served(augment=augment, placement=choose("cuda", "fp32"))
-    assert (batches._resident is not None) == resident
-    for (x, y), (expected, labels) in zip(batches.training(1), served(augment=augment).training(1), strict=True):
+    assert isinstance(batches.rows, ResidentRows) == resident
+    for (_, x, y), (_, expected, labels) in zip(batches.training(1), served(augment=augment).training(1), strict=True):
         torch.testing.assert_close(x.cpu(), expected, rtol=1e-5, atol=2e-5)
         assert torch.equal(y.cpu(), labels)

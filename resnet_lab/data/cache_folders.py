@@ -1,0 +1,221 @@
+"""The folders of the cache: where they are, held by one process at a time, listed, and cleared."""
+
+import errno
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import filelock
+import platformdirs
+
+from resnet_lab.core.errors import DataError, RunError, nearest
+from resnet_lab.core.watcher import Watcher
+from resnet_lab.data.decoding import Form
+from resnet_lab.data.ledger import NAME, Ledger
+
+PIXELS = "pixels.u8"
+ABOUT = "about.json"
+FEATURES = tuple(f"{part}.{what}" for part in ("train", "val") for what in ("features", "sums"))
+"""What a folder of features holds beside `ABOUT`."""
+
+SHARDS = "shards"
+"""The folder of those that were fetched."""
+
+
+def cache_folder() -> Path:
+    """Where the cache is: `RESNET_LAB_CACHE`, or the user's cache folder of the platform."""
+    return Path(os.environ.get("RESNET_LAB_CACHE") or platformdirs.user_cache_path("resnet-lab"))
+
+
+def bytes_free() -> int:
+    """Of the disk that the cache is on."""
+    folder = cache_folder().absolute()
+    while not os.path.exists(folder):
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+class CacheError(DataError):
+    """A folder of the cache cannot be written."""
+
+
+@contextmanager
+def held(folder: Path, watcher: Watcher, while_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """A folder of the cache, made where it is missing, that no other process changes meanwhile.
+
+    Args:
+        while_waiting: called now and then while another process holds it; what it raises ends the wait.
+
+    Raises:
+        CacheError: here or within it cannot be written, or the disk is full.
+    """
+    try:
+        with _locked(folder, watcher, while_waiting):
+            folder.mkdir(parents=True, exist_ok=True)
+            yield
+    except (OSError, sqlite3.DatabaseError, RunError) as error:
+        raise CacheError(_why(folder, error)) from None
+
+
+def is_full(error: Exception) -> bool:
+    """Whether the disk is at fault, or the share of it that the user may take."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "full" in str(error)
+
+
+Kind = Literal["images", "index", "features", "shards"]
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """A folder of the cache.
+
+    Attributes:
+        kind: decoded images, what decoding told of them without their pixels, what frozen parts of a network made of
+            them, or fetched shards.
+        source: the name of the image set; empty where the folder's index is damaged, and of shards.
+        form: of its images; None where the index is damaged, and of shards.
+        images: number of different images, with those that cannot be used; of shards, of these.
+        nbytes: that it takes on the disk.
+        used: when a set was last stored or looked up there; None where the index is damaged, and of shards.
+    """
+
+    kind: Kind
+    folder: Path
+    source: str
+    form: Form | None
+    images: int
+    nbytes: int
+    used: datetime | None
+
+
+def entries() -> list[CacheEntry]:
+    """All folders of the cache, the largest first.
+
+    Raises:
+        DataError: the cache cannot be read.
+    """
+    try:
+        return sorted(_entries(), key=lambda entry: -entry.nbytes)
+    except OSError as error:
+        raise DataError(_why(cache_folder(), error)) from None
+
+
+def clear(names: Sequence[str] | None = None) -> int:
+    """Delete what the cache holds of these sources, or of all; bytes that were freed.
+
+    A process that trains on the images keeps them until it ends.
+
+    Args:
+        names: of sources, or of folders of the cache, as `entries` has them.
+
+    Raises:
+        DataError: there is nothing of a source; another process is filling the folder, or it cannot be deleted.
+    """
+    chosen, known = entries(), {name for entry in entries() for name in (entry.source, entry.folder.name)}
+    for name in names or ():
+        if name not in known:
+            raise DataError(f"{name}: the cache holds nothing of that name; {nearest(name, known - {''})}")
+    if names is not None:
+        chosen = [entry for entry in chosen if {entry.source, entry.folder.name} & set(names)]
+    for entry in chosen:
+        try:
+            with _lock(entry.folder).acquire(timeout=0):
+                shutil.rmtree(entry.folder)
+        except filelock.Timeout:
+            raise DataError(
+                f"{entry.folder}: another process is filling this part of the cache ({entry.source}); clear it when "
+                "that has ended"
+            ) from None
+        except OSError as error:
+            raise DataError(f"{entry.folder}: cannot be deleted: {error.strerror}") from None
+    return sum(entry.nbytes for entry in chosen)
+
+
+def _entries() -> list[CacheEntry]:
+    found = [_images(folder) for folder in _ours("decoded", {PIXELS, NAME, f"{NAME}-journal"})]
+    found += [_features(folder) for folder in _ours("frozen", {ABOUT, *FEATURES})]
+    shards = cache_folder() / SHARDS
+    if shards.is_dir() and (fetched := [path.stat().st_size for path in shards.iterdir()]):
+        found.append(CacheEntry("shards", shards, "", None, len(fetched), sum(fetched), None))
+    return found
+
+
+def _ours(parent: str, files: Set[str]) -> list[Path]:
+    """Folders that are the cache's: by their names, and they hold nothing but such files."""
+    return [
+        folder
+        for folder in sorted(cache_folder().glob(f"{parent}/*"))
+        if re.fullmatch("[0-9a-f]{16}", folder.name)
+        and folder.is_dir()
+        and not folder.is_symlink()
+        and (inside := {path.name for path in folder.iterdir()})
+        and inside <= files
+    ]
+
+
+def _images(folder: Path) -> CacheEntry:
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    kind: Kind = "images" if sizes.get(PIXELS) else "index"
+    nbytes = sum(sizes.values())
+    try:
+        with Ledger(folder) as ledger:
+            about, number = ledger.about(), len(ledger)
+        form, used = Form(**json.loads(about["form"])), datetime.fromisoformat(about["used"])
+        return CacheEntry(kind, folder, about["source"], form, number, nbytes, used)
+    except (sqlite3.DatabaseError, KeyError, ValueError, TypeError):
+        return CacheEntry(kind, folder, "", None, 0, nbytes, None)
+
+
+def _features(folder: Path) -> CacheEntry:
+    nbytes = sum(path.stat().st_size for path in folder.iterdir())
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        images = sum(  # a sum of 8 bytes for each view of each
+            (folder / f"{part}.sums").stat().st_size // 8 // views for part, views in about["views"].items()
+        )
+        form, used = Form(**about["form"]), datetime.fromisoformat(about["used"])
+        return CacheEntry("features", folder, about["source"], form, images, nbytes, used)
+    except (OSError, KeyError, ValueError, TypeError):
+        return CacheEntry("features", folder, "", None, 0, nbytes, None)
+
+
+def _lock(folder: Path) -> filelock.BaseFileLock:
+    """It lies outside of the folder, so that deleting that does not split those who wait for it."""
+    path = cache_folder() / "locks" / folder.name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(path)
+
+
+@contextmanager
+def _locked(folder: Path, watcher: Watcher, while_waiting: Callable[[], None]) -> Iterator[None]:
+    lock = _lock(folder)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        watcher.say("another process is filling this part of the cache; waiting for it")
+    while not lock.is_locked:
+        while_waiting()
+        with suppress(filelock.Timeout):
+            lock.acquire(timeout=0.2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _why(folder: Path, error: Exception) -> str:
+    if is_full(error):
+        return (
+            f"{folder}: the disk of the cache is full; free some space, `resnet-lab data cache clear`, "
+            "or name another place in RESNET_LAB_CACHE"
+        )
+    cause = getattr(error, "strerror", None) or error
+    return f"{folder}: the cache cannot be used: {cause}; name another place in RESNET_LAB_CACHE"

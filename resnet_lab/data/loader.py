@@ -1,0 +1,131 @@
+"""Batches on the device, read ahead in threads. Legend: N images of a part, B of a batch."""
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from copy import copy
+from functools import cache
+from typing import ClassVar, NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnet_lab.data.augmentations import Augmentations
+from resnet_lab.data.draws import Draws
+from resnet_lab.data.order import Order, Step, Subset
+from resnet_lab.data.threads import in_order
+from resnet_lab.device import Placement
+
+THREADS = min(4, os.cpu_count() or 1)
+AHEAD = THREADS + 1
+"""Batches that are in the making while the device works on another."""
+
+
+class Batch(NamedTuple):
+    """What a loader yields.
+
+    Attributes:
+        indices: of the images among those of the part, (B,).
+        x: on the device; of the last batch of an evaluation the first B are meant, and the others fill it up.
+        y: int64 labels (B,), or float32 (B, K) where images are mixed; on the device.
+    """
+
+    indices: NDArray[np.int64]
+    x: Tensor
+    y: Tensor
+
+
+class Rows(Protocol):
+    """What the images of a set are stored as."""
+
+    on_device: ClassVar[bool]
+    """Whether they are there already, and need not be read ahead."""
+
+    def read(self, step: Step) -> Tensor:
+        """The rows of a step's images, of length B."""
+
+
+class Transform(Protocol):
+    """Makes of rows on the device what a network takes."""
+
+    augment: Augmentations
+
+    def __call__(self, rows: Tensor, labels: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
+        """Inputs and targets; not augmented where there are no draws."""
+
+
+class Loader:
+    """Serves some images of a set as batches, by order of epochs of training or as they stand.
+
+    What the processor does for a batch it does ahead, in threads: all of it where it is the device too.
+    """
+
+    def __init__(self, rows: Rows, order: Order, transform: Transform, placement: Placement) -> None:
+        self.rows = rows
+        self.order = order
+        self.transform = transform
+        self.placement = placement
+        self._labels = torch.from_numpy(order.images.labels).to(placement.device)
+
+    @property
+    def images(self) -> Subset:
+        return self.order.images
+
+    def __len__(self) -> int:
+        """Steps of an epoch of training."""
+        return len(self.order)
+
+    def training(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Shuffled and augmented; a step is the same whether the epoch began at the first or at `first_step`."""
+        return self._served(self.order.training(epoch, first_step))
+
+    def evaluation(self) -> Iterator[Batch]:
+        """This process's share of the images as they stand, not augmented, in batches of one size.
+
+        The last is filled up with its last image, and then has more inputs than labels.
+        """
+        return self._served(self.order.evaluation())
+
+    def unshared(self) -> Self:
+        """The same for one process alone."""
+        loader = copy(self)
+        loader.order = self.order.unshared()
+        return loader
+
+    def _served(self, steps: Iterator[Step]) -> Iterator[Batch]:
+        if self.rows.on_device:
+            for step in steps:
+                yield self._finished(step, self.rows.read(step))
+        elif self.placement.device.type == "cpu":
+            yield from in_order(_workers(), lambda step: self._finished(step, self.rows.read(step)), steps, AHEAD)
+        else:
+            with closing(in_order(_workers(), lambda step: (step, self.rows.read(step)), steps, AHEAD)) as read:
+                for step, rows in read:
+                    yield self._finished(step, rows.to(self.placement.device, non_blocking=True))
+
+    def _finished(self, step: Step, rows: Tensor) -> Batch:
+        indices = step.indices[: len(step.indices) - step.filler]
+        labels = self._labels[torch.from_numpy(indices).to(self.placement.device)]
+        return Batch(indices, *self.transform(rows, labels, step.draws))
+
+
+def _work_alone() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # a thread that never asked would begin with the process's count
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    """Threads for all loaders of the process; torch's operators run within each alone, since they share out batches."""
+    number = torch.get_num_threads()
+    workers = ThreadPoolExecutor(THREADS, "batches", initializer=_work_alone)
+    begun = threading.Barrier(THREADS + 1)
+    for _ in range(THREADS):
+        workers.submit(begun.wait)
+    begun.wait()
+    torch.set_num_threads(number)  # a thread's own count stays its own; this is what later threads begin with
+    return workers

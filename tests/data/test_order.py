@@ -1,0 +1,43 @@
+"""Steps as `sampling` has them, and each process's part of them."""
+
+import numpy as np
+import pytest
+import torch
+
+from resnet_lab.data.draws import Draws
+from resnet_lab.data.order import Order, Shard, Subset
+from resnet_lab.data.sampling import repeats, shuffled, steps_of
+
+POSITIONS = np.sort(np.random.default_rng(0).permutation(90)[:37])
+LABELS = np.random.default_rng(1).integers(0, 4, 37)
+IMAGES = Subset(POSITIONS, LABELS, 4)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize("shard", [Shard(), Shard(1, 3)])
+def test_training_goes_through_the_sampler_s_steps(balanced: bool, shard: Shard) -> None:
+    order = Order(IMAGES, 8, seed=5, balanced=balanced, shard=shard)
+    expected = shuffled(LABELS, 5, 2, balanced=balanced)
+    parts = [steps_of(entries, 8, *shard) for entries in (expected, repeats(expected))]
+    steps = list(order.training(2))
+    assert len(steps) == len(order) == 5
+    for step, indices, again in zip(steps, *parts, strict=True):
+        assert step.indices.tolist() == indices.tolist()
+        assert step.positions.tolist() == POSITIONS[indices].tolist()
+        assert step.draws is not None
+        drawn = Draws(5, 2, POSITIONS[indices], again).uniform("flip")
+        assert torch.equal(step.draws.uniform("flip"), drawn)
+        assert step.filler == 0
+    assert [step.indices.tolist() for step in order.training(2, 3)] == [step.indices.tolist() for step in steps[3:]]
+
+
+def test_evaluation_fills_up_the_last_step() -> None:
+    for shard, filler in ((Shard(), 3), (Shard(0, 2), 1), (Shard(1, 2), 2)):
+        order = Order(IMAGES, 10, shard=shard)
+        steps = list(order.evaluation())
+        assert {len(step.indices) for step in steps} == {10}
+        assert [step.filler for step in steps] == [0] * (len(steps) - 1) + [filler]
+        seen = np.concatenate([step.indices for step in steps])[: len(order.share)]
+        assert seen.tolist() == order.share.tolist() == list(range(shard.rank, 37, shard.world_size))
+        assert all(step.draws is None for step in steps)
+    assert Order(IMAGES, 10, shard=Shard(1, 2)).unshared().share.tolist() == list(range(37))
