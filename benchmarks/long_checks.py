@@ -70,6 +70,8 @@ CHECKS = (
     Check("paintings", "15 epochs on paintings score what plain PyTorch does", tests("tests/train/test_louvre.py")),
     Check("mutated-images", "10,000 mutated image files are accepted or listed, without a crash or hang",
           (sys.executable, "benchmarks/fuzz_images.py", "--images", "10000")),
+    Check("mutated-records", "10,000 mutated records are read or refused with a sentence, each within 2 s and 1 GiB",
+          (sys.executable, "-m", "benchmarks.fuzz_records", "--records", "10000")),
 )  # fmt: skip
 
 

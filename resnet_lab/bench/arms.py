@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import Literal, TypeAlias
 
 from resnet_lab.core.errors import ConfigError
@@ -10,6 +11,8 @@ from resnet_lab.device import Compile, Precision
 from resnet_lab.network.spec import ModelSpec
 
 Maker: TypeAlias = Literal["resnet-lab", "torchvision", "timm"]
+MAX_ARMS = 1024
+MAX_BATCH = 10**6
 MAKERS: tuple[Maker, ...] = ("resnet-lab", "torchvision", "timm")
 
 
@@ -52,12 +55,18 @@ def arms_of(
 
     Raises:
         SpecError: a choice that no network can have.
-        ConfigError: two arms that are the same.
+        ConfigError: two arms that are the same, too many, or a batch out of range.
     """
     lists: dict[str, Sequence[object]] = {
         "network": networks, **components, "size": sizes or (None,), "batch": batches, "precision": precisions,
         "compile": compiled, "layout": layouts,
     }  # fmt: skip
+    count = prod(map(len, lists.values())) * (1 + len(peers := tuple(peers)))
+    if count > MAX_ARMS:
+        raise ConfigError(f"{count:,} arms, and a bench has at most {MAX_ARMS:,}; name fewer of each")
+    for batch in batches:
+        if not 1 <= batch <= MAX_BATCH:
+            raise ConfigError(f"a batch has 1 to {MAX_BATCH:,} images, got {batch}")
     arms: list[Arm] = []
     for values in product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))

@@ -28,6 +28,7 @@ from resnet_lab.device.memory import out_of_memory, peak_of_step
 from resnet_lab.network.plugins import Registry
 
 ROUNDS = 15
+MAX_ROUNDS = 100_000
 ADAM = 4
 """Numbers of four bytes for each parameter in training: weight, gradient, and Adam's two moments."""
 
@@ -122,8 +123,10 @@ def bench(
 
     Raises:
         SpecError, PluginError: an arm that cannot be built; found before anything is timed.
-        ConfigError: the device or precision is not there, or nothing can be timed.
+        ConfigError: the device or precision is not there, there are too many rounds, or nothing can be timed.
     """
+    if rounds > MAX_ROUNDS:
+        raise ConfigError(f"{rounds:,} rounds, and a bench has at most {MAX_ROUNDS:,}; give fewer with --rounds")
     target = choose(device).device
     results, left_out = _counted(arms, registry, device)
     roof = measure_roof(target, [placement_of(result.arm, device).dtype for result in results])

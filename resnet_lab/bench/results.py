@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,22 +9,63 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from resnet_lab.bench.conditions import gpu_facts
 from resnet_lab.bench.measuring import Bench, Result
 from resnet_lab.bench.reasons import Profile
 from resnet_lab.bench.scaling import exponents
-from resnet_lab.bench.statistics import RESOLUTION, Timing
+from resnet_lab.bench.statistics import RESOLUTION, Timing, Verdict
 from resnet_lab.bench.subjects import MODES
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.escaping import cell, markdown
+from resnet_lab.core.records import Entries, Items, OpenRecord, Positive, read_json, validated
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
 """What two files must have in common to be compared."""
+
+
+REMEDY = "put the file back as it was, or measure again"
+
+
+class _Timed(OpenRecord):
+    """An arm in one mode."""
+
+    median_ms: Positive
+    ratio: Positive
+    interval: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None
+    verdict: Verdict
+    samples_ms: Annotated[Items[Positive], Field(min_length=1)]
+    memory: int | None = None
+
+
+class _Row(OpenRecord):
+    """An arm; one that could not be timed says why."""
+
+    name: str
+    maker: str
+    spec_hash: str
+    batch: int
+    dtype: str
+    channels_last: bool
+    compile: str | bool
+    problem: str | None
+    latency: _Timed | None = None
+    infer: _Timed | None = None
+    train: _Timed | None = None
+
+
+class _Result(OpenRecord):
+    """A file of `bench --out`, as far as it is read again."""
+
+    format: int
+    arms: Items[_Row]
+    machine: Entries[str | int | float | bool | None]
+    remarks: Items[str]
 
 
 def as_json(found: Bench, device: torch.device, profiles: Mapping[str, Profile] | None = None) -> dict[str, Any]:
@@ -166,12 +206,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises:
         RunError: it cannot be read, or is of another format.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        content = None
+    content = read_json(path, RunError, remedy=REMEDY)
     if not isinstance(content, dict) or "arms" not in content or "machine" not in content:
         raise RunError(f"{path}: not a result of `resnet-lab bench --out`; name a file that it wrote")
     if content.get("format") != FORMAT:
@@ -179,6 +214,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: result format {content.get('format')}, and this resnet-lab reads {FORMAT}; "
             "measure again, or use the version that wrote it"
         )
+    validated(_Result, content, f"{path}: damaged", RunError, REMEDY)
     return content
 
 

@@ -61,7 +61,7 @@ def _own_kinds() -> dict[str, type[ResNetLabError]]:
 def nearest(name: str, known: Iterable[str]) -> str:
     """End of a sentence about an unknown name: the nearest known ones, or else all of them."""
     known = sorted(known)
-    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    close = get_close_matches(name[:100], known, n=3, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(candidate) for candidate in close) + "?"
     return "known: " + (", ".join(known) or "none")

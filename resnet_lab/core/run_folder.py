@@ -11,7 +11,6 @@ curves.png          losses and macro-averaged accuracies
 predictions/        what `eval` found, a file for each part
 """
 
-import csv
 import json
 import shutil
 import tempfile
@@ -20,14 +19,113 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import FileLock, Timeout
+from pydantic import AfterValidator
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import permit_as_usual, refuse_existing, refuse_ways_out, write_atomically
+from resnet_lab.core.records import (
+    SMALL,
+    Entries,
+    Items,
+    OpenRecord,
+    distinct,
+    read_json,
+    repr_of,
+    rows_of,
+    shortened,
+    validated,
+)
+from resnet_lab.data.config import CacheUse
+from resnet_lab.network.plugins import RecordedFile
 
 FORMAT = 1
+REMEDY = "the run's weights can still be used by their path"
+
+
+class Device(OpenRecord):
+    """What `Placement.record` says of a device."""
+
+    name: str
+    type: str
+    dtype: str
+    precision: str | None = None
+
+
+class Source(OpenRecord):
+    """Where weights came from."""
+
+    source: str
+
+
+class Epochs(OpenRecord):
+    """A training's configuration, of which `train.config` knows the rest."""
+
+    epochs: int
+
+
+class Classified(OpenRecord):
+    """Images of a network."""
+
+    source: str
+    cache: CacheUse
+    classes: Annotated[Items[str], AfterValidator(distinct)]
+    mean: Items[float]
+    std: Items[float]
+
+
+class Bad(OpenRecord):
+    """A file that was left out."""
+
+    path: str
+    cause: str
+
+
+class Counts(OpenRecord):
+    """Images of each part."""
+
+    train: int
+    val: int
+    test: int
+
+
+class Images(Classified):
+    """Images of a training."""
+
+    fingerprint: str
+    images: Counts
+    bad: Items[Bad]
+    copies: int
+
+
+class Imported(OpenRecord):
+    """run.json of weights that no training here made; unknown keys are those of later versions."""
+
+    format: int
+    created: str
+    command: list[str]
+    status: str | None = None
+    spec: dict[str, Any]
+    spec_hash: str
+    weights: Source | None = None
+    plugins: Entries[str]
+    plugin_sources: Entries[str] | None = None
+    plugin_files: list[RecordedFile] | None = None
+    versions: Entries[str]
+    data: Classified
+
+
+class Trained(Imported):
+    """run.json of a training."""
+
+    data: Images
+    config: Epochs
+    device: Device
+    best_epoch: int | None = None
+    seconds: float | None = None
+    test: Entries[float] | None = None
 
 
 class Run:
@@ -70,17 +168,24 @@ class Run:
 
     def training_images(self, classes: Sequence[str]) -> tuple[int, ...]:
         """Images of each class in the training part, by splits.csv."""
-        with self.splits.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            counts = Counter(row["label"] for row in csv.DictReader(file) if row["split"] == "train")
-        return tuple(counts[name] for name in classes)
+        counts = self.images_by_part()
+        return tuple(counts["train", name] for name in classes)
+
+    def images_by_part(self) -> Counter[tuple[str, str]]:
+        """Images of each part and class, by splits.csv; raises `RunError` where that is damaged."""
+        return Counter((row["split"], row["label"]) for _, row in rows_of(self.splits, ("split", "label"), RunError))
 
     def epochs(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv."""
+        """The rows of metrics.csv; raises `RunError` where that is damaged."""
         return _rows(self.metrics)
 
     def seconds(self) -> list[float]:
-        """Of each epoch, by times.csv."""
-        return [row["seconds"] for row in _rows(self.times)]
+        """Of each epoch, by times.csv; raises `RunError` where that is damaged."""
+        return [row["seconds"] for row in self.times_of_epochs()]
+
+    def times_of_epochs(self) -> list[dict[str, float]]:
+        """The rows of times.csv; raises `RunError` where that is damaged."""
+        return _rows(self.times, "seconds")
 
     def create(self, content: Mapping[str, Any], splits: bytes) -> None:
         """Make the folder with run.json and splits.csv in it: all of that or nothing.
@@ -157,21 +262,29 @@ class Run:
         Raises:
             RunError: it is damaged, or of a newer format.
         """
-        try:
-            content = json.loads(self.record.read_text(encoding="utf-8"))
-            version = int(content["format"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(
-                f"{self.record}: damaged ({error}); the run's weights can still be used by their path"
-            ) from None
-        if version > FORMAT:
+        content = read_json(self.record, RunError, remedy=REMEDY)
+        version = content.get("format") if isinstance(content, dict) else None
+        if isinstance(version, int) and version > FORMAT:
             raise RunError(
                 f"{self.record}: run format {version} is newer than this resnet-lab reads ({FORMAT}); "
                 "upgrade resnet-lab"
             )
+        imported = isinstance(content, dict) and content.get("status") == "imported"
+        validated(Imported if imported else Trained, content, f"{self.record}: damaged", RunError, REMEDY)
         return dict(content)
 
 
-def _rows(path: Path) -> list[dict[str, float]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+def _rows(path: Path, *needed: str) -> list[dict[str, float]]:
+    return [
+        {name: _number(value, name, f"{path}: line {line}") for name, value in row.items()}
+        for line, row in rows_of(path, ("epoch", *needed), RunError, most=SMALL)
+    ]
+
+
+def _number(text: str, column: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise RunError(
+            f"{where}: {shortened(column)}: damaged: not a number, got {repr_of(text)}; put the file back as it was"
+        ) from None

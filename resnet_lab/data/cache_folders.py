@@ -1,7 +1,6 @@
 """The folders of the cache: where they are, held by one process at a time, listed, and cleared."""
 
 import errno
-import json
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ import filelock
 import platformdirs
 
 from resnet_lab.core.errors import DataError, RunError, nearest
+from resnet_lab.core.records import parse_json, read_json
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.ledger import NAME, Ledger
@@ -168,7 +168,7 @@ def _images(folder: Path) -> CacheEntry:
     try:
         with Ledger(folder) as ledger:
             about, number = ledger.about(), len(ledger)
-        form, used = Form(**json.loads(about["form"])), datetime.fromisoformat(about["used"])
+        form, used = Form(**parse_json(about["form"])), datetime.fromisoformat(about["used"])
         return CacheEntry(kind, folder, about["source"], form, number, nbytes, used)
     except (sqlite3.DatabaseError, KeyError, ValueError, TypeError):
         return CacheEntry(kind, folder, "", None, 0, nbytes, None)
@@ -177,13 +177,13 @@ def _images(folder: Path) -> CacheEntry:
 def _features(folder: Path) -> CacheEntry:
     nbytes = sum(path.stat().st_size for path in folder.iterdir())
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = read_json(folder / ABOUT, CacheError)
         images = sum(  # a sum of 8 bytes for each view of each
             (folder / f"{part}.sums").stat().st_size // 8 // views for part, views in about["views"].items()
         )
         form, used = Form(**about["form"]), datetime.fromisoformat(about["used"])
         return CacheEntry("features", folder, about["source"], form, images, nbytes, used)
-    except (OSError, KeyError, ValueError, TypeError):
+    except (OSError, CacheError, AttributeError, KeyError, ValueError, TypeError):
         return CacheEntry("features", folder, "", None, 0, nbytes, None)
 
 

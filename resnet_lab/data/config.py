@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from resnet_lab.core.images import Fit
-from resnet_lab.network.spec import Record
+from resnet_lab.core.records import Record
 
 CacheUse = Literal["auto", "disk", "stream"]
 
@@ -29,6 +29,6 @@ class DataConfig(Record):
     cache: CacheUse = "auto"
     strict: bool = False
     split_file: Path | None = None
-    folds: Annotated[int, Field(ge=3, strict=True)] | None = None
+    folds: Annotated[int, Field(ge=3, le=10_000, strict=True)] | None = None
     fold: Annotated[int, Field(ge=0, strict=True)] = 0
     download: bool = False

@@ -10,6 +10,7 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from resnet_lab.core.records import parse_json
 from resnet_lab.data.decoding import Examined
 
 NAME = "index.sqlite"
@@ -156,7 +157,7 @@ def _written(record: Record) -> tuple[str, int | None, int | None, str, int]:
 
 
 def _examined(digest: str, told: str) -> Examined:
-    found: dict[str, Any] = json.loads(told)
+    found: dict[str, Any] = parse_json(told)
     tuples = {name: tuple(found[name]) for name in ("kinds", "sums", "squares")}
     shared = {"mode": intern(found["mode"])}
     return Examined(digest, **{**found, **tuples, **shared, "thumbnail": bytes.fromhex(found["thumbnail"])})

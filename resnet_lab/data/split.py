@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.images import ImageSet
+from resnet_lab.core.records import repr_of, rows_of, shortened
 from resnet_lab.data.decoding import Examined
 from resnet_lab.network.initialisation import named_seed
 
@@ -202,21 +203,15 @@ def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:
 
 def from_csv_as_far_as_there(path: Path, images: ImageSet) -> tuple[NDArray[np.str_], list[tuple[str, str]]]:
     """The same, and path and part of the images that are no longer there; raises `DataError` for anything else."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            table = csv.DictReader(file)
-            for name in ("path", "split"):
-                if list(table.fieldnames or ()).count(name) > 1:
-                    raise DataError(f"{path} has two columns {name!r}; remove one")
-            rows = [(row["path"], row["split"] or "") for row in table]
-    except (OSError, KeyError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable split file ({error}); it has the columns path, label, split") from None
     index = {name: position for position, name in enumerate(images.paths)}
     parts = np.full(len(images), "", dtype="<U5")
-    gone = []
-    for name, part in rows:
+    gone: list[tuple[str, str]] = []
+    for line, row in rows_of(path, ("path", "split"), DataError):
+        name, part = row["path"], row["split"]
         if part not in PARTS:
-            raise DataError(f"{path}: {name} is in the part {part!r}; parts are {', '.join(PARTS)}")
+            raise DataError(
+                f"{path}: line {line}: {shortened(name)} is in the part {repr_of(part)}; parts are {', '.join(PARTS)}"
+            )
         if name not in index:
             gone.append((name, part))
             continue

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.device.system_memory import free_memory, total_memory
+from resnet_lab.core.system_memory import free_memory, total_memory
 
 SHARE = {"cpu": 0.6, "cuda": 0.9}
 """Of the free memory, that the tensors of a step may take: on the processor the heap has gaps, and was measured to take

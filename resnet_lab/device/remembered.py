@@ -12,6 +12,7 @@ import platformdirs
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import write_atomically
+from resnet_lab.core.records import read_json
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def _path() -> Path:
 
 def _read() -> dict[str, dict[str, float]]:
     try:
-        content = json.loads(_path().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = read_json(_path(), RunError)
+    except RunError:
         return {}
     return content if isinstance(content, dict) else {}

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from resnet_lab.core.errors import CheckpointError
 from resnet_lab.core.files import make_folder
+from resnet_lab.core.records import ClassNames, Entries, Record, Tuple, validated
 from resnet_lab.network.checkpoint import read_sealed, write_sealed
-from resnet_lab.network.spec import Record, validated
 
 FORMAT = 1
 KEY = "resnet_lab_predictions"
@@ -45,9 +46,19 @@ class Origin(Record):
     device: dict[str, Any]
     epoch: int | None
     created: str
-    versions: dict[str, str]
+    versions: Entries[str]
     gone: int = 0
-    absent: tuple[str, ...] = ()
+    absent: Tuple[str] = ()
+
+
+class _Header(Record):
+    """The description in a file of predictions."""
+
+    model_config = ConfigDict(extra="ignore")
+    classes: ClassNames
+    paths: Tuple[str]
+    digests: Tuple[str]
+    origin: Origin
 
 
 @dataclass(frozen=True)
@@ -112,18 +123,27 @@ class Predictions:
             CheckpointError: no such file, not one of ours, damaged, too new, or with non-finite probabilities.
         """
         header, tensors = read_sealed(path, KEY, FORMAT, "predictions")
-        if not tensors["probabilities"].isfinite().all():
+        described = validated(_Header, header, str(path), CheckpointError)
+        images, classes = len(described.paths), len(described.classes)
+        labels, probabilities = (tensors.get(name, torch.empty(0)) for name in ("labels", "probabilities"))
+        shapes = (tuple(labels.shape), tuple(probabilities.shape), len(described.digests))
+        kinds = (labels.dtype, probabilities.dtype)
+        if shapes != ((images,), (images, classes), images) or kinds != (torch.int64, torch.float32):
+            raise CheckpointError(f"{path}: the predictions are not of the {images} images and {classes} classes named")
+        if images and not (labels.min() >= 0 and labels.max() < classes):
+            raise CheckpointError(f"{path}: the predictions have a label that is none of their {classes} classes")
+        if not probabilities.isfinite().all():
             raise CheckpointError(
                 f"{path}: the predictions hold non-finite probabilities, which name no class; remove the file and "
                 "score the run again with `resnet-lab eval`"
             )
         return cls(
-            classes=tuple(header["classes"]),
-            paths=tuple(header["paths"]),
-            digests=tuple(header["digests"]),
-            labels=tensors["labels"].numpy(),
-            probabilities=tensors["probabilities"].numpy(),
-            origin=validated(Origin, header["origin"], str(path), CheckpointError),
+            classes=described.classes,
+            paths=described.paths,
+            digests=described.digests,
+            labels=labels.numpy(),
+            probabilities=probabilities.numpy(),
+            origin=described.origin,
         )
 
 

@@ -3,17 +3,16 @@
 Mitchell et al. 2019, "Model Cards for Model Reporting", arXiv:1810.03993. Of the header: the hub's model-card metadata.
 """
 
-import csv
 import re
 import shlex
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from resnet_lab.core.errors import RunError
 from resnet_lab.core.escaping import code, fenced, markdown, yaml
-from resnet_lab.core.run_folder import Run
+from resnet_lab.core.records import validated
 from resnet_lab.data.split import PARTS
 from resnet_lab.evaluation.evaluate import stored
 from resnet_lab.evaluation.metrics.headline import LEVEL, intervals
@@ -155,7 +154,7 @@ def _training(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         if name not in HOW_IT_RAN and not without_effect.get(name) and (value or name == "seed") and value != "none"
     ]
     if record.get("weights"):
-        coverage = Coverage.model_validate(record["weights"])
+        coverage = validated(Coverage, record["weights"], "run.json: damaged: weights", RunError)
         rows.insert(0, ("started from", f"{public_source(coverage.source)} ({coverage.extent})"))
     return rows
 
@@ -165,7 +164,7 @@ def _results(subject: Subject, record: Mapping[str, Any]) -> dict[str, Any] | No
         return None
     predictions = stored(subject.run)
     if predictions is None:
-        values, ends, images = record["test"], {}, record["test"]["n"]
+        values, ends, images = record["test"], {}, record["test"].get("n", "unknown")
     else:
         found = intervals(predictions.labels, predictions.probabilities)
         values = {name: each.value for name, each in found.items()}
@@ -177,7 +176,7 @@ def _results(subject: Subject, record: Mapping[str, Any]) -> dict[str, Any] | No
             if name in values
         ],
         "level": f"{LEVEL:.0%}" if ends else "",
-        "epoch": record["best_epoch"],
+        "epoch": record.get("best_epoch"),
         "images": images,
     }
 
@@ -188,7 +187,7 @@ def _limits(subject: Subject, record: Mapping[str, Any]) -> Iterator[str]:
     if record and record.get("status") != "finished":
         yield "The training was not finished when this card was written; these are the best weights so far."
     if record and subject.run is not None and subject.run.splits.is_file():
-        yield from _limits_of_data(_counts(subject.run))
+        yield from _limits_of_data(subject.run.images_by_part())
     if record:
         yield "It is one training with one seed on one split: another seed or split gives other figures."
     else:
@@ -199,6 +198,8 @@ def _limits_of_data(counts: Mapping[tuple[str, str], int]) -> Iterator[str]:
     """Of images by part and class."""
     train = {label: number for (part, label), number in counts.items() if part == "train"}
     few = [label for (part, label), number in counts.items() if part == "test" and number < FEW]
+    if not train:
+        return
     fewest, most = min(train, key=train.__getitem__), max(train, key=train.__getitem__)
     yield f"It was trained on {train[fewest]:,} to {train[most]:,} images a class."
     if train[most] > IMBALANCE * train[fewest]:
@@ -211,11 +212,6 @@ def _limits_of_data(counts: Mapping[tuple[str, str], int]) -> Iterator[str]:
             f"{len(few)} of {len(train)} classes have fewer than {FEW} test images, so that one image moves their "
             "recall by more than ten points."
         )
-
-
-def _counts(run: Run) -> Counter[tuple[str, str]]:
-    with run.splits.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return Counter((row["split"], row["label"]) for row in csv.DictReader(file))
 
 
 def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from resnet_lab.core.errors import PluginError, ResNetLabError
+from resnet_lab.core.errors import PluginError, ResNetLabError, SpecError
+from resnet_lab.core.records import Record
+from resnet_lab.core.system_memory import total_memory
 from resnet_lab.network import zoo
 from resnet_lab.network.initialisation import gain, initialise, last_norm_weights
 from resnet_lab.network.kinds import Place, placed
@@ -17,7 +19,7 @@ from resnet_lab.network.model import ResNet
 from resnet_lab.network.parts import make_dropout, make_pool, make_stage, make_stem
 from resnet_lab.network.plugins import default_registry
 from resnet_lab.network.registry import OWN, Owner, Registry
-from resnet_lab.network.spec import ModelSpec, Record, chosen
+from resnet_lab.network.spec import ModelSpec, chosen
 
 
 @dataclass
@@ -72,11 +74,34 @@ def assemble(
 ) -> Built:
     """Build a spec and say what was added or left out on the way; raises like `build`.
 
-    On the device `meta` nothing is allocated or initialised: for counting.
+    On the device `meta` nothing is allocated or initialised: for counting. Elsewhere a network whose tensors and one
+    image do not fit the machine's memory is refused before any of it is allocated.
     """
     registry = registry or default_registry()
+    if not 0 <= seed < 2**63:
+        raise SpecError(f"seed {seed}: a seed is from 0 to 2^63 - 1; give another")
+    if device != "meta":
+        _require_memory(spec, registry)
     with faults_of_plugins(spec, registry, "built"):
         return _assembled(spec, registry, seed, zero_init_residual, device)
+
+
+def _require_memory(spec: ModelSpec, registry: Registry) -> None:
+    """Raise `SpecError` where the network is larger than the memory there is."""
+    try:
+        model = _assembled(spec, registry, 0, False, "meta").model
+        tensors = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict(keep_vars=True).values())
+    except ResNetLabError:
+        raise
+    except Exception:
+        return  # a part of a plugin that cannot be made without values, or not at all, as building it tells
+    needed = tensors + 4 * spec.in_channels * spec.input_size**2
+    if needed > (there := total_memory()):
+        raise SpecError(
+            f"{spec.name}: its tensors and one image of {spec.input_size} x {spec.input_size} pixels take "
+            f"{needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}; take fewer channels, "
+            "blocks, classes or pixels"
+        )
 
 
 def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residual: bool, device: str | None) -> Built:

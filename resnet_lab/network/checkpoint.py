@@ -8,9 +8,10 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn, uint8
@@ -18,10 +19,21 @@ from torch import Tensor, nn, uint8
 from resnet_lab.core.errors import CheckpointError, PluginError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.images import Fit
+from resnet_lab.core.records import (
+    ClassNames,
+    Entries,
+    Finite,
+    Malformed,
+    Positive,
+    Record,
+    Tuple,
+    parse_json,
+    validated,
+)
 from resnet_lab.network.builder import assemble, components_of, plugins_needed, sources_needed
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry, default_registry, warn_of_other_sources, why_missing
-from resnet_lab.network.spec import ModelSpec, Record, validated
+from resnet_lab.network.spec import ModelSpec
 
 FORMAT = 1
 KEY = "resnet_lab"
@@ -43,15 +55,29 @@ class Metadata(Record):
 
     format: int = FORMAT
     spec: ModelSpec
-    classes: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    classes: ClassNames = ()
+    mean: Tuple[Finite] = ()
+    std: Tuple[Positive] = ()
     fit: Fit = "squash"
-    depth: int | None = None
-    resize: int = Field(default=0, ge=0)
-    plugins: dict[str, str] = Field(default_factory=dict)
-    plugin_sources: dict[str, str] = Field(default_factory=dict)
+    depth: Annotated[int, Field(ge=1, le=16)] | None = None
+    resize: int = Field(default=0, ge=0, le=2**16)
+    plugins: Entries[str] = Field(default_factory=dict)
+    plugin_sources: Entries[str] = Field(default_factory=dict)
     version: str = Field(default_factory=lambda: version("resnet-lab"))
+
+    @model_validator(mode="after")
+    def _of_one_network(self) -> Self:
+        wanted = {"mean": self.spec.in_channels, "std": self.spec.in_channels, "classes": self.spec.head.num_classes}
+        for name, number in wanted.items():
+            if (have := len(getattr(self, name))) not in (0, number):
+                raise PydanticCustomError(
+                    "length", "The network has {number} {of}, and {name} has {have}",
+                    {"number": number, "of": "classes" if name == "classes" else "channels", "name": name,
+                     "have": have},
+                )  # fmt: skip
+        if len(self.mean) != len(self.std):
+            raise PydanticCustomError("length", "mean and std should both be there, or neither")
+        return self
 
 
 def save(
@@ -69,18 +95,19 @@ def save(
 
     Raises:
         RunError: the file cannot be written.
+        CheckpointError: classes, mean or std are not those of the network.
     """
     registry = registry or default_registry()
-    metadata = Metadata(
-        spec=spec,
-        classes=classes,
-        mean=mean,
-        std=std,
-        fit=fit,
-        plugins=plugins_needed(spec, registry),
-        plugin_sources=sources_needed(spec, registry),
-    )
-    write(Path(path), model, metadata)
+    described = {
+        "spec": spec,
+        "classes": classes,
+        "mean": mean,
+        "std": std,
+        "fit": fit,
+        "plugins": plugins_needed(spec, registry),
+        "plugin_sources": sources_needed(spec, registry),
+    }
+    write(Path(path), model, validated(Metadata, described, str(path), CheckpointError))
 
 
 def write(path: Path, model: nn.Module, metadata: Metadata) -> None:
@@ -151,8 +178,7 @@ def restore(metadata: Metadata, tensors: Mapping[str, Tensor], where: str, regis
     registry = registry or default_registry()
     _require_plugins(metadata, registry, where)
     warn_of_other_sources(metadata.plugin_sources, registry, where)
-    model = assemble(metadata.spec, registry).model
-    expected = model.state_dict()
+    expected = assemble(metadata.spec, registry, device="meta").model.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         want, have = (str(tuple(t[name].shape)) if name in t else "absent" for t in (expected, tensors))
         if want != have:
@@ -160,6 +186,7 @@ def restore(metadata: Metadata, tensors: Mapping[str, Tensor], where: str, regis
                 f"{where}: the weights are of another network than the file describes ({metadata.spec.name}): "
                 f"{name} is {have}, expected {want}"
             )
+    model = assemble(metadata.spec, registry).model  # of no more than the file has, now that the shapes are known
     model.load_state_dict(dict(tensors))
     return model.eval()
 
@@ -167,9 +194,9 @@ def restore(metadata: Metadata, tensors: Mapping[str, Tensor], where: str, regis
 def _unsealed(text: str, tensors: Mapping[str, Tensor], newest: int, where: str, what: str) -> dict[str, Any]:
     damaged = f"{where}: the {what} file is damaged: its content does not match its checksum; copy it again"
     try:
-        header = dict(json.loads(text))
+        header: dict[str, Any] = parse_json(text, non_finite=True)
         written, digest = header.get("format"), header.pop("digest", None)
-    except (ValueError, TypeError):
+    except (Malformed, AttributeError):
         raise CheckpointError(damaged) from None
     if isinstance(written, int) and written > newest:
         raise CheckpointError(

@@ -3,40 +3,21 @@
 import ast
 import math
 import re
+import warnings
 from collections.abc import Sequence
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer, model_validator
+from pydantic import model_serializer, model_validator
 
 from resnet_lab.core.errors import SpecError
-
-T = TypeVar("T", bound=BaseModel)
+from resnet_lab.core.records import Record, repr_of
 
 ParameterValue: TypeAlias = bool | int | float | str
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LONGEST = 1000
 _TRUTH = {"true": True, "false": False, "True": True, "False": False}
-
-
-class Record(BaseModel):
-    """Base of the specs: immutable, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def validated(model: type[T], data: Any, where: str, error: type[Exception] = SpecError) -> T:
-    """`data` as a `model`, or `error` with one sentence: where, got, allowed."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as failure:
-        first = failure.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if str(part) != "constrained-int")  # one of a union
-        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
-        allowed = ""
-        if first["type"] == "extra_forbidden":
-            allowed = " (unknown key; check its spelling, or upgrade resnet-lab)"
-        raise error(f"{where}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}{got}{allowed}") from None
 
 
 class Component(Record):
@@ -52,10 +33,13 @@ class Component(Record):
         Raises:
             SpecError: the text is not of that form.
         """
-        problem = f"component {text!r} is not of the form name or name(key=value, ...)"
+        problem = f"component {repr_of(text)} is not of the form name or name(key=value, ...)"
+        if len(text) > _LONGEST:
+            raise SpecError(f"{problem} of at most {_LONGEST} letters")
         try:
-            tree = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError):
+            with warnings.catch_warnings(action="ignore"):  # of Python's own about what is refused below
+                tree = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise SpecError(problem) from None
         if isinstance(tree, ast.Name):
             called, keywords = tree, []
@@ -127,7 +111,7 @@ def parse_assignment(text: str) -> tuple[Component, tuple[int, ...] | None]:
 def _stage_number(text: str, whole: str) -> int:
     if not (text.strip().isascii() and text.strip().isdigit() and int(text) > 0):
         raise SpecError(f"{whole!r}: after @ come stage numbers from 1, or stem, separated by commas; got {text!r}")
-    return int(text)
+    return int(text) if len(text.strip()) < 10 else 10**9
 
 
 def assignments(choice: Choice | None, slot: str) -> list[tuple[Component, tuple[int, ...] | None]]:

@@ -19,13 +19,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from resnet_lab.core.errors import SpecError, nearest
+from resnet_lab.core.records import Malformed, Record, parse_json, validated
 from resnet_lab.network.component import Choice as Choice
 from resnet_lab.network.component import Component as Component
 from resnet_lab.network.component import ParameterValue as ParameterValue
-from resnet_lab.network.component import Record as Record
 from resnet_lab.network.component import assignments
 from resnet_lab.network.component import parse_assignment as parse_assignment
-from resnet_lab.network.component import validated as validated
 from resnet_lab.network.kinds import KINDS, Kind, Place, of_networks, placed
 
 FORMAT = 1
@@ -33,7 +32,17 @@ FORMAT = 1
 
 S = TypeVar("S", bound="_Extended")
 
-Count = Annotated[int, Field(ge=1, strict=True)]
+MAX_BLOCKS = 1024
+"""Blocks of a network, in all stages; the deepest published ResNet has 600."""
+
+Channels = Annotated[int, Field(ge=1, le=2**16, strict=True)]
+InChannels = Annotated[int, Field(ge=1, le=1024, strict=True)]
+Kernel = Annotated[int, Field(ge=1, le=255, strict=True)]
+Stride = Annotated[int, Field(ge=1, le=64, strict=True)]
+Depth = Annotated[int, Field(ge=1, le=MAX_BLOCKS, strict=True)]
+Side = Annotated[int, Field(ge=1, le=8192, strict=True)]
+"""Of images, in pixels."""
+Classes = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -77,9 +86,9 @@ def default(kind: str) -> Component:
 class StemConv(Record):
     """One convolution of the stem; all but the last are followed by a norm and an activation of their own."""
 
-    out_channels: Count
-    kernel_size: Count
-    stride: Count
+    out_channels: Channels
+    kernel_size: Kernel
+    stride: Stride
 
 
 STEMS: Mapping[str, tuple[tuple[tuple[int, int, int], ...], bool]] = {
@@ -111,12 +120,12 @@ class StemSpec(_Extended):
     `out_channels`. `plain`, `deep` and `cifar` are such lists and become them: equal networks have equal specs.
     """
 
-    convs: tuple[StemConv, ...] = ()
+    convs: tuple[StemConv, ...] = Field(default=(), max_length=16)
     max_pool: bool = True
     act: Component = default("activation")
     norm: Component = default("norm")
     kind: Component | None = None
-    out_channels: Count | None = None
+    out_channels: Channels | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -161,10 +170,10 @@ class BlockSpec(_Extended):
 class StageSpec(Record):
     """`depth` equal blocks; the first has the stride. `width` counts the channels inside the residual branch."""
 
-    depth: Count
-    width: Count
-    out_channels: Count
-    stride: Count
+    depth: Depth
+    width: Channels
+    out_channels: Channels
+    stride: Stride
     block: BlockSpec
 
 
@@ -172,7 +181,7 @@ class StageSpec(Record):
 class HeadSpec(_Extended):
     """Global pool, dropout, linear classifier."""
 
-    num_classes: Count
+    num_classes: Classes
     dropout: Probability = 0.0
 
 
@@ -181,11 +190,20 @@ class ModelSpec(Record):
 
     format: Literal[1] = 1
     name: str
-    in_channels: Count = 3
-    input_size: Count = 224
+    in_channels: InChannels = 3
+    input_size: Side = 224
     stem: StemSpec
-    stages: tuple[StageSpec, ...] = Field(min_length=1)
+    stages: tuple[StageSpec, ...] = Field(min_length=1, max_length=64)
     head: HeadSpec
+
+    @model_validator(mode="after")
+    def _of_bounded_depth(self) -> Self:
+        if (blocks := sum(stage.depth for stage in self.stages)) > MAX_BLOCKS:
+            raise PydanticCustomError(
+                "blocks", "The stages should have at most {most} blocks in all, not {blocks}",
+                {"most": MAX_BLOCKS, "blocks": blocks},
+            )  # fmt: skip
+        return self
 
     def to_json(self) -> str:
         """JSON text that `from_json` reads back to an equal spec."""
@@ -199,9 +217,9 @@ class ModelSpec(Record):
             SpecError: not JSON, another format version, an unknown key, or a value out of range.
         """
         try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise SpecError(f"{where}: not JSON: {error}") from None
+            data = parse_json(text)
+        except Malformed as error:
+            raise SpecError(f"{where}: {error}") from None
         return cls.from_dict(data, where)
 
     @classmethod
@@ -214,7 +232,7 @@ class ModelSpec(Record):
             raise SpecError(
                 f"{where}: spec format {version} is newer than this resnet-lab reads ({FORMAT}); upgrade resnet-lab"
             )
-        return validated(cls, data, where)
+        return validated(cls, data, where, SpecError)
 
     @property
     def hash(self) -> str:
@@ -255,7 +273,7 @@ class ModelSpec(Record):
             _set(stage["block"], dropout=dropout)
         _set(data["head"], num_classes=num_classes, dropout=head_dropout)
         _set(data, in_channels=in_channels, input_size=input_size, name=name)
-        return validated(type(self), data, self.name)
+        return validated(type(self), data, self.name, SpecError)
 
     def _tables(
         self, data: dict[str, Any], kind: Kind, component: Component, targets: tuple[int, ...] | None

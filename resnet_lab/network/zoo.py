@@ -4,13 +4,12 @@ Counts are for the row's own classes and input size. MACs are multiply-adds of c
 batch 1; FLOPs = 2 x MACs.
 """
 
-import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resnet_lab.core.errors import SpecError, nearest
+from resnet_lab.core.records import SMALL, Malformed, parse_json, parse_toml, read_bytes
 from resnet_lab.network.spec import (
     CHANGES,
     BlockSpec,
@@ -200,14 +199,11 @@ def read(path: str | Path) -> ModelSpec:
         SpecError: no such file, not JSON or TOML, or what `ModelSpec.from_dict` and `from_choices` refuse.
     """
     path = Path(path)
+    content = read_bytes(path, SMALL, SpecError)
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except OSError as error:
-        raise SpecError(f"{path}: cannot read the spec file: {error.strerror}") from None
-    except ValueError as error:
-        kind = "TOML" if path.suffix == ".toml" else "JSON"
-        raise SpecError(f"{path}: not {kind}: {error}") from None
+        data: Any = parse_toml(content) if path.suffix == ".toml" else parse_json(content)
+    except Malformed as error:
+        raise SpecError(f"{path}: {error}") from None
     if isinstance(data, dict) and not {"format", "stages", "stem"} & data.keys():
         return from_choices(data, str(path))
     return ModelSpec.from_dict(data, str(path))

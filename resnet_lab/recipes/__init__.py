@@ -1,12 +1,11 @@
 """Experiments as TOML files: the program's own beside this module, and a user's anywhere."""
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from resnet_lab.core.errors import ConfigError, nearest
-from resnet_lab.network.spec import Record, validated
+from resnet_lab.core.records import SMALL, Malformed, Record, parse_toml, read_bytes, validated
 
 Tables: TypeAlias = dict[str, dict[str, Any]]
 """What is said of the experiment, by table and key."""
@@ -57,33 +56,25 @@ def read_recipe(name: str) -> Recipe:
         ConfigError: no such recipe; the nearest names are offered. Of a file, as `read_file` does.
     """
     if name in names():
-        return _parsed(name, (_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+        return read_file(_FOLDER / f"{name}.toml", name)
     path = Path(name)
     if path.suffix == ".toml" or path.is_file():
         return read_file(path)
     raise ConfigError(f"{name}: no such recipe, and no such file; {nearest(name, names())}")
 
 
-def read_file(path: Path) -> Recipe:
-    """The recipe in a TOML file.
+def read_file(path: Path, name: str = "") -> Recipe:
+    """The recipe in a TOML file, called by its path unless it has a name.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or has another table.
     """
+    name = name or str(path)
+    content = read_bytes(path, SMALL, ConfigError)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
-    return _parsed(str(path), text)
-
-
-def _parsed(name: str, text: str) -> Recipe:
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{name}: not TOML: {error}") from None
+        tables = parse_toml(content)
+    except Malformed as error:
+        raise ConfigError(f"{name}: {error}") from None
     for key, table in tables.items():
         if key not in ("recipe", *TABLES):
             raise ConfigError(f"{name}: unknown table {key!r}; {nearest(key, ('recipe', *TABLES))}")
@@ -96,7 +87,7 @@ def _parsed(name: str, text: str) -> Recipe:
         description=_one_line(about.description),
         source=_one_line(about.source),
         tables={table: tables.get(table, {}) for table in TABLES},
-        text=text,
+        text=content.decode(),
     )
 
 

@@ -1,12 +1,12 @@
 """Single values put into the tables of a recipe, as `--set train.lr=1e-3` says them."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from resnet_lab.core.errors import ConfigError, nearest
+from resnet_lab.core.records import Malformed, parse_toml
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network.component import listed
 from resnet_lab.network.spec import CHANGES
@@ -62,8 +62,8 @@ def _value(text: str, field: FieldInfo | None) -> Any:
 def _toml_value(text: str) -> Any:
     """A truth value, number, text or list; what is none of these, or several lines, is a text as it stands."""
     try:
-        read = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        read = parse_toml(f"value = {text}".encode("utf-8", "surrogatepass"))
+    except Malformed:
         return text
     value = read.pop("value")
     return text if read or not isinstance(value, bool | int | float | str | list) else value

@@ -1,9 +1,9 @@
 """A run with all that a page says of it, gathered from the rooms that know. Legend: N images, K classes."""
 
-import csv
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +137,7 @@ def look_at(
         changes=() if base is None else tuple(differences(spec, base)),
         cost=cost.measure(spec, registry),
         history=read_history(run),
-        parts=_parts(run),
+        parts=run.images_by_part(),
         predictions=predictions,
         summary=None if predictions is None else summary_of(run, predictions),
         obstacle=obstacle,
@@ -184,22 +184,12 @@ def read_history(run: Run) -> tuple[Epoch, ...]:
     """
     if not run.metrics.exists():
         return ()
-    times = {row["epoch"]: row for row in _rows(run.times)} if run.times.exists() else {}
+    times = {row["epoch"]: row for row in run.times_of_epochs()} if run.times.exists() else {}
     epochs = []
-    for row in _rows(run.metrics):
-        values = {**dict.fromkeys(TIMES, "nan"), **row, **times.get(row.get("epoch", ""), {})}
-        try:
-            epoch = int(values.pop("epoch"))
-            epochs.append(Epoch(epoch=epoch, **{name: float(value) for name, value in values.items()}))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{run.metrics}: damaged ({error}); put it back as it was") from None
+    for number, row in enumerate(run.epochs(), 1):
+        values = {**dict.fromkeys(TIMES, nan), **row, **times.get(row["epoch"], {})}
+        if values["epoch"] != number or values.keys() != {each.name for each in fields(Epoch)}:
+            raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; put it back as it was")
+        del values["epoch"]
+        epochs.append(Epoch(epoch=number, **values))
     return tuple(epochs)
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return list(csv.DictReader(file))
-
-
-def _parts(run: Run) -> Counter[tuple[str, str]]:
-    return Counter((row["split"], row["label"]) for row in _rows(run.splits))

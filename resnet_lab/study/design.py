@@ -1,25 +1,42 @@
 """What a study compares: a base experiment, arms that change it, and seeds."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from itertools import product
 from json import dumps
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from resnet_lab.bench.arms import Arm as TimedArm
-from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
+from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest, printable
+from resnet_lab.core.records import (
+    SMALL,
+    Malformed,
+    OpenRecord,
+    parse_toml,
+    read_bytes,
+    read_json,
+    repr_of,
+    shortened,
+    validated,
+)
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
-from resnet_lab.network.spec import ModelSpec, validated
+from resnet_lab.network.plugins import RecordedFile
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.recipes import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
-from resnet_lab.study.plan import SEEDS, SHORT, Plan
+from resnet_lab.study.plan import MAX_ARMS, MAX_LEVELS, MAX_TRIALS, SEEDS, SHORT, Plan
 from resnet_lab.train.config import TrainConfig, data_config, train_config
+
+FORMAT = 1
+"""Of study.json, search.json and what came of a trial."""
+
+REMEDY = "put the file back as it was"
 
 _SHIPPED = Path(__file__).parent / "shipped"
 
@@ -120,6 +137,23 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"))}
 
 
+class Noted(OpenRecord):
+    """study.json and search.json."""
+
+    tables: dict[str, Any]
+    plugin_files: list[RecordedFile] | None = None
+
+
+def read_noted(path: Path, error: type[ResNetLabError]) -> dict[str, Any]:
+    """What a folder says of its study or search; raises `error` where that is damaged, or of a newer format."""
+    content = read_json(path, error, most=SMALL, remedy=REMEDY)
+    version = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
+    if isinstance(version, int) and version > FORMAT:
+        raise error(f"{path}: format {version} is newer than this resnet-lab reads ({FORMAT}); upgrade resnet-lab")
+    validated(Noted, content, f"{path}: damaged", error, REMEDY)
+    return dict(content)
+
+
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables of a TOML file, or of one of the program's own studies by its name.
 
@@ -132,11 +166,9 @@ def read_tables(path: Path) -> dict[str, Any]:
     elif path.suffix != ".toml" and not path.exists():
         raise ConfigError(f"{path}: no such file, and no study of that name; {nearest(str(path), own)}")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the study: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: not TOML: {error}") from None
+        return parse_toml(read_bytes(path, SMALL, ConfigError))
+    except Malformed as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def read_study(path: Path) -> Study:
@@ -156,10 +188,28 @@ def study_from(tables: Mapping[str, Any], where: str) -> Study:
         raise ConfigError(f"{where}: [study.search] is for `resnet-lab study search`; a study that is run has none")
     if bool(plan.factors) == bool(plan.arms):
         raise ConfigError(f"{where}: a study has either factors or arms; give [study.factors] or [study.arms.NAME]")
+    _require_bounded(plan, where)
     arms = _factorial(plan, base, where) if plan.factors else _named(plan, base, where)
     arms = [_with_fixed_seeds(arm, plan) for arm in arms]
     _require_comparable(arms, where)
     return Study(plan, tuple(arms), tables)
+
+
+def _require_bounded(plan: Plan, where: str) -> None:
+    """Before anything is made of it."""
+    arms = prod(map(len, plan.factors.values())) if plan.factors else len(plan.arms)
+    if arms > MAX_ARMS:
+        raise ConfigError(f"{where}: {arms:,} arms, and a study has at most {MAX_ARMS:,}; leave factors or levels out")
+    if (trials := arms * plan.seeds) > MAX_TRIALS:
+        raise ConfigError(
+            f"{where}: {arms:,} arms at {plan.seeds:,} seeds are {trials:,} trials, and a study has at most "
+            f"{MAX_TRIALS:,}; give fewer seeds or arms"
+        )
+    for name in plan.arms:
+        if not name.strip() or printable(name) != name:
+            raise ConfigError(
+                f"{where}: arm {repr_of(name)}: a name has letters, and no line breaks or control characters; rename it"
+            )
 
 
 def _with_fixed_seeds(arm: Arm, plan: Plan) -> Arm:
@@ -175,7 +225,9 @@ def plan_and_base(tables: Mapping[str, Any], where: str) -> tuple[Plan, Tables]:
     allowed = ("study", *TABLES)
     for key in tables:
         if key not in allowed:
-            raise ConfigError(f"{where}: unknown table {key!r}; {nearest(key, allowed)}")
+            raise ConfigError(f"{where}: unknown table {repr_of(key)}; {nearest(key, allowed)}")
+        if not isinstance(tables[key], Mapping):
+            raise ConfigError(f"{where}: {key} must be a table, got {repr_of(tables[key])}")
     plan = validated(Plan, _tuples(tables.get("study", {})), f"{where}: study", ConfigError)
     base: Tables = {name: dict(read_recipe(plan.recipe).tables[name]) if plan.recipe else {} for name in TABLES}
     for name in TABLES:
@@ -185,6 +237,10 @@ def plan_and_base(tables: Mapping[str, Any], where: str) -> tuple[Plan, Tables]:
     if len([value for value in plan.budget.model_dump().values() if value is not None]) > 1:
         raise ConfigError(f"{where}: budget: give one of epochs, steps, macs and seconds")
     for name, levels in plan.factors.items():
+        if len(levels) > MAX_LEVELS:
+            raise ConfigError(f"{where}: factor {shortened(name)} has {len(levels):,} levels; at most {MAX_LEVELS:,}")
+        if any(printable(_text(level)) != _text(level) for level in levels):
+            raise ConfigError(f"{where}: factor {shortened(name)}: a level has no line breaks or control characters")
         if len(set(map(_text, levels))) != len(levels) or not levels:
             raise ConfigError(f"{where}: factor {name} needs different levels, got {list(levels)}")
     return plan, base
@@ -211,7 +267,7 @@ def _named(plan: Plan, base: Tables, where: str) -> list[Arm]:
 
 def arm_from(name: str, changes: Mapping[str, Any], base: Tables, where: str, levels: dict[str, str]) -> Arm:
     """The experiment with values put in, by the keys of factors; raises `ConfigError`, and `SpecError` of a network."""
-    what = f"{where}: arm {name!r}"
+    what = f"{where}: arm {repr_of(name)}"
     tables: Tables = {key: dict(table) for key, table in base.items()}
     settings = []
     for key, value in changes.items():
@@ -219,7 +275,9 @@ def arm_from(name: str, changes: Mapping[str, Any], base: Tables, where: str, le
             key, value = "model", f"resnet{value}"
         place = key if "." in key else f"model.{key}" if key in SHORT else None
         if place is None:
-            raise ConfigError(f"{what}: unknown key {key!r}; write one of {', '.join(SHORT)}, or train.KEY or data.KEY")
+            raise ConfigError(
+                f"{what}: unknown key {repr_of(key)}; write one of {', '.join(SHORT)}, or train.KEY or data.KEY"
+            )
         settings.append(f"{place}={_text(value)}")
     try:
         tables = apply_settings(tables, settings)

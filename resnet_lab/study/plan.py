@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
+from resnet_lab.core.records import Entries, Finite, Record
 from resnet_lab.network.kinds import of_networks
-from resnet_lab.network.spec import Count, Record
-from resnet_lab.train.config import Positive, Seed
+from resnet_lab.train.config import Count, Positive, Seed
 
 Varied = Literal["init", "split", "order"]
 SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
@@ -19,6 +19,13 @@ Metric = Literal[
 LOWER_IS_BETTER = ("log_loss",)
 SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "input_size")
 """Keys of the network that factors and arms may name without `model.` before them."""
+
+MAX_ARMS = 1024
+MAX_SEEDS = 10_000
+MAX_TRIALS = 100_000
+MAX_LEVELS = 1024
+
+Seeds = Annotated[int, Field(ge=1, le=MAX_SEEDS, strict=True)]
 
 
 class Budget(Record):
@@ -44,8 +51,8 @@ class Range(Record):
         log: whether each factor of ten is as likely as the next.
     """
 
-    low: int | float
-    high: int | float
+    low: int | Finite
+    high: int | Finite
     log: bool = False
 
 
@@ -69,14 +76,14 @@ class Plan(Record):
     name: str = "study"
     description: str = ""
     recipe: str | None = None
-    seeds: Count = 6
+    seeds: Seeds = 6
     first_seed: Seed = 0
     metric: Metric = "macro_accuracy"
     margin: Positive | None = None
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = get_args(Varied)
     fraction: Literal["full", "half"] = "full"
-    factors: dict[str, tuple[str | int | float | bool, ...]] = Field(default_factory=dict)
-    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    factors: Entries[tuple[str | int | Finite | bool, ...]] = Field(default_factory=dict)
+    arms: Entries[dict[str, Any]] = Field(default_factory=dict)
     budget: Budget = Budget()
-    tune_lr: tuple[Positive, ...] = ()
-    search: dict[str, Range] = Field(default_factory=dict)
+    tune_lr: tuple[Positive, ...] = Field(default=(), max_length=MAX_LEVELS)
+    search: Entries[Range] = Field(default_factory=dict)

@@ -13,17 +13,19 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import write_atomically
-from resnet_lab.network.spec import Count, Record
+from resnet_lab.core.records import Entries, Record, read_json, validated
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.plan import Plan
 from resnet_lab.study.trials import StudyFolder, prefix_of
-from resnet_lab.train.config import Positive
+from resnet_lab.train.config import Count, Positive
 
 FORMAT = 1
+
+REMEDY = "remove it, and what the finished trials were trained with is taken up again"
 
 Whole = Annotated[Count, Field(le=10**9)]
 Compilation = Literal["off", "on", "max"]
@@ -64,7 +66,7 @@ class ResolvedStudy(Record):
     """What is decided, by `question`; answers to earlier designs stay, for when these come back."""
 
     format: Annotated[int, Field(ge=1, le=FORMAT, strict=True)] = FORMAT
-    arms: Annotated[dict[str, ResolvedArm], Field(max_length=100_000)] = Field(default_factory=dict)
+    arms: Entries[ResolvedArm] = Field(default_factory=dict)
 
     def arm(self, arm: Arm, plan: Plan) -> ResolvedArm | None:
         """What is decided of an arm of the design; None where nothing is yet."""
@@ -95,23 +97,13 @@ def read_resolution(folder: StudyFolder) -> ResolvedStudy | None:
         RunError: the file is damaged, or of a newer format.
     """
     path = folder.resolution
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
-    try:
-        if (written := _Format.model_validate_json(content).format) > FORMAT:
-            raise RunError(f"{path}: format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade")
-        return ResolvedStudy.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise RunError(
-            f"{path}: damaged ({where}{': ' if where else ''}{first['msg']}); remove it, and what the finished trials "
-            "were trained with is taken up again"
-        ) from None
+    content = read_json(path, RunError, remedy=REMEDY)
+    written = content.get("format") if isinstance(content, dict) else None
+    if isinstance(written, int) and written > FORMAT:
+        raise RunError(f"{path}: format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade")
+    return validated(ResolvedStudy, content, f"{path}: damaged", RunError, REMEDY)
 
 
 def write_resolution(folder: StudyFolder, resolved: ResolvedStudy) -> None:
@@ -181,10 +173,6 @@ class _Trained:
     is_compiled: bool = False
 
 
-class _Format(BaseModel):
-    format: Whole
-
-
 class _Config(BaseModel):
     epochs: Whole
     batch_size: Whole
@@ -217,6 +205,6 @@ def _trained(folder: StudyFolder) -> dict[str, _Trained]:
 
 def _read(kind: type[M], path: Path) -> M | None:
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
+        return validated(kind, read_json(path, RunError), str(path), RunError)
+    except RunError:
         return None

@@ -19,10 +19,11 @@ from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.confirmation import confirming
-from resnet_lab.study.design import Arm, Study
+from resnet_lab.study.design import FORMAT, Arm, Study, read_noted
+from resnet_lab.study.plan import MAX_TRIALS
 from resnet_lab.study.running import resolve
 from resnet_lab.study.space import Space, Values, check_space, space_from
-from resnet_lab.study.trials import FORMAT, StudyFolder, Trial, carry_out
+from resnet_lab.study.trials import StudyFolder, Trial, carry_out
 from resnet_lab.train.watching import TrainingWatcher
 
 if TYPE_CHECKING:
@@ -94,14 +95,11 @@ def plugin_files(folder: Path) -> list[dict[str, str]]:
 
 def _content(folder: Path) -> dict[str, Any]:
     refuse_ways_out(folder)
-    try:
-        content: dict[str, Any] = json.loads((folder / NOTED).read_text(encoding="utf-8"))
-        content["tables"]
-    except (OSError, ValueError, KeyError, TypeError):
+    if not (folder / NOTED).is_file():
         raise ConfigError(
             f"{folder} is not a search folder: it holds no {NOTED}; name one that `resnet-lab study search` made"
-        ) from None
-    return content
+        )
+    return read_noted(folder / NOTED, ConfigError)
 
 
 def search(space: Space, folder: Path, trials: int, registry: Registry, watcher: SearchWatcher) -> Found:
@@ -115,6 +113,8 @@ def search(space: Space, folder: Path, trials: int, registry: Registry, watcher:
         ResNetLabError: what would fail in every try.
         Interrupted: SIGINT or SIGTERM came; called again, it goes on within the same try.
     """
+    if trials > MAX_TRIALS:
+        raise ConfigError(f"{trials:,} tries, and a search has at most {MAX_TRIALS:,}; give fewer with --trials")
     classes = check_space(space, registry)
     with _opened(space, folder, registry) as study:
         work = _Search(space, StudyFolder(folder), study, registry, watcher, classes)

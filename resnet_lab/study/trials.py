@@ -12,23 +12,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from filelock import FileLock, Timeout
+from pydantic import Field, TypeAdapter
 
 from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
+from resnet_lab.core.records import SMALL, Entries, Finite, read_json, shortened, validated
 from resnet_lab.core.run_folder import Run
 from resnet_lab.device.memory import is_out_of_memory
 from resnet_lab.evaluation.evaluate import stored
 from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.network.plugins import Registry
-from resnet_lab.study.design import Arm, Study, study_from
+from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
+from resnet_lab.train.config import Count as Counted
+from resnet_lab.train.config import NotNegative, Positive
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.training import resume, train
 from resnet_lab.train.watching import TrainingWatcher
 
-FORMAT = 1
+REMEDY = "remove it and its folder to have the trial run again"
 State = Literal["waiting", "running", "finished", "failed"]
 
 
@@ -67,14 +71,17 @@ class Outcome:
     arm: str
     seed: int
     problem: str | None
-    scores: dict[str, float]
-    validation: tuple[float, float] | None
-    best_epoch: int | None
-    epochs: int
-    seconds: float
-    lr: float
-    versions: dict[str, str]
+    scores: Entries[Finite]
+    validation: tuple[Finite, Finite] | None
+    best_epoch: Counted | None
+    epochs: Annotated[int, Field(ge=0, le=10**6)]
+    seconds: NotNegative
+    lr: Positive
+    versions: Entries[str]
     diverged: bool = False
+
+
+_OUTCOME = TypeAdapter(Outcome)
 
 
 def prefix_of(arm: Arm) -> str:
@@ -103,13 +110,10 @@ class StudyFolder:
         """Files that are plugins, as they were noted; none where there is no study.
 
         Raises:
-            RunError: something in the folder leads out of it.
+            RunError: something in the folder leads out of it, or study.json is damaged.
         """
         refuse_ways_out(self.folder)
-        try:
-            return list(json.loads(self.design.read_text(encoding="utf-8")).get("plugin_files", ()))
-        except (OSError, ValueError, AttributeError, TypeError):
-            return []  # what is wrong with the folder, `study` says
+        return list(read_noted(self.design, RunError).get("plugin_files", ())) if self.design.is_file() else []
 
     def study(self) -> Study:
         """The design that was noted last.
@@ -119,14 +123,12 @@ class StudyFolder:
             ConfigError, SpecError: the design can no longer be.
         """
         refuse_ways_out(self.folder)
-        try:
-            tables = json.loads(self.design.read_text(encoding="utf-8"))["tables"]
-        except (OSError, ValueError, KeyError, TypeError):
+        if not self.design.is_file():
             raise RunError(
                 f"{self.folder} is not a study folder: it holds no study.json; name one that `resnet-lab study run` "
                 "made"
-            ) from None
-        return study_from(tables, str(self.design))
+            )
+        return study_from(read_noted(self.design, RunError)["tables"], str(self.design))
 
     def run(self, trial: Trial) -> Run:
         """Its run folder, which need not exist."""
@@ -136,20 +138,21 @@ class StudyFolder:
         """What came of it; None where it is not over.
 
         Raises:
-            RunError: the file is damaged, or of a newer format.
+            RunError: the file is damaged, of another trial, or of a newer format.
         """
         path = self._outcome(trial)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            written = content.pop("format")
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (OSError, ValueError, KeyError, AttributeError) as error:
-            raise RunError(f"{path}: damaged ({error}); remove it and its folder to have the trial run again") from None
-        if written > FORMAT:
+        content = read_json(path, RunError, most=SMALL, remedy=REMEDY)
+        written = content.pop("format", None) if isinstance(content, dict) else None
+        if isinstance(written, int) and written > FORMAT:
             raise RunError(f"{path}: trial format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade")
-        validation = content.pop("validation")
-        return Outcome(**content, validation=None if validation is None else tuple(validation))
+        found = validated(_OUTCOME, content, f"{path}: damaged", RunError, REMEDY)
+        if (found.trial, found.arm, found.seed) != (trial.name, trial.arm.name, trial.seed):
+            raise RunError(f"{path}: damaged: it is of the trial {shortened(found.trial)}; {REMEDY}")
+        if found.problem is None and found.validation is None:
+            raise RunError(f"{path}: damaged: a trial that finished has a validation; {REMEDY}")
+        return found
 
     def keep(self, trial: Trial, outcome: Outcome) -> None:
         """Write what came of it, the last thing of a trial."""
@@ -230,7 +233,9 @@ def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, 
 def _finished(trial: Trial, folder: StudyFolder) -> Outcome:
     run = folder.run(trial)
     record, epochs = run.read(), run.epochs()
-    best = epochs[record["best_epoch"] - 1]
+    best = {row["epoch"]: row for row in epochs}.get(record.get("best_epoch") or 0, {})
+    if not {"val_loss", "val_macro_accuracy"} <= best.keys():
+        raise RunError(f"{run.metrics}: damaged: it has no epoch {record.get('best_epoch')}, the best; {REMEDY}")
     if not isfinite(best["val_loss"]):
         raise DivergedError(f"epoch {record['best_epoch']}: the validation loss is {best['val_loss']}")
     predictions = stored(run)

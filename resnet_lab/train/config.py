@@ -5,16 +5,18 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
+from resnet_lab.core.records import Record, validated
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.sampling import Balance
 from resnet_lab.device import Compile, Precision
-from resnet_lab.network.spec import Count, Record, validated
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
-Seed = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**62, strict=True)]
+Count = Annotated[int, Field(ge=1, le=10**6, strict=True)]
+"""Of epochs, of images in a batch and the like."""
 
 
 class TrainConfig(Record):

@@ -4,7 +4,6 @@
 each row 2^32 + the CRC-32 of its bytes, and 0 where there is none yet.
 """
 
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from resnet_lab.core.records import read_json
 from resnet_lab.core.watcher import Watcher
-from resnet_lab.data.cache_folders import ABOUT
+from resnet_lab.data.cache_folders import ABOUT, CacheError
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.row_store import Checksums, RowReader, RowStore, write_at
 from resnet_lab.data.split import Part
@@ -61,9 +61,9 @@ class Sums:
 
     def seal(self) -> str:
         try:
-            about = json.loads((self.path.parent / ABOUT).read_text(encoding="utf-8"))
+            about = read_json(self.path.parent / ABOUT, CacheError)
             return str(about["seals"][self.part])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (CacheError, KeyError, TypeError):
             return ""
 
     def add(self, entries: Sequence[Feature]) -> None:

@@ -7,12 +7,15 @@ need no place here.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor
 from torch.optim import Optimizer
 
 from resnet_lab.core.errors import CheckpointError
+from resnet_lab.core.records import Entries, Record, Tuple, validated
 from resnet_lab.network.checkpoint import read_sealed, write_sealed
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.learner import Learner
@@ -20,6 +23,22 @@ from resnet_lab.train.tally import Tally
 
 FORMAT = 1
 KEY = "resnet_lab_training"
+
+
+class _Header(Record):
+    """The description in the file."""
+
+    model_config = ConfigDict(extra="ignore")
+    history: Tuple[Epoch]
+    step: Annotated[int, Field(ge=0, le=2**53, strict=True)]
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    scaler: Entries[float]
+
+    @model_validator(mode="after")
+    def _of_epochs_in_order(self) -> Self:
+        if [epoch.epoch for epoch in self.history] != list(range(1, len(self.history) + 1)):
+            raise PydanticCustomError("history", "The epochs should be counted from 1")
+        return self
 
 
 @dataclass
@@ -89,6 +108,7 @@ def read_state(path: Path, progress: Progress, learner: Learner) -> None:
         CheckpointError: the file is damaged, too new, or of another network or optimiser.
     """
     header, tensors = read_sealed(path, KEY, FORMAT, "training state")
+    described = validated(_Header, header, str(path), CheckpointError)
     try:
         learner.model.load_state_dict(_under("model.", tensors))
         _load_optimizer(learner.optimizer, _under("optimizer.", tensors))
@@ -96,14 +116,14 @@ def read_state(path: Path, progress: Progress, learner: Learner) -> None:
             learner.average.load_state_dict(_under("average.", tensors))
         if learner.processes.is_first:
             progress.tally.sums.copy_(tensors["tally"])
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, IndexError) as error:
         raise CheckpointError(
             f"{path}: the state is of another network or optimiser than the run describes: {error}"
         ) from None
-    if header["scaler"]:
-        learner.scaler.load_state_dict(header["scaler"])
-    progress.history = [Epoch(**epoch) for epoch in header["history"]]
-    progress.step, progress.seconds = header["step"], header["seconds"]
+    if described.scaler:
+        learner.scaler.load_state_dict(described.scaler)
+    progress.history = list(described.history)
+    progress.step, progress.seconds = described.step, described.seconds
     progress.tally.checked = progress.step
 
 

@@ -46,3 +46,12 @@ def test_the_same_arm_twice_is_refused() -> None:
 def test_a_component_of_another_form_is_refused_at_once() -> None:
     with pytest.raises(SpecError, match="is not of the form"):
         arms_of([R18], {"act": ["relu", "ge lu"]})
+
+
+def test_arms_and_batches_are_bounded() -> None:
+    with pytest.raises(ConfigError) as failure:
+        arms_of([R18] * 100, {"act": ["relu"] * 1000}, batches=range(1, 1001))
+    assert str(failure.value) == "100,000,000 arms, and a bench has at most 1,024; name fewer of each"
+    with pytest.raises(ConfigError) as failure:
+        arms_of([R18], {}, batches=[10**9])
+    assert str(failure.value) == "a batch has 1 to 1,000,000 images, got 1000000000"

@@ -90,11 +90,14 @@ def test_files_of_other_formats(tmp_path: Path) -> None:
     with pytest.raises(RunError) as failure:
         results.read(path)
     assert str(failure.value) == f"{path}: cannot be read: No such file or directory"
-    for text in ("no json", "[]", '{"arms": []}'):
+    for text in ("[]", '{"arms": []}'):
         path.write_text(text)
         with pytest.raises(RunError) as failure:
             results.read(path)
         assert str(failure.value) == f"{path}: not a result of `resnet-lab bench --out`; name a file that it wrote"
+    path.write_text("no json")
+    with pytest.raises(RunError, match=r"r\.json: damaged: not JSON: .*; put the file back as it was, or measure"):
+        results.read(path)
     path.write_text(json.dumps({**content(), "format": 2}))
     with pytest.raises(RunError) as failure:
         results.read(path)

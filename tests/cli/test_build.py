@@ -94,7 +94,7 @@ BAD = {
     "--num-classes 0": "resnet50: head.num_classes: input should be greater than or equal to 1, got 0",
     "--size -3": "resnet50: input_size: input should be greater than or equal to 1, got -3",
     "--dropout 1.5": "resnet50: stages.0.block.dropout: input should be less than 1, got 1.5",
-    "--spec absent.json": "absent.json: cannot read the spec file: No such file or directory",
+    "--spec absent.json": "absent.json: cannot be read: No such file or directory",
     "--no-plugin absent": "plugin 'absent' is not installed; known: ",
 }
 

@@ -246,7 +246,7 @@ BAD = {
     "describe digits --fit crush": "data: fit: input should be 'squash', 'crop' or 'pad', got 'crush'",
     "describe digits --folds 2": "data: folds: input should be greater than or equal to 3, got 2",
     "describe digits --folds 3 --fold 3 --size 8": "fold 3 of 3: there must be at least 3 folds",
-    "describe digits --size 8 --split-file absent.csv": "absent.csv: not a readable split file",
+    "describe digits --size 8 --split-file absent.csv": "absent.csv: cannot be read: No such file",
 }
 
 

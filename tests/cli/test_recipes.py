@@ -81,7 +81,7 @@ def test_bad_input(cli: Callable, tmp_path: Path) -> None:
     for name, message in {
         "paintings": "paintings: no such recipe, and no such file; did you mean 'paintings-scratch' "
         "or 'paintings-modified' or 'paintings-finetune'?",
-        "absent.toml": "absent.toml: cannot read the configuration: No such file or directory",
+        "absent.toml": "absent.toml: cannot be read: No such file or directory",
         "c.toml": "c.toml: unknown table 'trian'; did you mean 'train'?",
     }.items():
         assert cli("recipes", "show", name) == (2, "", f"resnet-lab: {message}\n")

@@ -50,9 +50,9 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "from torch import nn\nfrom resnet_lab.plugin_api import hookimpl\n\n"
         "@hookimpl\ndef register_activations(register):\n    register('still', nn.Identity)\n"
     )
-    study = design(arms={ESCAPE: {}, f"{ESCAPE}2": {"attn": "eca"}})
+    study = design(arms={"plain": {}, "eca": {"attn": "eca"}})
     shares = {arm.name: 0.7 for arm in study.arms}
-    opened = fabricate(folder / "study", study, by_chance(shares), failed={(f"{ESCAPE}2", 1): ESCAPE})
+    opened = fabricate(folder / "study", study, by_chance(shares), failed={("eca", 1): ESCAPE})
     shutil.copytree(opened.folder, folder / f"{ESCAPE}study")
     shutil.copytree(opened.folder, folder / "searched")
     (folder / "searched" / "search.json").write_text(json.dumps({"format": 1, "tables": {ESCAPE: {}}}))

@@ -136,7 +136,7 @@ BAD = {
     ),
     "--device tpu": "device 'tpu' is not a device; write auto, cpu, cuda or cuda:0",
     "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam'?",
-    "--config absent.toml": "absent.toml: cannot read the configuration: No such file or directory",
+    "--config absent.toml": "absent.toml: cannot be read: No such file or directory",
 }
 
 

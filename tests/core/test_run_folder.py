@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import re
 from pathlib import Path
@@ -7,15 +8,18 @@ import pytest
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.run_folder import Run
+from tests.run_records import run_record
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
-    Run(tmp_path / "runs" / "first").create({"status": "running"}, b"path,label,split\n")
+    content = run_record(status="running")
+    Run(tmp_path / "runs" / "first").create(content, b"path,label,split\n")
     run = Run.open(tmp_path / "runs" / "first")
-    assert run.read() == {"format": 1, "status": "running"}
+    assert run.read() == {"format": 1, **content}
     assert run.splits.read_bytes() == b"path,label,split\n"
-    run.write({"status": "finished", "classes": ["ä", "b"]})
-    assert run.read() == {"format": 1, "status": "finished", "classes": ["ä", "b"]}
+    content = run_record(status="finished", of_a_later_version=["ä", "b"])
+    run.write(content)
+    assert run.read() == {"format": 1, **content}
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["first"]
 
 
@@ -83,11 +87,48 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "x"}'])
-def test_a_damaged_record(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "not JSON: Expecting value: line 1 column 1 (char 0)"),
+        ("[]", "input should be a valid dictionary or instance of Trained, got []"),
+        ("{}", "format: field required"),
+        (json.dumps({**run_record(), "format": "x"}), "format: input should be a valid integer, got 'x'"),
+        (json.dumps({**run_record(plugin_files=[{}]), "format": 1}), "plugin_files.0.path: field required"),
+        (json.dumps({**run_record(plugins={"a": 1}), "format": 1}), "plugins.a: input should be a valid string, got 1"),
+    ],
+)
+def test_a_damaged_record(tmp_path: Path, text: str, problem: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(RunError, match=r"run\.json: damaged \(.*\); the run's weights can still be used by their path"):
+    with pytest.raises(RunError) as failure:
         Run.open(tmp_path).read()
+    assert str(failure.value) == (
+        f"{tmp_path}/run.json: damaged: {problem}; the run's weights can still be used by their path"
+    )
+
+
+def test_classes_that_are_named_twice_or_not_at_all(tmp_path: Path) -> None:
+    for classes, problem in ((["a", "b", "a"], "class 'a' stands twice"), (["a", ""], "a class has no name")):
+        content = run_record()
+        content["data"]["classes"] = classes
+        Run(tmp_path).write(content)
+        with pytest.raises(RunError, match=rf"run\.json: damaged: data\.classes: {problem}, got "):
+            Run(tmp_path).read()
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("epoch,val_loss\n1,0.5\n2,much\n", "line 3: val_loss: damaged: not a number, got 'much'"),
+        ("epoch,val_loss\n1\n", "line 2: 1 values for 2 columns"),
+        ("epoch,val_loss\n1,\0\n", "line 2: val_loss: damaged: not a number, got '\\x00'"),
+    ],
+)
+def test_damaged_epochs(tmp_path: Path, table: str, problem: str) -> None:
+    (tmp_path / "metrics.csv").write_text(table)
+    with pytest.raises(RunError) as failure:
+        Run(tmp_path).epochs()
+    assert str(failure.value) == f"{tmp_path}/metrics.csv: {problem}; put the file back as it was"
 
 
 def test_a_record_of_a_newer_program(tmp_path: Path) -> None:

@@ -283,18 +283,21 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("path,label,split\na/99.png,a,test\n", "set: a/99.png of the split in {path} is no longer there; put it back"),
-        ("path,label,split\na/1.png,a,dev\n", "{path}: a/1.png is in the part 'dev'; parts are train, val, test"),
-        ("path,label,split\na/1.png\n", "{path}: a/1.png is in the part ''; parts are train, val, test"),
+        (
+            "path,label,split\na/1.png,a,dev\n",
+            "{path}: line 2: a/1.png is in the part 'dev'; parts are train, val, test",
+        ),
+        ("path,label,split\na/1.png,a,\n", "{path}: line 2: a/1.png is in the part ''; parts are train, val, test"),
         (
             "path,label,split\na/1.png,a,val\na/1.png,a,test\n",
             "{path}: a/1.png is in two parts, val and test; leave one of them",
         ),
         ("path,label,split,split\na/1.png,a,val,test\n", "{path} has two columns 'split'; remove one"),
-        ("file,part\n1,2\n", "{path}: not a readable split file ('path'); it has the columns path, label, split"),
+        ("path,label,split\na/1.png\n", "{path}: line 2: 1 values for 3 columns; put the file back as it was"),
+        ("file,part\n1,2\n", "{path} has no column 'path'"),
         (
             'path,label,split\n"' + "a" * 200_000,
-            "{path}: not a readable split file (field larger than field limit (131072)); "
-            "it has the columns path, label, split",
+            "{path}: line 2: field larger than field limit (131072); put the file back as it was",
         ),
     ],
 )
@@ -307,7 +310,7 @@ def test_files_that_do_not_fit(tmp_path: Path, text: str, problem: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.csv: not a readable split file \(\[Errno 2\] No such file"):
+    with pytest.raises(DataError, match=r"absent\.csv: cannot be read: No such file"):
         from_csv(tmp_path / "absent.csv", images(5, 5))
 
 

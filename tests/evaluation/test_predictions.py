@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -81,3 +82,22 @@ def test_weights_are_known_by_their_content(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as failure:
         weights_digest(tmp_path / "absent")
     assert str(failure.value) == f"{tmp_path}/absent: cannot read the weights file: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"classes": ("x", "y")}, "the predictions are not of the 4 images and 2 classes named"),
+        ({"digests": ("1",)}, "the predictions are not of the 4 images and 3 classes named"),
+        ({"paths": ("1", "2")}, "the predictions are not of the 2 images and 3 classes named"),
+        ({"labels": np.array([0, 2, 3, 1])}, "the predictions have a label that is none of their 3 classes"),
+        ({"labels": np.array([0, -1, 2, 1])}, "the predictions have a label that is none of their 3 classes"),
+        ({"classes": ("x", "y", "x")}, "classes: class 'x' stands twice, got ['x', 'y', 'x']"),
+    ],
+)
+def test_predictions_that_do_not_fit_together(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
+    path = tmp_path / "p.safetensors"
+    replace(some(), **changes).write(path)  # type: ignore[arg-type]
+    with pytest.raises(CheckpointError) as failure:
+        Predictions.read(path)
+    assert str(failure.value) == f"{path}: {problem}"

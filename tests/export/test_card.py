@@ -211,6 +211,6 @@ def test_a_recorded_command_stays_in_its_fence(subject: Subject, run: Path) -> N
 
 
 def test_a_record_writes_nothing_of_its_own_into_the_card(subject: Subject, run: Path) -> None:
-    rewritten(run, data={"fingerprint": "`<b>|", "copies": "<b>|"}, config={"<b>|": "<b>|"}, best_epoch="<b>|")
+    rewritten(run, data={"fingerprint": "`<b>|"}, config={"<b>|": "<b>|"})
     rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(model_card(subject))
     assert "<b>" not in rendered

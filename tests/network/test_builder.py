@@ -8,12 +8,12 @@ from torch import nn
 
 import resnet_lab
 from resnet_lab.core.errors import SpecError
-from resnet_lab.network import zoo
+from resnet_lab.network import builder, zoo
 from resnet_lab.network.builder import assemble, build, plugins_needed, resolve
 from resnet_lab.network.builtin.attentions import CBAM, SqueezeExcitation
 from resnet_lab.network.model import Bottleneck
 from resnet_lab.network.plugins import OWN, Entry, Owner, Registry, load
-from resnet_lab.network.spec import Component
+from resnet_lab.network.spec import Component, ModelSpec
 
 STRANGER = Owner("lab-stranger", "1.0")
 
@@ -226,3 +226,36 @@ def test_blocks_that_end_in_no_norm_are_said_to_ignore_zero_init_residual() -> N
     assert assemble(spec, zero_init_residual=True).notes == [
         f"zero_init_residual has no effect on layer{number}: its basic blocks end in no norm" for number in (1, 2, 3)
     ]
+
+
+def test_a_network_beyond_the_memory_is_refused_before_it_is_allocated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ResNet-20 with 10 classes has 272,474 parameters, 1,392 running statistics and 21 counts of batches."""
+    spec = zoo.get("resnet20")
+    model = build(spec)
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    needed = stored + 4 * 3 * 32 * 32
+    monkeypatch.setattr(builder, "total_memory", lambda: needed)
+    assert build(spec)
+    monkeypatch.setattr(builder, "total_memory", lambda: needed - 1)
+    with pytest.raises(SpecError) as failure:
+        build(spec)
+    assert str(failure.value) == (
+        "resnet20: its tensors and one image of 32 x 32 pixels take 0.0 GiB, and this machine has 0.0; take fewer "
+        "channels, blocks, classes or pixels"
+    )
+    monkeypatch.undo()
+    wide = spec.model_dump(mode="json")
+    for stage in wide["stages"]:
+        stage["width"] = stage["out_channels"] = 2**16
+    with pytest.raises(SpecError, match=r"resnet20: its tensors and one image .* take [\d,]+\.\d GiB, and"):
+        build(ModelSpec.from_dict(wide))
+    assert assemble(ModelSpec.from_dict(wide), device="meta").model
+
+
+@pytest.mark.parametrize("attn", ["cbam(kernel_size=1000001)", "eca(kernel_size=1000001)", "eca(gamma=1e-300)"])
+def test_kernels_of_attentions_are_bounded(attn: str) -> None:
+    if "gamma" in attn:
+        assert build("resnet20", attn=attn).layer1[0].attn.conv.kernel_size == (255,)  # the largest
+        return
+    with pytest.raises(SpecError, match=r"it must be odd, from 1 to 255"):
+        build("resnet20", attn=attn)

@@ -114,7 +114,7 @@ def test_a_changed_description_is_refused(weights: Path) -> None:
 
 def test_weights_of_another_spec_are_refused(weights: Path) -> None:
     other = SPEC.modified(num_classes=5)
-    rewrite(weights, spec=other.model_dump(mode="json"))
+    rewrite(weights, spec=other.model_dump(mode="json"), classes=[])
     sign(weights)
     with pytest.raises(CheckpointError) as failure:
         checkpoint.load(weights)
@@ -212,3 +212,53 @@ def test_an_unknown_component_is_named_with_the_package_it_came_from(weights: Pa
         f"{weights}: unknown attention 'mine'; it came from resnet-lab-mine 0.1.0; "
         "it is not installed: pip install resnet-lab-mine==0.1.0"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"mean": [0.1]}, "the network has 3 channels, and mean has 1, got {"),
+        ({"std": [0.1, 0.2]}, "the network has 3 channels, and std has 2, got {"),
+        ({"std": [0.1, 0.0, 0.2]}, "std.1: input should be greater than 0, got 0.0"),
+        ({"std": [0.1, float("inf"), 0.2]}, "std.1: input should be a finite number, got inf"),
+        ({"mean": [float("nan")] * 3}, "mean.0: input should be a finite number, got nan"),
+        ({"std": []}, "mean and std should both be there, or neither, got {"),
+        ({"classes": ["a", "b"]}, "the network has 3 classes, and classes has 2, got {"),
+        ({"classes": ["a", "b", "a"]}, "classes: class 'a' stands twice, got ["),
+        ({"classes": ["a", "", "b"]}, "classes: a class has no name, got ["),
+        ({"resize": 10**9}, "resize: input should be less than or equal to 65536, got 1000000000"),
+        ({"plugins": [1]}, "plugins: input should be a valid dictionary, got [1]"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(weights: Path, changes: dict[str, object], problem: str) -> None:
+    rewrite(weights, **changes)
+    sign(weights)
+    with pytest.raises(CheckpointError) as failure:
+        checkpoint.read(weights)
+    assert str(failure.value).startswith(f"{weights}: {problem}")
+    assert len(str(failure.value)) < len(str(weights)) + 300
+
+
+def test_what_cannot_be_read_again_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="the network has 3 classes, and classes has 1"):
+        checkpoint.save(tmp_path / "a.safetensors", build(SPEC), SPEC, classes=("a",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_larger_than_its_file_is_refused_before_it_is_built(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = SPEC.model_dump(mode="json")
+    wide["stages"][0]["width"] = 2**16
+    rewrite(weights, spec=wide)
+    sign(weights)
+    monkeypatch.setattr(torch.Tensor, "normal_", lambda *_: pytest.fail("weights were drawn"))
+    with pytest.raises(CheckpointError, match=r"the weights are of another network than the file describes"):
+        checkpoint.load(weights)
+
+
+def test_descriptions_beyond_a_bound_are_damage(weights: Path) -> None:
+    for text in ("[" * 10**5, '{"a": ' + "1" * 10**5 + "}", '{"a": 1, "a": 2}', "[]", '"a"'):
+        save_file(load_file(weights), weights, {"resnet_lab": text})
+        with pytest.raises(CheckpointError, match="the weights file is damaged: its content does not match its chec"):
+            checkpoint.read(weights)

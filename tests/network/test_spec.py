@@ -207,6 +207,47 @@ def test_a_spec_of_another_form_is_refused(change: dict[str, Any], message: str)
     assert str(failure.value).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "most"),
+    [
+        ("input_size", 10**9, 8192),
+        ("in_channels", 10**6, 1024),
+        ("stages.0.width", 2**40, 2**16),
+        ("stages.0.out_channels", 2**16 + 1, 2**16),
+        ("stages.0.depth", 10**9, 1024),
+        ("stages.0.stride", 65, 64),
+        ("stem.convs.0.kernel_size", 10**6, 255),
+        ("stem.convs.0.out_channels", 2**63, 2**16),
+        ("head.num_classes", 10**9, 10**6),
+    ],
+)
+def test_sizes_are_bounded(key: str, value: int, most: int) -> None:
+    data = table = SPEC.model_dump(mode="json")
+    *place, last = (int(part) if part.isdigit() else part for part in key.split("."))
+    for part in place:
+        table = table[part]
+    table[last] = value
+    with pytest.raises(SpecError) as failure:
+        ModelSpec.from_dict(data, "here")
+    assert str(failure.value) == f"here: {key}: input should be less than or equal to {most}, got {value}"
+
+
+def test_blocks_are_bounded_in_all_stages_together() -> None:
+    data = SPEC.model_dump(mode="json")
+    for stage in data["stages"]:
+        stage["depth"] = 500
+    with pytest.raises(SpecError, match="here: the stages should have at most 1024 blocks in all, not 2000, got"):
+        ModelSpec.from_dict(data, "here")
+
+
+@pytest.mark.parametrize("text", ["cbam(reduction=" + "-" * 900 + "1)", "(" * 900, "cbam(x=" + "[" * 500, "a" * 10**6])
+def test_a_component_that_python_cannot_parse(text: str) -> None:
+    with pytest.raises(SpecError) as failure:
+        Component.parse(text)
+    assert str(failure.value).startswith("component '")
+    assert len(str(failure.value)) < 200
+
+
 def test_a_component_inside_a_spec_is_checked() -> None:
     data = SPEC.model_dump(mode="json")
     data["stages"][0]["block"]["attn"] = "se("

@@ -119,4 +119,4 @@ def test_files_that_say_no_network(tmp_path: Path, name: str, text: str, message
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as failure:
         zoo.read(tmp_path / "absent.json")
-    assert str(failure.value) == f"{tmp_path}/absent.json: cannot read the spec file: No such file or directory"
+    assert str(failure.value) == f"{tmp_path}/absent.json: cannot be read: No such file or directory"

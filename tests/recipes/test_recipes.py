@@ -119,7 +119,7 @@ def test_a_file_need_not_tell_of_itself(tmp_path: Path) -> None:
         ("paintings-scrach", "paintings-scrach: no such recipe, and no such file; did you mean 'paintings-scratch'"),
         ("quick", "quick: no such recipe, and no such file; did you mean 'digits-quick'?"),
         ("Strong", "Strong: no such recipe, and no such file; did you mean 'strong' or 'digits-strong'?"),
-        ("absent.toml", "absent.toml: cannot read the configuration: No such file or directory"),
+        ("absent.toml", "absent.toml: cannot be read: No such file or directory"),
     ],
 )
 def test_an_unknown_recipe(name: str, message: str) -> None:

@@ -114,13 +114,13 @@ def test_tables_that_are_damaged(run: Path) -> None:
     with pytest.raises(RunError) as error:
         read_history(Run(run))
     assert str(error.value) == (
-        f"{run}/metrics.csv: damaged (could not convert string to float: 'much'); put it back as it was"
+        f"{run}/metrics.csv: line 2: val_loss: damaged: not a number, got 'much'; put the file back as it was"
     )
     changed(run, lambda content: content.pop("spec"))
     with pytest.raises(RunError) as error:
         look_at(run, CPU, REGISTRY)
     assert str(error.value) == (
-        f"{run}/run.json: damaged: it does not say which network it is of; put it back as it was"
+        f"{run}/run.json: damaged: spec: field required; the run's weights can still be used by their path"
     )
 
 

@@ -89,7 +89,7 @@ def test_a_file(tmp_path: Path) -> None:
     assert [arm.name for arm in read_study(path).arms] == ["none", "cbam@3"]
     with pytest.raises(ConfigError) as failure:
         read_study(tmp_path / "absent.toml")
-    assert str(failure.value) == f"{tmp_path}/absent.toml: cannot read the study: No such file or directory"
+    assert str(failure.value) == f"{tmp_path}/absent.toml: cannot be read: No such file or directory"
     path.write_text("[study")
     with pytest.raises(ConfigError, match=r"s\.toml: not TOML: "):
         read_study(path)
@@ -98,6 +98,27 @@ def test_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("study", "message"),
     [
+        (
+            {"factors": {f"train.decay_epochs{n}": list(range(1000)) for n in range(5)}},
+            "1,000,000,000,000,000 arms, and a study has at most 1,024; leave factors or levels out",
+        ),
+        ({"factors": {"train.epochs": list(range(1, 1026))}}, "factor train.epochs has 1,025 levels; at most 1,024"),
+        (
+            {"factors": {"train.epochs": list(range(1, 501))}, "seeds": 1000},
+            "500 arms at 1,000 seeds are 500,000 trials, and a study has at most 100,000; give fewer seeds or arms",
+        ),
+        (
+            {"arms": {"a": {}, "b\nc": {"act": "gelu"}}},
+            "arm 'b\\nc': a name has letters, and no line breaks or control characters; rename it",
+        ),
+        (
+            {"arms": {"a": {}, " ": {}}},
+            "arm ' ': a name has letters, and no line breaks or control characters; rename it",
+        ),
+        (
+            {"factors": {"act": ["relu", "gelu(x='\x1b[31m')"]}},
+            "factor act: a level has no line breaks or control characters",
+        ),
         ({}, "a study has either factors or arms; give [study.factors] or [study.arms.NAME]"),
         (
             {"factors": {"act": ["relu"]}},
@@ -134,6 +155,14 @@ def test_designs_that_cannot_be(study: dict[str, object], message: str) -> None:
 @pytest.mark.parametrize(
     ("study", "start"),
     [
+        (
+            {"factors": {"act": ["relu", "gelu"]}, "seeds": 10**9},
+            "s.toml: study: seeds: input should be less than or equal to 10000, got 1000000000",
+        ),
+        (
+            {"factors": {"act": ["relu", "gelu"]}, "first_seed": 2**63},
+            "s.toml: study: first_seed: input should be less than or equal to 46",
+        ),
         ({"arms": {"a": {}, "b": {"train.lr": -1}}}, "s.toml: arm 'b': lr: input should be greater than 0"),
         ({"arms": {"a": {}, "b": {"model": "resnet21"}}}, "s.toml: arm 'b': unknown network 'resnet21'"),
         ({"arms": {"a": {}, "b": {"train.rate": 1}}}, "s.toml: arm 'b': setting 'train.rate=1': unknown key 'rate'"),

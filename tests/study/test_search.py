@@ -225,3 +225,35 @@ def test_tables_as_toml() -> None:
         "train": {"augment": ["flip", "crop(scale=0.5)"], "epochs": 3, "betas": [0.9, 1.0]},
     }
     assert tomllib.loads(as_toml(written)) == written
+
+
+def test_tries_are_bounded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as failure:
+        search(space(), tmp_path / "found", 10**9, REGISTRY, Watching())
+    assert str(failure.value) == "1,000,000,000 tries, and a search has at most 100,000; give fewer with --trials"
+    assert not (tmp_path / "found").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[" * 10**6, "nested deeper than 64 lists and tables"),
+        ("{}", "tables: field required"),
+        ('{"tables": []}', "tables: input should be a valid dictionary, got []"),
+        ('{"tables": {}, "plugin_files": ["a.py"]}', "plugin_files.0: input should be a valid dictionary or instance of"
+         " RecordedFile, got 'a.py'"),
+        ('{"tables": {}, "plugin_files": [{"source": "0"}]}', "plugin_files.0.path: field required"),
+    ],
+)  # fmt: skip
+def test_a_damaged_record_of_a_search(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "search.json").write_text(text)
+    for reader in (noted, searching.plugin_files):
+        with pytest.raises(ConfigError) as failure:
+            reader(tmp_path)
+        assert str(failure.value) == f"{tmp_path}/search.json: damaged: {problem}; put the file back as it was"
+    (tmp_path / "search.json").write_text('{"format": 2}')
+    with pytest.raises(ConfigError) as failure:
+        noted(tmp_path)
+    assert str(failure.value) == (
+        f"{tmp_path}/search.json: format 2 is newer than this resnet-lab reads (1); upgrade resnet-lab"
+    )

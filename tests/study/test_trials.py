@@ -12,6 +12,7 @@ from resnet_lab.study import trials
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out, orphaned, trials_of, tuning_trials
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.watching import TrainingWatcher
+from tests.run_records import run_record
 from tests.study.small import study
 
 REGISTRY, SILENT = load(only=[]), TrainingWatcher()
@@ -107,7 +108,7 @@ def test_a_run_whose_best_epoch_has_no_loss_diverged(tmp_path: Path) -> None:
     trial = trials_of(small)[0]
     run = folder.run(trial)
     run.folder.mkdir(parents=True)
-    run.write({"status": "finished", "best_epoch": 1})
+    run.write(run_record(status="finished", best_epoch=1))
     run.metrics.write_text("epoch,val_loss,val_macro_accuracy\n1,nan,0.5\n")
     outcome = carry_out(small, trial, folder, REGISTRY, SILENT)
     assert outcome is not None
@@ -142,9 +143,35 @@ def test_damaged_outcomes(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(RunError) as failure:
         folder.outcome(trial)
-    assert str(failure.value).startswith(f"{path}: damaged (")
-    assert str(failure.value).endswith("); remove it and its folder to have the trial run again")
+    assert str(failure.value).startswith(f"{path}: damaged: not JSON: ")
+    assert str(failure.value).endswith("; remove it and its folder to have the trial run again")
     path.write_text(json.dumps({"format": 2}))
     with pytest.raises(RunError) as failure:
         folder.outcome(trial)
     assert str(failure.value) == f"{path}: trial format 2 is newer than this resnet-lab reads (1); upgrade"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"scores": {"accuracy": []}}, "scores.accuracy: input should be a valid number, got []"),
+        ({"seed": []}, "seed: input should be a valid integer, got []"),
+        ({"validation": None}, "a trial that finished has a validation"),
+        ({"seed": 7}, "it is of the trial {name}"),
+        ({"arm": "another"}, "it is of the trial {name}"),
+        ({"epochs": 10**9}, "epochs: input should be less than or equal to 1000000, got 1000000000"),
+    ],
+)  # fmt: skip
+def test_an_outcome_of_another_form(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
+    folder, trial = StudyFolder(tmp_path), Trial(study().arms[0], 0)
+    folder.trials.mkdir()
+    sound = trials.Outcome(trial.name, "none", 0, None, {"accuracy": 0.5}, (0.5, 1.0), 1, 1, 1.0, 0.1, {})
+    folder.keep(trial, sound)
+    assert folder.outcome(trial) == sound
+    path = folder.trials / f"{trial.name}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(RunError) as failure:
+        folder.outcome(trial)
+    assert str(failure.value) == (
+        f"{path}: damaged: {problem.format(name=trial.name)}; remove it and its folder to have the trial run again"
+    )

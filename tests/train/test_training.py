@@ -278,6 +278,25 @@ def test_a_damaged_state(stopped: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"step": -1}, "step: input should be greater than or equal to 0, got -1"),
+        ({"step": "1"}, "step: input should be a valid integer, got '1'"),
+        ({"history": [{"epoch": 1}]}, "history.0.learning_rate: field required"),
+        ({"seconds": float("inf")}, "seconds: input should be a finite number, got inf"),
+        ({"scaler": []}, "scaler: input should be a valid dictionary, got []"),
+    ],
+)
+def test_a_state_of_another_form(stopped: Path, changes: dict[str, object], problem: str) -> None:
+    path = stopped / "state.safetensors"
+    header, tensors = checkpoint.read_sealed(path, "resnet_lab_training", 1, "state")
+    checkpoint.write_sealed(path, "resnet_lab_training", {**header, **changes}, tensors)
+    with pytest.raises(CheckpointError) as failure:
+        resume(stopped)
+    assert str(failure.value) == f"{path}: {problem}"
+
+
 def test_a_full_disk_leaves_the_last_state(tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second state finds no room."""
     written = []

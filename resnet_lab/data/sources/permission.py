@@ -7,6 +7,8 @@ import json
 import os
 import re
 
+from resnet_lab.data.sources.braces import expanded
+
 DOWNLOAD_VARIABLE = "RESNET_LAB_DOWNLOAD"
 """Environment variable: 1 lets sets and shards be fetched that are not there. `--download` sets it."""
 
@@ -33,9 +35,7 @@ def name_shards(source: str) -> None:
 
 def is_named(url: str) -> bool:
     """Whether a shard behind a URL or pipe is one of a source that the user wrote."""
-    from webdataset.shardlists import expand_urls
-
-    return any(url in expand_urls(re.sub("^wds:", "", source)) for source in _named())
+    return any(url in expanded(re.sub("^wds:", "", source)) for source in _named())
 
 
 def _named() -> list[str]:

@@ -23,9 +23,11 @@ import numpy as np
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.images import ImageSet
+from resnet_lab.core.records import TABLE, read_json
 from resnet_lab.data.cache_folders import SHARDS, cache_folder
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
 from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts, some
+from resnet_lab.data.sources.braces import expanded
 from resnet_lab.data.sources.folders import is_hidden
 from resnet_lab.data.sources.permission import is_named, may_download
 
@@ -125,16 +127,10 @@ def _others(shards: Sequence[Shard]) -> list[str]:
 
 def _expanded(pattern: str) -> list[str]:
     """Shards by path, absolute, or by URL, each once."""
-    try:
-        from webdataset.shardlists import expand_urls
-    except ImportError:
-        raise DataError(
-            'shards are read with the library webdataset, which is not installed: pip install "resnet-lab[webdataset]"'
-        ) from None
-    urls = [url if _is_remote(url) else str(Path(url).resolve()) for url in expand_urls(pattern)]
+    urls = [url if _is_remote(url) else str(Path(url).resolve()) for url in expanded(pattern)]
     names = [_name(url) for url in urls]
     if len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
+        double = Counter(names).most_common(1)[0][0]
         raise DataError(f"{PREFIX}{pattern}: two shards are called {double}; give each a name of its own")
     for url in urls:
         if (scheme := _scheme(url)) not in ("", PIPE, *REMOTE):
@@ -201,11 +197,11 @@ def _indexed(url: str, store: _ShardStore) -> Shard:
     remembered = cache_folder() / "shard-contents" / f"{sha256(f'{FORMAT} {url}'.encode()).hexdigest()[:16]}.json"
     stamp = _stamp(url)
     try:
-        data = json.loads(remembered.read_text(encoding="utf-8"))
+        data = read_json(remembered, DataError, most=TABLE)
         if data["stamp"] == stamp:
             members = tuple(Member(**member) for member in data["members"])
             return Shard(members, tuple((key, cause) for key, cause in data["left_out"]), data["beside"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, ValueError, KeyError, TypeError):
         pass  # not there or damaged: made anew
     try:
         with store.open(url) as file:

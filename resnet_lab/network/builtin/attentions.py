@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.hookspecs import Register, hookimpl
 
+MAX_KERNEL = 255
+
 
 def none(channels: int) -> nn.Module:
     """No attention."""
@@ -57,11 +59,11 @@ class EfficientChannelAttention(nn.Module):
         if gamma <= 0:
             raise SpecError(f"attention eca(gamma={gamma}): gamma must be positive")
         if kernel_size == 0:
-            size = int(abs(log2(channels) + beta) / gamma)
+            size = int(min(abs(log2(channels) + beta) / gamma, MAX_KERNEL))
             kernel_size = max(3, size if size % 2 else size + 1)
-        if kernel_size < 1 or kernel_size % 2 == 0:
+        if not 1 <= kernel_size <= MAX_KERNEL or kernel_size % 2 == 0:
             raise SpecError(
-                f"attention eca(kernel_size={kernel_size}): it must be odd and positive (or 0: by channels)"
+                f"attention eca(kernel_size={kernel_size}): it must be odd, from 1 to {MAX_KERNEL} (or 0: by channels)"
             )
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
@@ -84,8 +86,8 @@ class CBAM(nn.Module):
 
     def __init__(self, channels: int, *, reduction: int = 16, kernel_size: int = 7, norm: bool = False) -> None:
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise SpecError(f"attention cbam(kernel_size={kernel_size}): it must be odd and positive")
+        if not 1 <= kernel_size <= MAX_KERNEL or kernel_size % 2 == 0:
+            raise SpecError(f"attention cbam(kernel_size={kernel_size}): it must be odd, from 1 to {MAX_KERNEL}")
         hidden = _hidden_channels("cbam", channels, reduction)
         self.fc1 = nn.Conv2d(channels, hidden, 1, bias=False)
         self.fc2 = nn.Conv2d(hidden, channels, 1, bias=False)

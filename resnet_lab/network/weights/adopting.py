@@ -1,6 +1,5 @@
 """Public weights used as they are: their own network, classes and preprocessing, without any training."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,12 +11,13 @@ from pydantic import Field, FiniteFloat
 
 from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, nearest
 from resnet_lab.core.images import Fit
+from resnet_lab.core.records import LARGE, Malformed, Record, parse_json, read_bytes, validated
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble, plugins_needed, sources_needed
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
-from resnet_lab.network.spec import Count, ModelSpec, Record, validated
+from resnet_lab.network.spec import ModelSpec, Side
 from resnet_lab.network.weights.coverage import Coverage, Kind
 from resnet_lab.network.weights.kinship import anatomy, anatomy_of
 from resnet_lab.network.weights.layouts import IMAGENET_MEAN, IMAGENET_STD, with_names_of
@@ -38,8 +38,8 @@ class Preprocessing(Record):
         mean: of each input channel, on a scale of [0, 1].
     """
 
-    size: Count | None = None
-    resize: int | None = Field(default=None, ge=0)
+    size: Side | None = None
+    resize: int | None = Field(default=None, ge=0, le=2**16)
     fit: Fit | None = None
     mean: tuple[FiniteFloat, ...] | None = None
     std: tuple[FiniteFloat, ...] | None = None
@@ -171,20 +171,21 @@ def read_outputs(path: Path) -> tuple[tuple[str, ...], ...]:
         ConfigError: no such file, or of another form.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(f"{path}: the names of the classes cannot be read: {reason}") from None
+        text = read_bytes(path, LARGE, ConfigError).decode()
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the names of the classes cannot be read: not UTF-8") from None
     if not text.lstrip().startswith(("[", "{")):
         rows = [line.split("\t") for line in text.splitlines() if line.strip()]
         return tuple(tuple(name.strip() for name in row if name.strip()) for row in rows)
     problem = f"{path}: not a list of names, nor a table from 0, 1, 2 ... to names"
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         if isinstance(content, dict):
             content = [content[str(number)] for number in range(len(content))]
         return tuple(tuple(_names(each)) for each in content)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except Malformed as error:
+        raise ConfigError(f"{problem}: {error}") from None
+    except (ValueError, KeyError, TypeError):
         raise ConfigError(problem) from None
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, get_args
 
-from resnet_lab.network.spec import Record
+from resnet_lab.core.records import Record
 
 Kind = Literal["loaded", "converted", "diagonal", "replaced", "new", "shape_differs", "unused"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -194,10 +194,10 @@ def test_cbam_repeats_bit_for_bit_on_cuda(monkeypatch):
     [
         ("se(reduction=0)", "attention se(reduction=0): the reduction must be at least 1"),
         ("cbam(reduction=-1)", "attention cbam(reduction=-1): the reduction must be at least 1"),
-        ("cbam(kernel_size=4)", "attention cbam(kernel_size=4): it must be odd and positive"),
-        ("cbam(kernel_size=0)", "attention cbam(kernel_size=0): it must be odd and positive"),
-        ("eca(kernel_size=2)", "attention eca(kernel_size=2): it must be odd and positive (or 0: by channels)"),
-        ("eca(kernel_size=-1)", "attention eca(kernel_size=-1): it must be odd and positive (or 0: by channels)"),
+        ("cbam(kernel_size=4)", "attention cbam(kernel_size=4): it must be odd, from 1 to 255"),
+        ("cbam(kernel_size=0)", "attention cbam(kernel_size=0): it must be odd, from 1 to 255"),
+        ("eca(kernel_size=2)", "attention eca(kernel_size=2): it must be odd, from 1 to 255 (or 0: by channels)"),
+        ("eca(kernel_size=-1)", "attention eca(kernel_size=-1): it must be odd, from 1 to 255 (or 0: by channels)"),
         (
             "cbam(norm=1)",
             "here: attention cbam: parameter 'norm': input should be a valid boolean, got 1",

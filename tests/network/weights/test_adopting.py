@@ -193,4 +193,9 @@ def test_names_of_another_form(text: str, tmp_path: Path) -> None:
     (tmp_path / "names").write_text(text)
     with pytest.raises(ConfigError) as failure:
         read_outputs(tmp_path / "names")
-    assert str(failure.value) == f"{tmp_path / 'names'}: not a list of names, nor a table from 0, 1, 2 ... to names"
+    problem = f"{tmp_path / 'names'}: not a list of names, nor a table from 0, 1, 2 ... to names"
+    reason = {
+        "[": ": not JSON: Expecting value: line 1 column 2 (char 1)",
+        "[[[": ": nested deeper than 64 lists and tables",
+    }
+    assert str(failure.value) == problem + reason.get(text[:3], "")

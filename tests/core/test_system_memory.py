@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.device import system_memory
-from resnet_lab.device.system_memory import free_memory, total_memory
+from resnet_lab.core import system_memory
+from resnet_lab.core.system_memory import free_memory, total_memory
 
 MEMINFO = "MemTotal:  1000 kB\nMemFree:  100 kB\nMemAvailable:  600 kB\nHugePages_Total:  0\n"
 
