@@ -56,7 +56,7 @@ def decide(
     placement = choose(config.device, config.precision, config.compile, config.channels_last)
     processes, silent = Processes(device=config.device), TrainingWatcher()
     ready = make_ready(spec, data, config, placement, registry, silent, processes, sharing=sharing)
-    batch_size = ready.batches["train"].batch_size
+    batch_size = ready.batches["train"].order.batch_size
     if config.compile != "auto":
         return Decided(batch_size, config.compile != "off")
     try:
@@ -92,7 +92,7 @@ def compiled_step(
 
 def _is_compiled(ready: Ready, placement: Placement, steps: int | None, watcher: Watcher) -> bool:
     network, train, config = placement.place(ready.network), ready.batches["train"], ready.config
-    x, _ = next(train.training(1))
+    _, x, _ = next(train.training(1))
     if isinstance(network, PartlyFrozen) and _takes_features(network, ready):
         with placement.autocast():
             x = network.fixed(x)
@@ -104,7 +104,7 @@ def _is_compiled(ready: Ready, placement: Placement, steps: int | None, watcher:
 def _takes_features(network: PartlyFrozen, ready: Ready) -> bool:
     """Whether the output of the frozen parts can be stored, and is to be."""
     try:
-        require_possible(network, ready.batches["train"].augment)
+        require_possible(network, ready.batches["train"].transform.augment)
     except ConfigError:
         return False
     return ready.config.cache_frozen != "off"
