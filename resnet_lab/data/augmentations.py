@@ -17,9 +17,9 @@ from scipy.special import betaincinv
 from torch import Tensor
 
 from resnet_lab.core.errors import ConfigError, SpecError
-from resnet_lab.data import together
+from resnet_lab.data import batch_transforms
 from resnet_lab.data.draws import Draws
-from resnet_lab.data.views import Flip, Rearranging, Rotate90, require
+from resnet_lab.data.flips import Flip, Rearranging, Rotate90, require
 from resnet_lab.network.kinds import AUGMENTATION
 from resnet_lab.network.registry import OWN, Entry, Registry
 from resnet_lab.network.spec import Component
@@ -55,7 +55,7 @@ class Crop:
         found = random_boxes(draws, "crop", (self.scale, 1.0), (3 / 4, 4 / 3), size, size)
         boxes = [box or (0, 0, size, size) for box in found]
         if not _in_memory(batch):
-            return together.resized_crop(batch, torch.tensor(boxes).to(batch.device))
+            return batch_transforms.resized_crop(batch, torch.tensor(boxes).to(batch.device))
 
         crop = partial(_vision().resized_crop, size=[size, size], antialias=True)
         return _one_by_one(batch, lambda image, number: crop(image, *boxes[number]))
@@ -88,12 +88,12 @@ class Jitter:
         numbers = draws.uniform("jitter", 8)
         factors = lowest + (highest - lowest) * numbers[:, :4]  # N 4
         orders = numbers[:, 4:].argsort(dim=1, stable=True)  # N 4, the kind that is changed first, second, ...
-        module = _vision() if _in_memory(batch) else together
+        module = _vision() if _in_memory(batch) else batch_transforms
         adjustments = {kind: getattr(module, names[kind]) for kind in range(4) if strengths[kind]}
         if not _in_memory(batch):
             in_turn = factors.gather(1, orders).to(batch.device, torch.float32).view(-1, 4, 1, 1, 1)
             for place in range(4):
-                batch = together.in_groups(batch, orders[:, place], adjustments, in_turn[:, place])
+                batch = batch_transforms.in_groups(batch, orders[:, place], adjustments, in_turn[:, place])
             return batch
 
         def jittered(image: Tensor, number: int) -> Tensor:
@@ -126,7 +126,7 @@ class Erase:
         boxes = [box if its and box is not None else (0, 0, 0, 0) for its, box in zip(chosen, found, strict=True)]
         if not _in_memory(batch):
             colours = batch.double().mean((2, 3), keepdim=True).round().to(batch.dtype)  # N C 1 1
-            return torch.where(together.inside(torch.tensor(boxes).to(batch.device), size), colours, batch)
+            return torch.where(batch_transforms.inside(torch.tensor(boxes).to(batch.device), size), colours, batch)
 
         def erased(image: Tensor, number: int) -> Tensor:
             if not any(box := boxes[number]):
@@ -181,7 +181,7 @@ class Cutmix:
         middles = (torch.stack(middle, dim=1) * sizes).long()  # N 2: row, column
         half = (side[:, None] / 2 * sizes).long()
         first, end = (middles - half).clamp(min=0), (middles + half).minimum(sizes)
-        pasted = together.inside(torch.cat([first, end - first], dim=1).to(x.device), x.shape[-1])
+        pasted = batch_transforms.inside(torch.cat([first, end - first], dim=1).to(x.device), x.shape[-1])
         mixed = torch.where(pasted, x[partners.to(x.device)], x)
         share = ((end - first).prod(dim=1) / sizes.prod()).to(x)  # N
         return mixed, y.lerp(y[partners.to(y.device)], share.view(-1, 1))

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
+from resnet_lab.data.flips import Rearranging
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, Step
 from resnet_lab.data.pixels import Pixels, gathered
 from resnet_lab.data.pooled_memory import PooledMemory, memory_for
-from resnet_lab.data.views import Rearranging
 from resnet_lab.device import Placement
 
 IN_CACHE = 4

@@ -126,7 +126,9 @@ def evaluate(
         paths=tuple(images.paths[position] for position in positions),
         digests=digests,
         labels=labels,
-        probabilities=probabilities_of(network, told(batches.evaluation(), watcher), placement, str(opened.best)),
+        probabilities=probabilities_of(
+            network, with_progress(batches.evaluation(), watcher), placement, str(opened.best)
+        ),
         origin=origin,
     )
     predictions.write(kept)
@@ -164,7 +166,7 @@ def evaluate_weights(
         paths=tuple(images.paths[position] for position in positions),
         digests=tuple(decoded.examined[position].digest for position in positions),
         labels=labels[positions],
-        probabilities=probabilities_of(network, told(batches.evaluation(), watcher), placement, where),
+        probabilities=probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, where),
         origin=Origin(
             weights=where,
             source=images.name,
@@ -234,8 +236,8 @@ def probabilities_of(
     return found
 
 
-def told(batches: Iterable[Batch], watcher: Watcher) -> Iterator[Batch]:
-    """The batches, each told when the next is asked for."""
+def with_progress(batches: Iterable[Batch], watcher: Watcher) -> Iterator[Batch]:
+    """The batches; each advances the watcher when the next is asked for."""
     for batch in batches:
         yield batch
         for _ in batch.indices:

@@ -24,7 +24,7 @@ from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import from_csv_as_far_as_there
 from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.evaluate import form_of, load_for_images, logits, prepare, told
+from resnet_lab.evaluation.evaluate import form_of, load_for_images, logits, prepare, with_progress
 from resnet_lab.evaluation.explain import GradCAM, overlay
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.model import ResNet
@@ -250,7 +250,7 @@ class _Viewer:
         cam = GradCAM(self._model, self._placement, images=len(positions), watcher=self._watcher)
         self._watcher.begin("explaining", len(positions))
         found: list[list[Tensor]] = [[] for _ in classes]
-        for here, x, _ in told(batches.evaluation(), self._watcher):
+        for here, x, _ in with_progress(batches.evaluation(), self._watcher):
             there = cam.run(x[: len(here)])
             for maps, chosen in zip(found, classes, strict=True):
                 maps.append(there.maps(torch.from_numpy(chosen[here])))
@@ -301,7 +301,7 @@ class _Viewer:
         batches = prepare(decoded.pixels, positions, self._metadata, self._placement)
         network = optimize_for_inference(_Trunk(self._model), self._placement, len(positions), watcher=self._watcher)
         self._watcher.begin("seeking similar training images", len(positions))
-        features = logits(network, told(batches.evaluation(), self._watcher), self._placement)
+        features = logits(network, with_progress(batches.evaluation(), self._watcher), self._placement)
         found: NDArray[np.float32] = nn.functional.normalize(features, dim=1).numpy()
         return found
 

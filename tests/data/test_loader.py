@@ -13,7 +13,7 @@ from torchvision.transforms import v2
 from resnet_lab.core.errors import DataError
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.draws import Draws
-from resnet_lab.data.image_loader import ImageRows, ResidentRows, image_loader
+from resnet_lab.data.image_loader import ImageRows, ImageTransform, ResidentRows, image_loader
 from resnet_lab.data.loader import Batch, Loader, _workers
 from resnet_lab.data.order import Order, Shard, Subset
 from resnet_lab.data.sampling import shuffled
@@ -291,6 +291,19 @@ def test_torch_keeps_its_threads_but_in_the_workers() -> None:
     thread.join()
     assert torch.get_num_threads() == before == in_a_new_thread[0]
     assert _workers().submit(torch.get_num_threads).result() == 1
+
+
+def test_images_that_are_on_the_device_are_served_alike() -> None:
+    augment, positions = ("rotate90", "erase", "flip", "mixup"), np.arange(3, 38)
+    read = served(positions=positions, augment=augment)
+    transform = ImageTransform(parse_augmentations(augment), MEAN, STD, len(positions), CPU)
+    resident = Loader(ResidentRows(torch.from_numpy(NOISE[positions])), read.order, transform, CPU)
+    pairs = [*zip(read.training(2), resident.training(2), strict=True)]
+    pairs += zip(read.evaluation(), resident.evaluation(), strict=True)
+    for (indices, x, y), (others, again, labels) in pairs:
+        assert np.array_equal(indices, others)
+        assert torch.equal(x, again)
+        assert torch.equal(y, labels)
 
 
 @pytest.mark.gpu

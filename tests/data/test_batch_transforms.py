@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
-from resnet_lab.data import together
+from resnet_lab.data import batch_transforms
 
 
 def images(number: int, channels: int = 3, size: int = 33) -> Tensor:
@@ -22,7 +22,7 @@ BOXES = [(0, 0, 33, 33), (3, 5, 20, 11), (32, 32, 1, 1), (0, 30, 33, 3), (10, 0,
 
 
 def test_a_pixel_is_inside_its_own_images_box() -> None:
-    found = together.inside(torch.tensor([*BOXES, (0, 0, 0, 0)]), 33)
+    found = batch_transforms.inside(torch.tensor([*BOXES, (0, 0, 0, 0)]), 33)
     assert found.shape == (7, 1, 33, 33)
     for mask, (top, left, height, width) in zip(found[:, 0], BOXES, strict=False):
         expected = torch.zeros(33, 33, dtype=torch.bool)
@@ -35,7 +35,7 @@ def test_a_pixel_is_inside_its_own_images_box() -> None:
 def test_crops_are_torchvisions(channels: int) -> None:
     """Rounded from float32, as it does where it has no integer arithmetic for it."""
     batch = images(6, channels)
-    cropped = together.resized_crop(batch, torch.tensor(BOXES))
+    cropped = batch_transforms.resized_crop(batch, torch.tensor(BOXES))
     for image, box, got in zip(batch, BOXES, cropped, strict=True):
         exact = vision.resized_crop(image.double(), *box, [33, 33], antialias=True)
         assert (got - exact).abs().max() <= 0.501
@@ -57,7 +57,7 @@ def test_colours_are_torchvisions(name: str, channels: int) -> None:
     """Each image by a factor of its own, and now and then a step of 255 apart, since both cut float32 to bytes."""
     factors = torch.tensor([ADJUSTED[name][number % 5] for number in range(30)])
     batch = images(30, channels)
-    got = getattr(together, name)(batch.clone(), factors.view(-1, 1, 1, 1))
+    got = getattr(batch_transforms, name)(batch.clone(), factors.view(-1, 1, 1, 1))
     wanted = [getattr(vision, name)(image, factor) for image, factor in zip(batch, factors.tolist(), strict=True)]
     assert (got.int() - torch.stack(wanted).int()).abs().max() <= 1
     assert (got == torch.stack(wanted)).float().mean() > 0.99
@@ -67,4 +67,4 @@ def test_groups_are_changed_each_in_its_way() -> None:
     batch, choices = torch.arange(6).view(6, 1, 1, 1), torch.tensor([0, 2, 1, 0, 2, 7])
     own = torch.arange(10, 70, 10).view(6, 1, 1, 1)
     ways = {1: lambda images, own: images + own, 2: lambda images, own: images * own}
-    assert together.in_groups(batch, choices, ways, own).ravel().tolist() == [0, 20, 32, 3, 200, 5]
+    assert batch_transforms.in_groups(batch, choices, ways, own).ravel().tolist() == [0, 20, 32, 3, 200, 5]

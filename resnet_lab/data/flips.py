@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.data import together
+from resnet_lab.data import batch_transforms
 from resnet_lab.data.draws import Draws
 
 View: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -41,7 +41,7 @@ class Rearranging:
     def shown(self, batch: Tensor, views: Tensor) -> Tensor:
         """A batch of any type in these views; it may be written into."""
         if batch.device.type != "cpu":
-            return together.in_groups(batch, views, dict(enumerate(self.on_device, 1)))
+            return batch_transforms.in_groups(batch, views, dict(enumerate(self.on_device, 1)))
         images = batch.numpy().transpose(0, 2, 3, 1)
         for group, view in self._groups(views):
             _put(images, group, view(images[group].transpose(0, 3, 1, 2)))  # long rows are copied

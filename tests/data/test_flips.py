@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
 from resnet_lab.data.draws import Draws
-from resnet_lab.data.views import Flip, Rearranging, Rotate90
+from resnet_lab.data.flips import Flip, Rearranging, Rotate90
 from tests.stand_ins import ArrayPixels
 
 SHAPES = [(3, 24), (1, 24), (3, 17), (1, 1), (3, 2)]
