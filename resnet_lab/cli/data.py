@@ -43,6 +43,7 @@ def check(
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit code 2 where a file cannot be used, or labels conflict.")
     ] = False,
+    near_copies: options.NearCopies = None,
     download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
@@ -55,9 +56,10 @@ def check(
     from resnet_lab.data.description import check as check_images
     from resnet_lab.data.sources import open_images
 
+    config = _config(source=source, near_copies=near_copies)
     images = open_images(source, options.load_registry(no_plugin))
     with Screen() as screen:
-        findings = check_images(images, screen)
+        findings = check_images(images, screen, near_copies=config.near_copies == "on")
     if json:
         output.print_json(_findings_as_dict(findings))
     else:
@@ -81,6 +83,7 @@ def describe(
     ] = 224,
     fit: options.Fit = None,
     seed: Seed = None,
+    near_copies: options.NearCopies = None,
     split_file: options.SplitFile = None,
     folds: options.Folds = None,
     fold: options.Fold = None,
@@ -106,7 +109,7 @@ def describe(
 
     if html is not None:
         refuse_existing(html)
-    config = _config(source=source, fit=fit, split_file=split_file, folds=folds, fold=fold)
+    config = _config(source=source, fit=fit, near_copies=near_copies, split_file=split_file, folds=folds, fold=fold)
     prepared = _prepared(config, size, seed, no_plugin)
     description = describe_source(prepared, config, seed or 0)
     if html is not None:
@@ -131,6 +134,7 @@ def split(
         Path, typer.Option("--out", metavar="FILE", help="The split file; it must not exist.", show_default=False)
     ],
     seed: Seed = None,
+    near_copies: options.NearCopies = None,
     folds: options.Folds = None,
     fold: options.Fold = None,
     download: options.Download = None,
@@ -146,7 +150,7 @@ def split(
     from resnet_lab.data.split import PARTS, to_csv
 
     refuse_existing(out)
-    config = _config(source=source, cache="stream", folds=folds, fold=fold)
+    config = _config(source=source, cache="stream", near_copies=near_copies, folds=folds, fold=fold)
     prepared = _prepared(config, 224, seed, no_plugin)
     write_new(out, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
     counts: dict[str, int] = {part: len(prepared.positions(part)) for part in PARTS}
@@ -241,6 +245,7 @@ def _findings_as_dict(findings: "Findings") -> dict[str, Any]:
         "bad": [{"path": path, "cause": cause} for path, cause in findings.bad],
         "copies": [asdict(each) for each in findings.copies],
         "conflicts": [asdict(each) for each in findings.conflicts],
+        "compared": findings.compared,
         "handled": findings.handled,
         "notes": findings.notes,
     }

@@ -38,6 +38,12 @@ def print_findings(findings: Findings) -> None:
         _print_copies(console, copies, f"{counted(len(copies), 'picture')} more than once under one label", HEADING)
     if not (findings.bad or findings.copies):
         console.print("every file can be used, and no picture is there twice")
+    if findings.compared is not None and findings.compared < findings.usable:
+        console.print(
+            f"near copies were looked for among {findings.compared:,} of them: the others are small, flat, letters or "
+            "plain drawings",
+            soft_wrap=True,
+        )
     if findings.handled:
         console.print(f"\nout of the ordinary, and handled: {_handled(findings)}")
     for note in findings.notes:

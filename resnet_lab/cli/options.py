@@ -204,6 +204,16 @@ Strict = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+NearCopies = Annotated[
+    str | None,
+    typer.Option(
+        "--near-copies",
+        metavar="on|off",
+        help="Whether pictures that look the same stay in one part, as files that are the same always do.",
+        show_default="on",
+        rich_help_panel=DATA,
+    ),
+]
 SplitFile = Annotated[
     Path | None,
     typer.Option(

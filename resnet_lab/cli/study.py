@@ -38,6 +38,7 @@ def run(
     recipe: design.Recipe = None,
     settings: design.Settings = None,
     data: design.Data = None,
+    near_copies: options.NearCopies = None,
     epochs: design.Epochs = None,
     seeds: design.Seeds = None,
     metric: design.Metric = None,
@@ -77,7 +78,7 @@ def run(
     registry = options.load_registry(no_plugin)
     choices = options.given({"--model": model, **by_option(components),
                              "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
-                             "--set": settings, "--data": data,
+                             "--set": settings, "--data": data, "--near-copies": near_copies,
                              "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
     if resume is not None:
         if file is not None or choices:
@@ -129,6 +130,7 @@ def plan(
     recipe: design.Recipe = None,
     settings: design.Settings = None,
     data: design.Data = None,
+    near_copies: options.NearCopies = None,
     epochs: design.Epochs = None,
     seeds: design.Seeds = None,
     metric: design.Metric = None,
@@ -163,7 +165,7 @@ def plan(
     registry = options.load_registry(no_plugin)
     choices = options.given({"--model": model, **by_option(components),
                              "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
-                             "--set": settings, "--data": data,
+                             "--set": settings, "--data": data, "--near-copies": near_copies,
                              "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
     chosen = design.chosen_study(file, choices)
     check_arms(chosen, registry)

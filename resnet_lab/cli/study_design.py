@@ -121,7 +121,8 @@ def _overlaid(tables: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str
     found = {**tables, **apply_settings(base, choices.get("--set", ()))}
     places = {
         "--seeds": ("study", "seeds"), "--metric": ("study", "metric"), "--margin": ("study", "margin"),
-        "--data": ("data", "source"), "--epochs": ("train", "epochs"), "--size": ("model", "input_size"),
+        "--data": ("data", "source"), "--near-copies": ("data", "near_copies"),
+        "--epochs": ("train", "epochs"), "--size": ("model", "input_size"),
     }  # fmt: skip
     for option, (table, key) in places.items():
         if option in choices:

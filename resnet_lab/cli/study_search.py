@@ -44,6 +44,7 @@ def search(
     recipe: design.Recipe = None,
     settings: design.Settings = None,
     data: design.Data = None,
+    near_copies: options.NearCopies = None,
     epochs: design.Epochs = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Tries, beside the baseline's.")] = 20,
     resume: Annotated[
@@ -75,7 +76,8 @@ def search(
 
     choices = options.given({"--model": model, **by_option(components),
                              "--depth": depth, "--factor": factor, "--range": ranges, "--size": size,
-                             "--recipe": recipe, "--set": settings, "--data": data, "--epochs": epochs})  # fmt: skip
+                             "--recipe": recipe, "--set": settings, "--data": data, "--near-copies": near_copies,
+                             "--epochs": epochs})  # fmt: skip
     registry = options.load_registry(no_plugin)
     if resume is not None:
         if file is not None or choices:

@@ -35,6 +35,7 @@ def train(
     fit: options.Fit = None,
     cache: train_options.Cache = None,
     strict: options.Strict = None,
+    near_copies: options.NearCopies = None,
     split_file: options.SplitFile = None,
     folds: options.Folds = None,
     fold: options.Fold = None,
@@ -91,8 +92,8 @@ def train(
     every class; the epoch with the best validation macro-averaged accuracy is tested, once.
     """
     given_data = options.given({
-        "source": data, "fit": fit, "cache": cache, "strict": strict, "split_file": split_file,
-        "folds": folds, "fold": fold,
+        "source": data, "fit": fit, "cache": cache, "strict": strict, "near_copies": near_copies,
+        "split_file": split_file, "folds": folds, "fold": fold,
     })  # fmt: skip
     given_train = options.given({
         "epochs": epochs, "batch_size": _number(batch_size), "accumulate": accumulate, "optimizer": optimizer,

@@ -27,7 +27,7 @@ from resnet_lab.data.decoding import DEPTHS, Examined, Form
 from resnet_lab.data.filling import Filling
 from resnet_lab.data.ledger import Ledger, encoded, is_damage
 
-FORMAT = 2
+FORMAT = 3
 """Of a folder; raised whenever what decoding makes of an image changes."""
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from textwrap import shorten
 
-import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -20,6 +19,7 @@ from resnet_lab.core.allocator import give_back_freed_memory
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import Fit
 from resnet_lab.data.colour import to_srgb
+from resnet_lab.data.signatures import signature
 
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -46,12 +46,6 @@ MAX_SCANNED = 2**30
 
 MAX_RESIZED = 2**22
 """Pixels of a whole picture that is resized before its middle is cut out."""
-
-HASHED_FROM = 64
-"""Shorter side in pixels from which on a perceptual hash says something."""
-
-FLAT = 4
-"""Standard deviation of grey levels 0 to 255 below which a picture has no features to hash."""
 
 NO_MEMORY = "not enough memory to decode it"
 
@@ -133,8 +127,7 @@ class Examined:
         width, height: in pixels, upright.
         mode: Pillow's name for the pixels as stored, such as `RGB` or `CMYK`.
         kinds: what about it is out of the ordinary, each handled.
-        hash: perceptual hash (DCT of 32 x 32 grey levels, 64 bits); None for images too small or too flat to say.
-        thumbnail: 8 x 8 grey levels, 64 bytes; empty without a hash.
+        signature: what near copies are found by (`signatures.signature`); empty for images too small or too flat.
         sums, squares: of each channel's values 0 to 255 over the square image, and of their squares.
         depth: bits in use of pixels that are stored in 16; None of others, and where the file says it itself.
     """
@@ -145,8 +138,7 @@ class Examined:
     height: int = 0
     mode: str = ""
     kinds: tuple[str, ...] = ()
-    hash: int | None = None
-    thumbnail: bytes = b""
+    signature: bytes = b""
     sums: tuple[int, ...] = ()
     squares: tuple[int, ...] = ()
     depth: int | None = None
@@ -428,25 +420,11 @@ def _orientation(image: Image.Image) -> int:
 def _pixels(picture: Image.Image, form: Form, examined: Examined) -> tuple[NDArray[np.uint8], Examined]:
     """Shape (S, S, C), and what the pixels told; `picture` is upright and sound."""
     square = _on_white(_squared(picture, form))
-    hashed, thumbnail = _perceived(picture)
     square = _in_mode(square, "L" if form.channels == 1 else "RGB")
     counts = np.array(square.histogram(), dtype=np.int64).reshape(form.channels, 256)
     sums, squares = tuple((counts @ LEVELS).tolist()), tuple((counts @ LEVELS**2).tolist())
     pixels = np.asarray(square, dtype=np.uint8).reshape(form.shape)
-    return pixels, replace(examined, hash=hashed, thumbnail=thumbnail, sums=sums, squares=squares)
-
-
-def _perceived(picture: Image.Image) -> tuple[int | None, bytes]:
-    """Perceptual hash and thumbnail of a picture, whatever form it is given: copies must not depend on that."""
-    if min(picture.size) < HASHED_FROM:
-        return None, b""
-    grey = picture if picture.mode == "RGBA" else _in_mode(picture, "L")  # one channel is resized sooner than three
-    small = _in_mode(_on_white(grey.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=2.0)), "L")
-    if np.asarray(small).std() < FLAT:
-        return None, b""
-    thumbnail = np.asarray(small.resize((8, 8), Image.Resampling.BOX))
-    bits = np.packbits(imagehash.phash(small).hash)
-    return int.from_bytes(bits.tobytes()), thumbnail.tobytes()  # Pillow's own would pin the memory around it
+    return pixels, replace(examined, signature=signature(picture), sums=sums, squares=squares)
 
 
 def _squared(image: Image.Image, form: Form) -> Image.Image:

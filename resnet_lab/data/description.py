@@ -17,7 +17,7 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.cache import store_at_one_depth
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.copies import Copies, describe_groups, groups
+from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
 from resnet_lab.data.decoding import Examined, Form
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded, Prepared, channel_statistics
@@ -48,8 +48,10 @@ class Findings:
         classes: usable images of each class, in the source's order.
         bad: path and cause of what cannot be used.
         copies: groups of images that show the same picture, exactly or nearly.
+        compared: usable images among which near copies were looked for, which small and plain ones are not; None where
+            they were not looked for.
         handled: how many usable images are out of the ordinary, by kind, the most frequent first.
-        notes: on how the images were found.
+        notes: on how the images were found, and on groups too large to be copies.
     """
 
     source: str
@@ -57,6 +59,7 @@ class Findings:
     classes: Mapping[str, int]
     bad: tuple[tuple[str, str], ...]
     copies: tuple[Copies, ...]
+    compared: int | None
     handled: Mapping[str, int]
     notes: tuple[str, ...]
 
@@ -197,15 +200,18 @@ class Album:
     copies: Gallery
 
 
-def check(images: ImageSet, watcher: Watcher = SILENT) -> Findings:
+def check(images: ImageSet, watcher: Watcher = SILENT, *, near_copies: bool = True) -> Findings:
     """Decode every image of a set without keeping pixels, whatever may be wrong with it.
+
+    Args:
+        near_copies: look for near copies too.
 
     Raises:
         DataError: the cache, which keeps what decoding told, cannot be written.
     """
     stored, form = store_at_one_depth(images, CHECKED, keep_pixels=False, watcher=watcher)
     decoded = Decoded(images, stored.examined, DecodedPixels(images, form))
-    return _findings(decoded, describe_groups(images, stored.examined, groups(stored.examined)))
+    return _findings(decoded, group_copies(stored.examined, near=near_copies))
 
 
 def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:
@@ -218,7 +224,7 @@ def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:
     widths = np.array([each.width for each in usable], dtype=np.int64)
     heights = np.array([each.height for each in usable], dtype=np.int64)
     mean, std = prepared.statistics()
-    findings = _findings(prepared, prepared.copies)
+    findings = _findings(prepared, prepared.grouping)
     part_of = dict(zip(prepared.images.paths, prepared.parts.tolist(), strict=True))
     return Description(
         findings=findings,
@@ -247,7 +253,7 @@ def album(prepared: Prepared, description: Description) -> Album:
     )
 
 
-def _findings(decoded: Decoded, copies: Sequence[Copies]) -> Findings:
+def _findings(decoded: Decoded, grouping: Grouping) -> Findings:
     images, usable = decoded.images, decoded.usable
     counts = np.bincount(images.labels[usable], minlength=len(images.classes)).tolist()
     kinds = Counter(kind for each in decoded.examined if not each.cause for kind in each.kinds)
@@ -256,9 +262,10 @@ def _findings(decoded: Decoded, copies: Sequence[Copies]) -> Findings:
         images=len(images),
         classes=dict(zip(images.classes, counts, strict=True)),
         bad=tuple(decoded.bad),
-        copies=tuple(copies),
+        copies=tuple(describe_groups(images, decoded.examined, grouping.groups)),
+        compared=grouping.compared,
         handled=dict(kinds.most_common()),
-        notes=images.notes,
+        notes=(*images.notes, *([grouping.remark] if grouping.remark else [])),
     )
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -152,7 +153,7 @@ def is_damage(error: sqlite3.DatabaseError, folder: Path) -> bool:
 def _written(record: Record) -> tuple[str, int | None, int | None, str, int]:
     told = {field.name: getattr(record.examined, field.name) for field in fields(Examined)}
     digest = told.pop("digest")
-    text = json.dumps({**told, "thumbnail": record.examined.thumbnail.hex()})
+    text = json.dumps({**told, "signature": b64encode(record.examined.signature).decode()})
     return digest, record.row, record.checksum, text, _checksum(digest, record.row, record.checksum, text)
 
 
@@ -160,7 +161,7 @@ def _examined(digest: str, told: str) -> Examined:
     found: dict[str, Any] = parse_json(told)
     tuples = {name: tuple(found[name]) for name in ("kinds", "sums", "squares")}
     shared = {"mode": intern(found["mode"])}
-    return Examined(digest, **{**found, **tuples, **shared, "thumbnail": bytes.fromhex(found["thumbnail"])})
+    return Examined(digest, **{**found, **tuples, **shared, "signature": b64decode(found["signature"])})
 
 
 def _checksum(*values: object) -> int:

@@ -15,7 +15,7 @@ from resnet_lab.data import split as splitting
 from resnet_lab.data.cache import bytes_needed, store_at_one_depth
 from resnet_lab.data.cache_folders import bytes_free, cache_folder
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.copies import Copies, describe_groups, groups
+from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
 from resnet_lab.data.decoding import Examined, Form
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
 from resnet_lab.data.split import Part
@@ -65,11 +65,11 @@ class Prepared(Decoded):
     """Decoded images, split.
 
     Attributes:
-        groups: number of each image's group of copies, shape (N,).
+        grouping: which images are copies.
         parts: `train`, `val`, `test`, or the empty text for images that are left out, shape (N,).
     """
 
-    groups: NDArray[np.int64]
+    grouping: Grouping
     parts: NDArray[np.str_]
 
     def positions(self, part: Part) -> NDArray[np.int64]:
@@ -77,7 +77,7 @@ class Prepared(Decoded):
 
     @property
     def copies(self) -> list[Copies]:
-        return describe_groups(self.images, self.examined, self.groups)
+        return describe_groups(self.images, self.examined, self.grouping.groups)
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over the training part, on a scale of [0, 1]."""
@@ -114,10 +114,12 @@ def prepare(images: ImageSet, form: Form, config: DataConfig, seed: int, watcher
         new = sum(not part and usable for part, usable in zip(images.parts, decoded.usable.tolist(), strict=True))
         if new:
             watcher.say(f"{new} images are not in {config.split_file}; they go with their copies or into training")
-    group = groups(decoded.examined)
-    parts = splitting.split(images, decoded.examined, group, seed, folds=config.folds, fold=config.fold)
-    prepared = Prepared(decoded.images, decoded.examined, decoded.pixels, group, parts)
+    grouping = group_copies(decoded.examined, near=config.near_copies == "on")
+    parts = splitting.split(images, decoded.examined, grouping.groups, seed, folds=config.folds, fold=config.fold)
+    prepared = Prepared(decoded.images, decoded.examined, decoded.pixels, grouping, parts)
     _report_copies(prepared.copies, watcher)
+    if grouping.remark:
+        watcher.say(grouping.remark)
     return prepared
 
 

@@ -71,7 +71,8 @@ class Arm:
         if self.design is not None:
             train |= {"batch_size": self.design.batch_size, "compile": self.design.compile}
         train = {key: value for key, value in train.items() if not (key in SEEDS.values() and value is None)}
-        content = {"spec": self.spec.hash, "data": self.data.model_dump(mode="json"), "train": train}
+        data = self.data.model_dump(mode="json", exclude={"near_copies"} if self.data.near_copies == "on" else set())
+        content = {"spec": self.spec.hash, "data": data, "train": train}
         return sha256(dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
     @property

@@ -73,7 +73,8 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
             f"`resnet-lab train --weights {run.folder}`"
         )
     try:
-        data = {name: record["data"][name] for name in DataConfig.model_fields if name != "download"}
+        known = {"near_copies": DataConfig().near_copies, **record["data"]}  # which older records do not have
+        data = {name: known[name] for name in DataConfig.model_fields if name != "download"}
         return (
             ModelSpec.from_dict(record["spec"], where),
             data_config(data, where).model_copy(update={"split_file": run.splits, "folds": None}),

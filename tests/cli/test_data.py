@@ -10,8 +10,12 @@ import pytest
 from PIL import Image
 
 from resnet_lab.data.cache_folders import entries
+from tests.data.drawn_sets import painted
 
 EMPTY_AND_TEXT = {"red/empty.png": b"", "blue/text.jpg": b"no image"}
+
+
+NOT_COMPARED = "near copies were looked for among 0 of them: the others are small, flat, letters or plain drawings"
 
 
 @pytest.fixture(autouse=True)
@@ -64,12 +68,30 @@ def test_check_on_the_screen(cli: Callable, damaged: Path, monkeypatch: pytest.M
         "1 picture more than once under one label",
         " exact  red/3 again.png",
         "        red/3.png",
+        NOT_COMPARED,
     ]
+
+
+def test_near_copies_can_be_left_alone(cli: Callable, paintings: Path) -> None:
+    for number in range(2):
+        painted(1).save(paintings / "red" / f"painted {number}.jpg", quality=90 - 30 * number)
+    for number in range(2, 10):
+        painted(number, 80, 64).save(paintings / "red" / f"painted {number}.jpg")
+    told = json.loads(cli("data", "check", paintings, "--json").out)
+    assert [each["paths"] for each in told["copies"]] == [["red/painted 0.jpg", "red/painted 1.jpg"]]
+    assert told["compared"] == 10
+    off = json.loads(cli("data", "check", paintings, "--near-copies", "off", "--json").out)
+    assert (off["copies"], off["compared"]) == ([], None)
+    assert cli("data", "check", paintings, "--near-copies", "off").out.endswith("no picture is there twice\n")
+    for command in (("check",), ("describe",), ("split", "--out", "s.csv")):
+        code, out, err = cli("data", command[0], paintings, *command[1:], "--near-copies", "some")
+        assert (code, out) == (2, "")
+        assert err == "resnet-lab: data: near_copies: input should be 'on' or 'off', got 'some'\n"
 
 
 def test_a_sound_source_on_the_screen(cli: Callable, paintings: Path) -> None:
     assert cli("data", "check", paintings, "--strict").out == (
-        f"{paintings}: 24 images, 2 classes\nevery file can be used, and no picture is there twice\n"
+        f"{paintings}: 24 images, 2 classes\nevery file can be used, and no picture is there twice\n{NOT_COMPARED}\n"
     )
 
 

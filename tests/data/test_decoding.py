@@ -1,4 +1,4 @@
-"""Against Pillow's and torchvision's own calls, numpy on the pixels that were encoded, and imagehash."""
+"""Against Pillow's and torchvision's own calls, and numpy on the pixels that were encoded."""
 
 import io
 import os
@@ -9,7 +9,6 @@ import zlib
 from types import SimpleNamespace
 from typing import Any
 
-import imagehash
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -28,6 +27,7 @@ from resnet_lab.data.decoding import (
     without_warnings,
 )
 from resnet_lab.data.preparation import channel_statistics
+from resnet_lab.data.signatures import signature
 
 LOSSLESS = {
     "PNG": {},
@@ -449,19 +449,8 @@ def test_sums_are_exact_and_statistics_are_numpys(channels: int) -> None:
 
 
 @pytest.mark.parametrize("form", [Form(64), Form(8), Form(64, fit="crop"), Form(64, 1)])
-def test_the_hash_is_imagehashs_of_the_whole_picture(form: Form) -> None:
-    seen = examined(encoded(smooth(), "PNG"), form)
-    assert seen.hash is not None
-    assert (imagehash.hex_to_hash(f"{seen.hash:016x}") - imagehash.phash(smooth())) <= 2
-    thumbnail = np.frombuffer(seen.thumbnail, np.uint8).reshape(8, 8)
-    blocks = np.asarray(smooth().convert("L"), float).reshape(8, 12, 8, 16).mean(axis=(1, 3))
-    assert np.abs(thumbnail - blocks).max() < 4
-
-
-@pytest.mark.parametrize("image", [Image.fromarray(noise(63, 300)), Image.new("RGB", (99, 99), (9, 99, 199))])
-def test_small_and_flat_pictures_have_no_hash(image: Image.Image) -> None:
-    seen = examined(encoded(image, "PNG"))
-    assert (seen.hash, seen.thumbnail, seen.cause) == (None, b"", "")
+def test_the_signature_is_of_the_whole_picture_whatever_the_form(form: Form) -> None:
+    assert examined(encoded(smooth(), "PNG"), form).signature == signature(smooth()) != b""
 
 
 def test_a_form_of_two_channels() -> None:

@@ -8,9 +8,7 @@ import pytest
 from resnet_lab.data.decoding import Examined
 from resnet_lab.data.ledger import Ledger, Record, is_damage
 
-FULL = Examined(
-    "ab" * 32, "", 30, 20, "CMYK", ("CMYK", "rotated"), 2**64 - 5, bytes(range(64)), (1, 2, 3), (4, 5, 2**53)
-)
+FULL = Examined("ab" * 32, "", 30, 20, "CMYK", ("CMYK", "rotated"), bytes(range(256)), (1, 2, 3), (4, 5, 2**53))
 BAD = Examined("cd" * 32, "damaged (\udcff\n)")
 
 

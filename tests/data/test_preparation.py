@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
@@ -16,6 +15,7 @@ from resnet_lab.data.config import DataConfig
 from resnet_lab.data.decoding import Form
 from resnet_lab.data.pixels import DecodedPixels, StoredPixels
 from resnet_lab.data.preparation import Prepared, decode_all, prepare
+from tests.data.drawn_sets import painted
 from tests.data.folder_sets import Listener, fill, set_of
 
 FORM = Form(6)
@@ -150,15 +150,13 @@ def test_a_split_file_is_kept_to_and_new_images_leave_its_tests_alone(tmp_path: 
 def test_near_copies_do_not_depend_on_the_form(tmp_path: Path) -> None:
     """So the split does not either: a run at 32 pixels and one at 224 test on the same images."""
     folder = fill(tmp_path / "set", 12)
-    y, x = np.mgrid[0:90, 0:120]
     for number in range(12):
-        wave = 128 + 100 * np.sin(x / (6 + number) + y / (24 - number))
-        picture = Image.fromarray(np.stack([wave, wave[::-1], wave[:, ::-1]], axis=2).astype(np.uint8))
+        picture = painted(number, 120, 90)
         picture.save(folder / f"{number:04}.png")
         picture.resize((100, 75)).save(folder / f"{number:04}.jpg", quality=60)
     images = replace(set_of(folder), classes=("a", "b"), labels=np.repeat(np.arange(12) % 2, 2))
     groups = [
-        prepare(images, form, DataConfig(), 0).groups.tolist()
+        prepare(images, form, DataConfig(), 0).grouping.groups.tolist()
         for form in (Form(32), Form(224), Form(224, fit="crop"), Form(96, 1, fit="pad"))
     ]
     assert groups == [groups[0]] * 4

@@ -46,7 +46,9 @@ def description(
     counts = {each.name: each.images for each in classes}
     widths = np.array([300, 400, 1000])
     return Description(
-        findings=Findings("/data/paintings", sum(counts.values()), counts, tuple(bad), tuple(copies), {"CMYK": 3}, ()),
+        findings=Findings(
+            "/data/paintings", sum(counts.values()), counts, tuple(bad), tuple(copies), None, {"CMYK": 3}, ()
+        ),
         form=form,
         seed=0,
         folds=None,

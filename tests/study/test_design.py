@@ -1,3 +1,6 @@
+import hashlib
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,16 @@ def test_an_arm_is_known_by_what_it_is() -> None:
     one, other = of(factors={"act": ["relu", "gelu"]}).arms
     again = of(factors={"act": ["gelu", "relu"]}, name="another").arms
     assert one.hash == again[1].hash != other.hash == again[0].hash
+
+
+def test_an_arm_is_known_by_near_copies_only_where_they_are_not_looked_for() -> None:
+    """So that trials of older studies are found again."""
+    one = of(factors={"act": ["relu", "gelu"]}).arms[0]
+    off = replace(one, data=one.data.model_copy(update={"near_copies": "off"}))
+    data = {name: value for name, value in one.data.model_dump(mode="json").items() if name != "near_copies"}
+    train = {name: value for name, value in one.train.model_dump(mode="json").items() if not name.endswith("seed")}
+    content = json.dumps({"spec": one.spec.hash, "data": data, "train": train}, sort_keys=True)
+    assert one.hash == hashlib.sha256(content.encode()).hexdigest()[:12] != off.hash
 
 
 def test_an_arm_is_known_by_the_seeds_that_stay() -> None:

@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 from hashlib import sha256
 from importlib.metadata import version
@@ -30,6 +31,7 @@ from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.learner import Learner
+from resnet_lab.train.record import recorded_choices
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.training import resume, train
 from resnet_lab.train.watching import TrainingWatcher
@@ -120,6 +122,17 @@ def test_the_test_scores_are_those_of_the_best_weights(trained: tuple[Path, List
     assert metadata.classes == tuple("0123456789")
     assert metadata.mean == pytest.approx([pixels[taught].mean()])
     assert metadata.std == pytest.approx([pixels[taught].std()])
+
+
+def test_a_record_says_whether_near_copies_were_looked_for_and_an_older_one_need_not(
+    trained: tuple[Path, Listener], tmp_path: Path
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "run")
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["data"].pop("near_copies") == "on"
+    (tmp_path / "run" / "run.json").write_text(json.dumps(record))
+    _, data, _ = recorded_choices(Run.open(tmp_path / "run"))
+    assert (data.near_copies, data.split_file) == ("on", tmp_path / "run" / "splits.csv")
 
 
 def test_a_folder_that_exists_is_left_alone(trained: tuple[Path, Listener]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from resnet_lab.core.errors import DataError, SpecError
-from resnet_lab.data.copies import groups
+from resnet_lab.data.copies import group_copies
 from resnet_lab.data.decoding import Form, decode
 from resnet_lab.network.plugins import load
 from resnet_lab.network.spec import Component
@@ -92,8 +92,8 @@ def test_classes_are_the_directions_of_the_stripes():
 def test_no_two_of_2000_synthetic_images_are_taken_for_copies():
     images = made("synthetic(images=2000)")
     examined = [decode(images.read(index), Form(64))[1] for index in range(len(images))]
-    assert all(each.hash is not None for each in examined)
-    assert len(np.unique(groups(examined))) == 2000
+    assert all(each.signature for each in examined)
+    assert len(np.unique(group_copies(examined).groups)) == 2000
 
 
 def test_images_cost_the_memory_of_their_names_alone():
