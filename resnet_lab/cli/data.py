@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import Fields, Given, command
 from resnet_lab.cli.root import app
+from resnet_lab.core.option import DATA
 
 if TYPE_CHECKING:
     from resnet_lab.data.cache import CacheEntry
@@ -31,19 +33,26 @@ Source = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(
-        "--seed", min=0, metavar="NUMBER", help="Of the split.", show_default="0", rich_help_panel=options.DATA
-    ),
+    typer.Option("--seed", min=0, metavar="NUMBER", help="Of the split.", show_default="0", rich_help_panel=DATA),
+]
+
+Described = Annotated[
+    Given, Fields(options.DATA_CONFIG, without=("source", "cache", "strict"), callbacks=options.ASKED)
+]
+Split = Annotated[
+    Given,
+    Fields(options.DATA_CONFIG, without=("source", "cache", "strict", "fit", "split_file"), callbacks=options.ASKED),
 ]
 
 
-@data.command(epilog="Example: `resnet-lab data check paintings/ --strict`")
+@command(data, epilog="Example: `resnet-lab data check paintings/ --strict`")
 def check(
+    *,
     source: Source,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit code 2 where a file cannot be used, or labels conflict.")
     ] = False,
-    download: options.Download = None,
+    download: options.Download,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -66,8 +75,9 @@ def check(
         raise DataError(f"{source}: {' and '.join(problems)}; repair or remove them")
 
 
-@data.command(epilog="Example: `resnet-lab data describe paintings/ --html paintings.html`")
+@command(data, epilog="Example: `resnet-lab data describe paintings/ --html paintings.html`")
 def describe(
+    *,
     source: Source,
     size: Annotated[
         int,
@@ -76,21 +86,12 @@ def describe(
             min=1,
             metavar="PIXELS",
             help="Of the square that images become, in pixels.",
-            rich_help_panel=options.DATA,
+            rich_help_panel=DATA,
         ),
     ] = 224,
-    fit: options.Fit = None,
+    chosen: Described,
     seed: Seed = None,
-    split_file: options.SplitFile = None,
-    folds: options.Folds = None,
-    fold: options.Fold = None,
-    download: options.Download = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Write one page with plots and pictures.", rich_help_panel=options.OUTPUT
-        ),
-    ] = None,
+    html: Annotated[Path | None, options.written("--html", "FILE", "Write one page with plots and pictures.")] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -106,7 +107,7 @@ def describe(
 
     if html is not None:
         refuse_existing(html)
-    config = _config(source=source, fit=fit, split_file=split_file, folds=folds, fold=fold)
+    config = _config({**chosen, "source": source})
     prepared = _prepared(config, size, seed, no_plugin)
     description = describe_source(prepared, config, seed or 0)
     if html is not None:
@@ -122,18 +123,17 @@ def describe(
         output.line(f"page: {html}")
 
 
-@data.command(
-    epilog="Example: `resnet-lab data split paintings/ --out splits.csv`, then `train --split-file splits.csv`"
+@command(
+    data, epilog="Example: `resnet-lab data split paintings/ --out splits.csv`, then `train --split-file splits.csv`"
 )
 def split(
+    *,
     source: Source,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The split file; it must not exist.", show_default=False)
     ],
     seed: Seed = None,
-    folds: options.Folds = None,
-    fold: options.Fold = None,
-    download: options.Download = None,
+    chosen: Split,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -146,7 +146,7 @@ def split(
     from resnet_lab.data.split import PARTS, to_csv
 
     refuse_existing(out)
-    config = _config(source=source, cache="stream", folds=folds, fold=fold)
+    config = _config({**chosen, "source": source, "cache": "stream"})
     prepared = _prepared(config, 224, seed, no_plugin)
     write_new(out, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
     counts: dict[str, int] = {part: len(prepared.positions(part)) for part in PARTS}
@@ -203,10 +203,10 @@ def _as_cached(source: str, known: set[str]) -> str:
     return path if source not in known and path in known else source
 
 
-def _config(**values: Any) -> "DataConfig":
+def _config(values: dict[str, Any]) -> "DataConfig":
     from resnet_lab.train.config import data_config
 
-    return data_config(options.given(values), "data")
+    return data_config(values, "data")
 
 
 def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list[str] | None) -> "Prepared":

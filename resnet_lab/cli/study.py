@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnet_lab.cli import options, output, study_executors
-from resnet_lab.cli import study_design as design
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.cli.study_design import Design
 from resnet_lab.core.children import end_with
 from resnet_lab.core.errors import ConfigError
 
@@ -23,34 +24,13 @@ study: typer.Typer = typer.Typer(
 app.add_typer(study, name="study")
 
 
-@study.command(
-    epilog="Example: `resnet-lab study run --act relu,gelu --conv dense,depthwise --attn none,cbam --seeds 6`"
+@command(
+    study, epilog="Example: `resnet-lab study run --act relu,gelu --conv dense,depthwise --attn none,cbam --seeds 6`"
 )
 def run(
-    file: design.File = None,
-    model: design.Model = None,
-    act: design.Act = None,
-    conv: design.Conv = None,
-    norm: design.Norm = None,
-    attn: design.Attn = None,
-    block: design.Block = None,
-    depth: design.Depth = None,
-    factor: design.Factor = None,
-    size: design.Size = None,
-    recipe: design.Recipe = None,
-    settings: design.Settings = None,
-    data: design.Data = None,
-    epochs: design.Epochs = None,
-    seeds: design.Seeds = None,
-    metric: design.Metric = None,
-    margin: design.Margin = None,
-    processes: study_executors.Processes = 1,
-    executor: study_executors.Executor = "local",
-    address: study_executors.Address = None,
-    gpus_per_trial: study_executors.GPUs = None,
-    cpus_per_trial: study_executors.CPUs = None,
-    retries: study_executors.Retries = None,
-    artifacts: study_executors.Artifacts = None,
+    *,
+    design: Design,
+    where: study_executors.Where,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a study.", show_default=False)
     ] = None,
@@ -59,8 +39,7 @@ def run(
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
-    out: design.Out = None,
-    download: options.Download = None,
+    out: Annotated[Path | None, options.written("--out", "FOLDER", "The study folder.", "studies/...")] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -77,18 +56,14 @@ def run(
     if parent is not None:
         end_with(parent)
     registry = options.load_registry(no_plugin)
-    choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
-                             "--block": block, "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
-                             "--set": settings, "--data": data,
-                             "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
     if resume is not None:
-        if file is not None or choices:
-            raise ConfigError(f"{file or next(iter(choices))} cannot be given with --resume, which goes on as it began")
+        if design.options:
+            raise ConfigError(f"{design.options[0]} cannot be given with --resume, which goes on as it began")
         folder = StudyFolder(resume)
         require_files(folder.plugin_files(), registry, str(resume))
         chosen = folder.study()
     else:
-        chosen = design.chosen_study(file, choices)
+        chosen = design.study()
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
     images = check_arms(chosen, registry)
     if others := strangers(chosen, folder):
@@ -98,12 +73,9 @@ def run(
         )
     from resnet_lab.cli.study_screen import watching
 
-    wishes = options.given({"--address": address, "--gpus-per-trial": gpus_per_trial,
-                            "--cpus-per-trial": cpus_per_trial, "--retries": retries,
-                            "--artifacts": artifacts})  # fmt: skip
     try:
         with (
-            study_executors.executing(chosen, executor, processes, wishes) as execute,
+            where.executing(chosen) as execute,
             watching(chosen, quiet=quiet or json) as watcher,
         ):
             if resume is None:
@@ -119,25 +91,10 @@ def run(
     _tell(done, folder, registry, json)
 
 
-@study.command(epilog="Example: `resnet-lab study plan --attn none,cbam --seeds 6 --data paintings/`")
+@command(study, epilog="Example: `resnet-lab study plan --attn none,cbam --seeds 6 --data paintings/`")
 def plan(
-    file: design.File = None,
-    model: design.Model = None,
-    act: design.Act = None,
-    conv: design.Conv = None,
-    norm: design.Norm = None,
-    attn: design.Attn = None,
-    block: design.Block = None,
-    depth: design.Depth = None,
-    factor: design.Factor = None,
-    size: design.Size = None,
-    recipe: design.Recipe = None,
-    settings: design.Settings = None,
-    data: design.Data = None,
-    epochs: design.Epochs = None,
-    seeds: design.Seeds = None,
-    metric: design.Metric = None,
-    margin: design.Margin = None,
+    *,
+    design: Design,
     spread: Annotated[
         float | None,
         typer.Option(
@@ -150,7 +107,6 @@ def plan(
             "--pilot", metavar="FOLDER", help="A study folder whose finished trials show it.", show_default=False
         ),
     ] = None,
-    download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -165,11 +121,7 @@ def plan(
     from resnet_lab.study.trials import StudyFolder
 
     registry = options.load_registry(no_plugin)
-    choices = options.given({"--model": model, "--act": act, "--conv": conv, "--norm": norm, "--attn": attn,
-                             "--block": block, "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
-                             "--set": settings, "--data": data,
-                             "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
-    chosen = design.chosen_study(file, choices)
+    chosen = design.study()
     check_arms(chosen, registry)
     known = None
     if pilot is not None:
@@ -185,7 +137,7 @@ def plan(
     print_forecast(chosen, told)
 
 
-@study.command("list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
+@command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
 def list_studies(json: options.JSON = False) -> None:
     """List the program's own studies, which `study run` takes by name."""
     from resnet_lab.study.design import read_study, shipped
@@ -211,7 +163,7 @@ def list_studies(json: options.JSON = False) -> None:
     output.console().print(table)
 
 
-@study.command(epilog="Example: `resnet-lab study show digits-parts > mine.toml`, then `study run mine.toml`")
+@command(study, epilog="Example: `resnet-lab study show digits-parts > mine.toml`, then `study run mine.toml`")
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study of `study list`.", show_default=False)],
     json: options.JSON = False,

@@ -4,7 +4,6 @@ Each random number belongs to an image (`Draws`), so that an image comes out ali
 partner in a mixture is another image of the batch.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -250,11 +249,6 @@ def parse_augmentations(texts: Sequence[str]) -> Augmentations:
         pixel=tuple(augmentation for name, augmentation in made.items() if name in PIXEL),
         mixing=tuple(augmentation for name, augmentation in made.items() if name in MIXING),
     )
-
-
-def listed(text: str) -> tuple[str, ...]:
-    """The parts of `flip, jitter(hue=0.1, contrast=0)`: split at the commas outside parentheses."""
-    return tuple(part.strip() for part in re.split(r",(?![^()]*\))", text) if part.strip())
 
 
 def random_boxes(

@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn, uint8
 
+from resnet_lab.core.choices import Fit
 from resnet_lab.core.errors import CheckpointError, PluginError
 from resnet_lab.core.files import write_atomically
-from resnet_lab.core.images import Fit
 from resnet_lab.network.builder import assemble, components_of, plugins_needed, sources_needed
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry, default_registry, warn_of_other_sources, why_missing

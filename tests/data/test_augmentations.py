@@ -26,7 +26,6 @@ from resnet_lab.data.augmentations import (
     Mixup,
     PixelAugmentation,
     Rotate90,
-    listed,
     parse_augmentations,
     random_boxes,
 )
@@ -348,20 +347,6 @@ def test_what_is_written_is_what_is_done() -> None:
         mixing=(Mixup(alpha=0.1), Cutmix(alpha=1.0, p=1.0)),
     )
     assert parse_augmentations([]) == Augmentations()
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("flip,rotate90", ("flip", "rotate90")),
-        (" jitter(hue=0.1, contrast=0) , flip", ("jitter(hue=0.1, contrast=0)", "flip")),
-        ("flip,,", ("flip",)),
-        ("", ()),
-        ("crop(scale=0.5", ("crop(scale=0.5",)),
-    ],
-)
-def test_commas_part_augmentations_but_not_parameters(text: str, parts: tuple[str, ...]) -> None:
-    assert listed(text) == parts
 
 
 def refusals() -> Iterator[tuple[list[str], str]]:

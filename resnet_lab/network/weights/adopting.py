@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat
 
+from resnet_lab.core.choices import Fit
 from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, nearest
-from resnet_lab.core.images import Fit
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble, plugins_needed, sources_needed
 from resnet_lab.network.checkpoint import Metadata
