@@ -40,7 +40,8 @@ from resnet_lab.evaluation.evaluate import logits
 from resnet_lab.network import zoo
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.plugins import default_registry
-from resnet_lab.train.freezing import PartlyFrozen, freeze, parse_freeze
+from resnet_lab.train.config import parse_freeze
+from resnet_lab.train.freezing import PartlyFrozen, freeze
 from resnet_lab.train.frozen_cache import cache_features
 
 SIZE, BATCH, RATE = 224, 32, 3e-4

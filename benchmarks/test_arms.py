@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from resnet_lab.bench.arms import Arm, arms_of
+from resnet_lab.bench.config import Mode
 from resnet_lab.bench.results import machine
-from resnet_lab.bench.subjects import Mode, placement_of, ready
+from resnet_lab.bench.subjects import placement_of, ready
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import default_registry
 

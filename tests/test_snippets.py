@@ -39,7 +39,7 @@ BRIEFER = {
     ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench", "--processes", "1"),
     ("study", "plan"): (*BRIEF, "--size", "8"),
     ("study", "search"): (*BRIEF, "--size", "8", "--trials", "2"),
-    ("bench",): ("--depth", "18", "--size", "32", "--batch", "2", "--rounds", "1"),
+    ("bench",): ("--depth", "18", "--size", "32", "--batch-size", "2", "--rounds", "1"),
 }
 """Options that are put behind those of a page's command."""
 

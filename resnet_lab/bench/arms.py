@@ -6,8 +6,8 @@ from itertools import product
 from math import prod
 from typing import Literal, TypeAlias
 
+from resnet_lab.core.choices import Compile, Precision
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.device import Compile, Precision
 from resnet_lab.network.spec import ModelSpec
 
 Maker: TypeAlias = Literal["resnet-lab", "torchvision", "timm"]

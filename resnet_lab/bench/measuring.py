@@ -7,6 +7,7 @@ import torch
 
 from resnet_lab.bench.arms import Arm
 from resnet_lab.bench.conditions import Conditions
+from resnet_lab.bench.config import ROUNDS, Mode
 from resnet_lab.bench.operators import Operator, activations, largest_output, operators
 from resnet_lab.bench.peers import InexpressibleError
 from resnet_lab.bench.roofline import Roof, floors, measure_roof
@@ -14,7 +15,6 @@ from resnet_lab.bench.statistics import Timing, timing
 from resnet_lab.bench.subjects import (
     DifferentError,
     InferenceCall,
-    Mode,
     TrainingCall,
     network_of,
     placement_of,
@@ -27,7 +27,6 @@ from resnet_lab.device import choose
 from resnet_lab.device.memory import out_of_memory, peak_of_step
 from resnet_lab.network.plugins import Registry
 
-ROUNDS = 15
 MAX_ROUNDS = 100_000
 ADAM = 4
 """Numbers of four bytes for each parameter in training: weight, gradient, and Adam's two moments."""

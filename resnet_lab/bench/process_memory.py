@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resnet_lab.bench.arms import Arm
-from resnet_lab.bench.subjects import Mode
+from resnet_lab.bench.config import Mode
 from resnet_lab.core.children import python_module
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.network.spec import ModelSpec

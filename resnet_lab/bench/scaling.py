@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resnet_lab.bench.config import Mode
 from resnet_lab.bench.measuring import Result
 from resnet_lab.bench.statistics import median_interval
-from resnet_lab.bench.subjects import Mode
 
 FEWEST = 3
 """Values of a quantity that an exponent is fitted to, at least."""

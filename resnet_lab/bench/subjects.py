@@ -1,12 +1,11 @@
 """Arms made ready to be timed. Legend: N batch, C channels, S size, K classes."""
 
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.config import Mode
 from resnet_lab.bench.peers import peer
 from resnet_lab.bench.turns import Rotation, moved
 from resnet_lab.core.errors import ConfigError
@@ -18,7 +17,6 @@ from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.optimisation import make_loss
 
-Mode = Literal["latency", "infer", "train"]
 MODES: dict[Mode, str] = {
     "latency": "inference of one image",
     "infer": "inference of a batch",

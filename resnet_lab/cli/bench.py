@@ -1,118 +1,105 @@
 """`resnet-lab bench`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resnet_lab.cli import options, output
-from resnet_lab.cli.components import NONE, Components, by_option, takes_lists
+from resnet_lab.cli.bundles import Fields, Given, callback
+from resnet_lab.cli.components import OfEachKind
 from resnet_lab.cli.root import app
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.option import ARMS
 
 if TYPE_CHECKING:
     from resnet_lab.bench.arms import Arm
+    from resnet_lab.bench.config import BenchConfig
 
-ARMS = "Arms"
-MEASURING = "Measuring"
 _LIST = "Several, separated by commas; the first makes the baseline."
 
 group = typer.Typer(help="Measure what networks cost, and compare two such measurements.", no_args_is_help=False)
 app.add_typer(group, name="bench")
 
 
-def _list(name: str, help: str, panel: str = ARMS) -> Any:
-    return typer.Option(name, metavar="LIST", help=help, show_default=False, rich_help_panel=panel)
+def _list(name: str, help: str) -> Any:
+    return typer.Option(name, metavar="LIST", help=help, show_default=False, rich_help_panel=ARMS)
 
 
-@group.callback(
-    invoke_without_command=True,
-    epilog="Example: `resnet-lab bench --act relu,gelu --conv dense,depthwise --attn none,cbam --explain`",
-)
-@takes_lists(ARMS)
-def bench(
-    context: typer.Context,
-    model: Annotated[str | None, _list("--model", f"Networks of the zoo. {_LIST} By default resnet50.")] = None,
-    depth: Annotated[str | None, _list("--depth", "Layers: 18,50 is short for --model resnet18,resnet50.")] = None,
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """Which networks are measured."""
+
+    model: Annotated[str | None, _list("--model", f"Networks of the zoo. {_LIST} By default resnet50.")] = None
+    depth: Annotated[str | None, _list("--depth", "Layers: 18,50 is short for --model resnet18,resnet50.")] = None
     spec: Annotated[
         list[Path] | None,
         typer.Option("--spec", metavar="FILE", help="A network from a file. Repeatable.", rich_help_panel=ARMS),
-    ] = None,
+    ] = None
     study: Annotated[
-        Path | None,
-        typer.Option("--study", metavar="FILE", help="The arms of a study file.", rich_help_panel=ARMS),
-    ] = None,
-    components: Components = NONE,
-    size: Annotated[str | None, _list("--size", "Input sizes in pixels.")] = None,
-    batch: Annotated[
-        str, typer.Option("--batch", metavar="LIST", help="Images at a time.", rich_help_panel=ARMS)
-    ] = "8",
-    precision: Annotated[
-        str, typer.Option("--precision", metavar="LIST", help="auto, fp32, tf32, bf16, fp16.", rich_help_panel=ARMS)
-    ] = "auto",
-    compiled: Annotated[
-        str, typer.Option("--compile", metavar="LIST", help="off, on, max.", rich_help_panel=ARMS)
-    ] = "off",
-    layout: Annotated[
-        str, typer.Option("--layout", metavar="LIST", help="auto, channels-last, channels-first.", rich_help_panel=ARMS)
-    ] = "auto",
+        Path | None, typer.Option("--study", metavar="FILE", help="The arms of a study file.", rich_help_panel=ARMS)
+    ] = None
+    components: Annotated[Mapping[str, str], OfEachKind(ARMS)]
     peer: Annotated[
         list[str] | None,
         typer.Option(
             "--peer",
             metavar="NAME",
-            help="The same networks of torchvision or timm, as their users run them. Repeatable.",
+            help="The same networks of torchvision or timm, in their default configuration. Repeatable.",
             rich_help_panel=ARMS,
         ),
-    ] = None,
-    mode: Annotated[
-        str,
-        typer.Option(
-            "--mode",
-            metavar="LIST",
-            help="latency (one image), infer (a batch), train (a step).",
-            rich_help_panel=MEASURING,
-        ),
-    ] = "latency,infer,train",
-    rounds: Annotated[
-        int,
-        typer.Option(
-            "--rounds",
-            min=1,
-            help="Times that every arm is measured; below 6 there are no intervals.",
-            rich_help_panel=MEASURING,
-        ),
-    ] = 15,
-    explain: Annotated[
-        bool,
-        typer.Option(
-            "--explain", help="Say why each arm is faster or slower than its MACs say.", rich_help_panel=MEASURING
-        ),
-    ] = False,
-    process_memory: Annotated[
-        bool,
-        typer.Option(
-            "--process-memory", help="Measure each arm's memory in a process of its own too.", rich_help_panel=MEASURING
-        ),
-    ] = False,
-    device: options.Device = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", help="Write everything as JSON, for `bench diff`.", rich_help_panel=options.OUTPUT
-        ),
-    ] = None,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write a row an arm.", rich_help_panel=options.OUTPUT)
-    ] = None,
-    markdown: Annotated[
-        Path | None,
-        typer.Option("--markdown", metavar="FILE", help="Write the table as Markdown.", rich_help_panel=options.OUTPUT),
-    ] = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option("--plots", metavar="FOLDER", help="Write plots as PNG and SVG.", rich_help_panel=options.OUTPUT),
-    ] = None,
+    ] = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written."""
+
+    out: Annotated[Path | None, options.written("--out", "FILE", "Write everything as JSON, for `bench diff`.")] = None
+    csv: Annotated[Path | None, options.written("--csv", "FILE", "Write one row per arm.")] = None
+    markdown: Annotated[Path | None, options.written("--markdown", "FILE", "Write the table as Markdown.")] = None
+    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Write plots as PNG and SVG.")] = None
+
+    def require_new(self) -> None:
+        """Raise `RunError` where a file is there already."""
+        from resnet_lab.core.files import refuse_existing
+
+        for path in (self.out, self.csv, self.markdown):
+            if path is not None:
+                refuse_existing(path)
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Write what is asked for of a bench's results."""
+        import json
+
+        from resnet_lab.bench import results
+        from resnet_lab.core.files import write_new
+
+        if self.out is not None:
+            write_new(self.out, json.dumps(content, indent=1).encode())
+        if self.csv is not None:
+            write_new(self.csv, results.as_csv(content).encode())
+        if self.markdown is not None:
+            write_new(self.markdown, results.as_markdown(content).encode())
+        if self.plots is not None:
+            from resnet_lab.report.bench_plots import write_plots
+
+            write_plots(content, self.plots)
+
+
+@callback(
+    group,
+    invoke_without_command=True,
+    epilog="Example: `resnet-lab bench --act relu,gelu --conv dense,depthwise --attn none,cbam --explain`",
+)
+def bench(
+    *,
+    context: typer.Context,
+    networks: Networks,
+    measuring: Annotated[Given, Fields("resnet_lab.bench.config:BenchConfig")],
+    outputs: Outputs,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -125,51 +112,35 @@ def bench(
     if context.invoked_subcommand is not None:
         return
     from resnet_lab.bench import results
+    from resnet_lab.bench.config import bench_config
     from resnet_lab.bench.measuring import bench as measure
     from resnet_lab.bench.reasons import explain as reasons
     from resnet_lab.bench.reasons import profile
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.core.files import refuse_existing, write_new
     from resnet_lab.device import choose
 
-    for path in (out, csv, markdown):
-        if path is not None:
-            refuse_existing(path)
-    registry = options.load_registry(no_plugin)
-    if study is None:
-        arms = _arms(model, depth, spec or [], components, size, batch, precision, compiled, layout, peer or [])
-    else:
-        arms = _arms_of_study(study, {"--model": model, "--depth": depth, "--spec": spec, "--size": size,
-                                      **by_option(components)})  # fmt: skip
-    where = device or "auto"
+    outputs.require_new()
+    config, registry = bench_config(measuring), options.load_registry(no_plugin)
+    arms = _arms(networks, config) if networks.study is None else _arms_of_study(networks.study, networks, measuring)
     with Screen() as screen:
-        found = measure(arms, registry, modes=_modes(mode), rounds=rounds, device=where, watcher=screen)
+        found = measure(arms, registry, modes=config.mode, rounds=config.rounds, device=config.device, watcher=screen)
         profiles = {}
-        if explain or plots is not None:
+        if config.explain or outputs.plots is not None:
             screen.begin("timing operators", len(found.results))
             for result in found.results:
                 if result.timings:
-                    profiles[result.arm.name] = profile(result, found.roof, registry, where)
+                    profiles[result.arm.name] = profile(result, found.roof, registry, config.device)
                 screen.advance()
-    content = results.as_json(found, choose(where).device, profiles)
-    content["reasons"] = reasons(found, profiles) if explain else {}
-    if process_memory:
+    content = results.as_json(found, choose(config.device).device, profiles)
+    content["reasons"] = reasons(found, profiles) if config.explain else {}
+    if config.process_memory:
         from resnet_lab.bench.process_memory import resident
 
         for arm, row in zip((result.arm for result in found.results), content["arms"], strict=True):
-            row["process_memory"] = {each: resident(arm, each, where, no_plugin or []) for each in found.control}
-    if out is not None:
-        import json as json_text
-
-        write_new(out, json_text.dumps(content, indent=1).encode())
-    if csv is not None:
-        write_new(csv, results.as_csv(content).encode())
-    if markdown is not None:
-        write_new(markdown, results.as_markdown(content).encode())
-    if plots is not None:
-        from resnet_lab.report.bench_plots import write_plots
-
-        write_plots(content, plots)
+            row["process_memory"] = {
+                each: resident(arm, each, config.device, no_plugin or []) for each in found.control
+            }
+    outputs.write(content)
     if json:
         output.print_json(content)
     else:
@@ -206,70 +177,48 @@ def diff(
     output.console().print(table)
 
 
-def _arms(
-    model: str | None, depth: str | None, specs: list[Path], components: Mapping[str, str | None], size: str | None,
-    batch: str, precision: str, compiled: str, layout: str, peers: list[str],
-) -> "list[Arm]":  # fmt: skip
+def _arms(chosen: Networks, config: "BenchConfig") -> "list[Arm]":
     from resnet_lab.bench.arms import arms_of
     from resnet_lab.bench.peers import NAMES
-    from resnet_lab.core.errors import ConfigError
     from resnet_lab.network import zoo
     from resnet_lab.network.component import listed
 
+    peers = chosen.peer or []
     if unknown := [name for name in peers if name not in NAMES]:
         raise ConfigError(f"unknown peer {unknown[0]!r}; peers are {', '.join(NAMES)}")
-    if model is not None and depth is not None:
+    if chosen.model is not None and chosen.depth is not None:
         raise ConfigError("--model and --depth each name networks; give one of them")
-    names = [f"resnet{layers}" for layers in listed(depth)] if depth is not None else listed(model) if model else []
-    networks = [zoo.get(name) for name in names] + [zoo.read(path) for path in specs]
+    names = listed(chosen.model) if chosen.model else []
+    if chosen.depth is not None:
+        names = [f"resnet{layers}" for layers in listed(chosen.depth)]
+    networks = [zoo.get(name) for name in names] + [zoo.read(path) for path in chosen.spec or []]
     layouts = {"auto": None, "channels-last": True, "channels-first": False}
     return arms_of(
         networks or [zoo.get("resnet50")],
-        {slot: listed(text) for slot, text in components.items() if text is not None},
-        sizes=_numbers("--size", size) if size else (),
-        batches=_numbers("--batch", batch),
-        precisions=_choices("--precision", precision, ("auto", "fp32", "tf32", "bf16", "fp16")),
-        compiled=_choices("--compile", compiled, ("off", "on", "max")),
-        layouts=[layouts[each] for each in _choices("--layout", layout, tuple(layouts))],
+        {slot: listed(text) for slot, text in chosen.components.items()},
+        sizes=config.size,
+        batches=config.batch_size,
+        precisions=config.precision,
+        compiled=config.compile,
+        layouts=[layouts[each] for each in config.layout],
         peers=peers,  # type: ignore[arg-type]  # checked above
     )
 
 
-def _arms_of_study(path: Path, elsewhere: Mapping[str, object]) -> "list[Arm]":
+def _arms_of_study(path: Path, chosen: Networks, measuring: Given) -> "list[Arm]":
     """Each with the batch, precision, layout and compilation that it is trained with."""
-    from resnet_lab.core.errors import ConfigError
+    from resnet_lab.bench.config import MAKING_ARMS
     from resnet_lab.study.design import read_study
 
-    if given := options.given(elsewhere):
-        raise ConfigError(f"{next(iter(given))} cannot be given beside --study, which names the arms")
+    named = {"--model": chosen.model, "--depth": chosen.depth, "--spec": chosen.spec, "--peer": chosen.peer}
+    making = [option for name, option in measuring.options.items() if name in MAKING_ARMS]
+    if elsewhere := [*options.given(named), *(f"--{slot}" for slot in chosen.components), *making]:
+        raise ConfigError(f"{elsewhere[0]} cannot be given beside --study, which names the arms")
     arms = read_study(path).arms
     for arm in arms:
         if arm.train.batch_size == "auto":
             raise ConfigError(f"{path}: arm {arm.name!r} has batch_size auto; a bench needs a number")
     return [arm.for_bench() for arm in arms]
-
-
-def _numbers(option: str, text: str) -> list[int]:
-    from resnet_lab.core.errors import ConfigError
-
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise ConfigError(f"{option} {text!r} must be whole numbers from 1, separated by commas")
-    return [int(part) for part in parts]
-
-
-def _choices(option: str, text: str, allowed: tuple[str, ...]) -> list[Any]:
-    from resnet_lab.core.errors import ConfigError
-
-    parts = [part.strip() for part in text.split(",")]
-    for part in parts:
-        if part not in allowed:
-            raise ConfigError(f"{option} {part!r} must be one of {', '.join(allowed)}")
-    return parts
-
-
-def _modes(text: str) -> list[Any]:
-    return _choices("--mode", text, ("latency", "infer", "train"))
 
 
 NARROWEST = 110

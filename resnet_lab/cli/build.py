@@ -7,48 +7,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import options, output
-from resnet_lab.cli.components import NONE, Components, takes_components
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.core.option import NETWORK
 
 if TYPE_CHECKING:
     from resnet_lab.network.cost import Cost
     from resnet_lab.network.spec import ModelSpec
 
 
-@app.command(
+@command(
+    app,
     epilog="Example: `resnet-lab build --act gelu --conv depthwise --attn cbam@3,4 --num-classes 50`",
 )
-@takes_components
 def build(
-    model: options.Model = None,
-    depth: options.Depth = None,
-    spec: options.SpecFile = None,
-    components: Components = NONE,
-    dropout: options.Dropout = None,
-    head_dropout: options.HeadDropout = None,
+    *,
+    chosen: options.Network,
     num_classes: Annotated[
-        int | None, typer.Option("--num-classes", help="Classes to tell apart.", rich_help_panel=options.NETWORK)
+        int | None, typer.Option("--num-classes", help="Classes to tell apart.", rich_help_panel=NETWORK)
     ] = None,
     in_channels: Annotated[
-        int | None, typer.Option("--in-channels", help="Input channels.", rich_help_panel=options.NETWORK)
+        int | None, typer.Option("--in-channels", help="Input channels.", rich_help_panel=NETWORK)
     ] = None,
-    size: options.Size = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the initial weights.")] = 0,
     zero_init_residual: Annotated[
         bool, typer.Option("--zero-init-residual", help="Start each residual branch at zero.")
     ] = False,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="FILE", help="Write the spec as JSON.", rich_help_panel=options.OUTPUT),
-    ] = None,
+    out: Annotated[Path | None, options.written("--out", "FILE", "Write the spec as JSON.")] = None,
     weights_out: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights-out",
-            metavar="FILE",
-            help="Write the initial weights as safetensors.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        Path | None, options.written("--weights-out", "FILE", "Write the initial weights as safetensors.")
     ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
@@ -58,13 +45,7 @@ def build(
 
     Without options it is ResNet-50 as torchvision has it. The totals stand beside those of the unmodified network.
     """
-    network = options.choose_network(
-        {
-            **components, "dropout": dropout, "head_dropout": head_dropout, "num_classes": num_classes,
-            "in_channels": in_channels, "input_size": size,
-        },
-        model=model, depth=depth, spec_file=spec,
-    )  # fmt: skip
+    network = chosen.network({**chosen.changes, "num_classes": num_classes, "in_channels": in_channels})
     from resnet_lab.core.files import refuse_existing, write_new
     from resnet_lab.network import checkpoint, cost, zoo
     from resnet_lab.network.builder import assemble

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
@@ -15,18 +16,14 @@ SHOWN = 10
 """Images of each kind on the screen."""
 
 
-@app.command(epilog="Example: `resnet-lab compare runs/relu runs/gelu`")
+@command(app, epilog="Example: `resnet-lab compare runs/relu runs/gelu`")
 def compare(
+    *,
     first: Annotated[Path, typer.Argument(metavar="A", help="The run folder to compare with.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The run folder to judge.")],
     split: options.Split = "test",
-    data: options.OtherData = None,
-    class_map: options.ClassMap = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    compiled: options.Compile = None,
-    channels_last: options.ChannelsLast = None,
-    download: options.Download = None,
+    images: options.OtherImages,
+    placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -41,10 +38,10 @@ def compare(
     from resnet_lab.evaluation.evaluate import evaluate
 
     registry = options.load_registry(no_plugin)
-    placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())
+    placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     with Screen() as screen:
         one, other = (
-            evaluate(run, placement, registry, part=split, source=data, class_map=renamed, watcher=screen)
+            evaluate(run, placement, registry, part=split, source=images.source, class_map=renamed, watcher=screen)
             for run in (first, second)
         )
     comparison = compare_predictions(one, other, (str(first), str(second)), renamed)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import Fields, Given, command
 from resnet_lab.cli.root import app
+from resnet_lab.core.option import DATA
 
 if TYPE_CHECKING:
     from resnet_lab.data.cache_folders import CacheEntry
@@ -31,20 +33,29 @@ Source = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option(
-        "--seed", min=0, metavar="NUMBER", help="Of the split.", show_default="0", rich_help_panel=options.DATA
-    ),
+    typer.Option("--seed", min=0, metavar="NUMBER", help="Of the split.", show_default="0", rich_help_panel=DATA),
+]
+
+Described = Annotated[
+    Given, Fields(options.DATA_CONFIG, without=("source", "cache", "strict"), callbacks=options.ASKED)
+]
+Split = Annotated[
+    Given,
+    Fields(options.DATA_CONFIG, without=("source", "cache", "strict", "fit", "split_file"), callbacks=options.ASKED),
 ]
 
 
-@data.command(epilog="Example: `resnet-lab data check paintings/ --strict`")
+Checked = Annotated[Given, Fields(options.DATA_CONFIG, only=("near_copies", "download"), callbacks=options.ASKED)]
+
+
+@command(data, epilog="Example: `resnet-lab data check paintings/ --strict`")
 def check(
+    *,
     source: Source,
     strict: Annotated[
         bool, typer.Option("--strict", help="End with exit code 2 where a file cannot be used, or labels conflict.")
     ] = False,
-    near_copies: options.NearCopies = None,
-    download: options.Download = None,
+    chosen: Checked,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -56,7 +67,7 @@ def check(
     from resnet_lab.data.description import check as check_images
     from resnet_lab.data.sources import open_images
 
-    config = _config(source=source, near_copies=near_copies)
+    config = _config({**chosen, "source": source})
     images = open_images(source, options.load_registry(no_plugin))
     with Screen() as screen:
         findings = check_images(images, screen, near_copies=config.near_copies == "on")
@@ -68,8 +79,9 @@ def check(
         raise DataError(f"{source}: {' and '.join(problems)}; repair or remove them")
 
 
-@data.command(epilog="Example: `resnet-lab data describe paintings/ --html paintings.html`")
+@command(data, epilog="Example: `resnet-lab data describe paintings/ --html paintings.html`")
 def describe(
+    *,
     source: Source,
     size: Annotated[
         int,
@@ -78,22 +90,12 @@ def describe(
             min=1,
             metavar="PIXELS",
             help="Of the square that images become, in pixels.",
-            rich_help_panel=options.DATA,
+            rich_help_panel=DATA,
         ),
     ] = 224,
-    fit: options.Fit = None,
+    chosen: Described,
     seed: Seed = None,
-    near_copies: options.NearCopies = None,
-    split_file: options.SplitFile = None,
-    folds: options.Folds = None,
-    fold: options.Fold = None,
-    download: options.Download = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Write one page with plots and pictures.", rich_help_panel=options.OUTPUT
-        ),
-    ] = None,
+    html: Annotated[Path | None, options.written("--html", "FILE", "Write one page with plots and pictures.")] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -109,7 +111,7 @@ def describe(
 
     if html is not None:
         refuse_existing(html)
-    config = _config(source=source, fit=fit, near_copies=near_copies, split_file=split_file, folds=folds, fold=fold)
+    config = _config({**chosen, "source": source})
     prepared = _prepared(config, size, seed, no_plugin)
     description = describe_source(prepared, config, seed or 0)
     if html is not None:
@@ -125,19 +127,17 @@ def describe(
         output.line(f"page: {html}")
 
 
-@data.command(
-    epilog="Example: `resnet-lab data split paintings/ --out splits.csv`, then `train --split-file splits.csv`"
+@command(
+    data, epilog="Example: `resnet-lab data split paintings/ --out splits.csv`, then `train --split-file splits.csv`"
 )
 def split(
+    *,
     source: Source,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="The split file; it must not exist.", show_default=False)
     ],
     seed: Seed = None,
-    near_copies: options.NearCopies = None,
-    folds: options.Folds = None,
-    fold: options.Fold = None,
-    download: options.Download = None,
+    chosen: Split,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -150,7 +150,7 @@ def split(
     from resnet_lab.data.split import PARTS, to_csv
 
     refuse_existing(out)
-    config = _config(source=source, cache="stream", near_copies=near_copies, folds=folds, fold=fold)
+    config = _config({**chosen, "source": source, "cache": "stream"})
     prepared = _prepared(config, 224, seed, no_plugin)
     write_new(out, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
     counts: dict[str, int] = {part: len(prepared.positions(part)) for part in PARTS}
@@ -207,10 +207,10 @@ def _as_cached(source: str, known: set[str]) -> str:
     return path if source not in known and path in known else source
 
 
-def _config(**values: Any) -> "DataConfig":
+def _config(values: dict[str, Any]) -> "DataConfig":
     from resnet_lab.train.config import data_config
 
-    return data_config(options.given(values), "data")
+    return data_config(values, "data")
 
 
 def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list[str] | None) -> "Prepared":
@@ -245,7 +245,6 @@ def _findings_as_dict(findings: "Findings") -> dict[str, Any]:
         "bad": [{"path": path, "cause": cause} for path, cause in findings.bad],
         "copies": [asdict(each) for each in findings.copies],
         "conflicts": [asdict(each) for each in findings.conflicts],
-        "compared": findings.compared,
         "handled": findings.handled,
         "notes": findings.notes,
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 from resnet_lab.core.errors import ConfigError
 
@@ -15,33 +16,19 @@ if TYPE_CHECKING:
     from resnet_lab.evaluation.predictions import Predictions
 
 
-@app.command("eval", epilog="Example: `resnet-lab eval runs/20260101-120000-resnet20 --split val`")
+@command(app, "eval", epilog="Example: `resnet-lab eval runs/20260101-120000-resnet20 --split val`")
 def evaluate(
+    *,
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder.", show_default=False)] = None,
     split: options.SplitOfRun = None,
-    data: options.OtherData = None,
-    class_map: options.ClassMap = None,
+    images: options.OtherImages,
     again: options.Again = False,
     weights: options.PublicWeights = None,
-    model: options.Model = None,
-    depth: options.Depth = None,
-    spec: options.SpecFile = None,
-    classes: options.Classes = None,
-    preprocess: options.Preprocess = None,
+    adopting: options.Adopting,
     csv: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            metavar="FILE",
-            help="Write a row an image too: path, classes, probabilities.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        Path | None, options.written("--csv", "FILE", "Write a row an image too: path, classes, probabilities.")
     ] = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    compiled: options.Compile = None,
-    channels_last: options.ChannelsLast = None,
-    download: options.Download = None,
+    placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -57,20 +44,23 @@ def evaluate(
     from resnet_lab.evaluation.evaluate import evaluate as evaluate_run
     from resnet_lab.evaluation.evaluate import kept_at, summary_of
 
-    of_weights = {"--model": model, "--depth": depth, "--spec": spec, "--classes": classes, "--preprocess": preprocess}
-    _refuse_mixtures(run, weights, data, {"--split": split, "--class-map": class_map, "--again": again}, of_weights)
+    of_run = {"--split": split, "--class-map": images.class_map, "--again": again}
+    of_weights = {
+        **dict.fromkeys(adopting.naming, True), "--classes": adopting.classes, "--preprocess": adopting.preprocess,
+    }  # fmt: skip
+    _refuse_mixtures(run, weights, images.source, of_run, of_weights)
     registry = options.load_registry(no_plugin)
     if csv is not None:
         refuse_existing(csv)
-    placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())
+    placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     if weights is not None:
         from resnet_lab.evaluation.evaluate import evaluate_weights
         from resnet_lab.evaluation.metrics import summarise
 
-        adopted = options.adopt(weights, registry, model, depth, spec, classes, preprocess)
+        adopted = adopting.adopt(weights, registry)
         with Screen() as screen:
             screen.weights(adopted.coverage)
-            predictions = evaluate_weights(adopted, str(data), placement, registry, watcher=screen)
+            predictions = evaluate_weights(adopted, str(images.source), placement, registry, watcher=screen)
         summary = summarise(predictions.labels, predictions.probabilities, predictions.classes)
         _show(
             predictions, summary, csv, {"weights": adopted.coverage.model_dump(mode="json")} if json else None, weights
@@ -79,14 +69,15 @@ def evaluate(
     assert run is not None
     with Screen() as screen:
         predictions = evaluate_run(
-            run, placement, registry, part=split or "test", source=data, class_map=renamed, again=again, watcher=screen
-        )
+            run, placement, registry, part=split or "test", source=images.source, class_map=renamed, again=again,
+            watcher=screen,
+        )  # fmt: skip
     opened = Run(run)
     summary = summary_of(opened, predictions)
     origin = predictions.origin
     about: dict[str, Any] = {"run": str(run), "best_epoch": origin.epoch}
     kept = {"gone": origin.gone, "absent": list(origin.absent), "predictions": str(kept_at(opened, origin))}
-    title = data or f"{origin.part} part, weights of epoch {origin.epoch}"
+    title = images.source or f"{origin.part} part, weights of epoch {origin.epoch}"
     _show(predictions, summary, csv, about if json else None, title, kept)
 
 

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.core.option import OUTPUT
 
 if TYPE_CHECKING:
     from resnet_lab.evaluation.explain import Explanations
 
 
-@app.command(epilog="Example: `resnet-lab explain runs/20260101-120000-resnet18 painting.jpg --layer layer3`")
+@command(app, epilog="Example: `resnet-lab explain runs/20260101-120000-resnet18 painting.jpg --layer layer3`")
 def explain(
+    *,
     weights: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a weights file.")],
     images: Annotated[
         list[str],
@@ -34,21 +37,14 @@ def explain(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help="Where the pictures go.",
-            show_default="explanations/ in the run folder, or beside the weights file",
-            rich_help_panel=options.OUTPUT,
+        options.written(
+            "--out", "FOLDER", "Where the pictures go.", "explanations/ in the run folder, or beside the weights file"
         ),
     ] = None,
     file_format: Annotated[
-        Literal["png", "svg"], typer.Option("--format", help="Of the pictures.", rich_help_panel=options.OUTPUT)
+        Literal["png", "svg"], typer.Option("--format", help="Of the pictures.", rich_help_panel=OUTPUT)
     ] = "png",
-    device: options.Device = None,
-    precision: options.Precision = None,
-    compiled: options.Compile = None,
-    channels_last: options.ChannelsLast = None,
+    placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -58,7 +54,7 @@ def explain(
     from resnet_lab.evaluation.explain import explain as explain_files
 
     registry = options.load_registry(no_plugin)
-    placement = options.placement(device, precision, compiled, channels_last)
+    placement = options.placement(placed)
     with Screen() as screen:
         found = explain_files(
             weights,

@@ -7,6 +7,7 @@ import typer
 
 from resnet_lab.cli import options, output
 from resnet_lab.cli.root import app
+from resnet_lab.core.option import OUTPUT
 
 if TYPE_CHECKING:
     from resnet_lab.export import Exported
@@ -21,14 +22,9 @@ def export(
             "--to", help="ONNX, torch.export's program, weights for torchvision's network, or a card in Markdown."
         ),
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", help="The file to write.", show_default="in RUN", rich_help_panel=options.OUTPUT
-        ),
-    ] = None,
+    out: Annotated[Path | None, options.written("--out", "FILE", "The file to write.", "in RUN")] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a file that is there.", rich_help_panel=options.OUTPUT)
+        bool, typer.Option("--force", help="Replace a file that is there.", rich_help_panel=OUTPUT)
     ] = False,
     license: Annotated[
         str | None,

@@ -7,22 +7,18 @@ from typing import Annotated
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 
 
-@app.command("import", epilog="Example: `resnet-lab import resnet20.pth --out runs/public --classes names.txt`")
+@command(app, "import", epilog="Example: `resnet-lab import resnet20.pth --out runs/public --classes names.txt`")
 def import_weights(
+    *,
     weights: Annotated[
         str, typer.Argument(metavar="FILE", help="Pretrained weights: a file, FILE:KEY, or a name of torchvision's.")
     ],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="RUN", help="The run folder to make.", rich_help_panel=options.OUTPUT)
-    ],
-    model: options.Model = None,
-    depth: options.Depth = None,
-    spec: options.SpecFile = None,
-    classes: options.Classes = None,
-    preprocess: options.Preprocess = None,
+    out: Annotated[Path, options.written("--out", "RUN", "The run folder to make.")],
+    adopting: options.Adopting,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -37,7 +33,7 @@ def import_weights(
 
     refuse_existing(out)
     registry = options.load_registry(no_plugin)
-    adopted = options.adopt(weights, registry, model, depth, spec, classes, preprocess)
+    adopted = adopting.adopt(weights, registry)
     run = write_run(adopted, out, registry, sys.argv)
     if json:
         metadata = adopted.metadata.model_dump(mode="json", exclude={"spec"})

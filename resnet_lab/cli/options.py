@@ -2,24 +2,29 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from resnet_lab.cli import output
+from resnet_lab.cli.bundles import Fields, Given
+from resnet_lab.cli.components import Components
 from resnet_lab.core.errors import PluginWarning
+from resnet_lab.core.option import DATA, NETWORK, OUTPUT
 
 if TYPE_CHECKING:
-    from resnet_lab.device import Placement
+    from resnet_lab.device import Placement as Placed
     from resnet_lab.network.plugins import Registry
     from resnet_lab.network.spec import ModelSpec
     from resnet_lab.network.weights.adopting import Adopted
 
-NETWORK = "Network"
-DATA = "Data"
-SPEED = "Speed"
-OUTPUT = "Output"
+
+def written(name: str, metavar: str, help: str, default: str | bool = False) -> Any:
+    """An option of a file or folder that is written."""
+    return typer.Option(name, metavar=metavar, help=help, show_default=default, rich_help_panel=OUTPUT)
+
 
 JSON = Annotated[
     bool,
@@ -52,13 +57,12 @@ Plugin = Annotated[
 ]
 
 
-def _allow_download(wanted: bool | None) -> bool | None:
-    """In the environment, as above."""
+def _allow_download(wanted: bool | None) -> None:
+    """In the environment, as above, and not as a value: no configuration says it for the user."""
     if wanted:
         from resnet_lab.data.sources.permission import allow_download
 
         allow_download()
-    return wanted
 
 
 def name_source(source: str | None) -> str | None:
@@ -91,41 +95,81 @@ HeadDropout = Annotated[
     typer.Option("--head-dropout", help="Dropout probability before the classifier.", rich_help_panel=NETWORK),
 ]
 Size = Annotated[int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=NETWORK)]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        "--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:0.", show_default="auto", rich_help_panel=SPEED
-    ),
-]
-Precision = Annotated[
-    str | None,
-    typer.Option(
-        "--precision",
-        metavar="KIND",
-        help="auto, fp32, tf32, bf16 or fp16.",
-        show_default="auto",
-        rich_help_panel=SPEED,
-    ),
-]
-Compile = Annotated[
-    str | None,
-    typer.Option(
-        "--compile",
-        metavar="WHEN",
-        help="auto, off, on, or max (tune the kernels too).",
-        show_default="auto",
-        rich_help_panel=SPEED,
-    ),
-]
-ChannelsLast = Annotated[
-    bool | None,
-    typer.Option(
-        "--channels-last/--channels-first",
-        help="Memory layout of images and feature maps.",
-        show_default="by device",
-        rich_help_panel=SPEED,
-    ),
-]
+DEFAULT_NETWORK = {"model": "resnet50"}
+
+
+@dataclass(frozen=True)
+class NamedNetwork:
+    """A network by name, depth or file."""
+
+    model: Model = None
+    depth: Depth = None
+    spec: SpecFile = None
+
+    @property
+    def naming(self) -> list[str]:
+        """Those of its options that were given."""
+        return list(given({"--model": self.model, "--depth": self.depth, "--spec": self.spec}))
+
+    def network(
+        self,
+        changes: Mapping[str, Any],
+        *,
+        table: Mapping[str, Any] | None = None,
+        where: str = "model",
+        default: Mapping[str, Any] = DEFAULT_NETWORK,
+    ) -> "ModelSpec":
+        """The network that the options say.
+
+        Args:
+            changes: as `ModelSpec.modified` takes them; those that are None are not made.
+            table: a configuration file's `[model]`, overruled key by key; a spec file takes the place of all of it.
+            where: the configuration file, for errors.
+            default: taken where nothing names a network.
+        """
+        from resnet_lab.core.errors import SpecError
+        from resnet_lab.network import zoo
+
+        if len(self.naming) > 1:
+            raise SpecError(f"{' and '.join(self.naming)} each name a network; give one of them")
+        if self.spec is not None:
+            base = zoo.read(self.spec)
+        else:
+            written = dict(table or {})
+            if self.naming:
+                written["model"] = self.model if self.depth is None else f"resnet{self.depth}"
+            elif "model" not in written:
+                written = {**default, **written}
+            base = zoo.from_choices(written, where if table else "model")
+        made = given(changes)
+        return base.modified(**made) if made else base
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(NamedNetwork):
+    """A network with its changes."""
+
+    components: Components
+    dropout: Dropout = None
+    head_dropout: HeadDropout = None
+    size: Size = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """As `ModelSpec.modified` takes them."""
+        others = {"dropout": self.dropout, "head_dropout": self.head_dropout, "input_size": self.size}
+        return {**self.components, **given(others)}
+
+
+TRAIN_CONFIG = "resnet_lab.train.config:TrainConfig"
+DATA_CONFIG = "resnet_lab.data.config:DataConfig"
+ASKED = {"source": name_source, "download": _allow_download}
+"""Fields of the data that the user at the keyboard allows more with than a file does."""
+
+Learning = Annotated[Given, Fields(TRAIN_CONFIG)]
+Placement = Annotated[Given, Fields(TRAIN_CONFIG, only=("device", "precision", "compile", "channels_last"))]
+Images = Annotated[Given, Fields(DATA_CONFIG, callbacks=ASKED)]
+Download = Annotated[Given, Fields(DATA_CONFIG, only=("download",), callbacks=ASKED)]
 Split = Annotated[
     Literal["train", "val", "test"], typer.Option("--split", help="The part to score.", rich_help_panel=DATA)
 ]
@@ -133,28 +177,37 @@ SplitOfRun = Annotated[
     Literal["train", "val", "test"] | None,
     typer.Option("--split", help="The part to score.", show_default="test", rich_help_panel=DATA),
 ]
-OtherData = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="SOURCE",
-        help="Score all images of another source with the same classes, or some of them.",
-        show_default=False,
-        callback=name_source,
-        rich_help_panel=DATA,
-    ),
-]
-ClassMap = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--class-map",
-        metavar="OLD=NEW",
-        help="What a class is called on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
-        "Repeatable.",
-        show_default=False,
-        rich_help_panel=DATA,
-    ),
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherImages:
+    """Images that a run is scored on instead of its own."""
+
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="Score all images of another source with the same classes, or some of them.",
+            show_default=False,
+            callback=name_source,
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    class_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class-map",
+            metavar="OLD=NEW",
+            help="What a class is called on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
+            "Repeatable.",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    download: Download
+
+
 PublicWeights = Annotated[
     str | None,
     typer.Option(
@@ -165,165 +218,60 @@ PublicWeights = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]
-Classes = Annotated[
-    Path | None,
-    typer.Option(
-        "--classes",
-        metavar="FILE",
-        help="Names of the weights' classes in order: one a line (tabs between several names of one), or JSON.",
-        show_default="the weights' own",
-        rich_help_panel=DATA,
-    ),
-]
-Preprocess = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--preprocess",
-        metavar="KEY=VALUE",
-        help="Overrule the weights' own: size=224, resize=256, fit=crop, mean=R,G,B, std=R,G,B, or imagenet for all.",
-        show_default=False,
-        rich_help_panel=DATA,
-    ),
-]
+
+
+@dataclass(frozen=True)
+class Adopting(NamedNetwork):
+    """What pretrained weights as they are do not say themselves."""
+
+    classes: Annotated[
+        Path | None,
+        typer.Option(
+            "--classes",
+            metavar="FILE",
+            help="Names of the weights' classes in order: one a line (tabs between several names of one), or JSON.",
+            show_default="the weights' own",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    preprocess: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--preprocess",
+            metavar="KEY=VALUE",
+            help="Overrule the weights' own: size=224, resize=256, fit=crop, mean=R,G,B, std=R,G,B, or imagenet for "
+            "all.",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None
+
+    def adopt(self, weights: str, registry: "Registry") -> "Adopted":
+        """The weights; where no network is named, that which they are of."""
+        from resnet_lab.network.weights.adopting import Preprocessing, adopt, read_outputs
+
+        return adopt(
+            weights,
+            registry,
+            spec=self.network({}) if self.naming else None,
+            outputs=() if self.classes is None else read_outputs(self.classes),
+            preprocessing=Preprocessing.parse(self.preprocess or ()),
+        )
+
+
 Again = Annotated[bool, typer.Option("--again", help="Make the predictions anew, even if kept ones are still right.")]
-Fit = Annotated[
-    str | None,
-    typer.Option(
-        "--fit",
-        help="How a picture becomes square: squash, crop (the middle) or pad (with white).",
-        show_default="squash",
-        rich_help_panel=DATA,
-    ),
-]
-Strict = Annotated[
-    bool | None,
-    typer.Option(
-        "--strict",
-        help="Fail where a file cannot be read, rather than leave it out.",
-        show_default="no",
-        rich_help_panel=DATA,
-    ),
-]
-NearCopies = Annotated[
-    str | None,
-    typer.Option(
-        "--near-copies",
-        metavar="on|off",
-        help="Whether pictures that look the same stay in one part, as files that are the same always do.",
-        show_default="on",
-        rich_help_panel=DATA,
-    ),
-]
-SplitFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--split-file",
-        metavar="FILE",
-        help="Take the parts of this splits.csv.",
-        show_default=False,
-        rich_help_panel=DATA,
-    ),
-]
-Folds = Annotated[
-    int | None,
-    typer.Option("--folds", help="Split into K folds rather than 80/10/10.", show_default="none", rich_help_panel=DATA),
-]
-Fold = Annotated[
-    int | None,
-    typer.Option(
-        "--fold",
-        help="Which of them is tested, from 0; the next one validates.",
-        show_default="0",
-        rich_help_panel=DATA,
-    ),
-]
-Download = Annotated[
-    bool | None,
-    typer.Option(
-        "--download",
-        help="Let a set or shards be fetched that are not there.",
-        show_default="no",
-        callback=_allow_download,
-        rich_help_panel=DATA,
-    ),
-]
-
-DEFAULT_NETWORK = {"model": "resnet50"}
 
 
-def choose_network(
-    choices: Mapping[str, Any],
-    *,
-    model: str | None,
-    depth: int | None,
-    spec_file: Path | None,
-    table: Mapping[str, Any] | None = None,
-    where: str = "model",
-    default: Mapping[str, Any] = DEFAULT_NETWORK,
-) -> "ModelSpec":
-    """The network that the options say.
-
-    Args:
-        choices: changes to it; those that are None are not made.
-        table: a configuration file's `[model]`, overruled key by key; a spec file takes the place of all of it.
-        where: the configuration file, for errors.
-        default: taken where nothing names a network.
-    """
-    from resnet_lab.core.errors import SpecError
-    from resnet_lab.network import zoo
-
-    named = {"--model": model, "--depth": depth, "--spec": spec_file}
-    naming = list(given(named))
-    if len(naming) > 1:
-        raise SpecError(f"{' and '.join(naming)} each name a network; give one of them")
-    if spec_file is not None:
-        base = zoo.read(spec_file)
-    else:
-        written = dict(table or {})
-        if naming:
-            written["model"] = model if depth is None else f"resnet{depth}"
-        elif "model" not in written:
-            written = {**default, **written}
-        base = zoo.from_choices(written, where if table else "model")
-    changes = given(choices)
-    return base.modified(**changes) if changes else base
-
-
-def placement(
-    device: str | None, precision: str | None, compiled: str | None, channels_last: bool | None
-) -> "Placement":
+def placement(wishes: Given) -> "Placed":
     """Where and how a network is to run."""
     from resnet_lab.device import choose
 
-    wishes = {"device": device, "precision": precision, "compile": compiled, "channels_last": channels_last}
-    return choose(**given(wishes))
+    return choose(**wishes)
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were written on the command line."""
     return {name: value for name, value in values.items() if value is not None}
-
-
-def adopt(
-    weights: str,
-    registry: "Registry",
-    model: str | None,
-    depth: int | None,
-    spec: Path | None,
-    classes: Path | None,
-    preprocess: list[str] | None,
-) -> "Adopted":
-    """Pretrained weights as they are; where no network is named, the one that they are of."""
-    from resnet_lab.network.weights.adopting import Preprocessing, adopt, read_outputs
-
-    named = model is not None or depth is not None or spec is not None
-    return adopt(
-        weights,
-        registry,
-        spec=choose_network({}, model=model, depth=depth, spec_file=spec) if named else None,
-        outputs=() if classes is None else read_outputs(classes),
-        preprocessing=Preprocessing.parse(preprocess or ()),
-    )
 
 
 def load_registry(no_plugin: list[str] | None) -> "Registry":

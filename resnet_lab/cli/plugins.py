@@ -78,14 +78,7 @@ def new(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}; conv is short for convolution.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the component, as users will write it.")],
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help="The folder to make resnet-lab-NAME in.",
-            show_default="here",
-            rich_help_panel=options.OUTPUT,
-        ),
+        Path | None, options.written("--out", "FOLDER", "The folder to make resnet-lab-NAME in.", "here")
     ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,

@@ -6,24 +6,25 @@ from typing import Annotated
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.core.option import OUTPUT
 
 
-@app.command(epilog="Example: `resnet-lab predict runs/20260101-120000-resnet18 painting.jpg 'scans/**/*.png' --top 3`")
+@command(
+    app, epilog="Example: `resnet-lab predict runs/20260101-120000-resnet18 painting.jpg 'scans/**/*.png' --top 3`"
+)
 def predict(
+    *,
     weights: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a weights file.")],
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or patterns in quotes.")
     ],
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to name, most probable first.")] = 3,
     csv: Annotated[
-        bool,
-        typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=options.OUTPUT),
+        bool, typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=OUTPUT)
     ] = False,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    compiled: options.Compile = None,
-    channels_last: options.ChannelsLast = None,
+    placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -36,7 +37,7 @@ def predict(
     if csv and json:
         raise ConfigError("--csv and --json both print; give one of them")
     registry = options.load_registry(no_plugin)
-    placement = options.placement(device, precision, compiled, channels_last)
+    placement = options.placement(placed)
     with Screen() as screen:
         answers = predict_files(weights, images, placement, registry, top=top, watcher=screen)
     for path, cause in answers.bad:

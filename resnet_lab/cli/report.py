@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.core.option import DATA
 
 
-@app.command(epilog="Example: `resnet-lab report runs/relu`, or of several: `resnet-lab report runs/relu runs/gelu`")
+@command(app, epilog="Example: `resnet-lab report runs/relu`, or of several: `resnet-lab report runs/relu runs/gelu`")
 def report(
+    *,
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="A run folder; or several, to compare.")],
     split: Annotated[
         Literal["train", "val", "test"] | None,
@@ -18,40 +21,18 @@ def report(
             "--split",
             help="The part to score.",
             show_default="test; val while the training goes on",
-            rich_help_panel=options.DATA,
+            rich_help_panel=DATA,
         ),
     ] = None,
-    data: options.OtherData = None,
-    class_map: options.ClassMap = None,
+    images: options.OtherImages,
     gallery: Annotated[
-        int,
-        typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Misclassified works to show, at most."),
+        int, typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Misclassified works to show, at most.")
     ] = 24,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="The page; it must not exist.",
-            show_default="RUN/report.html, replaced",
-            rich_help_panel=options.OUTPUT,
-        ),
+        Path | None, options.written("--out", "FILE", "The page; it must not exist.", "RUN/report.html, replaced")
     ] = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option(
-            "--plots",
-            metavar="FOLDER",
-            help="Write each plot as PNG and SVG too.",
-            show_default=False,
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    compiled: options.Compile = None,
-    channels_last: options.ChannelsLast = None,
-    download: options.Download = None,
+    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Write each plot as PNG and SVG too.")] = None,
+    placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -65,10 +46,17 @@ def report(
     registry = options.load_registry(no_plugin)
     if out is not None:
         refuse_existing(out)
-    placement, renamed = options.placement(device, precision, compiled, channels_last), read_class_map(class_map or ())
+    placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     with Screen() as screen:
         made = make_report(
-            runs, placement, registry, part=split, source=data, class_map=renamed, works=gallery, watcher=screen
+            runs,
+            placement,
+            registry,
+            part=split,
+            source=images.source,
+            class_map=renamed,
+            works=gallery,
+            watcher=screen,
         )
     page = out or default_path(runs)
     write_atomically(page, made.html.encode())

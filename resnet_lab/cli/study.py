@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resnet_lab.cli import options, output, study_executors
-from resnet_lab.cli import study_design as design
-from resnet_lab.cli.components import NONE, Components, by_option, takes_lists
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.cli.study_design import Design
 from resnet_lab.core.children import end_with
 from resnet_lab.core.errors import ConfigError
 
@@ -24,32 +24,13 @@ study: typer.Typer = typer.Typer(
 app.add_typer(study, name="study")
 
 
-@study.command(
-    epilog="Example: `resnet-lab study run --act relu,gelu --conv dense,depthwise --attn none,cbam --seeds 6`"
+@command(
+    study, epilog="Example: `resnet-lab study run --act relu,gelu --conv dense,depthwise --attn none,cbam --seeds 6`"
 )
-@takes_lists(design.DESIGN)
 def run(
-    file: design.File = None,
-    model: design.Model = None,
-    components: Components = NONE,
-    depth: design.Depth = None,
-    factor: design.Factor = None,
-    size: design.Size = None,
-    recipe: design.Recipe = None,
-    settings: design.Settings = None,
-    data: design.Data = None,
-    near_copies: options.NearCopies = None,
-    epochs: design.Epochs = None,
-    seeds: design.Seeds = None,
-    metric: design.Metric = None,
-    margin: design.Margin = None,
-    processes: study_executors.Processes = 1,
-    executor: study_executors.Executor = "local",
-    address: study_executors.Address = None,
-    gpus_per_trial: study_executors.GPUs = None,
-    cpus_per_trial: study_executors.CPUs = None,
-    retries: study_executors.Retries = None,
-    artifacts: study_executors.Artifacts = None,
+    *,
+    design: Design,
+    where: study_executors.Where,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a study.", show_default=False)
     ] = None,
@@ -58,8 +39,7 @@ def run(
     ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
-    out: design.Out = None,
-    download: options.Download = None,
+    out: Annotated[Path | None, options.written("--out", "FOLDER", "The study folder.", "studies/...")] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -76,18 +56,14 @@ def run(
     if parent is not None:
         end_with(parent)
     registry = options.load_registry(no_plugin)
-    choices = options.given({"--model": model, **by_option(components),
-                             "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
-                             "--set": settings, "--data": data, "--near-copies": near_copies,
-                             "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
     if resume is not None:
-        if file is not None or choices:
-            raise ConfigError(f"{file or next(iter(choices))} cannot be given with --resume, which goes on as it began")
+        if design.options:
+            raise ConfigError(f"{design.options[0]} cannot be given with --resume, which goes on as it began")
         folder = StudyFolder(resume)
         require_files(folder.plugin_files(), registry, str(resume))
         chosen = folder.study()
     else:
-        chosen = design.chosen_study(file, choices)
+        chosen = design.study()
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
     images = check_arms(chosen, registry)
     if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
@@ -97,17 +73,14 @@ def run(
         )
     from resnet_lab.cli.study_screen import watching
 
-    wishes = options.given({"--address": address, "--gpus-per-trial": gpus_per_trial,
-                            "--cpus-per-trial": cpus_per_trial, "--retries": retries,
-                            "--artifacts": artifacts})  # fmt: skip
     try:
         with (
-            study_executors.executing(chosen, executor, processes, wishes) as where,
+            where.executing(chosen) as executor,
             watching(chosen, quiet=quiet or json) as watcher,
         ):
             if resume is None:
                 folder.note(chosen, registry.files())
-            done = run_study(chosen, folder, registry, watcher, execute=where.execute, decide=where.decide)
+            done = run_study(chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide)
     except Interrupted as error:
         output.remark(f"{error}; go on with `resnet-lab study run --resume {folder.folder}`")
         raise typer.Exit(128 + error.signal) from None
@@ -118,23 +91,10 @@ def run(
     _tell(done, folder, registry, json)
 
 
-@study.command(epilog="Example: `resnet-lab study plan --attn none,cbam --seeds 6 --data paintings/`")
-@takes_lists(design.DESIGN)
+@command(study, epilog="Example: `resnet-lab study plan --attn none,cbam --seeds 6 --data paintings/`")
 def plan(
-    file: design.File = None,
-    model: design.Model = None,
-    components: Components = NONE,
-    depth: design.Depth = None,
-    factor: design.Factor = None,
-    size: design.Size = None,
-    recipe: design.Recipe = None,
-    settings: design.Settings = None,
-    data: design.Data = None,
-    near_copies: options.NearCopies = None,
-    epochs: design.Epochs = None,
-    seeds: design.Seeds = None,
-    metric: design.Metric = None,
-    margin: design.Margin = None,
+    *,
+    design: Design,
     spread: Annotated[
         float | None,
         typer.Option(
@@ -147,7 +107,6 @@ def plan(
             "--pilot", metavar="FOLDER", help="A study folder whose finished trials show it.", show_default=False
         ),
     ] = None,
-    download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -163,11 +122,7 @@ def plan(
     from resnet_lab.study.trials import StudyFolder
 
     registry = options.load_registry(no_plugin)
-    choices = options.given({"--model": model, **by_option(components),
-                             "--depth": depth, "--factor": factor, "--size": size, "--recipe": recipe,
-                             "--set": settings, "--data": data, "--near-copies": near_copies,
-                             "--epochs": epochs, "--seeds": seeds, "--metric": metric, "--margin": margin})  # fmt: skip
-    chosen = design.chosen_study(file, choices)
+    chosen = design.study()
     check_arms(chosen, registry)
     known = None
     if pilot is not None:
@@ -183,7 +138,7 @@ def plan(
     print_forecast(chosen, told)
 
 
-@study.command("list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
+@command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
 def list_studies(json: options.JSON = False) -> None:
     """List the program's own studies, which `study run` takes by name."""
     from resnet_lab.study.design import read_study, shipped
@@ -209,7 +164,7 @@ def list_studies(json: options.JSON = False) -> None:
     output.console().print(table)
 
 
-@study.command(epilog="Example: `resnet-lab study show digits-parts > mine.toml`, then `study run mine.toml`")
+@command(study, epilog="Example: `resnet-lab study show digits-parts > mine.toml`, then `study run mine.toml`")
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study of `study list`.", show_default=False)],
     json: options.JSON = False,

@@ -1,146 +1,130 @@
 """The options that describe a study, and the design that they or a file come to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resnet_lab.cli import options
+from resnet_lab.cli.bundles import Fields, Given
+from resnet_lab.cli.components import OfEachKind
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.network.kinds import of_networks
+from resnet_lab.core.option import DESIGN
 
 if TYPE_CHECKING:
     from resnet_lab.study.design import Study
 
-DESIGN = "Design"
-File = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="STUDY", help="A study file, or a name of `study list`; without one, the options say it all."
-    ),
-]
+PLAN = "resnet_lab.study.plan:Plan"
+SEEDS = ("seed", "init_seed", "split_seed", "order_seed")
+"""Fields of a training that a study sets by itself."""
 
 
 def _listed(name: str, help: str) -> Any:
     return typer.Option(name, metavar="LIST", help=help, show_default=False, rich_help_panel=DESIGN)
 
 
-Model = Annotated[str | None, _listed("--model", "Networks of the zoo; a factor if there are several.")]
-Depth = Annotated[str | None, _listed("--depth", "Layers of a ResNet, such as 18,34.")]
-Factor = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--factor",
-        metavar="TABLE.KEY=LIST",
-        help="Any other value of a recipe, such as train.lr=1e-3,1e-2. Repeatable.",
-        rich_help_panel=DESIGN,
-    ),
-]
-Size = Annotated[int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=DESIGN)]
-Recipe = Annotated[
-    str | None,
-    typer.Option("--recipe", metavar="NAME", help="The experiment that arms change.", rich_help_panel=DESIGN),
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change it. Repeatable.", rich_help_panel=DESIGN),
-]
-Data = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="SOURCE",
-        help="The images.",
-        show_default="digits",
-        callback=options.name_source,
-        rich_help_panel=DESIGN,
-    ),
-]
-Epochs = Annotated[int | None, typer.Option("--epochs", min=1, help="Of every arm.", rich_help_panel=DESIGN)]
-Seeds = Annotated[int | None, typer.Option("--seeds", min=1, help="Blocks.", show_default="6", rich_help_panel=DESIGN)]
-Margin = Annotated[
-    float | None,
-    typer.Option(
-        "--margin", help="Differences within it are as good as none.", show_default="none", rich_help_panel=DESIGN
-    ),
-]
-Metric = Annotated[
-    str | None,
-    typer.Option("--metric", help="That verdicts are about.", show_default="macro_accuracy", rich_help_panel=DESIGN),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option(
-        "--out", metavar="FOLDER", help="The study folder.", show_default="studies/...", rich_help_panel=options.OUTPUT
-    ),
-]
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """Levels of parts, by slot; a factor where there are several."""
+
+    model: Annotated[str | None, _listed("--model", "Networks of the zoo; a factor if there are several.")] = None
+    depth: Annotated[str | None, _listed("--depth", "Layers of a ResNet, such as 18,34.")] = None
+    components: Annotated[Mapping[str, str], OfEachKind(DESIGN)]
+    others: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--factor",
+            metavar="TABLE.KEY=LIST",
+            help="Any other value of a recipe, such as train.lr=1e-3,1e-2. Repeatable.",
+            rich_help_panel=DESIGN,
+        ),
+    ] = None
+
+    @property
+    def options(self) -> list[str]:
+        """Those that were given."""
+        named = options.given({"--model": self.model, "--depth": self.depth, "--factor": self.others})
+        return [*named, *(f"--{slot}" for slot in self.components)]
+
+    def levels(self) -> dict[str, list[str]]:
+        """Of each factor, by its key."""
+        from resnet_lab.network.component import listed
+
+        slots = {**options.given({"model": self.model, "depth": self.depth}), **self.components}
+        found = {name: listed(text) for name, text in slots.items()}
+        for text in self.others or ():
+            key, mark, levels = text.partition("=")
+            if not mark or "." not in key:
+                raise ConfigError(f"--factor {text!r} must be TABLE.KEY=LIST, such as train.lr=1e-3,1e-2")
+            found[key] = listed(levels)
+        return found
 
 
-def chosen_study(file: Path | None, choices: Mapping[str, Any]) -> "Study":
-    """The design of a file, or of the options."""
-    from resnet_lab.study.design import study_from
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """A study file, or options in its place, and options of what all arms share."""
 
-    if file is None and not _factors(choices):
-        raise ConfigError("there is nothing to compare: name a study file, or parts such as --attn none,cbam")
-    return study_from(*tables_of(file, choices))
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="STUDY", help="A study file, or a name of `study list`; without one, the options say it all."
+        ),
+    ] = None
+    factors: Factors
+    size: Annotated[
+        int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=DESIGN)
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change the recipe. Repeatable.", rich_help_panel=DESIGN),
+    ] = None
+    plan: Annotated[Given, Fields(PLAN)]
+    data: options.Images
+    train: Annotated[Given, Fields(options.TRAIN_CONFIG, without=SEEDS)]
 
+    @property
+    def options(self) -> list[str]:
+        """All that were given, a file among them."""
+        single = options.given({"--size": self.size, "--set": self.settings})
+        bundles = (self.plan, self.data, self.train)
+        written = [] if self.file is None else [str(self.file)]
+        return [*written, *self.factors.options, *single, *(each for one in bundles for each in one.options.values())]
 
-def tables_of(file: Path | None, choices: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The tables of a file, or of the options, and where they are; beside a file the options say what arms share."""
-    from resnet_lab.study.design import read_tables
+    def study(self) -> "Study":
+        """What the file or the options design."""
+        from resnet_lab.study.design import study_from
 
-    if file is None:
-        factors = _factors(choices)
-        recipe = choices.get("--recipe", None if "--data" in choices else "digits-quick")
-        about: dict[str, Any] = {"factors": factors, "name": "-".join(_varied(factors)) or "study"}
-        if recipe is not None:
-            about["recipe"] = recipe
-        return _overlaid({"study": about}, choices), "the options"
-    if given := [option for option in choices if option[2:] in FACTORS or option in ("--factor", "--recipe")]:
-        raise ConfigError(f"{given[0]} cannot be given beside {file}; say it in the file")
-    return _overlaid(read_tables(file), choices), str(file)
+        if self.file is None and not self.factors.options:
+            raise ConfigError("there is nothing to compare: name a study file, or parts such as --attn none,cbam")
+        return study_from(*self.tables())
 
+    def tables(self) -> tuple[dict[str, Any], str]:
+        """Those of the file, or of the options, and where they are; beside a file options say what all arms share."""
+        from resnet_lab.study.design import read_tables
 
-FACTORS = ("model", "depth", *(kind.slot for kind in of_networks()))
+        if self.file is None:
+            return self._overlaid({"study": self._about()}), "the options"
+        alone = [*self.factors.options, *(each for name, each in self.plan.options.items() if name == "recipe")]
+        if alone:
+            raise ConfigError(f"{alone[0]} cannot be given beside {self.file}; say it in the file")
+        return self._overlaid(read_tables(self.file)), str(self.file)
 
+    def _about(self) -> dict[str, Any]:
+        """The table `study` where there is no file."""
+        factors = self.factors.levels()
+        varied = [name for name, levels in factors.items() if len(levels) > 1]
+        recipe = {} if "source" in self.data else {"recipe": "digits-quick"}
+        return {"factors": factors, "name": "-".join(varied) or "study", **recipe}
 
-def _factors(choices: Mapping[str, Any]) -> dict[str, list[str]]:
-    from resnet_lab.network.component import listed
+    def _overlaid(self, tables: Mapping[str, Any]) -> dict[str, Any]:
+        from resnet_lab.recipes import TABLES
+        from resnet_lab.recipes.settings import apply_settings
 
-    factors = {name: listed(choices[f"--{name}"]) for name in FACTORS if f"--{name}" in choices}
-    return factors | _other_factors(choices.get("--factor", ()))
-
-
-def _overlaid(tables: Mapping[str, Any], choices: Mapping[str, Any]) -> dict[str, Any]:
-    """With the options that every study takes."""
-    from resnet_lab.recipes import TABLES
-    from resnet_lab.recipes.settings import apply_settings
-
-    base = {name: dict(tables.get(name, {})) for name in TABLES}
-    found = {**tables, **apply_settings(base, choices.get("--set", ()))}
-    places = {
-        "--seeds": ("study", "seeds"), "--metric": ("study", "metric"), "--margin": ("study", "margin"),
-        "--data": ("data", "source"), "--near-copies": ("data", "near_copies"),
-        "--epochs": ("train", "epochs"), "--size": ("model", "input_size"),
-    }  # fmt: skip
-    for option, (table, key) in places.items():
-        if option in choices:
-            found[table] = {**found.get(table, {}), key: choices[option]}
-    return {name: table for name, table in found.items() if table}
-
-
-def _other_factors(texts: Sequence[str]) -> dict[str, list[str]]:
-    from resnet_lab.network.component import listed
-
-    found = {}
-    for text in texts:
-        key, mark, levels = text.partition("=")
-        if not mark or "." not in key:
-            raise ConfigError(f"--factor {text!r} must be TABLE.KEY=LIST, such as train.lr=1e-3,1e-2")
-        found[key] = listed(levels)
-    return found
-
-
-def _varied(factors: Mapping[str, Sequence[str]]) -> list[str]:
-    return [name for name, levels in factors.items() if len(levels) > 1]
+        base = {name: dict(tables.get(name, {})) for name in TABLES}
+        found = {**tables, **apply_settings(base, self.settings or ())}
+        model = options.given({"input_size": self.size})
+        for table, given in {"study": self.plan, "data": self.data, "train": self.train, "model": model}.items():
+            found[table] = {**found.get(table, {}), **given}
+        return {name: table for name, table in found.items() if table}

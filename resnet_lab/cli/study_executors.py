@@ -1,98 +1,102 @@
 """Options of `study run` that say where its trials run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from resnet_lab.cli import options
 from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from resnet_lab.study.design import Study
-    from resnet_lab.study.executing import Executor as Where
+    from resnet_lab.study.executing import Executor
 
 WHERE = "Where trials run"
-
-Processes = Annotated[int, typer.Option("--processes", min=1, help="Trials at a time.", rich_help_panel=WHERE)]
-Executor = Annotated[
-    Literal["local", "ray"],
-    typer.Option("--executor", help="This machine, or a Ray cluster.", rich_help_panel=WHERE),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        metavar="HOST:PORT",
-        help="The cluster's head; auto for the one this machine belongs to; local to start one here.",
-        show_default="auto",
-        rich_help_panel=WHERE,
-    ),
-]
-GPUs = Annotated[
-    float | None,
-    typer.Option(
-        "--gpus-per-trial",
-        min=0,
-        help="A fraction such as 0.25 lets four trials share one.",
-        show_default="1 if there are any",
-        rich_help_panel=WHERE,
-    ),
-]
-CPUs = Annotated[
-    float | None,
-    typer.Option("--cpus-per-trial", min=0, help="And threads.", show_default="1", rich_help_panel=WHERE),
-]
-Retries = Annotated[
-    int | None,
-    typer.Option(
-        "--retries",
-        min=0,
-        help="Of a trial whose node or process was lost.",
-        show_default="3",
-        rich_help_panel=WHERE,
-    ),
-]
-Artifacts = Annotated[
-    str | None,
-    typer.Option(
-        "--artifacts",
-        metavar="URL",
-        help="A folder or fsspec address that all nodes reach, where they do not share the study folder.",
-        show_default=False,
-        rich_help_panel=WHERE,
-    ),
-]
+OF_RAY = {
+    "address": "--address", "gpus": "--gpus-per-trial", "cpus": "--cpus-per-trial", "retries": "--retries",
+    "artefacts": "--artifacts",
+}  # fmt: skip
 
 
-@contextmanager
-def executing(study: "Study", executor: str, processes: int, wishes: Mapping[str, Any]) -> "Iterator[Where]":
-    """Where trials run.
+@dataclass(frozen=True)
+class Where:
+    """Where trials run: here, in processes, or on a Ray cluster."""
 
-    Args:
-        wishes: the options of Ray that were given, by name.
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Trials at a time.", rich_help_panel=WHERE)] = 1
+    executor: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--executor", help="This machine, or a Ray cluster.", rich_help_panel=WHERE),
+    ] = "local"
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            metavar="HOST:PORT",
+            help="The cluster's head; auto for the one this machine belongs to; local to start one here.",
+            show_default="auto",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-trial",
+            min=0,
+            help="A fraction such as 0.25 lets four trials share one.",
+            show_default="1 if there are any",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+    cpus: Annotated[
+        float | None,
+        typer.Option("--cpus-per-trial", min=0, help="And threads.", show_default="1", rich_help_panel=WHERE),
+    ] = None
+    retries: Annotated[
+        int | None,
+        typer.Option(
+            "--retries",
+            min=0,
+            help="Of a trial whose node or process was lost.",
+            show_default="3",
+            rich_help_panel=WHERE,
+        ),
+    ] = None
+    artefacts: Annotated[
+        str | None,
+        typer.Option(
+            "--artifacts",
+            metavar="URL",
+            help="A folder or fsspec address that all nodes reach, where they do not share the study folder.",
+            show_default=False,
+            rich_help_panel=WHERE,
+        ),
+    ] = None
 
-    Raises:
-        ConfigError: options that exclude one another. Of a cluster, as `on_ray`.
-    """
-    from resnet_lab.study.executing import local
+    @contextmanager
+    def executing(self, study: "Study") -> "Iterator[Executor]":
+        """What brings trials to their end.
 
-    if executor == "local":
-        if wishes:
-            raise ConfigError(f"{next(iter(wishes))} is for a Ray cluster; give --executor ray too")
-        yield local(processes)
-        return
-    if processes > 1:
-        raise ConfigError(
-            "--processes is for this machine, --executor ray has the cluster decide how many trials run at a time by "
-            "--cpus-per-trial and --gpus-per-trial; give one of them"
-        )
-    from resnet_lab.study.ray_cluster import Wishes
-    from resnet_lab.study.ray_executor import on_ray
+        Raises:
+            ConfigError: options that exclude one another. Of a cluster, as `on_ray`.
+        """
+        from resnet_lab.study.executing import local
 
-    names = {
-        "--address": "address", "--gpus-per-trial": "gpus", "--cpus-per-trial": "cpus", "--retries": "retries",
-        "--artifacts": "artefacts",
-    }  # fmt: skip
-    with on_ray(study, Wishes(**{names[option]: value for option, value in wishes.items()})) as cluster:
-        yield cluster
+        wishes = options.given({name: getattr(self, name) for name in OF_RAY})
+        if self.executor == "local":
+            if wishes:
+                raise ConfigError(f"{OF_RAY[next(iter(wishes))]} is for a Ray cluster; give --executor ray too")
+            yield local(self.processes)
+            return
+        if self.processes > 1:
+            raise ConfigError(
+                "--processes is for this machine, --executor ray has the cluster decide how many trials run at a time "
+                "by --cpus-per-trial and --gpus-per-trial; give one of them"
+            )
+        from resnet_lab.study.ray_cluster import Wishes
+        from resnet_lab.study.ray_executor import on_ray
+
+        with on_ray(study, Wishes(**wishes)) as cluster:
+            yield cluster

@@ -6,60 +6,29 @@ from typing import Annotated
 import typer
 
 from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.study import study
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder, as `study run` made it.")]
 
 
-@study.command(epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
+@command(study, epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
 def report(
+    *,
     folder: Folder,
     markdown: Annotated[
-        Path | None,
-        typer.Option(
-            "--markdown", metavar="FILE", help="Write verdicts, tables and method.", rich_help_panel=options.OUTPUT
-        ),
+        Path | None, options.written("--markdown", "FILE", "Write verdicts, tables and method.")
     ] = None,
-    latex: Annotated[
-        Path | None,
-        typer.Option(
-            "--latex", metavar="FILE", help="Write the table of effects and arms.", rich_help_panel=options.OUTPUT
-        ),
-    ] = None,
+    latex: Annotated[Path | None, options.written("--latex", "FILE", "Write the table of effects and arms.")] = None,
     csv: Annotated[
-        Path | None,
-        typer.Option(
-            "--csv",
-            metavar="FOLDER",
-            help="Write trials.csv, effects.csv, arms.csv and curves.csv.",
-            rich_help_panel=options.OUTPUT,
-        ),
+        Path | None, options.written("--csv", "FOLDER", "Write trials.csv, effects.csv, arms.csv and curves.csv.")
     ] = None,
-    parquet: Annotated[
-        Path | None,
-        typer.Option("--parquet", metavar="FOLDER", help="Write the same as Parquet.", rich_help_panel=options.OUTPUT),
-    ] = None,
+    parquet: Annotated[Path | None, options.written("--parquet", "FOLDER", "Write the same as Parquet.")] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FILE",
-            help="The page; it must not exist.",
-            show_default="FOLDER/report.html, replaced",
-            rich_help_panel=options.OUTPUT,
-        ),
+        Path | None, options.written("--out", "FILE", "The page; it must not exist.", "FOLDER/report.html, replaced")
     ] = None,
-    plots: Annotated[
-        Path | None,
-        typer.Option(
-            "--plots",
-            metavar="FOLDER",
-            help="Write each plot as PNG and SVG too.",
-            show_default=False,
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = None,
-    download: options.Download = None,
+    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Write each plot as PNG and SVG too.")] = None,
+    download: options.Download,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from resnet_lab.bench.subjects import Mode
+from resnet_lab.bench.config import Mode
 from resnet_lab.cli import output
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study

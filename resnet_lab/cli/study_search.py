@@ -1,6 +1,7 @@
 """`resnet-lab study search`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnet_lab.cli import options, output, study
-from resnet_lab.cli import study_design as design
-from resnet_lab.cli.components import NONE, Components, by_option, takes_lists
+from resnet_lab.cli.bundles import Fields, Given, command
+from resnet_lab.cli.study_design import PLAN, Design
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.option import DESIGN
 
 if TYPE_CHECKING:
     from resnet_lab.study.search import Found
@@ -24,43 +26,33 @@ Ranges = Annotated[
         "--range",
         metavar="TABLE.KEY=LOW,HIGH",
         help="Numbers between two, such as train.lr=1e-4,1e-1,log. Repeatable.",
-        rich_help_panel=design.DESIGN,
+        rich_help_panel=DESIGN,
     ),
 ]
 
 
-@study.study.command(
-    epilog="Example: `resnet-lab study search --attn none,se,cbam --range train.lr=1e-3,1e-1,log --trials 20`"
+@dataclass(frozen=True, kw_only=True)
+class SearchDesign(Design):
+    """Without what has no place in a search."""
+
+    plan: Annotated[Given, Fields(PLAN, without=("fraction", "tune_lr"))]
+
+
+@command(
+    study.study,
+    epilog="Example: `resnet-lab study search --attn none,se,cbam --range train.lr=1e-3,1e-1,log --trials 20`",
 )
-@takes_lists(design.DESIGN)
 def search(
-    file: design.File = None,
-    model: design.Model = None,
-    components: Components = NONE,
-    depth: design.Depth = None,
-    factor: design.Factor = None,
+    *,
+    design: SearchDesign,
     ranges: Ranges = None,
-    size: design.Size = None,
-    recipe: design.Recipe = None,
-    settings: design.Settings = None,
-    data: design.Data = None,
-    near_copies: options.NearCopies = None,
-    epochs: design.Epochs = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Tries, beside the baseline's.")] = 20,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a search.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="FOLDER",
-            help="The search folder; one that is there goes on.",
-            show_default="studies/...",
-            rich_help_panel=options.OUTPUT,
-        ),
+        Path | None, options.written("--out", "FOLDER", "The search folder; one that is there goes on.", "studies/...")
     ] = None,
-    download: options.Download = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -74,18 +66,14 @@ def search(
     from resnet_lab.study import search as searching
     from resnet_lab.train.interruption import Interrupted
 
-    choices = options.given({"--model": model, **by_option(components),
-                             "--depth": depth, "--factor": factor, "--range": ranges, "--size": size,
-                             "--recipe": recipe, "--set": settings, "--data": data, "--near-copies": near_copies,
-                             "--epochs": epochs})  # fmt: skip
     registry = options.load_registry(no_plugin)
     if resume is not None:
-        if file is not None or choices:
-            raise ConfigError(f"{file or next(iter(choices))} cannot be given with --resume, which goes on as it began")
+        if given := [*design.options, *(["--range"] if ranges else [])]:
+            raise ConfigError(f"{given[0]} cannot be given with --resume, which goes on as it began")
         require_files(searching.plugin_files(resume), registry, str(resume))
         folder, space = resume, searching.noted(resume)
     else:
-        space = _space(file, choices)
+        space = _space(design, ranges or ())
         folder = out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-search-{space.plan.name}"
     try:
         with watching(quiet=json) as watcher:
@@ -100,11 +88,11 @@ def search(
         print_found(found, folder, LABEL)
 
 
-def _space(file: Path | None, choices: Mapping[str, Any]) -> "Space":
+def _space(design: Design, texts: Sequence[str]) -> "Space":
     from resnet_lab.study.space import space_from
 
-    tables, where = design.tables_of(file, {name: value for name, value in choices.items() if name != "--range"})
-    if ranges := _ranges(choices.get("--range", ())):
+    tables, where = design.tables()
+    if ranges := _ranges(texts):
         about = tables.get("study", {})
         tables = {**tables, "study": {**about, "search": {**about.get("search", {}), **ranges}}}
     return space_from(tables, where)

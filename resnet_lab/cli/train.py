@@ -2,17 +2,19 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import options, output, train_options
-from resnet_lab.cli.components import NONE, Components, takes_components
+from resnet_lab.cli import options, output
+from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.option import LEARNING, OUTPUT
 
 if TYPE_CHECKING:
     from resnet_lab.data.config import DataConfig
@@ -26,62 +28,63 @@ if TYPE_CHECKING:
 DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
 
 
-@app.command(
-    epilog="Example: `resnet-lab train --data paintings/ --depth 18 --size 128 --attn cbam --augment flip --epochs 30`"
+@dataclass(frozen=True)
+class Start:
+    """What an experiment starts from."""
+
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe", metavar="NAME", help="Start from a recipe: see `resnet-lab recipes list`.", show_default=False
+        ),
+    ] = None
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", metavar="FILE", help="TOML with tables model, data and train; other options overrule it."
+        ),
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any value of a recipe or configuration, such as train.decay_epochs=10. Repeatable.",
+            show_default=False,
+        ),
+    ] = None
+
+
+@command(
+    app,
+    epilog="Example: `resnet-lab train --data paintings/ --depth 18 --size 128 --attn cbam --augment flip --epochs 30`",
 )
-@takes_components
 def train(
-    data: train_options.Data = None,
-    fit: options.Fit = None,
-    cache: train_options.Cache = None,
-    strict: options.Strict = None,
-    near_copies: options.NearCopies = None,
-    split_file: options.SplitFile = None,
-    folds: options.Folds = None,
-    fold: options.Fold = None,
-    download: options.Download = None,
-    recipe: train_options.Recipe = None,
-    config: train_options.Config = None,
-    settings: train_options.Set = None,
-    model: options.Model = None,
-    depth: options.Depth = None,
-    spec: options.SpecFile = None,
-    components: Components = NONE,
-    dropout: options.Dropout = None,
-    head_dropout: options.HeadDropout = None,
-    size: options.Size = None,
-    epochs: train_options.Epochs = None,
-    batch_size: train_options.BatchSize = None,
-    accumulate: train_options.Accumulate = None,
-    optimizer: train_options.Optimizer = None,
-    lr: train_options.Lr = None,
-    weight_decay: train_options.WeightDecay = None,
-    schedule: train_options.Schedule = None,
-    decay: train_options.Decay = None,
-    warmup_epochs: train_options.WarmupEpochs = None,
-    clip_norm: train_options.ClipNorm = None,
-    label_smoothing: train_options.LabelSmoothing = None,
-    ema: train_options.Ema = None,
-    patience: train_options.Patience = None,
-    augment: train_options.Augment = None,
-    balance: train_options.Balance = None,
-    zero_init_residual: train_options.ZeroInitResidual = None,
-    weights: train_options.Weights = None,
-    depthwise_from_dense: train_options.DepthwiseFromDense = None,
-    freeze: train_options.Freeze = None,
-    cache_frozen: train_options.CacheFrozen = None,
-    seed: train_options.Seed = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
-    compiled: options.Compile = None,
-    channels_last: options.ChannelsLast = None,
-    deterministic: train_options.Deterministic = None,
-    sync_batch_norm: train_options.SyncBatchNorm = None,
-    save_minutes: train_options.SaveMinutes = None,
-    tensorboard: train_options.Tensorboard = False,
-    find_lr: train_options.FindLr = False,
-    resumed: train_options.Resume = None,
-    out: train_options.Out = None,
+    *,
+    data: options.Images,
+    start: Start,
+    network: options.Network,
+    learning: options.Learning,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.", rich_help_panel=OUTPUT)
+    ] = False,
+    find_lr: Annotated[
+        bool,
+        typer.Option(
+            "--find-lr",
+            help="Try rising learning rates instead, plot the losses, and suggest a rate; --out names the PNG.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = False,
+    resumed: Annotated[
+        Path | None, options.written("--resume", "RUN", "Resume a run that was interrupted, as it began.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FOLDER", help="The run folder; it must not exist.", show_default="runs/<time>-<name>"
+        ),
+    ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -91,62 +94,44 @@ def train(
     Without options it trains a ResNet-20 on scikit-learn's 1,797 handwritten digits. The data are split 80/10/10 in
     every class; the epoch with the best validation macro-averaged accuracy is tested, once.
     """
-    given_data = options.given({
-        "source": data, "fit": fit, "cache": cache, "strict": strict, "near_copies": near_copies,
-        "split_file": split_file, "folds": folds, "fold": fold,
-    })  # fmt: skip
-    given_train = options.given({
-        "epochs": epochs, "batch_size": _number(batch_size), "accumulate": accumulate, "optimizer": optimizer,
-        "lr": lr, "weight_decay": weight_decay, "schedule": schedule, "decay": decay, "warmup_epochs": warmup_epochs,
-        "clip_norm": clip_norm, "label_smoothing": label_smoothing, "ema": ema, "patience": patience,
-        "augment": _listed(augment), "balance": balance, "zero_init_residual": zero_init_residual,
-        "weights": weights, "depthwise_from_dense": depthwise_from_dense, "freeze": _stages(freeze),
-        "cache_frozen": cache_frozen, "seed": seed, "device": device, "precision": precision, "compile": compiled,
-        "channels_last": channels_last, "deterministic": deterministic, "sync_batch_norm": sync_batch_norm,
-        "save_minutes": save_minutes,
-    })  # fmt: skip
-    given_network = options.given({
-        **components, "dropout": dropout, "head_dropout": head_dropout, "input_size": size,
-    })  # fmt: skip
-
     if resumed is not None:
-        elsewhere = options.given({"--recipe": recipe, "--config": config, "--set": settings, "--model": model,
-                                   "--depth": depth, "--spec": spec, "--out": out})  # fmt: skip
-        _resume(resumed, elsewhere, (given_network, given_data, given_train), no_plugin, tensorboard, json)
+        others = {"--recipe": start.recipe, "--config": start.config, "--set": start.settings, "--out": out}
+        elsewhere = [*options.given(others), *network.naming]
+        _resume(resumed, elsewhere, (network.changes, data, learning), no_plugin, tensorboard, json)
         return
 
     from resnet_lab.recipes import read_recipe
     from resnet_lab.recipes.settings import apply_settings
     from resnet_lab.train.config import data_config, train_config
 
-    if recipe is not None and config is not None:
+    if start.recipe is not None and start.config is not None:
         raise ConfigError("--recipe and --config each say how to train; give one of them, and change it with --set")
-    written = recipe or config
+    written = start.recipe or start.config
     where = "train" if written is None else str(written)
-    tables = apply_settings({} if written is None else read_recipe(where).tables, settings or ())
-    learning = train_config({**tables.get("train", {}), **given_train}, where)
-    images = data_config({**tables.get("data", {}), **given_data}, "data" if written is None else where)
-    network = options.choose_network(
-        given_network, model=model, depth=depth, spec_file=spec, table=tables.get("model"), where=where,
+    tables = apply_settings({} if written is None else read_recipe(where).tables, start.settings or ())
+    training = train_config({**tables.get("train", {}), **learning}, where)
+    images = data_config({**tables.get("data", {}), **data}, "data" if written is None else where)
+    spec = network.network(
+        network.changes, table=tables.get("model"), where=where,
         default=DEFAULT_ON_DIGITS if images.source == "digits" else options.DEFAULT_NETWORK,
     )  # fmt: skip
     if find_lr:
-        _find_learning_rate(network, images, learning, out or Path("learning-rates.png"), no_plugin, json)
+        _find_learning_rate(spec, images, training, out or Path("learning-rates.png"), no_plugin, json)
         return
 
     def work(folder: Path, again: bool, **told: Any) -> "Result":
-        from resnet_lab.train import training
+        from resnet_lab.train.training import resume, train
 
         if again:
-            return training.resume(folder, **told)
-        return training.train(network, images, learning, folder=folder, command=sys.argv, **told)
+            return resume(folder, **told)
+        return train(spec, images, training, folder=folder, command=sys.argv, **told)
 
-    _carry_out(work, out or _default_folder(network.name), learning.device, no_plugin, tensorboard, json)
+    _carry_out(work, out or _default_folder(spec.name), training.device, no_plugin, tensorboard, json)
 
 
 def _resume(
     folder: Path,
-    elsewhere: Mapping[str, Any],
+    elsewhere: Sequence[str],
     beside: tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]],
     no_plugin: list[str] | None,
     tensorboard: bool,
@@ -157,7 +142,7 @@ def _resume(
     from resnet_lab.train.record import recorded_choices
 
     if elsewhere:
-        raise ConfigError(f"{next(iter(elsewhere))} cannot be given with --resume, which goes on as the run began")
+        raise ConfigError(f"{elsewhere[0]} cannot be given with --resume, which goes on as the run began")
     run = Run.open(folder)
     spec, images, learning = recorded_choices(run)
     _require_as_begun(folder, (spec, images, learning), *beside)
@@ -266,22 +251,6 @@ def _require_as_begun(
                 f"{folder} was begun with {name} {before}, and {after} is asked for; leave that out, or start a new "
                 f"run with --weights {folder}"
             )
-
-
-def _number(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isdecimal() else text
-
-
-def _listed(text: str | None) -> tuple[str, ...] | None:
-    from resnet_lab.network.component import listed
-
-    return None if text is None else tuple(name for name in listed(text) if name not in ("", "none"))
-
-
-def _stages(text: str | None) -> tuple[str, ...] | None:
-    from resnet_lab.train.freezing import parse_freeze
-
-    return None if text is None else parse_freeze(text)
 
 
 def _default_folder(name: str) -> Path:

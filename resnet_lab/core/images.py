@@ -2,14 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
-
-Fit = Literal["squash", "crop", "pad"]
-"""How a picture becomes square: both sides scaled, the middle cut out, or white added."""
 
 
 @dataclass(frozen=True)

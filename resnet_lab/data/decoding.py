@@ -16,8 +16,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from resnet_lab.core.allocator import give_back_freed_memory
+from resnet_lab.core.choices import Fit
 from resnet_lab.core.errors import DataError
-from resnet_lab.core.images import Fit
 from resnet_lab.data.colour import to_srgb
 from resnet_lab.data.signatures import signature
 

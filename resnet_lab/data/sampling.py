@@ -1,7 +1,6 @@
 """Which images make a step of an epoch: a pure function of seed, epoch and step. Legend: N images, K classes."""
 
 from math import ceil
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,10 +8,6 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.network.initialisation import named_seed
-
-Balance = Literal["none", "sampling", "loss"]
-"""What is done about classes of unequal size: nothing, equal shares of each epoch, or weights in the loss."""
-
 
 CHUNKS_AT_ONCE = 8
 """Pieces, such as shards, that an epoch draws its images from at any time."""

@@ -2,14 +2,12 @@
 
 from resnet_lab.device.inference import optimize_for_inference
 from resnet_lab.device.memory import largest_batch, out_of_memory
-from resnet_lab.device.placement import Compile, Placement, Precision, choose, computes_bf16
+from resnet_lab.device.placement import Placement, choose, computes_bf16
 from resnet_lab.device.training import compile_for_training
 from resnet_lab.device.trial import try_step
 
 __all__ = [
-    "Compile",
     "Placement",
-    "Precision",
     "choose",
     "compile_for_training",
     "computes_bf16",

@@ -3,16 +3,15 @@
 import platform
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from resnet_lab.core.allocator import keep_freed_memory
+from resnet_lab.core.choices import Compile, Precision
 from resnet_lab.core.errors import ConfigError
 
-Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
-Compile = Literal["auto", "off", "on", "max"]
 T = TypeVar("T")
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn, uint8
 
+from resnet_lab.core.choices import Fit
 from resnet_lab.core.errors import CheckpointError, PluginError
 from resnet_lab.core.files import write_atomically
-from resnet_lab.core.images import Fit
 from resnet_lab.core.records import (
     ClassNames,
     Entries,

@@ -1,7 +1,9 @@
-"""Single values put into the tables of a recipe, as `--set train.lr=1e-3` says them."""
+"""Single values as texts: put into the tables of a recipe by `--set train.lr=1e-3`, or given as options."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -43,20 +45,42 @@ def apply_settings(tables: Mapping[str, Mapping[str, Any]], settings: Sequence[s
         fields = _FIELDS[table]
         if key not in fields:
             raise ConfigError(f"setting {setting!r}: unknown key {key!r} of {table}; {nearest(key, fields)}")
-        changed.setdefault(table, {})[key] = _value(text.strip(), fields[key])
+        changed.setdefault(table, {})[key] = value_of(text.strip(), fields[key])
     return changed
 
 
-def _value(text: str, field: FieldInfo | None) -> Any:
+def value_of(text: str, field: FieldInfo | None) -> Any:
     """What a text stands for in a field; None is a key of the network's, whose values are numbers and texts."""
-    kinds = () if field is None else (field.annotation, *get_args(field.annotation))
-    is_list = any(get_origin(kind) is tuple for kind in kinds)
-    if text == "none" and (is_list or type(None) in kinds):
-        return [] if is_list else None
+    if field is None:
+        return _toml_value(text)
+    kinds = alternatives(field.annotation)
+    items = next((get_args(kind)[0] for kind in kinds if get_origin(kind) is tuple), None)
+    if text == "none" and items is not None:
+        return []
+    if text == "none" and NoneType in get_args(field.annotation):
+        return None
+    if items is None:
+        return _scalar(text, kinds)
     value = _toml_value(text)
-    if is_list and isinstance(value, str):
-        return [part for part in listed(value) if part]
-    return value
+    if isinstance(value, list):
+        return value
+    return [_scalar(part, alternatives(items)) for part in listed(value if isinstance(value, str) else text) if part]
+
+
+def alternatives(annotation: Any) -> list[Any]:
+    """The types that a value may have, without None and constraints."""
+    if get_origin(annotation) is Annotated:
+        return alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for each in get_args(annotation) for kind in alternatives(each)]
+    return [] if annotation is NoneType else [annotation]
+
+
+def _scalar(text: str, kinds: Sequence[Any]) -> Any:
+    """Where only texts belong, `2024` is one."""
+    value = _toml_value(text)
+    only_texts = all(kind in (str, Path) or get_origin(kind) is Literal for kind in kinds)
+    return text if only_texts and not isinstance(value, str) else value
 
 
 def _toml_value(text: str) -> Any:

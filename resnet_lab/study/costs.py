@@ -7,10 +7,11 @@ from typing import Any
 
 from filelock import FileLock
 
+from resnet_lab.bench.config import Mode
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import as_json, read
 from resnet_lab.bench.statistics import median_interval
-from resnet_lab.bench.subjects import MODES, Mode
+from resnet_lab.bench.subjects import MODES
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.watcher import SILENT, Watcher

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
+from resnet_lab.core.option import DESIGN, option
 from resnet_lab.core.records import Entries, Finite, Record
 from resnet_lab.network.kinds import of_networks
 from resnet_lab.train.config import Count, Positive, Seed
@@ -57,33 +58,41 @@ class Range(Record):
 
 
 class Plan(Record):
-    """The keys of a study file beside the base experiment's tables.
+    """The keys of a study file beside the base experiment's tables; each that a line can say is an option.
 
     Attributes:
-        description: what it asks, in a sentence.
         seeds: how many; block s of a study has seed `first_seed` + s.
-        metric: that verdicts are about, on the test part.
-        margin: differences within it are as good as none; in the metric's unit.
-        vary: what differs from seed to seed; the rest is that of `first_seed` throughout.
         factors: levels of each, the first being the baseline's.
-        fraction: `half` leaves out every arm that differs from the baseline in an odd number of factors.
         arms: instead of factors, changes by name; the first is the baseline.
-        tune_lr: learning rates of which every arm takes the one that is best on the validation part, tried at
-            `first_seed` alone.
         search: ranges of a search beside the factors, by key as factors are; a study that is run has none.
     """
 
-    name: str = "study"
-    description: str = ""
-    recipe: str | None = None
-    seeds: Seeds = 6
-    first_seed: Seed = 0
-    metric: Metric = "macro_accuracy"
-    margin: Positive | None = None
-    vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = get_args(Varied)
-    fraction: Literal["full", "half"] = "full"
+    name: str = option("study", "Name of the study.", DESIGN, shown="by what is varied")
+    description: str = option("", "What it asks, in a sentence.", DESIGN, shown="none")
+    recipe: str | None = option(
+        None, "The experiment that arms change.", DESIGN, metavar="NAME", shown="digits-quick, unless --data is given"
+    )
+    seeds: Seeds = option(6, "Seeds of each arm.", DESIGN)
+    first_seed: Seed = option(0, "The first seed.", DESIGN)
+    metric: Metric = option(
+        "macro_accuracy", "Metric that verdicts are about, on the test part.", DESIGN, metavar="NAME"
+    )
+    margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)
+    vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(
+        get_args(Varied), "What differs from seed to seed; the rest is that of the first seed throughout.", DESIGN
+    )
+    fraction: Literal["full", "half"] = option(
+        "full",
+        "Half a factorial leaves out every arm that differs from the baseline in an odd number of factors.",
+        DESIGN,
+    )
     factors: Entries[tuple[str | int | Finite | bool, ...]] = Field(default_factory=dict)
     arms: Entries[dict[str, Any]] = Field(default_factory=dict)
     budget: Budget = Budget()
-    tune_lr: tuple[Positive, ...] = Field(default=(), max_length=MAX_LEVELS)
+    tune_lr: Annotated[tuple[Positive, ...], Field(max_length=MAX_LEVELS)] = option(
+        (),
+        "Learning rates of which every arm takes the one that is best on the validation part, tried at the first seed "
+        "alone.",
+        DESIGN,
+    )
     search: Entries[Range] = Field(default_factory=dict)

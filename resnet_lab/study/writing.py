@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any
 
-from resnet_lab.bench.subjects import Mode
+from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
 from resnet_lab.study.costs import Cost, Costs
 from resnet_lab.study.remarks import divergence

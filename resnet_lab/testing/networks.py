@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.config import Mode
 from resnet_lab.bench.statistics import timing
-from resnet_lab.bench.subjects import Mode, ready
+from resnet_lab.bench.subjects import ready
 from resnet_lab.bench.turns import in_turns
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builder import assemble

@@ -1,15 +1,15 @@
-"""What a training can be told."""
+"""Training configuration."""
 
+import re
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from resnet_lab.core.choices import Balance, Compile, Precision
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
+from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
 from resnet_lab.core.records import Record, validated
-from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.sampling import Balance
-from resnet_lab.device import Compile, Precision
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
@@ -18,78 +18,145 @@ Seed = Annotated[int, Field(ge=0, le=2**62, strict=True)]
 Count = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 """Of epochs, of images in a batch and the like."""
 
+_PART = re.compile(r"stem|layer[1-9][0-9]?|fc")
+_STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")
+
+
+def parse_freeze(text: str) -> tuple[str, ...]:
+    """Read `1-3`, `1,2`, `stem,layer1` or `none`: names for `freeze`, which says whether a network has them.
+
+    The number 1 brings the stem along, as studies count that freeze "stages 1 to 3": what stands before a frozen stage
+    would otherwise go on learning. `layer1` is the stage alone.
+
+    Raises:
+        ConfigError: the text is of another form.
+    """
+    if text.strip() == "none":
+        return ()
+    parts = {part for item in text.split(",") for part in _parts(item.strip(), text)}
+    return tuple(sorted(parts, key=lambda part: (part == "fc", len(part), part)))
+
+
+def _parts(item: str, text: str) -> set[str]:
+    """Those of `3`, `1-3` or `layer1`."""
+    if _PART.fullmatch(item):
+        return {item}
+    if stages := _STAGES.fullmatch(item):
+        first, last = int(stages[1]), int(stages[2] or stages[1])
+        if first <= last:
+            return {f"layer{number}" for number in range(first, last + 1)} | ({"stem"} if first == 1 else set())
+    raise ConfigError(
+        f"freeze {text!r}: {item!r} is no part of a network; write stages such as 1-3 or 1,2, parts such as "
+        "stem,layer1, or none"
+    )
+
+
+def _named_parts(value: Any) -> Any:
+    """Names in place of stages such as `1-3`; a list of names alone stays in its order."""
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return value if all(_PART.fullmatch(item) for item in value) else parse_freeze(",".join(value))
+    return value
+
 
 class TrainConfig(Record):
-    """How to train.
+    """How to train; each field is an option of the command line.
 
     Attributes:
-        batch_size: images an optimiser step, over all processes; `auto` takes the largest that the memory holds.
-        accumulate: pieces that a step's images go through the network in, so that they take less memory at once.
-        lr: learning rate of the first epoch after the warm-up; of `one_cycle` the highest.
         weight_decay: AdamW's is decoupled from the gradient, that of the others is not.
-        decay_norms: whether weight decay acts on norms and biases too.
-        momentum: of SGD, which is Nesterov's where it is positive.
         schedule: `exponential` multiplies the rate by `decay` after each epoch, `step` after every `decay_epochs`;
             `cosine` lets it fall to zero along a half cosine, step by step (arXiv:1608.03983); `one_cycle` lets it rise
             and fall (arXiv:1708.07120), as torch's `OneCycleLR` does but for the momentum; `constant` leaves it.
-        warmup_epochs: in which the rate rises linearly to the first of the schedule.
-        clip_norm: the largest norm of the gradient; a longer one is scaled down to it.
-        label_smoothing: share of the target that is spread over all classes (arXiv:1512.00567, section 7).
-        ema: decay a step of an exponential moving average of the weights, which is what is scored and kept; 0 is none.
-            It is lower in the first steps, so that nothing of the initial weights stays.
-        patience: epochs without a better one after which the training ends.
-        augment: applied to training batches, in this order, each written `name` or `name(key=value)`.
-        balance: what is done about classes of unequal size: `sampling` gives each the same share of an epoch, `loss`
-            weighs the loss by N / (K N_k).
-        weights: pretrained weights to start from: a name of torchvision's or a file.
-        depthwise_from_dense: give a depthwise convolution the diagonal of pretrained dense kernels.
-        freeze: parts that keep the weights they start with: `stem`, `layer1`, ...
-        cache_frozen: whether the output of the frozen parts is computed once and stored.
-        sync_batch_norm: take batch norm's statistics over all processes.
-        zero_init_residual: start each residual branch at zero.
-        seed: of initial weights, split, order and augmentation.
-        init_seed, split_seed, order_seed: of one of them alone (`order` is that of images, with augmentation and
-            dropout); `seed` where it is not given.
-        compile: whether the network is compiled; `auto` measures once a network and device.
-        channels_last: memory layout; chosen for the device unless given.
-        deterministic: the same bits each time, on the CPU and on one GPU.
-        save_minutes: between two saved states; one is saved after each epoch too.
+        label_smoothing: arXiv:1512.00567, section 7.
+        ema: it is lower in the first steps, so that nothing of the initial weights stays.
+        balance: `sampling` gives each class the same share of an epoch, `loss` weighs the loss by N / (K N_k).
+        init_seed, split_seed, order_seed: of one part of chance alone; `seed` where it is not given.
+        deterministic: on the CPU and on one GPU.
     """
 
-    epochs: Count = 15
-    batch_size: Count | Literal["auto"] = 32
-    accumulate: Count = 1
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Positive = 3e-3
-    weight_decay: NotNegative = 0.0
-    decay_norms: bool = True
-    momentum: Share = 0.9
-    schedule: Literal["exponential", "step", "cosine", "one_cycle", "constant"] = "cosine"
-    decay: Annotated[float, Field(gt=0, le=1, strict=True)] = 0.7
-    decay_epochs: Count = 30
-    warmup_epochs: NotNegative = 0.0
-    clip_norm: Positive | None = None
-    label_smoothing: Share = 0.0
-    ema: Share = 0.0
-    patience: Count | None = None
-    augment: tuple[str, ...] = ()
-    balance: Balance = "none"
-    weights: str | None = None
-    depthwise_from_dense: bool = False
-    freeze: tuple[str, ...] = ()
-    cache_frozen: Literal["auto", "on", "off"] = "auto"
-    sync_batch_norm: bool = False
-    zero_init_residual: bool = False
-    seed: Seed = 0
-    init_seed: Seed | None = None
-    split_seed: Seed | None = None
-    order_seed: Seed | None = None
-    device: str = "auto"
-    precision: Precision = "auto"
-    compile: Compile = "auto"
-    channels_last: bool | None = None
-    deterministic: bool = False
-    save_minutes: Positive = 10.0
+    epochs: Count = option(15, "Passes over the training part.", LEARNING)
+    batch_size: Count | Literal["auto"] = option(
+        32,
+        "Images per optimizer step, over all processes; auto takes the most that the memory holds.",
+        LEARNING,
+        metavar="N",
+    )
+    accumulate: Count = option(1, "Micro-batches per optimizer step; more take less memory at once.", LEARNING)
+    optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimizer; SGD is with Nesterov momentum.", LEARNING)
+    lr: Positive = option(
+        3e-3, "Learning rate of the first epoch after the warm-up; the highest of one_cycle.", LEARNING
+    )
+    weight_decay: NotNegative = option(0.0, "Weight decay; decoupled from the gradient in AdamW.", LEARNING)
+    decay_norms: bool = option(True, "Whether weight decay acts on norms and biases too.", LEARNING)
+    momentum: Share = option(0.9, "Momentum of SGD.", LEARNING)
+    schedule: Literal["exponential", "step", "cosine", "one_cycle", "constant"] = option(
+        "cosine", "How the learning rate changes.", LEARNING
+    )
+    decay: Annotated[float, Field(gt=0, le=1, strict=True)] = option(
+        0.7, "Factor of the rate: exponential takes it after each epoch, step after some.", LEARNING
+    )
+    decay_epochs: Count = option(30, "Epochs between two steps of the step schedule.", LEARNING)
+    warmup_epochs: NotNegative = option(0.0, "Epochs in which the rate rises linearly first.", LEARNING)
+    clip_norm: Positive | None = option(None, "Largest norm of the gradient; a longer one is scaled to it.", LEARNING)
+    label_smoothing: Share = option(0.0, "Share of the target that is spread over all classes.", LEARNING)
+    ema: Share = option(
+        0.0,
+        "Decay per step of an exponential moving average of the weights, which is then scored and kept; 0 is none.",
+        LEARNING,
+    )
+    patience: Count | None = option(None, "End after so many epochs without a better one.", LEARNING)
+    augment: tuple[str, ...] = option(
+        (),
+        "flip, rotate90, crop, jitter, erase, mixup, cutmix: several with commas, applied in this order, with "
+        "parameters if any: crop(scale=0.5),flip.",
+        LEARNING,
+        metavar="LIST",
+    )
+    balance: Balance = option(
+        "none", "For classes of unequal size: equal shares of an epoch, or class weights in the loss.", LEARNING
+    )
+    weights: str | None = option(
+        None,
+        "Start from pretrained weights: a name of torchvision's such as IMAGENET1K_V2, a run folder, or a "
+        ".safetensors or .pth file; FILE:KEY for what lies under a key.",
+        TRANSFER,
+        metavar="NAME|FILE[:KEY]",
+    )
+    depthwise_from_dense: bool = option(
+        False, "Give depthwise convolutions the diagonal of pretrained dense kernels.", TRANSFER
+    )
+    freeze: Annotated[tuple[str, ...], BeforeValidator(_named_parts)] = option(
+        (),
+        "Freeze these stages: 1-3 (the stem and stages 1 to 3), or stem,layer1.",
+        TRANSFER,
+        metavar="STAGES",
+    )
+    cache_frozen: Literal["auto", "on", "off"] = option(
+        "auto", "Compute the output of frozen stages once and store it.", TRANSFER
+    )
+    sync_batch_norm: bool = option(False, "Take batch norm's statistics over all processes.", SPEED)
+    zero_init_residual: bool = option(False, "Start each residual branch at zero.", LEARNING)
+    seed: Seed = option(0, "Of initial weights, split, order and augmentation.")
+    init_seed: Seed | None = option(None, "Of initial weights alone.", shown="that of --seed")
+    split_seed: Seed | None = option(None, "Of the split alone.", shown="that of --seed")
+    order_seed: Seed | None = option(
+        None, "Of the order of images, augmentation and dropout alone.", shown="that of --seed"
+    )
+    device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
+    precision: Precision = option("auto", "Number format of convolutions and matrix products.", SPEED)
+    compile: Compile = option(
+        "auto", "Whether to compile the network; auto measures once a network and device, max tunes kernels too.", SPEED
+    )
+    channels_last: bool | None = option(
+        None,
+        "Memory layout of images and feature maps.",
+        SPEED,
+        name="--channels-last/--channels-first",
+        shown="by device",
+    )
+    deterministic: bool = option(False, "The same bits each time.", SPEED)
+    save_minutes: Positive = option(
+        10.0, "Minutes between two saved states; one is saved after each epoch too.", OUTPUT
+    )
 
     def seed_of(self, what: Literal["init", "split", "order"]) -> int:
         """Of initial weights, of the split, or of order, augmentation and dropout."""
@@ -103,6 +170,10 @@ C = TypeVar("C", bound=Record)
 def train_config(values: dict[str, Any], where: str) -> TrainConfig:
     """A checked configuration; raises `ConfigError` on an unknown key or a value out of range."""
     config = _config(TrainConfig, values, where)
+    if not config.augment:
+        return config
+    from resnet_lab.data.augmentations import parse_augmentations
+
     try:
         parse_augmentations(config.augment)
     except ResNetLabError as error:

@@ -1,6 +1,5 @@
 """Parts of a network that keep the weights they start with. Legend: N images, V views, C channels, H W pixels."""
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from itertools import takewhile
 from typing import Self
@@ -17,9 +16,6 @@ from resnet_lab.network.model import ResNet
 
 STEM = ("conv1", "bn1", "act1", "maxpool")
 POOL = "avgpool"
-
-_PART = re.compile(r"stem|layer[1-9][0-9]?|fc")
-_STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")
 
 
 class PartlyFrozen(nn.Module):
@@ -96,35 +92,6 @@ def freeze(model: ResNet, names: Collection[str]) -> PartlyFrozen:
 def parts_of(model: ResNet) -> dict[str, tuple[str, ...]]:
     """What can be frozen, in the network's order: for each part the names of the network's modules that it is."""
     return {"stem": STEM, **{name: (name,) for name in model.stage_names}, "fc": ("fc",)}
-
-
-def parse_freeze(text: str) -> tuple[str, ...]:
-    """Read `1-3`, `1,2`, `stem,layer1` or `none`: names for `freeze`, which says whether a network has them.
-
-    The number 1 brings the stem along, as studies count that freeze "stages 1 to 3": what stands before a frozen stage
-    would otherwise go on learning. `layer1` is the stage alone.
-
-    Raises:
-        ConfigError: the text is of another form.
-    """
-    if text.strip() == "none":
-        return ()
-    parts = {part for item in text.split(",") for part in _parts(item.strip(), text)}
-    return tuple(sorted(parts, key=lambda part: (part == "fc", len(part), part)))
-
-
-def _parts(item: str, text: str) -> set[str]:
-    """Those of `3`, `1-3` or `layer1`."""
-    if _PART.fullmatch(item):
-        return {item}
-    if stages := _STAGES.fullmatch(item):
-        first, last = int(stages[1]), int(stages[2] or stages[1])
-        if first <= last:
-            return {f"layer{number}" for number in range(first, last + 1)} | ({"stem"} if first == 1 else set())
-    raise ConfigError(
-        f"freeze {text!r}: {item!r} is no part of a network; write stages such as 1-3 or 1,2, parts such as "
-        "stem,layer1, or none"
-    )
 
 
 def require_possible(network: PartlyFrozen, augment: Augmentations) -> None:

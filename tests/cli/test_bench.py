@@ -9,7 +9,7 @@ from PIL import Image
 from resnet_lab.network import zoo
 from tests.bench.short import shorten
 
-QUICK = ("--model", "resnet20", "--size", 8, "--batch", 2, "--precision", "fp32", "--mode", "infer")
+QUICK = ("--model", "resnet20", "--size", 8, "--batch-size", 2, "--precision", "fp32", "--mode", "infer")
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,17 @@ def test_everything_that_is_written(cli: Callable) -> None:
 
 def test_the_screen(cli: Callable) -> None:
     code, out, _ = cli(
-        "bench", *QUICK[:-4], "--act", "relu,gelu", "--rounds", 1, "--explain", "--batch", "1,2,4", "--mode", "infer"
+        "bench",
+        *QUICK[:-4],
+        "--act",
+        "relu,gelu",
+        "--rounds",
+        1,
+        "--explain",
+        "--batch-size",
+        "1,2,4",
+        "--mode",
+        "infer",
     )
     assert code == 0
     for text in ("images/s", "a second copy of the baseline", "time grows as batch^", "undecided", "FLOPs = 2 x MACs"):
@@ -87,9 +97,16 @@ precision = "fp32"
         ("plain", 2, "float32"), ("gated", 2, "float32"),
     ]  # fmt: skip
     assert arms[1]["spec_hash"] == zoo.get("resnet20").modified(attn="se", input_size=8).hash
-    assert cli("bench", "--study", "s.toml", "--act", "gelu") == (
-        2, "", "resnet-lab: --act cannot be given beside --study, which names the arms\n",
-    )  # fmt: skip
+    for option, value in (
+        ("--act", "gelu"),
+        ("--size", 8),
+        ("--batch-size", 4),
+        ("--layout", "auto"),
+        ("--peer", "timm"),
+    ):
+        assert cli("bench", "--study", "s.toml", option, value) == (
+            2, "", f"resnet-lab: {option} cannot be given beside --study, which names the arms\n",
+        )  # fmt: skip
     Path("s.toml").write_text(text.replace("batch_size = 2", 'batch_size = "auto"'))
     assert cli("bench", "--study", "s.toml") == (
         2, "", "resnet-lab: s.toml: arm 'plain' has batch_size auto; a bench needs a number\n",
@@ -98,7 +115,9 @@ precision = "fp32"
 
 @pytest.mark.slow
 def test_memory_in_a_process_of_its_own(cli: Callable) -> None:
-    code, out, err = cli("bench", *QUICK, "--batch", "1,256", "--size", 32, "--rounds", 1, "--process-memory", "--json")
+    code, out, err = cli(
+        "bench", *QUICK, "--batch-size", "1,256", "--size", 32, "--rounds", 1, "--process-memory", "--json"
+    )
     assert code == 0, err
     few, many = (arm["process_memory"]["infer"] for arm in json.loads(out)["arms"])
     assert many - few > 255 * 16 * 32 * 32 * 4  # at least one feature map more of every image
@@ -108,9 +127,14 @@ def test_bad_input(cli: Callable, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text("{}")
     for arguments, message in {
         ("--peer", "keras"): "unknown peer 'keras'; peers are torchvision, timm",
-        ("--batch", "8,x"): "--batch '8,x' must be whole numbers from 1, separated by commas",
-        ("--mode", "speed"): "--mode 'speed' must be one of latency, infer, train",
-        ("--compile", "auto"): "--compile 'auto' must be one of off, on, max",
+        ("--batch-size", "8,x"): "bench: batch_size.1: input should be a valid integer, got 'x'",
+        ("--batch-size", "8,0"): "bench: batch_size.1: input should be greater than or equal to 1, got 0",
+        ("--batch-size", "none"): "bench: batch_size: tuple should have at least 1 item after validation, not 0",
+        ("--batch", "8,4"): "--batch is --batch-size now; write --batch-size 8,4",
+        ("--mode", "speed"): "bench: mode.0: input should be 'latency', 'infer' or 'train', got 'speed'",
+        ("--compile", "auto"): "bench: compile.0: input should be 'off', 'on' or 'max', got 'auto'",
+        ("--layout", "x"): "bench: layout.0: input should be 'auto', 'channels-last' or 'channels-first', got 'x'",
+        ("--rounds", "0"): "bench: rounds: input should be greater than or equal to 1, got 0",
         ("--act", "relu,rleu"): "stage 1: unknown activation 'rleu'; did you mean 'relu'",
         ("--model", "resnet18", "--depth", "18"): "--model and --depth each name networks; give one of them",
         ("--act", "relu,relu"): "the arms 'relu' and 'relu' are the same network, run alike; name one",

@@ -142,7 +142,7 @@ def test_every_command_that_can_leave_plugins_out_can_load_files() -> None:
     def walk(command: click.Command, name: str) -> None:
         for each, inner in getattr(command, "commands", {}).items():
             walk(inner, f"{name} {each}")
-        options = {option for parameter in command.params for option in parameter.opts}
+        options = {option for parameter in command.get_params(typer.Context(command)) for option in parameter.opts}
         found[name] = "--no-plugin" in options, "--plugin" in options
 
     walk(typer.main.get_command(app), "")

@@ -128,7 +128,7 @@ def test_what_the_shell_hands_over(cli: Callable) -> None:
         ("eval", "run", f"{ESCAPE}.png"),
         ("eval", f"--{ESCAPE}"),
         (ESCAPE,),
-        ("bench", "--batch", ESCAPE),
+        ("bench", "--batch-size", ESCAPE),
     ):
         code, out, err = cli(*arguments)
         assert (code, steers(out + err)) == (2, [])

@@ -254,6 +254,9 @@ def test_an_interrupted_training_saves_its_state(
     assert cli("predict", "run", paintings / "red" / "1.png").code == 0
 
 
+SAID = {"channels_last": "by device", **dict.fromkeys(("init_seed", "split_seed", "order_seed"), "that of --seed")}
+
+
 def test_the_help_tells_the_defaults_that_are_taken(cli: Callable) -> None:
     text = " ".join(cli("train", "--help").out.replace("│", " ").split())
     shown = dict(re.findall(r" --([a-z-]+) (?:(?! --).)*?\[default: \((.*?)\)\]", text))
@@ -262,8 +265,10 @@ def test_the_help_tells_the_defaults_that_are_taken(cli: Callable) -> None:
         if (option := name.replace("_", "-")) in shown:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             expected = f"{value:g}" if number else written.get(value, str(value))
-            assert shown[option] == {"channels_last": "by device", "ema": "none"}.get(name, expected), name
-    assert {"epochs", "lr", "batch-size", "seed", "augment", "zero-init-residual", "weight-decay", "fit"} < set(shown)
+            assert shown[option] == SAID.get(name, expected), name
+    options = {name.replace("_", "-") for name in (*TrainConfig.model_fields, *DataConfig.model_fields)} - {"source"}
+    assert options - {"channels-last"} <= set(shown)
+    assert shown["data"] == DataConfig().source
 
 
 def test_a_recipe_with_values_put_in(cli: Callable, paintings: Path) -> None:
@@ -275,6 +280,23 @@ def test_a_recipe_with_values_put_in(cli: Callable, paintings: Path) -> None:
     record = json.loads(Path("run/run.json").read_text())
     assert (record["config"]["schedule"], record["config"]["ema"], record["config"]["epochs"]) == ("one_cycle", 0.5, 1)
     assert record["spec"]["stages"][2]["block"]["attn"] == "se"
+
+
+def test_options_overrule_what_a_file_says(cli: Callable, paintings: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text(
+        '[model]\nmodel = "resnet20"\ninput_size = 8\n[data]\nstrict = true\nfolds = 3\n[train]\n'
+        'epochs = 1\nbatch_size = 8\nprecision = "fp32"\n'
+        'weights = "absent.pth"\naugment = ["flip"]\npatience = 3\nclip_norm = 1.0\n'
+    )
+    options = ("--weights", "none", "--augment", "none", "--patience", "none", "--clip-norm", 2, "--decay-norms", "no",
+               "--order-seed", 5, "--folds", "none")  # fmt: skip
+    code, _, err = cli("train", "--config", "c.toml", "--data", paintings, *options, "--out", "run")
+    assert code == 0, err
+    record = json.loads(Path("run/run.json").read_text())
+    values = {name: record["config"][name] for name in ("weights", "augment", "patience", "clip_norm", "decay_norms")}
+    assert values == {"weights": None, "augment": [], "patience": None, "clip_norm": 2.0, "decay_norms": False}
+    assert (record["config"]["order_seed"], record["config"]["batch_size"]) == (5, 8)
+    assert (record["data"]["folds"], record["data"]["strict"]) == (None, True)
 
 
 def test_a_recipe_and_a_configuration_file(cli: Callable) -> None:

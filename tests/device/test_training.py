@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import distributed, nn
 
+from resnet_lab.core.choices import Compile
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.device import Compile, choose, compile_for_training, training
+from resnet_lab.device import choose, compile_for_training, training
 from tests.device.networks import SHAPE, Breaking, Counting, Listener, lived_in, put_in_place_of_the_compiler, small
 
 COMPILING = "compiling the network, which can take a minute"

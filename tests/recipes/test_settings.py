@@ -3,7 +3,7 @@ import pytest
 from resnet_lab.core.errors import ConfigError, ResNetLabError, SpecError
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
-from resnet_lab.recipes.settings import apply_settings
+from resnet_lab.recipes.settings import apply_settings, listed
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 
 
@@ -24,6 +24,7 @@ from resnet_lab.train.config import TrainConfig, data_config, train_config
         ("train.augment=none", []),
         ("train.augment=", []),
         ("train.freeze=stem,layer1", ["stem", "layer1"]),
+        ("train.freeze=3", ["3"]),
         ("train.weights=none", None),
         ("train.weights=w=1.pth", "w=1.pth"),
         ("train.patience=none", None),
@@ -31,6 +32,8 @@ from resnet_lab.train.config import TrainConfig, data_config, train_config
         ("train.lr=1\nx=2", "1\nx=2"),
         ("data.source=images/images", "images/images"),
         ("data.source=2024-05-01", "2024-05-01"),
+        ("data.source=2024", "2024"),
+        ("data.split_file=none", None),
         ("data.source=synthetic(images=90, classes=3)", "synthetic(images=90, classes=3)"),
         ("data.folds=none", None),
         ("model.attn=cbam@3,4", "cbam@3,4"),
@@ -46,13 +49,29 @@ def test_a_setting_is_a_toml_value_or_a_text(setting: str, value: object) -> Non
     assert type(next(iter(changed[table].values()))) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("flip,rotate90", ("flip", "rotate90")),
+        (" jitter(hue=0.1, contrast=0) , flip", ("jitter(hue=0.1, contrast=0)", "flip")),
+        ("flip,,", ("flip",)),
+        ("", ()),
+        ("crop(scale=0.5", ("crop(scale=0.5",)),
+    ],
+)
+def test_commas_part_augmentations_but_not_parameters(text: str, parts: tuple[str, ...]) -> None:
+    assert listed(text) == parts
+
+
 def test_what_is_set_is_what_the_configurations_take() -> None:
     tables = apply_settings(
         {"model": {"model": "resnet20"}, "train": {"augment": ["crop"], "weights": "IMAGENET1K_V1", "patience": 3}},
-        ["train.augment=flip,rotate90", "train.weights=none", "train.patience=none", "data.strict=true",
-         "data.folds=5", "data.fold=2", "model.attn=se@3"],
+        ["train.augment=flip,rotate90", "train.weights=none", "train.patience=none", "train.freeze=1-2",
+         "data.strict=true", "data.folds=5", "data.fold=2", "model.attn=se@3"],
     )  # fmt: skip
-    assert train_config(tables["train"], "train") == TrainConfig(augment=("flip", "rotate90"))
+    assert train_config(tables["train"], "train") == TrainConfig(
+        augment=("flip", "rotate90"), freeze=("stem", "layer1", "layer2")
+    )
     assert data_config(tables["data"], "data") == DataConfig(strict=True, folds=5, fold=2)
     assert zoo.from_choices(tables["model"], "model") == zoo.get("resnet20").modified(attn="se@3")
 
@@ -106,7 +125,7 @@ def test_settings_of_another_form(setting: str, message: str) -> None:
         ("train.lr=.5", "train: lr: input should be a valid number, got '.5'"),
         ("train.epochs=[1]", "train: epochs: "),
         ("train.augment=flop", "train: augment: unknown augmentation 'flop'; did you mean 'flip' or 'crop'?"),
-        ("train.freeze=3", "train: freeze: input should be a valid tuple, got 3"),
+        ("train.freeze=3-1", "freeze '3-1': '3-1' is no part of a network; "),
     ],
 )
 def test_values_are_checked_where_the_tables_are_read(setting: str, message: str) -> None:

@@ -12,7 +12,7 @@ from socket import gethostname
 
 import pytest
 
-from resnet_lab.cli.study_executors import executing
+from resnet_lab.cli.study_executors import Where
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.network.plugins import load
 from resnet_lab.study import ray_executor
@@ -42,18 +42,18 @@ def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_options_that_exclude_one_another() -> None:
-    with pytest.raises(ConfigError) as failure, executing(study(), "ray", 2, {}):
+    with pytest.raises(ConfigError) as failure, Where(executor="ray", processes=2).executing(study()):
         pass
     assert str(failure.value) == (
         "--processes is for this machine, --executor ray has the cluster decide how many trials run at a time by "
         "--cpus-per-trial and --gpus-per-trial; give one of them"
     )
-    with pytest.raises(ConfigError) as failure, executing(study(), "local", 1, {"--retries": 1}):
+    with pytest.raises(ConfigError) as failure, Where(retries=1).executing(study()):
         pass
     assert str(failure.value) == "--retries is for a Ray cluster; give --executor ray too"
-    with executing(study(), "local", 1, {}) as where:
+    with Where().executing(study()) as where:
         assert where.execute is one_by_one
-    with executing(study(), "local", 2, {}) as where:
+    with Where(processes=2).executing(study()) as where:
         assert where.execute.__qualname__ == in_processes(2).__qualname__
 
 

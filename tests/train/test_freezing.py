@@ -14,7 +14,8 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.network.builder import resolve
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.train.freezing import PartlyFrozen, freeze, parse_freeze
+from resnet_lab.train.config import parse_freeze
+from resnet_lab.train.freezing import PartlyFrozen, freeze
 
 CHILDREN = {"stem": ("conv1", "bn1", "act1", "maxpool"), "fc": ("fc",)}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import Field, FiniteFloat
 
+from resnet_lab.core.choices import Fit
 from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, nearest
-from resnet_lab.core.images import Fit
 from resnet_lab.core.records import LARGE, Malformed, Record, parse_json, read_bytes, validated
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble, plugins_needed, sources_needed

@@ -16,8 +16,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from resnet_lab.core.choices import Fit
 from resnet_lab.core.errors import CheckpointError, nearest
-from resnet_lab.core.images import Fit
 from resnet_lab.core.run_folder import Run
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.spec import Component, ModelSpec

@@ -1,0 +1,50 @@
+"""Bench configuration."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from resnet_lab.core.choices import Precision
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.option import ARMS, MEASURING, SPEED, option
+from resnet_lab.core.records import Record, validated
+from resnet_lab.network.spec import Side
+
+Mode = Literal["latency", "infer", "train"]
+Layout = Literal["auto", "channels-last", "channels-first"]
+
+BatchSize = Annotated[int, Field(ge=1, le=10**6, strict=True)]
+Rounds = Annotated[int, Field(ge=1, le=100_000, strict=True)]
+
+_ONE = Field(min_length=1)
+ROUNDS = 15
+MAKING_ARMS = ("size", "batch_size", "precision", "compile", "layout")
+"""Fields every combination of whose values makes arms, the first the baseline."""
+
+
+class BenchConfig(Record):
+    """How networks are measured; each field is an option of the command line."""
+
+    size: tuple[Side, ...] = option((), "Input sizes in pixels.", ARMS, metavar="LIST", shown="the network's")
+    batch_size: Annotated[tuple[BatchSize, ...], _ONE] = option(
+        (8,), "Images at a time.", ARMS, metavar="LIST", formerly="--batch"
+    )
+    precision: Annotated[tuple[Precision, ...], _ONE] = option(
+        ("auto",), "Number formats of convolutions and matrix products.", ARMS
+    )
+    compile: Annotated[tuple[Literal["off", "on", "max"], ...], _ONE] = option(
+        ("off",), "Whether networks are compiled.", ARMS
+    )
+    layout: Annotated[tuple[Layout, ...], _ONE] = option(("auto",), "Memory layouts of images and feature maps.", ARMS)
+    mode: Annotated[tuple[Mode, ...], _ONE] = option(
+        ("latency", "infer", "train"), "Inference of one image, of a batch, and a training step.", MEASURING
+    )
+    rounds: Rounds = option(ROUNDS, "Times that every arm is measured; below 6 there are no intervals.", MEASURING)
+    explain: bool = option(False, "Say why each arm is faster or slower than its MACs say.", MEASURING)
+    process_memory: bool = option(False, "Measure each arm's memory in a process of its own too.", MEASURING)
+    device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
+
+
+def bench_config(values: dict[str, Any]) -> BenchConfig:
+    """A checked configuration; raises `ConfigError` on a value out of range."""
+    return validated(BenchConfig, values, "bench", ConfigError)
