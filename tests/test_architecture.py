@@ -1,6 +1,8 @@
 """Who may import whom: a room imports itself and the rooms on lower levels, inside functions and for types too."""
 
 import ast
+import pkgutil
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -35,6 +37,11 @@ def room_of(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+def level_of(module: str) -> int:
+    """From 0."""
+    return next(number for number, rooms in enumerate(LEVELS) if room_of(module) in rooms)
+
+
 def imported(source: str) -> set[str]:
     """Modules of this package that a source names in its imports."""
     modules = set()
@@ -62,8 +69,7 @@ def test_the_root_holds_rooms_alone() -> None:
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) not in ("", "__main__")])
 def test_a_module_imports_only_rooms_on_lower_levels(module: str) -> None:
-    level = next(number for number, rooms in enumerate(LEVELS) if room_of(module) in rooms)
-    allowed = {room_of(module), *(room for rooms in LEVELS[:level] for room in rooms)}
+    allowed = {room_of(module), *(room for rooms in LEVELS[: level_of(module)] for room in rooms)}
     assert {room_of(name) for name in IMPORTS[module]} <= allowed
 
 
@@ -94,6 +100,28 @@ def test_the_documentation_has_the_same_levels() -> None:
     levels = [{room.strip(" `/") for room in rooms.split(",")} for _, rooms in rows]
     assert [int(number) for number, _ in rows] == list(range(1, len(LEVELS) + 1))
     assert levels == [set(rooms) for rooms in LEVELS]
+
+
+def walks() -> dict[str, list[str]]:
+    """The stops of each walk of the documentation."""
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text().partition("## Walks")[2]
+    titled = (section.partition("\n") for section in text.split("\n### ")[1:])
+    return {title: re.findall(r"^\d+\. `([\w.]+)` ", body, flags=re.MULTILINE) for title, _, body in titled}
+
+
+@pytest.mark.parametrize("title", ["One spec", "One image", "One trial", "One prediction"])
+def test_a_walk_goes_down_along_imports(title: str) -> None:
+    stops = walks()[title]
+    assert 2 < len(stops) <= 12
+    passed: list[str] = []
+    for stop in stops:
+        assert pkgutil.resolve_name(f"resnet_lab.{stop}") is not None
+        module = max((name for name in MODULES if f"resnet_lab.{stop}.".startswith(f"{name}.")), key=len)
+        if passed:
+            assert level_of(module) <= level_of(passed[-1]), stop
+            package = module.rpartition(".")[0]
+            assert module in passed or any({module, package} & IMPORTS[name] for name in passed), stop
+        passed.append(module)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@ from typing import Literal
 Fit = Literal["squash", "crop", "pad"]
 """How a picture becomes square: both sides scaled, the middle cut out, or white added."""
 
+CacheUse = Literal["auto", "disk", "stream"]
+"""Decode once onto the disk, or in every epoch."""
+
 Balance = Literal["none", "sampling", "loss"]
 """What is done about classes of unequal size: nothing, equal shares of each epoch, or weights in the loss."""
 

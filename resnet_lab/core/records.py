@@ -72,6 +72,13 @@ class OpenRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
 
+class RecordedFile(OpenRecord):
+    """A plugin that is a file, as a record names it: path and SHA-256."""
+
+    path: str
+    source: str | None = None
+
+
 class Malformed(ValueError):
     """Text that is no record; the message says why."""
 

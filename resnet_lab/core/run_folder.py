@@ -24,6 +24,7 @@ from typing import Annotated, Any
 from filelock import FileLock, Timeout
 from pydantic import AfterValidator
 
+from resnet_lab.core.choices import CacheUse
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import permit_as_usual, refuse_existing, refuse_ways_out, write_atomically
 from resnet_lab.core.records import (
@@ -31,6 +32,7 @@ from resnet_lab.core.records import (
     Entries,
     Items,
     OpenRecord,
+    RecordedFile,
     distinct,
     read_json,
     repr_of,
@@ -38,8 +40,6 @@ from resnet_lab.core.records import (
     shortened,
     validated,
 )
-from resnet_lab.data.config import CacheUse
-from resnet_lab.network.plugins import RecordedFile
 
 FORMAT = 1
 REMEDY = "the run's weights can still be used by their path"

@@ -5,11 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from resnet_lab.core.choices import Fit
+from resnet_lab.core.choices import CacheUse, Fit
 from resnet_lab.core.option import DATA, option
 from resnet_lab.core.records import Record
-
-CacheUse = Literal["auto", "disk", "stream"]
 
 
 class DataConfig(Record):

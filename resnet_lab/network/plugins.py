@@ -13,7 +13,6 @@ from typing import Any
 import pluggy
 
 from resnet_lab.core.errors import PluginError, PluginWarning, nearest
-from resnet_lab.core.records import OpenRecord
 from resnet_lab.network import hookspecs
 from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugin_files import (
@@ -163,13 +162,6 @@ def why_missing(distribution: str, version: str, registry: Registry) -> str:
     if is_file(distribution):
         return f"it is not loaded: give it with --plugin {distribution.removesuffix(FILE)}"
     return f"it is not installed: pip install {distribution}=={version}"
-
-
-class RecordedFile(OpenRecord):
-    """A plugin that is a file, as a record names it: path and SHA-256."""
-
-    path: str
-    source: str | None = None
 
 
 def require_files(recorded: Iterable[Mapping[str, str]], registry: Registry, where: str) -> None:

@@ -16,6 +16,7 @@ from resnet_lab.core.records import (
     SMALL,
     Malformed,
     OpenRecord,
+    RecordedFile,
     parse_toml,
     read_bytes,
     read_json,
@@ -25,7 +26,6 @@ from resnet_lab.core.records import (
 )
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
-from resnet_lab.network.plugins import RecordedFile
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.recipes import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
