@@ -46,11 +46,15 @@ SECONDS = {"budget": {"seconds": 12.5}}  # six steps an epoch: two epochs at 1 s
 def ended(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     """A study of a seconds budget that is over; two epochs each, of steps that took a second."""
     folder = StudyFolder(tmp_path_factory.mktemp("resolution") / "study")
-    folder.note(study(**SECONDS))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deciding, "seconds_of_step", lambda *_: 1.0)
-        done = run_study(study(**SECONDS), folder, REGISTRY, Listening())
-    assert [arm.train.epochs for arm in done.arms] == [2, 2]
+        done = resolve(study(**SECONDS), folder, REGISTRY).of(study(**SECONDS))
+    assert epochs(done) == [2, 2]
+    fabricate(folder.folder, done, by_chance({"none": 0.7, "eca": 0.7}))
+    for trial in trials_of(done):
+        config = done.at(trial.arm, trial.seed).model_dump(mode="json")
+        record = {"status": "finished", "config": config, "device": {"compiled": False}}
+        folder.run(trial).write(record)
     return folder
 
 
@@ -94,16 +98,22 @@ def test_a_report_of_an_earlier_version_s_folder_writes_nothing(ended: StudyFold
     assert not folder.resolution.exists()
 
 
-def test_processes_read_what_is_resolved(ended: StudyFolder, tmp_path: Path, slowed: Callable[[float], None]) -> None:
+@pytest.mark.slow
+def test_processes_read_what_is_resolved(tmp_path: Path, slowed: Callable[[float], None]) -> None:
     """By their own clocks, which are not slowed, they would make hundreds of epochs of the budget."""
-    folder = copied(ended, tmp_path)
-    trial = trials_of(as_run(folder.study(), folder))[3]
+    folder, chosen = StudyFolder(tmp_path), study(**SECONDS)
+    folder.note(chosen)
+    slowed(1.0)
+    done = run_study(chosen, folder, REGISTRY, Listening(), execute=in_processes(2))
+    assert {len(folder.run(trial).seconds()) for trial in trials_of(done)} == {2}
+    trial = trials_of(done)[3]
     before = folder.outcome(trial)
     (folder.trials / f"{trial.name}.json").unlink()  # as where it was killed before its last word
+    folder.resolution.unlink()  # as an earlier version leaves it
     slowed(0.001)
-    run_study(folder.study(), folder, REGISTRY, Listening(), execute=in_processes(2))
+    assert run_study(chosen, folder, REGISTRY, Listening(), execute=in_processes(2)) == done
     assert folder.outcome(trial) == before
-    assert orphaned(as_run(folder.study(), folder), folder) == []
+    assert orphaned(as_run(chosen, folder), folder) == []
 
 
 def test_what_is_decided_is_kept_by_what_was_asked(tmp_path: Path, slowed: Callable[[float], None]) -> None:

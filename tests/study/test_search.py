@@ -28,7 +28,8 @@ LR = {"train.lr": {"low": 1e-3, "high": 1.0, "log": True}}
 def space(**study: Any) -> Space:
     study = {"factors": {"act": ["relu"], "attn": ["none", "eca", "se"]}, "search": LR, **study}
     model = {"model": "resnet20", "input_size": 8}
-    return space_from({"study": study, "model": model, "data": {"source": "digits"}}, "s.toml")
+    train = {"compile": "off"}
+    return space_from({"study": study, "model": model, "data": {"source": "digits"}, "train": train}, "s.toml")
 
 
 class Watching:
