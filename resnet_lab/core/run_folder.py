@@ -16,17 +16,17 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
-from filelock import FileLock, Timeout
 from pydantic import AfterValidator
 
 from resnet_lab.core.choices import CacheUse
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import permit_as_usual, refuse_existing, refuse_ways_out, write_atomically
+from resnet_lab.core.locks import claimed
 from resnet_lab.core.records import (
     SMALL,
     Entries,
@@ -225,19 +225,16 @@ class Run:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """While it is entered, no other process trains in this folder; raises `RunError` where one does."""
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise RunError(
-                f"{self.folder}: another process is training in this run folder; wait for it, or stop it first"
-            ) from None
-        except OSError as error:
-            raise RunError(f"{self.folder}: cannot be locked: {error.strerror}") from None
-        try:
+        with ExitStack() as stack:
+            try:
+                is_mine = stack.enter_context(claimed(self.folder / ".lock"))
+            except OSError as error:
+                raise RunError(f"{self.folder}: cannot be locked: {error.strerror}") from None
+            if not is_mine:
+                raise RunError(
+                    f"{self.folder}: another process is training in this run folder; wait for it, or stop it first"
+                )
             yield
-        finally:
-            lock.release()
 
     def best_of_epoch(self, epoch: int) -> Path:
         """Where the best weights stand until the state that names them the best is whole."""

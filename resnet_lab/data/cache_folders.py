@@ -6,16 +6,17 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import filelock
 import platformdirs
 
+from resnet_lab.core import locks
 from resnet_lab.core.errors import DataError, RunError, nearest
+from resnet_lab.core.locks import claimed
 from resnet_lab.core.records import parse_json, read_json
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.decoding import Form
@@ -47,6 +48,9 @@ class CacheError(DataError):
     """A folder of the cache cannot be written."""
 
 
+WAITING = "another process is filling this part of the cache; waiting for it"
+
+
 @contextmanager
 def held(folder: Path, watcher: Watcher, while_waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """A folder of the cache, made where it is missing, that no other process changes meanwhile.
@@ -58,7 +62,7 @@ def held(folder: Path, watcher: Watcher, while_waiting: Callable[[], None] = lam
         CacheError: here or within it cannot be written, or the disk is full.
     """
     try:
-        with _locked(folder, watcher, while_waiting):
+        with locks.held(_lock(folder), lambda: watcher.say(WAITING), while_waiting):
             folder.mkdir(parents=True, exist_ok=True)
             yield
     except (OSError, sqlite3.DatabaseError, RunError) as error:
@@ -127,15 +131,16 @@ def clear(names: Sequence[str] | None = None) -> int:
         chosen = [entry for entry in chosen if {entry.source, entry.folder.name} & set(names)]
     for entry in chosen:
         try:
-            with _lock(entry.folder).acquire(timeout=0):
-                shutil.rmtree(entry.folder)
-        except filelock.Timeout:
+            with claimed(_lock(entry.folder)) as is_mine:
+                if is_mine:
+                    shutil.rmtree(entry.folder)
+        except OSError as error:
+            raise DataError(f"{entry.folder}: cannot be deleted: {error.strerror}") from None
+        if not is_mine:
             raise DataError(
                 f"{entry.folder}: another process is filling this part of the cache ({entry.source}); clear it when "
                 "that has ended"
-            ) from None
-        except OSError as error:
-            raise DataError(f"{entry.folder}: cannot be deleted: {error.strerror}") from None
+            )
     return sum(entry.nbytes for entry in chosen)
 
 
@@ -187,28 +192,11 @@ def _features(folder: Path) -> CacheEntry:
         return CacheEntry("features", folder, "", None, 0, nbytes, None)
 
 
-def _lock(folder: Path) -> filelock.BaseFileLock:
+def _lock(folder: Path) -> Path:
     """It lies outside of the folder, so that deleting that does not split those who wait for it."""
     path = cache_folder() / "locks" / folder.name
     path.parent.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(path)
-
-
-@contextmanager
-def _locked(folder: Path, watcher: Watcher, while_waiting: Callable[[], None]) -> Iterator[None]:
-    lock = _lock(folder)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        watcher.say("another process is filling this part of the cache; waiting for it")
-    while not lock.is_locked:
-        while_waiting()
-        with suppress(filelock.Timeout):
-            lock.acquire(timeout=0.2)
-    try:
-        yield
-    finally:
-        lock.release()
+    return path
 
 
 def _why(folder: Path, error: Exception) -> str:

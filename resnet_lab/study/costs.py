@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from filelock import FileLock
-
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import as_json, read
@@ -14,6 +12,7 @@ from resnet_lab.bench.statistics import median_interval
 from resnet_lab.bench.subjects import MODES
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.files import write_atomically
+from resnet_lab.core.locks import held
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import choose
 from resnet_lab.network.plugins import Registry
@@ -73,7 +72,7 @@ def measure_costs(
 
     Of several processes that come to it, one measures, and the others wait for it.
     """
-    with FileLock(folder.bench.with_suffix(".lock")):
+    with held(folder.bench.with_suffix(".lock")):
         if kept_costs(arms, classes, folder) is not None:
             return None
         device = arms[0].train.device

@@ -3,11 +3,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from filelock import FileLock
-
 from resnet_lab.core.errors import ConfigError, ResNetLabError
 from resnet_lab.core.files import make_folder
 from resnet_lab.core.images import ImageSet
+from resnet_lab.core.locks import held
 from resnet_lab.data.sources import open_images
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
@@ -148,7 +147,7 @@ def _require_tuned(study: Study, resolved: ResolvedStudy, folder: StudyFolder) -
 def _kept(study: Study, folder: StudyFolder, complete: Callable[[], ResolvedStudy]) -> ResolvedStudy:
     """What `complete` gives, written down while no other process does."""
     make_folder(folder.folder)
-    with FileLock(folder.resolution.with_suffix(".lock")):
+    with held(folder.resolution.with_suffix(".lock")):
         before, resolved = read_resolution(folder), complete()
         if resolved != before:
             write_resolution(folder, resolved)

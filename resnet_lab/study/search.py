@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from filelock import FileLock, Timeout
-
 from resnet_lab.core.errors import ConfigError, PluginError, SpecError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
+from resnet_lab.core.locks import claimed
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.confirmation import confirming
@@ -137,13 +136,10 @@ def _opened(space: Space, folder: Path, registry: Registry) -> Iterator["optuna.
     file = folder / NOTED
     if file.exists() and noted(folder).tables != json.loads(json.dumps(space.tables)):
         raise ConfigError(f"{folder} has a search of another space; choose another folder with --out")
-    lock = FileLock(folder / "search.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(f"{folder}: another process searches in this folder; wait for it, or stop it first") from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
+    with claimed(folder / "search.lock") as is_mine:
+        if not is_mine:
+            raise ConfigError(f"{folder}: another process searches in this folder; wait for it, or stop it first")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         write_atomically(file, json.dumps(content, indent=1).encode())
         storage = optuna.storages.RDBStorage(f"sqlite:///{(folder / 'optuna.db').resolve()}")
         try:
@@ -151,8 +147,6 @@ def _opened(space: Space, folder: Path, registry: Registry) -> Iterator["optuna.
         finally:
             storage.remove_session()
             storage.engine.dispose()
-    finally:
-        lock.release()
 
 
 class _Search:

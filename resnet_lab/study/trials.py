@@ -14,9 +14,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from filelock import FileLock, Timeout
 from pydantic import Field, TypeAdapter
 
+from resnet_lab.core import locks
 from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.core.records import SMALL, Entries, Finite, read_json, shortened, validated
@@ -163,16 +163,8 @@ class StudyFolder:
     def claimed(self, trial: Trial) -> Iterator[bool]:
         """Whether this process may work on it: no other one does while the context lasts."""
         make_folder(self.trials)
-        lock = FileLock(self.trials / f"{trial.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        with locks.claimed(self.trials / f"{trial.name}.lock") as is_mine:
+            yield is_mine
 
     def state(self, trial: Trial) -> State:
         """As far as the files say."""

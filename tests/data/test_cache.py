@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -388,12 +389,12 @@ def test_two_processes_at_once_share_the_work(tmp_path: Path) -> None:
 
 
 def test_who_waits_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    listener, acquire = Listener(), filelock.FileLock.acquire
+    listener, acquire, tries = Listener(), filelock.FileLock.acquire, count()
 
     def held_once(self: filelock.FileLock, timeout: float | None = None) -> Any:
-        if timeout == 0:
+        if next(tries) == 0:
             raise filelock.Timeout(self.lock_file)
-        return acquire(self)
+        return acquire(self, timeout=timeout)
 
     monkeypatch.setattr(filelock.FileLock, "acquire", held_once)
     store(set_of(folder), FORM, watcher=listener)
