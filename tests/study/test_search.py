@@ -11,7 +11,6 @@ from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.network.plugins import load
 from resnet_lab.study import search as searching
 from resnet_lab.study import trials
-from resnet_lab.study.confirmation import as_toml
 from resnet_lab.study.design import read_study
 from resnet_lab.study.search import Found, Tried, noted, search
 from resnet_lab.study.space import Space, space_from
@@ -216,16 +215,6 @@ def test_folders(tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError) as failure:
         run(tmp_path, 2)
     assert str(failure.value) == 'a search needs the package optuna: pip install "resnet-lab[optuna]"'
-
-
-def test_tables_as_toml() -> None:
-    import tomllib
-
-    written = {
-        "study": {"name": 'a "b" \\ é', "arms": {"x y": {"train.lr": 1e-05, "on": True}, "plain": {}}},
-        "train": {"augment": ["flip", "crop(scale=0.5)"], "epochs": 3, "betas": [0.9, 1.0]},
-    }
-    assert tomllib.loads(as_toml(written)) == written
 
 
 def test_tries_are_bounded(tmp_path: Path) -> None:
