@@ -1,5 +1,7 @@
 """Random numbers that belong to an image, not to the batch it happens to stand in."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -26,6 +28,13 @@ class Draws:
         self.epoch = epoch
         numbers = indices if repeats is None else indices + (repeats << 32)
         self._numbers: NDArray[np.uint64] = numbers.astype(np.uint64)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Draws"]) -> "Draws":
+        """Of several batches of one epoch, at least one, one after the other."""
+        whole = cls(parts[0].seed, parts[0].epoch, np.empty(0, dtype=np.int64))
+        whole._numbers = np.concatenate([part._numbers for part in parts])
+        return whole
 
     def uniform(self, name: str, count: int = 1) -> Tensor:
         """Numbers in [0, 1), float64 on the CPU, shape (N, count); other names or counts give independent ones."""

@@ -1,14 +1,17 @@
 """Stored features as batches. Legend: N images of a part, V views, B of a batch, C channels, H W pixels of a map."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.loader import Loader
-from resnet_lab.data.order import Step
+from resnet_lab.data.order import Order, Step
 from resnet_lab.data.pooled_memory import memory_for
 from resnet_lab.data.row_store import RowReader
 from resnet_lab.device import Placement
@@ -21,8 +24,32 @@ def feature_loader(images: Loader, reader: RowReader, views: int, shape: tuple[i
         reader: row i V + v is view v of image i.
         shape: of one image's features: C H W, or C.
     """
-    rows = FeatureRows(reader, views, shape, dtype, images)
-    return Loader(rows, images.order, FeatureTransform(images.transform.augment, images.placement), images.placement)
+    augment, placement = images.transform.augment, images.placement
+    order = FeatureOrder(**vars(images.order), augment=augment, views=views)
+    return Loader(FeatureRows(reader, shape, dtype, placement), order, FeatureTransform(augment, placement), placement)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureOrder(Order):
+    """Steps whose positions are the rows of their images' features in the views that are drawn for them."""
+
+    augment: Augmentations = field(default_factory=Augmentations)
+    views: int = 1
+
+    def training(self, epoch: int, first_step: int = 0) -> Iterator[Step]:
+        steps = list(super().training(epoch, first_step))
+        draws = [step.draws for step in steps if step.draws is not None]
+        if not draws:
+            return
+        views = self.augment.chosen(Draws.joined(draws)).numpy()  # of all at once: for each step it would take as long
+        rows = np.concatenate([step.indices for step in steps]) * self.views + views
+        ends = np.cumsum([len(step.indices) for step in steps])
+        for step, of_step in zip(steps, np.split(rows, ends[:-1]), strict=True):
+            yield step._replace(positions=of_step)
+
+    def evaluation(self) -> Iterator[Step]:
+        for step in super().evaluation():
+            yield step._replace(positions=step.indices * self.views)
 
 
 class FeatureRows:
@@ -30,24 +57,18 @@ class FeatureRows:
 
     on_device: ClassVar[bool] = False
 
-    def __init__(
-        self, reader: RowReader, views: int, shape: tuple[int, ...], dtype: torch.dtype, images: Loader
-    ) -> None:
+    def __init__(self, reader: RowReader, shape: tuple[int, ...], dtype: torch.dtype, placement: Placement) -> None:
         self._reader = reader
-        self._views = views
         self._shape = shape
         self._dtype = dtype
-        self._augment = images.transform.augment
-        self._memory = memory_for(images.placement)
+        self._memory = memory_for(placement)
 
     def read(self, step: Step) -> Tensor:
-        rows = step.indices * self._views
-        if step.draws is not None:
-            rows = rows + self._augment.chosen(step.draws).numpy()
-        batch = self._memory.take((len(rows), self._reader.nbytes), torch.uint8)
-        self._reader.gather(rows, batch.numpy())
+        number = len(step.positions)
+        batch = self._memory.take((number, self._reader.nbytes), torch.uint8)
+        self._reader.gather(step.positions, batch.numpy())
         channels, *sides = self._shape
-        features = batch.view(self._dtype).view(len(rows), *sides, channels)
+        features = batch.view(self._dtype).view(number, *sides, channels)
         return features.permute(0, 3, 1, 2) if sides else features
 
 
