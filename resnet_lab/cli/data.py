@@ -245,6 +245,7 @@ def _findings_as_dict(findings: "Findings") -> dict[str, Any]:
         "bad": [{"path": path, "cause": cause} for path, cause in findings.bad],
         "copies": [asdict(each) for each in findings.copies],
         "conflicts": [asdict(each) for each in findings.conflicts],
+        "compared": findings.compared,
         "handled": findings.handled,
         "notes": findings.notes,
     }

@@ -27,7 +27,6 @@ FORMAT = 1
 
 REMEDY = "remove it, and what the finished trials were trained with is taken up again"
 
-Whole = Annotated[Count, Field(le=10**9)]
 Compilation = Literal["off", "on", "max"]
 
 _TRIAL = re.compile(r"(.+-[0-9a-f]{12})(?:-lr.+)?-seed\d+", re.DOTALL)
@@ -44,9 +43,9 @@ class ResolvedArm(Record):
     """
 
     name: Annotated[str, Field(max_length=10_000)]
-    epochs: Whole
+    epochs: Count
     lr: Positive | None
-    batch_size: Whole
+    batch_size: Count
     compile: Compilation
 
     def of(self, arm: Arm) -> Arm:
@@ -174,8 +173,8 @@ class _Trained:
 
 
 class _Config(BaseModel):
-    epochs: Whole
-    batch_size: Whole
+    epochs: Count
+    batch_size: Count
 
 
 class _Device(BaseModel):
@@ -188,7 +187,7 @@ class _Run(BaseModel):
 
 
 class _Outcome(BaseModel):
-    epochs: Whole
+    epochs: Count
 
 
 def _trained(folder: StudyFolder) -> dict[str, _Trained]:

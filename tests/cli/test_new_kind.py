@@ -16,7 +16,7 @@ COMMANDS = {
     "left alone": f"build {SMALL} --json",
     "plan": "study plan --recipe digits-quick --block scaled --scale one,learned --seeds 2 --size 8 --epochs 1 --json",
     "design": "study run --recipe digits-quick --scale one,lerned --seeds 2",
-    "bench": f"bench {SMALL} --block scaled --scale one,learned --batch 1 --mode infer --rounds 1 --json",
+    "bench": f"bench {SMALL} --block scaled --scale one,learned --batch-size 1 --mode infer --rounds 1 --json",
     "new": "plugins new scale mine",
     "check new": "plugins check mine --plugin resnet-lab-mine/resnet_lab_mine.py --json",
     "check": "plugins check learned(start=0.3) --json",

@@ -14,6 +14,7 @@ from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.plugins import load
+from tests.run_records import run_record
 
 CPU, REGISTRY = choose("cpu", "fp32"), load(only=[])
 NAMES = ("blue", "green", "red")
@@ -122,6 +123,6 @@ def test_weights_without_classes_are_refused(scans: Path, tmp_path: Path) -> Non
 def test_folders_without_weights(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is not a run folder"):
         weights_of(tmp_path)
-    Run(tmp_path).write({"status": "running"})
+    Run(tmp_path).write(run_record(status="running"))
     with pytest.raises(RunError, match="the run has no weights yet"):
         weights_of(tmp_path)

@@ -79,7 +79,7 @@ ALTERNATIVES = "export it with --to onnx or --to program"
     [
         (zoo.get("resnet50").modified(act="gelu", attn="cbam@3,4", conv="depthwise"), (
             "resnet50, and its weights cannot be loaded there: it has activation gelu for relu in the stem; "
-            "3x3 convolution depthwise for dense in stages 1 to 4; activation gelu for relu in stages 1 to 4; "
+            "activation gelu for relu in stages 1 to 4; 3x3 convolution depthwise for dense in stages 1 to 4; "
             "attention cbam for none in stages 3 to 4"
         )),
         (zoo.get("resnet50_v1"), (

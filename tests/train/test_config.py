@@ -50,7 +50,10 @@ def test_options_out_of_range(values: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"path": "x"}, "unknown option 'path'; known: cache, download, fit, fold, folds, source, split_file, strict"),
+        (
+            {"path": "x"},
+            "unknown option 'path'; known: cache, download, fit, fold, folds, near_copies, source, split_file, strict",
+        ),
         ({"fit": "stretch"}, "fit: input should be 'squash', 'crop' or 'pad', got 'stretch'"),
         ({"folds": 2}, "folds: input should be greater than or equal to 3, got 2"),
         ({"fold": 1}, "fold is 1, but not of how many; give folds too"),

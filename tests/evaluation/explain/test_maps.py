@@ -25,7 +25,13 @@ def tiny(weight: list[list[float]], *blocks: nn.Module) -> ResNet:
     fc = nn.Linear(2, len(weight), bias=False)
     fc.weight.data = torch.tensor(weight, dtype=torch.float32)
     nothing = [nn.Identity() for _ in range(4)]
-    return ResNet(*nothing, stages=[Stage(*blocks or [nn.Identity()])], dropout=nn.Dropout(0.5), fc=fc)
+    return ResNet(
+        *nothing,
+        stages=[Stage(*blocks or [nn.Identity()])],
+        avgpool=nn.AdaptiveAvgPool2d(1),
+        dropout=nn.Dropout(0.5),
+        fc=fc,
+    )
 
 
 def correlations(maps: Tensor, others: Tensor) -> list[float]:
