@@ -22,7 +22,7 @@ from resnet_lab.bench.statistics import RESOLUTION, Timing, Verdict
 from resnet_lab.bench.subjects import MODES
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.escaping import cell, markdown
-from resnet_lab.core.records import Entries, Items, OpenRecord, Positive, read_json, validated
+from resnet_lab.core.records import Entries, Items, OpenRecord, Positive, read_json, repr_of, validated
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
@@ -211,7 +211,7 @@ def read(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: not a result of `resnet-lab bench --out`; name a file that it wrote")
     if content.get("format") != FORMAT:
         raise RunError(
-            f"{path}: result format {content.get('format')}, and this resnet-lab reads {FORMAT}; "
+            f"{path}: result format {repr_of(content.get('format'))}, and this resnet-lab reads {FORMAT}; "
             "measure again, or use the version that wrote it"
         )
     validated(_Result, content, f"{path}: damaged", RunError, REMEDY)

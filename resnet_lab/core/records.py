@@ -240,7 +240,7 @@ def shortened(text: str, most: int = 80) -> str:
 
 
 _SHORT = Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 
 
 def _and(remedy: str) -> str:

@@ -28,6 +28,7 @@ from resnet_lab.core.records import (
     Record,
     Tuple,
     parse_json,
+    shortened,
     validated,
 )
 from resnet_lab.network.builder import assemble, components_of, plugins_needed, sources_needed
@@ -154,7 +155,7 @@ def read_sealed(path: Path, key: str, newest: int, what: str) -> tuple[dict[str,
         raise CheckpointError(f"{path}: cannot read the {what} file: {error.strerror or error}") from None
     except SafetensorError as error:
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({error}); "
+            f"{path}: not a whole safetensors file ({shortened(str(error), 300)}); "
             "pickled .pth and .pt files are never opened here, and a truncated file must be copied again"
         ) from None
     if text is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_lab.core.errors import SpecError, nearest
-from resnet_lab.core.records import SMALL, Malformed, parse_json, parse_toml, read_bytes
+from resnet_lab.core.records import SMALL, Malformed, parse_json, parse_toml, read_bytes, repr_of
 from resnet_lab.network.spec import (
     CHANGES,
     BlockSpec,
@@ -155,7 +155,7 @@ def row(name: str) -> Row:
         SpecError: no such network; the nearest names are offered.
     """
     if name not in _BY_NAME:
-        raise SpecError(f"unknown network {name!r}; {nearest(name, _BY_NAME)}")
+        raise SpecError(f"unknown network {repr_of(name)}; {nearest(name, _BY_NAME)}")
     return _BY_NAME[name]
 
 
@@ -183,9 +183,9 @@ def from_choices(choices: dict[str, Any], where: str) -> ModelSpec:
     base = changes.pop("model", "resnet50")
     for key in changes:
         if key not in CHANGES:
-            raise SpecError(f"{where}: unknown key {key!r}; {nearest(key, ('model', *CHANGES))}")
+            raise SpecError(f"{where}: unknown key {repr_of(key)}; {nearest(key, ('model', *CHANGES))}")
     if not isinstance(base, str):
-        raise SpecError(f"{where}: model must be a text, got {base!r}")
+        raise SpecError(f"{where}: model must be a text, got {repr_of(base)}")
     try:
         return get(base).modified(**changes)
     except SpecError as error:

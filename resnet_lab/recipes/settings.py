@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from resnet_lab.core.errors import ConfigError, nearest
-from resnet_lab.core.records import Malformed, parse_toml
+from resnet_lab.core.records import Malformed, parse_toml, repr_of
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network.component import listed
 from resnet_lab.network.spec import CHANGES
@@ -39,12 +39,14 @@ def apply_settings(tables: Mapping[str, Mapping[str, Any]], settings: Sequence[s
         place, equals, text = setting.partition("=")
         table, dot, key = (part.strip() for part in place.partition("."))
         if not (equals and dot and table and key):
-            raise ConfigError(f"setting {setting!r} is not of the form table.key=value, such as train.lr=1e-3")
+            raise ConfigError(f"setting {repr_of(setting)} is not of the form table.key=value, such as train.lr=1e-3")
         if table not in TABLES:
-            raise ConfigError(f"setting {setting!r}: unknown table {table!r}; {nearest(table, TABLES)}")
+            raise ConfigError(f"setting {repr_of(setting)}: unknown table {repr_of(table)}; {nearest(table, TABLES)}")
         fields = _FIELDS[table]
         if key not in fields:
-            raise ConfigError(f"setting {setting!r}: unknown key {key!r} of {table}; {nearest(key, fields)}")
+            raise ConfigError(
+                f"setting {repr_of(setting)}: unknown key {repr_of(key)} of {table}; {nearest(key, fields)}"
+            )
         changed.setdefault(table, {})[key] = value_of(text.strip(), fields[key])
     return changed
 

@@ -243,7 +243,7 @@ def plan_and_base(tables: Mapping[str, Any], where: str) -> tuple[Plan, Tables]:
         if any(printable(_text(level)) != _text(level) for level in levels):
             raise ConfigError(f"{where}: factor {shortened(name)}: a level has no line breaks or control characters")
         if len(set(map(_text, levels))) != len(levels) or not levels:
-            raise ConfigError(f"{where}: factor {name} needs different levels, got {list(levels)}")
+            raise ConfigError(f"{where}: factor {name} needs different levels, got {repr_of(list(levels))}")
     return plan, base
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.records import shortened
 from resnet_lab.evaluation.evaluate import stored
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.cost import Cost, measure
@@ -134,9 +135,10 @@ def _require_finished(outcomes: Grid[Outcome], folder: StudyFolder) -> None:
     problems = [outcome.problem for outcome in outcomes.values()]
     if not problems:
         raise ConfigError(f"{folder.folder}: no trial has finished; run the study first: `resnet-lab study run`")
-    if None not in problems:
+    if problems[0] is not None and None not in problems:
         raise ConfigError(
-            f"{folder.folder}: all of the {len(problems)} trials that are over failed, the first since: {problems[0]}"
+            f"{folder.folder}: all of the {len(problems)} trials that are over failed, the first since: "
+            f"{shortened(problems[0], 500)}"
         )
 
 

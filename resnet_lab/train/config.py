@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from resnet_lab.core.choices import Balance, Compile, Precision
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
-from resnet_lab.core.records import Record, validated
+from resnet_lab.core.records import Record, repr_of, validated
 from resnet_lab.data.config import DataConfig
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -201,5 +201,5 @@ def data_config(values: dict[str, Any], where: str) -> DataConfig:
 def _config(kind: type[C], values: dict[str, Any], where: str) -> C:
     for name in values:
         if name not in kind.model_fields:
-            raise ConfigError(f"{where}: unknown option {name!r}; {nearest(name, kind.model_fields)}")
+            raise ConfigError(f"{where}: unknown option {repr_of(name)}; {nearest(name, kind.model_fields)}")
     return validated(kind, values, where, ConfigError)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from resnet_lab.core.choices import Fit
 from resnet_lab.core.errors import CheckpointError, nearest
+from resnet_lab.core.records import shortened
 from resnet_lab.core.run_folder import Run
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.spec import Component, ModelSpec
@@ -143,7 +144,9 @@ def _safetensors(path: Path, key: str) -> Weights:
     except OSError as error:
         raise _unreadable(path, error) from None
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error}); copy it again") from None
+        raise CheckpointError(
+            f"{path}: not a whole safetensors file ({shortened(str(error), 300)}); copy it again"
+        ) from None
     return _foreign(f"{path}:{key}" if key else str(path), tensors, key)
 
 
