@@ -34,7 +34,7 @@ from torchvision.transforms import v2
 import resnet_lab
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, Subset
@@ -45,7 +45,7 @@ from resnet_lab.network.plugins import default_registry
 
 SIZE, BATCH, WORKERS = 224, 32, 2
 MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.24, 0.23)
-FORM = Form(SIZE)
+FORM = ImageFormat(SIZE)
 PLACEMENT = choose("cpu")
 
 

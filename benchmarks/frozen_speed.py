@@ -28,7 +28,7 @@ from torch.nn import functional as F
 import resnet_lab
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, Subset
@@ -36,7 +36,7 @@ from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, choose
-from resnet_lab.evaluation.evaluate import logits
+from resnet_lab.evaluation.scoring import logits
 from resnet_lab.network import zoo
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.plugins import default_registry
@@ -50,7 +50,9 @@ CASES = (("1-3", "bf16"), ("1-4", "bf16"), ("1-3", "fp32"), ("1-4", "fp32"))
 
 def main(folder: str, out: str, images: int = 0, rounds: int = 7) -> None:
     """Measure every case and write all as JSON, after each of them."""
-    data = few(prepare(open_images(folder, default_registry()), Form(SIZE), DataConfig(source=folder), seed=0), images)
+    data = few(
+        prepare(open_images(folder, default_registry()), ImageFormat(SIZE), DataConfig(source=folder), seed=0), images
+    )
     content: dict[str, Any] = {"setting": setting()}
     for stages, precision in CASES:
         content[f"freeze {stages}, {precision}"] = measured(data, stages, precision, rounds)

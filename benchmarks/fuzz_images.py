@@ -34,7 +34,7 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from resnet_lab.data.decoding import NO_MEMORY, Form, decode, without_warnings
+from resnet_lab.data.decoding import NO_MEMORY, ImageFormat, decode, without_warnings
 
 SECONDS = 5
 MEMORY = 2**30
@@ -171,7 +171,7 @@ class Worker:
 
 def serve(pipe: Connection) -> None:
     """Decode what comes through the pipe, until it closes."""
-    form = Form(224)
+    form = ImageFormat(224)
     decode(seeds()[0][1], form)  # loads what is loaded late
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))

@@ -33,20 +33,20 @@ from resnet_lab.data.split import from_csv_as_far_as_there
 from resnet_lab.device import choose
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.export.card import model_card
+from resnet_lab.export.exported_model import ExportedModel as Exported
 from resnet_lab.export.privacy import public_record
-from resnet_lab.export.subject import Subject as Exported
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import load, require_files
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.report.run_page import class_parts, configuration, provenance, remarks, sentence
-from resnet_lab.report.subject import look_at, read_history
+from resnet_lab.report.run_summary import look_at, read_history
 from resnet_lab.study import search
 from resnet_lab.study.design import study_from
 from resnet_lab.study.results import findings
 from resnet_lab.study.trials import StudyFolder, carry_out, trials_of
+from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.record import recorded_choices, require_plugins
-from resnet_lab.train.watching import TrainingWatcher
 
 SECONDS = 2
 MEMORY = 2**30

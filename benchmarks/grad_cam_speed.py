@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 import resnet_lab
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explain import ClassMap, Explanation, GradCAM, draw
+from resnet_lab.evaluation.explanation import ClassMap, Explanation, GradCAM, draw
 
 BATCH, SIZE = 8, 224
 Arm = Callable[[Tensor], list[Tensor]]

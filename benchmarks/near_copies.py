@@ -21,11 +21,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from resnet_lab.data import copies
-from resnet_lab.data.decoding import Examined, Form, decode
+from resnet_lab.data.decoding import ImageFormat, ImageInfo, decode
 from tests.data import drawn_sets
 from tests.data.drawn_sets import COPIES, saved
 
-FORM = Form(224)
+FORM = ImageFormat(224)
 SETS: dict[str, Callable[[], list[Image.Image]]] = {
     "printed digits, 10 x 30": lambda: drawn_sets.letters("0123456789", 30),
     "printed letters, 26 x 30": lambda: drawn_sets.letters("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 30),
@@ -36,20 +36,20 @@ SETS: dict[str, Callable[[], list[Image.Image]]] = {
 }
 
 
-def groups(examined: Sequence[Examined]) -> NDArray[np.int64]:
+def groups(examined: Sequence[ImageInfo]) -> NDArray[np.int64]:
     if hasattr(copies, "groups"):  # of 6e309af, for comparison
         return copies.groups(examined)
     return copies.group_copies(examined).groups
 
 
-def together(examined: Sequence[Examined]) -> list[list[int]]:
+def together(examined: Sequence[ImageInfo]) -> list[list[int]]:
     """Positions of the images of each group of two or more."""
     numbers = groups(examined)
     found = (np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers))
     return [group for group in found if len(group) > 1]
 
 
-def looked_at(contents: Sequence[bytes]) -> list[Examined]:
+def looked_at(contents: Sequence[bytes]) -> list[ImageInfo]:
     return [decode(content, FORM)[1] for content in contents]
 
 

@@ -14,7 +14,7 @@ import torch
 from resnet_lab.bench.arms import arms_of
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import machine
-from resnet_lab.bench.subjects import placement_of
+from resnet_lab.bench.timed_networks import placement_of
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import default_registry
 

@@ -24,7 +24,7 @@ from resnet_lab.study.results import findings
 from resnet_lab.study.running import run_study
 from resnet_lab.study.trials import StudyFolder
 from resnet_lab.study.writing import as_json
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 STUDIES: dict[str, dict[str, Any]] = {
     "same": {

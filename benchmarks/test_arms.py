@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from resnet_lab.bench.arms import Arm, arms_of
+from resnet_lab.bench.arms import BenchArm, arms_of
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.results import machine
-from resnet_lab.bench.subjects import placement_of, ready
+from resnet_lab.bench.timed_networks import placement_of, ready
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import default_registry
 
@@ -30,7 +30,7 @@ ARMS = arms_of(
 
 @pytest.mark.parametrize("mode", ROUNDS)
 @pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name.replace(" ", "-"))
-def test_arm(benchmark: Any, arm: Arm, mode: Mode) -> None:
+def test_arm(benchmark: Any, arm: BenchArm, mode: Mode) -> None:
     call = ready(arm, mode, default_registry(), "auto")
 
     def timed() -> None:

@@ -30,7 +30,7 @@ from torchvision.transforms import v2
 import resnet_lab
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Batch, Loader
 from resnet_lab.data.order import Order, Subset
@@ -69,7 +69,7 @@ def main(folder: str, out: str, rounds: int = 5) -> None:
 def beside_the_usual_way(folder: str, rounds: int) -> dict[str, Any]:
     """Images a second in whole training epochs with validation."""
     placement = choose()
-    data = prepare(open_images(folder, default_registry()), Form(224), DataConfig(source=folder), seed=0)
+    data = prepare(open_images(folder, default_registry()), ImageFormat(224), DataConfig(source=folder), seed=0)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(data.usable))
     train, val = served(data, chosen[:IMAGES], placement), served(data, chosen[IMAGES : IMAGES + VALIDATED], placement)
     ours = ours_epoch(placement.place(resnet_lab.build("resnet18", num_classes=CLASSES)), train, val, placement)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explain import explain
+from resnet_lab.evaluation.explanation import explain
 from resnet_lab.network.plugins import default_registry
 
 run, images, out = (Path(argument) for argument in sys.argv[1:4])

@@ -17,7 +17,7 @@ MAKERS: tuple[Maker, ...] = ("resnet-lab", "torchvision", "timm")
 
 
 @dataclass(frozen=True)
-class Arm:
+class BenchArm:
     """A network and how it runs.
 
     Attributes:
@@ -45,7 +45,7 @@ def arms_of(
     compiled: Sequence[Compile] = ("off",),
     layouts: Sequence[bool | None] = (None,),
     peers: Iterable[Maker] = (),
-) -> list[Arm]:
+) -> list[BenchArm]:
     """Every combination, the first of each list making the baseline, which comes first; peers of each follow it.
 
     An arm is called by what distinguishes it: the values of those lists that have several.
@@ -67,13 +67,13 @@ def arms_of(
     for batch in batches:
         if not 1 <= batch <= MAX_BATCH:
             raise ConfigError(f"a batch has 1 to {MAX_BATCH:,} images, got {batch}")
-    arms: list[Arm] = []
+    arms: list[BenchArm] = []
     for values in product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))
         network: ModelSpec = chosen["network"]  # type: ignore[assignment]
         changes = {slot: chosen[slot] for slot in components} | {"input_size": chosen["size"]}
         words = [_word(key, chosen[key]) for key, options in lists.items() if len(options) > 1]
-        own = Arm(
+        own = BenchArm(
             name=" ".join(words) or network.name,
             spec=network.modified(**changes),  # type: ignore[arg-type]
             batch=chosen["batch"],  # type: ignore[arg-type]
@@ -96,8 +96,8 @@ def _word(key: str, value: object) -> str:
     return {"size": f"{value}px", "batch": f"batch {value}"}.get(key, str(value))
 
 
-def _require_distinct(arms: Sequence[Arm]) -> None:
-    seen: dict[object, Arm] = {}
+def _require_distinct(arms: Sequence[BenchArm]) -> None:
+    seen: dict[object, BenchArm] = {}
     for arm in arms:
         facts = replace(arm, name="", spec=arm.spec.model_copy(update={"name": ""}))
         if facts in seen:

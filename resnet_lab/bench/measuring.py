@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.conditions import Conditions
 from resnet_lab.bench.config import ROUNDS, Mode
+from resnet_lab.bench.interleaved_timing import Timed, interleave
 from resnet_lab.bench.operators import Operator, activations, largest_output, operators
 from resnet_lab.bench.peers import InexpressibleError
 from resnet_lab.bench.roofline import Roof, floors, measure_roof
 from resnet_lab.bench.statistics import Timing, timing
-from resnet_lab.bench.subjects import (
+from resnet_lab.bench.timed_networks import (
     DifferentError,
     InferenceCall,
     TrainingCall,
@@ -20,7 +21,6 @@ from resnet_lab.bench.subjects import (
     placement_of,
     ready,
 )
-from resnet_lab.bench.turns import Timed, in_turns
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import choose
@@ -70,7 +70,7 @@ class Floor:
 
 
 @dataclass
-class Result:
+class BenchResult:
     """What was found of one arm.
 
     Attributes:
@@ -78,7 +78,7 @@ class Result:
         timings, memory: by mode; memory in bytes beside the weights, None where it cannot be told.
     """
 
-    arm: Arm
+    arm: BenchArm
     static: Static
     placement: dict[str, object]
     floor: Floor
@@ -99,7 +99,7 @@ class Bench:
         remarks: what a reader should know of how the times were taken.
     """
 
-    results: list[Result]
+    results: list[BenchResult]
     control: dict[Mode, Timing]
     left_out: dict[str, str]
     remarks: list[str]
@@ -108,7 +108,7 @@ class Bench:
 
 
 def bench(
-    arms: Sequence[Arm],
+    arms: Sequence[BenchArm],
     registry: Registry,
     *,
     modes: Sequence[Mode] = ("latency", "infer", "train"),
@@ -139,7 +139,7 @@ def bench(
     return found
 
 
-def _counted(arms: Sequence[Arm], registry: Registry, device: str) -> tuple[list[Result], dict[str, str]]:
+def _counted(arms: Sequence[BenchArm], registry: Registry, device: str) -> tuple[list[BenchResult], dict[str, str]]:
     results, left_out = [], {}
     for arm in arms:
         placement = placement_of(arm, device)
@@ -152,7 +152,7 @@ def _counted(arms: Sequence[Arm], registry: Registry, device: str) -> tuple[list
         traced = operators(model, (1, arm.spec.in_channels, size, size))
         parameters = sum(parameter.numel() for parameter in model.parameters())
         static = _static(traced, parameters, placement.dtype, arm.batch)
-        results.append(Result(arm, static, placement.record(), Floor(0, 0), traced))
+        results.append(BenchResult(arm, static, placement.record(), Floor(0, 0), traced))
     if not results:
         name, cause = next(iter(left_out.items()))
         raise ConfigError(f"there is nothing to measure: {name}: {cause}")
@@ -180,7 +180,7 @@ def _static(traced: list[Operator], parameters: int, dtype: torch.dtype, batch: 
     )
 
 
-def _floor(result: Result, roof: Roof, dtype: torch.dtype) -> Floor:
+def _floor(result: BenchResult, roof: Roof, dtype: torch.dtype) -> Floor:
     """Of the batch; weights are read once, everything else for each image."""
     batch = result.arm.batch
     scaled = [
@@ -212,7 +212,7 @@ def _time(found: Bench, mode: Mode, registry: Registry, device: str, target: tor
         raise ConfigError(f"the baseline {baseline.name!r} cannot be timed: {found.results[0].problem}")
     calls[CONTROL] = ready(baseline, mode, registry, device)
     watcher.begin(f"timing: {mode}", found.rounds)
-    turns = in_turns(calls, found.rounds, target, watcher)
+    turns = interleave(calls, found.rounds, target, watcher)
     first = turns.samples[baseline.name]
     for result in found.results:
         if result.arm.name in calls:
@@ -222,7 +222,7 @@ def _time(found: Bench, mode: Mode, registry: Registry, device: str, target: tor
 
 
 def _ready(
-    result: Result, mode: Mode, registry: Registry, device: str, target: torch.device
+    result: BenchResult, mode: Mode, registry: Registry, device: str, target: torch.device
 ) -> InferenceCall | TrainingCall | None:
     """The arm's call, its memory measured; None where that failed, and why is in the result."""
     arm = result.arm

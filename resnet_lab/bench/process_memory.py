@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.children import python_module
 from resnet_lab.core.errors import ConfigError
@@ -15,7 +15,7 @@ from resnet_lab.network.spec import ModelSpec
 CALLS = 3
 
 
-def resident(arm: Arm, mode: Mode, device: str, no_plugin: Sequence[str]) -> int:
+def resident(arm: BenchArm, mode: Mode, device: str, no_plugin: Sequence[str]) -> int:
     """Bytes by which the most that a new process held grew from before the network was made; of a GPU, its own peak.
 
     Raises:
@@ -42,12 +42,12 @@ def resident(arm: Arm, mode: Mode, device: str, no_plugin: Sequence[str]) -> int
 
 def main() -> None:
     """Read what `resident` writes, and print the bytes."""
-    from resnet_lab.bench.subjects import ready
+    from resnet_lab.bench.timed_networks import ready
     from resnet_lab.device import choose
     from resnet_lab.network.plugins import load
 
     told = json.load(sys.stdin)
-    arm = Arm(**{**told["arm"], "spec": ModelSpec.from_json(told["arm"]["spec"])})
+    arm = BenchArm(**{**told["arm"], "spec": ModelSpec.from_json(told["arm"]["spec"])})
     registry, target = load(without=told["no_plugin"]), choose(told["device"]).device
     before = _peak()
     call = ready(arm, told["mode"], registry, told["device"])

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from resnet_lab.bench.measuring import Bench, Result
+from resnet_lab.bench.measuring import Bench, BenchResult
 from resnet_lab.bench.operators import Operator, timed
 from resnet_lab.bench.roofline import Roof
-from resnet_lab.bench.subjects import images, network_of, placement_of
+from resnet_lab.bench.timed_networks import images, network_of, placement_of
 from resnet_lab.network.plugins import Registry
 
 TOLD = 4
@@ -55,7 +55,7 @@ class Profile:
     stages: dict[str, float]
 
 
-def profile(result: Result, roof: Roof, registry: Registry, device: str) -> Profile:
+def profile(result: BenchResult, roof: Roof, registry: Registry, device: str) -> Profile:
     """Time an arm's operators one by one."""
     placement = placement_of(result.arm, device)
     model = placement.place(network_of(result.arm, registry).to(placement.dtype))
@@ -98,7 +98,7 @@ def explain(found: Bench, profiles: dict[str, Profile]) -> dict[str, list[str]]:
     }
 
 
-def _of_the_baseline(result: Result, own: Profile, roof: Roof) -> list[str]:
+def _of_the_baseline(result: BenchResult, own: Profile, roof: Roof) -> list[str]:
     total = sum(share.seconds for share in own.shares)
     lines = [
         f"{share.kind}: {share.seconds / total:.0%} of the time in {share.calls} calls, "
@@ -115,7 +115,7 @@ def _of_the_baseline(result: Result, own: Profile, roof: Roof) -> list[str]:
     return lines
 
 
-def _against(result: Result, baseline: Result, profiles: dict[str, Profile], roof: Roof) -> list[str]:
+def _against(result: BenchResult, baseline: BenchResult, profiles: dict[str, Profile], roof: Roof) -> list[str]:
     own, other = ({share.kind: share for share in profiles[each.arm.name].shares} for each in (result, baseline))
     lines = []
     if (timing := result.timings.get("infer")) is not None:
@@ -147,7 +147,7 @@ def _floors(share: Share) -> str:
     return f"{share.seconds / share.floor:.1f} times its floor" if share.floor > 0 else "without a floor"
 
 
-def _bound(share: Share, roof: Roof, result: Result) -> str:
+def _bound(share: Share, roof: Roof, result: BenchResult) -> str:
     """What holds the operators back, in words."""
     balance = roof.macs[str(result.placement["dtype"])] / roof.bandwidth
     if not share.macs:

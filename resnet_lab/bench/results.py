@@ -15,11 +15,11 @@ import torch
 from pydantic import Field
 
 from resnet_lab.bench.conditions import gpu_facts
-from resnet_lab.bench.measuring import Bench, Result
+from resnet_lab.bench.measuring import Bench, BenchResult
 from resnet_lab.bench.reasons import Profile
 from resnet_lab.bench.scaling import exponents
 from resnet_lab.bench.statistics import RESOLUTION, Timing, Verdict
-from resnet_lab.bench.subjects import MODES
+from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.escaping import cell, markdown
 from resnet_lab.core.records import Entries, Items, OpenRecord, Positive, read_json, repr_of, validated
@@ -97,7 +97,7 @@ def machine(device: torch.device, name: str) -> dict[str, Any]:
     }
 
 
-def _arm(result: Result, profile: Profile | None) -> dict[str, Any]:
+def _arm(result: BenchResult, profile: Profile | None) -> dict[str, Any]:
     arm, placement = result.arm, result.placement
     content: dict[str, Any] = {
         "name": arm.name,

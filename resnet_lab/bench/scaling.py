@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from resnet_lab.bench.config import Mode
-from resnet_lab.bench.measuring import Result
+from resnet_lab.bench.measuring import BenchResult
 from resnet_lab.bench.statistics import median_interval
 
 FEWEST = 3
@@ -33,7 +33,7 @@ class Exponent:
     misfit: float
 
 
-def exponents(results: Sequence[Result], mode: Mode) -> list[Exponent]:
+def exponents(results: Sequence[BenchResult], mode: Mode) -> list[Exponent]:
     """One for each quantity of which the arms have several values and nothing else differs among those compared.
 
     Where arms differ in other things too, those that are like the first in all of them are compared.
@@ -48,7 +48,7 @@ def exponents(results: Sequence[Result], mode: Mode) -> list[Exponent]:
     return found
 
 
-def _fitted(mode: Mode, quantity: str, points: dict[int, Result]) -> Exponent:
+def _fitted(mode: Mode, quantity: str, points: dict[int, BenchResult]) -> Exponent:
     values = sorted(points)
     x = np.log(values)
     rounds = np.log([points[value].timings[mode].samples for value in values])  # (values, rounds)
@@ -65,7 +65,7 @@ def _fitted(mode: Mode, quantity: str, points: dict[int, Result]) -> Exponent:
     )
 
 
-def _value(result: Result, quantity: str) -> int | None:
+def _value(result: BenchResult, quantity: str) -> int | None:
     if quantity == "size":
         return result.arm.spec.input_size
     if quantity == "batch":
@@ -74,7 +74,7 @@ def _value(result: Result, quantity: str) -> int | None:
     return int(digits.group(1)) if digits else None
 
 
-def _others(result: Result, quantity: str) -> tuple[object, ...]:
+def _others(result: BenchResult, quantity: str) -> tuple[object, ...]:
     """Everything about an arm but one quantity."""
     arm, spec = result.arm, result.arm.spec
     network: object = spec.model_copy(update={"name": "", "input_size": 1}).hash

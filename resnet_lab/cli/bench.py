@@ -15,7 +15,7 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import ARMS
 
 if TYPE_CHECKING:
-    from resnet_lab.bench.arms import Arm
+    from resnet_lab.bench.arms import BenchArm
     from resnet_lab.bench.config import BenchConfig
 
 _LIST = "Several, separated by commas; the first makes the baseline."
@@ -177,7 +177,7 @@ def diff(
     output.console().print(table)
 
 
-def _arms(chosen: Networks, config: "BenchConfig") -> "list[Arm]":
+def _arms(chosen: Networks, config: "BenchConfig") -> "list[BenchArm]":
     from resnet_lab.bench.arms import arms_of
     from resnet_lab.bench.peers import NAMES
     from resnet_lab.network import zoo
@@ -205,7 +205,7 @@ def _arms(chosen: Networks, config: "BenchConfig") -> "list[Arm]":
     )
 
 
-def _arms_of_study(path: Path, chosen: Networks, measuring: Given) -> "list[Arm]":
+def _arms_of_study(path: Path, chosen: Networks, measuring: Given) -> "list[BenchArm]":
     """Each with the batch, precision, layout and compilation that it is trained with."""
     from resnet_lab.bench.config import MAKING_ARMS
     from resnet_lab.study.design import read_study
@@ -232,7 +232,7 @@ def _print(content: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     from resnet_lab.bench.results import ratio_text
-    from resnet_lab.bench.subjects import MODES
+    from resnet_lab.bench.timed_networks import MODES
 
     console = output.console()
     console.width = max(console.width, NARROWEST)

@@ -12,7 +12,7 @@ from resnet_lab.cli.root import app
 from resnet_lab.core.option import NETWORK
 
 if TYPE_CHECKING:
-    from resnet_lab.network.cost import Cost
+    from resnet_lab.network.cost import NetworkCost
     from resnet_lab.network.spec import ModelSpec
 
 
@@ -69,7 +69,7 @@ def build(
         _print(network, counted, baseline)
 
 
-def _as_dict(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> dict[str, Any]:
+def _as_dict(spec: "ModelSpec", cost: "NetworkCost", baseline: "NetworkCost | None") -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
@@ -86,7 +86,7 @@ def _as_dict(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> dict[s
     }
 
 
-def _print(spec: "ModelSpec", cost: "Cost", baseline: "Cost | None") -> None:
+def _print(spec: "ModelSpec", cost: "NetworkCost", baseline: "NetworkCost | None") -> None:
     from rich import box
     from rich.table import Table
 

@@ -10,7 +10,7 @@ from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 
 if TYPE_CHECKING:
-    from resnet_lab.evaluation.compare import Comparison
+    from resnet_lab.evaluation.comparison import Comparison
 
 SHOWN = 10
 """Images of each kind on the screen."""
@@ -34,8 +34,8 @@ def compare(
     """
     from resnet_lab.cli.progress import Screen
     from resnet_lab.data.class_names import read_class_map
-    from resnet_lab.evaluation.compare import compare as compare_predictions
-    from resnet_lab.evaluation.evaluate import evaluate
+    from resnet_lab.evaluation.comparison import compare as compare_predictions
+    from resnet_lab.evaluation.scoring import evaluate
 
     registry = options.load_registry(no_plugin)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())

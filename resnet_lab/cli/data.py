@@ -14,7 +14,7 @@ from resnet_lab.core.option import DATA
 if TYPE_CHECKING:
     from resnet_lab.data.cache_folders import CacheEntry
     from resnet_lab.data.config import DataConfig
-    from resnet_lab.data.description import Description, Findings
+    from resnet_lab.data.description import DataFindings, Description
     from resnet_lab.data.preparation import Prepared
 
 data = typer.Typer(no_args_is_help=True, help="What there is to know of a source of images before it is trained on.")
@@ -215,16 +215,16 @@ def _config(values: dict[str, Any]) -> "DataConfig":
 
 def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list[str] | None) -> "Prepared":
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.data.decoding import Form
+    from resnet_lab.data.decoding import ImageFormat
     from resnet_lab.data.preparation import prepare
     from resnet_lab.data.sources import open_images
 
     images = open_images(config.source, options.load_registry(no_plugin))
     with Screen() as screen:
-        return prepare(images, Form(size, fit=config.fit), config, seed or 0, screen)
+        return prepare(images, ImageFormat(size, fit=config.fit), config, seed or 0, screen)
 
 
-def _problems(findings: "Findings") -> list[str]:
+def _problems(findings: "DataFindings") -> list[str]:
     """What `check --strict` fails for."""
     from resnet_lab.report.text import counted
 
@@ -235,7 +235,7 @@ def _problems(findings: "Findings") -> list[str]:
     ]
 
 
-def _findings_as_dict(findings: "Findings") -> dict[str, Any]:
+def _findings_as_dict(findings: "DataFindings") -> dict[str, Any]:
     """As printed with --json."""
     return {
         "source": findings.source,

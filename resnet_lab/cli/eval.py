@@ -41,8 +41,8 @@ def evaluate(
     from resnet_lab.core.files import refuse_existing
     from resnet_lab.core.run_folder import Run
     from resnet_lab.data.class_names import read_class_map
-    from resnet_lab.evaluation.evaluate import evaluate as evaluate_run
-    from resnet_lab.evaluation.evaluate import kept_at, summary_of
+    from resnet_lab.evaluation.scoring import evaluate as evaluate_run
+    from resnet_lab.evaluation.scoring import kept_at, summary_of
 
     of_run = {"--split": split, "--class-map": images.class_map, "--again": again}
     of_weights = {
@@ -54,8 +54,8 @@ def evaluate(
         refuse_existing(csv)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     if weights is not None:
-        from resnet_lab.evaluation.evaluate import evaluate_weights
         from resnet_lab.evaluation.metrics import summarise
+        from resnet_lab.evaluation.scoring import evaluate_weights
 
         adopted = adopting.adopt(weights, registry)
         with Screen() as screen:

@@ -11,7 +11,7 @@ from resnet_lab.cli.root import app
 from resnet_lab.core.option import OUTPUT
 
 if TYPE_CHECKING:
-    from resnet_lab.evaluation.explain import Explanations
+    from resnet_lab.evaluation.explanation import Explanations
 
 
 @command(app, epilog="Example: `resnet-lab explain runs/20260101-120000-resnet18 painting.jpg --layer layer3`")
@@ -51,7 +51,7 @@ def explain(
 ) -> None:
     """Draw where the network sees a class in images (Grad-CAM)."""
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.evaluation.explain import explain as explain_files
+    from resnet_lab.evaluation.explanation import explain as explain_files
 
     registry = options.load_registry(no_plugin)
     placement = options.placement(placed)

@@ -14,7 +14,7 @@ from resnet_lab.cli import output
 from resnet_lab.core.errors import printable
 from resnet_lab.data.cache_folders import CacheEntry
 from resnet_lab.data.copies import Copies
-from resnet_lab.data.description import Description, Findings
+from resnet_lab.data.description import DataFindings, Description
 from resnet_lab.report.text import CHANNELS, counted, split_text
 
 SHOWN = 20
@@ -23,7 +23,7 @@ SHOWN = 20
 ALARM, HEADING, SKY = "bold red", "bold", "#56b4e9"
 
 
-def print_findings(findings: Findings) -> None:
+def print_findings(findings: DataFindings) -> None:
     """The screen of `data check`."""
     console = output.console()
     console.print(_headline(findings), soft_wrap=True)
@@ -95,14 +95,14 @@ def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:
     console.print(output.text(f"{printable(str(folder))}: {total}"), soft_wrap=True)
 
 
-def _headline(findings: Findings) -> Text:
+def _headline(findings: DataFindings) -> Text:
     usable = counted(findings.images, "image")
     if findings.usable < findings.images:
         usable = f"{findings.usable:,} of {usable} can be used"
     return output.text(f"{printable(findings.source)}: {usable}, {counted(len(findings.classes), 'class', 'classes')}")
 
 
-def _handled(findings: Findings) -> str:
+def _handled(findings: DataFindings) -> str:
     return ", ".join(f"{number:,} {kind}" for kind, number in findings.handled.items())
 
 

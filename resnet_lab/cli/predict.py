@@ -32,7 +32,7 @@ def predict(
     """Name the most probable classes of images. Damaged ones are listed on standard error, and the others named."""
     from resnet_lab.cli.progress import Screen
     from resnet_lab.core.errors import ConfigError
-    from resnet_lab.evaluation.predict import predict as predict_files
+    from resnet_lab.evaluation.prediction import predict as predict_files
 
     if csv and json:
         raise ConfigError("--csv and --json both print; give one of them")

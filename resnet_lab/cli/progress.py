@@ -10,7 +10,7 @@ from resnet_lab.cli import output
 from resnet_lab.cli.coverage import print_coverage
 from resnet_lab.network.weights import Coverage
 from resnet_lab.train.history import Epoch
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 
 class Screen(TrainingWatcher):

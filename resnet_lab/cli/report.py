@@ -41,14 +41,14 @@ def report(
     from resnet_lab.cli.progress import Screen
     from resnet_lab.core.files import refuse_existing, write_atomically
     from resnet_lab.data.class_names import read_class_map
-    from resnet_lab.report.making import default_path, make_report, write_plots
+    from resnet_lab.report.building import build_report, default_path, write_plots
 
     registry = options.load_registry(no_plugin)
     if out is not None:
         refuse_existing(out)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     with Screen() as screen:
-        made = make_report(
+        made = build_report(
             runs,
             placement,
             registry,

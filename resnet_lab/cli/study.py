@@ -44,7 +44,7 @@ def run(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Train every arm with every seed, and say what they show. A study that was stopped or killed goes on where it was.
+    """Train every arm with every seed, and say what they show. A study that was stopped or killed resumes.
 
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """

@@ -37,7 +37,7 @@ def report(
     from resnet_lab.cli.study_screen import show_findings
     from resnet_lab.core.files import make_folder, refuse_existing, write_atomically, write_new
     from resnet_lab.network.plugins import require_files
-    from resnet_lab.report.study_making import make_study_report, write_study_plots
+    from resnet_lab.report.study_building import make_study_report, write_study_plots
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
     from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables

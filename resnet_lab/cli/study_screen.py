@@ -18,12 +18,12 @@ from resnet_lab.cli import output
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.planning import Forecast
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
 from resnet_lab.study.writing import as_json, in_words, p_value
 from resnet_lab.train.history import Epoch
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 SCORE = 8
 """Characters of a column with a score in it."""
@@ -217,7 +217,7 @@ def print_forecast(study: Study, told: Forecast) -> None:
     console.print(power)
 
 
-def print_findings(found: Findings) -> None:
+def print_findings(found: StudyFindings) -> None:
     """Verdicts in words, then the effects and the arms."""
     console = output.console()
     console.width = max(console.width, NARROWEST)
@@ -252,7 +252,7 @@ def print_findings(found: Findings) -> None:
         console.print(output.text(remark, style="dim"), soft_wrap=True)
 
 
-def show_findings(found: Findings, json: bool, files: Mapping[str, Any] | None = None) -> None:
+def show_findings(found: StudyFindings, json: bool, files: Mapping[str, Any] | None = None) -> None:
     """Print them, with `files` beside them where it is JSON."""
     if json:
         output.print_json({**as_json(found), **(files or {})})
@@ -260,7 +260,7 @@ def show_findings(found: Findings, json: bool, files: Mapping[str, Any] | None =
         print_findings(found)
 
 
-def _costs(found: Findings, costs: Costs) -> Table:
+def _costs(found: StudyFindings, costs: Costs) -> Table:
     """Times with their ratios to the baseline's, as they were measured in turns."""
     modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "training step"}
     machine = costs.machine

@@ -14,7 +14,7 @@ from resnet_lab.cli import output
 from resnet_lab.cli.study_screen import NARROWEST
 from resnet_lab.study.search import Found, SearchWatcher, Tried
 from resnet_lab.train.history import Epoch
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 SHOWN = 10
 """Tries of the table."""

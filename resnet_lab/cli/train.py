@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from resnet_lab.network.plugins import Registry
     from resnet_lab.network.spec import ModelSpec
     from resnet_lab.train.config import TrainConfig
-    from resnet_lab.train.trainer import Result
-    from resnet_lab.train.watching import TrainingWatcher
+    from resnet_lab.train.progress import TrainingWatcher
+    from resnet_lab.train.trainer import TrainResult
 
 DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
 
@@ -119,7 +119,7 @@ def train(
         _find_learning_rate(spec, images, training, out or Path("learning-rates.png"), no_plugin, json)
         return
 
-    def work(folder: Path, again: bool, **told: Any) -> "Result":
+    def work(folder: Path, again: bool, **told: Any) -> "TrainResult":
         from resnet_lab.train.training import resume, train
 
         if again:
@@ -147,7 +147,7 @@ def _resume(
     spec, images, learning = recorded_choices(run)
     _require_as_begun(folder, (spec, images, learning), *beside)
 
-    def work(folder: Path, again: bool, registry: "Registry", **told: Any) -> "Result":
+    def work(folder: Path, again: bool, registry: "Registry", **told: Any) -> "TrainResult":
         from resnet_lab.train import training
 
         require_files(run.read().get("plugin_files", ()), registry, str(folder))
@@ -157,7 +157,7 @@ def _resume(
 
 
 def _carry_out(
-    work: Callable[..., "Result"],
+    work: Callable[..., "TrainResult"],
     proposed: Path,
     device: str,
     no_plugin: list[str] | None,
@@ -191,8 +191,8 @@ def _carry_out(
 
 def _watching(processes: "Processes", folder: Path, tensorboard: bool) -> AbstractContextManager["TrainingWatcher"]:
     from resnet_lab.cli.progress import Screen
+    from resnet_lab.train.progress import TrainingWatcher
     from resnet_lab.train.tensorboard import TensorBoard
-    from resnet_lab.train.watching import TrainingWatcher
 
     if not processes.is_first:
         return nullcontext(TrainingWatcher())

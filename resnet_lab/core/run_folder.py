@@ -1,8 +1,8 @@
 """A run folder: what one training leaves behind.
 
 run.json            network, configuration, data, versions, device, command, status, best epoch, test scores
-metrics.csv         a row an epoch
-times.csv           seconds and images a second of each epoch
+metrics.csv         one row per epoch
+times.csv           seconds and images per second of each epoch
 splits.csv          path, label, split
 best.safetensors    weights of the best epoch by validation macro-averaged accuracy
 last.safetensors    weights of the last epoch, when the training is over

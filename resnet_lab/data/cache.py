@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.cache_folders import PIXELS, cache_folder, held
-from resnet_lab.data.decoding import DEPTHS, Examined, Form
+from resnet_lab.data.decoding import DEPTHS, ImageFormat, ImageInfo
 from resnet_lab.data.filling import Filling
 from resnet_lab.data.ledger import Ledger, encoded, is_damage
 
@@ -41,12 +41,12 @@ class Stored:
         pixels: the file; None where only what decoding told was kept.
     """
 
-    examined: tuple[Examined, ...]
+    examined: tuple[ImageInfo, ...]
     rows: NDArray[np.int64]
     pixels: Path | None
 
 
-def store(images: ImageSet, form: Form, *, keep_pixels: bool = True, watcher: Watcher = SILENT) -> Stored:
+def store(images: ImageSet, form: ImageFormat, *, keep_pixels: bool = True, watcher: Watcher = SILENT) -> Stored:
     """Bring the cache up to date with a set: decode what is new or changed, check what is there.
 
     Raises:
@@ -66,8 +66,8 @@ def store(images: ImageSet, form: Form, *, keep_pixels: bool = True, watcher: Wa
 
 
 def store_at_one_depth(
-    images: ImageSet, form: Form, *, keep_pixels: bool = True, watcher: Watcher = SILENT
-) -> tuple[Stored, Form]:
+    images: ImageSet, form: ImageFormat, *, keep_pixels: bool = True, watcher: Watcher = SILENT
+) -> tuple[Stored, ImageFormat]:
     """`store`, with pictures of 16 bits scaled by the bits in use of all of them; the form with that depth.
 
     Raises:
@@ -93,7 +93,7 @@ def store_at_one_depth(
     return stored, form
 
 
-def bytes_needed(images: ImageSet, form: Form) -> int:
+def bytes_needed(images: ImageSet, form: ImageFormat) -> int:
     """An upper bound of what storing a set would add to the disk: the images whose files are new or changed."""
     try:
         with Ledger(_folder(images.name, form, keep_pixels=True)) as ledger:
@@ -111,7 +111,7 @@ def bytes_needed(images: ImageSet, form: Form) -> int:
     return sum(not is_stored(position) for position in range(len(images))) * form.nbytes
 
 
-def _store(images: ImageSet, form: Form, folder: Path, keep_pixels: bool, watcher: Watcher) -> Stored:
+def _store(images: ImageSet, form: ImageFormat, folder: Path, keep_pixels: bool, watcher: Watcher) -> Stored:
     pixels = folder / PIXELS
     with Ledger(folder, create=True) as ledger:
         used = datetime.now(UTC).isoformat(timespec="seconds")
@@ -124,6 +124,6 @@ def _store(images: ImageSet, form: Form, folder: Path, keep_pixels: bool, watche
     )
 
 
-def _folder(name: str, form: Form, keep_pixels: bool) -> Path:
+def _folder(name: str, form: ImageFormat, keep_pixels: bool) -> Path:
     key = sha256(encoded(f"{FORMAT} {name} {form} {keep_pixels}")).hexdigest()[:16]
     return cache_folder() / "decoded" / key

@@ -19,7 +19,7 @@ from resnet_lab.core.errors import DataError, RunError, nearest
 from resnet_lab.core.locks import claimed
 from resnet_lab.core.records import parse_json, read_json
 from resnet_lab.core.watcher import Watcher
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.ledger import NAME, Ledger
 
 PIXELS = "pixels.u8"
@@ -94,7 +94,7 @@ class CacheEntry:
     kind: Kind
     folder: Path
     source: str
-    form: Form | None
+    form: ImageFormat | None
     images: int
     nbytes: int
     used: datetime | None
@@ -173,7 +173,7 @@ def _images(folder: Path) -> CacheEntry:
     try:
         with Ledger(folder) as ledger:
             about, number = ledger.about(), len(ledger)
-        form, used = Form(**parse_json(about["form"])), datetime.fromisoformat(about["used"])
+        form, used = ImageFormat(**parse_json(about["form"])), datetime.fromisoformat(about["used"])
         return CacheEntry(kind, folder, about["source"], form, number, nbytes, used)
     except (sqlite3.DatabaseError, KeyError, ValueError, TypeError):
         return CacheEntry(kind, folder, "", None, 0, nbytes, None)
@@ -186,7 +186,7 @@ def _features(folder: Path) -> CacheEntry:
         images = sum(  # a sum of 8 bytes for each view of each
             (folder / f"{part}.sums").stat().st_size // 8 // views for part, views in about["views"].items()
         )
-        form, used = Form(**about["form"]), datetime.fromisoformat(about["used"])
+        form, used = ImageFormat(**about["form"]), datetime.fromisoformat(about["used"])
         return CacheEntry("features", folder, about["source"], form, images, nbytes, used)
     except (OSError, CacheError, AttributeError, KeyError, ValueError, TypeError):
         return CacheEntry("features", folder, "", None, 0, nbytes, None)

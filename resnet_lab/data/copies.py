@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.images import ImageSet
-from resnet_lab.data.decoding import Examined
+from resnet_lab.data.decoding import ImageInfo
 from resnet_lab.data.near_copies import LARGEST, find_near_copies
 
 
@@ -46,7 +46,7 @@ class Grouping:
     remark: str
 
 
-def group_copies(examined: Sequence[Examined], near: bool = True) -> Grouping:
+def group_copies(examined: Sequence[ImageInfo], near: bool = True) -> Grouping:
     """Group the images of a set.
 
     Images that cannot be used are alone: two empty files show no picture.
@@ -74,7 +74,7 @@ def _remark(crowds: Sequence[int]) -> str:
     )
 
 
-def describe_groups(images: ImageSet, examined: Sequence[Examined], group: NDArray[np.int64]) -> list[Copies]:
+def describe_groups(images: ImageSet, examined: Sequence[ImageInfo], group: NDArray[np.int64]) -> list[Copies]:
     """All groups of two images or more, in the order of their first image."""
     members: dict[int, list[int]] = {}
     for position, number in enumerate(group.tolist()):

@@ -76,7 +76,7 @@ FEW_BITS = 12
 
 
 @dataclass(frozen=True)
-class Form:
+class ImageFormat:
     """What every image is made into.
 
     Attributes:
@@ -99,7 +99,7 @@ class Form:
         if self.channels not in (1, 3):
             raise DataError(f"images have 1 channel (greyscale) or 3 (RGB), the network wants {self.channels}")
 
-    def at(self, size: int) -> "Form":
+    def at(self, size: int) -> "ImageFormat":
         """The same part of a picture with sides of `size` pixels."""
         return replace(self, size=size, resize=max(size, round(self.resize * size / self.size)) if self.resize else 0)
 
@@ -118,7 +118,7 @@ class UnreadableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
+class ImageInfo:
     """What decoding an image told about it.
 
     Attributes:
@@ -163,8 +163,8 @@ def digest_of(content: bytes | Image.Image) -> str:
 
 
 def decode(
-    content: bytes | Image.Image, form: Form, digest: str | None = None
-) -> tuple[NDArray[np.uint8] | None, Examined]:
+    content: bytes | Image.Image, form: ImageFormat, digest: str | None = None
+) -> tuple[NDArray[np.uint8] | None, ImageInfo]:
     """Pixels, shape (S, S, C), and what was seen; no pixels and the cause where the content is no usable image.
 
     Args:
@@ -183,10 +183,10 @@ def decode(
                     image.close()  # its memory is wanted for what comes
                 return _pixels(upright, form, examined)
     except UnreadableError as error:
-        return None, Examined(digest or "", cause=str(error))
+        return None, ImageInfo(digest or "", cause=str(error))
 
 
-def to_array(content: bytes | Image.Image, form: Form) -> NDArray[np.uint8]:
+def to_array(content: bytes | Image.Image, form: ImageFormat) -> NDArray[np.uint8]:
     """Pixels alone, shape (S, S, C).
 
     Raises:
@@ -200,7 +200,7 @@ def to_array(content: bytes | Image.Image, form: Form) -> NDArray[np.uint8]:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Pillow warns of odd metadata and large pictures; what matters of that is in `Examined`.
+    """Pillow warns of odd metadata and large pictures; what matters of that is in `ImageInfo`.
 
     Filters are the process's own, so the first thread that enters silences all, and the last that leaves ends that.
     """
@@ -286,7 +286,7 @@ def _opened(content: bytes | Image.Image) -> Image.Image:
     return image
 
 
-def _memory_for(image: Image.Image, form: Form) -> int:
+def _memory_for(image: Image.Image, form: ImageFormat) -> int:
     """Bytes that decoding the image may take; `UnreadableError` where that is too much.
 
     Of a JPEG that would take too much a smaller version is decoded, still twice as large as the form or more.
@@ -310,8 +310,8 @@ def _refuse_large(image: Image.Image) -> None:
 
 
 def _upright(
-    image: Image.Image, size: tuple[int, int], digest: str, form: Form, may_change: bool
-) -> tuple[Image.Image, Examined]:
+    image: Image.Image, size: tuple[int, int], digest: str, form: ImageFormat, may_change: bool
+) -> tuple[Image.Image, ImageInfo]:
     """The picture in memory, as L, RGB or RGBA in sRGB, and what was seen of it; with the cause where it is no use.
 
     Args:
@@ -332,7 +332,7 @@ def _upright(
             depth = _depth_of(_largest(image) << 8)
             if (used := form.depth or depth) <= FEW_BITS:
                 what = f"{used} of 16 bits of its colours are in use, of which {max(0, used - 8)} can be read"
-                return image, Examined(digest, f"{what}; convert it to 8 bits", *size, mode, kinds, depth=depth)
+                return image, ImageInfo(digest, f"{what}; convert it to 8 bits", *size, mode, kinds, depth=depth)
             if used < DEPTHS[-1]:
                 image = _stretched(image, used - 8)
         image, outcome = to_srgb(image, profile, may_change)
@@ -341,7 +341,7 @@ def _upright(
         if orientation in UPRIGHT:
             upright = upright.transpose(UPRIGHT[orientation])
         width, height = size[::-1] if orientation in SIDEWAYS else size
-        return upright, Examined(digest, "", width, height, mode, kinds, depth=depth)
+        return upright, ImageInfo(digest, "", width, height, mode, kinds, depth=depth)
 
 
 def _of_sixteen_bits(image: Image.Image, depth: int | None) -> tuple[Image.Image, int | None]:
@@ -417,7 +417,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _pixels(picture: Image.Image, form: Form, examined: Examined) -> tuple[NDArray[np.uint8], Examined]:
+def _pixels(picture: Image.Image, form: ImageFormat, examined: ImageInfo) -> tuple[NDArray[np.uint8], ImageInfo]:
     """Shape (S, S, C), and what the pixels told; `picture` is upright and sound."""
     square = _on_white(_squared(picture, form))
     square = _in_mode(square, "L" if form.channels == 1 else "RGB")
@@ -427,7 +427,7 @@ def _pixels(picture: Image.Image, form: Form, examined: Examined) -> tuple[NDArr
     return pixels, replace(examined, signature=signature(picture), sums=sums, squares=squares)
 
 
-def _squared(image: Image.Image, form: Form) -> Image.Image:
+def _squared(image: Image.Image, form: ImageFormat) -> Image.Image:
     size, fit = form.size, form.fit
     if fit == "crop" and form.resize:
         return _middle(image, form)
@@ -439,7 +439,7 @@ def _squared(image: Image.Image, form: Form) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
-def _middle(image: Image.Image, form: Form) -> Image.Image:
+def _middle(image: Image.Image, form: ImageFormat) -> Image.Image:
     """What torchvision's `Resize(form.resize)` and `CenterCrop(form.size)` leave of a picture."""
     size, shorter = (form.size, form.size), min(image.size)
     width, height = (form.resize * side // shorter for side in image.size)

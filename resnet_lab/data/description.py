@@ -18,12 +18,12 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.cache import store_at_one_depth
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
-from resnet_lab.data.decoding import Examined, Form
+from resnet_lab.data.decoding import ImageFormat, ImageInfo
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded, Prepared, channel_statistics
 from resnet_lab.data.split import PARTS
 
-CHECKED = Form(224)
+CHECKED = ImageFormat(224)
 """Into which a check decodes: the default of a training, so that both find the same copies."""
 
 MAX_SAMPLES = 250
@@ -39,7 +39,7 @@ THUMBNAIL = 96
 
 
 @dataclass(frozen=True)
-class Findings:
+class DataFindings:
     """What decoding every image told.
 
     Attributes:
@@ -139,8 +139,8 @@ class Description:
         leaks: copies that stand in several parts, as a split file or the source itself has it.
     """
 
-    findings: Findings
-    form: Form
+    findings: DataFindings
+    form: ImageFormat
     seed: int
     folds: int | None
     fold: int
@@ -164,7 +164,7 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ExampleImage:
     """An image to look at, in the form that the network gets.
 
     Attributes:
@@ -181,7 +181,7 @@ class Picture:
     jpeg: bytes
 
 
-Gallery = tuple[tuple[Copies, tuple[Picture, ...]], ...]
+Gallery = tuple[tuple[Copies, tuple[ExampleImage, ...]], ...]
 """Groups of copies, each with its first pictures."""
 
 
@@ -195,12 +195,12 @@ class Album:
         copies: the first copies under one label.
     """
 
-    samples: Mapping[str, tuple[Picture, ...]]
+    samples: Mapping[str, tuple[ExampleImage, ...]]
     conflicts: Gallery
     copies: Gallery
 
 
-def check(images: ImageSet, watcher: Watcher = SILENT, *, near_copies: bool = True) -> Findings:
+def check(images: ImageSet, watcher: Watcher = SILENT, *, near_copies: bool = True) -> DataFindings:
     """Decode every image of a set without keeping pixels, whatever may be wrong with it.
 
     Args:
@@ -253,11 +253,11 @@ def album(prepared: Prepared, description: Description) -> Album:
     )
 
 
-def _findings(decoded: Decoded, grouping: Grouping) -> Findings:
+def _findings(decoded: Decoded, grouping: Grouping) -> DataFindings:
     images, usable = decoded.images, decoded.usable
     counts = np.bincount(images.labels[usable], minlength=len(images.classes)).tolist()
     kinds = Counter(kind for each in decoded.examined if not each.cause for kind in each.kinds)
-    return Findings(
+    return DataFindings(
         source=images.name,
         images=len(images),
         classes=dict(zip(images.classes, counts, strict=True)),
@@ -281,7 +281,7 @@ def _class_rows(prepared: Prepared) -> tuple[ClassRow, ...]:
     return tuple(sorted(rows, key=lambda row: (-row.images, row.name)))
 
 
-def _samples(prepared: Prepared) -> dict[str, tuple[Picture, ...]]:
+def _samples(prepared: Prepared) -> dict[str, tuple[ExampleImage, ...]]:
     """Of each class the images whose digests come first, which is as good as drawn and stays when images are added."""
     classes = prepared.images.classes
     number = max(1, min(SAMPLES_A_CLASS, MAX_SAMPLES // len(classes)))
@@ -301,10 +301,10 @@ def _gallery(prepared: Prepared, copies: Sequence[Copies]) -> Gallery:
     )
 
 
-def _pictures(prepared: Prepared, positions: Sequence[int]) -> tuple[Picture, ...]:
+def _pictures(prepared: Prepared, positions: Sequence[int]) -> tuple[ExampleImage, ...]:
     images = prepared.images
     return tuple(
-        Picture(
+        ExampleImage(
             path=images.paths[position],
             label=images.classes[images.labels[position]],
             part=str(prepared.parts[position]),
@@ -327,5 +327,5 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return content.getvalue()
 
 
-def _at(examined: Sequence[Examined], positions: Sequence[int] | NDArray[np.int64]) -> list[Examined]:
+def _at(examined: Sequence[ImageInfo], positions: Sequence[int] | NDArray[np.int64]) -> list[ImageInfo]:
     return [examined[position] for position in positions]

@@ -15,8 +15,16 @@ import PIL
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import Watcher
-from resnet_lab.data.decoding import NO_MEMORY, Examined, Form, UnreadableError, decode, digest_of, without_warnings
-from resnet_lab.data.ledger import Ledger, Record, encoded
+from resnet_lab.data.decoding import (
+    NO_MEMORY,
+    ImageFormat,
+    ImageInfo,
+    UnreadableError,
+    decode,
+    digest_of,
+    without_warnings,
+)
+from resnet_lab.data.ledger import Ledger, LedgerRow, encoded
 from resnet_lab.data.row_store import Checksums, RowStore
 from resnet_lab.data.threads import in_order
 
@@ -35,7 +43,7 @@ class StoredFile:
     path: bytes
     stamp: bytes
     digest: str
-    new: Record | None = None
+    new: LedgerRow | None = None
     content: bytes = b""
 
     @property
@@ -80,10 +88,10 @@ class ImageIndex:
         """What cannot be used; another decoder may open it."""
         self._forget([digest for digest, record in self.known.items() if record.examined.cause])
 
-    def record(self, examined: Examined, content: bytes, checksum: int) -> Record:
+    def record(self, examined: ImageInfo, content: bytes, checksum: int) -> LedgerRow:
         """The new record of an image that was decoded: its row is the one that it had, or the next; none without it."""
         row = self._rows_to_mend.get(examined.digest, self._next_row) if content else None
-        record = self.known[examined.digest] = Record(row, None if row is None else checksum, examined)
+        record = self.known[examined.digest] = LedgerRow(row, None if row is None else checksum, examined)
         self._next_row = max(self._next_row, -1 if row is None else row + 1)
         return record
 
@@ -98,7 +106,7 @@ class _Read(NamedTuple):
 
     position: int
     stamp: str
-    examined: Examined
+    examined: ImageInfo
     content: bytes = b""
     checksum: int = 0
 
@@ -112,7 +120,7 @@ class Filling:
     """
 
     def __init__(
-        self, ledger: Ledger, pixels: Path, images: ImageSet, form: Form, keep_pixels: bool, watcher: Watcher
+        self, ledger: Ledger, pixels: Path, images: ImageSet, form: ImageFormat, keep_pixels: bool, watcher: Watcher
     ) -> None:
         self.index = ImageIndex(ledger)
         self.store = RowStore(pixels, form.nbytes, self.index)
@@ -123,7 +131,7 @@ class Filling:
         self.digests = [""] * len(images)
         self.causes: dict[int, str] = {}
 
-    def run(self) -> list[Record]:
+    def run(self) -> list[LedgerRow]:
         """A record of every image."""
         ledger = self.index.ledger
         self.store.check("checking the cache", self.watcher)
@@ -137,7 +145,7 @@ class Filling:
             self._decode(missing)
         ledger.tell(seal=self.store.seal(), pillow=PIL.__version__)
         return [
-            self.index.known[digest] if digest else Record(None, None, Examined("", self.causes[position]))
+            self.index.known[digest] if digest else LedgerRow(None, None, ImageInfo("", self.causes[position]))
             for position, digest in enumerate(self.digests)
         ]
 
@@ -187,9 +195,9 @@ class Filling:
             content = self.images.read(position)
             digest = digest_of(content)
         except OSError as error:
-            return _Read(position, "", Examined("", error.strerror or str(error)))
+            return _Read(position, "", ImageInfo("", error.strerror or str(error)))
         except UnreadableError as error:
-            return _Read(position, "", Examined("", str(error)))
+            return _Read(position, "", ImageInfo("", str(error)))
         known = self.index.known.get(digest)
         if known:
             return _Read(position, stamp, known.examined)

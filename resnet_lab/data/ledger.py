@@ -12,7 +12,7 @@ from sys import intern
 from typing import Any
 
 from resnet_lab.core.records import parse_json
-from resnet_lab.data.decoding import Examined
+from resnet_lab.data.decoding import ImageInfo
 
 NAME = "index.sqlite"
 
@@ -38,7 +38,7 @@ AROUND_IT = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class LedgerRow:
     """An image whose content was seen.
 
     Attributes:
@@ -48,7 +48,7 @@ class Record:
 
     row: int | None
     checksum: int | None
-    examined: Examined
+    examined: ImageInfo
 
 
 class Ledger:
@@ -89,12 +89,12 @@ class Ledger:
                 for table in TABLES:
                     self._index.execute(table)
 
-    def records(self) -> tuple[dict[str, Record], set[str]]:
+    def records(self) -> tuple[dict[str, LedgerRow], set[str]]:
         """Records by digest, and the digests of those that are not as they were written."""
         records, damaged = {}, set()
         for digest, row, checksum, told, record_checksum in self._index.execute("SELECT * FROM images"):
             if _checksum(digest, row, checksum, told) == record_checksum:
-                records[digest] = Record(row, checksum, _examined(digest, told))
+                records[digest] = LedgerRow(row, checksum, _examined(digest, told))
             else:
                 damaged.add(digest)
         return records, damaged
@@ -112,7 +112,7 @@ class Ledger:
         """Images whose content was seen."""
         return int(self._index.execute("SELECT count(*) FROM images").fetchone()[0])
 
-    def add(self, records: Iterable[Record], files: Mapping[bytes, tuple[bytes, str]]) -> None:
+    def add(self, records: Iterable[LedgerRow], files: Mapping[bytes, tuple[bytes, str]]) -> None:
         """Write all of these or none."""
         with self._index:
             self._index.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?)", map(_written, records))
@@ -150,18 +150,18 @@ def is_damage(error: sqlite3.DatabaseError, folder: Path) -> bool:
     return code not in AROUND_IT
 
 
-def _written(record: Record) -> tuple[str, int | None, int | None, str, int]:
-    told = {field.name: getattr(record.examined, field.name) for field in fields(Examined)}
+def _written(record: LedgerRow) -> tuple[str, int | None, int | None, str, int]:
+    told = {field.name: getattr(record.examined, field.name) for field in fields(ImageInfo)}
     digest = told.pop("digest")
     text = json.dumps({**told, "signature": b64encode(record.examined.signature).decode()})
     return digest, record.row, record.checksum, text, _checksum(digest, record.row, record.checksum, text)
 
 
-def _examined(digest: str, told: str) -> Examined:
+def _examined(digest: str, told: str) -> ImageInfo:
     found: dict[str, Any] = parse_json(told)
     tuples = {name: tuple(found[name]) for name in ("kinds", "sums", "squares")}
     shared = {"mode": intern(found["mode"])}
-    return Examined(digest, **{**found, **tuples, **shared, "signature": b64decode(found["signature"])})
+    return ImageInfo(digest, **{**found, **tuples, **shared, "signature": b64decode(found["signature"])})
 
 
 def _checksum(*values: object) -> int:

@@ -12,14 +12,14 @@ from resnet_lab.data.draws import Draws
 from resnet_lab.data.sampling import even_steps, repeats, shuffled, steps_of
 
 
-class Shard(NamedTuple):
+class ProcessShard(NamedTuple):
     """One of several processes that share every step."""
 
     rank: int = 0
     world_size: int = 1
 
     @classmethod
-    def of_this_process(cls) -> "Shard":
+    def of_this_process(cls) -> "ProcessShard":
         """That of torch.distributed, or one alone."""
         if distributed.is_available() and distributed.is_initialized():
             return cls(distributed.get_rank(), distributed.get_world_size())
@@ -75,7 +75,7 @@ class Order:
     batch_size: int
     seed: int = 0
     balanced: bool = False
-    shard: Shard = field(default_factory=Shard.of_this_process)
+    shard: ProcessShard = field(default_factory=ProcessShard.of_this_process)
 
     def __len__(self) -> int:
         """Steps of an epoch."""
@@ -107,4 +107,4 @@ class Order:
 
     def unshared(self) -> Self:
         """The same for one process alone."""
-        return replace(self, shard=Shard())
+        return replace(self, shard=ProcessShard())

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
-from resnet_lab.data.decoding import Form, UnreadableError, to_array, without_warnings
+from resnet_lab.data.decoding import ImageFormat, UnreadableError, to_array, without_warnings
 from resnet_lab.data.row_store import RowReader
 
 
 class Pixels(Protocol):
     """Decoded images of one form."""
 
-    form: Form
+    form: ImageFormat
 
     def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         """Fill the N arrays of `out`, each (S, S, C), with the images at `positions`, shape (N,)."""
@@ -34,7 +34,7 @@ class StoredPixels:
         DataError: the file was removed, such as by clearing the cache.
     """
 
-    def __init__(self, file: Path, rows: NDArray[np.int64], form: Form) -> None:
+    def __init__(self, file: Path, rows: NDArray[np.int64], form: ImageFormat) -> None:
         self.form = form
         self.rows = rows
         self._reader = RowReader(file, form.nbytes)
@@ -46,7 +46,7 @@ class StoredPixels:
 class DecodedPixels:
     """Images decoded whenever they are asked for, by several threads."""
 
-    def __init__(self, images: ImageSet, form: Form) -> None:
+    def __init__(self, images: ImageSet, form: ImageFormat) -> None:
         self.form = form
         self.images = images
         self._pool = ThreadPoolExecutor(os.cpu_count())

@@ -16,7 +16,7 @@ from resnet_lab.data.cache import bytes_needed, store_at_one_depth
 from resnet_lab.data.cache_folders import bytes_free, cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
-from resnet_lab.data.decoding import Examined, Form
+from resnet_lab.data.decoding import ImageFormat, ImageInfo
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
 from resnet_lab.data.split import Part
 
@@ -33,7 +33,7 @@ class Decoded:
     """
 
     images: ImageSet
-    examined: tuple[Examined, ...]
+    examined: tuple[ImageInfo, ...]
     pixels: Pixels
 
     @property
@@ -84,7 +84,7 @@ class Prepared(Decoded):
         return channel_statistics([self.examined[position] for position in self.positions("train")], self.pixels.form)
 
 
-def decode_all(images: ImageSet, form: Form, config: DataConfig, watcher: Watcher = SILENT) -> Decoded:
+def decode_all(images: ImageSet, form: ImageFormat, config: DataConfig, watcher: Watcher = SILENT) -> Decoded:
     """Decode every image once, onto the disk where they fit.
 
     Raises:
@@ -99,7 +99,7 @@ def decode_all(images: ImageSet, form: Form, config: DataConfig, watcher: Watche
     return decoded
 
 
-def prepare(images: ImageSet, form: Form, config: DataConfig, seed: int, watcher: Watcher = SILENT) -> Prepared:
+def prepare(images: ImageSet, form: ImageFormat, config: DataConfig, seed: int, watcher: Watcher = SILENT) -> Prepared:
     """Decode and split a set. Images that are not in the split file go with their copies, or else into training.
 
     Raises:
@@ -123,7 +123,7 @@ def prepare(images: ImageSet, form: Form, config: DataConfig, seed: int, watcher
     return prepared
 
 
-def channel_statistics(examined: Sequence[Examined], form: Form) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(examined: Sequence[ImageInfo], form: ImageFormat) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, on a scale of [0, 1], from exact sums of integers."""
     number = len(examined) * form.size * form.size
     means, deviations = [], []
@@ -135,7 +135,7 @@ def channel_statistics(examined: Sequence[Examined], form: Form) -> tuple[tuple[
     return tuple(means), tuple(deviations)
 
 
-def _fits(images: ImageSet, form: Form, config: DataConfig, watcher: Watcher) -> bool:
+def _fits(images: ImageSet, form: ImageFormat, config: DataConfig, watcher: Watcher) -> bool:
     needed, free = bytes_needed(images, form), bytes_free()
     if needed <= FREE_SHARE * free:
         return True

@@ -31,7 +31,7 @@ Checksums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Numbers of rows and the CRC-32 of each, both of shape (R,)."""
 
 
-class Entry(Protocol):
+class RowEntry(Protocol):
     """What becomes a row, with all that its index is to know of it."""
 
     @property
@@ -42,8 +42,8 @@ class Entry(Protocol):
     def content(self) -> bytes: ...
 
 
-E = TypeVar("E", bound=Entry)
-Told = TypeVar("Told", bound=Entry, contravariant=True)
+E = TypeVar("E", bound=RowEntry)
+Told = TypeVar("Told", bound=RowEntry, contravariant=True)
 
 
 class Index(Protocol[Told]):

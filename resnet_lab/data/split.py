@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import repr_of, rows_of, shortened
-from resnet_lab.data.decoding import Examined
+from resnet_lab.data.decoding import ImageInfo
 from resnet_lab.network.initialisation import named_seed
 
 Part = Literal["train", "val", "test"]
@@ -29,7 +29,7 @@ HELD_OUT = 0.1
 
 def split(
     images: ImageSet,
-    examined: Sequence[Examined],
+    examined: Sequence[ImageInfo],
     groups: NDArray[np.int64],
     seed: int,
     *,
@@ -102,7 +102,7 @@ def _fold_slots(folds: int, fold: int) -> Slots:
 
 def _drawn(
     images: ImageSet,
-    examined: Sequence[Examined],
+    examined: Sequence[ImageInfo],
     groups: NDArray[np.int64],
     members: NDArray[np.int64],
     slots: Slots,

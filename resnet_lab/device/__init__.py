@@ -4,7 +4,7 @@ from resnet_lab.device.inference import optimize_for_inference
 from resnet_lab.device.memory import largest_batch, out_of_memory
 from resnet_lab.device.placement import Placement, choose, computes_bf16
 from resnet_lab.device.training import compile_for_training
-from resnet_lab.device.trial import try_step
+from resnet_lab.device.trial_step import try_step
 
 __all__ = [
     "Placement",

@@ -34,7 +34,7 @@ def out_of_memory(
 
     Args:
         batch_size: images a step.
-        accumulate: pieces that a step's images go through the network in.
+        accumulate: micro-batches per optimizer step.
     """
     if not is_out_of_memory(error):
         return None

@@ -10,8 +10,8 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device.compiling import Compiled, Mode, cause
 from resnet_lab.device.placement import Placement
-from resnet_lab.device.remembered import Measured, recall, remember
-from resnet_lab.device.trial import compare, noise, seconds_of_step, untouched
+from resnet_lab.device.timing_cache import StepTimes, recall, remember
+from resnet_lab.device.trial_step import compare, noise, seconds_of_step, untouched
 
 WORTH_MEASURING = 600.0
 """Seconds that a training has to take for compiling, which may take a minute and bring nothing, to be tried."""
@@ -95,7 +95,7 @@ def _faster(model: nn.Module, placement: Placement, key: str, x: Tensor, steps: 
             watcher.say(f"not compiled: that can take a minute, and some {expected:.0f} s of training are to come")
             return model
         compiled, seconds = _compiled(model, placement, "on", x, watcher)
-        measured = Measured(seconds, *compare(model, compiled, placement, x))
+        measured = StepTimes(seconds, *compare(model, compiled, placement, x))
         remember(measured, *facts)
     saved = steps * (measured.eager - measured.compiled) - (measured.compiling if compiled is None else 0)
     result = f"a step takes {measured.compiled:.3g} s compiled, {measured.eager:.3g} s as it is"

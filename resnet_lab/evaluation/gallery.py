@@ -24,9 +24,9 @@ from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import from_csv_as_far_as_there
 from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.evaluate import form_of, load_for_images, logits, prepare, with_progress
-from resnet_lab.evaluation.explain import GradCAM, overlay
+from resnet_lab.evaluation.explanation import GradCAM, overlay
 from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.scoring import form_of, load_for_images, logits, prepare, with_progress
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
 
@@ -50,7 +50,7 @@ QUALITY = 78
 
 
 @dataclass(frozen=True)
-class Picture:
+class GalleryPicture:
     """An image, scaled to a square file as networks get it.
 
     Attributes:
@@ -83,12 +83,12 @@ class Map:
 class Neighbour:
     """A training image, and its cosine distance in [0, 2] from the work in the features before the classifier."""
 
-    picture: Picture
+    picture: GalleryPicture
     distance: float
 
 
 @dataclass(frozen=True)
-class Work:
+class GalleryWork:
     """One work.
 
     Attributes:
@@ -98,7 +98,7 @@ class Work:
     """
 
     number: int
-    picture: Picture
+    picture: GalleryPicture
     maps: tuple[Map, ...]
     neighbours: tuple[Neighbour, ...] = ()
 
@@ -115,7 +115,7 @@ class Gallery:
         without_neighbours: why there are none; empty where there are.
     """
 
-    works: tuple[Work, ...]
+    works: tuple[GalleryWork, ...]
     side: int
     layers: tuple[str, ...]
     positions: tuple[tuple[int, int], ...]
@@ -129,7 +129,7 @@ def mistakes(predictions: Predictions, most: int) -> NDArray[np.int64]:
     return wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:most]
 
 
-def hang(
+def build_gallery(
     run: Run,
     predictions: Predictions,
     numbers: NDArray[np.int64],
@@ -164,7 +164,7 @@ def hang(
     encoded, side = as_files(squares)
     files = iter(encoded)
     works = [
-        Work(
+        GalleryWork(
             number,
             viewer.picture(number, next(files)),
             tuple(viewer.map(0, number, int(k[row]), next(files)) for k in classes),
@@ -184,7 +184,7 @@ def contrast(
     *,
     watcher: Watcher = SILENT,
 ) -> Gallery:
-    """Works with a map from each network, of the class that it takes the work for; raises like `hang`.
+    """Works with a map from each network, of the class that it takes the work for; raises like `build_gallery`.
 
     Args:
         predictions: of each run, of the same images in the same order.
@@ -200,7 +200,7 @@ def contrast(
     encoded, side = as_files(squares)
     files = iter(encoded)
     works = [
-        Work(
+        GalleryWork(
             number,
             viewers[0].picture(number, next(files)),
             tuple(
@@ -323,16 +323,16 @@ class _Viewer:
     def _decoded(self, decoded: Decoded, positions: Sequence[int] | NDArray[np.int64], side: int) -> NDArray[np.uint8]:
         return gathered(DecodedPixels(decoded.images, form_of(self._metadata).at(side)), positions)
 
-    def picture(self, number: int, webp: bytes) -> Picture:
+    def picture(self, number: int, webp: bytes) -> GalleryPicture:
         return self._as_picture(self._scored, self._at(number), webp)
 
-    def as_training(self, position: int, webp: bytes) -> Picture:
+    def as_training(self, position: int, webp: bytes) -> GalleryPicture:
         return self._as_picture(self._training, position, webp)
 
-    def _as_picture(self, decoded: Decoded, position: int, webp: bytes) -> Picture:
+    def _as_picture(self, decoded: Decoded, position: int, webp: bytes) -> GalleryPicture:
         examined = decoded.examined[position]
         shape = (examined.width, examined.height) if self._metadata.fit == "squash" else (1, 1)
-        return Picture(decoded.images.paths[position], *shape, webp)
+        return GalleryPicture(decoded.images.paths[position], *shape, webp)
 
     def map(self, network: int, number: int, k: int, webp: bytes) -> Map:
         each = self._predictions

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from resnet_lab.export.subject import ExportError, Subject
+from resnet_lab.export.exported_model import ExportedModel, ExportError
 
 BATCHES = (1, 3)
 PROBABILITY = 1e-4
@@ -18,7 +18,7 @@ TIE = 1e-6
 
 
 @dataclass(frozen=True)
-class Agreement:
+class OutputAgreement:
     """The largest differences found.
 
     Attributes:
@@ -32,7 +32,7 @@ class Agreement:
     logit: float
 
 
-def random_images(subject: Subject, number: int) -> Tensor:
+def random_images(subject: ExportedModel, number: int) -> Tensor:
     """Normalised images of noise, (N, C, S, S), others for each number."""
     spec = subject.metadata.spec
     generator = torch.Generator().manual_seed(number)
@@ -40,7 +40,7 @@ def random_images(subject: Subject, number: int) -> Tensor:
 
 
 @torch.inference_mode()
-def require_same(subject: Subject, exported: Callable[[Tensor], Tensor], what: str) -> Agreement:
+def require_same(subject: ExportedModel, exported: Callable[[Tensor], Tensor], what: str) -> OutputAgreement:
     """Compare outputs on batches of several sizes.
 
     Args:
@@ -51,10 +51,10 @@ def require_same(subject: Subject, exported: Callable[[Tensor], Tensor], what: s
         ExportError: another first class, or outputs further apart than rounding explains.
     """
     found = [_compared(subject, exported, what, number) for number in BATCHES]
-    return Agreement(sum(BATCHES), max(each.probability for each in found), max(each.logit for each in found))
+    return OutputAgreement(sum(BATCHES), max(each.probability for each in found), max(each.logit for each in found))
 
 
-def _compared(subject: Subject, exported: Callable[[Tensor], Tensor], what: str, number: int) -> Agreement:
+def _compared(subject: ExportedModel, exported: Callable[[Tensor], Tensor], what: str, number: int) -> OutputAgreement:
     images = random_images(subject, number)
     wanted, got = subject.model(images), exported(images.clone())
     if got.shape != wanted.shape:
@@ -74,10 +74,10 @@ def _compared(subject: Subject, exported: Callable[[Tensor], Tensor], what: str,
             f"probabilities differ by up to {probability:.1e} (allowed {PROBABILITY:.0e}) and logits by "
             f"{logit:.1e} of the largest (allowed {LOGIT:.0e})",
         )
-    return Agreement(number, probability, logit)
+    return OutputAgreement(number, probability, logit)
 
 
-def _refused(subject: Subject, what: str, difference: str) -> ExportError:
+def _refused(subject: ExportedModel, what: str, difference: str) -> ExportError:
     return ExportError(
         f"{subject.weights}: the {what} does not compute what the network does: {difference}; nothing was written"
     )

@@ -14,10 +14,10 @@ from resnet_lab.core.errors import RunError
 from resnet_lab.core.escaping import code, fenced, markdown, yaml
 from resnet_lab.core.records import validated
 from resnet_lab.data.split import PARTS
-from resnet_lab.evaluation.evaluate import stored
 from resnet_lab.evaluation.metrics.headline import LEVEL, intervals
+from resnet_lab.evaluation.scoring import stored
+from resnet_lab.export.exported_model import ExportedModel
 from resnet_lab.export.privacy import public_command, public_source
-from resnet_lab.export.subject import Subject
 from resnet_lab.network import cost, zoo
 from resnet_lab.network.differences import differences
 from resnet_lab.network.weights import Coverage
@@ -48,7 +48,7 @@ HOW_IT_RAN = frozenset(
 FITS = {"squash": "both sides scaled", "crop": "the middle cut out", "pad": "white added"}
 
 
-def model_card(subject: Subject, *, license: str | None = None) -> str:
+def model_card(subject: ExportedModel, *, license: str | None = None) -> str:
     """The text of a card. Where `evaluate` kept predictions of the test part, its figures have intervals.
 
     Args:
@@ -98,7 +98,7 @@ def _environment() -> Environment:
     return environment
 
 
-def _sentence(subject: Subject, trained_on: str) -> str:
+def _sentence(subject: ExportedModel, trained_on: str) -> str:
     spec = subject.metadata.spec
     number = spec.head.num_classes
     trained = f", trained{trained_on} with resnet-lab" if trained_on else ""
@@ -106,7 +106,7 @@ def _sentence(subject: Subject, trained_on: str) -> str:
     return f"An image classifier for {number} {classes}: a residual network ({spec.name}){trained}."
 
 
-def _network(subject: Subject) -> dict[str, Any]:
+def _network(subject: ExportedModel) -> dict[str, Any]:
     spec = subject.metadata.spec
     base = zoo.unmodified(spec)
     counted = cost.measure(spec, subject.registry)
@@ -159,7 +159,7 @@ def _training(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _results(subject: Subject, record: Mapping[str, Any]) -> dict[str, Any] | None:
+def _results(subject: ExportedModel, record: Mapping[str, Any]) -> dict[str, Any] | None:
     if subject.run is None or "test" not in record:
         return None
     predictions = stored(subject.run)
@@ -181,7 +181,7 @@ def _results(subject: Subject, record: Mapping[str, Any]) -> dict[str, Any] | No
     }
 
 
-def _limits(subject: Subject, record: Mapping[str, Any]) -> Iterator[str]:
+def _limits(subject: ExportedModel, record: Mapping[str, Any]) -> Iterator[str]:
     if subject.metadata.classes:
         yield "It knows the classes above alone: whatever else an image shows, it is given one of them."
     if record and record.get("status") != "finished":

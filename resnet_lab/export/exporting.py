@@ -8,12 +8,12 @@ from typing import Any, Literal, get_args
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.export.agreement import Agreement
+from resnet_lab.export.agreement import OutputAgreement
 from resnet_lab.export.card import model_card
 from resnet_lab.export.drafts import draft
+from resnet_lab.export.exported_model import ExportedModel, open_exported_model
 from resnet_lab.export.onnx_file import require_packages, write_onnx
 from resnet_lab.export.program import write_program
-from resnet_lab.export.subject import Subject, open_subject
 from resnet_lab.export.torchvision_weights import constructor_of, write_torchvision
 from resnet_lab.network.plugins import Registry, default_registry
 
@@ -38,7 +38,7 @@ class Exported:
     path: Path
     size: int
     sha256: str
-    agreement: Agreement | None
+    agreement: OutputAgreement | None
     facts: Mapping[str, Any]
 
 
@@ -70,16 +70,16 @@ def export(
         raise ConfigError(f"a license is said in the model card, not in {format}; leave it out, or export a card")
     if format == "onnx":
         require_packages()
-    subject = open_subject(weights, registry or default_registry())
+    subject = open_exported_model(weights, registry or default_registry())
     if format == "torchvision":
         constructor_of(subject.metadata.spec, str(subject.weights))
     path = out or _usual(subject, format)
 
-    def write_card(subject: Subject, path: Path) -> tuple[None, dict[str, Any]]:
+    def write_card(subject: ExportedModel, path: Path) -> tuple[None, dict[str, Any]]:
         path.write_text(model_card(subject, license=license), encoding="utf-8")
         return None, {}
 
-    writers: dict[Format, Callable[[Subject, Path], tuple[Agreement | None, dict[str, Any]]]] = {
+    writers: dict[Format, Callable[[ExportedModel, Path], tuple[OutputAgreement | None, dict[str, Any]]]] = {
         "onnx": write_onnx,
         "program": write_program,
         "torchvision": write_torchvision,
@@ -98,7 +98,7 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _usual(subject: Subject, format: Format) -> Path:
+def _usual(subject: ExportedModel, format: Format) -> Path:
     name = NAMES[format]
     if subject.run is not None:
         return subject.run.folder / name

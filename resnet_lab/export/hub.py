@@ -16,9 +16,9 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device.compiling import cause
 from resnet_lab.export.card import model_card
+from resnet_lab.export.exported_model import ExportError, open_exported_model
 from resnet_lab.export.exporting import NAMES, digest_of
 from resnet_lab.export.privacy import public_record
-from resnet_lab.export.subject import ExportError, open_subject
 from resnet_lab.network.plugins import Registry, default_registry
 
 CARD = NAMES["card"]
@@ -63,7 +63,7 @@ def uploads(run: Path, *, license: str | None = None, registry: Registry | None 
         ConfigError: a license, where a card is there already.
     """
     opened = Run.open(run)
-    subject = open_subject(run, registry or default_registry())
+    subject = open_exported_model(run, registry or default_registry())
     card = opened.folder / CARD
     if card.exists() and license is not None:
         raise ConfigError(f"{card} is there and is uploaded as it is; write the license into it, or remove it")

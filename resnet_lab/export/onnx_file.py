@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from resnet_lab.export.agreement import Agreement, require_same
+from resnet_lab.export.agreement import OutputAgreement, require_same
+from resnet_lab.export.exported_model import ExportedModel, ExportError
 from resnet_lab.export.program import traced
-from resnet_lab.export.subject import ExportError, Subject
 
 INPUT, OUTPUT = "image", "logits"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
@@ -28,7 +28,7 @@ def require_packages() -> None:
         )
 
 
-def write_onnx(subject: Subject, path: Path) -> tuple[Agreement, dict[str, Any]]:
+def write_onnx(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
     """Write a file with input `image` (N, C, S, S), normalised, and output `logits` (N, K), for any N.
 
     Weights of more than 1.5 GB lie beside it in a file of their own, since protobuf holds no more than 2 GB.

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch.export import Dim, ExportedProgram
 
-from resnet_lab.export.agreement import Agreement, random_images, require_same
-from resnet_lab.export.subject import Subject
+from resnet_lab.export.agreement import OutputAgreement, random_images, require_same
+from resnet_lab.export.exported_model import ExportedModel
 
 PROPERTIES = "resnet_lab.json"
-"""Name of the text in the file that says what `Subject.properties` says."""
+"""Name of the text in the file that says what `ExportedModel.properties` says."""
 
 
-def traced(subject: Subject, target: str) -> ExportedProgram:
+def traced(subject: ExportedModel, target: str) -> ExportedProgram:
     """The network's operators in order, for any N. They are not told from which lines of which files they came.
 
     Args:
@@ -30,7 +30,7 @@ def traced(subject: Subject, target: str) -> ExportedProgram:
     return program
 
 
-def write_program(subject: Subject, path: Path) -> tuple[Agreement, dict[str, Any]]:
+def write_program(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
     """Write an exported program, (N, C, S, S), normalised, to logits (N, K), for any N.
 
     Raises:

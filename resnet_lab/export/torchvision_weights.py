@@ -7,12 +7,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from resnet_lab.export.agreement import Agreement, require_same
-from resnet_lab.export.subject import ExportError, Subject
+from resnet_lab.export.agreement import OutputAgreement, require_same
+from resnet_lab.export.exported_model import ExportedModel, ExportError
 from resnet_lab.network import zoo
 from resnet_lab.network.differences import differences
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.network.weights.kinship import anatomy, relatives
+from resnet_lab.network.weights.compatibility import anatomy, relatives
 
 CONSTRUCTORS = (
     "resnet18",
@@ -49,7 +49,7 @@ def constructor_of(spec: ModelSpec, where: str) -> str:
     return kin[0]
 
 
-def write_torchvision(subject: Subject, path: Path) -> tuple[Agreement, dict[str, Any]]:
+def write_torchvision(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
     """Write tensors by torchvision's names: safetensors, or with the ending .pth or .pt a state dict of `torch.save`.
 
     Returns:

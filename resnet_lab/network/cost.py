@@ -30,7 +30,7 @@ class StageCost:
 
 
 @dataclass(frozen=True)
-class Cost:
+class NetworkCost:
     """A network's counts at the spec's input size and batch 1.
 
     Attributes:
@@ -60,7 +60,7 @@ class _UncountedOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def measure(spec: ModelSpec, registry: Registry | None = None) -> Cost:
+def measure(spec: ModelSpec, registry: Registry | None = None) -> NetworkCost:
     """Count a network by torch's FlopCounterMode on the meta device; raises like `builder.build`."""
     registry = registry or default_registry()
     built = assemble(spec, registry, device="meta")
@@ -83,7 +83,7 @@ def measure(spec: ModelSpec, registry: Registry | None = None) -> Cost:
         StageCost(name, shapes[name], _parameters(model.get_submodule(name)), macs(name)) for name in model.stage_names
     ]
     rows.append(StageCost("head", shapes["fc"], _parameters(model.avgpool, model.fc), macs("avgpool") + macs("fc")))
-    return Cost(
+    return NetworkCost(
         stages=tuple(rows),
         parameters=_parameters(model),
         macs=total,

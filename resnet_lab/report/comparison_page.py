@@ -7,21 +7,21 @@ from typing import Any
 from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
-from resnet_lab.evaluation.compare import Comparison
+from resnet_lab.evaluation.comparison import Comparison
 from resnet_lab.evaluation.gallery import Gallery
 from resnet_lab.evaluation.metrics.headline import Interval
 from resnet_lab.report import comparison_plots
-from resnet_lab.report.drawing import PAGE, inline_svg, styled
+from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.run_page import EXPLAINED, class_parts, colour_bar, provenance, sentence
-from resnet_lab.report.subject import Subject
+from resnet_lab.report.run_summary import RunSummary
 from resnet_lab.report.text import joined
 
 SMALLEST_REACH = 0.02
 """To which a drawing of differences reaches at least, so that noise does not look large."""
 
 
-def comparison_page(subjects: Sequence[Subject], comparisons: Sequence[Comparison], gallery: Gallery | None) -> str:
+def comparison_page(subjects: Sequence[RunSummary], comparisons: Sequence[Comparison], gallery: Gallery | None) -> str:
     """The HTML of one self-contained page.
 
     Args:
@@ -48,7 +48,7 @@ def comparison_page(subjects: Sequence[Subject], comparisons: Sequence[Compariso
     )
 
 
-def letters(subjects: Sequence[Subject]) -> list[str]:
+def letters(subjects: Sequence[RunSummary]) -> list[str]:
     """A short name for each run: `A relu`, `B gelu`; letters tell apart folders of the same name."""
     return [f"{_letter(number)} {printable(subject.name)}" for number, subject in enumerate(subjects)]
 
@@ -63,7 +63,7 @@ def _reach(differences: Mapping[str, Interval]) -> float:
     return max(SMALLEST_REACH, 1.05 * max(ends))
 
 
-def _curves(names: Sequence[str], subjects: Sequence[Subject]) -> list[Markup]:
+def _curves(names: Sequence[str], subjects: Sequence[RunSummary]) -> list[Markup]:
     histories = {name: subject.history for name, subject in zip(names, subjects, strict=True) if subject.history}
     if not histories:
         return []
@@ -78,7 +78,7 @@ def _curves(names: Sequence[str], subjects: Sequence[Subject]) -> list[Markup]:
         ]
 
 
-def _class_rows(subjects: Sequence[Subject]) -> list[dict[str, Any]]:
+def _class_rows(subjects: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Of each class its images and its recall in every run."""
     parts = class_parts(subjects[0])
     tables = [subject.summary.classes for subject in subjects if subject.summary is not None]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from resnet_lab.evaluation.metrics.headline import Interval
-from resnet_lab.report.drawing import LINES, Inks, above, panel
+from resnet_lab.report.figure_style import LINES, Palette, above, panel
 from resnet_lab.report.run_plots import ACCURACY, LETTERS, LOSS
 from resnet_lab.report.text import figure_name, shortened
 from resnet_lab.train.history import Epoch
@@ -16,17 +16,17 @@ Histories = Mapping[str, Sequence[Epoch]]
 """Epochs by the name of the run."""
 
 
-def losses(histories: Histories, inks: Inks, title: str = "") -> Figure:
+def losses(histories: Histories, inks: Palette, title: str = "") -> Figure:
     """Validation losses against epochs."""
     return _validation(histories, inks, title, LOSS, lambda epoch: epoch.val_loss)
 
 
-def accuracies(histories: Histories, inks: Inks, title: str = "") -> Figure:
+def accuracies(histories: Histories, inks: Palette, title: str = "") -> Figure:
     """Validation macro accuracies against epochs."""
     return _validation(histories, inks, title, ACCURACY, lambda epoch: epoch.val_macro_accuracy)
 
 
-def _validation(histories: Histories, inks: Inks, title: str, label: str, value: Callable[[Epoch], float]) -> Figure:
+def _validation(histories: Histories, inks: Palette, title: str, label: str, value: Callable[[Epoch], float]) -> Figure:
     figure, axes = panel(title)
     for (name, history), (colour, line) in zip(histories.items(), looks(inks), strict=False):
         numbers = [epoch.epoch for epoch in history]
@@ -39,7 +39,7 @@ def _validation(histories: Histories, inks: Inks, title: str, label: str, value:
     return figure
 
 
-def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Inks, title: str) -> Figure:
+def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Palette, title: str) -> Figure:
     """Shares of each run as dots with their intervals as bars."""
     names = [name for name in next(iter(figures.values())) if name != "log_loss"]
     figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(figures)) * len(names))
@@ -53,7 +53,7 @@ def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Inks, title: 
     return figure
 
 
-def differences(found: Mapping[str, Mapping[str, Interval]], inks: Inks, title: str) -> Figure:
+def differences(found: Mapping[str, Mapping[str, Interval]], inks: Palette, title: str) -> Figure:
     """Differences to the first run, with paired intervals."""
     names = [name for name in next(iter(found.values())) if name != "log_loss"]
     figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(found)) * len(names))
@@ -66,7 +66,7 @@ def differences(found: Mapping[str, Mapping[str, Interval]], inks: Inks, title: 
 
 
 def recalls(
-    classes: Sequence[str], found: Mapping[str, Sequence[tuple[float, float, float]]], inks: Inks, title: str
+    classes: Sequence[str], found: Mapping[str, Sequence[tuple[float, float, float]]], inks: Palette, title: str
 ) -> Figure:
     """Recall of each class by run, with Wilson's intervals: low, value, high."""
     figure, axes = panel(title, 7, 1.4 + (0.12 + 0.14 * len(found)) * len(classes))
@@ -77,7 +77,7 @@ def recalls(
 
 
 def _draw_side_by_side(
-    axes: Axes, rows: Mapping[str, Sequence[tuple[float, float, float]]], inks: Inks, first: int = 0
+    axes: Axes, rows: Mapping[str, Sequence[tuple[float, float, float]]], inks: Palette, first: int = 0
 ) -> None:
     """Of each run and row low, value, high.
 
@@ -100,12 +100,12 @@ def _draw_side_by_side(
     above(axes, columns=2)
 
 
-def looks(inks: Inks) -> list[tuple[str, str]]:
+def looks(inks: Palette) -> list[tuple[str, str]]:
     """Colour and line of each run; no two are alike in both."""
     return list(_looks(inks))
 
 
-def _looks(inks: Inks) -> Iterator[tuple[str, str]]:
+def _looks(inks: Palette) -> Iterator[tuple[str, str]]:
     for around in range(len(LINES)):
         for number, colour in enumerate(inks.runs):
             yield colour, LINES[(number + around) % len(LINES)]

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLoc
 from numpy.typing import NDArray
 
 from resnet_lab.data.description import Sizes
-from resnet_lab.report.drawing import PAGE, THOUSANDS, inline_svg, panel, styled
+from resnet_lab.report.figure_style import PAGE, THOUSANDS, inline_svg, panel, styled
 
 DATA, MARK = PAGE.first, PAGE.second
 ASPECTS = {1 / 4: "1:4", 1 / 2: "1:2", 1.0: "1:1", 2.0: "2:1", 4.0: "4:1"}

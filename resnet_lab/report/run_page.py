@@ -12,17 +12,17 @@ from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
 from resnet_lab.data.split import PARTS
-from resnet_lab.evaluation.explain.pictures import COLOURS
-from resnet_lab.evaluation.gallery import Gallery, Work
+from resnet_lab.evaluation.explanation.pictures import COLOURS
+from resnet_lab.evaluation.gallery import Gallery, GalleryWork
 from resnet_lab.evaluation.metrics import Summary
 from resnet_lab.evaluation.metrics.confusion import Confusion
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.report import run_plots
 from resnet_lab.report.data_page import FEW, Bar, Remark
-from resnet_lab.report.drawing import PAGE, inline_svg, styled
+from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.network import made_of
 from resnet_lab.report.pages import render
-from resnet_lab.report.subject import Subject
+from resnet_lab.report.run_summary import RunSummary
 from resnet_lab.report.text import counted, duration, joined
 
 PAIRS = 10
@@ -44,7 +44,7 @@ EXPLAINED = {
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """Images of a true class by the class that they were taken for.
 
     Attributes:
@@ -63,7 +63,7 @@ class Cell:
         return 8 + 0.92 * self.share
 
 
-def run_page(subject: Subject, gallery: Gallery | None) -> str:
+def run_page(subject: RunSummary, gallery: Gallery | None) -> str:
     """The HTML of one self-contained page.
 
     Args:
@@ -96,7 +96,7 @@ def run_page(subject: Subject, gallery: Gallery | None) -> str:
     )
 
 
-def sentence(subject: Subject) -> str:
+def sentence(subject: RunSummary) -> str:
     """What was run: the network and its changes, the data, how long and where."""
     record = subject.record
     data, images = record["data"], record["data"]["images"]
@@ -120,7 +120,7 @@ def sentence(subject: Subject) -> str:
     )
 
 
-def remarks(subject: Subject) -> Iterator[Remark]:
+def remarks(subject: RunSummary) -> Iterator[Remark]:
     """What to know before reading on, the gravest first."""
     if not subject.finished:
         yield Remark("warning", _unfinished(subject), "figures" if subject.summary else "making", "What is there")
@@ -162,7 +162,7 @@ def _of_what_is_gone(predictions: Predictions) -> Iterator[Remark]:
         yield Remark("warning", text, "data", "Data")
 
 
-def _unfinished(subject: Subject) -> str:
+def _unfinished(subject: RunSummary) -> str:
     status = str(subject.record.get("status", "not begun"))
     state = (
         "The training is still running, or was killed"
@@ -192,7 +192,7 @@ def _of_small_classes(summary: Summary) -> Iterator[Remark]:
         yield Remark("hint", f"{counted(absent, 'class has', 'classes have')} no images here.", "classes", "Classes")
 
 
-def _curves(subject: Subject) -> list[Markup]:
+def _curves(subject: RunSummary) -> list[Markup]:
     history, best = subject.history, subject.best_epoch
     if best is None:
         return []
@@ -246,12 +246,12 @@ def _matrix(confusion: Confusion) -> dict[str, Any]:
     }
 
 
-def _cell(confusion: Confusion, true: int, predicted: int) -> Cell:
+def _cell(confusion: Confusion, true: int, predicted: int) -> MatrixCell:
     number, support = int(confusion.counts[true, predicted]), int(confusion.counts[true].sum())
     share = 100 * float(confusion.shares[true, predicted])
     name, other = printable(confusion.classes[true]), printable(confusion.classes[predicted])
     what = f"{name} recognised" if true == predicted else f"{name} taken for {other}"
-    return Cell(number, share, f"{what}: {number:,} of {support:,} ({share:.0f}%)", true == predicted)
+    return MatrixCell(number, share, f"{what}: {number:,} of {support:,} ({share:.0f}%)", true == predicted)
 
 
 def _taken_for(confusion: Confusion) -> dict[str, tuple[str, int]]:
@@ -264,7 +264,7 @@ def _taken_for(confusion: Confusion) -> dict[str, tuple[str, int]]:
     }
 
 
-def _answers(subject: Subject, work: Work) -> list[tuple[str, float]]:
+def _answers(subject: RunSummary, work: GalleryWork) -> list[tuple[str, float]]:
     """The most probable classes, and the true one in any case."""
     predictions = subject.predictions
     assert predictions is not None, "works come from predictions"
@@ -279,14 +279,14 @@ def colour_bar() -> str:
     return ", ".join("#" + "".join(f"{round(255 * value):02x}" for value in stop) for stop in stops)
 
 
-def class_parts(subject: Subject) -> dict[str, dict[str, int]]:
+def class_parts(subject: RunSummary) -> dict[str, dict[str, int]]:
     """Images of each class by part, the class with most training images first."""
     names = subject.record["data"]["classes"]
     found = {name: {part: subject.parts[part, name] for part in PARTS} for name in names}
     return dict(sorted(found.items(), key=lambda item: (-item[1]["train"], item[0])))
 
 
-def _bars(subject: Subject) -> dict[str, list[Bar]]:
+def _bars(subject: RunSummary) -> dict[str, list[Bar]]:
     parts = class_parts(subject)
     largest = max(1, *(sum(each.values()) for each in parts.values()))
     bars: dict[str, list[Bar]] = {}
@@ -299,7 +299,7 @@ def _bars(subject: Subject) -> dict[str, list[Bar]]:
     return bars
 
 
-def provenance(subject: Subject) -> list[tuple[str, str]]:
+def provenance(subject: RunSummary) -> list[tuple[str, str]]:
     """Where everything comes from, by name."""
     record, predictions = subject.record, subject.predictions
     device, data = record["device"], record["data"]

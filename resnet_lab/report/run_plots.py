@@ -15,7 +15,7 @@ from resnet_lab.evaluation.metrics.calibration import Calibration
 from resnet_lab.evaluation.metrics.confusion import Confusion
 from resnet_lab.evaluation.metrics.headline import Interval
 from resnet_lab.evaluation.metrics.scores import ClassScores
-from resnet_lab.report.drawing import THOUSANDS, Inks, above, panel, sheet
+from resnet_lab.report.figure_style import THOUSANDS, Palette, above, panel, sheet
 from resnet_lab.report.text import figure_name, shortened
 from resnet_lab.train.history import Epoch
 
@@ -33,21 +33,21 @@ LABELLED = 10
 """Classes that are named among the points, at most."""
 
 
-def losses(history: Sequence[Epoch], best: int, inks: Inks, title: str = "") -> Figure:
+def losses(history: Sequence[Epoch], best: int, inks: Palette, title: str = "") -> Figure:
     """Training and validation loss against epochs."""
     figure, axes = panel(title)
     _draw_losses(axes, history, best, inks)
     return figure
 
 
-def accuracies(history: Sequence[Epoch], best: int, inks: Inks, title: str = "") -> Figure:
+def accuracies(history: Sequence[Epoch], best: int, inks: Palette, title: str = "") -> Figure:
     """Training and validation macro accuracy against epochs."""
     figure, axes = panel(title)
     _draw_accuracies(axes, history, best, inks)
     return figure
 
 
-def curves(history: Sequence[Epoch], best: int, inks: Inks, title: str) -> Figure:
+def curves(history: Sequence[Epoch], best: int, inks: Palette, title: str) -> Figure:
     """Both in one."""
     figure = sheet(title, 10, 3.8)
     left, right = figure.subplots(1, 2)
@@ -56,7 +56,7 @@ def curves(history: Sequence[Epoch], best: int, inks: Inks, title: str) -> Figur
     return figure
 
 
-def _draw_losses(axes: Axes, history: Sequence[Epoch], best: int, inks: Inks) -> None:
+def _draw_losses(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette) -> None:
     train, val = [epoch.train_loss for epoch in history], [epoch.val_loss for epoch in history]
     _draw_pair(axes, history, best, inks, LOSS, train, val)
     axes.set_ylim(bottom=0)
@@ -67,7 +67,7 @@ def _draw_losses(axes: Axes, history: Sequence[Epoch], best: int, inks: Inks) ->
         axes.set_ylabel(f"{LOSS}, higher ones beyond the scale")
 
 
-def _draw_accuracies(axes: Axes, history: Sequence[Epoch], best: int, inks: Inks) -> None:
+def _draw_accuracies(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette) -> None:
     train = [epoch.train_macro_accuracy for epoch in history]
     val = [epoch.val_macro_accuracy for epoch in history]
     _draw_pair(axes, history, best, inks, ACCURACY, train, val)
@@ -79,7 +79,7 @@ def _draw_pair(
     axes: Axes,
     history: Sequence[Epoch],
     best: int,
-    inks: Inks,
+    inks: Palette,
     label: str,
     train: Sequence[float],
     val: Sequence[float],
@@ -95,7 +95,7 @@ def _draw_pair(
     above(axes, columns=3)
 
 
-def headline(figures: Mapping[str, Interval], inks: Inks, title: str = "") -> Figure:
+def headline(figures: Mapping[str, Interval], inks: Palette, title: str = "") -> Figure:
     """Shares as dots with their intervals as bars."""
     shares = {name: each for name, each in figures.items() if name != "log_loss"}
     figure, axes = panel(title, 7, 0.9 + 0.38 * len(shares))
@@ -110,7 +110,7 @@ def headline(figures: Mapping[str, Interval], inks: Inks, title: str = "") -> Fi
     return figure
 
 
-def reliability(calibration: Calibration, inks: Inks, title: str = "") -> tuple[Figure, dict[str, str]]:
+def reliability(calibration: Calibration, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
     """Accuracy against confidence, and the images of each bin below; what to tell of each bar, by its gid."""
     figure = sheet(title, 5, 4.6)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -136,7 +136,7 @@ def reliability(calibration: Calibration, inks: Inks, title: str = "") -> tuple[
 
 
 def abundance(
-    found: Abundance, rows: Iterable[ClassScores], inks: Inks, title: str = ""
+    found: Abundance, rows: Iterable[ClassScores], inks: Palette, title: str = ""
 ) -> tuple[Figure, dict[str, str]]:
     """Recall against training images; what to tell of each class's point, by its gid."""
     figure, axes = panel(title, 7, 4.2)
@@ -208,7 +208,7 @@ def _name_points(figure: Figure, axes: Axes, found: Abundance) -> None:
             return
 
 
-def confusion(found: Confusion, order: Sequence[int], inks: Inks, title: str) -> Figure:
+def confusion(found: Confusion, order: Sequence[int], inks: Palette, title: str) -> Figure:
     """Rows of true classes by columns of predicted ones, as shares of the row."""
     size = len(order)
     side = min(14.0, max(4.5, 0.24 * size + 2.5))

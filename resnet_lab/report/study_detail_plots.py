@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from resnet_lab.report.comparison_plots import looks
-from resnet_lab.report.drawing import Inks, above, panel, sheet
+from resnet_lab.report.figure_style import Palette, above, panel, sheet
 from resnet_lab.report.run_plots import ACCURACY, LOSS
 from resnet_lab.report.study_plots import Span, finite, limits, name_rows
 from resnet_lab.report.text import shortened
@@ -32,7 +32,7 @@ Validated = Literal["accuracy", "loss"]
 LABELS: dict[Validated, str] = {"accuracy": ACCURACY, "loss": LOSS}
 
 
-def learning(found: Sequence[Learning], what: Validated, inks: Inks, title: str = "") -> Figure:
+def learning(found: Sequence[Learning], what: Validated, inks: Palette, title: str = "") -> Figure:
     """A few arms in one: thin lines of seeds, a thick one of the mean."""
     figure, axes = panel(title)
     for each, (colour, line) in zip(found, looks(inks), strict=False):
@@ -50,7 +50,7 @@ class LearningOfArms:
     They take turns in one figure, since making axes takes longer than drawing curves.
     """
 
-    def __init__(self, found: Sequence[Learning], what: Validated, inks: Inks) -> None:
+    def __init__(self, found: Sequence[Learning], what: Validated, inks: Palette) -> None:
         self._baseline, self._what, self._inks = found[0], what, inks
         self._scale, self._epochs = scale_of_curves(found, what), span_of_epochs(found)
         self._figure = Figure(figsize=(3.2, 2.2))  # laid out by hand, as the layout engine takes longer than all else
@@ -67,7 +67,7 @@ class LearningOfArms:
         return self._figure
 
 
-def learning_of_all(found: Sequence[Learning], what: Validated, inks: Inks, title: str) -> Figure:
+def learning_of_all(found: Sequence[Learning], what: Validated, inks: Palette, title: str) -> Figure:
     """Many arms side by side."""
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
@@ -102,7 +102,7 @@ def scale_of_curves(found: Sequence[Learning], what: Validated) -> Span:
     return 0.0, min(1.05 * max(values), usual)
 
 
-def _draw_arm(axes: Axes, each: Learning, baseline: Learning, what: Validated, scale: Span, inks: Inks) -> None:
+def _draw_arm(axes: Axes, each: Learning, baseline: Learning, what: Validated, scale: Span, inks: Palette) -> None:
     if each is not baseline:
         mean = _curve(baseline, what).mean
         axes.plot(*_thinned(mean), "--", color=inks.second, linewidth=1.4)
@@ -136,7 +136,7 @@ def _finish(axes: Axes, scale: Span) -> None:
     axes.grid()
 
 
-def classes(found: ClassEffects, inks: Inks, title: str = "") -> tuple[Figure, dict[str, str]]:
+def classes(found: ClassEffects, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
     """Differences of recall with their intervals, the largest gain first; what to tell of each, by its gid."""
     seen = sorted(
         (each for each in found.classes if each.difference is not None), key=lambda each: -(each.difference or 0.0)

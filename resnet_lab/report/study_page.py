@@ -10,14 +10,14 @@ from resnet_lab.core.errors import printable
 from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.data_page import Remark
-from resnet_lab.report.drawing import PAGE, inline_svg, styled
+from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, figure_name, joined, signed
 from resnet_lab.study.details import Details, Learning
 from resnet_lab.study.pictures import Wall
 from resnet_lab.study.remarks import divergence, never_finished
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import FEWEST, Effect
 from resnet_lab.study.writing import in_words, method
 
@@ -34,7 +34,7 @@ SIGNS = {"better": "▲", "worse": "▼", "equivalent": "■", "undecided": "○
 DECIDED = ("better", "worse", "equivalent")
 
 
-def study_page(found: Findings, behind: Details, wall: Wall, folder: str) -> str:
+def study_page(found: StudyFindings, behind: Details, wall: Wall, folder: str) -> str:
     """The HTML of one self-contained page.
 
     Args:
@@ -74,7 +74,7 @@ def study_page(found: Findings, behind: Details, wall: Wall, folder: str) -> str
     )
 
 
-def answer(found: Findings) -> str:
+def answer(found: StudyFindings) -> str:
     """What the study says, in a line."""
     effects = found.effects or found.families[-1]
     if found.effects and (hopeless := never_finished(found.outcomes)):
@@ -103,12 +103,12 @@ def answer(found: Findings) -> str:
     return " ".join([*parts, *([f"{counted(other, one, several)} undecided."] if other else []), *failed])
 
 
-def _with_difference(effect: Effect, found: Findings) -> str:
+def _with_difference(effect: Effect, found: StudyFindings) -> str:
     scale, _ = scale_of(found.study.plan.metric)
     return f"{effect.name} ({signed(scale * (effect.difference or 0.0), 2)}{' points' if scale != 1 else ''})"
 
 
-def _sentences(found: Findings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Texts without the verdict, and the verdict; those that are seen, and those that are folded."""
     effects = found.effects or found.families[-1]
 
@@ -122,7 +122,7 @@ def _sentences(found: Findings) -> tuple[list[tuple[str, str]], list[tuple[str, 
     return [told(effect) for effect in first], [told(effect) for effect in effects if effect not in first]
 
 
-def remarks(found: Findings) -> Iterator[Remark]:
+def remarks(found: StudyFindings) -> Iterator[Remark]:
     """What to know before reading on."""
     total = len(found.study.arms) * found.study.plan.seeds
     if found.missing:
@@ -153,12 +153,12 @@ def remarks(found: Findings) -> Iterator[Remark]:
         yield Remark("warning", "Trials were run with different versions of packages.", "making", "How this was made")
 
 
-def verdicts_of_arms(found: Findings) -> dict[str, Effect]:
+def verdicts_of_arms(found: StudyFindings) -> dict[str, Effect]:
     """Each arm's effect against the baseline, which has none."""
     return dict(zip([arm.name for arm in found.study.arms[1:]], found.families[-1], strict=True))
 
 
-def _plots(found: Findings, behind: Details) -> dict[str, Any]:
+def _plots(found: StudyFindings, behind: Details) -> dict[str, Any]:
     """Every drawing of the page; to be called in its style."""
     plan = found.study.plan
     plots: dict[str, Any] = {"families": []}
@@ -217,7 +217,7 @@ def _class_table(behind: Details) -> list[dict[str, Any]]:
     ]
 
 
-def provenance(found: Findings, folder: str) -> list[tuple[str, str]]:
+def provenance(found: StudyFindings, folder: str) -> list[tuple[str, str]]:
     """Where everything comes from, by name."""
     origins = [each.origin for each in found.predicted.values()]
     versions = {_listed(each.versions) for each in found.outcomes.values() if each.versions}

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox
 
 from resnet_lab.report.comparison_plots import looks
-from resnet_lab.report.drawing import Inks, above, on_top, panel
+from resnet_lab.report.figure_style import Palette, above, on_top, panel
 from resnet_lab.report.text import figure_name, large, shortened, signed
 from resnet_lab.study.details import Pair, Pareto, Point
 from resnet_lab.study.paired_errors import PairedErrors
@@ -46,7 +46,7 @@ def scale_of(metric: str) -> tuple[float, str]:
 
 
 def effects(
-    found: Sequence[Effect], metric: str, margin: float | None, inks: Inks, title: str = ""
+    found: Sequence[Effect], metric: str, margin: float | None, inks: Palette, title: str = ""
 ) -> tuple[Figure, dict[str, str]]:
     """Differences with their intervals, verdicts as shapes, colours and words; what to tell of each, by its gid."""
     scale, unit = scale_of(metric)
@@ -93,7 +93,7 @@ def name_rows(axes: Axes, names: Sequence[str], letters: int) -> None:
     axes.grid(axis="x")
 
 
-def verdict_colour(verdict: str, inks: Inks) -> str:
+def verdict_colour(verdict: str, inks: Palette) -> str:
     """Never the only sign of a verdict."""
     return {"better": inks.runs[2], "worse": inks.runs[1], "equivalent": inks.runs[0]}.get(verdict, inks.faint)
 
@@ -122,7 +122,7 @@ def _draw_span(axes: Axes, span: Span, row: float, within: Span, colour: str) ->
             axes.plot(edge, row, marker, color=colour, markersize=7, clip_on=False)
 
 
-def interaction(pair: Pair, metric: str, inks: Inks, title: str = "") -> Figure:
+def interaction(pair: Pair, metric: str, inks: Palette, title: str = "") -> Figure:
     """Means at the levels of one factor, a line for each level of the other: parallel where neither minds the other."""
     figure, axes = panel(title)
     firsts, seconds = pair.levels
@@ -147,7 +147,7 @@ def interaction(pair: Pair, metric: str, inks: Inks, title: str = "") -> Figure:
     return figure
 
 
-def pareto(found: Pareto, metric: str, baseline: str, inks: Inks, title: str = "") -> tuple[Figure, dict[str, str]]:
+def pareto(found: Pareto, metric: str, baseline: str, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
     """Score against cost with intervals, named, the front joined; what to tell of each point, by its gid."""
     figure, axes = panel(title, 7, 4.4 if len(found.points) < MANY else 6.2)
     told = {}
@@ -258,7 +258,7 @@ def _crowding(box: Bbox, taken: Sequence[Bbox], lines: Sequence[Bbox], frame: Bb
     return float(covered + (0 if inside else 1000))
 
 
-def errors(found: Sequence[PairedErrors], inks: Inks, title: str = "") -> Figure:
+def errors(found: Sequence[PairedErrors], inks: Palette, title: str = "") -> Figure:
     """Works that each arm has fixed, to the right, and broken, to the left: means over seeds, each seed a dot."""
     seen = [each for each in found if each.counts]
     figure, axes = panel(title, 7, 1.3 + 0.36 * len(seen))

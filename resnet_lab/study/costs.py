@@ -9,7 +9,7 @@ from resnet_lab.bench.config import Mode
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import as_json, read
 from resnet_lab.bench.statistics import median_interval
-from resnet_lab.bench.subjects import MODES
+from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.locks import held
@@ -21,7 +21,7 @@ from resnet_lab.study.trials import StudyFolder
 
 
 @dataclass(frozen=True)
-class Cost:
+class ArmCost:
     """Of one arm in one mode of the bench.
 
     Attributes:
@@ -56,11 +56,11 @@ class Costs:
         remarks: what a reader should know of how they were taken.
     """
 
-    arms: Mapping[str, Mapping[Mode, Cost]]
+    arms: Mapping[str, Mapping[Mode, ArmCost]]
     machine: Mapping[str, Any]
     remarks: Sequence[str]
 
-    def of(self, arm: str, mode: Mode) -> Cost | None:
+    def of(self, arm: str, mode: Mode) -> ArmCost | None:
         """An arm's cost in a mode, if it was measured."""
         return self.arms.get(arm, {}).get(mode)
 
@@ -105,10 +105,10 @@ def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs 
     )
 
 
-def _cost(row: Mapping[str, Any], mode: Mode) -> Cost:
+def _cost(row: Mapping[str, Any], mode: Mode) -> ArmCost:
     timing = row[mode]
     interval = timing["interval"]
-    return Cost(
+    return ArmCost(
         median_ms=timing["median_ms"],
         interval_ms=median_interval(timing["samples_ms"]),
         ratio=timing["ratio"],

@@ -8,10 +8,10 @@ from typing import TypeAlias
 
 import torch
 
-from resnet_lab.bench.subjects import ready
+from resnet_lab.bench.timed_networks import ready
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.watcher import SILENT
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.preparation import prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
@@ -89,7 +89,7 @@ def seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
 def training_images(study: Study, arm: Arm, registry: Registry) -> tuple[int, int]:
     """Images of the first block's training part, and classes."""
     images = open_images(arm.data.source, registry)
-    form = Form(arm.spec.input_size, arm.spec.in_channels, arm.data.fit)
+    form = ImageFormat(arm.spec.input_size, arm.spec.in_channels, arm.data.fit)
     prepared = prepare(images, form, arm.data, study.at(arm, study.plan.first_seed).seed_of("split"), SILENT)
     return len(prepared.positions("train")), len(images.classes)
 

@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from resnet_lab.bench.arms import Arm as TimedArm
+from resnet_lab.bench.arms import BenchArm
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest, printable
 from resnet_lab.core.records import (
     SMALL,
@@ -82,14 +82,14 @@ class Arm:
             return self
         return replace(self, train=self.train.model_copy(update={"lr": self.design.lr}))
 
-    def for_bench(self, num_classes: int | None = None) -> TimedArm:
+    def for_bench(self, num_classes: int | None = None) -> BenchArm:
         """The arm to be timed as it is trained: batch, precision, layout, compilation; eager where that is open.
 
         Args:
             num_classes: of its images; the spec's own where they are not known.
         """
         train = self.train
-        return TimedArm(
+        return BenchArm(
             self.name,
             self.spec if num_classes is None else self.spec.modified(num_classes=num_classes),
             TIMED_BATCH if train.batch_size == "auto" else train.batch_size,

@@ -14,7 +14,7 @@ from resnet_lab.core.errors import RunError
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.paired_errors import PairedErrors, paired_errors
 from resnet_lab.study.plan import LOWER_IS_BETTER
-from resnet_lab.study.results import ArmRow, Findings
+from resnet_lab.study.results import ArmRow, StudyFindings
 from resnet_lab.study.statistics import t_interval
 from resnet_lab.study.trials import StudyFolder, Trial
 
@@ -143,12 +143,12 @@ class Details:
     errors: list[PairedErrors]
 
 
-def details(found: Findings, folder: StudyFolder) -> Details:
+def details(found: StudyFindings, folder: StudyFolder) -> Details:
     """Raises `RunError` where a trial's table of epochs is damaged."""
     return Details(class_effects(found), learning(found, folder), pairs(found), pareto(found), paired_errors(found))
 
 
-def class_effects(found: Findings) -> list[ClassEffects]:
+def class_effects(found: StudyFindings) -> list[ClassEffects]:
     """Of main effects, and of each arm that is not one of these under another name."""
     recalls, images = _recalls(found)
     classes = found.predicted.values()[0].classes
@@ -181,7 +181,7 @@ def _on_classes(
     return tuple(made)
 
 
-def _recalls(found: Findings) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _recalls(found: StudyFindings) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Recall, NaN where there is none, and images of each class, both of shape (S, A, K)."""
     number = len(found.predicted.values()[0].classes)
     shape = (len(found.predicted.seeds), len(found.predicted.arms), number)
@@ -196,7 +196,7 @@ def _recalls(found: Findings) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     return recalls, images
 
 
-def learning(found: Findings, folder: StudyFolder) -> list[Learning]:
+def learning(found: StudyFindings, folder: StudyFolder) -> list[Learning]:
     """Of every arm, from its trials' tables of epochs; raises `RunError` where one is damaged."""
     made, done = [], found.finished
     for arm in found.study.arms:
@@ -219,7 +219,7 @@ def _epochs(folder: StudyFolder, trial: Trial) -> list[dict[str, float]]:
         raise RunError(f"{run.metrics}: damaged ({error}); put it back as it was") from None
 
 
-def pairs(found: Findings) -> list[Pair]:
+def pairs(found: StudyFindings) -> list[Pair]:
     """Every two factors that vary."""
     arms, plan = found.study.arms, found.study.plan
     levels = {name: tuple(dict.fromkeys(arm.levels[name] for arm in arms)) for name in plan.factors}
@@ -244,7 +244,7 @@ def _cell(scores: NDArray[np.float64]) -> Cell:
     return Cell(len(whole), float(np.mean(whole)) if whole else None, t_interval(whole))
 
 
-def pareto(found: Findings) -> Pareto:
+def pareto(found: StudyFindings) -> Pareto:
     """Against measured latency where two arms or more have one, else against multiply-adds."""
     latencies = {
         arm.name: cost

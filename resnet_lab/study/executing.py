@@ -15,7 +15,7 @@ from resnet_lab.study.deciding import Decide, decided
 from resnet_lab.study.design import Study
 from resnet_lab.study.trials import Outcome, State, StudyFolder, Trial, carry_out
 from resnet_lab.train.interruption import Interruption
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 POLL = 0.5
 """Seconds between two looks at what other processes have done."""

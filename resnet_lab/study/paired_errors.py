@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import StudyFindings
 
 MOST = 6
 """Works of each kind that are told of for an arm."""
@@ -60,7 +60,7 @@ class PairedErrors:
     broken: tuple[Work, ...]
 
 
-def paired_errors(found: Findings, most: int = MOST) -> list[PairedErrors]:
+def paired_errors(found: StudyFindings, most: int = MOST) -> list[PairedErrors]:
     """Of every arm but the baseline.
 
     Args:

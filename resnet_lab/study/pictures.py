@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from resnet_lab.core.errors import ResNetLabError
-from resnet_lab.data.decoding import Form, decode, to_array, without_warnings
+from resnet_lab.data.decoding import ImageFormat, decode, to_array, without_warnings
 from resnet_lab.data.sources import open_images
-from resnet_lab.evaluation.gallery import Picture, as_files
+from resnet_lab.evaluation.gallery import GalleryPicture, as_files
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.paired_errors import PairedErrors, Work
 
@@ -30,7 +30,7 @@ class Wall:
     """
 
     works: dict[str, tuple[tuple[Work, ...], tuple[Work, ...]]]
-    pictures: dict[str, Picture]
+    pictures: dict[str, GalleryPicture]
     obstacle: str
 
 
@@ -56,7 +56,7 @@ def hang_works(errors: Sequence[PairedErrors], source: str, registry: Registry, 
     return Wall(works, pictures, obstacle)
 
 
-def _pictures(wanted: dict[str, Work], source: str, registry: Registry) -> tuple[dict[str, Picture], list[str]]:
+def _pictures(wanted: dict[str, Work], source: str, registry: Registry) -> tuple[dict[str, GalleryPicture], list[str]]:
     """Of each path its picture, and the paths of which there is none any more."""
     images = open_images(source, registry)
     positions = {path: position for position, path in enumerate(images.paths) if path in wanted}
@@ -66,13 +66,13 @@ def _pictures(wanted: dict[str, Work], source: str, registry: Registry) -> tuple
         for path, work in wanted.items():
             try:
                 content = images.read(positions[path])
-                examined = decode(content, Form(1))[1]
+                examined = decode(content, ImageFormat(1))[1]
             except (KeyError, OSError):
                 continue
             if examined.digest == work.digest and not examined.cause:
                 contents[path], shapes[path] = content, (examined.width, examined.height)
         side = min(SIDE, max((max(shape) for shape in shapes.values()), default=1))
-        squares = [to_array(content, Form(side)) for content in contents.values()]
+        squares = [to_array(content, ImageFormat(side)) for content in contents.values()]
     files = as_files(squares)[0] if squares else []
-    pictures = {path: Picture(path, *shapes[path], file) for path, file in zip(contents, files, strict=True)}
+    pictures = {path: GalleryPicture(path, *shapes[path], file) for path, file in zip(contents, files, strict=True)}
     return pictures, [path for path in wanted if path not in pictures]

@@ -7,7 +7,7 @@ import numpy as np
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.deciding import seconds_of_step, training_images
 from resnet_lab.study.design import Study
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import FEWEST, power, seeds_needed, smallest_p
 from resnet_lab.study.trials import tuning_trials
 
@@ -62,7 +62,9 @@ class Forecast:
     problem: str | None
 
 
-def forecast(study: Study, registry: Registry, pilot: Findings | None = None, spread: float | None = None) -> Forecast:
+def forecast(
+    study: Study, registry: Registry, pilot: StudyFindings | None = None, spread: float | None = None
+) -> Forecast:
     """Time a few training steps of every arm, and say what the seeds can find.
 
     Args:
@@ -100,7 +102,7 @@ def forecast(study: Study, registry: Registry, pilot: Findings | None = None, sp
     )
 
 
-def _spread(pilot: Findings | None) -> float | None:
+def _spread(pilot: StudyFindings | None) -> float | None:
     """Root mean square of the standard deviations of the first family's differences."""
     if pilot is None:
         return None

@@ -31,7 +31,7 @@ from resnet_lab.study.resolution import ResolvedArm
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted, Interruption
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 GRACE = 60.0
 """Seconds that trials have to save their state when the study is stopped."""

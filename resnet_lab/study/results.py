@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.records import shortened
-from resnet_lab.evaluation.evaluate import stored
 from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.network.cost import Cost, measure
+from resnet_lab.evaluation.scoring import stored
+from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.design import Arm, Study
@@ -46,7 +46,7 @@ class ArmRow:
 
 
 @dataclass(frozen=True)
-class Findings:
+class StudyFindings:
     """Everything that a study's trials say.
 
     Attributes:
@@ -85,7 +85,7 @@ class Findings:
         return _scores(self.finished, self.study.plan.metric)
 
 
-def findings(study: Study, folder: StudyFolder, registry: Registry) -> Findings:
+def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFindings:
     """Read all outcomes and judge them.
 
     Raises:
@@ -118,7 +118,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> Findings:
         for effects, contrasts in zip(families, study.families, strict=True)
     ]
     classes = next((len(each.classes) for each in predicted.values()), 1)
-    return Findings(
+    return StudyFindings(
         study=study,
         outcomes=outcomes,
         families=families,
@@ -180,7 +180,7 @@ def _row(
     scores: NDArray[np.float64],
     seconds: NDArray[np.float64],
     ratios: NDArray[np.float64],
-    cost: Cost,
+    cost: NetworkCost,
 ) -> ArmRow:
     own = scores[~np.isnan(scores)].tolist()
     return ArmRow(

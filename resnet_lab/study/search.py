@@ -23,7 +23,7 @@ from resnet_lab.study.plan import MAX_TRIALS
 from resnet_lab.study.running import resolve
 from resnet_lab.study.space import Space, Values, check_space, space_from
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 if TYPE_CHECKING:
     import optuna

@@ -5,11 +5,11 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from resnet_lab.bench.subjects import MODES
+from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.escaping import cell, latex
 from resnet_lab.evaluation.metrics.headline import NAMES
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import StudyFolder, trials_of
 from resnet_lab.study.writing import p_value
@@ -27,7 +27,7 @@ COST_COLUMNS = {
 }
 
 
-def tables(found: Findings, folder: StudyFolder) -> dict[str, list[Row]]:
+def tables(found: StudyFindings, folder: StudyFolder) -> dict[str, list[Row]]:
     """`trials`, `effects`, `arms` and `curves`.
 
     Raises:
@@ -41,7 +41,7 @@ def tables(found: Findings, folder: StudyFolder) -> dict[str, list[Row]]:
     }
 
 
-def _trials(found: Findings) -> list[Row]:
+def _trials(found: StudyFindings) -> list[Row]:
     """A row a trial that is over: arm, seed, levels, scores, seconds, problem, and whether it diverged."""
     levels = {arm.name: arm.levels for arm in found.study.arms}
     rows = []
@@ -52,7 +52,7 @@ def _trials(found: Findings) -> list[Row]:
     return rows
 
 
-def _effect(effect: Effect, found: Findings) -> Row:
+def _effect(effect: Effect, found: StudyFindings) -> Row:
     low, high = effect.interval or (None, None)
     image_low, image_high = effect.image_interval or (None, None)
     share, share_low, share_high = effect.improvement or (None, None, None)
@@ -77,7 +77,7 @@ def _effect(effect: Effect, found: Findings) -> Row:
     }
 
 
-def _arms(found: Findings) -> list[Row]:
+def _arms(found: StudyFindings) -> list[Row]:
     rows = []
     for row in found.arms:
         low, high = row.interval or (None, None)
@@ -100,7 +100,7 @@ def _arms(found: Findings) -> list[Row]:
     return rows
 
 
-def _cost(found: Findings, arm: str, mode: Any, name: str) -> float | None:
+def _cost(found: StudyFindings, arm: str, mode: Any, name: str) -> float | None:
     cost = None if found.costs is None else found.costs.of(arm, mode)
     if cost is None:
         return None
@@ -111,7 +111,7 @@ def _cost(found: Findings, arm: str, mode: Any, name: str) -> float | None:
     return value
 
 
-def _curves(found: Findings, folder: StudyFolder) -> list[Row]:
+def _curves(found: StudyFindings, folder: StudyFolder) -> list[Row]:
     """A row an epoch of every trial that has begun."""
     return [
         {"arm": trial.arm.name, "seed": trial.seed, **epoch}
@@ -150,7 +150,7 @@ def as_parquet(rows: Sequence[Row]) -> bytes:
     return sink.getvalue()
 
 
-def as_latex(found: Findings) -> str:
+def as_latex(found: StudyFindings) -> str:
     """A table of all effects and arms, for the package booktabs."""
     metric, interval = found.study.plan.metric, latex(f"{LEVEL:.0%} interval")
     lines = [

@@ -22,15 +22,15 @@ from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.core.records import SMALL, Entries, Finite, read_json, shortened, validated
 from resnet_lab.core.run_folder import Run
 from resnet_lab.device.memory import is_out_of_memory
-from resnet_lab.evaluation.evaluate import stored
 from resnet_lab.evaluation.metrics.headline import headline
+from resnet_lab.evaluation.scoring import stored
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
 from resnet_lab.train.config import Count as Counted
 from resnet_lab.train.config import NotNegative, Positive
+from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.training import resume, train
-from resnet_lab.train.watching import TrainingWatcher
 
 REMEDY = "remove it and its folder to have the trial run again"
 State = Literal["waiting", "running", "finished", "failed"]

@@ -5,9 +5,9 @@ from typing import Any
 
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
-from resnet_lab.study.costs import Cost, Costs
+from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.remarks import divergence
-from resnet_lab.study.results import ArmRow, Findings
+from resnet_lab.study.results import ArmRow, StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 
 NOT_SHARES = ("log_loss",)
@@ -32,7 +32,7 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
     return f"{effect.name}: {difference}, {seeds}{diverged}{times}: {effect.verdict}"
 
 
-def as_json(found: Findings) -> dict[str, Any]:
+def as_json(found: StudyFindings) -> dict[str, Any]:
     """Every number."""
     return {
         "name": found.study.plan.name,
@@ -72,12 +72,12 @@ def _baseline_json(row: ArmRow) -> dict[str, Any]:
     return {"name": row.arm.name, **nothing, "verdict": "baseline", "n": row.n}
 
 
-def _costs_json(found: Findings, arm: str) -> dict[str, Any]:
+def _costs_json(found: StudyFindings, arm: str) -> dict[str, Any]:
     costs = {} if found.costs is None else found.costs.arms.get(arm, {})
     return {mode: {**asdict(cost), "images_a_second": cost.images_a_second} for mode, cost in costs.items()}
 
 
-def _effect_json(effect: Effect, found: Findings) -> dict[str, Any]:
+def _effect_json(effect: Effect, found: StudyFindings) -> dict[str, Any]:
     values = {**asdict(effect), "n": effect.n, "time_ratio": found.time_ratios.get(effect.name)}
     values["diverged"] = {arm: list(seeds) for arm, seeds in effect.diverged.items()}
     values["in_words"] = in_words(effect, found.study.plan.metric, values["time_ratio"])
@@ -90,7 +90,7 @@ EFFECT_COLUMNS = (
 )  # fmt: skip
 
 
-def as_markdown(found: Findings) -> str:
+def as_markdown(found: StudyFindings) -> str:
     """Verdicts in words, then tables of effects, arms and failures, and a paragraph on method."""
     plan = found.study.plan
     lines = [f"# {markdown(plan.name)}", ""]
@@ -119,7 +119,7 @@ def as_markdown(found: Findings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _costs_markdown(found: Findings, costs: Costs) -> list[str]:
+def _costs_markdown(found: StudyFindings, costs: Costs) -> list[str]:
     """A table of measured times with their ratios to the baseline's, and what they were measured on."""
     modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "a training step"}
     lines = list(_head(("arm", *(f"{what} (ms) | ratio" for what in modes.values()), "images/s", "training memory")))
@@ -142,7 +142,7 @@ def _costs_markdown(found: Findings, costs: Costs) -> list[str]:
     ]
 
 
-def ratio_text(cost: Cost) -> str:
+def ratio_text(cost: ArmCost) -> str:
     """Of its time to the baseline's, with interval."""
     if cost.ratio_interval is None:
         return f"{cost.ratio:.2f}"
@@ -153,7 +153,7 @@ def _head(columns: tuple[str, ...]) -> tuple[str, str]:
     return f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)
 
 
-def method(found: Findings) -> str:
+def method(found: StudyFindings) -> str:
     """A paragraph that can stand in a paper."""
     plan, arms = found.study.plan, found.study.arms
     tested = sum(len(family) for family in found.families)

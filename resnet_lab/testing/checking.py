@@ -13,9 +13,9 @@ from resnet_lab.network.kinds import KINDS, of_networks
 from resnet_lab.network.plugins import default_registry, load
 from resnet_lab.network.registry import Entry, Owner, Registry
 from resnet_lab.testing import data_sets, networks, shapes, storing, tracing, values
+from resnet_lab.testing.component_under_test import ComponentUnderTest
 from resnet_lab.testing.data_sets import DataSubject
 from resnet_lab.testing.results import BreachError, NotCheckedError, Report, Result, in_a_line
-from resnet_lab.testing.subjects import Subject
 
 Compiler: TypeAlias = Literal["aot_eager", "inductor"]
 """Backends of torch.compile: the first traces alone, and needs no C++ compiler."""
@@ -130,7 +130,7 @@ class Checks:
     """The checks of one component, each made once, when it is first asked for."""
 
     def __init__(
-        self, subject: Subject | DataSubject, skip: Mapping[str, str], compiler: Compiler = "aot_eager"
+        self, subject: ComponentUnderTest | DataSubject, skip: Mapping[str, str], compiler: Compiler = "aot_eager"
     ) -> None:
         self._subject, self._skip = subject, skip
         self._checks = {each.name: each for each in checks_of(subject.entry.kind, compiler)}
@@ -181,7 +181,7 @@ def subject_of(
     component: str | Callable[..., Any],
     registry: Registry | None = None,
     traits: Mapping[str, bool] | None = None,
-) -> Subject | DataSubject:
+) -> ComponentUnderTest | DataSubject:
     """What is checked; raises like `check`."""
     if kind not in KINDS:
         raise PluginError(f"unknown kind {kind!r} of component; {nearest(kind, KINDS)}")
@@ -196,4 +196,4 @@ def subject_of(
         entry, wanted = Entry(kind, name, component, UNREGISTERED, traits or {}), Component(name=name)
         entry.check()
         registry.add([entry])
-    return (DataSubject if kind == "dataset" else Subject)(entry, wanted, registry)
+    return (DataSubject if kind == "dataset" else ComponentUnderTest)(entry, wanted, registry)

@@ -10,7 +10,7 @@ import torch
 
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.images import ImageSet
-from resnet_lab.data.decoding import Form, decode, digest_of
+from resnet_lab.data.decoding import ImageFormat, decode, digest_of
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS
 from resnet_lab.network.plugins import Entry, Registry
@@ -98,7 +98,7 @@ def decoding(subject: DataSubject) -> str:
     for index in subject.some(images):
         where = f"{subject.component}, image {index} ({images.paths[index]})"
         with breach_if_raised(where, "read(index) gives the bytes of a file, or a PIL.Image.Image"):
-            pixels, seen = decode(images.read(index), Form(8))
+            pixels, seen = decode(images.read(index), ImageFormat(8))
         if pixels is None:
             raise BreachError(f"it cannot be decoded: {seen.cause}", where, "read(index) gives a whole image")
     return f"{len(subject.some(images))} of {len(images)} images"

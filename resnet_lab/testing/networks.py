@@ -6,18 +6,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
+from resnet_lab.bench.interleaved_timing import interleave
 from resnet_lab.bench.statistics import timing
-from resnet_lab.bench.subjects import ready
-from resnet_lab.bench.turns import in_turns
+from resnet_lab.bench.timed_networks import ready
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.builtin.attentions import SqueezeExcitation
-from resnet_lab.network.cost import Cost, measure
+from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.spec import Component, ModelSpec
+from resnet_lab.testing.component_under_test import ComponentUnderTest, small_network
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
-from resnet_lab.testing.subjects import Subject, small_network
 
 BLOCKS = ("basic", "bottleneck")
 ROUNDS = 6
@@ -25,7 +25,7 @@ BATCH = 4
 TIMED: tuple[Mode, ...] = ("infer", "train")
 
 
-def network(subject: Subject) -> str:
+def network(subject: ComponentUnderTest) -> str:
     """Built into blocks of both shapes, trained one step, and run again."""
     for name, spec in _networks(subject):
         with breach_if_raised(name, "see the hook's contract for what a factory is given", "building raises"):
@@ -49,7 +49,7 @@ APPLIED: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
 """Parts of a block that other checks would not miss: what chooses each, and of which type it then is."""
 
 
-def parts(subject: Subject) -> str:
+def parts(subject: ComponentUnderTest) -> str:
     """Of a block: what it asks `parts` for it also applies."""
     applied = []
     for part, (choice, kind) in APPLIED.items():
@@ -77,7 +77,7 @@ def _idle(model: nn.Module, kind: type[nn.Module]) -> list[str]:
     return [name for name, module in made.items() if module not in called]
 
 
-def _networks(subject: Subject) -> list[tuple[str, ModelSpec]]:
+def _networks(subject: ComponentUnderTest) -> list[tuple[str, ModelSpec]]:
     """By name, with the component where it can stand."""
     found = [(f"{block} blocks", small_network(block, subject.kind, subject.component)) for block in BLOCKS]
     if subject.kind == "attention":
@@ -98,7 +98,7 @@ def _require_finite(model: nn.Module, x: torch.Tensor, where: str) -> None:
             raise BreachError("after a training step the outputs are not finite", where)
 
 
-def macs(subject: Subject) -> str:
+def macs(subject: ComponentUnderTest) -> str:
     """Counted on the meta device, as `build` and `bench` do; operators without a formula are named."""
     hint = "let forward work on shapes alone: `build` and `bench` count without computing"
     with breach_if_raised("basic blocks", hint, "counting without computing raises"):
@@ -108,7 +108,7 @@ def macs(subject: Subject) -> str:
     return told + (f"; not counted: {', '.join(uncounted)}" if uncounted else "")
 
 
-def cost(subject: Subject) -> str:
+def cost(subject: ComponentUnderTest) -> str:
     """Parameters, multiply-adds and time by those of the built-in that it replaces; for information."""
     if subject.component.name == _rival(subject):
         raise NotCheckedError("it is the built-in that others are compared with")
@@ -116,27 +116,27 @@ def cost(subject: Subject) -> str:
     told = [f"parameters {own.parameters / base.parameters:.3f}", f"MACs {own.macs / base.macs:.3f}"]
     for mode in TIMED:
         arms = {
-            name: ready(Arm(name, spec, BATCH, precision="fp32"), mode, subject.registry, "cpu")
+            name: ready(BenchArm(name, spec, BATCH, precision="fp32"), mode, subject.registry, "cpu")
             for name, spec in (("base", _base(subject)), ("own", _own(subject)))
         }
-        samples = in_turns(arms, ROUNDS, torch.device("cpu")).samples
+        samples = interleave(arms, ROUNDS, torch.device("cpu")).samples
         found = timing(samples["own"], samples["base"])
         low, high = found.interval or (found.ratio, found.ratio)
         told.append(f"time of {mode} {found.ratio:.2f} ({low:.2f} to {high:.2f})")
     return f"times those of {_rival(subject)} in a small network: {', '.join(told)}"
 
 
-def _rival(subject: Subject) -> str:
+def _rival(subject: ComponentUnderTest) -> str:
     return subject.entry.row.default
 
 
-def _own(subject: Subject) -> ModelSpec:
+def _own(subject: ComponentUnderTest) -> ModelSpec:
     return small_network("basic", subject.kind, subject.component)
 
 
-def _base(subject: Subject) -> ModelSpec:
+def _base(subject: ComponentUnderTest) -> ModelSpec:
     return small_network("basic", subject.kind, _rival(subject))
 
 
-def _costs(subject: Subject) -> tuple[Cost, Cost]:
+def _costs(subject: ComponentUnderTest) -> tuple[NetworkCost, NetworkCost]:
     return measure(_own(subject), subject.registry), measure(_base(subject), subject.registry)

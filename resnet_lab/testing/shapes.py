@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from resnet_lab.core.errors import SpecError
+from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
-from resnet_lab.testing.subjects import Case, Subject
 
 
-def shapes(subject: Subject) -> str:
+def shapes(subject: ComponentUnderTest) -> str:
     """Output shapes over odd sizes, channel counts, strides, and single images."""
     refused: dict[str, None] = {}
     cases = subject.cases()
@@ -34,7 +34,7 @@ def _require_shape(out: object, case: Case, hint: str) -> None:
         raise BreachError(f"the output is {tuple(out.shape)}, expected {case.expected}", str(case), hint)
 
 
-def elementwise(subject: Subject) -> str:
+def elementwise(subject: ComponentUnderTest) -> str:
     """Of an activation: each value depends on one value, wherever it stands."""
     case = subject.plain
     module, x = subject.make(case), case.input()
@@ -51,7 +51,7 @@ def elementwise(subject: Subject) -> str:
     return ""
 
 
-def traits(subject: Subject) -> str:
+def traits(subject: ComponentUnderTest) -> str:
     """What was said at registration: `mixes_channels`, `takes_groups`, `adds_bias`, and the argument `bias`."""
     if subject.kind == "norm":
         return _norm_traits(subject)
@@ -78,7 +78,7 @@ def traits(subject: Subject) -> str:
     return ", ".join([*told, "bias", "channel mixing"])
 
 
-def _case(subject: Subject, channels: int, groups: int, bias: bool = False) -> Case:
+def _case(subject: ComponentUnderTest, channels: int, groups: int, bias: bool = False) -> Case:
     wanted = (channels, channels, 1, groups, bias)
     return next(case for case in subject.cases() if case.arguments == wanted and case.shape[2:] == (8, 8))
 
@@ -94,7 +94,7 @@ def _influence(module: nn.Module, case: Case) -> Tensor:
     return torch.stack(rows) > 0
 
 
-def _require_groups(subject: Subject) -> None:
+def _require_groups(subject: ComponentUnderTest) -> None:
     case = _case(subject, 8, 2)
     influence = _influence(subject.make(case), case)
     if influence[:4, 4:].any() or influence[4:, :4].any():
@@ -105,7 +105,7 @@ def _require_groups(subject: Subject) -> None:
         )
 
 
-def _require_bias(subject: Subject) -> None:
+def _require_bias(subject: ComponentUnderTest) -> None:
     without, having = (_case(subject, 8, 1, bias=bias) for bias in (False, True))
     counts = [sum(each.numel() for each in subject.make(case).parameters()) for case in (without, having)]
     if counts[1] <= counts[0]:
@@ -116,7 +116,7 @@ def _require_bias(subject: Subject) -> None:
         )
 
 
-def _norm_traits(subject: Subject) -> str:
+def _norm_traits(subject: ComponentUnderTest) -> str:
     """A norm that adds a bias can move a channel of zeros."""
     case = subject.plain
     module = subject.make(case)

@@ -8,14 +8,14 @@ from safetensors.torch import load, save
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.network.plugins import Entry
 from resnet_lab.network.spec import Component, ModelSpec
+from resnet_lab.testing.component_under_test import ComponentUnderTest, small_network
 from resnet_lab.testing.results import BreachError, breach_if_raised
-from resnet_lab.testing.subjects import Subject, small_network
 from resnet_lab.testing.values import run
 
 DEFAULTS = "give each keyword-only parameter a default of its annotated type: bool, int, float, str or a Literal"
 
 
-def initial_weights(subject: Subject) -> str:
+def initial_weights(subject: ComponentUnderTest) -> str:
     """Initial weights depend on the program's seed and the parameter's name alone."""
     case = subject.plain
     first, second = (subject.fresh(case, seed=0, chance=chance).state_dict() for chance in (1, 2))
@@ -29,7 +29,7 @@ def initial_weights(subject: Subject) -> str:
     return f"{len(first)} tensors"
 
 
-def fixed_state(subject: Subject) -> str:
+def fixed_state(subject: ComponentUnderTest) -> str:
     """A forward pass, in evaluation or training, makes and removes no parameter and no buffer."""
     case = subject.plain
     hint = "make layers and buffers in __init__"
@@ -47,7 +47,7 @@ def fixed_state(subject: Subject) -> str:
     return f"{len(before)} tensors"
 
 
-def state_dict(subject: Subject) -> str:
+def state_dict(subject: ComponentUnderTest) -> str:
     """State dict to safetensors and back into another module: the same outputs."""
     case = subject.plain
     module, other = subject.make(case, seed=0), subject.make(case, seed=1)
@@ -60,7 +60,7 @@ def state_dict(subject: Subject) -> str:
     return f"{len(module.state_dict())} tensors"
 
 
-def deep_copy(subject: Subject) -> str:
+def deep_copy(subject: ComponentUnderTest) -> str:
     """A copy, made after a training step, that shares nothing with the module."""
     case = subject.plain
     module = subject.make(case).train()
@@ -79,7 +79,7 @@ def deep_copy(subject: Subject) -> str:
     return ""
 
 
-def spec(subject: Subject) -> str:
+def spec(subject: ComponentUnderTest) -> str:
     """The component with every parameter written out: text, JSON and back, to the same module."""
     written = written_out(subject.entry, subject.component)
     if (text := str(written)) and Component.parse(text) != written:
@@ -91,7 +91,7 @@ def spec(subject: Subject) -> str:
         subject.registry.bind(subject.kind, written, "check")
     except ResNetLabError as error:
         raise BreachError(str(error), text, DEFAULTS) from None
-    again = Subject(subject.entry, written, subject.registry)
+    again = ComponentUnderTest(subject.entry, written, subject.registry)
     if not torch.equal(run(subject.make(subject.plain), subject.plain), run(again.make(subject.plain), subject.plain)):
         raise BreachError("with its defaults written out it computes something else", text, DEFAULTS)
     return text

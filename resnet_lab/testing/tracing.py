@@ -11,17 +11,17 @@ from torch.export import Dim, ExportedProgram
 
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.export.onnx_file import require_packages
+from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
-from resnet_lab.testing.subjects import Case, Subject
 from resnet_lab.testing.values import run
 
 HINT = "no branches or loops on tensor values, no print, no .item(): torch.where chooses between values"
 
 
-def compile_of(backend: str) -> Callable[[Subject], str]:
+def compile_of(backend: str) -> Callable[[ComponentUnderTest], str]:
     """The check `compile` by a backend of torch.compile: `aot_eager` traces, `inductor` makes code too."""
 
-    def check(subject: Subject) -> str:
+    def check(subject: ComponentUnderTest) -> str:
         """torch.compile(fullgraph=True), forwards and backwards."""
         case = subject.plain
         module = subject.make(case)
@@ -46,7 +46,7 @@ def _fresh_dynamo() -> Iterator[None]:
         torch.compiler.reset()
 
 
-def export(subject: Subject) -> str:
+def export(subject: ComponentUnderTest) -> str:
     """torch.export for any number of images."""
     program, case = _exported(subject)
     three = torch.cat((case.input(), case.input(1)[:1]))
@@ -57,14 +57,14 @@ def export(subject: Subject) -> str:
 
 
 @lru_cache(maxsize=1)  # `onnx` follows `export`
-def _exported(subject: Subject) -> tuple[ExportedProgram, Case]:
+def _exported(subject: ComponentUnderTest) -> tuple[ExportedProgram, Case]:
     case = subject.plain
     with _fresh_dynamo(), breach_if_raised(str(case), HINT + ", nor on the number of images", "torch.export raises"):
         program = torch.export.export(subject.make(case), (case.input(),), dynamic_shapes=({0: Dim("batch")},))
     return program, case
 
 
-def onnx(subject: Subject) -> str:
+def onnx(subject: ComponentUnderTest) -> str:
     """An ONNX file for any number of images, run by onnxruntime."""
     try:
         require_packages()

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
-from resnet_lab.testing.subjects import Case, Subject
 
 LOOSE = 0.1
 """Of the largest value: how far bfloat16 may be from float32."""
 
 
-def determinism(subject: Subject) -> str:
+def determinism(subject: ComponentUnderTest) -> str:
     """Same input, same output; chance in training alone, and from torch's generator."""
     case = subject.plain
     module = subject.make(case)
@@ -53,7 +53,7 @@ def run(module: nn.Module, case: Case, x: Tensor | None = None) -> Tensor:
     return output
 
 
-def input_kept(subject: Subject) -> str:
+def input_kept(subject: ComponentUnderTest) -> str:
     """The input, which the shortcut may need, is not overwritten."""
     case = subject.plain
     for training in (False, True):
@@ -67,7 +67,7 @@ def input_kept(subject: Subject) -> str:
     return ""
 
 
-def dtype(subject: Subject) -> str:
+def dtype(subject: ComponentUnderTest) -> str:
     """float32, bfloat16 and float64 in, the same out, and nearly the same values."""
     case = subject.plain
     reference = run(subject.make(case).double(), case, case.input().double())
@@ -95,7 +95,7 @@ def _require_near(out: Tensor, reference: Tensor, where: str, tolerance: float) 
         )
 
 
-def channels_last(subject: Subject) -> str:
+def channels_last(subject: ComponentUnderTest) -> str:
     """An input in channels-last layout gives an output in it, and the same values."""
     case = subject.plain
     module = subject.make(case)
@@ -115,7 +115,7 @@ def channels_last(subject: Subject) -> str:
     return ""
 
 
-def gradient(subject: Subject) -> str:
+def gradient(subject: ComponentUnderTest) -> str:
     """Gradients of input and parameters against finite differences in float64."""
     case = subject.small
     module = subject.make(case).double()
@@ -136,7 +136,7 @@ def gradient(subject: Subject) -> str:
     return f"input and {len(values)} parameters"
 
 
-def parameters(subject: Subject) -> str:
+def parameters(subject: ComponentUnderTest) -> str:
     """Every parameter gets a gradient that is not zero everywhere."""
     case = subject.plain
     names = [name for name, each in subject.make(case).named_parameters() if each.requires_grad]
@@ -162,7 +162,7 @@ def parameters(subject: Subject) -> str:
     return f"{len(names)} parameters"
 
 
-def train_eval(subject: Subject) -> str:
+def train_eval(subject: ComponentUnderTest) -> str:
     """In evaluation nothing changes and images are independent; in training no parameter changes by itself."""
     case = subject.plain
     module = subject.make(case)
@@ -195,7 +195,7 @@ def _require_same(before: dict[str, Tensor], after: dict[str, Tensor], where: st
             raise BreachError(f"{what} {name!r}", where, "change state in training alone, and in buffers")
 
 
-def autocast(subject: Subject) -> str:
+def autocast(subject: ComponentUnderTest) -> str:
     """Mixed precision: float32 parameters under bfloat16 autocast, forwards and backwards."""
     case = subject.plain
     reference = run(subject.make(case), case)
@@ -211,7 +211,7 @@ def autocast(subject: Subject) -> str:
     return ""
 
 
-def cuda(subject: Subject) -> str:
+def cuda(subject: ComponentUnderTest) -> str:
     """The same values on a CUDA device, forwards and backwards."""
     case = subject.plain
     expected = run(subject.make(case), case)

@@ -17,7 +17,7 @@ from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.determinism import deterministic
 from resnet_lab.train.freezing import PartlyFrozen, require_possible
 from resnet_lab.train.preparation import Ready, make_ready
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 
 @dataclass(frozen=True)

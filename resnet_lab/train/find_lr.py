@@ -71,7 +71,7 @@ def find_learning_rate(
         steps: of the test; at least 20.
 
     Raises:
-        ConfigError: too few steps, or a loss that is no number at the first or lowest there.
+        ConfigError: too few steps, or a non-finite loss at the first or lowest there.
     """
     if steps < 20:
         raise ConfigError(f"a range test of {steps} steps says nothing; give it at least 20")

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from resnet_lab.data.loader import Loader
 from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
-from resnet_lab.evaluation.evaluate import logits
 from resnet_lab.evaluation.metrics import macro_accuracy
+from resnet_lab.evaluation.scoring import logits
 from resnet_lab.network.initialisation import named_seed
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.distributed import share_buffers

@@ -11,7 +11,7 @@ from resnet_lab.core.errors import ConfigError, PluginError
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, Subset
@@ -28,7 +28,7 @@ from resnet_lab.network.weights import Coverage, load_weights, open_weights
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.optimisation import warmup_steps
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 STEPS_AT_LEAST = 10
 """Of an epoch, that a batch size of `auto` leaves: a few large steps learn less than many."""
@@ -92,7 +92,7 @@ def make_ready(
         watcher.weights(coverage)
         _warn_of_frozen_strangers(coverage, config.freeze, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
-    form = Form(spec.input_size, spec.in_channels, data.fit)
+    form = ImageFormat(spec.input_size, spec.in_channels, data.fit)
     prepared = prepare(images, form, data, config.seed_of("split"), watcher)
     check(prepared)
     number = len(prepared.positions("train"))
@@ -184,7 +184,7 @@ def _batch_size(
     config: TrainConfig,
     images: int,
     network: nn.Module,
-    form: Form,
+    form: ImageFormat,
     placement: Placement,
     processes: Processes,
     sharing: int,

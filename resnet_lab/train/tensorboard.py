@@ -5,7 +5,7 @@ from pathlib import Path
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.train.history import Epoch
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 
 
 class TensorBoard(TrainingWatcher):

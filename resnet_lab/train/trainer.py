@@ -18,9 +18,9 @@ from resnet_lab.data.loader import Loader
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, optimize_for_inference, out_of_memory
 from resnet_lab.device.processes import Agreement, Processes
-from resnet_lab.evaluation.evaluate import logits, origin_of
 from resnet_lab.evaluation.metrics import Scores, score
 from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.scoring import logits, origin_of
 from resnet_lab.network import checkpoint
 from resnet_lab.network.plugins import Registry
 from resnet_lab.train.curves import draw_curves
@@ -35,16 +35,16 @@ from resnet_lab.train.learner import Learner
 from resnet_lab.train.loop import epochs, require_finite, require_finite_outputs
 from resnet_lab.train.optimisation import make_loss
 from resnet_lab.train.preparation import Ready
+from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.state import Progress, read_state, write_state
 from resnet_lab.train.tally import DivergedError, Tally
-from resnet_lab.train.watching import TrainingWatcher
 
 SAVE = 1
 """Said by the first process where it is time to save; every signal's number is greater."""
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainResult:
     """What a training came to."""
 
     run: Path
@@ -78,7 +78,7 @@ class Trainer:
         self.saved_at = ""
         self._schedule_save()
 
-    def carry_out(self) -> Result:
+    def carry_out(self) -> TrainResult:
         """Learn, test the best epoch once, and say so in run.json.
 
         Raises:
@@ -117,7 +117,7 @@ class Trainer:
             self._tell_status("finished", best_epoch=best, seconds=seconds, test=test.headline())
             if self.processes.is_first:
                 self.run.state.unlink(missing_ok=True)
-            return Result(self.run.folder, best, test)
+            return TrainResult(self.run.folder, best, test)
 
     def _epochs(self, interruption: Interruption) -> Iterator[Epoch]:
         """Train from where the run is; the state is saved when it is time, and before a signal ends the training."""

@@ -16,9 +16,9 @@ from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.find_lr import RangeTest, find_learning_rate
 from resnet_lab.train.preparation import make_ready
+from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.record import describe_run, recorded_choices, require_plugins, require_same_data
-from resnet_lab.train.trainer import Result, Trainer
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.trainer import Trainer, TrainResult
 
 
 def train(
@@ -31,7 +31,7 @@ def train(
     command: Sequence[str] = (),
     watcher: TrainingWatcher | None = None,
     processes: Processes | None = None,
-) -> Result:
+) -> TrainResult:
     """Train a network on a source of images and score its best epoch on the test part, once.
 
     Args:
@@ -65,7 +65,7 @@ def resume(
     registry: Registry | None = None,
     watcher: TrainingWatcher | None = None,
     processes: Processes | None = None,
-) -> Result:
+) -> TrainResult:
     """Go on with a training that was interrupted or killed, to the same weights as if it had not been.
 
     Raises:

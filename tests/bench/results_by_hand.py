@@ -2,24 +2,24 @@
 
 from collections.abc import Sequence
 
-from resnet_lab.bench.arms import Arm
-from resnet_lab.bench.measuring import Bench, Floor, Result, Static
+from resnet_lab.bench.arms import BenchArm
+from resnet_lab.bench.measuring import Bench, BenchResult, Floor, Static
 from resnet_lab.bench.roofline import Roof
 from resnet_lab.bench.statistics import timing
 
 PLACEMENT = {"type": "cpu", "name": "a processor", "dtype": "bfloat16", "precision": "bf16", "channels_last": True}
 
 
-def result(arm: Arm, samples: Sequence[float], baseline: Sequence[float], macs: int = 10**9) -> Result:
+def result(arm: BenchArm, samples: Sequence[float], baseline: Sequence[float], macs: int = 10**9) -> BenchResult:
     """With inference times in milliseconds."""
     static = Static(1000, macs, 10, 10**6, 10**5, 1, 2, {"layer1": macs}, {"convolution 3x3": macs})
-    found = Result(arm, static, PLACEMENT, Floor(4.0, 2.0), [])
+    found = BenchResult(arm, static, PLACEMENT, Floor(4.0, 2.0), [])
     found.timings["infer"] = timing(samples, baseline)
     found.memory["infer"] = 2**20
     return found
 
 
-def bench(results: list[Result]) -> Bench:
+def bench(results: list[BenchResult]) -> Bench:
     """With a control that equals the baseline."""
     samples = results[0].timings["infer"].samples
     roof = Roof(bandwidth=1e9, macs={"bfloat16": 1e10})

@@ -4,14 +4,14 @@ from functools import partial
 
 import pytest
 
-from resnet_lab.bench import measuring, roofline, turns
+from resnet_lab.bench import interleaved_timing, measuring, roofline
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
     """Until the patches are undone; a study's bench takes six rounds."""
-    patch.setattr(turns, "SAMPLE", 0.001)
-    patch.setattr(turns, "WARM_SECONDS", 0.01)
-    patch.setattr(turns, "MOST_WARM", 3)
+    patch.setattr(interleaved_timing, "SAMPLE", 0.001)
+    patch.setattr(interleaved_timing, "WARM_SECONDS", 0.01)
+    patch.setattr(interleaved_timing, "MOST_WARM", 3)
     patch.setattr(roofline, "COPIED", 2**22)
     patch.setattr(roofline, "SIDES", {"cpu": (128,)})
     patch.setattr(roofline, "SECONDS", 0.01)

@@ -1,6 +1,6 @@
 import pytest
 
-from resnet_lab.bench.arms import Arm, arms_of
+from resnet_lab.bench.arms import BenchArm, arms_of
 from resnet_lab.core.errors import ConfigError, SpecError
 from resnet_lab.network import zoo
 
@@ -34,7 +34,7 @@ def test_peers_follow_each_arm() -> None:
 
 
 def test_one_arm_has_the_network_s_name() -> None:
-    assert arms_of([R50], {}) == [Arm("resnet50", R50, 8)]
+    assert arms_of([R50], {}) == [BenchArm("resnet50", R50, 8)]
 
 
 def test_the_same_arm_twice_is_refused() -> None:

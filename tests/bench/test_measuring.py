@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from resnet_lab.bench import measuring, statistics, subjects, turns
+from resnet_lab.bench import interleaved_timing, measuring, statistics, timed_networks
 from resnet_lab.bench.arms import arms_of
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.reasons import explain, profile
@@ -69,12 +69,12 @@ def test_peers_compute_the_same_and_what_they_cannot_is_left_out() -> None:
 
 
 def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Wrong(subjects.InferenceCall):
+    class Wrong(timed_networks.InferenceCall):
         def outputs(self, x: torch.Tensor) -> torch.Tensor:
             return super().outputs(x) + 1
 
     monkeypatch.setattr(
-        subjects,
+        timed_networks,
         "InferenceCall",
         lambda arm, *rest: (Wrong if "gelu" in arm.name else subjects_call)(arm, *rest),
     )
@@ -89,7 +89,7 @@ def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
     assert wrong.problem.endswith(" of the largest, more than 0.001: it is not timed")
 
 
-subjects_call = subjects.InferenceCall
+subjects_call = timed_networks.InferenceCall
 
 
 def test_an_arm_that_does_not_fit_is_marked_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,8 +191,8 @@ def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypat
 
     On one thread, and with more rounds where the times spread, as the remarks ask; a wrong sign is never found.
     """
-    monkeypatch.setattr(turns, "SAMPLE", 0.1)
-    monkeypatch.setattr(turns, "MOST_WARM", 12)
+    monkeypatch.setattr(interleaved_timing, "SAMPLE", 0.1)
+    monkeypatch.setattr(interleaved_timing, "MOST_WARM", 12)
     arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[8])
     monkeypatch.setattr(measuring, "ready", planting(arms, planted))
     threads = torch.get_num_threads()

@@ -25,24 +25,24 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.data import cache, filling, row_store
 from resnet_lab.data.cache import Stored, bytes_needed, store
 from resnet_lab.data.cache_folders import bytes_free, cache_folder, clear, entries
-from resnet_lab.data.decoding import NO_MEMORY, Examined, Form, decode, to_array
+from resnet_lab.data.decoding import NO_MEMORY, ImageFormat, ImageInfo, decode, to_array
 from resnet_lab.data.ledger import Ledger
 from tests.data.folder_sets import Listener, fill, set_of
 
-FORM = Form(8)
+FORM = ImageFormat(8)
 ROOT = Path(__file__).parents[2]
 
 
-def pixels(stored: Stored, form: Form = FORM) -> NDArray[np.uint8]:
+def pixels(stored: Stored, form: ImageFormat = FORM) -> NDArray[np.uint8]:
     assert stored.pixels is not None
     return np.fromfile(stored.pixels, np.uint8).reshape(-1, *form.shape)[stored.rows]
 
 
-def decoded(images: ImageSet, form: Form = FORM) -> NDArray[np.uint8]:
+def decoded(images: ImageSet, form: ImageFormat = FORM) -> NDArray[np.uint8]:
     return np.stack([to_array(images.read(position), form) for position in range(len(images))])
 
 
-def is_right(stored: Stored, images: ImageSet, form: Form = FORM) -> bool:
+def is_right(stored: Stored, images: ImageSet, form: ImageFormat = FORM) -> bool:
     """Whether pixels and what decoding told are those of decoding each image now."""
     told = tuple(decode(images.read(position), form)[1] for position in range(len(images)))
     return np.array_equal(pixels(stored, form), decoded(images, form)) and stored.examined == told
@@ -99,7 +99,7 @@ def test_a_changed_file_is_decoded_again_and_a_renamed_one_is_not(
     reads: list[str] = []
     digests: list[str] = []
 
-    def counted(content: bytes, form: Form, digest: str) -> Any:
+    def counted(content: bytes, form: ImageFormat, digest: str) -> Any:
         digests.append(digest)
         return decode(content, form, digest)
 
@@ -153,9 +153,9 @@ def test_causes_that_may_pass_are_not_kept(folder: Path, monkeypatch: pytest.Mon
     (folder / "0002.png").write_bytes(b"words")
     with monkeypatch.context() as patch:
 
-        def short_of_memory(content: bytes, form: Form, digest: str) -> Any:
+        def short_of_memory(content: bytes, form: ImageFormat, digest: str) -> Any:
             if content == (folder / "0001.png").read_bytes():
-                return None, Examined(digest, NO_MEMORY)
+                return None, ImageInfo(digest, NO_MEMORY)
             return decode(content, form, digest)
 
         patch.setattr(filling, "decode", short_of_memory)
@@ -173,7 +173,7 @@ def test_causes_that_may_pass_are_not_kept(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_forms_do_not_disturb_each_other(folder: Path) -> None:
-    forms = [Form(8), Form(9), Form(8, 1), Form(8, fit="pad")]
+    forms = [ImageFormat(8), ImageFormat(9), ImageFormat(8, 1), ImageFormat(8, fit="pad")]
     for _ in range(2):
         for form in forms:
             assert is_right(store(set_of(folder), form), set_of(folder), form)
@@ -344,7 +344,7 @@ import os, sys
 from pathlib import Path
 from resnet_lab.data import filling
 from resnet_lab.data.cache import store
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from tests.data.folder_sets import Listener, set_of
 
 filling.IMAGES_A_TRANSACTION = 8
@@ -352,7 +352,7 @@ class Reads(list):
     def append(self, name):
         os.write(1, f"{name}\n".encode())  # in one piece, from whichever thread
 listener = Listener()
-store(set_of(Path(sys.argv[1]), Reads()), Form(8), watcher=listener)
+store(set_of(Path(sys.argv[1]), Reads()), ImageFormat(8), watcher=listener)
 """
 
 
@@ -514,7 +514,7 @@ def test_what_would_be_needed_is_what_was_not_seen(folder: Path) -> None:
     for path in sorted(fill(folder.parent / "more", 15).iterdir())[12:]:
         path.rename(folder / path.name)
     assert bytes_needed(set_of(folder), FORM) == 3 * 8 * 8 * 3
-    assert bytes_needed(images, Form(8, 1)) == 12 * 8 * 8
+    assert bytes_needed(images, ImageFormat(8, 1)) == 12 * 8 * 8
     assert bytes_free() == shutil.disk_usage(folder).free
 
 

@@ -14,7 +14,7 @@ from resnet_lab.core.errors import DataError, RunError
 from resnet_lab.core.watcher import SILENT
 from resnet_lab.data.cache import bytes_needed, store
 from resnet_lab.data.cache_folders import CacheError, cache_folder, clear, entries, held
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from tests.data.folder_sets import fill, set_of
 from tests.data.test_cache import FORM, is_right, one_entry
 
@@ -68,11 +68,11 @@ def test_entries_tell_what_there_is(tmp_path: Path) -> None:
     assert entries() == []
     assert clear() == 0
     small, large = fill(tmp_path / "small", 3), fill(tmp_path / "large", 7)
-    store(set_of(small), Form(8, 1, "crop"))
-    store(set_of(large), Form(32))
+    store(set_of(small), ImageFormat(8, 1, "crop"))
+    store(set_of(large), ImageFormat(32))
     first, second = entries()
-    assert (first.source, first.form, first.images) == (str(large), Form(32), 7)
-    assert (second.source, second.form, second.images) == (str(small), Form(8, 1, "crop"), 3)
+    assert (first.source, first.form, first.images) == (str(large), ImageFormat(32), 7)
+    assert (second.source, second.form, second.images) == (str(small), ImageFormat(8, 1, "crop"), 3)
     for entry in (first, second):
         assert entry.nbytes == sum(path.stat().st_size for path in entry.folder.iterdir())
         assert entry.used is not None
@@ -83,7 +83,7 @@ def test_clearing_one_source_and_all(tmp_path: Path) -> None:
     folders = [fill(tmp_path / name, 3) for name in ("a", "b", "c")]
     for folder in folders:
         store(set_of(folder), FORM)
-        store(set_of(folder), Form(9))
+        store(set_of(folder), ImageFormat(9))
     sizes = {entry.folder: entry.nbytes for entry in entries() if entry.source == str(folders[0])}
     assert clear([str(folders[0])]) == sum(sizes.values())
     assert len(entries()) == 4
@@ -168,7 +168,7 @@ def test_features_and_shards_are_listed_and_cleared() -> None:
     (shards / "a.tar").write_bytes(bytes(5000))
     first, second = entries()
     assert (first.kind, first.images, first.nbytes) == ("shards", 1, 5000)
-    assert (second.kind, second.source, second.images, second.form) == ("features", "/paintings", 7, Form(8))
+    assert (second.kind, second.source, second.images, second.form) == ("features", "/paintings", 7, ImageFormat(8))
     (features / "about.json").write_text("{")
     assert (entries()[1].kind, entries()[1].source, entries()[1].form) == ("features", "", None)
     clear()

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from resnet_lab.data.colour import to_srgb
-from resnet_lab.data.decoding import Form, decode, digest_of
+from resnet_lab.data.decoding import ImageFormat, decode, digest_of
 from tests.data import icc
 
 RGB = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -21,7 +21,7 @@ def file_of(image: Image.Image, profile: bytes | None, kind: str = "PNG", **opti
 
 
 def decoded(content: bytes | Image.Image, channels: int = 3) -> tuple[Any, tuple[str, ...]]:
-    pixels, seen = decode(content, Form(16, channels))
+    pixels, seen = decode(content, ImageFormat(16, channels))
     assert seen.cause == ""
     return pixels, seen.kinds
 

@@ -14,7 +14,7 @@ from PIL import Image
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, describe_groups, group_copies
-from resnet_lab.data.decoding import Examined, Form, decode
+from resnet_lab.data.decoding import ImageFormat, ImageInfo, decode
 from resnet_lab.data.near_copies import LARGEST, find_near_copies
 from resnet_lab.data.preparation import prepare
 from resnet_lab.data.signatures import signature
@@ -24,8 +24,8 @@ from tests.data.drawn_sets import COPIES, painted, saved
 PAINTINGS = Path(__file__).parents[3] / "shared" / "data" / "louvre-genres"
 
 
-def seen(number: int, cause: str = "") -> Examined:
-    return Examined(f"{number:064x}", cause)
+def seen(number: int, cause: str = "") -> ImageInfo:
+    return ImageInfo(f"{number:064x}", cause)
 
 
 def together(numbers: NDArray[np.int64]) -> set[frozenset[int]]:
@@ -38,12 +38,12 @@ def near(images: Sequence[Image.Image]) -> set[frozenset[int]]:
     return together(find_near_copies([signature(image) for image in images]).groups)
 
 
-def looked_at(contents: Sequence[bytes]) -> list[Examined]:
-    return [decode(content, Form(64))[1] for content in contents]
+def looked_at(contents: Sequence[bytes]) -> list[ImageInfo]:
+    return [decode(content, ImageFormat(64))[1] for content in contents]
 
 
 def test_files_that_are_the_same_are_copies_and_unusable_ones_are_not() -> None:
-    unread = Examined("", "Permission denied")
+    unread = ImageInfo("", "Permission denied")
     images = [seen(2), unread, unread, seen(2), seen(1, "empty file"), seen(1, "empty file")]
     assert together(group_copies(images).groups) == {frozenset({0, 3})}
     assert group_copies([]).groups.tolist() == []
@@ -92,7 +92,7 @@ def test_a_set_of_printed_digits_can_be_split() -> None:
     pictures = [saved(image) for image in drawn_sets.letters("0123456789", 30)]
     labels = np.repeat(np.arange(10), 30)
     images = ImageSet("digits", tuple("0123456789"), tuple(map(str, range(300))), labels, lambda index: pictures[index])
-    prepared = prepare(images, Form(32), DataConfig(cache="stream"), 0)
+    prepared = prepare(images, ImageFormat(32), DataConfig(cache="stream"), 0)
     assert prepared.copies == []
     assert len(prepared.positions("train")) > 200
 

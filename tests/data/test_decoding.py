@@ -18,8 +18,8 @@ from torchvision.transforms import v2
 from resnet_lab.core.errors import DataError
 from resnet_lab.data import decoding
 from resnet_lab.data.decoding import (
-    Examined,
-    Form,
+    ImageFormat,
+    ImageInfo,
     UnreadableError,
     decode,
     digest_of,
@@ -61,7 +61,7 @@ def squashed(image: Image.Image, size: int = 8) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def examined(content: bytes | Image.Image, form: Form = Form(8)) -> Examined:  # noqa: B008 (frozen)
+def examined(content: bytes | Image.Image, form: ImageFormat = ImageFormat(8)) -> ImageInfo:  # noqa: B008 (frozen)
     return decode(content, form)[1]
 
 
@@ -69,7 +69,7 @@ def examined(content: bytes | Image.Image, form: Form = Form(8)) -> Examined:  #
 def test_lossless_formats_give_the_pixels_that_were_saved(kind: str) -> None:
     image = Image.fromarray(noise())
     content = encoded(image, kind, **LOSSLESS[kind])
-    assert np.array_equal(to_array(content, Form(8)), squashed(image))
+    assert np.array_equal(to_array(content, ImageFormat(8)), squashed(image))
     seen = examined(content)
     assert (seen.width, seen.height, seen.cause) == (20, 12, "")
     assert seen.kinds == (("palette",) if kind == "GIF" else ())
@@ -81,14 +81,14 @@ def test_lossy_formats_give_what_pillow_makes_of_them(kind: str) -> None:
         pytest.skip(f"this Pillow was built without {kind}")
     content = encoded(smooth(), kind, quality=90)
     expected = squashed(Image.open(io.BytesIO(content)).convert("RGB"))
-    assert np.array_equal(to_array(content, Form(8)), expected)
+    assert np.array_equal(to_array(content, ImageFormat(8)), expected)
     assert np.abs(expected.astype(int) - squashed(smooth())).max() < 12, "and that is the picture"
 
 
 def test_squash_is_torchvisions_resize() -> None:
     content = encoded(smooth(), "PNG")
     expected = v2.functional.pil_to_tensor(v2.Resize((24, 24))(smooth())).permute(1, 2, 0).numpy()
-    assert np.array_equal(to_array(content, Form(24)), expected)
+    assert np.array_equal(to_array(content, ImageFormat(24)), expected)
 
 
 @pytest.mark.parametrize(("width", "height"), [(20, 12), (12, 20), (16, 16), (9, 31)])
@@ -97,14 +97,14 @@ def test_crop_takes_the_middle_and_pad_adds_white(width: int, height: int) -> No
     content, side, size = encoded(image, "PNG"), min(width, height), 8
     left, top = (width - side) / 2, (height - side) / 2
     middle = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    assert np.array_equal(to_array(content, Form(size, fit="crop")), np.asarray(middle))
+    assert np.array_equal(to_array(content, ImageFormat(size, fit="crop")), np.asarray(middle))
 
     scale = size / max(width, height)
     inner = image.resize((round(width * scale), round(height * scale)), Image.Resampling.BILINEAR)
     padded = Image.new("RGB", (size, size), (255, 255, 255))
     padded.paste(inner, (round((size - inner.width) / 2), round((size - inner.height) / 2)))
-    assert np.array_equal(to_array(content, Form(size, fit="pad")), np.asarray(padded))
-    grey = to_array(encoded(image.convert("L"), "PNG"), Form(size, 1, "pad"))[..., 0]
+    assert np.array_equal(to_array(content, ImageFormat(size, fit="pad")), np.asarray(padded))
+    grey = to_array(encoded(image.convert("L"), "PNG"), ImageFormat(size, 1, "pad"))[..., 0]
     assert np.all(grey[np.all(np.asarray(padded) == 255, axis=-1)] == 255)
 
 
@@ -113,40 +113,40 @@ def test_crop_takes_the_middle_and_pad_adds_white(width: int, height: int) -> No
 def test_a_resized_side_and_a_middle_are_torchvision_s(width: int, height: int, resize: int, size: int) -> None:
     image = Image.fromarray(np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8))
     expected = v2.CenterCrop(size)(v2.Resize(resize, antialias=True)(image))
-    np.testing.assert_array_equal(to_array(image, Form(size, 3, "crop", resize=resize)), np.asarray(expected))
+    np.testing.assert_array_equal(to_array(image, ImageFormat(size, 3, "crop", resize=resize)), np.asarray(expected))
 
 
 def test_the_middle_of_a_long_strip_takes_no_memory_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(6).integers(0, 256, (600, 40, 3), dtype=np.uint8)
-    image, form = Image.fromarray(pixels), Form(32, 3, "crop", resize=36)
+    image, form = Image.fromarray(pixels), ImageFormat(32, 3, "crop", resize=36)
     whole = to_array(image, form)
     monkeypatch.setattr(decoding, "MAX_RESIZED", 0)
     assert np.abs(to_array(image, form).astype(int) - whole).max() <= 2
 
 
 def test_a_form_of_another_size_shows_the_same_part() -> None:
-    assert Form(224, 3, "crop", resize=256).at(112) == Form(112, 3, "crop", resize=128)
-    assert Form(224, 3, "crop", resize=232).at(1) == Form(1, 3, "crop", resize=1)
-    assert Form(224).at(32) == Form(32)
+    assert ImageFormat(224, 3, "crop", resize=256).at(112) == ImageFormat(112, 3, "crop", resize=128)
+    assert ImageFormat(224, 3, "crop", resize=232).at(1) == ImageFormat(1, 3, "crop", resize=1)
+    assert ImageFormat(224).at(32) == ImageFormat(32)
 
 
 def test_greyscale_is_repeated_and_colours_become_grey_by_bt_601() -> None:
     grey = noise(channels=1)
     content = encoded(Image.fromarray(grey), "PNG")
     expected = squashed(Image.fromarray(grey))
-    assert np.array_equal(to_array(content, Form(8)), np.repeat(expected[..., None], 3, axis=2))
-    assert np.array_equal(to_array(content, Form(8, 1)), expected[..., None])
+    assert np.array_equal(to_array(content, ImageFormat(8)), np.repeat(expected[..., None], 3, axis=2))
+    assert np.array_equal(to_array(content, ImageFormat(8, 1)), expected[..., None])
     assert examined(content).kinds == ("greyscale",)
     colours = noise(8, 8)
     weighted = colours @ np.array([0.299, 0.587, 0.114])
-    found = to_array(encoded(Image.fromarray(colours), "PNG"), Form(8, 1))[..., 0]
+    found = to_array(encoded(Image.fromarray(colours), "PNG"), ImageFormat(8, 1))[..., 0]
     assert np.abs(found - weighted).max() <= 0.51
 
 
 def test_black_and_white() -> None:
     bits = noise(8, 8, 1) > 127
     content = encoded(Image.fromarray(bits), "PNG")
-    assert np.array_equal(to_array(content, Form(8, 1))[..., 0], np.where(bits, 255, 0))
+    assert np.array_equal(to_array(content, ImageFormat(8, 1))[..., 0], np.where(bits, 255, 0))
     assert examined(content).kinds == ("greyscale",)
 
 
@@ -155,10 +155,10 @@ def test_cmyk_is_multiplied_out() -> None:
     content = encoded(Image.fromarray(inks, "CMYK"), "TIFF")
     c, m, y, k = np.moveaxis(inks.astype(float), -1, 0) / 255
     expected = np.stack([(1 - c) * (1 - k), (1 - m) * (1 - k), (1 - y) * (1 - k)], axis=-1) * 255
-    assert np.abs(to_array(content, Form(8)) - expected).max() <= 1
+    assert np.abs(to_array(content, ImageFormat(8)) - expected).max() <= 1
     assert (examined(content).mode, examined(content).kinds) == ("CMYK", ("CMYK",))
     jpeg = encoded(Image.fromarray(inks, "CMYK"), "JPEG", quality=100)
-    assert np.array_equal(to_array(jpeg, Form(8)), np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")))
+    assert np.array_equal(to_array(jpeg, ImageFormat(8)), np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
@@ -167,7 +167,7 @@ def test_transparent_pixels_are_put_on_white(kind: str) -> None:
     content = encoded(Image.fromarray(pixels, "RGBA"), kind, **({"exact": True} | LOSSLESS[kind]))
     opacity = pixels[..., 3:] / 255
     expected = pixels[..., :3] * opacity + 255 * (1 - opacity)
-    assert np.abs(to_array(content, Form(8)) - expected).max() <= 1.01
+    assert np.abs(to_array(content, ImageFormat(8)) - expected).max() <= 1.01
     assert examined(content).kinds == ("transparent",)
 
 
@@ -177,7 +177,7 @@ def test_a_palette_with_a_transparent_colour(kind: str) -> None:
     image.putpalette([200, 10, 20, 30, 40, 250])
     image.paste(1, (0, 0, 8, 4))
     content = encoded(image, kind, transparency=0)
-    pixels = to_array(content, Form(8))
+    pixels = to_array(content, ImageFormat(8))
     assert np.all(pixels[:4] == (30, 40, 250))
     assert np.all(pixels[4:] == 255)
     assert examined(content).kinds == ("palette", "transparent")
@@ -186,7 +186,7 @@ def test_a_palette_with_a_transparent_colour(kind: str) -> None:
 def test_the_colour_of_invisible_pixels_does_not_bleed_into_their_neighbours() -> None:
     pixels = np.zeros((64, 64, 4), np.uint8)
     pixels[:, :32] = (0, 0, 255, 255)  # visible blue beside invisible black
-    found = to_array(encoded(Image.fromarray(pixels, "RGBA"), "PNG"), Form(9))
+    found = to_array(encoded(Image.fromarray(pixels, "RGBA"), "PNG"), ImageFormat(9))
     assert np.all(found[..., 2] >= 254), "between blue and white there is no dark line"
 
 
@@ -194,14 +194,14 @@ def test_the_colour_of_invisible_pixels_does_not_bleed_into_their_neighbours() -
 def test_sixteen_bits_keep_their_upper_eight(kind: str) -> None:
     values = np.random.default_rng(0).integers(0, 2**16, (8, 8), dtype=np.uint16)
     content = encoded(Image.fromarray(values), kind)
-    assert np.array_equal(to_array(content, Form(8, 1))[..., 0], values >> 8)
+    assert np.array_equal(to_array(content, ImageFormat(8, 1))[..., 0], values >> 8)
     assert examined(content).kinds == ("greyscale", "16-bit")
 
 
 def test_sixteen_bits_of_colour() -> None:
     values = np.random.default_rng(0).integers(0, 2**16, (8, 8, 3), dtype=np.uint16)
     content = png(8, 8, values.astype(">u2").tobytes(), depth=16)
-    assert np.array_equal(to_array(content, Form(8)), values >> 8)
+    assert np.array_equal(to_array(content, ImageFormat(8)), values >> 8)
     assert examined(content).kinds == ("16-bit",)
 
 
@@ -226,9 +226,9 @@ def test_pictures_are_turned_upright(kind: str, orientation: int, turn: Any) -> 
     image = smooth(16, 32)
     content = encoded(image, kind, exif=exif, **LOSSLESS.get(kind, {"quality": 95}))
     stored = image if kind != "JPEG" else Image.open(io.BytesIO(content))
-    assert np.array_equal(to_array(content, Form(8)), squashed(Image.fromarray(turn(np.asarray(stored)))))
+    assert np.array_equal(to_array(content, ImageFormat(8)), squashed(Image.fromarray(turn(np.asarray(stored)))))
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-    assert np.array_equal(to_array(content, Form(8)), squashed(upright.convert("RGB")))
+    assert np.array_equal(to_array(content, ImageFormat(8)), squashed(upright.convert("RGB")))
     seen = examined(content)
     assert (seen.width, seen.height) == upright.size
     assert ("rotated" in seen.kinds) == (orientation > 1)
@@ -237,7 +237,7 @@ def test_pictures_are_turned_upright(kind: str, orientation: int, turn: Any) -> 
 def test_damaged_metadata_turns_nothing() -> None:
     image = smooth(16, 32)
     content = encoded(image, "PNG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
-    assert np.array_equal(to_array(content, Form(8)), squashed(image))
+    assert np.array_equal(to_array(content, ImageFormat(8)), squashed(image))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "AVIF", "TIFF"])
@@ -247,7 +247,7 @@ def test_of_animations_the_first_frame_is_taken(kind: str) -> None:
     frames = [Image.fromarray(noise(16, 16, seed=seed)) for seed in (0, 7)]
     options = LOSSLESS.get(kind, {"quality": 100, "subsampling": "4:4:4"})
     content = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    pixels = to_array(content, Form(8)).astype(int)
+    pixels = to_array(content, ImageFormat(8)).astype(int)
     assert np.abs(pixels - squashed(frames[0])).max() <= (0 if kind != "AVIF" else 8)
     assert "animated" in examined(content).kinds
 
@@ -263,7 +263,7 @@ def test_a_camera_s_second_picture_is_no_animation() -> None:
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
 def test_a_truncated_file_is_named_so(kind: str, share: float) -> None:
     content = encoded(smooth(), kind)
-    pixels, seen = decode(content[: int(share * len(content))], Form(8))
+    pixels, seen = decode(content[: int(share * len(content))], ImageFormat(8))
     assert pixels is None
     assert 0 < len(seen.cause) <= 120
     assert "\n" not in seen.cause
@@ -292,7 +292,7 @@ def test_what_is_no_usable_image_has_a_cause(content: bytes, cause: str) -> None
     with without_warnings():
         assert examined(content).cause == cause
         with pytest.raises(UnreadableError) as failure:
-            to_array(content, Form(8))
+            to_array(content, ImageFormat(8))
     assert str(failure.value) == cause
 
 
@@ -341,7 +341,7 @@ def test_of_a_very_large_jpeg_a_smaller_version_is_decoded(progressive: bool, mo
     exif[0x0112] = 6
     picture = smooth(640, 480)
     content = encoded(picture, "JPEG", progressive=progressive, exif=exif, quality=95)
-    whole, seen = decode(content, Form(32))
+    whole, seen = decode(content, ImageFormat(32))
     sizes: list[tuple[int, int]] = []
     upright = decoding._upright
 
@@ -351,7 +351,7 @@ def test_of_a_very_large_jpeg_a_smaller_version_is_decoded(progressive: bool, mo
 
     monkeypatch.setattr(decoding, "_upright", watched)
     monkeypatch.setattr(decoding, "MAX_MEMORY", 640 * 480 * 8)
-    small, seen_small = decode(content, Form(32))
+    small, seen_small = decode(content, ImageFormat(32))
     assert 64 <= sizes[0][0] < 480
     assert whole is not None
     assert small is not None
@@ -361,7 +361,7 @@ def test_of_a_very_large_jpeg_a_smaller_version_is_decoded(progressive: bool, mo
     cause = (
         f"480 x 640 pixels as JPEG may take {480 * 640 * (13 if progressive else 9) >> 20} MiB to decode, more than 0"
     )
-    assert examined(content, Form(32)).cause == (f"{cause}; shrink it" if progressive else "")
+    assert examined(content, ImageFormat(32)).cause == (f"{cause}; shrink it" if progressive else "")
 
 
 def test_a_progressive_jpeg_that_asks_for_too_many_passes() -> None:
@@ -393,12 +393,12 @@ def test_a_bug_is_no_unreadable_image(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(decoding, "_squared", fails)
     with pytest.raises(TypeError, match="a bug of ours"):
-        decode(encoded(smooth(), "PNG"), Form(8))
+        decode(encoded(smooth(), "PNG"), ImageFormat(8))
 
 
 def test_decoded_images_are_taken_as_they_are() -> None:
     image = Image.fromarray(noise())
-    assert np.array_equal(to_array(image, Form(8)), squashed(image))
+    assert np.array_equal(to_array(image, ImageFormat(8)), squashed(image))
     assert image.getpixel((0, 0)) == tuple(noise()[0, 0]), "and left open"
     assert examined(image).digest == digest_of(image.copy())
 
@@ -422,7 +422,7 @@ def test_digests_tell_contents_apart() -> None:
 def test_a_lazily_opened_image_that_is_damaged() -> None:
     content = encoded(smooth(), "PNG")
     lazy = Image.open(io.BytesIO(content[: len(content) // 2]))
-    pixels, seen = decode(lazy, Form(8))
+    pixels, seen = decode(lazy, ImageFormat(8))
     assert pixels is None
     assert seen.digest == ""
     assert "truncated" in seen.cause
@@ -436,7 +436,7 @@ def test_a_lazily_opened_bomb() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sums_are_exact_and_statistics_are_numpys(channels: int) -> None:
-    form = Form(32, channels)
+    form = ImageFormat(32, channels)
     decoded = [decode(encoded(Image.fromarray(noise(40, 50, seed=seed)), "PNG"), form) for seed in range(20)]
     values = np.stack([pixels for pixels, _ in decoded if pixels is not None]).astype(np.int64)
     for image, (_, seen) in zip(values, decoded, strict=True):
@@ -448,14 +448,14 @@ def test_sums_are_exact_and_statistics_are_numpys(channels: int) -> None:
     assert np.allclose(std, scaled.std(axis=(0, 1, 2)), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", [Form(64), Form(8), Form(64, fit="crop"), Form(64, 1)])
-def test_the_signature_is_of_the_whole_picture_whatever_the_form(form: Form) -> None:
+@pytest.mark.parametrize("form", [ImageFormat(64), ImageFormat(8), ImageFormat(64, fit="crop"), ImageFormat(64, 1)])
+def test_the_signature_is_of_the_whole_picture_whatever_the_form(form: ImageFormat) -> None:
     assert examined(encoded(smooth(), "PNG"), form).signature == signature(smooth()) != b""
 
 
 def test_a_form_of_two_channels() -> None:
     with pytest.raises(DataError) as failure:
-        Form(8, 2)
+        ImageFormat(8, 2)
     assert str(failure.value) == "images have 1 channel (greyscale) or 3 (RGB), the network wants 2"
 
 
@@ -523,7 +523,7 @@ def test_memory_of_large_pictures_goes_back_to_the_system(monkeypatch: pytest.Mo
     """Else glibc keeps as much as the largest of them took, for every thread."""
     given_back: list[int] = []
     monkeypatch.setattr(decoding, "give_back_freed_memory", lambda: given_back.append(1))
-    decode(encoded(smooth(640, 480), "PNG"), Form(32))  # 4 MiB
+    decode(encoded(smooth(640, 480), "PNG"), ImageFormat(32))  # 4 MiB
     assert not given_back
-    decode(encoded(smooth(3000, 2000), "PNG"), Form(32))  # 74 MiB
+    decode(encoded(smooth(3000, 2000), "PNG"), ImageFormat(32))  # 74 MiB
     assert given_back == [1, 1]  # before it and after

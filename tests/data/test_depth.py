@@ -11,7 +11,7 @@ from PIL import Image
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form, decode
+from resnet_lab.data.decoding import ImageFormat, decode
 from resnet_lab.data.description import check
 from resnet_lab.data.pixels import gathered
 from resnet_lab.data.preparation import decode_all
@@ -49,7 +49,7 @@ def tiff(pixels: NDArray[np.uint16], photometric: int = 1, bits: int = 16, **tag
 
 
 def grey(content: bytes, depth: int | None = None) -> NDArray[np.uint8]:
-    pixels, seen = decode(content, Form(8, 1, depth=depth))
+    pixels, seen = decode(content, ImageFormat(8, 1, depth=depth))
     assert pixels is not None, seen.cause
     return pixels[..., 0]
 
@@ -75,9 +75,9 @@ def test_the_set_decides_not_the_picture() -> None:
     """A darker picture stays darker, whether it is among others or comes to the network later."""
     dark, bright = values(10), values(12, seed=1)
     listener = Listener()
-    found = decode_all(set_of(file_of(dark), file_of(bright)), Form(8, 1), DataConfig(), listener)
+    found = decode_all(set_of(file_of(dark), file_of(bright)), ImageFormat(8, 1), DataConfig(), listener)
     pixels = gathered(found.pixels, [0, 1])
-    assert found.pixels.form == Form(8, 1, depth=12)
+    assert found.pixels.form == ImageFormat(8, 1, depth=12)
     assert np.array_equal(pixels[..., 0], np.stack([dark, bright]) >> 4)
     assert "2 pictures of 16 bits use 12 of them at most, so that 4095 is taken for white" in listener.said
     assert np.array_equal(grey(file_of(dark), depth=12), dark >> 4)
@@ -88,7 +88,7 @@ def test_one_of_full_range_keeps_the_others_as_they_are_and_that_is_said(cache_u
     dark, bright = values(12), values(16, seed=1)
     listener = Listener()
     config = DataConfig(cache=cache_use)
-    found = decode_all(set_of(file_of(dark), file_of(bright)), Form(8, 1), config, listener)
+    found = decode_all(set_of(file_of(dark), file_of(bright)), ImageFormat(8, 1), config, listener)
     assert np.array_equal(gathered(found.pixels, [0, 1])[..., 0], np.stack([dark, bright]) >> 8)
     assert listener.said == [
         "1 of 2 pictures of 16 bits use a sixteenth of the others' range or less, and stay dark: if they are of "
@@ -100,7 +100,7 @@ def test_ordinary_sets_have_no_depth() -> None:
     content = io.BytesIO()
     Image.new("RGB", (8, 8), (3, 3, 3)).save(content, "PNG")
     listener = Listener()
-    found = decode_all(set_of(content.getvalue()), Form(8), DataConfig(), listener)
+    found = decode_all(set_of(content.getvalue()), ImageFormat(8), DataConfig(), listener)
     assert found.pixels.form.depth is None
     assert listener.said == []
 
@@ -124,13 +124,15 @@ def test_colours_of_few_bits_are_refused(bits: int, readable: int) -> None:
     """Pillow keeps the upper eight bits of colours."""
     colours = np.dstack([values(bits, seed) for seed in range(3)])
     content = png(8, 8, colours.astype(">u2").tobytes(), depth=16)
-    pixels, seen = decode(content, Form(8))
+    pixels, seen = decode(content, ImageFormat(8))
     assert pixels is None
     assert seen.cause == (
         f"{bits} of 16 bits of its colours are in use, of which {readable} can be read; convert it to 8 bits"
     )
     whole = np.dstack([values(16, seed) for seed in range(3)])
-    found = decode_all(set_of(content, png(8, 8, whole.astype(">u2").tobytes(), depth=16)), Form(8), DataConfig())
+    found = decode_all(
+        set_of(content, png(8, 8, whole.astype(">u2").tobytes(), depth=16)), ImageFormat(8), DataConfig()
+    )
     assert found.bad == [], "a dark picture among bright ones"
     assert np.array_equal(gathered(found.pixels, [0, 1]), np.stack([colours, whole]) >> 8)
 

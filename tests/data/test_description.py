@@ -13,8 +13,8 @@ from PIL import Image
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
-from resnet_lab.data.description import THUMBNAIL, Description, Picture, album, check, describe
+from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.description import THUMBNAIL, Description, ExampleImage, album, check, describe
 from resnet_lab.data.preparation import Prepared, prepare
 
 LOUVRE = Path(__file__).parents[3] / "shared" / "data" / "louvre-genres"
@@ -115,7 +115,7 @@ def test_copies_and_conflicts() -> None:
 def test_a_check_keeps_no_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESNET_LAB_CACHE", str(tmp_path))
     check(image_set(paintings(20)))
-    pixels = 40 * Form(224).nbytes
+    pixels = 40 * ImageFormat(224).nbytes
     assert 0 < sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < pixels / 10
 
 
@@ -141,7 +141,7 @@ def pixels() -> dict[str, NDArray[np.uint8]]:
 @pytest.fixture(scope="module")
 def prepared(pixels: dict[str, NDArray[np.uint8]]) -> Prepared:
     files = {path: encoded(Image.fromarray(array)) for path, array in pixels.items()}
-    return prepare(image_set({**files, "small/bad.png": b"bad"}), Form(SIDE), CONFIG, seed=3)
+    return prepare(image_set({**files, "small/bad.png": b"bad"}), ImageFormat(SIDE), CONFIG, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_sizes_are_those_of_the_upright_files() -> None:
         for number, size in enumerate(sizes)
     }
     files["a/turned.jpg"] = encoded(painting(99, 300, 200), "JPEG", exif=TURNED)  # fmt: skip
-    found = describe(prepare(image_set(files), Form(60), CONFIG, seed=0), CONFIG, seed=0).sizes
+    found = describe(prepare(image_set(files), ImageFormat(60), CONFIG, seed=0), CONFIG, seed=0).sizes
     sizes = [*sizes, *sizes, (200, 300)]
     for name, values in {
         "width": [width for width, _ in sizes],
@@ -207,7 +207,7 @@ def test_copies_across_parts_are_told() -> None:
     files["a/4.png"] = files["a/0.png"]
     files["b/4.png"] = files["b/1.png"]
     parts = [*("train", "val", "test", "train"), *("train", "val", "test", "train"), "test", "val"]
-    prepared = prepare(image_set(files, parts), Form(SIDE), CONFIG, seed=0)
+    prepared = prepare(image_set(files, parts), ImageFormat(SIDE), CONFIG, seed=0)
     found = describe(prepared, CONFIG, seed=0)
     assert len(found.findings.copies) == 2
     assert [each.paths for each in found.leaks] == [("a/0.png", "a/4.png")]
@@ -225,13 +225,13 @@ def test_samples_are_of_the_training_part(prepared: Prepared, description: Descr
         assert {(picture.label, picture.part) for picture in samples[label]} == {(label, "train")}
 
 
-def shown(picture: Picture) -> NDArray[np.float64]:
+def shown(picture: ExampleImage) -> NDArray[np.float64]:
     return np.asarray(Image.open(io.BytesIO(picture.jpeg)).convert("RGB"), dtype=np.float64)
 
 
 def test_pictures_show_what_the_network_gets() -> None:
     files = paintings(4, 200, 100)
-    prepared = prepare(image_set(files), Form(128), CONFIG, seed=0)
+    prepared = prepare(image_set(files), ImageFormat(128), CONFIG, seed=0)
     samples = album(prepared, describe(prepared, CONFIG, seed=0)).samples
     for picture in (*samples["a"], *samples["b"]):
         expected = Image.open(io.BytesIO(files[picture.path])).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR)
@@ -245,7 +245,7 @@ def test_many_classes_have_fewer_samples_each() -> None:
         for label in range(100)
         for number in range(6)
     }
-    prepared = prepare(image_set(files), Form(4), CONFIG, seed=0)
+    prepared = prepare(image_set(files), ImageFormat(4), CONFIG, seed=0)
     samples = album(prepared, describe(prepared, CONFIG, seed=0)).samples
     assert {len(pictures) for pictures in samples.values()} == {2}
 
@@ -254,7 +254,7 @@ def test_greyscale() -> None:
     generator = np.random.default_rng(0)
     arrays = {name: generator.integers(0, 256, (8, 8), dtype=np.uint8) for name in paintings(5)}
     files = {path: encoded(Image.fromarray(array)) for path, array in arrays.items()}
-    prepared = prepare(image_set(files), Form(8, channels=1), CONFIG, seed=0)
+    prepared = prepare(image_set(files), ImageFormat(8, channels=1), CONFIG, seed=0)
     found = describe(prepared, CONFIG, seed=0)
     training = np.stack([arrays[prepared.images.paths[at]] for at in prepared.positions("train")]) / 255
     assert found.mean == pytest.approx([training.mean()], rel=1e-12)
@@ -270,7 +270,7 @@ def test_paintings_are_small_enough_for_a_page() -> None:
         for folder in sorted(LOUVRE.iterdir())
         for path in sorted(folder.iterdir())[:12]
     }
-    prepared = prepare(image_set(files), Form(224), CONFIG, seed=0)
+    prepared = prepare(image_set(files), ImageFormat(224), CONFIG, seed=0)
     samples = album(prepared, describe(prepared, CONFIG, seed=0)).samples
     sizes = [len(picture.jpeg) for pictures in samples.values() for picture in pictures]
     assert len(sizes) > 20

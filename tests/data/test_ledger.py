@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.data.decoding import Examined
-from resnet_lab.data.ledger import Ledger, Record, is_damage
+from resnet_lab.data.decoding import ImageInfo
+from resnet_lab.data.ledger import Ledger, LedgerRow, is_damage
 
-FULL = Examined("ab" * 32, "", 30, 20, "CMYK", ("CMYK", "rotated"), bytes(range(256)), (1, 2, 3), (4, 5, 2**53))
-BAD = Examined("cd" * 32, "damaged (\udcff\n)")
+FULL = ImageInfo("ab" * 32, "", 30, 20, "CMYK", ("CMYK", "rotated"), bytes(range(256)), (1, 2, 3), (4, 5, 2**53))
+BAD = ImageInfo("cd" * 32, "damaged (\udcff\n)")
 
 
 def test_records_come_back(tmp_path: Path) -> None:
-    records = {FULL.digest: Record(7, 0xFFFFFFFF, FULL), BAD.digest: Record(None, None, BAD)}
+    records = {FULL.digest: LedgerRow(7, 0xFFFFFFFF, FULL), BAD.digest: LedgerRow(None, None, BAD)}
     files = {b"a/\xff.jpg": (b"12 34", FULL.digest), b"b\n.jpg": (b"", BAD.digest)}
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(records.values(), files)
@@ -25,7 +25,7 @@ def test_records_come_back(tmp_path: Path) -> None:
         assert ledger.about() == {"source": "\udcff", "form": "round"}
         assert len(ledger) == 2
         ledger.forget([FULL.digest])
-        assert ledger.records() == ({BAD.digest: Record(None, None, BAD)}, set())
+        assert ledger.records() == ({BAD.digest: LedgerRow(None, None, BAD)}, set())
 
 
 @pytest.mark.parametrize(
@@ -33,18 +33,18 @@ def test_records_come_back(tmp_path: Path) -> None:
 )
 def test_changed_records_are_named(tmp_path: Path, change: str) -> None:
     with Ledger(tmp_path, create=True) as ledger:
-        ledger.add([Record(7, 9, FULL), Record(None, None, BAD)], {})
+        ledger.add([LedgerRow(7, 9, FULL), LedgerRow(None, None, BAD)], {})
     index = sqlite3.connect(tmp_path / "index.sqlite")
     with index:
         index.execute(f"UPDATE images SET {change} WHERE row = 7")
     index.close()
     with Ledger(tmp_path) as ledger:
-        assert ledger.records() == ({BAD.digest: Record(None, None, BAD)}, {FULL.digest})
+        assert ledger.records() == ({BAD.digest: LedgerRow(None, None, BAD)}, {FULL.digest})
 
 
 def test_all_is_written_or_nothing(tmp_path: Path) -> None:
     def broken() -> None:
-        yield Record(7, 9, FULL)
+        yield LedgerRow(7, 9, FULL)
         raise KeyboardInterrupt
 
     with Ledger(tmp_path, create=True) as ledger:

@@ -15,7 +15,7 @@ from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.image_loader import ImageRows, ImageTransform, ResidentRows, image_loader
 from resnet_lab.data.loader import Batch, Loader, _workers
-from resnet_lab.data.order import Order, Shard, Subset
+from resnet_lab.data.order import Order, ProcessShard, Subset
 from resnet_lab.data.sampling import shuffled
 from resnet_lab.device import Placement, choose
 from tests.stand_ins import ArrayPixels
@@ -110,7 +110,7 @@ def test_the_order_is_that_of_the_sampler() -> None:
 def test_each_batch_says_which_images_it_has() -> None:
     """Among those of the part, also where these are some of the set, and without what fills up a batch."""
     positions, labels = np.arange(3, 38), np.random.default_rng(2).integers(0, 4, 35)
-    for shard in (Shard(), Shard(1, 2)):
+    for shard in (ProcessShard(), ProcessShard(1, 2)):
         batches = labelled(NOISE, labels, positions, 8, shard=shard)
         expected = in_sequence(served(positions=positions))
         seen = []
@@ -143,7 +143,9 @@ def test_processes_share_every_step_and_nothing_comes_twice(world_size: int) -> 
     """Each image once, augmented as in one process alone; a padded sampler would repeat some of the 40."""
     augment = ("crop", "flip", "rotate90")
     alone = whole(list(served(augment=augment, batch_size=15).training(1)))
-    shares = [served(augment=augment, batch_size=15, shard=Shard(rank, world_size)) for rank in range(world_size)]
+    shares = [
+        served(augment=augment, batch_size=15, shard=ProcessShard(rank, world_size)) for rank in range(world_size)
+    ]
     assert len({len(share) for share in shares}) == 1
     together = whole([batch for share in shares for batch in share.training(1)])
     evaluated = whole([batch for share in shares for batch in share.evaluation()])
@@ -155,7 +157,7 @@ def test_processes_share_every_step_and_nothing_comes_twice(world_size: int) -> 
 
 def test_evaluation_has_batches_of_one_size_however_many_processes_there_are() -> None:
     for world_size in (1, 2, 3):
-        shares = [served(batch_size=15, shard=Shard(rank, world_size)) for rank in range(world_size)]
+        shares = [served(batch_size=15, shard=ProcessShard(rank, world_size)) for rank in range(world_size)]
         served_ones = [batch for share in shares for batch in share.evaluation()]
         assert {len(x) for _, x, _ in served_ones} == {15}
         assert sum(len(y) for *_, y in served_ones) == 40

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from resnet_lab.data.draws import Draws
-from resnet_lab.data.order import Order, Shard, Subset
+from resnet_lab.data.order import Order, ProcessShard, Subset
 from resnet_lab.data.sampling import repeats, shuffled, steps_of
 
 POSITIONS = np.sort(np.random.default_rng(0).permutation(90)[:37])
@@ -14,8 +14,8 @@ IMAGES = Subset(POSITIONS, LABELS, 4)
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-@pytest.mark.parametrize("shard", [Shard(), Shard(1, 3)])
-def test_training_goes_through_the_sampler_s_steps(balanced: bool, shard: Shard) -> None:
+@pytest.mark.parametrize("shard", [ProcessShard(), ProcessShard(1, 3)])
+def test_training_goes_through_the_sampler_s_steps(balanced: bool, shard: ProcessShard) -> None:
     order = Order(IMAGES, 8, seed=5, balanced=balanced, shard=shard)
     expected = shuffled(LABELS, 5, 2, balanced=balanced)
     parts = [steps_of(entries, 8, *shard) for entries in (expected, repeats(expected))]
@@ -32,7 +32,7 @@ def test_training_goes_through_the_sampler_s_steps(balanced: bool, shard: Shard)
 
 
 def test_evaluation_fills_up_the_last_step() -> None:
-    for shard, filler in ((Shard(), 3), (Shard(0, 2), 1), (Shard(1, 2), 2)):
+    for shard, filler in ((ProcessShard(), 3), (ProcessShard(0, 2), 1), (ProcessShard(1, 2), 2)):
         order = Order(IMAGES, 10, shard=shard)
         steps = list(order.evaluation())
         assert {len(step.indices) for step in steps} == {10}
@@ -40,4 +40,4 @@ def test_evaluation_fills_up_the_last_step() -> None:
         seen = np.concatenate([step.indices for step in steps])[: len(order.share)]
         assert seen.tolist() == order.share.tolist() == list(range(shard.rank, 37, shard.world_size))
         assert all(step.draws is None for step in steps)
-    assert Order(IMAGES, 10, shard=Shard(1, 2)).unshared().share.tolist() == list(range(37))
+    assert Order(IMAGES, 10, shard=ProcessShard(1, 2)).unshared().share.tolist() == list(range(37))

@@ -12,11 +12,11 @@ from PIL import Image
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.cache import store
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels, gathered
 from tests.data.folder_sets import fill, set_of
 
-FORM = Form(8)
+FORM = ImageFormat(8)
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
 ORDER = np.random.default_rng(1).permutation(40)
 
@@ -52,7 +52,7 @@ def test_images_come_as_they_are_asked_for(make: type[Pixels], positions: NDArra
 
 def test_both_give_the_same_of_files(tmp_path: Path) -> None:
     images = set_of(fill(tmp_path / "images", 9, size=30))
-    form = Form(16, 1, "crop")
+    form = ImageFormat(16, 1, "crop")
     kept = store(images, form)
     assert kept.pixels is not None
     positions = [8, 0, 4, 4]
@@ -110,7 +110,7 @@ def test_an_image_that_was_damaged_since(tmp_path: Path) -> None:
 
 def test_a_file_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(DataError) as failure:
-        StoredPixels(tmp_path / "pixels.u8", np.arange(1), Form(4))
+        StoredPixels(tmp_path / "pixels.u8", np.arange(1), ImageFormat(4))
     assert str(failure.value) == (
         f"{tmp_path}/pixels.u8: cannot be opened: No such file or directory; start again to have it made anew"
     )

@@ -12,13 +12,13 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.data import preparation
 from resnet_lab.data.cache_folders import cache_folder
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, StoredPixels
 from resnet_lab.data.preparation import Prepared, decode_all, prepare
 from tests.data.drawn_sets import painted
 from tests.data.folder_sets import Listener, fill, set_of
 
-FORM = Form(6)
+FORM = ImageFormat(6)
 
 
 def two_classes(folder: Path, number: int = 40) -> ImageSet:
@@ -36,7 +36,7 @@ def everything(prepared: Prepared, positions: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_statistics_are_those_of_the_training_part_in_float64(tmp_path: Path, channels: int) -> None:
-    prepared = prepare(two_classes(tmp_path / "set"), Form(6, channels), DataConfig(), seed=0)
+    prepared = prepare(two_classes(tmp_path / "set"), ImageFormat(6, channels), DataConfig(), seed=0)
     training = everything(prepared, prepared.positions("train")).astype(np.float64) / 255
     mean, std = prepared.statistics()
     assert mean == pytest.approx(training.mean((0, 1, 2)), rel=1e-12)
@@ -50,7 +50,7 @@ def test_the_fingerprint_is_of_classes_labels_and_content_alone(tmp_path: Path) 
     expected = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
     assert decode_all(images, FORM, DataConfig()).fingerprint == expected
     renamed = replace(images, name="elsewhere", paths=tuple(f"new/{path}" for path in images.paths))
-    assert decode_all(renamed, Form(8), DataConfig()).fingerprint == expected
+    assert decode_all(renamed, ImageFormat(8), DataConfig()).fingerprint == expected
     relabelled = replace(images, labels=1 - images.labels)
     assert decode_all(relabelled, FORM, DataConfig()).fingerprint != expected
 
@@ -94,21 +94,21 @@ def test_sets_too_large_for_the_disk_are_decoded_in_every_epoch(
     assert isinstance(stored.pixels, StoredPixels)
     monkeypatch.setattr(preparation, "bytes_free", lambda: 2**20)
     assert isinstance(decode_all(images, FORM, DataConfig(), listener).pixels, StoredPixels), "it is there already"
-    large = decode_all(images, Form(100), DataConfig(), listener)
+    large = decode_all(images, ImageFormat(100), DataConfig(), listener)
     assert isinstance(large.pixels, DecodedPixels)
     assert "40 decoded images would take 1.1 MiB and the disk of " in listener.said[-1]
     assert listener.said[-1].endswith("has 1.0 MiB free: they are decoded anew in every epoch")
     streamed = decode_all(images, FORM, DataConfig(cache="stream"))
     assert isinstance(streamed.pixels, DecodedPixels)
     with pytest.raises(DataError) as failure:
-        decode_all(images, Form(100), DataConfig(cache="disk"))
+        decode_all(images, ImageFormat(100), DataConfig(cache="disk"))
     assert str(failure.value) == (
         f"40 decoded images would take 1.1 MiB and the disk of {cache_folder()} has 1.0 MiB free; free some space, "
         "`resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, or decode them anew in every epoch: "
         "--cache stream"
     )
     monkeypatch.setattr(preparation, "bytes_free", lambda: 2**34)
-    assert isinstance(decode_all(images, Form(100), DataConfig(cache="disk")).pixels, StoredPixels)
+    assert isinstance(decode_all(images, ImageFormat(100), DataConfig(cache="disk")).pixels, StoredPixels)
     out = [np.empty((40, *FORM.shape), np.uint8) for _ in range(2)]
     for decoded, array in zip((stored, streamed), out, strict=True):
         decoded.pixels.gather(np.arange(40), array)
@@ -157,7 +157,7 @@ def test_near_copies_do_not_depend_on_the_form(tmp_path: Path) -> None:
     images = replace(set_of(folder), classes=("a", "b"), labels=np.repeat(np.arange(12) % 2, 2))
     groups = [
         prepare(images, form, DataConfig(), 0).grouping.groups.tolist()
-        for form in (Form(32), Form(224), Form(224, fit="crop"), Form(96, 1, fit="pad"))
+        for form in (ImageFormat(32), ImageFormat(224), ImageFormat(224, fit="crop"), ImageFormat(96, 1, fit="pad"))
     ]
     assert groups == [groups[0]] * 4
     assert len(set(groups[0])) == 12

@@ -14,7 +14,7 @@ from scipy import stats
 
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.images import ImageSet
-from resnet_lab.data.decoding import Examined
+from resnet_lab.data.decoding import ImageInfo
 from resnet_lab.data.split import follow_copies, from_csv, require_every_class, split, to_csv
 
 HELD = ("val", "test")
@@ -31,8 +31,8 @@ def images(*counts: int, names: str = "abcdefgh") -> ImageSet:
     return ImageSet("set", tuple(names[: len(counts)]), paths, labels, lambda index: Image.new("L", (1, 1)))
 
 
-def examined(data: ImageSet, causes: dict[int, str] | None = None) -> list[Examined]:
-    return [Examined(digest_of(path), (causes or {}).get(position, "")) for position, path in enumerate(data.paths)]
+def examined(data: ImageSet, causes: dict[int, str] | None = None) -> list[ImageInfo]:
+    return [ImageInfo(digest_of(path), (causes or {}).get(position, "")) for position, path in enumerate(data.paths)]
 
 
 def parts_of(

@@ -17,10 +17,10 @@ from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import from_csv
 from resnet_lab.device import choose
 from resnet_lab.evaluation import gallery as rooms
-from resnet_lab.evaluation.evaluate import evaluate
-from resnet_lab.evaluation.explain import grad_cam, overlay
-from resnet_lab.evaluation.gallery import contrast, hang, mistakes
+from resnet_lab.evaluation.explanation import grad_cam, overlay
+from resnet_lab.evaluation.gallery import build_gallery, contrast, mistakes
 from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.plugins import load
 from resnet_lab.train.config import TrainConfig
@@ -78,7 +78,7 @@ def test_neighbours_are_the_nearest_by_cosine_of_all_training_images(
     run: Run, predictions: Predictions, paintings: Path
 ) -> None:
     numbers = mistakes(predictions, 4)
-    found = hang(run, predictions, numbers, CPU, REGISTRY)
+    found = build_gallery(run, predictions, numbers, CPU, REGISTRY)
     model = checkpoint.load(run.best).eval()
     images = open_images(str(paintings), REGISTRY)
     training = [images.paths[position] for position in np.flatnonzero(from_csv(run.splits, images) == "train")]
@@ -104,7 +104,7 @@ def test_neighbours_are_the_nearest_by_cosine_of_all_training_images(
 
 def test_maps_are_those_of_predicted_and_true_class(run: Run, predictions: Predictions, paintings: Path) -> None:
     numbers = mistakes(predictions, 3)
-    found = hang(run, predictions, numbers, CPU, REGISTRY)
+    found = build_gallery(run, predictions, numbers, CPU, REGISTRY)
     assert (found.layers, found.positions, found.side) == (("layer3",), ((4, 4),), 36)
     model = checkpoint.load(run.best)
     for work in found.works:
@@ -132,7 +132,9 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_the_same_gallery_twice(run: Run, predictions: Predictions) -> None:
     numbers = mistakes(predictions, 3)
-    assert hang(run, predictions, numbers, CPU, REGISTRY) == hang(run, predictions, numbers, CPU, REGISTRY)
+    assert build_gallery(run, predictions, numbers, CPU, REGISTRY) == build_gallery(
+        run, predictions, numbers, CPU, REGISTRY
+    )
 
 
 def test_two_networks_side_by_side(run: Run, predictions: Predictions, paintings: Path) -> None:
@@ -154,9 +156,9 @@ def test_two_networks_side_by_side(run: Run, predictions: Predictions, paintings
 
 def test_pictures_keep_within_the_budget(run: Run, predictions: Predictions, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = mistakes(predictions, 4)
-    large = hang(run, predictions, numbers, CPU, REGISTRY)
+    large = build_gallery(run, predictions, numbers, CPU, REGISTRY)
     monkeypatch.setattr(rooms, "BUDGET", 4000)
-    small = hang(run, predictions, numbers, CPU, REGISTRY)
+    small = build_gallery(run, predictions, numbers, CPU, REGISTRY)
     files = [
         file
         for work in small.works
@@ -178,7 +180,7 @@ def test_works_that_changed_since_are_refused(run: Run, predictions: Predictions
     before = path.read_bytes()
     Image.new("RGB", (36, 24), "white").save(path)
     with pytest.raises(DataError) as error:
-        hang(run, predictions, numbers, CPU, REGISTRY)
+        build_gallery(run, predictions, numbers, CPU, REGISTRY)
     path.write_bytes(before)
     assert str(error.value) == (
         f"{paintings}: {predictions.paths[numbers[0]]} is no longer what was scored; put it back as it was"
@@ -192,7 +194,7 @@ def test_another_source_whose_training_images_are_gone(run: Run, paintings: Path
     predictions = evaluate(run.folder, CPU, REGISTRY, source=str(copy))
     paintings.rename(away)
     try:
-        found = hang(run, predictions, mistakes(predictions, 2), CPU, REGISTRY)
+        found = build_gallery(run, predictions, mistakes(predictions, 2), CPU, REGISTRY)
     finally:
         away.rename(paintings)
     assert [work.neighbours for work in found.works] == [(), ()]

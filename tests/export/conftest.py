@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnet_lab.export.subject import Subject, open_subject
+from resnet_lab.export.exported_model import ExportedModel, open_exported_model
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.plugins import Registry, load
@@ -45,10 +45,10 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def subject_of(tmp_path: Path, registry: Registry) -> Callable[..., Subject]:
+def subject_of(tmp_path: Path, registry: Registry) -> Callable[..., ExportedModel]:
     """Writes a weights file of a network with random weights, and opens it."""
 
-    def make(spec: ModelSpec, number: int = 0) -> Subject:
+    def make(spec: ModelSpec, number: int = 0) -> ExportedModel:
         path = tmp_path / "weights.safetensors"
         classes = (*CLASSES, *(str(index) for index in range(3, spec.head.num_classes)))[: spec.head.num_classes]
         channels = spec.in_channels
@@ -56,7 +56,7 @@ def subject_of(tmp_path: Path, registry: Registry) -> Callable[..., Subject]:
             path, build(spec, seed=number, registry=registry), spec,
             classes=classes, mean=(0.5,) * channels, std=(0.25,) * channels, registry=registry,
         )  # fmt: skip
-        return open_subject(path, registry)
+        return open_exported_model(path, registry)
 
     return make
 

@@ -6,21 +6,21 @@ import torch
 from torch import Tensor
 
 from resnet_lab.export.agreement import random_images, require_same
-from resnet_lab.export.subject import ExportError, Subject
+from resnet_lab.export.exported_model import ExportedModel, ExportError
 from tests.export.conftest import tiny
 
 
 @pytest.fixture
-def subject(subject_of: Callable[..., Subject]) -> Subject:
+def subject(subject_of: Callable[..., ExportedModel]) -> ExportedModel:
     return subject_of(tiny())
 
 
-def test_the_network_agrees_with_itself(subject: Subject) -> None:
+def test_the_network_agrees_with_itself(subject: ExportedModel) -> None:
     agreement = require_same(subject, subject.model, "copy")
     assert (agreement.images, agreement.probability, agreement.logit) == (4, 0, 0)
 
 
-def test_the_largest_difference_is_told(subject: Subject) -> None:
+def test_the_largest_difference_is_told(subject: ExportedModel) -> None:
     def shifted(images: Tensor) -> Tensor:
         outputs = subject.model(images).clone()
         outputs[-1, 0] += 1e-4 if len(images) == 3 else 0
@@ -43,7 +43,7 @@ def test_the_largest_difference_is_told(subject: Subject) -> None:
         (lambda out: out + 0.1 * out.abs().max(), "probabilities differ by up to "),  # which softmax does not see
     ],
 )
-def test_what_differs_is_refused(subject: Subject, change: Callable[[Tensor], Tensor], difference: str) -> None:
+def test_what_differs_is_refused(subject: ExportedModel, change: Callable[[Tensor], Tensor], difference: str) -> None:
     with pytest.raises(ExportError) as failure:
         require_same(subject, lambda images: change(subject.model(images)), "copy")
     text = str(failure.value)
@@ -51,7 +51,7 @@ def test_what_differs_is_refused(subject: Subject, change: Callable[[Tensor], Te
     assert text.endswith("; nothing was written")
 
 
-def test_the_sentence_about_differing_outputs(subject: Subject) -> None:
+def test_the_sentence_about_differing_outputs(subject: ExportedModel) -> None:
     with pytest.raises(ExportError) as failure:
         require_same(subject, lambda images: 1.1 * subject.model(images), "copy")
     assert re.search(
@@ -61,7 +61,7 @@ def test_the_sentence_about_differing_outputs(subject: Subject) -> None:
     )
 
 
-def test_what_is_not_a_number_in_one_place_is_refused(subject: Subject) -> None:
+def test_what_is_not_a_number_in_one_place_is_refused(subject: ExportedModel) -> None:
     def broken(images: Tensor) -> Tensor:
         outputs = subject.model(images).clone()
         outputs[0, int(outputs[0].argmax())] = torch.nan  # where argmax finds it, and so the right class
@@ -71,7 +71,7 @@ def test_what_is_not_a_number_in_one_place_is_refused(subject: Subject) -> None:
         require_same(subject, broken, "copy")
 
 
-def test_a_tie_is_no_other_class(subject: Subject) -> None:
+def test_a_tie_is_no_other_class(subject: ExportedModel) -> None:
     torch.nn.init.zeros_(subject.model.fc.weight)
     torch.nn.init.zeros_(subject.model.fc.bias)
     assert require_same(subject, lambda images: subject.model(images) + torch.tensor([0, 1e-10, 0]), "copy").images == 4

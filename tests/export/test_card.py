@@ -12,9 +12,9 @@ import torch
 from markdown_it import MarkdownIt
 
 from resnet_lab.device import choose
-from resnet_lab.evaluation.evaluate import evaluate
+from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.export.card import model_card
-from resnet_lab.export.subject import Subject, open_subject
+from resnet_lab.export.exported_model import ExportedModel, open_exported_model
 from resnet_lab.network import checkpoint, cost, zoo
 from resnet_lab.network.plugins import Registry
 from tests.export.conftest import tiny
@@ -23,8 +23,8 @@ RESNET20 = "resnet20 (He et al. 2015, arXiv:1512.03385, section 4.2, option A)"
 
 
 @pytest.fixture
-def subject(run: Path, registry: Registry) -> Subject:
-    return open_subject(run, registry)
+def subject(run: Path, registry: Registry) -> ExportedModel:
+    return open_exported_model(run, registry)
 
 
 def rewritten(run: Path, **changes: Any) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def tables_of(card: str) -> dict[str, list[str]]:
     return {cells[0].strip(): [cell.strip() for cell in cells[1:]] for cells in rows}
 
 
-def test_the_hub_s_library_reads_the_header(subject: Subject, run: Path) -> None:
+def test_the_hub_s_library_reads_the_header(subject: ExportedModel, run: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
     data = hub.ModelCard(model_card(subject, license="apache-2.0")).data
     assert (data.license, data.pipeline_tag, data.library_name) == (
@@ -67,7 +67,7 @@ def test_the_hub_s_library_reads_the_header(subject: Subject, run: Path) -> None
     assert data.model_name == "resnet20"
 
 
-def test_no_license_and_no_data_set_of_the_hub_is_claimed(subject: Subject) -> None:
+def test_no_license_and_no_data_set_of_the_hub_is_claimed(subject: ExportedModel) -> None:
     assert header_of(model_card(subject)).keys() == {
         "library_name", "pipeline_tag", "tags", "metrics", "model-index",
     }  # fmt: skip
@@ -82,12 +82,14 @@ def test_no_license_and_no_data_set_of_the_hub_is_claimed(subject: Subject) -> N
         ("torchvision:CIFAR10", None),
     ],
 )
-def test_data_sets_of_the_hub_are_named(subject: Subject, run: Path, source: str, datasets: list[str] | None) -> None:
+def test_data_sets_of_the_hub_are_named(
+    subject: ExportedModel, run: Path, source: str, datasets: list[str] | None
+) -> None:
     rewritten(run, data={"source": source})
     assert header_of(model_card(subject)).get("datasets") == datasets
 
 
-def test_network_data_and_results(subject: Subject, run: Path) -> None:
+def test_network_data_and_results(subject: ExportedModel, run: Path) -> None:
     record, card = json.loads((run / "run.json").read_text()), model_card(subject)
     rows, counted = tables_of(card), cost.measure(tiny(), subject.registry)
     assert rows["parameters"] == [f"{counted.parameters:,}"]
@@ -102,7 +104,7 @@ def test_network_data_and_results(subject: Subject, run: Path) -> None:
     assert "3 classes: blue, green, red." in card
 
 
-def test_what_the_training_did(subject: Subject, run: Path) -> None:
+def test_what_the_training_did(subject: ExportedModel, run: Path) -> None:
     rows = tables_of(model_card(subject))
     assert (rows["epochs"], rows["batch size"], rows["optimizer"], rows["seed"]) == (["2"], ["16"], ["adam"], ["0"])
     for off in ("momentum", "decay", "warmup epochs", "augment", "balance", "precision", "compile", "accumulate"):
@@ -115,7 +117,7 @@ def test_what_the_training_did(subject: Subject, run: Path) -> None:
     assert (rows["augment"], rows["decay norms"]) == (["flip, crop(pad=2)"], ["True"])
 
 
-def test_pretrained_weights_are_named_with_what_they_gave(subject: Subject, run: Path) -> None:
+def test_pretrained_weights_are_named_with_what_they_gave(subject: ExportedModel, run: Path) -> None:
     stage = {"stage": "stem", "loaded": {"names": ["conv1.weight"], "parameters": 432}}
     rewritten(run, weights={"source": "/home/me/earlier.pth", "share": 0.5, "stages": [stage]})
     assert tables_of(model_card(subject))["started from"] == [
@@ -123,7 +125,7 @@ def test_pretrained_weights_are_named_with_what_they_gave(subject: Subject, run:
     ]
 
 
-def test_intervals_where_predictions_were_kept(subject: Subject, run: Path) -> None:
+def test_intervals_where_predictions_were_kept(subject: ExportedModel, run: Path) -> None:
     kept = evaluate(run, choose("cpu", "fp32"), subject.registry)
     card = model_card(subject)
     assert f"on the {len(kept)} images of the test part, with 95% bootstrap intervals over images:" in card
@@ -137,7 +139,7 @@ def test_intervals_where_predictions_were_kept(subject: Subject, run: Path) -> N
     assert {each["type"]: each["value"] for each in metrics}["log_loss"] == pytest.approx(losses.mean())
 
 
-def test_limits_are_counted(subject: Subject, run: Path) -> None:
+def test_limits_are_counted(subject: ExportedModel, run: Path) -> None:
     with (run / "splits.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["path", "label", "split"])
@@ -155,7 +157,7 @@ def test_limits_are_counted(subject: Subject, run: Path) -> None:
     ]
 
 
-def test_a_run_that_is_not_finished(subject: Subject, run: Path) -> None:
+def test_a_run_that_is_not_finished(subject: ExportedModel, run: Path) -> None:
     record = rewritten(run, status="running")
     for key in ("test", "best_epoch", "seconds"):
         del record[key]
@@ -166,14 +168,14 @@ def test_a_run_that_is_not_finished(subject: Subject, run: Path) -> None:
     assert "model-index" not in header_of(card)
 
 
-def test_no_folder_of_the_machine_is_named(subject: Subject, run: Path) -> None:
+def test_no_folder_of_the_machine_is_named(subject: ExportedModel, run: Path) -> None:
     source = Path(json.loads((run / "run.json").read_text())["data"]["source"])
     card = model_card(subject)
     assert card.count(str(source.parent)) + card.count(str(run.parent)) == 0
     assert "resnet-lab train --data=paintings --epochs 2" in card
 
 
-def test_of_a_weights_file_alone_nothing_is_invented(subject_of: Callable[..., Subject]) -> None:
+def test_of_a_weights_file_alone_nothing_is_invented(subject_of: Callable[..., ExportedModel]) -> None:
     card = model_card(subject_of(tiny(act="gelu")))
     assert header_of(card).keys() == {"library_name", "pipeline_tag", "tags"}
     assert re.findall("^## (.*)$", card, re.MULTILINE) == ["Network", "How to use", "Limits"]
@@ -184,14 +186,14 @@ def test_of_a_weights_file_alone_nothing_is_invented(subject_of: Callable[..., S
     ]
 
 
-def test_an_unmodified_network_and_one_of_no_name(subject_of: Callable[..., Subject]) -> None:
+def test_an_unmodified_network_and_one_of_no_name(subject_of: Callable[..., ExportedModel]) -> None:
     assert tables_of(model_card(subject_of(zoo.get("resnet20"))))[f"changes against {RESNET20}"] == ["nothing"]
     rows = tables_of(model_card(subject_of(tiny(name="mine"))))
     assert rows["network"] == ["mine"]
     assert not any(name.startswith("changes against") for name in rows)
 
 
-def test_the_code_in_it_runs(subject: Subject, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_in_it_runs(subject: ExportedModel, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (run / "model.safetensors").write_bytes((run / "best.safetensors").read_bytes())
     monkeypatch.chdir(run)
     (code,) = re.findall(r"```python\n(.*?)```", model_card(subject), re.DOTALL)
@@ -202,7 +204,7 @@ def test_the_code_in_it_runs(subject: Subject, run: Path, monkeypatch: pytest.Mo
     assert names["metadata"].classes == ("blue", "green", "red")
 
 
-def test_a_recorded_command_stays_in_its_fence(subject: Subject, run: Path) -> None:
+def test_a_recorded_command_stays_in_its_fence(subject: ExportedModel, run: Path) -> None:
     rewritten(run, command=["resnet-lab", "train\n```\n# A heading <b>", "\x1b[31m"])
     card = model_card(subject)
     rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(card.split("---\n", 2)[2])
@@ -210,7 +212,7 @@ def test_a_recorded_command_stays_in_its_fence(subject: Subject, run: Path) -> N
     assert html.unescape(command) == "resnet-lab 'train\n```\n# A heading <b>' '\\x1b[31m'\n"
 
 
-def test_a_record_writes_nothing_of_its_own_into_the_card(subject: Subject, run: Path) -> None:
+def test_a_record_writes_nothing_of_its_own_into_the_card(subject: ExportedModel, run: Path) -> None:
     rewritten(run, data={"fingerprint": "`<b>|"}, config={"<b>|": "<b>|"})
     rendered = MarkdownIt("commonmark", {"html": True}).enable("table").render(model_card(subject))
     assert "<b>" not in rendered

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from resnet_lab.export import export
-from resnet_lab.export.subject import Subject
+from resnet_lab.export.exported_model import ExportedModel
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import Registry
 
@@ -20,13 +20,13 @@ ONNX, PROGRAM, TORCHVISION, _ = re.findall(r"```python\n(.*?)```", PAGE.read_tex
 
 
 @pytest.fixture
-def subject(subject_of: Callable[..., Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Subject:
+def subject(subject_of: Callable[..., ExportedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExportedModel:
     monkeypatch.chdir(tmp_path)
     return subject_of(zoo.get("resnet18").modified(num_classes=4, input_size=32))
 
 
 @pytest.mark.slow
-def test_onnx(subject: Subject, registry: Registry) -> None:
+def test_onnx(subject: ExportedModel, registry: Registry) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(package)
     export(subject.weights, "onnx", Path("model.onnx"), registry=registry)
@@ -42,14 +42,14 @@ def test_onnx(subject: Subject, registry: Registry) -> None:
 
 
 @pytest.mark.slow
-def test_program(subject: Subject, registry: Registry) -> None:
+def test_program(subject: ExportedModel, registry: Registry) -> None:
     export(subject.weights, "program", Path("model.pt2"), registry=registry)
     names: dict[str, Any] = {}
     exec(PROGRAM, names)
     torch.testing.assert_close(names["probabilities"], subject.model(torch.zeros(8, 3, 32, 32)).softmax(1))
 
 
-def test_torchvision(subject: Subject, registry: Registry) -> None:
+def test_torchvision(subject: ExportedModel, registry: Registry) -> None:
     export(subject.weights, "torchvision", Path("torchvision.safetensors"), registry=registry)
     names: dict[str, Any] = {}
     exec(TORCHVISION, names)

@@ -10,7 +10,7 @@ from resnet_lab.core.errors import CheckpointError, ConfigError, RunError
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.export import export
 from resnet_lab.export import exporting as module
-from resnet_lab.export.subject import ExportError, Subject
+from resnet_lab.export.exported_model import ExportedModel, ExportError
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import Registry
 
@@ -34,7 +34,7 @@ def test_of_a_run_the_best_weights_are_taken_and_the_file_lies_there(run: Path, 
     assert listener.said == [f"writing {run}/model.pt2 from {run}/best.safetensors"]
 
 
-def test_of_a_weights_file_it_lies_beside_it(subject_of: Callable[..., Subject], registry: Registry) -> None:
+def test_of_a_weights_file_it_lies_beside_it(subject_of: Callable[..., ExportedModel], registry: Registry) -> None:
     weights = subject_of(zoo.get("resnet18").modified(num_classes=3, input_size=32)).weights
     assert export(weights, "card", registry=registry).path == weights.with_name("weights.md")
     exported = export(weights, "torchvision", registry=registry)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.core.errors import ConfigError, RunError
+from resnet_lab.export.exported_model import ExportError
 from resnet_lab.export.hub import check_repository, push, uploads
-from resnet_lab.export.subject import ExportError
 from resnet_lab.network import checkpoint
 from tests.export.fake_hub import TOKEN, FakeHub, serving
 

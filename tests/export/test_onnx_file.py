@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from resnet_lab.export import onnx_file
+from resnet_lab.export.exported_model import ExportedModel, ExportError
 from resnet_lab.export.onnx_file import require_packages, write_onnx
-from resnet_lab.export.subject import ExportError, Subject
 from resnet_lab.network import checkpoint, zoo
 from tests.export.conftest import tiny
 from tests.export.test_program import CHANGES, Choosy
 
 
-def require_same_outputs(subject: Subject, path: Path) -> None:
+def require_same_outputs(subject: ExportedModel, path: Path) -> None:
     """Compare what onnxruntime computes of a file with the weights file, on images of our own."""
     onnxruntime = pytest.importorskip("onnxruntime")
     spec = subject.metadata.spec
@@ -28,7 +28,7 @@ def require_same_outputs(subject: Subject, path: Path) -> None:
     np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-4, atol=1e-4)
 
 
-def export(subject: Subject, path: Path) -> dict[str, object]:
+def export(subject: ExportedModel, path: Path) -> dict[str, object]:
     for package in onnx_file.PACKAGES:
         pytest.importorskip(package)
     agreement, facts = write_onnx(subject, path)
@@ -56,7 +56,7 @@ def export(subject: Subject, path: Path) -> dict[str, object]:
     ids=str,
 )
 def test_onnxruntime_computes_the_same(
-    changes: dict[str, object], subject_of: Callable[..., Subject], tmp_path: Path
+    changes: dict[str, object], subject_of: Callable[..., ExportedModel], tmp_path: Path
 ) -> None:
     facts = export(subject_of(tiny(**changes)), tmp_path / "model.onnx")
     assert (facts["input"], facts["output"]) == ("image", "logits")
@@ -66,7 +66,7 @@ def test_onnxruntime_computes_the_same(
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_every_component_is_exported(
-    changes: dict[str, object], subject_of: Callable[..., Subject], tmp_path: Path
+    changes: dict[str, object], subject_of: Callable[..., ExportedModel], tmp_path: Path
 ) -> None:
     export(subject_of(tiny(**changes)), tmp_path / "model.onnx")
 
@@ -78,12 +78,12 @@ def test_every_component_is_exported(
         pytest.param("resnet50", marks=pytest.mark.long),
     ],
 )
-def test_large_networks(name: str, subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+def test_large_networks(name: str, subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     export(subject_of(zoo.get(name).modified(num_classes=50, input_size=64)), tmp_path / "model.onnx")
 
 
 def test_the_file_says_how_to_use_it_and_not_where_it_was_made(
-    subject_of: Callable[..., Subject], tmp_path: Path
+    subject_of: Callable[..., ExportedModel], tmp_path: Path
 ) -> None:
     onnx = pytest.importorskip("onnx")
     subject = subject_of(tiny())
@@ -103,7 +103,7 @@ def test_the_file_says_how_to_use_it_and_not_where_it_was_made(
 
 
 def test_weights_that_protobuf_cannot_hold_lie_beside_it(
-    subject_of: Callable[..., Subject], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    subject_of: Callable[..., ExportedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("onnxscript")
     monkeypatch.setattr("torch.onnx._internal.exporter._onnx_program._LARGE_MODEL_THRESHOLD", 1000)
@@ -111,7 +111,7 @@ def test_weights_that_protobuf_cannot_hold_lie_beside_it(
     assert (tmp_path / "model.onnx.data").stat().st_size > 50_000
 
 
-def test_a_part_of_a_plugin_that_cannot_be_exported(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+def test_a_part_of_a_plugin_that_cannot_be_exported(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     subject = subject_of(tiny())
     subject.model.layer1.append(Choosy())
     subject.metadata.plugins["lab-choosy"] = "1.0"

@@ -7,8 +7,8 @@ import resnet_lab_simam
 import torch
 from torch import Tensor, nn
 
+from resnet_lab.export.exported_model import ExportedModel, ExportError, open_exported_model
 from resnet_lab.export.program import PROPERTIES, write_program
-from resnet_lab.export.subject import ExportError, Subject, open_subject
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.plugins import Owner, PluginStatus, load, registered_by
@@ -35,7 +35,7 @@ CHANGES: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_every_component_is_exported(
-    changes: dict[str, object], subject_of: Callable[..., Subject], tmp_path: Path
+    changes: dict[str, object], subject_of: Callable[..., ExportedModel], tmp_path: Path
 ) -> None:
     subject = subject_of(tiny(**changes))
     agreement, facts = write_program(subject, tmp_path / "model.pt2")
@@ -47,13 +47,13 @@ def test_every_component_is_exported(
         torch.testing.assert_close(program(images), checkpoint.load(subject.weights)(images), rtol=1e-5, atol=1e-6)
 
 
-def test_a_deep_stem(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+def test_a_deep_stem(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     subject = subject_of(zoo.get("resnet18d").modified(num_classes=3, input_size=32))
     assert write_program(subject, tmp_path / "model.pt2")[0].probability < 1e-6
 
 
 def test_the_file_says_how_to_use_it_and_not_where_it_was_made(
-    subject_of: Callable[..., Subject], tmp_path: Path
+    subject_of: Callable[..., ExportedModel], tmp_path: Path
 ) -> None:
     subject = subject_of(tiny())
     write_program(subject, tmp_path / "model.pt2")
@@ -73,7 +73,7 @@ class Choosy(nn.Module):
         return x if float(x.sum()) > 0 else -x
 
 
-def test_a_part_of_a_plugin_that_cannot_be_exported(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+def test_a_part_of_a_plugin_that_cannot_be_exported(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     subject = subject_of(tiny())
     subject.model.layer1.append(Choosy())
     subject.metadata.plugins["lab-choosy"] = "1.0"
@@ -86,7 +86,7 @@ def test_a_part_of_a_plugin_that_cannot_be_exported(subject_of: Callable[..., Su
     assert not (tmp_path / "model.pt2").exists()
 
 
-def test_a_fault_of_our_own_is_not_hidden(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+def test_a_fault_of_our_own_is_not_hidden(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     subject = subject_of(tiny())
     subject.model.layer1.append(Choosy())
     with pytest.raises(Exception) as failure:  # noqa: PT011 (whatever torch raises)
@@ -100,7 +100,7 @@ def test_a_part_of_a_plugin_that_can_be_exported(tmp_path: Path) -> None:
     registry.plugins.append(PluginStatus("simam", owner, "loaded"))
     spec = tiny(attn="simam")
     checkpoint.save(tmp_path / "w.safetensors", build(spec, registry=registry), spec, registry=registry)
-    subject = open_subject(tmp_path / "w.safetensors", registry)
+    subject = open_exported_model(tmp_path / "w.safetensors", registry)
     assert subject.metadata.plugins == {"resnet-lab-simam": "0.1"}
     write_program(subject, tmp_path / "model.pt2")
     images = torch.rand(5, 3, 16, 16)

@@ -7,7 +7,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torchvision import models
 
-from resnet_lab.export.subject import ExportError, Subject
+from resnet_lab.export.exported_model import ExportedModel, ExportError
 from resnet_lab.export.torchvision_weights import CONSTRUCTORS, constructor_of, write_torchvision
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble
@@ -18,7 +18,7 @@ from tests.export.conftest import tiny
     "name", ["resnet18", "resnet50", *(pytest.param(name, marks=pytest.mark.long) for name in CONSTRUCTORS[5:9])]
 )
 def test_torchvision_loads_it_and_computes_the_same(
-    name: str, subject_of: Callable[..., Subject], tmp_path: Path
+    name: str, subject_of: Callable[..., ExportedModel], tmp_path: Path
 ) -> None:
     subject = subject_of(zoo.get(name).modified(num_classes=4, input_size=64))
     statistics = torch.Generator().manual_seed(0)
@@ -35,7 +35,7 @@ def test_torchvision_loads_it_and_computes_the_same(
         torch.testing.assert_close(network.eval()(images), subject.model(images), rtol=1e-4, atol=1e-5)
 
 
-def test_what_the_file_says_of_itself(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+def test_what_the_file_says_of_itself(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     subject = subject_of(zoo.get("resnet18").modified(num_classes=3, input_size=32))
     write_torchvision(subject, tmp_path / "w.safetensors")
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
@@ -47,7 +47,7 @@ def test_what_the_file_says_of_itself(subject_of: Callable[..., Subject], tmp_pa
     )  # fmt: skip
 
 
-def test_a_state_dict_of_tensors_alone(subject_of: Callable[..., Subject], tmp_path: Path) -> None:
+def test_a_state_dict_of_tensors_alone(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     subject = subject_of(zoo.get("resnet18").modified(num_classes=3, input_size=32))
     write_torchvision(subject, tmp_path / "w.pth")
     state = torch.load(tmp_path / "w.pth", weights_only=True)

@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 from resnet_lab.core.run_folder import Run
-from resnet_lab.evaluation.compare import Comparison
-from resnet_lab.evaluation.gallery import Gallery, Map, Neighbour, Picture, Work
+from resnet_lab.evaluation.comparison import Comparison
+from resnet_lab.evaluation.gallery import Gallery, GalleryPicture, GalleryWork, Map, Neighbour
 from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.evaluation.predictions import Origin, Predictions
 from resnet_lab.network import cost, zoo
 from resnet_lab.network.plugins import load
-from resnet_lab.report.subject import Subject
+from resnet_lab.report.run_summary import RunSummary
 from resnet_lab.train.history import Epoch
 
 REGISTRY = load(only=[])
@@ -76,12 +76,12 @@ def record(classes: Sequence[str]) -> dict[str, Any]:
 
 def subject(
     classes: Sequence[str] = ANIMALS, n: int = 120, seed: int = 0, name: str = "relu", **changes: Any
-) -> Subject:
+) -> RunSummary:
     spec = zoo.get("resnet20").modified(num_classes=len(classes), input_size=16)
     parts = Counter({("train", each): 10 + 10 * number for number, each in enumerate(classes)})
     scored = predictions(classes, n, seed)
     train_images = [parts["train", each] for each in classes]
-    made = Subject(
+    made = RunSummary(
         run=Run(Path("/runs") / name),
         path=f"runs/{name}",
         record=record(classes),
@@ -105,7 +105,7 @@ def webp(nbytes: int = 0) -> bytes:
     return content.getvalue().ljust(nbytes, b"\1")
 
 
-def gallery(made: Subject, works: int = 3, nbytes: int = 0) -> Gallery:
+def gallery(made: RunSummary, works: int = 3, nbytes: int = 0) -> Gallery:
     """Of the surest mistakes."""
     scored = made.predictions
     assert scored is not None
@@ -118,11 +118,11 @@ def gallery(made: Subject, works: int = 3, nbytes: int = 0) -> Gallery:
 
     return Gallery(
         works=tuple(
-            Work(
+            GalleryWork(
                 number,
-                Picture(scored.paths[number], 640, 480, picture),
+                GalleryPicture(scored.paths[number], 640, 480, picture),
                 (named(int(scored.predicted[number]), number), named(int(scored.labels[number]), number)),
-                tuple(Neighbour(Picture(f"near/{k}.jpg", 30, 90, picture), 0.125 + k) for k in range(3)),
+                tuple(Neighbour(GalleryPicture(f"near/{k}.jpg", 30, 90, picture), 0.125 + k) for k in range(3)),
             )
             for number in wrong
         ),
@@ -139,9 +139,9 @@ def contrasted(compared: Comparison, works: int = 2) -> Gallery:
     picture = webp()
     return Gallery(
         works=tuple(
-            Work(
+            GalleryWork(
                 number,
-                Picture(compared.first.paths[number], 640, 480, picture),
+                GalleryPicture(compared.first.paths[number], 640, 480, picture),
                 tuple(
                     Map(each.classes[each.predicted[number]], network, float(each.confidences[number]), picture)
                     for network, each in enumerate((compared.first, compared.second))

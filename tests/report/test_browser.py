@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.evaluation.compare import compare
+from resnet_lab.evaluation.comparison import compare
 from resnet_lab.report.comparison_page import comparison_page
 from resnet_lab.report.run_page import run_page
-from resnet_lab.report.study_making import make_study_report
+from resnet_lab.report.study_building import make_study_report
 from tests.report.subjects import ANIMALS, contrasted, gallery, subject
 from tests.study.fabricated import REGISTRY, by_chance, design, found
 

@@ -6,10 +6,10 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from sklearn.metrics import recall_score
 
-from resnet_lab.evaluation.compare import compare
+from resnet_lab.evaluation.comparison import compare
 from resnet_lab.report import comparison_plots
 from resnet_lab.report.comparison_page import comparison_page, letters
-from resnet_lab.report.drawing import PAPER, styled
+from resnet_lab.report.figure_style import PAPER, styled
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
 from tests.report.subjects import ANIMALS, contrasted, history, subject
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from resnet_lab.data.copies import Copies
-from resnet_lab.data.decoding import Form
-from resnet_lab.data.description import Album, ClassRow, Description, Findings, Picture, Sizes
+from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.description import Album, ClassRow, DataFindings, Description, ExampleImage, Sizes
 from resnet_lab.report.data_page import data_page
 from tests.report.parsing import Page
 
@@ -25,11 +25,11 @@ def jpeg() -> bytes:
 
 
 JPEG = jpeg()
-FORM = Form(224)
+FORM = ImageFormat(224)
 
 
-def picture(path: str, label: str, part: str = "train") -> Picture:
-    return Picture(path, label, part, 640, 480, JPEG)
+def picture(path: str, label: str, part: str = "train") -> ExampleImage:
+    return ExampleImage(path, label, part, 640, 480, JPEG)
 
 
 def row(name: str, train: int, val: int, test: int, bad: int = 0) -> ClassRow:
@@ -41,12 +41,12 @@ def description(
     copies: Sequence[Copies] = (),
     bad: Sequence[tuple[str, str]] = (),
     sizes: Sizes | None = None,
-    form: Form = FORM,
+    form: ImageFormat = FORM,
 ) -> Description:
     counts = {each.name: each.images for each in classes}
     widths = np.array([300, 400, 1000])
     return Description(
-        findings=Findings(
+        findings=DataFindings(
             "/data/paintings", sum(counts.values()), counts, tuple(bad), tuple(copies), None, {"CMYK": 3}, ()
         ),
         form=form,
@@ -190,7 +190,7 @@ def test_a_group_of_many_copies_says_how_many() -> None:
 
 def test_one_size_and_grey_images() -> None:
     eight = np.full(3, 8)
-    told = description(PLENTY, sizes=Sizes(eight, eight, 0), form=Form(8, channels=1))
+    told = description(PLENTY, sizes=Sizes(eight, eight, 0), form=ImageFormat(8, channels=1))
     html = data_page(replace(told, mean=(0.5,), std=(0.25,)), album(PLENTY))
     page = Page(html)
     assert "All images are of one size." in html

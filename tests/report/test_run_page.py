@@ -20,7 +20,7 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.evaluation.gallery import BUDGET
 from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.report.run_page import remarks, run_page, sentence
-from resnet_lab.report.subject import Subject
+from resnet_lab.report.run_summary import RunSummary
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
 from tests.report.subjects import ANIMALS, gallery, history, predictions, subject
 
@@ -150,7 +150,7 @@ def test_works_with_their_true_and_predicted_class() -> None:
     assert answers[0][0] == named
 
 
-def told(made: Subject) -> list[str]:
+def told(made: RunSummary) -> list[str]:
     return [f"{remark.kind} {remark.text}" for remark in remarks(made)]
 
 
@@ -255,7 +255,7 @@ def test_network_by_stage() -> None:
     assert ["all", f"{MADE.cost.parameters:,}", f"{MADE.cost.macs:,}"] in rows
 
 
-def fifty() -> Subject:
+def fifty() -> RunSummary:
     return subject([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=1000)
 
 

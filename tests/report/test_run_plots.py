@@ -15,13 +15,13 @@ from PIL import Image
 from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report import run_plots
-from resnet_lab.report.drawing import IN_PAGE, PAGE, PAPER, Inks, as_file, inline_svg, styled
+from resnet_lab.report.figure_style import IN_PAGE, PAGE, PAPER, Palette, as_file, inline_svg, styled
 from tests.report.subjects import ANIMALS, history, subject
 
 MADE = subject()
 assert MADE.summary is not None
 SUMMARY = MADE.summary
-FIGURES: dict[str, Callable[[Inks, str], Figure]] = {
+FIGURES: dict[str, Callable[[Palette, str], Figure]] = {
     "curves": lambda inks, title: run_plots.curves(MADE.history, 3, inks, title),
     "headline": lambda inks, title: run_plots.headline(SUMMARY.headline, inks, title),
     "reliability": lambda inks, title: run_plots.reliability(SUMMARY.calibration, inks, title)[0],

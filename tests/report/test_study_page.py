@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from resnet_lab.evaluation.gallery import Picture
-from resnet_lab.report.study_making import make_study_report, write_study_plots
+from resnet_lab.evaluation.gallery import GalleryPicture
+from resnet_lab.report.study_building import make_study_report, write_study_plots
 from resnet_lab.report.study_page import answer, study_page
-from resnet_lab.study.costs import Cost, Costs
+from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.details import details
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.pictures import Wall
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder
 from resnet_lab.study.writing import as_markdown, in_words, method
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
 from tests.study.fabricated import REGISTRY, by_chance, design, found
 
 SHARES = {"relu none": 0.5, "relu eca": 0.5, "gelu none": 0.8, "gelu eca": 0.8}
-Told = tuple[Findings, StudyFolder]
+Told = tuple[StudyFindings, StudyFolder]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_failures_method_and_origin(told: Told, html: str) -> None:
 
 def test_costs_stand_beside_scores_where_they_were_measured(told: Told, html: str) -> None:
     assert "Latency, throughput and memory were not measured" in Page(html).prose()
-    cost = Cost(2.5, (2.4, 2.6), 1.25, None, 1, 3 * 2**20)
+    cost = ArmCost(2.5, (2.4, 2.6), 1.25, None, 1, 3 * 2**20)
     modes = {"latency": cost, "infer": replace(cost, images=16), "train": cost}
     costs = Costs({"relu none": modes, "gelu none": modes}, {"name": "one machine"}, ["remark on costs"])
     made = replace(told[0], costs=costs)
@@ -119,7 +119,7 @@ def test_works_with_and_without_pictures(told: Told, html: str) -> None:
     content = io.BytesIO()
     Image.new("RGB", (8, 8)).save(content, format="WEBP")
     paths = {work.path for both in works.values() for kind in both for work in kind}
-    wall = Wall(works, {path: Picture(path, 8, 8, content.getvalue()) for path in paths}, "")
+    wall = Wall(works, {path: GalleryPicture(path, 8, 8, content.getvalue()) for path in paths}, "")
     shown = study_page(told[0], behind, wall, "folder")
     require_self_contained(shown)
     require_readable_aloud(shown)
@@ -174,7 +174,7 @@ def test_an_arm_that_always_fails_is_the_answer_to_why_no_effect_is_told(tmp_pat
 
 
 class _Few:
-    """Findings of some effects on a design of two factors."""
+    """StudyFindings of some effects on a design of two factors."""
 
     def __init__(self, effects: list[object]) -> None:
         self.effects, self.families, self.study, self.outcomes = effects, [effects], design(), Grid((), (), ())

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from resnet_lab.report import study_detail_plots, study_plots
-from resnet_lab.report.drawing import PAGE, PAPER, inline_svg, styled
+from resnet_lab.report.figure_style import PAGE, PAPER, inline_svg, styled
 from resnet_lab.study.details import Cell, ClassEffect, ClassEffects, Curve, Learning, Pair, Pareto, Point
 from resnet_lab.study.paired_errors import Count, PairedErrors
 from resnet_lab.study.statistics import Effect

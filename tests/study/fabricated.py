@@ -11,7 +11,7 @@ from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.evaluation.predictions import Origin, Predictions, weights_digest
 from resnet_lab.network.plugins import load
 from resnet_lab.study.design import Study, study_from
-from resnet_lab.study.results import Findings, findings
+from resnet_lab.study.results import StudyFindings, findings
 from resnet_lab.study.trials import Outcome, StudyFolder, trials_of
 from resnet_lab.train.history import Epoch, metrics_table, times_table
 
@@ -121,7 +121,7 @@ def fabricate(
     return folder
 
 
-def found(path: Path, study: Study, rights: Rights, **options: Any) -> tuple[Findings, StudyFolder]:
+def found(path: Path, study: Study, rights: Rights, **options: Any) -> tuple[StudyFindings, StudyFolder]:
     """What such a folder says."""
     folder = fabricate(path, study, rights, **options)
     return findings(study, folder, REGISTRY), folder

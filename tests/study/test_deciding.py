@@ -10,7 +10,7 @@ import torch
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import memory
 from resnet_lab.device import training as compiling
-from resnet_lab.device.remembered import Measured
+from resnet_lab.device.timing_cache import StepTimes
 from resnet_lab.network import cost
 from resnet_lab.network.plugins import load
 from resnet_lab.study import deciding
@@ -85,7 +85,7 @@ def test_an_arm_is_compiled_in_all_its_trials_or_in_none(
             return self.network(x)
 
     monkeypatch.setattr(compiling, "Compiled", Compiled)
-    monkeypatch.setattr(compiling, "recall", lambda *facts: Measured(60.0, eager, compiled))
+    monkeypatch.setattr(compiling, "recall", lambda *facts: StepTimes(60.0, eager, compiled))
     clock(monkeypatch, lambda arm: eager if arm.train.compile == "off" else compiled)
     steps, said = -(-images_of(study()) // 256), []
     chosen = study(train={"compile": "auto"}, budget={"seconds": 400.0 * steps})
@@ -98,7 +98,7 @@ def test_an_arm_is_compiled_in_all_its_trials_or_in_none(
 
 def test_short_and_deterministic_trainings_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {each.compile for each in decided(study(train={"compile": "auto"}), REGISTRY, print)} == {"off"}
-    monkeypatch.setattr(compiling, "recall", lambda *facts: Measured(1.0, 2.0, 1.0))
+    monkeypatch.setattr(compiling, "recall", lambda *facts: StepTimes(1.0, 2.0, 1.0))
     long = study(train={"compile": "auto", "epochs": 10**6, "deterministic": True})
     assert {each.compile for each in decided(long, REGISTRY, print)} == {"off"}
     asked = study(train={"compile": "on"}, factors={}, arms={"a": {}, "b": {"train.compile": "off"}})

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from resnet_lab.core.errors import RunError
-from resnet_lab.study.costs import Cost, Costs
+from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.details import class_effects, details, learning, pairs, pareto
 from resnet_lab.study.trials import Trial
 from tests.study.fabricated import design, found
@@ -133,8 +133,8 @@ def test_a_cell_of_several_arms_is_their_mean_in_each_seed(tmp_path: Path) -> No
     assert cells["act", "train.lr"]["gelu", "0.002"].mean == pytest.approx(1.0)
 
 
-def cost(ms: float) -> Cost:
-    return Cost(ms, (0.9 * ms, 1.1 * ms), 1.0, None, 1, None)
+def cost(ms: float) -> ArmCost:
+    return ArmCost(ms, (0.9 * ms, 1.1 * ms), 1.0, None, 1, None)
 
 
 def test_the_front_is_what_no_arm_beats(tmp_path: Path) -> None:

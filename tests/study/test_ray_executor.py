@@ -22,7 +22,7 @@ from resnet_lab.study.ray_cluster import Wishes, gpus_of_trial
 from resnet_lab.study.ray_executor import on_ray
 from resnet_lab.study.trials import StudyFolder, carry_out, trials_of
 from resnet_lab.train.interruption import Interrupted
-from resnet_lab.train.watching import TrainingWatcher
+from resnet_lab.train.progress import TrainingWatcher
 from tests.study.small import Listening, study, table
 
 REGISTRY = load(only=[])

@@ -9,10 +9,10 @@ from sklearn.metrics import balanced_accuracy_score
 
 from resnet_lab.cli.study_screen import print_findings
 from resnet_lab.core.errors import ConfigError, DataError
-from resnet_lab.network.cost import Cost, measure
+from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry, default_registry
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.report.study_making import make_study_report
+from resnet_lab.report.study_building import make_study_report
 from resnet_lab.report.study_page import answer
 from resnet_lab.study.contrasts import arm_contrasts
 from resnet_lab.study.grid import Grid
@@ -161,7 +161,7 @@ def test_a_network_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Arms may differ in the recipe alone."""
     counted = []
 
-    def counting(spec: ModelSpec, registry: Registry) -> Cost:
+    def counting(spec: ModelSpec, registry: Registry) -> NetworkCost:
         counted.append(spec)
         return measure(spec, registry)
 

@@ -16,8 +16,8 @@ from resnet_lab.study.search import Found, Tried, noted, search
 from resnet_lab.study.space import Space, space_from
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial
 from resnet_lab.train.interruption import Interrupted
+from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
-from resnet_lab.train.watching import TrainingWatcher
 
 optuna = pytest.importorskip("optuna", reason="needs the package optuna")
 REGISTRY = load(only=[])

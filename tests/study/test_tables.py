@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.network.plugins import default_registry
-from resnet_lab.study.results import Findings, findings
+from resnet_lab.study.results import StudyFindings, findings
 from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial
 from resnet_lab.study.writing import as_markdown
@@ -24,7 +24,7 @@ VERSIONS = {"torch": "2.11"}
 
 
 @pytest.fixture
-def found(tmp_path: Any) -> tuple[Findings, StudyFolder]:
+def found(tmp_path: Any) -> tuple[StudyFindings, StudyFolder]:
     """Of scores that were not measured: 2 arms, 3 seeds."""
     chosen, folder = study(seeds=3), StudyFolder(tmp_path)
     folder.note(chosen)
@@ -39,7 +39,7 @@ def found(tmp_path: Any) -> tuple[Findings, StudyFolder]:
     return findings(chosen, folder, default_registry()), folder
 
 
-def test_rows_by_hand(found: tuple[Findings, StudyFolder]) -> None:
+def test_rows_by_hand(found: tuple[StudyFindings, StudyFolder]) -> None:
     rows = tables(*found)
     effect, arm = rows["effects"]
     assert effect["name"] == "attn eca"
@@ -58,7 +58,7 @@ def test_rows_by_hand(found: tuple[Findings, StudyFolder]) -> None:
     assert rows["curves"] == []
 
 
-def test_pandas_reads_both(found: tuple[Findings, StudyFolder]) -> None:
+def test_pandas_reads_both(found: tuple[StudyFindings, StudyFolder]) -> None:
     for name, rows in tables(*found).items():
         if name == "curves":
             assert as_csv(rows) == b""
@@ -90,7 +90,7 @@ def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
         as_parquet([{"a": 1}])
 
 
-def test_latex(found: tuple[Findings, StudyFolder]) -> None:
+def test_latex(found: tuple[StudyFindings, StudyFolder]) -> None:
     lines = as_latex(found[0]).splitlines()
     assert lines[2] == (r" & $\Delta$ macro\_accuracy & 95\% interval & $p_\mathrm{Holm}$ & $n$ & time & verdict \\")
     assert lines[4] == (r"attn eca & $+0.1333$ & [$-0.0101$, $+0.2768$] & 0.0572 & 3 & 1.25$\times$ & undecided \\")
@@ -98,7 +98,7 @@ def test_latex(found: tuple[Findings, StudyFolder]) -> None:
     assert (lines[0], lines[-1]) == (r"\begin{tabular}{lrrrrrl}", r"\end{tabular}")
 
 
-def test_markdown_tables_are_whole(found: tuple[Findings, StudyFolder]) -> None:
+def test_markdown_tables_are_whole(found: tuple[StudyFindings, StudyFolder]) -> None:
     blocks = [block for block in as_markdown(found[0]).split("\n\n") if block.startswith("|")]
     assert len(blocks) == 3
     for block in blocks:

@@ -10,8 +10,8 @@ from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.plugins import load
 from resnet_lab.study import trials
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out, orphaned, trials_of, tuning_trials
+from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
-from resnet_lab.train.watching import TrainingWatcher
 from tests.run_records import run_record
 from tests.study.small import study
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Batch, Loader
-from resnet_lab.data.order import Order, Shard, Subset
+from resnet_lab.data.order import Order, ProcessShard, Subset
 from resnet_lab.data.row_store import RowReader
 from resnet_lab.device import choose
 from resnet_lab.train.feature_loader import feature_loader
@@ -37,8 +37,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "seed": {"seed": 9},
     "balanced": {"balanced": True},
     "chunks": {},
-    **{f"{rank} of {size}": {"shard": Shard(rank, size)} for size in (2, 3) for rank in range(size)},
-    "balanced, 1 of 2": {"balanced": True, "shard": Shard(1, 2)},
+    **{f"{rank} of {size}": {"shard": ProcessShard(rank, size)} for size in (2, 3) for rank in range(size)},
+    "balanced, 1 of 2": {"balanced": True, "shard": ProcessShard(1, 2)},
 }
 CASES = [f"{augment or 'none'} / {options}" for augment in AUGMENTS for options in OPTIONS]
 

@@ -28,10 +28,10 @@ from resnet_lab.data import row_store
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.cache_folders import cache_folder
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
-from resnet_lab.data.order import Order, Shard, Subset
+from resnet_lab.data.order import Order, ProcessShard, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import Placement, choose
@@ -55,7 +55,7 @@ TRAIN, VAL = 37, 7
 
 @pytest.fixture(scope="module")
 def paintings() -> Prepared:
-    return prepare(synthetic(images=50, classes=5, size=16), Form(16), DataConfig(source="synthetic"), seed=0)
+    return prepare(synthetic(images=50, classes=5, size=16), ImageFormat(16), DataConfig(source="synthetic"), seed=0)
 
 
 @pytest.fixture(autouse=True)
@@ -225,7 +225,7 @@ def test_a_training_goes_on_in_the_middle_of_an_epoch(paintings: Prepared) -> No
 
 def test_processes_share_steps_as_they_share_images(paintings: Prepared) -> None:
     """Each fills all or finds it filled: it may be the only one of its machine."""
-    images = [served(paintings, shard=Shard(rank, 2)) for rank in (0, 1)]
+    images = [served(paintings, shard=ProcessShard(rank, 2)) for rank in (0, 1)]
     found = [cached(network(), each, paintings) for each in images]
     assert [listener.computed for _, listener in found] == [4 * TRAIN + VAL, 0]
     for (features, _), pictures in zip(found, images, strict=True):
@@ -447,7 +447,7 @@ ELSEWHERE = """
 import sys, time
 sys.path.insert(0, {root!r})
 from tests.train.test_frozen_cache import *
-prepared = prepare(synthetic(images=50, classes=5, size=16), Form(16), DataConfig(source="synthetic"), seed=0)
+prepared = prepare(synthetic(images=50, classes=5, size=16), ImageFormat(16), DataConfig(source="synthetic"), seed=0)
 {code}
 """
 

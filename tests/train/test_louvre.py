@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import resnet_lab
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.pixels import gathered
 from resnet_lab.data.preparation import prepare
 from resnet_lab.data.sampling import shuffled, steps_of
@@ -39,7 +39,7 @@ def test_two_epochs_on_paintings_are_those_of_a_plain_loop(tmp_path: Path) -> No
     rows = pd.read_csv(tmp_path / "run" / "metrics.csv")
 
     data = DataConfig(source=str(PAINTINGS))
-    prepared = prepare(open_images(data.source, load(only=[])), Form(48, 3, data.fit), data, seed=0)
+    prepared = prepare(open_images(data.source, load(only=[])), ImageFormat(48, 3, data.fit), data, seed=0)
     pixels, labels = gathered(prepared.pixels, range(len(prepared.images))) / 255, prepared.images.labels
     taught, val = prepared.positions("train"), prepared.positions("val")
     pixels = (pixels - pixels[taught].mean((0, 1, 2))) / pixels[taught].std((0, 1, 2))

@@ -24,17 +24,17 @@ from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, Plug
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.device import choose
-from resnet_lab.evaluation.evaluate import evaluate, logits
+from resnet_lab.evaluation.scoring import evaluate, logits
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.plugins import load
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.learner import Learner
+from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.record import recorded_choices
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.training import resume, train
-from resnet_lab.train.watching import TrainingWatcher
 
 SPEC = zoo.get("resnet20").modified(input_size=8, in_channels=1)
 QUICK = TrainConfig(epochs=3, lr=1e-2, precision="fp32", device="cpu")

@@ -10,7 +10,7 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.artists import Artists, read_artists
 from resnet_lab.data.sources.assembly import numbered, require_classes, require_label, settled_parts
 from resnet_lab.data.sources.folders import ENDINGS, Listing, access, folder_by_folder
-from resnet_lab.data.sources.layout import NUMBERED, Layout, find_layout
+from resnet_lab.data.sources.layout import NUMBERED, FolderLayout, find_layout
 from resnet_lab.data.sources.levels import Branch
 from resnet_lab.data.sources.spelling import class_names, repaired
 
@@ -95,7 +95,7 @@ def _flat(listing: Listing, folder: str) -> Found:
     return found
 
 
-def _require_images(found: Found, class_of: Mapping[str, str], listing: Listing, layout: Layout) -> None:
+def _require_images(found: Found, class_of: Mapping[str, str], listing: Listing, layout: FolderLayout) -> None:
     """Raise `DataError` for a class without an image."""
     filled = {class_of[name] for name, files in found.items() if files}
     for branch in layout.branches:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from resnet_lab.data.sources.artists import TABLE
 from resnet_lab.data.sources.levels import Branch, Level, join, level_of, subfolders
-from resnet_lab.data.sources.part_folders import Parts, find_parts
+from resnet_lab.data.sources.part_folders import PartFolders, find_parts
 
 FLAT = "resized"
 NUMBERED = re.compile(r"(?P<name>.+)_\d+")
@@ -21,7 +21,7 @@ NUMBERED = re.compile(r"(?P<name>.+)_\d+")
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """Where the images of a root are; all paths are from the root.
 
     Attributes:
@@ -40,7 +40,7 @@ class Layout:
     notes: tuple[str, ...] = ()
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path) -> FolderLayout:
     """The layout of a root; no branches where there is no class folder.
 
     Raises:
@@ -54,17 +54,17 @@ def find_layout(root: Path) -> Layout:
         level = level_of(root / folder)
         table = table or _table_in(root / folder)
         if _is_flat(level) and (table or (root / folder).name == FLAT):
-            return Layout(flat=folder, table=table)
+            return FolderLayout(flat=folder, table=table)
         strays += [join(folder, name) for name in level.images]
         folders = level.folders
         if FLAT in folders and (flat := _flat_within(root, join(folder, FLAT))) is not None:
             others = [name for name in folders if name != FLAT]
             if not others:
-                return Layout(flat=flat, table=table, strays=tuple(strays))
+                return FolderLayout(flat=flat, table=table, strays=tuple(strays))
             if table or others == ["images"]:
                 notes.append(f"the images in {join(folder, FLAT)} are passed over for those in {', '.join(others)}")
                 folders = others
-        parts = find_parts(root, folder, folders) if len(folders) > 1 else Parts()
+        parts = find_parts(root, folder, folders) if len(folders) > 1 else PartFolders()
         within = parts.within
         if len(folders) == 1 and subfolders(root / folder / folders[0]):
             within = folders[0]
@@ -75,7 +75,7 @@ def find_layout(root: Path) -> Layout:
     if folder:
         notes.append(f"the class folders are those in {folder}")
     branches = parts.branches or [Branch(name, join(folder, name)) for name in folders]
-    return Layout(
+    return FolderLayout(
         tuple(branches),
         table=table,
         strays=(*strays, *parts.strays),

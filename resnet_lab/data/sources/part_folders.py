@@ -18,7 +18,7 @@ from resnet_lab.data.sources.spelling import loose_key
 
 
 @dataclass(frozen=True)
-class Parts:
+class PartFolders:
     """What the folders of one level are.
 
     Attributes:
@@ -35,7 +35,7 @@ class Parts:
     within: str | None = None
 
 
-def find_parts(root: Path, folder: str, folders: Sequence[str]) -> Parts:
+def find_parts(root: Path, folder: str, folders: Sequence[str]) -> PartFolders:
     """What `folders` of a folder are, where parts play a role in it.
 
     Raises:
@@ -46,17 +46,19 @@ def find_parts(root: Path, folder: str, folders: Sequence[str]) -> Parts:
     inner = {name: subfolders(root / join(folder, name)) for name in folders}
     sets = {name: parts for name, below in inner.items() if (parts := _partition(below))}
     if not sets:
-        return Parts()
+        return PartFolders()
     others = [name for name in folders if name not in sets and _holds_images(root / join(folder, name))]
     if len(sets) == 1 and not others and len(folders) > 1:
         (within,) = sets
         empty = [name for name in folders if name != within]
-        return Parts(within=within, notes=(_passed_over(empty, "hold no image"),))
+        return PartFolders(within=within, notes=(_passed_over(empty, "hold no image"),))
     below_classes = all(_is_class(root / join(folder, name, part)) for name, parts in sets.items() for part in parts)
     parts = next(iter(sets.values()))
     if below_classes and not others and all(len(sets[name]) == len(inner[name]) for name in sets):
         branches = [Branch(name, join(folder, name, each), part) for name in sets for each, part in sets[name].items()]
-        return Parts(tuple(branches), notes=(f"the folders {_listed(parts)} in each class folder are taken as parts",))
+        return PartFolders(
+            tuple(branches), notes=(f"the folders {_listed(parts)} in each class folder are taken as parts",)
+        )
     beside = f" beside {some(others)}" if others else ""
     what = "class with images in parts" if below_classes else "set of its own"
     raise DataError(
@@ -76,7 +78,7 @@ def _partition(folders: Sequence[str]) -> dict[str, str]:
     return whole[0] if len(whole) == 1 else {}
 
 
-def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[str]) -> Parts:
+def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[str]) -> PartFolders:
     """Of folders of which some are named for parts."""
     others = [name for name in others if _holds_images(root / join(folder, name))]
     inside = {name: _Inside.of(root, join(folder, name)) for name in parts}
@@ -84,7 +86,7 @@ def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[s
     where = root / folder
     if not known:
         if others or not any(each.images for each in inside.values()):
-            return Parts()
+            return PartFolders()
         raise DataError(
             f"{where}: {', '.join(parts)} can be the parts of a split, whose images then have no class, or classes of "
             f"that name; give each part a folder of images a class, write a manifest with the columns path, label and "
@@ -112,7 +114,7 @@ def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[s
         notes = [f"the class folders are those in {', '.join(inside[name].folder for name in taken)}"]
     else:
         notes = [f"the folders {_listed({name: parts[name] for name in taken})} are taken as parts"]
-    return Parts(
+    return PartFolders(
         tuple(
             Branch(each, join(inside[name].folder, each), parts[name])
             for name in taken

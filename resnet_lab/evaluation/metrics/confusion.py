@@ -9,7 +9,7 @@ from scipy.spatial.distance import squareform
 
 
 @dataclass(frozen=True)
-class Pair:
+class ConfusedPair:
     """Images of `true` that were taken for `predicted`: `n` of the `support` images of that class."""
 
     true: str
@@ -57,12 +57,12 @@ class Confusion:
         tree = optimal_leaf_ordering(linkage(condensed, "average"), condensed)
         return np.asarray(leaves_list(tree), dtype=np.int64)
 
-    def pairs(self, most: int = 10) -> tuple[Pair, ...]:
+    def pairs(self, most: int = 10) -> tuple[ConfusedPair, ...]:
         """The most confused pairs: by images, and between equals by their share of the true class."""
         support = self.counts.sum(1)
         wrong = self.counts - np.diag(np.diag(self.counts))
         found = [
-            Pair(self.classes[true], self.classes[predicted], int(wrong[true, predicted]), int(support[true]))
+            ConfusedPair(self.classes[true], self.classes[predicted], int(wrong[true, predicted]), int(support[true]))
             for true, predicted in np.argwhere(wrong > 0).tolist()
         ]
         return tuple(sorted(found, key=lambda pair: (-pair.n, pair.support, pair.true, pair.predicted))[:most])

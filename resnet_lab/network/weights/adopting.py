@@ -18,8 +18,8 @@ from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
 from resnet_lab.network.spec import ModelSpec, Side
+from resnet_lab.network.weights.compatibility import anatomy, anatomy_of
 from resnet_lab.network.weights.coverage import Coverage, Kind
-from resnet_lab.network.weights.kinship import anatomy, anatomy_of
 from resnet_lab.network.weights.layouts import IMAGENET_MEAN, IMAGENET_STD, with_names_of
 from resnet_lab.network.weights.loading import load_weights
 from resnet_lab.network.weights.sources import Weights, open_weights

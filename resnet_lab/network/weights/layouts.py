@@ -8,7 +8,7 @@ from torch import Tensor
 
 from resnet_lab.network import zoo
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.network.weights.kinship import anatomy_of
+from resnet_lab.network.weights.compatibility import anatomy_of
 
 _NAMES = (
     (re.compile(r"(?:linear|head\.fc|head|classifier|last_linear)\.(weight|bias)"), r"fc.\1"),
@@ -26,7 +26,7 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightsLayout:
     """A public code base whose weights are known by their names.
 
     Attributes:
@@ -61,7 +61,7 @@ def _own_name(name: str, network: Collection[str]) -> str:
     return name
 
 
-def layout_of(tensors: Mapping[str, Tensor]) -> Layout | None:
+def layout_of(tensors: Mapping[str, Tensor]) -> WeightsLayout | None:
     """The layout of tensors that have the names of their author; None where it is none of the known.
 
     The public CIFAR ResNets with option-A shortcuts (github.com/akamaster/pytorch_resnet_cifar10) have a classifier
@@ -75,7 +75,7 @@ def layout_of(tensors: Mapping[str, Tensor]) -> Layout | None:
     stages = tuple(stage.model_copy(update={"depth": found.depths[0]}) for stage in resnet20.stages)
     spec = resnet20.model_copy(update={"name": f"resnet{6 * found.depths[0] + 2}", "stages": stages})
     num_classes = len(tensors["linear.weight"])
-    return Layout(
+    return WeightsLayout(
         "pytorch_resnet_cifar10",
         spec.modified(shortcut="zero_pad(zeros=both)", num_classes=num_classes),
         IMAGENET_MEAN,

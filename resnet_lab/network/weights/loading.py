@@ -15,8 +15,8 @@ from resnet_lab.core.errors import CheckpointError
 from resnet_lab.network.differences import differences as differing_parts
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.spec import Component, ModelSpec, chosen, default
+from resnet_lab.network.weights.compatibility import anatomy, anatomy_of
 from resnet_lab.network.weights.coverage import Coverage, Difference, Group, Kind, StageCoverage
-from resnet_lab.network.weights.kinship import anatomy, anatomy_of
 from resnet_lab.network.weights.layouts import with_names_of
 from resnet_lab.network.weights.sources import Weights, open_weights
 
@@ -68,7 +68,7 @@ def load_weights(
     """
     weights = open_weights(source, spec) if isinstance(source, str) else source
     theirs, ours = anatomy_of(weights.tensors), anatomy(spec)
-    if not theirs.is_kin(ours):
+    if not theirs.is_compatible(ours):
         raise CheckpointError(
             f"{weights.name}: the weights are of a network with {theirs}, and this one has {ours}; "
             "choose weights of a network of the same depth, block and width, or build the weights' network"

@@ -22,7 +22,7 @@ from resnet_lab.core.records import shortened
 from resnet_lab.core.run_folder import Run
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.spec import Component, ModelSpec
-from resnet_lab.network.weights.kinship import relatives
+from resnet_lab.network.weights.compatibility import relatives
 from resnet_lab.network.weights.layouts import layout_of
 
 _SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"})

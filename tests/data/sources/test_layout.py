@@ -3,19 +3,19 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.core.errors import DataError
-from resnet_lab.data.sources.layout import Layout, find_layout
+from resnet_lab.data.sources.layout import FolderLayout, find_layout
 from resnet_lab.data.sources.levels import Branch, level_of
 
 
 def test_class_folders_and_what_lies_beside_them(tmp_path: Path, fill) -> None:
     fill(tmp_path, "b/1.png", "a/in/2.png", "stray.png", ".git/x.png")
     (tmp_path / "readme.txt").touch()
-    assert find_layout(tmp_path) == Layout((Branch("a", "a"), Branch("b", "b")), strays=("stray.png",))
+    assert find_layout(tmp_path) == FolderLayout((Branch("a", "a"), Branch("b", "b")), strays=("stray.png",))
 
 
 def test_folders_that_hold_a_single_one_are_gone_through(tmp_path: Path, fill) -> None:
     fill(tmp_path, "one/two/b/1.png", "one/two/a/2.png", "one/.cache/x/y.png")
-    assert find_layout(tmp_path) == Layout(
+    assert find_layout(tmp_path) == FolderLayout(
         (Branch("a", "one/two/a"), Branch("b", "one/two/b")), notes=("the class folders are those in one/two",)
     )
 
@@ -34,7 +34,7 @@ def test_a_single_folder_that_leads_back_ends(tmp_path: Path) -> None:
 
 def test_parts(tmp_path: Path, fill) -> None:
     fill(tmp_path, "train/a/1.png", "train/b/2.png", "valid/a/3.png", "test/b/4.png")
-    assert find_layout(tmp_path) == Layout(
+    assert find_layout(tmp_path) == FolderLayout(
         (
             Branch("b", "test/b", "test"),
             Branch("a", "train/a", "train"),
@@ -94,7 +94,7 @@ def test_folders_of_the_part_s_own_name_are_gone_through(tmp_path: Path, fill) -
     """As archives unpack them; images that nobody has labelled lie beside."""
     fill(tmp_path, "seg_train/seg_train/a/1.png", "seg_train/seg_train/b/1.png", "seg_test/seg_test/a/1.png")
     fill(tmp_path, "seg_pred/seg_pred.png", "seg_test/seg_test/stray.png")
-    assert find_layout(tmp_path) == Layout(
+    assert find_layout(tmp_path) == FolderLayout(
         (
             Branch("a", "seg_test/seg_test/a", "test"),
             Branch("a", "seg_train/seg_train/a", "train"),
@@ -136,7 +136,7 @@ def test_a_folder_without_images_is_no_class_beside_one_with_parts(tmp_path: Pat
 
 def test_parts_below_classes(tmp_path: Path, fill) -> None:
     fill(tmp_path, *(f"{name}/{part}/1.png" for name in "ab" for part in ("Train", "Test")))
-    assert find_layout(tmp_path) == Layout(
+    assert find_layout(tmp_path) == FolderLayout(
         (
             Branch("a", "a/Test", "test"),
             Branch("a", "a/Train", "train"),
@@ -210,8 +210,8 @@ def test_artist_folders_beside_resized(tmp_path: Path, fill) -> None:
 @pytest.mark.parametrize(("below", "flat"), [("resized", "resized"), ("resized/resized", "resized/resized")])
 def test_flat_files(tmp_path: Path, fill, below: str, flat: str) -> None:
     fill(tmp_path / below, "A_B_1.jpg", "C_20.jpg")
-    assert find_layout(tmp_path) == Layout(flat=flat)
-    assert find_layout(tmp_path / below) == Layout(flat="")
+    assert find_layout(tmp_path) == FolderLayout(flat=flat)
+    assert find_layout(tmp_path / below) == FolderLayout(flat="")
 
 
 def test_files_that_only_look_numbered_are_no_classes(tmp_path: Path, fill) -> None:

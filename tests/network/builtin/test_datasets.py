@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from resnet_lab.core.errors import DataError, SpecError
 from resnet_lab.data.copies import group_copies
-from resnet_lab.data.decoding import Form, decode
+from resnet_lab.data.decoding import ImageFormat, decode
 from resnet_lab.network.plugins import load
 from resnet_lab.network.spec import Component
 
@@ -91,7 +91,7 @@ def test_classes_are_the_directions_of_the_stripes():
 
 def test_no_two_of_2000_synthetic_images_are_taken_for_copies():
     images = made("synthetic(images=2000)")
-    examined = [decode(images.read(index), Form(64))[1] for index in range(len(images))]
+    examined = [decode(images.read(index), ImageFormat(64))[1] for index in range(len(images))]
     assert all(each.signature for each in examined)
     assert len(np.unique(group_copies(examined).groups)) == 2000
 

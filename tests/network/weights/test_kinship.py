@@ -5,7 +5,7 @@ import torchvision
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.network.weights.kinship import Anatomy, anatomy, anatomy_of, relatives
+from resnet_lab.network.weights.compatibility import Anatomy, anatomy, anatomy_of, relatives
 
 PUBLISHED = [name for name in zoo.names() if name in torchvision.models.list_models()]
 
@@ -27,7 +27,7 @@ def test_tensors_of_torchvision_have_the_anatomy_of_the_zoo(name: str) -> None:
 @pytest.mark.parametrize("one", ["resnet18", "resnet34", "resnet50", "resnet101", "wide_resnet50_2"])
 @pytest.mark.parametrize("another", ["resnet18", "resnet34", "resnet50", "resnet152", "wide_resnet101_2", "resnet20"])
 def test_published_networks_are_kin_of_themselves_alone(one: str, another: str) -> None:
-    assert of_torchvision(one).is_kin(anatomy(zoo.get(another))) == (one == another)
+    assert of_torchvision(one).is_compatible(anatomy(zoo.get(another))) == (one == another)
 
 
 @pytest.mark.parametrize(
@@ -82,21 +82,21 @@ def test_a_stage_less_or_one_of_another_width_is_a_change() -> None:
     shorter = spec.model_copy(update={"stages": spec.stages[:3]})
     wider = (*spec.stages[:3], spec.stages[3].model_copy(update={"width": 600, "out_channels": 600}))
     theirs = of_torchvision("resnet18")
-    assert theirs.is_kin(anatomy(shorter))
-    assert theirs.is_kin(anatomy(spec.model_copy(update={"stages": wider})))
+    assert theirs.is_compatible(anatomy(shorter))
+    assert theirs.is_compatible(anatomy(spec.model_copy(update={"stages": wider})))
 
 
 def test_blocks_of_another_kind_are_compared_by_depth_alone() -> None:
     other = anatomy(zoo.get("resnet18").modified(block="mine"))
     assert other.blocks == ("",) * 4
-    assert of_torchvision("resnet18").is_kin(other)
-    assert not of_torchvision("resnet34").is_kin(other)
+    assert of_torchvision("resnet18").is_compatible(other)
+    assert not of_torchvision("resnet34").is_compatible(other)
 
 
 def test_names_of_another_scheme_have_no_stages_and_are_left_to_what_fits() -> None:
     theirs = anatomy_of({"features.0.weight": torch.empty(64, 3, 3, 3)})
     assert theirs == ((), (), (), 1)
-    assert theirs.is_kin(anatomy(zoo.get("resnet18")))
+    assert theirs.is_compatible(anatomy(zoo.get("resnet18")))
 
 
 @pytest.mark.parametrize(

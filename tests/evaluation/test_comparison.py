@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resnet_lab.core.errors import DataError
-from resnet_lab.evaluation.compare import compare
+from resnet_lab.evaluation.comparison import compare
 from resnet_lab.evaluation.metrics import paired
 from resnet_lab.evaluation.predictions import Predictions
 from tests.evaluation.metrics.drawn import predictions

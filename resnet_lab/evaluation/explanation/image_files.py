@@ -9,12 +9,12 @@ from pathlib import Path
 from resnet_lab.core.errors import ConfigError, DataError, RunError, nearest
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.data.loose import decoded, image_files
+from resnet_lab.data.image_files import decoded, image_files
 from resnet_lab.device import Placement
-from resnet_lab.evaluation.evaluate import form_of, load_for_images
-from resnet_lab.evaluation.explain.explaining import Explainer, Explanation
-from resnet_lab.evaluation.explain.pictures import Format, draw
-from resnet_lab.evaluation.predict import weights_of
+from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
+from resnet_lab.evaluation.explanation.pictures import Format, draw
+from resnet_lab.evaluation.prediction import weights_of
+from resnet_lab.evaluation.scoring import form_of, load_for_images
 from resnet_lab.network.plugins import Registry
 
 FOLDER = "explanations"

@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from resnet_lab.core.errors import printable
 from resnet_lab.network.plugins import Registry
 from resnet_lab.report import study_detail_plots, study_plots
-from resnet_lab.report.drawing import PAPER, styled
-from resnet_lab.report.making import write_figures
+from resnet_lab.report.building import write_figures
+from resnet_lab.report.figure_style import PAPER, styled
 from resnet_lab.report.study_page import study_page
 from resnet_lab.report.text import figure_name
 from resnet_lab.study.details import Details, details
 from resnet_lab.study.pictures import hang_works
-from resnet_lab.study.results import Findings
+from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder
 
 
@@ -25,11 +25,11 @@ class StudyReport:
     """A page, and what it is of."""
 
     html: str
-    found: Findings
+    found: StudyFindings
     behind: Details
 
 
-def make_study_report(found: Findings, folder: StudyFolder, registry: Registry) -> StudyReport:
+def make_study_report(found: StudyFindings, folder: StudyFolder, registry: Registry) -> StudyReport:
     """Everything that trials say, on one page.
 
     Raises:

@@ -20,7 +20,7 @@ THOUSANDS = StrMethodFormatter("{x:,.0f}")
 
 
 @dataclass(frozen=True)
-class Inks:
+class Palette:
     """Colours of a figure.
 
     Attributes:
@@ -36,10 +36,10 @@ class Inks:
     runs: tuple[str, ...]
 
 
-PAGE = Inks("#010101", "#010102", "#010103", "#010104", tuple(f"#01011{number}" for number in range(6)))
+PAGE = Palette("#010101", "#010102", "#010103", "#010104", tuple(f"#01011{number}" for number in range(6)))
 """What stands in for the page's colours while a figure is drawn."""
 
-PAPER = Inks(
+PAPER = Palette(
     "#23211e", "#77716a", "#0072b2", "#d55e00", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 )
 """Okabe and Ito's palette, told apart by colour-blind eyes."""
@@ -64,7 +64,7 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 @contextmanager
-def styled(inks: Inks) -> Iterator[None]:
+def styled(inks: Palette) -> Iterator[None]:
     """The style of all figures; names are drawn as they are, whatever they contain."""
     style: dict[Any, Any] = {
         "svg.fonttype": "none",  # text stays text: searchable, and in the page's own typeface

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.device.remembered import Measured, recall, remember
+from resnet_lab.device.timing_cache import StepTimes, recall, remember
 
-MEASURED = Measured(compiling=20.5, eager=1.25, compiled=0.75)
+MEASURED = StepTimes(compiling=20.5, eager=1.25, compiled=0.75)
 
 
 @pytest.fixture
@@ -15,14 +15,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_was_measured_is_found_again_under_the_same_facts(folder: Path) -> None:
     remember(MEASURED, "resnet50", "threads 2")
-    remember(Measured(1, 2, 3), "resnet18", "threads 2")
+    remember(StepTimes(1, 2, 3), "resnet18", "threads 2")
     assert recall("resnet50", "threads 2") == MEASURED
     assert recall("resnet50", "threads 4") is None
     assert [path.name for path in folder.iterdir()] == ["compiled.json"]
 
 
 def test_the_newer_counts(folder: Path) -> None:
-    remember(Measured(1, 2, 3), "resnet50")
+    remember(StepTimes(1, 2, 3), "resnet50")
     remember(MEASURED, "resnet50")
     assert recall("resnet50") == MEASURED
 

@@ -12,11 +12,11 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
-from resnet_lab.evaluation.evaluate import evaluate, stored, summary_of
 from resnet_lab.evaluation.metrics import Summary
 from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.scoring import evaluate, stored, summary_of
 from resnet_lab.network import cost, zoo
-from resnet_lab.network.cost import Cost
+from resnet_lab.network.cost import NetworkCost
 from resnet_lab.network.differences import differences
 from resnet_lab.network.plugins import Registry
 from resnet_lab.network.spec import ModelSpec
@@ -24,7 +24,7 @@ from resnet_lab.train.history import TIMES, Epoch, best_of
 
 
 @dataclass(frozen=True)
-class Subject:
+class RunSummary:
     """A run as a page tells it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Subject:
     spec: ModelSpec
     base: str
     changes: tuple[str, ...]
-    cost: Cost
+    cost: NetworkCost
     history: tuple[Epoch, ...]
     parts: Counter[tuple[str, str]]
     predictions: Predictions | None
@@ -93,7 +93,7 @@ def look_at(
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
     watcher: Watcher = SILENT,
-) -> Subject:
+) -> RunSummary:
     """Gather what there is to say of a run; predictions are made where they are missing.
 
     Of a run that is not finished the validation part is scored, and the test part stays unseen. Where the images are
@@ -128,7 +128,7 @@ def look_at(
     predictions, obstacle = _scored(run, placement, registry, part, source, class_map, watcher)
     spec = _spec(run, record)
     base = zoo.unmodified(spec)
-    return Subject(
+    return RunSummary(
         run=run,
         path=str(path),
         record=record,

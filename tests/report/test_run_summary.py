@@ -14,7 +14,7 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.device import choose
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import load
-from resnet_lab.report.subject import look_at, read_history
+from resnet_lab.report.run_summary import look_at, read_history
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 

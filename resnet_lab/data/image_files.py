@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.errors import DataError
-from resnet_lab.data.decoding import SUFFIXES, Form, UnreadableError, to_array, without_warnings
+from resnet_lab.data.decoding import SUFFIXES, ImageFormat, UnreadableError, to_array, without_warnings
 from resnet_lab.data.sources.folders import find_images, is_image, read_file
 from resnet_lab.data.threads import in_order
 
@@ -38,7 +38,7 @@ class Piece:
 class ArrayPixels:
     """Decoded images in memory, shape (N, S, S, C)."""
 
-    def __init__(self, pixels: NDArray[np.uint8], form: Form) -> None:
+    def __init__(self, pixels: NDArray[np.uint8], form: ImageFormat) -> None:
         self.form = form
         self._pixels = pixels
 
@@ -76,7 +76,7 @@ def _files_of(path: Path) -> list[Path]:
     return [Path(match) for match in matches]
 
 
-def decoded(files: Sequence[Path], form: Form) -> Iterator[Piece]:
+def decoded(files: Sequence[Path], form: ImageFormat) -> Iterator[Piece]:
     """The files in order, `PIECE` at a time; decoding runs ahead in threads."""
     with ThreadPoolExecutor(AHEAD) as pieces, ThreadPoolExecutor(os.cpu_count()) as images, without_warnings():
 
@@ -96,7 +96,7 @@ def decoded(files: Sequence[Path], form: Form) -> Iterator[Piece]:
         )
 
 
-def _decode(file: Path, form: Form) -> NDArray[np.uint8] | str:
+def _decode(file: Path, form: ImageFormat) -> NDArray[np.uint8] | str:
     """Pixels, or why there are none."""
     try:
         return to_array(read_file(file), form)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from resnet_lab.bench import turns
+from resnet_lab.bench import interleaved_timing
+from resnet_lab.bench.interleaved_timing import Rotation, interleave, moved
 from resnet_lab.bench.statistics import timing
-from resnet_lab.bench.turns import Rotation, in_turns, moved
 
 CPU = torch.device("cpu")
 
@@ -28,8 +28,8 @@ class Sleeper:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "SAMPLE", 0.002)
-    monkeypatch.setattr(turns, "MOST_WARM", 3)
+    monkeypatch.setattr(interleaved_timing, "SAMPLE", 0.002)
+    monkeypatch.setattr(interleaved_timing, "MOST_WARM", 3)
 
 
 @pytest.mark.usefixtures("short")
@@ -37,8 +37,8 @@ def test_arms_take_turns_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None
     """A B C C B A, and the next round begins with B."""
     log: list[str] = []
     arms = {name: Sleeper(0.003, name, log) for name in "abc"}
-    monkeypatch.setattr(turns, "_warmed", lambda arm, clock: 1)
-    found = in_turns(arms, 2, CPU)
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1)
+    found = interleave(arms, 2, CPU)
     assert "".join(log) == "abccba" + "bcaacb"
     assert {name: len(samples) for name, samples in found.samples.items()} == {"a": 2, "b": 2, "c": 2}
     assert [arm.shifts for arm in arms.values()] == [2, 2, 2]
@@ -48,23 +48,23 @@ def test_short_calls_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
     """The fewest calls decide: 8 make two parts of 4, and one more before each part is not timed."""
     log: list[str] = []
     calls = {"a": 8, "b": 24}
-    monkeypatch.setattr(turns, "_warmed", lambda arm, clock: calls[arm.name])
-    found = in_turns({name: Sleeper(0, name, log) for name in calls}, 1, CPU)
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: calls[arm.name])
+    found = interleave({name: Sleeper(0, name, log) for name in calls}, 1, CPU)
     parts = [(name, len(list(group))) for name, group in groupby(log)]
     assert parts == [("a", 5), ("b", 26), ("a", 10), ("b", 26), ("a", 5)]
     assert [len(samples) for samples in found.samples.values()] == [1, 1]
 
 
 def test_a_call_of_many_parts_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_clock", lambda device: lambda arm, repeats: repeats * arm.seconds)
-    monkeypatch.setattr(turns, "_warmed", lambda arm, clock: 100)
-    found = in_turns({"a": Sleeper(0.01), "b": Sleeper(0.03)}, 2, CPU)  # parts of 20 calls
+    monkeypatch.setattr(interleaved_timing, "_clock", lambda device: lambda arm, repeats: repeats * arm.seconds)
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 100)
+    found = interleave({"a": Sleeper(0.01), "b": Sleeper(0.03)}, 2, CPU)  # parts of 20 calls
     assert found.samples == {"a": pytest.approx([200] * 2), "b": pytest.approx([600] * 2)}
 
 
 @pytest.mark.usefixtures("short")
 def test_times_are_those_of_a_call() -> None:
-    found = in_turns({"one": Sleeper(0.004), "two": Sleeper(0.008)}, 6, CPU)
+    found = interleave({"one": Sleeper(0.004), "two": Sleeper(0.008)}, 6, CPU)
     ratio = timing(found.samples["two"], found.samples["one"])
     assert all(4 <= sample < 40 for sample in found.samples["one"]), "in milliseconds"
     assert 1.3 < ratio.ratio < 3
@@ -78,7 +78,7 @@ def test_warm_up_ends_when_the_time_is_steady() -> None:
         asked.append(repeats)
         return 0.02 * next(times)
 
-    assert turns._warmed(lambda: None, clock) == 5  # 0.1 s of calls of 0.02 s
+    assert interleaved_timing._warmed(lambda: None, clock) == 5  # 0.1 s of calls of 0.02 s
     assert next(times) == 1.0  # the last one was not asked for
 
 
@@ -103,6 +103,6 @@ def test_inputs_take_turns() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_timed_by_its_own_clock() -> None:
     x = torch.randn(4096, 4096, device="cuda")
-    once = turns._cuda_clock(lambda: x @ x, 10)
-    twice = turns._cuda_clock(lambda: (x @ x, x @ x), 10)
+    once = interleaved_timing._cuda_clock(lambda: x @ x, 10)
+    twice = interleaved_timing._cuda_clock(lambda: (x @ x, x @ x), 10)
     assert twice == pytest.approx(2 * once, rel=0.2)

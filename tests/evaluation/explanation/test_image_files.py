@@ -9,10 +9,10 @@ from PIL import Image
 from resnet_lab.core.errors import ConfigError, DataError, RunError
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explain import explain, grad_cam
-from resnet_lab.evaluation.explain.loose import drawing_name
+from resnet_lab.evaluation.explanation import explain, grad_cam
+from resnet_lab.evaluation.explanation.image_files import drawing_name
 from resnet_lab.network import checkpoint
-from tests.evaluation.explain.networks import BUILT_IN, SMALL, network
+from tests.evaluation.explanation.networks import BUILT_IN, SMALL, network
 
 CPU = choose("cpu", "fp32", "off")
 CLASSES = ("boat", "car", "house", "sun", "tree")

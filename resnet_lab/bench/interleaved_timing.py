@@ -35,14 +35,14 @@ class Timed(Protocol):
 
 
 @dataclass
-class Turns:
+class Interleaved:
     """Milliseconds of a call by arm, one a round, and under which conditions."""
 
     samples: dict[str, list[float]]
     conditions: Conditions
 
 
-def in_turns(arms: Mapping[str, Timed], rounds: int, device: torch.device, watcher: Watcher = SILENT) -> Turns:
+def interleave(arms: Mapping[str, Timed], rounds: int, device: torch.device, watcher: Watcher = SILENT) -> Interleaved:
     """Time every arm in each round twice, in an order and then in its reverse (A B C C B A), after a warm-up.
 
     Arms begin a round in another order each time. Where calls are short it is repeated with shorter measurements.
@@ -66,7 +66,7 @@ def in_turns(arms: Mapping[str, Timed], rounds: int, device: torch.device, watch
         for name, seconds in found.items():
             samples[name].append(1000 * seconds)
         watcher.advance()
-    return Turns(samples, conditions)
+    return Interleaved(samples, conditions)
 
 
 Clock = Callable[[Callable[[], object], int], float]

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import CheckpointError
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explain import ClassMap, Explainer, grad_cam
+from resnet_lab.evaluation.explanation import ClassMap, Explainer, grad_cam
 from resnet_lab.network.checkpoint import Metadata
-from tests.evaluation.explain.networks import SMALL, network
+from tests.evaluation.explanation.networks import SMALL, network
 
 CPU = choose("cpu", "fp32", "off")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)

@@ -15,7 +15,7 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.class_names import match_classes
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import Form
+from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Batch, Loader
 from resnet_lab.data.order import Order, Subset
@@ -262,10 +262,10 @@ def _made_alike(one: Origin, other: Origin) -> bool:
     )
 
 
-def form_of(metadata: Metadata) -> Form:
+def form_of(metadata: Metadata) -> ImageFormat:
     """What images are made into for a network, as they were when it was trained."""
     spec = metadata.spec
-    return Form(spec.input_size, spec.in_channels, metadata.fit, depth=metadata.depth, resize=metadata.resize)
+    return ImageFormat(spec.input_size, spec.in_channels, metadata.fit, depth=metadata.depth, resize=metadata.resize)
 
 
 def prepare(

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.bench.arms import Arm
+from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
+from resnet_lab.bench.interleaved_timing import Rotation, moved
 from resnet_lab.bench.peers import peer
-from resnet_lab.bench.turns import Rotation, moved
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import Placement, choose, compile_for_training, optimize_for_inference
 from resnet_lab.device.compiling import Compiled
@@ -34,12 +34,12 @@ class DifferentError(Exception):
     """An arm whose outputs are not what they should be; the text says how far they are."""
 
 
-def placement_of(arm: Arm, device: str) -> Placement:
+def placement_of(arm: BenchArm, device: str) -> Placement:
     """How an arm runs on a device; raises `ConfigError` like `device.choose`."""
     return choose(device, arm.precision, arm.compile, arm.channels_last)
 
 
-def network_of(arm: Arm, registry: Registry, device: str | None = None) -> nn.Module:
+def network_of(arm: BenchArm, registry: Registry, device: str | None = None) -> nn.Module:
     """The arm's network, newly made; a peer's with our initial weights where it has the same parameters.
 
     Args:
@@ -65,7 +65,7 @@ def shares_weights(model: nn.Module, weights: dict[str, Tensor]) -> bool:
     return own.keys() == weights.keys() and all(own[name].shape == weights[name].shape for name in own)
 
 
-def images(arm: Arm, number: int, placement: Placement, count: int = 1) -> list[Tensor]:
+def images(arm: BenchArm, number: int, placement: Placement, count: int = 1) -> list[Tensor]:
     """Batches of noise (number, C, S, S) on the device, the same for all arms of one size."""
     draw = torch.Generator().manual_seed(0)
     shape = (number, arm.spec.in_channels, arm.spec.input_size, arm.spec.input_size)
@@ -75,7 +75,7 @@ def images(arm: Arm, number: int, placement: Placement, count: int = 1) -> list[
 class InferenceCall:
     """A forward pass: ours as `predict` and `eval` run it, a peer as its users do, its weights cast to the type."""
 
-    def __init__(self, arm: Arm, model: nn.Module, placement: Placement, batch: int) -> None:
+    def __init__(self, arm: BenchArm, model: nn.Module, placement: Placement, batch: int) -> None:
         self._inputs = Rotation(images(arm, batch, placement, INPUTS))
         self._placement = placement
         self._network: nn.Module | Compiled
@@ -125,7 +125,7 @@ def _as_users_run_it(model: nn.Module, placement: Placement) -> nn.Module:
 class TrainingCall:
     """A whole step: forward, cross-entropy, backward, Adam; the program's own, for peers too."""
 
-    def __init__(self, arm: Arm, model: nn.Module, placement: Placement, batch: int) -> None:
+    def __init__(self, arm: BenchArm, model: nn.Module, placement: Placement, batch: int) -> None:
         num_classes = arm.spec.head.num_classes
         config = TrainConfig(lr=1e-3, batch_size=batch)
         labels = np.arange(batch, dtype=np.int64) % num_classes
@@ -148,7 +148,7 @@ class TrainingCall:
         moved(self._model)
 
 
-def ready(arm: Arm, mode: Mode, registry: Registry, device: str) -> InferenceCall | TrainingCall:
+def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> InferenceCall | TrainingCall:
     """The arm's call for a mode, run once, and its outputs checked.
 
     Raises:
@@ -171,7 +171,7 @@ def ready(arm: Arm, mode: Mode, registry: Registry, device: str) -> InferenceCal
     return call
 
 
-def _reference(arm: Arm, model: nn.Module, registry: Registry) -> Tensor | None:
+def _reference(arm: BenchArm, model: nn.Module, registry: Registry) -> Tensor | None:
     """Outputs of our network, in float32 on the processor; None for a peer with other parameters."""
     ours = assemble(arm.spec, registry).model
     if arm.maker != "resnet-lab" and not shares_weights(model, ours.state_dict()):

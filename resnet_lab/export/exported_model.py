@@ -20,7 +20,7 @@ class ExportError(ResNetLabError):
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExportedModel:
     """A trained network.
 
     Attributes:
@@ -74,7 +74,7 @@ class Subject:
             ) from error
 
 
-def open_subject(path: Path, registry: Registry) -> Subject:
+def open_exported_model(path: Path, registry: Registry) -> ExportedModel:
     """A run folder with its best weights, or a weights file alone.
 
     Raises:
@@ -87,4 +87,4 @@ def open_subject(path: Path, registry: Registry) -> Subject:
     weights = path if run is None else run.best
     metadata, tensors = checkpoint.read(weights)
     model = checkpoint.restore(metadata, tensors, str(weights), registry)
-    return Subject(weights, metadata, model, registry, run)
+    return ExportedModel(weights, metadata, model, registry, run)

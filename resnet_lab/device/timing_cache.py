@@ -16,7 +16,7 @@ from resnet_lab.core.records import read_json
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepTimes:
     """Seconds that compiling a network took, and those of its training step eager and compiled."""
 
     compiling: float
@@ -24,15 +24,15 @@ class Measured:
     compiled: float
 
 
-def recall(*facts: str) -> Measured | None:
+def recall(*facts: str) -> StepTimes | None:
     """What `remember` kept under the same facts."""
     try:
-        return Measured(**{name: float(value) for name, value in _read()[", ".join(facts)].items()})
+        return StepTimes(**{name: float(value) for name, value in _read()[", ".join(facts)].items()})
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
-def remember(measured: Measured, *facts: str) -> None:
+def remember(measured: StepTimes, *facts: str) -> None:
     """Keep a measurement under all that it depends on."""
     content = {**_read(), ", ".join(facts): asdict(measured)}
     try:

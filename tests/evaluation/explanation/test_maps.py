@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explain import GradCAM, grad_cam
+from resnet_lab.evaluation.explanation import GradCAM, grad_cam
 from resnet_lab.network.model import ResNet, Stage
-from tests.evaluation.explain.networks import by_hand, images, network, without_overwriting
+from tests.evaluation.explanation.networks import by_hand, images, network, without_overwriting
 
 CPU = choose("cpu", "fp32", "off")
 CLASSES = torch.tensor([0, 3, 2])
@@ -152,7 +152,7 @@ def test_an_image_s_map_does_not_depend_on_its_batch(layer: str | None, monkeypa
     whole = grad_cam(model, x, classes, layer)
     alone = [grad_cam(model, x[n : n + 1], classes[n : n + 1], layer) for n in range(5)]
     torch.testing.assert_close(whole, torch.cat(alone), **NEAR)
-    monkeypatch.setattr("resnet_lab.evaluation.explain.maps.TOGETHER", 2)
+    monkeypatch.setattr("resnet_lab.evaluation.explanation.maps.TOGETHER", 2)
     torch.testing.assert_close(grad_cam(model, x, classes, layer), whole, **NEAR)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.device import choose, trial, try_step
+from resnet_lab.device import choose, trial_step, try_step
 from tests.device.networks import SHAPE, lived_in, small
 
 PLACEMENT = choose("cpu", "fp32")
@@ -57,19 +57,19 @@ def test_two_networks_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         turns.append(network)
         return next(slowness) * (3.0 if network is a else 1.0)
 
-    monkeypatch.setattr(trial, "seconds_of_step", seconds)
-    monkeypatch.setattr(trial, "SECONDS", 0.0)
+    monkeypatch.setattr(trial_step, "seconds_of_step", seconds)
+    monkeypatch.setattr(trial_step, "SECONDS", 0.0)
     a, b = nn.Identity(), nn.Identity()
-    medians = trial.compare(a, b, PLACEMENT, torch.ones(1))
+    medians = trial_step.compare(a, b, PLACEMENT, torch.ones(1))
     assert turns == [a, b, b, a] * 2
     assert medians == (3 * 4.5, 4.5)  # steps 1, 4, 5, 8 and 2, 3, 6, 7
 
 
 def test_quick_steps_are_compared_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = count(0, 1.0)
-    monkeypatch.setattr(trial, "perf_counter", lambda: next(clock))
-    monkeypatch.setattr(trial, "seconds_of_step", lambda network, placement, x: 1.0)
+    monkeypatch.setattr(trial_step, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(trial_step, "seconds_of_step", lambda network, placement, x: 1.0)
     turns = []
-    monkeypatch.setattr(trial, "seconds_of_step", lambda network, placement, x: turns.append(network) or 1.0)
-    trial.compare(nn.Identity(), nn.Identity(), PLACEMENT, torch.ones(1))
+    monkeypatch.setattr(trial_step, "seconds_of_step", lambda network, placement, x: turns.append(network) or 1.0)
+    trial_step.compare(nn.Identity(), nn.Identity(), PLACEMENT, torch.ones(1))
     assert len(turns) == 4 * 6  # looks at the clock after rounds 2 to 6, the last 5 s after the start

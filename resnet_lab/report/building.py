@@ -16,22 +16,22 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
-from resnet_lab.evaluation.compare import Comparison, compare
-from resnet_lab.evaluation.gallery import Gallery, contrast, hang, mistakes
+from resnet_lab.evaluation.comparison import Comparison, compare
+from resnet_lab.evaluation.gallery import Gallery, build_gallery, contrast, mistakes
 from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.plugins import Registry
 from resnet_lab.report import comparison_plots, run_plots
 from resnet_lab.report.comparison_page import comparison_page, letters
-from resnet_lab.report.drawing import PAPER, Format, as_file, styled
+from resnet_lab.report.figure_style import PAPER, Format, as_file, styled
 from resnet_lab.report.run_page import remarks, run_page, sentence
-from resnet_lab.report.subject import Subject, is_finished, look_at
+from resnet_lab.report.run_summary import RunSummary, is_finished, look_at
 
 FORMATS: tuple[Format, ...] = ("png", "svg")
 
 
 @dataclass(frozen=True)
-class Report:
+class BuiltReport:
     """A page, and all that is on it.
 
     Attributes:
@@ -43,7 +43,7 @@ class Report:
 
     html: str
     numbers: dict[str, Any]
-    subjects: tuple[Subject, ...]
+    subjects: tuple[RunSummary, ...]
     comparisons: tuple[Comparison, ...] = ()
 
 
@@ -54,7 +54,7 @@ def default_path(runs: Sequence[Path]) -> Path:
     return first / (f"compared-with-{'-'.join(names)}.html" if names else "report.html")
 
 
-def make_report(
+def build_report(
     runs: Sequence[Path],
     placement: Placement,
     registry: Registry,
@@ -64,7 +64,7 @@ def make_report(
     class_map: Mapping[str, str] | None = None,
     works: int = 24,
     watcher: Watcher = SILENT,
-) -> Report:
+) -> BuiltReport:
     """A page about one run, or one that compares several.
 
     Args:
@@ -87,18 +87,18 @@ def make_report(
     )
     if len(subjects) == 1:
         gallery = _gallery(subjects[0], placement, registry, works, watcher)
-        return Report(run_page(subjects[0], gallery), _numbers(subjects[0], gallery), subjects)
+        return BuiltReport(run_page(subjects[0], gallery), _numbers(subjects[0], gallery), subjects)
     return _comparison(subjects, placement, registry, class_map, works, watcher)
 
 
 def _comparison(
-    subjects: tuple[Subject, ...],
+    subjects: tuple[RunSummary, ...],
     placement: Placement,
     registry: Registry,
     class_map: Mapping[str, str] | None,
     works: int,
     watcher: Watcher,
-) -> Report:
+) -> BuiltReport:
     scored = [_predictions(subject) for subject in subjects]
     comparisons = tuple(
         compare(scored[0], other, (subjects[0].path, subject.path), class_map)
@@ -123,10 +123,10 @@ def _comparison(
             for subject, each in zip(subjects[1:], comparisons, strict=True)
         ],
     }
-    return Report(comparison_page(subjects, comparisons, gallery), numbers_of_all, subjects, comparisons)
+    return BuiltReport(comparison_page(subjects, comparisons, gallery), numbers_of_all, subjects, comparisons)
 
 
-def _in_order(subject: Subject, comparison: Comparison) -> Subject:
+def _in_order(subject: RunSummary, comparison: Comparison) -> RunSummary:
     """A run with its figures of classes in the order, and by the names, of the first."""
     if comparison.own.classes == comparison.second.classes:
         return subject
@@ -135,7 +135,7 @@ def _in_order(subject: Subject, comparison: Comparison) -> Subject:
     return replace(subject, summary=summarise(second.labels, second.probabilities, second.classes, counts))
 
 
-def _predictions(subject: Subject) -> Predictions:
+def _predictions(subject: RunSummary) -> Predictions:
     if subject.predictions is None:
         raise RunError(f"{subject.path}: there is nothing to compare: {subject.obstacle}; leave the run out")
     return subject.predictions
@@ -152,17 +152,17 @@ def _disputed(comparison: Comparison, most: int) -> NDArray[np.int64]:
 
 
 def _gallery(
-    subject: Subject, placement: Placement, registry: Registry, works: int, watcher: Watcher
+    subject: RunSummary, placement: Placement, registry: Registry, works: int, watcher: Watcher
 ) -> Gallery | None:
     if subject.predictions is None or not subject.has_images:
         return None
     numbers = mistakes(subject.predictions, works)
     if not len(numbers):
         return None
-    return hang(subject.run, subject.predictions, numbers, placement, registry, watcher=watcher)
+    return build_gallery(subject.run, subject.predictions, numbers, placement, registry, watcher=watcher)
 
 
-def _numbers(subject: Subject, gallery: Gallery | None) -> dict[str, Any]:
+def _numbers(subject: RunSummary, gallery: Gallery | None) -> dict[str, Any]:
     summary, predictions = subject.summary, subject.predictions
     content: dict[str, Any] = {
         "run": subject.path,
@@ -202,7 +202,7 @@ def _numbers(subject: Subject, gallery: Gallery | None) -> dict[str, Any]:
     return content
 
 
-def write_plots(report: Report, folder: Path) -> list[Path]:
+def write_plots(report: BuiltReport, folder: Path) -> list[Path]:
     """Each plot of a page as PNG and SVG; earlier ones of the same names are replaced.
 
     Raises:
@@ -224,13 +224,15 @@ def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[P
     return written
 
 
-def _figures(report: Report) -> Iterator[tuple[str, Figure]]:
+def _figures(report: BuiltReport) -> Iterator[tuple[str, Figure]]:
     if report.comparisons:
         return _comparison_figures(report.subjects, report.comparisons)
     return _run_figures(report.subjects[0])
 
 
-def _comparison_figures(subjects: Sequence[Subject], comparisons: Sequence[Comparison]) -> Iterator[tuple[str, Figure]]:
+def _comparison_figures(
+    subjects: Sequence[RunSummary], comparisons: Sequence[Comparison]
+) -> Iterator[tuple[str, Figure]]:
     names = letters(subjects)
     of = f"{printable(subjects[0].scored)}, {len(comparisons[0].first):,} images"
     histories = {name: subject.history for name, subject in zip(names, subjects, strict=True) if subject.history}
@@ -249,7 +251,7 @@ def _comparison_figures(subjects: Sequence[Subject], comparisons: Sequence[Compa
     yield "recall", comparison_plots.recalls(comparisons[0].first.classes, recalls, PAPER, f"Recall on the {of}")
 
 
-def _run_figures(subject: Subject) -> Iterator[tuple[str, Figure]]:
+def _run_figures(subject: RunSummary) -> Iterator[tuple[str, Figure]]:
     who, summary = printable(subject.name), subject.summary
     if subject.best_epoch is not None:
         yield "curves", run_plots.curves(subject.history, subject.best_epoch, PAPER, f"Learning of {who}")

@@ -1,4 +1,4 @@
-"""Which networks are one another's kin: what a change of components leaves as it is."""
+"""Which networks' weights are compatible: what a change of components leaves as it is."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -33,7 +33,7 @@ class Anatomy(NamedTuple):
         rows.sort(key=lambda row: anatomy(row.spec).groups != self.groups)
         return f"{'+'.join(map(str, self.depths))} {kind}{width}" + (f" ({rows[0].name})" if rows else "")
 
-    def is_kin(self, other: "Anatomy") -> bool:
+    def is_compatible(self, other: "Anatomy") -> bool:
         """Whether one's weights can be meant for the other.
 
         Another depth or block is a mistake, and so is another width in every stage: what fits then, fits by accident.

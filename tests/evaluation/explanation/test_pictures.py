@@ -7,8 +7,8 @@ import pytest
 from matplotlib import colormaps
 from PIL import Image
 
-from resnet_lab.evaluation.explain import ClassMap, Explanation, draw, overlay
-from resnet_lab.evaluation.explain.pictures import COLOURS
+from resnet_lab.evaluation.explanation import ClassMap, Explanation, draw, overlay
+from resnet_lab.evaluation.explanation.pictures import COLOURS
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
 SLOPE = np.linspace(0, 1, 144, dtype=np.float32).reshape(12, 12)

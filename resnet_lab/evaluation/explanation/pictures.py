@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from resnet_lab.core.errors import printable
-from resnet_lab.evaluation.explain.explaining import ClassMap, Explanation
+from resnet_lab.evaluation.explanation.explaining import ClassMap, Explanation
 
 Format = Literal["png", "svg"]
 

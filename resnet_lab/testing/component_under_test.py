@@ -47,7 +47,7 @@ class Case:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class ComponentUnderTest:
     """A component, and how to make modules of it."""
 
     entry: Entry
@@ -187,19 +187,19 @@ def _convolutions(entry: Entry) -> Iterator[tuple[int, ...]]:
             yield 8, 8, stride, 2, False
 
 
-def _block(subject: Subject, arguments: tuple[int, ...], chance: int) -> nn.Module:
+def _block(subject: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
     spec = one_block(subject.component, *arguments)
     return assemble(spec, subject.registry, seed=chance).model.get_submodule("layer1.0")
 
 
-def _shortcut(subject: Subject, arguments: tuple[int, ...], chance: int) -> nn.Module:
+def _shortcut(subject: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
     in_channels, out_channels, stride = arguments
     basic = Component(name="basic")
     spec = one_block(basic, in_channels, out_channels, out_channels, stride).modified(shortcut=subject.component)
     return assemble(spec, subject.registry, seed=chance).model.get_submodule("layer1.0.downsample")
 
 
-def _stem(subject: Subject, arguments: tuple[int, ...], chance: int) -> nn.Module:
+def _stem(subject: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
     in_channels, out_channels = arguments
     spec = one_block(Component(name="basic"), out_channels, out_channels, out_channels, 1)
     return make_stem(spec.modified(stem=subject.component, in_channels=in_channels), subject.registry)
