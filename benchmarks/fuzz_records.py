@@ -16,7 +16,7 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.fuzz_images import context
 from resnet_lab.bench import results
 from resnet_lab.core.errors import PluginWarning, ResNetLabError
 from resnet_lab.data.sources import open_images
@@ -465,7 +466,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures: Mapping[str, Any] = fuzz(Records(Path(folder)), options.records, options.seed)
+        figures = {"command": sys.argv, **fuzz(Records(Path(folder)), options.records, options.seed), **context()}
     text = json.dumps(figures, indent=1)
     if options.out:
         options.out.write_text(text + "\n")
