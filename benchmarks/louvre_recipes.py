@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from resnet_lab.network import zoo
-from resnet_lab.recipes import read_recipe
+from resnet_lab.recipes.recipe import read_recipe
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.train.config import data_config, train_config
 from resnet_lab.train.training import train

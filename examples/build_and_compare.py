@@ -3,7 +3,7 @@
 import torch
 
 import resnet_lab
-from resnet_lab.network.cost import measure
+from resnet_lab.network import measure
 
 plain = resnet_lab.build("resnet18", num_classes=50, seed=0)
 gated = resnet_lab.build("resnet18", num_classes=50, seed=0, attn="cbam@3,4")

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explanation import explain
-from resnet_lab.network.plugins import default_registry
+from resnet_lab.evaluation import explain
+from resnet_lab.network import default_registry
 
 run, images, out = (Path(argument) for argument in sys.argv[1:4])
 found = explain(run, [images], choose("cpu"), default_registry(), out=out)

@@ -11,7 +11,7 @@ import pytest
 from resnet_lab.network import hookspecs
 from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugins import load
-from resnet_lab.recipes import names
+from resnet_lab.recipes.recipe import names
 from resnet_lab.study.design import shipped
 
 DOCS = Path(__file__).parent.parent / "docs"

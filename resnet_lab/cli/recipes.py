@@ -9,7 +9,7 @@ from resnet_lab.cli.root import app
 from resnet_lab.network.kinds import of_networks
 
 if TYPE_CHECKING:
-    from resnet_lab.recipes import Recipe
+    from resnet_lab.recipes.recipe import Recipe
 
 recipes = typer.Typer(no_args_is_help=True, help="Experiments that are ready to run, and to change.")
 app.add_typer(recipes, name="recipes")
@@ -18,7 +18,7 @@ app.add_typer(recipes, name="recipes")
 @recipes.command("list", epilog="Example: `resnet-lab recipes list`, then `resnet-lab train --recipe digits-quick`")
 def list_recipes(json: options.JSON = False) -> None:
     """List the recipes with their networks and numbers of epochs."""
-    from resnet_lab.recipes import names, read_recipe
+    from resnet_lab.recipes.recipe import names, read_recipe
 
     found = [read_recipe(name) for name in names()]
     if json:
@@ -46,7 +46,7 @@ def show(
     json: options.JSON = False,
 ) -> None:
     """Print a recipe as it is, to be kept in a file and changed."""
-    from resnet_lab.recipes import read_recipe
+    from resnet_lab.recipes.recipe import read_recipe
 
     recipe = read_recipe(name)
     if json:

@@ -119,7 +119,7 @@ class Design:
         return {"factors": factors, "name": "-".join(varied) or "study", **recipe}
 
     def _overlaid(self, tables: Mapping[str, Any]) -> dict[str, Any]:
-        from resnet_lab.recipes import TABLES
+        from resnet_lab.recipes.recipe import TABLES
         from resnet_lab.recipes.settings import apply_settings
 
         base = {name: dict(tables.get(name, {})) for name in TABLES}

@@ -40,7 +40,7 @@ def report(
     from resnet_lab.report.study_building import make_study_report, write_study_plots
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
-    from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables
+    from resnet_lab.study.tables import as_csv, as_latex, as_parquet, make_tables
     from resnet_lab.study.trials import StudyFolder
     from resnet_lab.study.writing import as_markdown
 
@@ -58,7 +58,7 @@ def report(
         write_new(latex, as_latex(found).encode())
     for target, suffix, written in ((csv, "csv", as_csv), (parquet, "parquet", as_parquet)):
         if target is not None:
-            contents = {name: written(rows) for name, rows in tables(found, opened).items()}
+            contents = {name: written(rows) for name, rows in make_tables(found, opened).items()}
             make_folder(target)
             for name, content in contents.items():
                 write_new(target / f"{name}.{suffix}", content)

@@ -100,7 +100,7 @@ def train(
         _resume(resumed, elsewhere, (network.changes, data, learning), no_plugin, tensorboard, json)
         return
 
-    from resnet_lab.recipes import read_recipe
+    from resnet_lab.recipes.recipe import read_recipe
     from resnet_lab.recipes.settings import apply_settings
     from resnet_lab.train.config import data_config, train_config
 

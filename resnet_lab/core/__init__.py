@@ -1,1 +1,5 @@
 """What every room needs: errors, files, what long work tells of itself, the run folder. Imports no torch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

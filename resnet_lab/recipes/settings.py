@@ -12,7 +12,7 @@ from resnet_lab.core.records import Malformed, parse_toml, repr_of
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network.component import listed
 from resnet_lab.network.spec import CHANGES
-from resnet_lab.recipes import TABLES, Tables
+from resnet_lab.recipes.recipe import TABLES, Tables
 from resnet_lab.train.config import TrainConfig
 
 _FIELDS: dict[str, Mapping[str, FieldInfo | None]] = {

@@ -27,7 +27,7 @@ from resnet_lab.core.records import (
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.recipes import TABLES, Tables, read_recipe
+from resnet_lab.recipes.recipe import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
 from resnet_lab.study.plan import MAX_ARMS, MAX_LEVELS, MAX_TRIALS, SEEDS, SHORT, Plan

@@ -9,7 +9,7 @@ from resnet_lab.core.errors import ConfigError, ResNetLabError
 from resnet_lab.data.sources import open_images
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
-from resnet_lab.recipes import Tables
+from resnet_lab.recipes.recipe import Tables
 from resnet_lab.study.design import Arm, arm_from, plan_and_base
 from resnet_lab.study.plan import Plan, Range
 

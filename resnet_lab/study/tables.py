@@ -27,7 +27,7 @@ COST_COLUMNS = {
 }
 
 
-def tables(found: StudyFindings, folder: StudyFolder) -> dict[str, list[Row]]:
+def make_tables(found: StudyFindings, folder: StudyFolder) -> dict[str, list[Row]]:
     """`trials`, `effects`, `arms` and `curves`.
 
     Raises:

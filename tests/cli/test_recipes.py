@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnet_lab import recipes
-from resnet_lab.recipes import names, read_recipe
+from resnet_lab.recipes.recipe import names, read_recipe
 from resnet_lab.train.config import train_config
 
 

@@ -14,7 +14,7 @@ from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.recipes import Tables, names, read_file, read_recipe
+from resnet_lab.recipes.recipe import Tables, names, read_file, read_recipe
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.training import train

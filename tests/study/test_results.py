@@ -19,7 +19,7 @@ from resnet_lab.study.grid import Grid
 from resnet_lab.study.resampling import drawn_scores, image_interval
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import run_study
-from resnet_lab.study.tables import as_latex, tables
+from resnet_lab.study.tables import as_latex, make_tables
 from resnet_lab.study.trials import StudyFolder, trials_of
 from resnet_lab.study.writing import as_json, as_markdown, in_words
 from tests.study.fabricated import REGISTRY, by_chance, design, fabricate, found
@@ -139,7 +139,7 @@ def test_no_number_is_made_up_for_an_arm_that_always_diverged(
     effect = arms[1]
     assert (effect["difference"], effect["p_t"], effect["p_holm"], effect["n"]) == (None, None, None, 0)
     assert {each["name"]: each["diverged"] for each in arms} == {**{name: [] for name in ARMS}, arm: [0, 1, 2]}
-    rows = tables(told, folder)
+    rows = make_tables(told, folder)
     assert (rows["effects"][0]["difference"], rows["effects"][0]["p_holm"]) == (None, None)
     assert [row["diverged"] for row in rows["arms"]] == [3 * (name == arm) for name in ARMS]
     assert answer(told) == f"Nothing can be compared: {arm} failed at every seed."

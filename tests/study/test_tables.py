@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.network.plugins import default_registry
 from resnet_lab.study.results import StudyFindings, findings
-from resnet_lab.study.tables import as_csv, as_latex, as_parquet, tables
+from resnet_lab.study.tables import as_csv, as_latex, as_parquet, make_tables
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial
 from resnet_lab.study.writing import as_markdown
 from tests.study.fabricated import by_chance, design
@@ -40,7 +40,7 @@ def found(tmp_path: Any) -> tuple[StudyFindings, StudyFolder]:
 
 
 def test_rows_by_hand(found: tuple[StudyFindings, StudyFolder]) -> None:
-    rows = tables(*found)
+    rows = make_tables(*found)
     effect, arm = rows["effects"]
     assert effect["name"] == "attn eca"
     assert (effect["n"], effect["difference"]) == (3, pytest.approx(0.4 / 3))
@@ -59,7 +59,7 @@ def test_rows_by_hand(found: tuple[StudyFindings, StudyFolder]) -> None:
 
 
 def test_pandas_reads_both(found: tuple[StudyFindings, StudyFolder]) -> None:
-    for name, rows in tables(*found).items():
+    for name, rows in make_tables(*found).items():
         if name == "curves":
             assert as_csv(rows) == b""
             continue
@@ -68,7 +68,7 @@ def test_pandas_reads_both(found: tuple[StudyFindings, StudyFolder]) -> None:
         assert list(from_csv.columns) == list(from_parquet.columns) == list(rows[0])
         first = next(iter(rows[0]))
         assert from_parquet[first].tolist() == from_csv[first].tolist()
-    scores = pandas.read_parquet(io.BytesIO(as_parquet(tables(*found)["trials"])))
+    scores = pandas.read_parquet(io.BytesIO(as_parquet(make_tables(*found)["trials"])))
     assert scores.groupby("arm")["macro_accuracy"].mean()["none"] == pytest.approx(0.6)
 
 
@@ -122,5 +122,5 @@ def test_names_stay_names(tmp_path: Any) -> None:
     assert f"{NASTY}, seed 0 failed: why\\n{NASTY}" in html.unescape(page)
     rows = [line for line in as_latex(told).splitlines() if "=1+1" in line]
     assert rows[0].startswith(r"{[}x{]}(y) \textless{}b\textgreater{}\textbar{}`{*}\_\# =1+1 & $")
-    rows = list(csv.DictReader(io.StringIO(as_csv(tables(told, folder)["arms"]).decode())))
+    rows = list(csv.DictReader(io.StringIO(as_csv(make_tables(told, folder)["arms"]).decode())))
     assert [row["arm"] for row in rows] == ["plain", NASTY, "'=1+1", "-2"]

@@ -1,0 +1,15 @@
+from .comparison import Comparison as Comparison
+from .comparison import compare as compare
+from .explanation import GradCAM as GradCAM
+from .explanation import explain as explain
+from .explanation import grad_cam as grad_cam
+from .metrics import Summary as Summary
+from .metrics import score as score
+from .metrics import summarise as summarise
+from .metrics.headline import headline as headline
+from .prediction import predict as predict
+from .predictions import Predictions as Predictions
+from .scoring import evaluate as evaluate
+from .scoring import evaluate_weights as evaluate_weights
+from .scoring import stored as stored
+from .scoring import summary_of as summary_of

@@ -1,0 +1,15 @@
+from . import checkpoint as checkpoint
+from . import zoo as zoo
+from .builder import build as build
+from .checkpoint import Metadata as Metadata
+from .checkpoint import load as load
+from .checkpoint import save as save
+from .component import Component as Component
+from .cost import NetworkCost as NetworkCost
+from .cost import measure as measure
+from .plugins import default_registry as default_registry
+from .registry import Registry as Registry
+from .spec import ModelSpec as ModelSpec
+from .weights import Coverage as Coverage
+from .weights import load_weights as load_weights
+from .weights import open_weights as open_weights

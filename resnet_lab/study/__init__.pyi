@@ -1,0 +1,10 @@
+from .design import Study as Study
+from .design import read_study as read_study
+from .plan import Plan as Plan
+from .results import StudyFindings as StudyFindings
+from .results import findings as findings
+from .running import run_study as run_study
+from .statistics import Effect as Effect
+from .statistics import judge as judge
+from .tables import make_tables as make_tables
+from .trials import StudyFolder as StudyFolder

@@ -1,0 +1,88 @@
+"""Public names come from the packages themselves; what documentation and examples import is among them."""
+
+import ast
+import pkgutil
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+PUBLIC = {
+    "resnet_lab": "ModelSpec build load save zoo",
+    "resnet_lab.core": "ImageSet ResNetLabError Run Watcher",
+    "resnet_lab.network": "Component Coverage Metadata ModelSpec NetworkCost Registry build checkpoint "
+    "default_registry load load_weights measure open_weights save zoo",
+    "resnet_lab.device": "Placement choose compile_for_training computes_bf16 largest_batch "
+    "optimize_for_inference out_of_memory try_step",
+    "resnet_lab.data": "DataConfig Prepared open_images prepare",
+    "resnet_lab.evaluation": "Comparison GradCAM Predictions Summary compare evaluate evaluate_weights explain "
+    "grad_cam headline predict score stored summarise summary_of",
+    "resnet_lab.train": "TrainConfig TrainResult data_config find_rate resume train train_config",
+    "resnet_lab.export": "ExportError Exported FORMATS Format export",
+    "resnet_lab.bench": "BenchArm BenchConfig BenchResult arms_of bench",
+    "resnet_lab.recipes": "Recipe apply_settings names read_recipe",
+    "resnet_lab.study": "Effect Plan Study StudyFindings StudyFolder findings judge make_tables read_study run_study",
+    "resnet_lab.report": "build_report write_plots",
+    "resnet_lab.testing": "Report Result check conformance",
+    "resnet_lab.scaffold": "full_kind new_plugin",
+    "resnet_lab.plugin_api": "API_VERSION DataError ImageSet Parts Register RegisterConvolution RegisterNorm "
+    "ShortcutParts SpecError StemParts hookimpl",
+}
+
+
+def imported_names(source: str) -> set[tuple[str, str]]:
+    """Package and name of each import of this program."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "resnet_lab":
+            found |= {(str(node.module), alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {(alias.name, "") for alias in node.names if alias.name.split(".")[0] == "resnet_lab"}
+    return found
+
+
+def sources() -> dict[str, str]:
+    """Examples, and the Python of every page."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    blocks = {
+        f"{page.name} {number}": block
+        for page in pages
+        for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.M | re.S))
+    }
+    return {path.name: path.read_text() for path in sorted((ROOT / "examples").glob("*.py"))} | blocks
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_the_public_names(package: str) -> None:
+    module = import_module(package)
+    assert sorted(module.__all__) == sorted(PUBLIC[package].split())
+    for name in module.__all__:
+        assert pkgutil.resolve_name(f"{package}:{name}") is not None
+        assert name in dir(module)
+
+
+def test_importing_a_module_first_hides_no_name() -> None:
+    """A module of the name of a function would take its place in the package."""
+    for package, names in PUBLIC.items():
+        path = ROOT.joinpath(*package.split("."))
+        modules = {each.stem for each in path.glob("*.py")} | {each.name for each in path.glob("*/")}
+        assert modules & set(names.split()) <= {"checkpoint", "zoo"}, package
+
+
+@pytest.mark.parametrize("name", sources())
+def test_documentation_and_examples_import_public_names(name: str) -> None:
+    for package, imported in imported_names(sources()[name]):
+        assert package in PUBLIC, f"{package} is private"
+        assert not imported or imported in PUBLIC[package].split(), f"{package}.{imported} is private"
+
+
+def test_nothing_is_imported_before_it_is_used() -> None:
+    packages = ", ".join(name for name in PUBLIC if name.count(".") == 1 and name.split(".")[1] in (
+        "core", "network", "data", "evaluation", "train", "bench", "recipes", "study", "report"))  # fmt: skip
+    code = f"import sys, resnet_lab, {packages}\nassert not {{'torch', 'numpy', 'pydantic'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
