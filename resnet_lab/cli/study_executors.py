@@ -95,8 +95,8 @@ class Where:
                 "--processes is for this machine, --executor ray has the cluster decide how many trials run at a time "
                 "by --cpus-per-trial and --gpus-per-trial; give one of them"
             )
-        from resnet_lab.study.ray_cluster import Wishes
+        from resnet_lab.study.ray_cluster import RayOptions
         from resnet_lab.study.ray_executor import on_ray
 
-        with on_ray(study, Wishes(**wishes)) as cluster:
+        with on_ray(study, RayOptions(**wishes)) as cluster:
             yield cluster

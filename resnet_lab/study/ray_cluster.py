@@ -20,7 +20,7 @@ OBJECT_STORE = 100 * 2**20
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RayOptions:
     """What trials are to run on.
 
     Attributes:
@@ -47,7 +47,7 @@ def handlers_kept() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def trials_at_once(wishes: Wishes, gpus: float, nodes: Sequence[dict[str, float]]) -> int:
+def trials_at_once(wishes: RayOptions, gpus: float, nodes: Sequence[dict[str, float]]) -> int:
     """Trials that share the memory of one device: of a GPU, or of the node with the most processors."""
     if gpus:
         return max(1, int(1 / gpus))
@@ -90,7 +90,7 @@ def _require_answer(address: str) -> None:
         )
 
 
-def gpus_of_trial(study: Study, wishes: Wishes, nodes: Sequence[dict[str, float]]) -> float:
+def gpus_of_trial(study: Study, wishes: RayOptions, nodes: Sequence[dict[str, float]]) -> float:
     """As wished for, or by what arms may use and nodes have.
 
     Raises:

@@ -26,7 +26,7 @@ from resnet_lab.study.artefacts import Artefacts
 from resnet_lab.study.deciding import decided, depends_on_device
 from resnet_lab.study.design import Study
 from resnet_lab.study.executing import POLL, Executor, StudyWatcher, loaded_plugins, show
-from resnet_lab.study.ray_cluster import Wishes, connect, gpus_of_trial, handlers_kept, trials_at_once
+from resnet_lab.study.ray_cluster import RayOptions, connect, gpus_of_trial, handlers_kept, trials_at_once
 from resnet_lab.study.resolution import ResolvedArm
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out
 from resnet_lab.train.history import Epoch
@@ -45,7 +45,7 @@ class _Stopped(Exception):
 
 
 @contextmanager
-def on_ray(study: Study, wishes: Wishes) -> Iterator[Executor]:
+def on_ray(study: Study, wishes: RayOptions) -> Iterator[Executor]:
     """Connect to a cluster, to have trials run there.
 
     Raises:

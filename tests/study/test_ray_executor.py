@@ -17,9 +17,11 @@ from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.network.plugins import load
 from resnet_lab.study import ray_executor
 from resnet_lab.study.artefacts import Artefacts
+from resnet_lab.study.deciding import decided
 from resnet_lab.study.executing import in_processes, one_by_one
-from resnet_lab.study.ray_cluster import Wishes, gpus_of_trial
+from resnet_lab.study.ray_cluster import RayOptions, gpus_of_trial, trials_at_once
 from resnet_lab.study.ray_executor import on_ray
+from resnet_lab.study.running import as_run
 from resnet_lab.study.trials import StudyFolder, carry_out, trials_of
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
@@ -29,7 +31,7 @@ REGISTRY = load(only=[])
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
 
 
-def enter(wishes: Wishes) -> None:
+def enter(wishes: RayOptions) -> None:
     with on_ray(study(), wishes):
         pass
 
@@ -37,7 +39,7 @@ def enter(wishes: Wishes) -> None:
 def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError) as failure:
-        enter(Wishes())
+        enter(RayOptions())
     assert str(failure.value) == 'the executor ray needs the package ray: pip install "resnet-lab[ray]"'
 
 
@@ -61,21 +63,23 @@ def test_what_a_node_must_have() -> None:
     """GPUs are asked for where an arm may use one and there is one."""
     cpus, gpus = [{"CPU": 2.0}, {"CPU": 4.0}], [{"CPU": 2.0}, {"CPU": 8.0, "GPU": 2.0}]
     on_gpu = study(train={"device": "auto"})
-    assert [gpus_of_trial(each, Wishes(), nodes) for each in (study(), on_gpu) for nodes in (cpus, gpus)] == [
+    assert [gpus_of_trial(each, RayOptions(), nodes) for each in (study(), on_gpu) for nodes in (cpus, gpus)] == [
         0, 0, 0, 1,
     ]  # fmt: skip
-    assert gpus_of_trial(study(), Wishes(gpus=0.25, cpus=8), gpus) == 0.25
+    assert gpus_of_trial(study(), RayOptions(gpus=0.25, cpus=8), gpus) == 0.25
     for wishes, nodes, message in (
-        (Wishes(gpus=1), cpus, "the 1 CPUs and 1 GPUs that each trial asks for; the largest has 4 CPUs and 0 GPUs"),
-        (Wishes(cpus=9), gpus, "the 9 CPUs and 0 GPUs that each trial asks for; the largest has 8 CPUs and 2 GPUs"),
-        (Wishes(), [], "the 1 CPUs and 0 GPUs that each trial asks for; the largest has 0 CPUs and 0 GPUs"),
+        (RayOptions(gpus=1), cpus, "the 1 CPUs and 1 GPUs that each trial asks for; the largest has 4 CPUs and 0 GPUs"),
+        (RayOptions(cpus=9), gpus, "the 9 CPUs and 0 GPUs that each trial asks for; the largest has 8 CPUs and 2 GPUs"),
+        (RayOptions(), [], "the 1 CPUs and 0 GPUs that each trial asks for; the largest has 0 CPUs and 0 GPUs"),
     ):
         with pytest.raises(ConfigError) as failure:
             gpus_of_trial(study(), wishes, nodes)
         assert str(failure.value) == f"no node of the Ray cluster has {message}"
     with pytest.raises(ConfigError) as failure:
-        gpus_of_trial(study(), Wishes(gpus=1.5), gpus)
+        gpus_of_trial(study(), RayOptions(gpus=1.5), gpus)
     assert str(failure.value) == "1.5 GPUs a trial: more than one must be a whole number"
+    assert [trials_at_once(RayOptions(), share, gpus) for share in (0.25, 0.4, 1, 2)] == [4, 2, 1, 1]
+    assert [trials_at_once(RayOptions(cpus=number), 0, cpus) for number in (0.5, 1, 3, 4)] == [8, 4, 1, 1]
 
 
 def test_a_node_that_does_not_see_the_study_folder(tmp_path: Path) -> None:
@@ -87,6 +91,17 @@ def test_a_node_that_does_not_see_the_study_folder(tmp_path: Path) -> None:
         f"{tmp_path}/study cannot be seen; put it on a disk that all nodes share, or give --artifacts "
         f"(on node {gethostname()})"
     )
+
+
+def test_a_node_decides_as_this_process_does_and_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # as a task does; undone after the test
+    home, chosen = ray_executor._Home(tmp_path), study(budget={"steps": 20})
+    said: list[str] = []
+    assert ray_executor._decide(chosen, home, 1) == (said, decided(chosen, REGISTRY, said.append))
+    with pytest.raises(ConfigError) as failure:
+        ray_executor._decide(study(train={"batch_size": 10**6, "compile": "auto"}), home, 1)
+    assert str(failure.value).startswith("arm 'none': batch_size is 1000000, and the training part has ")
+    assert str(failure.value).endswith(f" (on node {gethostname()})")
 
 
 def test_a_node_without_this_library(tmp_path: Path) -> None:
@@ -144,7 +159,7 @@ def test_a_cluster_that_does_not_answer(address: str, monkeypatch: pytest.Monkey
     monkeypatch.setenv("RAY_TMPDIR", "/nowhere")
     start = time.monotonic()
     with pytest.raises(ConfigError) as failure:
-        enter(Wishes(address=address))
+        enter(RayOptions(address=address))
     assert str(failure.value) == (
         f"no Ray cluster answers at {address}; name the head's address, such as 10.0.0.1:6379, auto on a node of "
         "the cluster, or local to start one on this machine"
@@ -154,14 +169,14 @@ def test_a_cluster_that_does_not_answer(address: str, monkeypatch: pytest.Monkey
 
 def test_other_errors_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as failure:
-        enter(Wishes(address="ray://head:10001"))
+        enter(RayOptions(address="ray://head:10001"))
     assert str(failure.value) == (
         "ray://head:10001: start the study on a node of the cluster, with --address auto, or by `ray job submit`; "
         "Ray's client is not used"
     )
     (tmp_path / "file").touch()
     with pytest.raises(RunError) as unwritable:
-        enter(Wishes(address="local", artefacts=str(tmp_path / "file")))
+        enter(RayOptions(address="local", artefacts=str(tmp_path / "file")))
     assert str(unwritable.value).startswith(f"{tmp_path}/file: artefacts cannot be written there: ")
 
 
@@ -247,6 +262,22 @@ def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  #
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGINT"}
     assert [process.wait() for process in (started(folder), started(alone))] == [0, 0]
     assert table(folder.folder) == table(alone.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_is_left_to_the_device_a_node_decides(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    ray_here = ("--executor", "ray", "--address", cluster.address)
+    folder = StudyFolder(tmp_path / "large")
+    folder.note(study(train={"batch_size": 10**6, "compile": "auto"}))
+    driver = started(folder, *ray_here)
+    assert driver.communicate()[1].endswith(f"; give at most as many (on node {gethostname()})\n")
+    assert driver.returncode == 2
+    small, folder = study(train={"compile": "auto"}, seeds=1), StudyFolder(tmp_path / "small")
+    folder.note(small)
+    assert started(folder, *ray_here).wait() == 0
+    assert [arm.train.compile for arm in as_run(small, folder).arms] == ["off", "off"]
+    assert sorted(table(folder.folder)) == sorted(trial.name for trial in trials_of(small))
 
 
 @pytest.mark.slow
