@@ -1,0 +1,52 @@
+"""Files that an earlier commit (6e309af) wrote: a run, its weights and predictions, and a study with a trial to go."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from resnet_lab.core.run_folder import Run
+from resnet_lab.device import choose
+from resnet_lab.evaluation import Predictions, evaluate, stored, summary_of
+from resnet_lab.network import checkpoint, default_registry
+from resnet_lab.study.results import findings
+from resnet_lab.study.running import as_run, known, tuned
+from resnet_lab.study.trials import StudyFolder, orphaned, trials_of
+
+EARLIER = Path(__file__).parent / "earlier"
+CPU = choose("cpu", "fp32", "off")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return shutil.copytree(EARLIER, tmp_path / "earlier")
+
+
+def test_a_run_is_scored_as_it_was(folder: Path) -> None:
+    run = Run.open(folder / "run")
+    kept = stored(run)
+    assert kept is not None
+    found = evaluate(folder / "run", CPU, default_registry(), again=True)
+    assert (found.paths, found.digests, found.classes) == (kept.paths, kept.digests, kept.classes)
+    np.testing.assert_allclose(found.probabilities, kept.probabilities, rtol=0, atol=1e-5)
+    recorded = run.read()["test"]
+    assert summary_of(run, kept).headline["accuracy"].value == pytest.approx(recorded["accuracy"])
+
+
+def test_weights_and_predictions_are_read(folder: Path) -> None:
+    metadata, tensors = checkpoint.read(folder / "run" / "best.safetensors")
+    assert (metadata.spec.name, metadata.spec.stages[0].width, metadata.classes[:2]) == ("tiny", 4, ("0", "1"))
+    assert checkpoint.load(folder / "run" / "best.safetensors").state_dict().keys() == tensors.keys()
+    assert len(Predictions.read(folder / "run" / "predictions" / "test.safetensors")) == 172
+
+
+def test_a_study_goes_on_with_the_trials_that_are_there(folder: Path) -> None:
+    study = StudyFolder(folder / "study")
+    design = study.study()
+    assert orphaned(tuned(design, study, known(design, study)).of(design), study) == []
+    resolved = as_run(design, study)
+    over = {trial.name: study.state(trial) for trial in trials_of(resolved)}
+    assert sorted(over.values()) == ["finished"] * 3 + ["waiting"]
+    found = findings(resolved, study, default_registry())
+    assert [row.arm.name for row in found.arms] == ["relu", "gelu"]
