@@ -29,7 +29,7 @@ def test_floors_by_hand() -> None:
 def test_the_best_of_several_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roofline, "SECONDS", 0.03)
     times = iter([0.05, 0.02, 0.004, 0.02, 0.02, 0.02, 0.02])
-    assert roofline._best(lambda: time.sleep(next(times, 0.02)), torch.device("cpu")) == pytest.approx(0.004, rel=0.7)
+    assert 0.004 <= roofline._best(lambda: time.sleep(next(times, 0.02)), torch.device("cpu")) < 0.02
 
 
 def test_the_roof_of_this_machine_is_above_what_torch_does_with_it(monkeypatch: pytest.MonkeyPatch) -> None:

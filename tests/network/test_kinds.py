@@ -55,4 +55,4 @@ def test_kinds_are_listed_in_one_place() -> None:
         if (match := several.search(path.read_text()))
     }
     # the order of words in a sentence, and makers for the kinds whose factories are given `parts`
-    assert found.keys() == {"report/network.py", "testing/subjects.py"}
+    assert found.keys() == {"report/network.py", "testing/component_under_test.py"}
