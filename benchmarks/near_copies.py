@@ -1,6 +1,6 @@
 """Which copies of paintings are found, which pictures that are no copies are taken for some.
 
-Of every eleventh painting of a folder, from the sixth on, a copy of each kind is put beside all paintings; a row is a
+Of every eleventh painting of a folder, from the ninth on, a copy of each kind is put beside all paintings; a row is a
 kind. Then the folder alone, darkened and with a fifth of its contrast, and sets of drawn pictures, of which none is a
 copy of another.
 
@@ -56,7 +56,7 @@ def looked_at(contents: Sequence[bytes]) -> list[ImageInfo]:
 def main(folder: str, out: str) -> None:
     """Run all; the JSON has a row for each kind of copy and each set."""
     files = sorted(Path(folder).glob("*/*.jpg"))
-    chosen = list(range(5, len(files), 11))[:100]
+    chosen = list(range(8, len(files), 11))[:100]
     originals = looked_at([file.read_bytes() for file in files])
     paintings = {position: _read(files[position]) for position in chosen}
     rows: dict[str, Any] = {}

@@ -4,6 +4,7 @@ A folder of the cache belongs to one source in one form and holds
 
     pixels.u8       one row of S x S x C bytes an image, appended (`row_store`)
     index.sqlite    digest -> row, checksum and what decoding told; path -> stamp and digest (`ledger`)
+    copies.json     which images are near copies, once they were looked for (`known_copies`)
 
 Rows are found by their content's digest: a file that changed gets a new one, a file that was renamed or copied finds
 the old.
@@ -27,7 +28,7 @@ from resnet_lab.data.decoding import DEPTHS, ImageFormat, ImageInfo
 from resnet_lab.data.filling import Filling
 from resnet_lab.data.ledger import Ledger, encoded, is_damage
 
-FORMAT = 3
+FORMAT = 4
 """Of a folder; raised whenever what decoding makes of an image changes."""
 
 
@@ -38,11 +39,13 @@ class Stored:
     Attributes:
         examined: of each image.
         rows: of each image in pixels.u8, shape (N,); -1 for images that cannot be used.
+        folder: that of the cache.
         pixels: the file; None where only what decoding told was kept.
     """
 
     examined: tuple[ImageInfo, ...]
     rows: NDArray[np.int64]
+    folder: Path
     pixels: Path | None
 
 
@@ -120,6 +123,7 @@ def _store(images: ImageSet, form: ImageFormat, folder: Path, keep_pixels: bool,
     return Stored(
         examined=tuple(record.examined for record in records),
         rows=np.array([-1 if record.row is None else record.row for record in records], dtype=np.int64),
+        folder=folder,
         pixels=pixels if keep_pixels else None,
     )
 

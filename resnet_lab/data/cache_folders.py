@@ -23,9 +23,13 @@ from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.ledger import NAME, Ledger
 
 PIXELS = "pixels.u8"
+GROUPS = "copies.json"
 ABOUT = "about.json"
 FEATURES = tuple(f"{part}.{what}" for part in ("train", "val") for what in ("features", "sums"))
 """What a folder of features holds beside `ABOUT`."""
+
+_UNFINISHED = re.compile(r"^\.(.+)\.[^.]+")
+"""What an interrupted `write_atomically` leaves."""
 
 SHARDS = "shards"
 """The folder of those that were fetched."""
@@ -145,7 +149,7 @@ def clear(names: Sequence[str] | None = None) -> int:
 
 
 def _entries() -> list[CacheEntry]:
-    found = [_images(folder) for folder in _ours("decoded", {PIXELS, NAME, f"{NAME}-journal"})]
+    found = [_images(folder) for folder in _ours("decoded", {PIXELS, NAME, f"{NAME}-journal", GROUPS})]
     found += [_features(folder) for folder in _ours("frozen", {ABOUT, *FEATURES})]
     shards = cache_folder() / SHARDS
     if shards.is_dir() and (fetched := [path.stat().st_size for path in shards.iterdir()]):
@@ -161,7 +165,7 @@ def _ours(parent: str, files: Set[str]) -> list[Path]:
         if re.fullmatch("[0-9a-f]{16}", folder.name)
         and folder.is_dir()
         and not folder.is_symlink()
-        and (inside := {path.name for path in folder.iterdir()})
+        and (inside := {_UNFINISHED.sub(r"\1", path.name) for path in folder.iterdir()})
         and inside <= files
     ]
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.decoding import ImageInfo
+from resnet_lab.data.known_copies import near_copies
 from resnet_lab.data.near_copies import LARGEST, find_near_copies
 
 
@@ -46,19 +48,21 @@ class Grouping:
     remark: str
 
 
-def group_copies(examined: Sequence[ImageInfo], near: bool = True) -> Grouping:
+def group_copies(examined: Sequence[ImageInfo], near: bool = True, folder: Path | None = None) -> Grouping:
     """Group the images of a set.
 
     Images that cannot be used are alone: two empty files show no picture.
 
     Args:
         near: look for near copies too, and not only for files that are the same byte for byte.
+        folder: of the cache, which keeps what is found; None keeps nothing.
     """
     identity = [f"unusable {position}" if each.cause else each.digest for position, each in enumerate(examined)]
     _, first, content = np.unique(identity, return_index=True, return_inverse=True)
     if not near:
         return Grouping(content.astype(np.int64), None, "")
-    found = find_near_copies([examined[position].signature for position in first])
+    signatures = [examined[position].signature for position in first]
+    found = near_copies(signatures, folder) if folder else find_near_copies(signatures)
     group = np.unique(found.groups[content], return_inverse=True)[1]
     return Grouping(group.astype(np.int64), int(found.compared[content].sum()), _remark(found.crowds))
 

@@ -210,8 +210,8 @@ def check(images: ImageSet, watcher: Watcher = SILENT, *, near_copies: bool = Tr
         DataError: the cache, which keeps what decoding told, cannot be written.
     """
     stored, form = store_at_one_depth(images, CHECKED, keep_pixels=False, watcher=watcher)
-    decoded = Decoded(images, stored.examined, DecodedPixels(images, form))
-    return _findings(decoded, group_copies(stored.examined, near=near_copies))
+    decoded = Decoded(images, stored.examined, DecodedPixels(images, form), stored.folder)
+    return _findings(decoded, group_copies(stored.examined, near=near_copies, folder=stored.folder))
 
 
 def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:

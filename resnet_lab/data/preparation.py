@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +31,13 @@ class Decoded:
 
     Attributes:
         examined: what decoding told of each image.
+        folder: of the cache, which holds that.
     """
 
     images: ImageSet
     examined: tuple[ImageInfo, ...]
     pixels: Pixels
+    folder: Path
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -94,7 +97,7 @@ def decode_all(images: ImageSet, form: ImageFormat, config: DataConfig, watcher:
     on_disk = config.cache != "stream" and _fits(images, form, config, watcher)
     stored, form = store_at_one_depth(images, form, keep_pixels=on_disk, watcher=watcher)
     pixels = DecodedPixels(images, form) if stored.pixels is None else StoredPixels(stored.pixels, stored.rows, form)
-    decoded = Decoded(images, stored.examined, pixels)
+    decoded = Decoded(images, stored.examined, pixels, stored.folder)
     _report_bad(decoded, config.strict, watcher)
     return decoded
 
@@ -114,9 +117,9 @@ def prepare(images: ImageSet, form: ImageFormat, config: DataConfig, seed: int, 
         new = sum(not part and usable for part, usable in zip(images.parts, decoded.usable.tolist(), strict=True))
         if new:
             watcher.say(f"{new} images are not in {config.split_file}; they go with their copies or into training")
-    grouping = group_copies(decoded.examined, near=config.near_copies == "on")
+    grouping = group_copies(decoded.examined, near=config.near_copies == "on", folder=decoded.folder)
     parts = splitting.split(images, decoded.examined, grouping.groups, seed, folds=config.folds, fold=config.fold)
-    prepared = Prepared(decoded.images, decoded.examined, decoded.pixels, grouping, parts)
+    prepared = Prepared(decoded.images, decoded.examined, decoded.pixels, decoded.folder, grouping, parts)
     _report_copies(prepared.copies, watcher)
     if grouping.remark:
         watcher.say(grouping.remark)

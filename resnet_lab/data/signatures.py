@@ -7,7 +7,7 @@ from PIL import Image
 SIDE = 32
 """Of a signature's grey levels, in cells."""
 
-GRID = 128
+GRID = 112
 """Cells of a side in which margins are looked for."""
 
 COMPARED_FROM = 64
@@ -52,8 +52,7 @@ def signature(picture: Image.Image) -> bytes:
     sides = (right - left) * picture.width / GRID, (bottom - top) * picture.height / GRID
     if min(sides) < CONTENT_FROM or cells[top:bottom, left:right].std() < FLAT:
         return b""
-    box = (left, top, right, bottom)
-    levels = np.asarray(small.convert("F").resize((SIDE, SIDE), Image.Resampling.BOX, box=box))  # finer than 8 bits
+    levels = _shares(top, bottom) @ cells @ _shares(left, right).T
     darkest, lightest = float(levels.min()), float(levels.max())
     stretched = np.rint((levels - darkest) * (255 / (lightest - darkest))).astype(np.uint8)
     return stretched.tobytes()
@@ -84,6 +83,13 @@ def _margin(lines: NDArray[np.float32], tolerance: float) -> int:
         return 0
     even = np.mean(np.abs(lines - level) < tolerance, axis=1) >= MARGIN_SHARE
     return len(lines) if even.all() else int(np.argmin(even))
+
+
+def _shares(first: int, last: int) -> NDArray[np.float32]:
+    """Of each of the cells, in the mean over each of equal parts between two edges, shape (SIDE, GRID)."""
+    edges, cells = np.linspace(first, last, SIDE + 1), np.arange(GRID)
+    within = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
+    return np.asarray(np.clip(within, 0, None) * SIDE / (last - first), dtype=np.float32)
 
 
 def _in_grey(image: Image.Image) -> Image.Image:

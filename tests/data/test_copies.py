@@ -163,8 +163,6 @@ def test_copies_of_paintings_are_found_and_no_others() -> None:
 def test_of_1150_paintings_no_different_ones_are_taken_for_copies(
     changed: Callable[[Image.Image], Image.Image],
 ) -> None:
-    """Chardin painted his "Saying Grace" twice, and both are in the Louvre: they are at the bound."""
     files = sorted(PAINTINGS.glob("*/*.jpg"))
     found = near([changed(Image.open(file).convert("RGB")) for file in files])
-    names = {frozenset(files[position].stem for position in group) for group in found}
-    assert names <= {frozenset({"cl010059556", "cl010066860"})}
+    assert [[files[position].stem for position in group] for group in found] == []

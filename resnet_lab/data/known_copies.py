@@ -1,0 +1,93 @@
+"""Near copies that were found before, in a folder of the cache: those of the same pictures are looked for once.
+
+The file has a digest of the signatures that it is of. One that is damaged, or of others, is as good as none.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from resnet_lab.core.errors import DataError, RunError
+from resnet_lab.core.files import write_atomically
+from resnet_lab.core.records import Items, Record, read_json, validated
+from resnet_lab.data.cache_folders import GROUPS
+from resnet_lab.data.near_copies import ALGORITHM, LARGEST, NearCopies, find_near_copies
+
+
+class _Found(Record):
+    """What stands in the file.
+
+    Attributes:
+        signatures: their digest, with the version of the algorithm.
+        compared: whether near copies were looked for at all.
+        groups: positions of the images of each group.
+        digest: of all else.
+    """
+
+    signatures: str
+    compared: bool
+    groups: Items[Annotated[list[int], Field(min_length=2, max_length=LARGEST)]]
+    crowds: Items[Annotated[int, Field(gt=LARGEST)]]
+    digest: str
+
+
+def near_copies(signatures: Sequence[bytes], folder: Path) -> NearCopies:
+    """`find_near_copies`, or what was found of the same signatures before.
+
+    Args:
+        folder: of the cache, which keeps what is found.
+    """
+    path, key = folder / GROUPS, _digest_of(signatures)
+    known = _read(path, key, len(signatures))
+    if known:
+        return _near_copies(known, signatures)
+    found = find_near_copies(signatures)
+    with suppress(RunError):  # then they are looked for again next time
+        write_atomically(path, _written(found, key))
+    return found
+
+
+def _read(path: Path, key: str, number: int) -> _Found | None:
+    try:
+        found = validated(_Found, read_json(path, DataError), str(path), DataError)
+    except DataError:
+        return None
+    positions = list(chain.from_iterable(found.groups))
+    sound = len(set(positions)) == len(positions) and all(0 <= position < number for position in positions)
+    own = found.digest == _digest(found.signatures, found.compared, found.groups, found.crowds)
+    return found if found.signatures == key and own and sound else None
+
+
+def _near_copies(found: _Found, signatures: Sequence[bytes]) -> NearCopies:
+    groups = np.arange(len(signatures), dtype=np.int64)
+    for members in found.groups:
+        groups[members] = members[0]
+    compared = np.array([found.compared and bool(each) for each in signatures], dtype=bool)
+    return NearCopies(groups, compared, tuple(found.crowds))
+
+
+def _written(found: NearCopies, key: str) -> bytes:
+    order = np.argsort(found.groups, kind="stable")
+    pieces = np.split(order, np.flatnonzero(np.diff(found.groups[order])) + 1)
+    groups = [piece.tolist() for piece in pieces if len(piece) > 1]
+    content = {"signatures": key, "compared": bool(found.compared.any()), "groups": groups, "crowds": found.crowds}
+    return json.dumps({**content, "digest": _digest(*content.values())}).encode()
+
+
+def _digest(*content: object) -> str:
+    return sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _digest_of(signatures: Sequence[bytes]) -> str:
+    digest = sha256(f"{ALGORITHM}".encode())
+    for each in signatures:
+        digest.update(len(each).to_bytes(8, "big"))
+        digest.update(each)
+    return digest.hexdigest()
