@@ -34,7 +34,7 @@ from torchvision.transforms import v2
 import resnet_lab
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, Subset

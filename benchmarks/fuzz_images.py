@@ -34,7 +34,8 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
-from resnet_lab.data.decoding import NO_MEMORY, ImageFormat, decode, without_warnings
+from resnet_lab.data.decoding import NO_MEMORY, decode, without_warnings
+from resnet_lab.data.image_format import ImageFormat
 
 SECONDS = 5
 MEMORY = 2**30

@@ -21,7 +21,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from resnet_lab.data import copies
-from resnet_lab.data.decoding import ImageFormat, ImageInfo, decode
+from resnet_lab.data.decoding import ImageInfo, decode
+from resnet_lab.data.image_format import ImageFormat
 from tests.data import drawn_sets
 from tests.data.drawn_sets import COPIES, saved
 

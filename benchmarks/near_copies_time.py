@@ -29,7 +29,8 @@ DECODED, CUT = 96, 8446
 DECODE = """
 import sys, time
 from pathlib import Path
-from resnet_lab.data.decoding import ImageFormat, decode
+from resnet_lab.data.decoding import decode
+from resnet_lab.data.image_format import ImageFormat
 contents = [Path(line).read_bytes() for line in sys.argv[1:]]
 for _ in sys.stdin:
     start, cpu = time.perf_counter(), time.process_time()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 
 
 class ArrayPixels:

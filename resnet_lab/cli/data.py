@@ -215,7 +215,7 @@ def _config(values: dict[str, Any]) -> "DataConfig":
 
 def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list[str] | None) -> "Prepared":
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.data.decoding import ImageFormat
+    from resnet_lab.data.image_format import ImageFormat
     from resnet_lab.data.preparation import prepare
     from resnet_lab.data.sources import open_images
 

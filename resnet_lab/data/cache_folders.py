@@ -19,7 +19,7 @@ from resnet_lab.core.errors import DataError, RunError, nearest
 from resnet_lab.core.locks import claimed
 from resnet_lab.core.records import parse_json, read_json
 from resnet_lab.core.watcher import Watcher
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.ledger import NAME, Ledger
 
 PIXELS = "pixels.u8"

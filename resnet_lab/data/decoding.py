@@ -12,14 +12,15 @@ from textwrap import shorten
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
 from resnet_lab.core.allocator import give_back_freed_memory
-from resnet_lab.core.choices import Fit
-from resnet_lab.core.errors import DataError
+from resnet_lab.data.bit_depth import DEPTHS, FEW_BITS, depth_of, largest_value, of_sixteen_bits, stretched
 from resnet_lab.data.colour import to_srgb
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.signatures import signature
+from resnet_lab.data.squaring import in_mode, on_white, squared
 
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -44,13 +45,9 @@ progressive nor CMYK. A progressive JPEG takes 6 or, as CMYK, 8 of these before 
 MAX_SCANNED = 2**30
 """Pixels times passes of a progressive JPEG, which can ask for thousands of passes in a few bytes each."""
 
-MAX_RESIZED = 2**22
-"""Pixels of a whole picture that is resized before its middle is cut out."""
-
 NO_MEMORY = "not enough memory to decode it"
 
 LEVELS = np.arange(256, dtype=np.int64)
-WHITE = (255, 255, 255)
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -63,54 +60,6 @@ UPRIGHT = {
 }
 """What turns a picture of that EXIF orientation (CIPA DC-008-2023, tag 0x0112) upright."""
 SIDEWAYS = range(5, 9)
-
-BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281
-WHITE_IS_ZERO = 0
-"""Tags of TIFF 6.0, section 8, and a value of the second."""
-
-DEPTHS = (8, 10, 12, 14, 16)
-"""Bits that cameras and scanners use of 16."""
-
-FEW_BITS = 12
-"""Bits in use up to which colours of 16 bits, of which the upper eight are read, are refused."""
-
-
-@dataclass(frozen=True)
-class ImageFormat:
-    """What every image is made into.
-
-    Attributes:
-        size: of both sides, in pixels.
-        channels: 1 for greyscale, 3 for RGB.
-        depth: bits in use of pixels that are stored in 16; None for those that each picture uses itself.
-        resize: with `fit="crop"`, the shorter side before the middle is cut out; 0 cuts out as much as there is.
-
-    Raises:
-        DataError: other channels.
-    """
-
-    size: int
-    channels: int = 3
-    fit: Fit = "squash"
-    depth: int | None = None
-    resize: int = 0
-
-    def __post_init__(self) -> None:
-        if self.channels not in (1, 3):
-            raise DataError(f"images have 1 channel (greyscale) or 3 (RGB), the network wants {self.channels}")
-
-    def at(self, size: int) -> "ImageFormat":
-        """The same part of a picture with sides of `size` pixels."""
-        return replace(self, size=size, resize=max(size, round(self.resize * size / self.size)) if self.resize else 0)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.size, self.size, self.channels
-
-    @property
-    def nbytes(self) -> int:
-        """Of one image."""
-        return self.size * self.size * self.channels
 
 
 class UnreadableError(Exception):
@@ -327,73 +276,21 @@ def _upright(
         orientation = _orientation(image)  # only now: TIFF files were turned while they were loaded
         profile, depth = image.info.get("icc_profile"), None
         if mode.startswith("I;16"):  # Pillow would clip at 255
-            image, depth = _of_sixteen_bits(image, form.depth)
+            image, depth = of_sixteen_bits(image, form.depth)
         elif "16-bit" in kinds and mode != "CMYK":  # of which Pillow keeps the upper eight
-            depth = _depth_of(_largest(image) << 8)
+            depth = depth_of(largest_value(image) << 8)
             if (used := form.depth or depth) <= FEW_BITS:
                 what = f"{used} of 16 bits of its colours are in use, of which {max(0, used - 8)} can be read"
                 return image, ImageInfo(digest, f"{what}; convert it to 8 bits", *size, mode, kinds, depth=depth)
             if used < DEPTHS[-1]:
-                image = _stretched(image, used - 8)
+                image = stretched(image, used - 8)
         image, outcome = to_srgb(image, profile, may_change)
         kinds = (*kinds, outcome) if outcome else kinds
-        upright = _in_mode(image, "RGBA" if "transparent" in kinds else "L" if "greyscale" in kinds else "RGB")
+        upright = in_mode(image, "RGBA" if "transparent" in kinds else "L" if "greyscale" in kinds else "RGB")
         if orientation in UPRIGHT:
             upright = upright.transpose(UPRIGHT[orientation])
         width, height = size[::-1] if orientation in SIDEWAYS else size
         return upright, ImageInfo(digest, "", width, height, mode, kinds, depth=depth)
-
-
-def _of_sixteen_bits(image: Image.Image, depth: int | None) -> tuple[Image.Image, int | None]:
-    """Grey levels of 16 bits as 8, and how many bits are in use where the file does not say so.
-
-    Args:
-        depth: bits that are in use in the whole set; None where that is not known.
-    """
-    values = np.asarray(image)
-    largest, told = int(values.max(initial=0)), _told_depth(image)
-    own = None if told is not None and largest < 2**told else _depth_of(largest)
-    depth = (told if own is None else depth or own) or DEPTHS[-1]
-    white = 2**depth - 1
-    if largest > white:
-        values = np.minimum(values, white)
-    if image.format == "TIFF" and _tag(image, PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow minds up to 8 bits
-        values = white - values
-    return Image.fromarray((values >> (depth - 8)).astype(np.uint8)), own
-
-
-def _stretched(image: Image.Image, bits: int) -> Image.Image:
-    """Levels that use so many bits of 8, as all of these; transparency stays as it is."""
-    bands, white = image.getbands(), 2**bits - 1
-    levels = [min(255, round(255 * level / white)) for level in range(256)]
-    return image.point([each for band in bands for each in (range(256) if band in "Aa" else levels)])
-
-
-def _depth_of(largest: int) -> int:
-    """Of the usual numbers of bits the lowest that holds a value."""
-    return next(depth for depth in DEPTHS if largest < 2**depth)
-
-
-def _told_depth(image: Image.Image) -> int | None:
-    """Bits in use by a TIFF file's own tags, where these are fewer than 16."""
-    if image.format != "TIFF":
-        return None
-    told = (_tag(image, BITS_PER_SAMPLE), _tag(image, MAX_SAMPLE_VALUE).bit_length())
-    return min((bits for bits in told if 8 <= bits < 16), default=None)
-
-
-def _tag(image: Image.Image, number: int) -> int:
-    """A TIFF tag's first value; -1 where it has none that is an integer."""
-    value = getattr(image, "tag_v2", {}).get(number)
-    first = value[0] if isinstance(value, tuple) and value else value
-    return first if isinstance(first, int) else -1
-
-
-def _largest(image: Image.Image) -> int:
-    """Of all channels but that of transparency."""
-    colours = [band not in "Aa" for band in image.getbands()]
-    counts = np.array(image.histogram()).reshape(-1, 256)[colours]
-    return int(np.flatnonzero(counts.any(0)).max(initial=0))
 
 
 def _kinds(image: Image.Image) -> tuple[str, ...]:
@@ -419,51 +316,12 @@ def _orientation(image: Image.Image) -> int:
 
 def _pixels(picture: Image.Image, form: ImageFormat, examined: ImageInfo) -> tuple[NDArray[np.uint8], ImageInfo]:
     """Shape (S, S, C), and what the pixels told; `picture` is upright and sound."""
-    square = _on_white(_squared(picture, form))
-    square = _in_mode(square, "L" if form.channels == 1 else "RGB")
+    square = on_white(squared(picture, form))
+    square = in_mode(square, "L" if form.channels == 1 else "RGB")
     counts = np.array(square.histogram(), dtype=np.int64).reshape(form.channels, 256)
     sums, squares = tuple((counts @ LEVELS).tolist()), tuple((counts @ LEVELS**2).tolist())
     pixels = np.asarray(square, dtype=np.uint8).reshape(form.shape)
     return pixels, replace(examined, signature=signature(picture), sums=sums, squares=squares)
-
-
-def _squared(image: Image.Image, form: ImageFormat) -> Image.Image:
-    size, fit = form.size, form.fit
-    if fit == "crop" and form.resize:
-        return _middle(image, form)
-    if fit == "crop":
-        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    if fit == "pad":
-        white = WHITE[0] if image.mode == "L" else WHITE
-        return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=white)
-    return image.resize((size, size), Image.Resampling.BILINEAR)
-
-
-def _middle(image: Image.Image, form: ImageFormat) -> Image.Image:
-    """What torchvision's `Resize(form.resize)` and `CenterCrop(form.size)` leave of a picture."""
-    size, shorter = (form.size, form.size), min(image.size)
-    width, height = (form.resize * side // shorter for side in image.size)
-    left, top = round((width - form.size) / 2), round((height - form.size) / 2)
-    if width * height <= MAX_RESIZED:
-        whole = image.resize((width, height), Image.Resampling.BILINEAR)
-        return whole.crop((left, top, left + form.size, top + form.size))
-    across, down = image.width / width, image.height / height  # of a strip the middle alone, at most 2 levels apart
-    box = left * across, top * down, (left + form.size) * across, (top + form.size) * down
-    return image.resize(
-        size, Image.Resampling.BILINEAR, box=(*box[:2], min(box[2], image.width), min(box[3], image.height))
-    )
-
-
-def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Without the copy that `convert` makes where there is nothing to convert."""
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Transparent pixels as most pages show them."""
-    if image.mode != "RGBA":
-        return image
-    return Image.alpha_composite(Image.new("RGBA", image.size, (*WHITE, 255)), image).convert("RGB")
 
 
 def _formats() -> tuple[str, ...]:

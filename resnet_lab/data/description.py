@@ -18,7 +18,8 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.cache import store_at_one_depth
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
-from resnet_lab.data.decoding import ImageFormat, ImageInfo
+from resnet_lab.data.decoding import ImageInfo
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded, Prepared, channel_statistics
 from resnet_lab.data.split import PARTS

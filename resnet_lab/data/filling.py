@@ -15,15 +15,8 @@ import PIL
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import Watcher
-from resnet_lab.data.decoding import (
-    NO_MEMORY,
-    ImageFormat,
-    ImageInfo,
-    UnreadableError,
-    decode,
-    digest_of,
-    without_warnings,
-)
+from resnet_lab.data.decoding import NO_MEMORY, ImageInfo, UnreadableError, decode, digest_of, without_warnings
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.ledger import Ledger, LedgerRow, encoded
 from resnet_lab.data.row_store import Checksums, RowStore
 from resnet_lab.data.threads import in_order

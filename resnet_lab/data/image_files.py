@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.errors import DataError
-from resnet_lab.data.decoding import SUFFIXES, ImageFormat, UnreadableError, to_array, without_warnings
+from resnet_lab.data.decoding import SUFFIXES, UnreadableError, to_array, without_warnings
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.sources.folders import find_images, is_image, read_file
 from resnet_lab.data.threads import in_order
 

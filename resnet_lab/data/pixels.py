@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
-from resnet_lab.data.decoding import ImageFormat, UnreadableError, to_array, without_warnings
+from resnet_lab.data.decoding import UnreadableError, to_array, without_warnings
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.row_store import RowReader
 
 

@@ -17,7 +17,8 @@ from resnet_lab.data.cache import bytes_needed, store_at_one_depth
 from resnet_lab.data.cache_folders import bytes_free, cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
-from resnet_lab.data.decoding import ImageFormat, ImageInfo
+from resnet_lab.data.decoding import ImageInfo
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
 from resnet_lab.data.split import Part
 

@@ -15,7 +15,7 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.class_names import match_classes
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Batch, Loader
 from resnet_lab.data.order import Order, Subset

@@ -11,7 +11,7 @@ import torch
 from resnet_lab.bench.timed_networks import ready
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.watcher import SILENT
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.preparation import prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from PIL.Image import Image
 
 from resnet_lab.core.errors import ResNetLabError
-from resnet_lab.data.decoding import ImageFormat, decode, to_array, without_warnings
+from resnet_lab.data.decoding import decode, to_array, without_warnings
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.sources import open_images
 from resnet_lab.evaluation.gallery import GalleryPicture, as_files
 from resnet_lab.network.plugins import Registry

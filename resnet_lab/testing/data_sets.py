@@ -10,7 +10,8 @@ import torch
 
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.images import ImageSet
-from resnet_lab.data.decoding import ImageFormat, decode, digest_of
+from resnet_lab.data.decoding import decode, digest_of
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS
 from resnet_lab.network.plugins import Entry, Registry

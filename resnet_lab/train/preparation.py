@@ -11,7 +11,7 @@ from resnet_lab.core.errors import ConfigError, PluginError
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, Subset

@@ -14,7 +14,7 @@ from resnet_lab.core.errors import DataError, RunError
 from resnet_lab.core.watcher import SILENT
 from resnet_lab.data.cache import bytes_needed, store
 from resnet_lab.data.cache_folders import CacheError, cache_folder, clear, entries, held
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from tests.data.folder_sets import fill, set_of
 from tests.data.test_cache import FORM, is_right, one_entry
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from resnet_lab.data.colour import to_srgb
-from resnet_lab.data.decoding import ImageFormat, decode, digest_of
+from resnet_lab.data.decoding import decode, digest_of
+from resnet_lab.data.image_format import ImageFormat
 from tests.data import icc
 
 RGB = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)

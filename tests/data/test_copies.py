@@ -14,7 +14,8 @@ from PIL import Image
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, describe_groups, group_copies
-from resnet_lab.data.decoding import ImageFormat, ImageInfo, decode
+from resnet_lab.data.decoding import ImageInfo, decode
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.near_copies import LARGEST, find_near_copies
 from resnet_lab.data.preparation import prepare
 from resnet_lab.data.signatures import signature

@@ -16,16 +16,9 @@ from PIL import Image, ImageOps
 from torchvision.transforms import v2
 
 from resnet_lab.core.errors import DataError
-from resnet_lab.data import decoding
-from resnet_lab.data.decoding import (
-    ImageFormat,
-    ImageInfo,
-    UnreadableError,
-    decode,
-    digest_of,
-    to_array,
-    without_warnings,
-)
+from resnet_lab.data import decoding, squaring
+from resnet_lab.data.decoding import ImageInfo, UnreadableError, decode, digest_of, to_array, without_warnings
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.preparation import channel_statistics
 from resnet_lab.data.signatures import signature
 
@@ -120,7 +113,7 @@ def test_the_middle_of_a_long_strip_takes_no_memory_for_the_rest(monkeypatch: py
     pixels = np.random.default_rng(6).integers(0, 256, (600, 40, 3), dtype=np.uint8)
     image, form = Image.fromarray(pixels), ImageFormat(32, 3, "crop", resize=36)
     whole = to_array(image, form)
-    monkeypatch.setattr(decoding, "MAX_RESIZED", 0)
+    monkeypatch.setattr(squaring, "MAX_RESIZED", 0)
     assert np.abs(to_array(image, form).astype(int) - whole).max() <= 2
 
 
@@ -391,7 +384,7 @@ def test_a_bug_is_no_unreadable_image(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*arguments: object) -> None:
         raise TypeError("a bug of ours")
 
-    monkeypatch.setattr(decoding, "_squared", fails)
+    monkeypatch.setattr(decoding, "squared", fails)
     with pytest.raises(TypeError, match="a bug of ours"):
         decode(encoded(smooth(), "PNG"), ImageFormat(8))
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat, decode
+from resnet_lab.data.decoding import decode
 from resnet_lab.data.description import check
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import gathered
 from resnet_lab.data.preparation import decode_all
 from tests.data.folder_sets import Listener

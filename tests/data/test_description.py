@@ -13,8 +13,8 @@ from PIL import Image
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.description import THUMBNAIL, Description, ExampleImage, album, check, describe
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.preparation import Prepared, prepare
 
 LOUVRE = Path(__file__).parents[3] / "shared" / "data" / "louvre-genres"

@@ -14,8 +14,8 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.data import known_copies
 from resnet_lab.data.cache_folders import cache_folder, clear, entries
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.description import check
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.known_copies import near_copies
 from resnet_lab.data.near_copies import LARGEST, NearCopies, find_near_copies
 from resnet_lab.data.preparation import prepare

@@ -12,7 +12,7 @@ from PIL import Image
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.cache import store
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels, gathered
 from tests.data.folder_sets import fill, set_of
 

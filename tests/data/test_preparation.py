@@ -12,7 +12,7 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.data import preparation
 from resnet_lab.data.cache_folders import cache_folder
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, StoredPixels
 from resnet_lab.data.preparation import Prepared, decode_all, prepare
 from tests.data.drawn_sets import painted

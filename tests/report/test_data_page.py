@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from resnet_lab.data.copies import Copies
-from resnet_lab.data.decoding import ImageFormat
 from resnet_lab.data.description import Album, ClassRow, DataFindings, Description, ExampleImage, Sizes
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.report.data_page import data_page
 from tests.report.parsing import Page
 

@@ -28,7 +28,7 @@ from resnet_lab.data import row_store
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.cache_folders import cache_folder
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, ProcessShard, Subset

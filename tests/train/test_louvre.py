@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import resnet_lab
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.decoding import ImageFormat
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import gathered
 from resnet_lab.data.preparation import prepare
 from resnet_lab.data.sampling import shuffled, steps_of

@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 
 from resnet_lab.core.errors import DataError, SpecError
 from resnet_lab.data.copies import group_copies
-from resnet_lab.data.decoding import ImageFormat, decode
+from resnet_lab.data.decoding import decode
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.network.plugins import load
 from resnet_lab.network.spec import Component
 

@@ -1,0 +1,50 @@
+"""Pictures made square, and their modes. Legend: S size."""
+
+from PIL import Image, ImageOps
+
+from resnet_lab.data.image_format import ImageFormat
+
+WHITE = (255, 255, 255)
+
+MAX_RESIZED = 2**22
+"""Pixels of a whole picture that is resized before its middle is cut out."""
+
+
+def squared(image: Image.Image, form: ImageFormat) -> Image.Image:
+    """The picture as S x S pixels of its mode, as the format fits it."""
+    size, fit = form.size, form.fit
+    if fit == "crop" and form.resize:
+        return _middle(image, form)
+    if fit == "crop":
+        return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    if fit == "pad":
+        white = WHITE[0] if image.mode == "L" else WHITE
+        return ImageOps.pad(image, (size, size), Image.Resampling.BILINEAR, color=white)
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _middle(image: Image.Image, form: ImageFormat) -> Image.Image:
+    """What torchvision's `Resize(form.resize)` and `CenterCrop(form.size)` leave of a picture."""
+    size, shorter = (form.size, form.size), min(image.size)
+    width, height = (form.resize * side // shorter for side in image.size)
+    left, top = round((width - form.size) / 2), round((height - form.size) / 2)
+    if width * height <= MAX_RESIZED:
+        whole = image.resize((width, height), Image.Resampling.BILINEAR)
+        return whole.crop((left, top, left + form.size, top + form.size))
+    across, down = image.width / width, image.height / height  # of a strip the middle alone, at most 2 levels apart
+    box = left * across, top * down, (left + form.size) * across, (top + form.size) * down
+    return image.resize(
+        size, Image.Resampling.BILINEAR, box=(*box[:2], min(box[2], image.width), min(box[3], image.height))
+    )
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Without the copy that `convert` makes where there is nothing to convert."""
+    return image if image.mode == mode else image.convert(mode)
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Transparent pixels as most pages show them."""
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, (*WHITE, 255)), image).convert("RGB")
