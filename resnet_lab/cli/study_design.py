@@ -105,6 +105,8 @@ class Design:
         from resnet_lab.study.design import read_tables
 
         if self.file is None:
+            if self.factors.model and self.factors.depth:
+                raise ConfigError("--model and --depth each name networks; give one of them")
             return self._overlaid({"study": self._about()}), "the options"
         alone = [*self.factors.options, *(each for name, each in self.plan.options.items() if name == "recipe")]
         if alone:
