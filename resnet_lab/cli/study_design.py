@@ -94,19 +94,17 @@ class Design:
 
     def study(self) -> "Study":
         """What the file or the options design."""
-        from resnet_lab.study.design import study_from
+        from resnet_lab.study.design import new_study
 
         if self.file is None and not self.factors.options:
             raise ConfigError("there is nothing to compare: name a study file, or parts such as --attn none,cbam")
-        return study_from(*self.tables())
+        return new_study(*self.tables())
 
     def tables(self) -> tuple[dict[str, Any], str]:
         """Those of the file, or of the options, and where they are; beside a file options say what all arms share."""
         from resnet_lab.study.design import read_tables
 
         if self.file is None:
-            if self.factors.model and self.factors.depth:
-                raise ConfigError("--model and --depth each name networks; give one of them")
             return self._overlaid({"study": self._about()}), "the options"
         alone = [*self.factors.options, *(each for name, each in self.plan.options.items() if name == "recipe")]
         if alone:

@@ -224,9 +224,7 @@ def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, 
         return None
     changes: dict[str, Any] = {} if trial.lr is None else {"lr": trial.lr}
     config = study.at(trial.arm, trial.seed, **changes)
-    return train(
-        trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher
-    ).signal
+    return train(trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher).signal
 
 
 def _finished(trial: Trial, folder: StudyFolder) -> Outcome:
