@@ -94,11 +94,11 @@ class Design:
 
     def study(self) -> "Study":
         """What the file or the options design."""
-        from resnet_lab.study.design import study_from
+        from resnet_lab.study.design import new_study
 
         if self.file is None and not self.factors.options:
             raise ConfigError("there is nothing to compare: name a study file, or parts such as --attn none,cbam")
-        return study_from(*self.tables())
+        return new_study(*self.tables())
 
     def tables(self) -> tuple[dict[str, Any], str]:
         """Those of the file, or of the options, and where they are; beside a file options say what all arms share."""

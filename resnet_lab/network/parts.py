@@ -13,7 +13,7 @@ from resnet_lab.network.component import Component
 from resnet_lab.network.kinds import placed
 from resnet_lab.network.model import ConvStem, Parts, ShortcutParts, Stage, StemParts
 from resnet_lab.network.registry import Registry
-from resnet_lab.network.spec import BlockSpec, HeadSpec, ModelSpec, StageSpec, chosen, default
+from resnet_lab.network.spec import BlockSpec, HeadSpec, ModelSpec, StageSpec, chosen, default, of_stem_alone
 
 _OWN_FIELDS = {field.name for field in fields(Parts)} - {"more"}
 
@@ -21,10 +21,11 @@ _OWN_FIELDS = {field.name for field in fields(Parts)} - {"more"}
 def make_stem(spec: ModelSpec, registry: Registry) -> ConvStem:
     """What stands before the first stage; all of another kind of stem is the `conv1` of the one that is given."""
     norm, adds_bias = _norm(spec.stem.norm, registry, "stem")
+    used: set[str] = set()
     parts = StemParts(
         conv=partial(_stem_convolution, bias=not adds_bias),
-        norm=norm,
-        act=registry.bind("activation", spec.stem.act, "stem"),
+        norm=_recorded(used, "norm", norm),
+        act=_recorded(used, "act", registry.bind("activation", spec.stem.act, "stem")),
     )
     if spec.stem.kind is None:
         make: Callable[..., nn.Module] = partial(listed_convolutions, spec.stem.convs, spec.stem.max_pool)
@@ -32,9 +33,20 @@ def make_stem(spec: ModelSpec, registry: Registry) -> ConvStem:
     else:
         make = registry.bind("stem", spec.stem.kind, "stem")
         stem = _located(make, "stem", spec.in_channels, spec.stem.channels, parts)
+        _refuse_unused_in_stem(spec, used)
     if isinstance(stem, ConvStem):
         return stem
     return ConvStem(conv1=stem, bn1=nn.Identity(), act1=nn.Identity(), maxpool=nn.Identity())
+
+
+def _refuse_unused_in_stem(spec: ModelSpec, used: set[str]) -> None:
+    """One that stands in stages too is no error, since a choice for the whole network reaches the stem by itself."""
+    for kind, component in of_stem_alone(spec):
+        if kind.slot not in used:
+            raise SpecError(
+                f"stem: stem {spec.stem.kind} has no {kind.words}, so {component} cannot go there; "
+                f"leave it at {kind.default}, or name stages with {component}@..."
+            )
 
 
 def _stem_convolution(
@@ -87,13 +99,7 @@ def _refuse_unused(block: BlockSpec, used: set[str], where: str) -> None:
 def _parts(block: BlockSpec, registry: Registry, where: str, notes: dict[str, None]) -> tuple[Parts, set[str]]:
     """Makers of a block's parts, and the set that records which of the choices the block asked for."""
     used: set[str] = set()
-
-    def recorded(slot: str, make: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            used.add(slot)
-            return make(*args, **kwargs)
-
-        return wrapper
+    recorded = partial(_recorded, used)
 
     def plain(kind: str) -> Callable[..., nn.Module]:
         return partial(_located, registry.bind(kind, chosen(block, kind), where), where)
@@ -118,6 +124,16 @@ def _parts(block: BlockSpec, registry: Registry, where: str, notes: dict[str, No
         },
     )
     return parts, used
+
+
+def _recorded(used: set[str], slot: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    """The maker, which puts its slot into `used` when it is called."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        used.add(slot)
+        return make(*args, **kwargs)
+
+    return wrapper
 
 
 def _norm(component: Component, registry: Registry, where: str) -> tuple[Callable[[int], nn.Module], bool]:

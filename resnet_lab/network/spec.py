@@ -306,5 +306,15 @@ def chosen(record: Record, kind: str) -> Any:
     return getattr(record, KINDS[kind].key)
 
 
+def of_stem_alone(spec: ModelSpec) -> list[tuple[Kind, Component]]:
+    """Norm and activation of the stem that are neither the default nor in any stage, so that they were meant for it."""
+    found = [(kind, chosen(spec.stem, kind.name)) for kind in placed("stem") if "block" in kind.places]
+    return [
+        (kind, component)
+        for kind, component in found
+        if component not in {default(kind.name), *(chosen(stage.block, kind.name) for stage in spec.stages)}
+    ]
+
+
 def _set(table: dict[str, Any], **values: Any) -> None:
     table.update((key, value) for key, value in values.items() if value is not None)

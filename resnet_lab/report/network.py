@@ -1,7 +1,7 @@
 """What a network is made of, stage by stage, in words."""
 
 from resnet_lab.network.kinds import placed
-from resnet_lab.network.spec import ModelSpec, chosen, default
+from resnet_lab.network.spec import ModelSpec, chosen, default, of_stem_alone
 
 _NAMED = ("block", "conv", "norm", "act", "shortcut")
 """Slots of which a stage's text says more than the choice, or nothing; of others it has what is not the default."""
@@ -14,7 +14,7 @@ def made_of(spec: ModelSpec) -> list[str]:
 
 def _stem(spec: ModelSpec) -> str:
     if spec.stem.kind is not None:
-        return f"{spec.stem.kind}, {spec.stem.norm}, {spec.stem.act}"
+        return ", ".join(map(str, [spec.stem.kind, *(component for _, component in of_stem_alone(spec))]))
     convs = ", ".join(f"{conv.kernel_size}x{conv.kernel_size}/{conv.stride}" for conv in spec.stem.convs)
     return f"{convs} conv, {spec.stem.norm}, {spec.stem.act}" + (", 3x3/2 max pool" if spec.stem.max_pool else "")
 

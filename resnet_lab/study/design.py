@@ -179,7 +179,30 @@ def read_study(path: Path) -> Study:
         ConfigError: the file cannot be read, is not TOML, or says something that cannot be.
         SpecError: an arm whose network cannot be.
     """
-    return study_from(read_tables(path), str(path))
+    return new_study(read_tables(path), str(path))
+
+
+def new_study(tables: Mapping[str, Any], where: str) -> Study:
+    """As `study_from`, and whatever sets arms apart is in effect; a study that was begun is read without that check.
+
+    Raises:
+        ConfigError: also of learning rates that tuning would replace, epochs that a budget would, or models that
+            depths would.
+    """
+    study = study_from(tables, where)
+    plan = study.plan
+    varied = [name for name, levels in plan.factors.items() if len(levels) > 1]
+    if "train.lr" in varied and plan.tune_lr:
+        raise ConfigError(
+            f"{where}: tune_lr sets each arm's learning rate, so train.lr can be no factor; leave one out"
+        )
+    if "train.epochs" in varied and plan.budget.model_dump(exclude_none=True):
+        raise ConfigError(
+            f"{where}: the budget sets each arm's epochs, so train.epochs can be no factor; leave one out"
+        )
+    if any({"model", "depth"} <= set(keys) for keys in (plan.factors, *plan.arms.values())):
+        raise ConfigError(f"{where}: model and depth each name networks; give one of them")
+    return study
 
 
 def study_from(tables: Mapping[str, Any], where: str) -> Study:

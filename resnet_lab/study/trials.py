@@ -28,6 +28,7 @@ from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
 from resnet_lab.train.config import Count as Counted
 from resnet_lab.train.config import NotNegative, Positive
+from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.training import resume, train
@@ -198,8 +199,9 @@ def carry_out(
             return None
         if (done := folder.outcome(trial)) is not None:
             return done
+        late_signal = None
         try:
-            _train(study, trial, folder, registry, watcher)
+            late_signal = _train(study, trial, folder, registry, watcher)
             outcome = _finished(trial, folder)
         except DivergedError as error:
             outcome = _failed(trial, folder, str(error), diverged=True)
@@ -208,18 +210,21 @@ def carry_out(
                 raise
             outcome = _failed(trial, folder, str(error))
         folder.keep(trial, outcome)
+        if late_signal is not None:
+            raise Interrupted(late_signal)
         return outcome
 
 
-def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher) -> None:
+def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher) -> int | None:
+    """Bring a trial's training to its end; a signal that came too late to stop it."""
     run = folder.run(trial)
     if run.record.exists():
         if run.read().get("status") != "finished":
-            resume(run.folder, registry=registry, watcher=watcher)
-        return
+            return resume(run.folder, registry=registry, watcher=watcher).signal
+        return None
     changes: dict[str, Any] = {} if trial.lr is None else {"lr": trial.lr}
     config = study.at(trial.arm, trial.seed, **changes)
-    train(trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher)
+    return train(trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher).signal
 
 
 def _finished(trial: Trial, folder: StudyFolder) -> Outcome:

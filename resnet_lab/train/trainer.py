@@ -45,11 +45,16 @@ SAVE = 1
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to."""
+    """What a training came to.
+
+    Attributes:
+        signal: SIGINT or SIGTERM that came after the last step, when nothing was left to stop.
+    """
 
     run: Path
     best_epoch: int
     test: Scores
+    signal: int | None = None
 
 
 class Trainer:
@@ -117,7 +122,7 @@ class Trainer:
             self._tell_status("finished", best_epoch=best, seconds=seconds, test=test.headline())
             if self.processes.is_first:
                 self.run.state.unlink(missing_ok=True)
-            return TrainResult(self.run.folder, best, test)
+            return TrainResult(self.run.folder, best, test, interruption.number)
 
     def _epochs(self, interruption: Interruption) -> Iterator[Epoch]:
         """Train from where the run is; the state is saved when it is time, and before a signal ends the training."""
@@ -227,7 +232,7 @@ class Trainer:
     def _test(self) -> Scores:
         """Of the best epoch's weights, which every process reads once the first has written them.
 
-        The first keeps the predictions, as `evaluate.evaluate` does.
+        The first keeps the predictions, as `evaluation.scoring.evaluate` does.
         """
         self.processes.from_first(lambda: None)
         batches = self.ready.batches["test"]

@@ -176,6 +176,8 @@ def test_bad_input(cli: Callable, done: Path) -> None:
         ("run",): "there is nothing to compare: name a study file, or parts such as --attn none,cbam",
         ("run", "--attn", "none"): "the options: there is no arm beside the baseline; give a factor two levels",
         ("run", "--attn", "none,se", "--metric", "kappa"): "the options: study: metric: input should be 'accuracy', ",
+        ("run", "--model", "resnet20", "--depth", "18,34"): "the options: model and depth each name networks; give one",
+        ("run", "--factor", "train.lr=1e-3,1e-2", "--tune-lr", "0.1"): "the options: tune_lr sets each arm's learning",
         ("run", "s.toml", "--attn", "se"): "--attn cannot be given beside s.toml; say it in the file",
         ("run", "--resume", done, "--attn", "se"): "--attn cannot be given with --resume, which goes on as it began",
         ("report", "absent"): "absent is not a study folder: it holds no study.json; name one that",

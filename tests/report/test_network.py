@@ -18,7 +18,13 @@ def test_each_row_of_the_cost_has_its_words() -> None:
 def test_kinds_that_are_not_the_default_are_named() -> None:
     spec = zoo.get("resnet18").modified(stem="patchify(size=2)", downsample="blur@4", pool="gem", shortcut="zero_pad")
     words = made_of(spec)
-    assert words[0] == "patchify(size=2), batch, relu"
+    assert words[0] == "patchify(size=2)"
     assert words[3:] == [
         "2 x basic, dense 3x3, batch, relu", "2 x basic, dense 3x3, batch, relu, blur", "gem pool, linear",
     ]  # fmt: skip
+
+
+def test_of_a_stem_by_name_what_was_chosen_for_it_alone_is_named() -> None:
+    """It may have no activation, as `patchify` has none, and one that it cannot use is refused."""
+    spec = zoo.get("resnet18").modified(stem="patchify(size=2)", act="gelu", norm="group(groups=4)@stem")
+    assert made_of(spec)[0] == "patchify(size=2), group(groups=4)"

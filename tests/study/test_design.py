@@ -7,7 +7,7 @@ import pytest
 
 from resnet_lab.core.errors import ConfigError, ResNetLabError
 from resnet_lab.network import zoo
-from resnet_lab.study.design import read_study, study_from
+from resnet_lab.study.design import new_study, read_study, study_from
 
 DIGITS = {"source": "digits"}
 
@@ -199,3 +199,33 @@ def test_an_unknown_table() -> None:
     with pytest.raises(ConfigError) as failure:
         study_from({"studdy": {}}, "s.toml")
     assert str(failure.value) == "s.toml: unknown table 'studdy'; did you mean 'study'?"
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            {"factors": {"attn": ["none", "se"], "train.lr": [0.01, 0.1]}, "tune_lr": [0.01]},
+            "s.toml: tune_lr sets each arm's learning rate, so train.lr can be no factor; leave one out",
+        ),
+        (
+            {"factors": {"train.epochs": [1, 2]}, "budget": {"steps": 9}},
+            "s.toml: the budget sets each arm's epochs, so train.epochs can be no factor; leave one out",
+        ),
+        (
+            {"arms": {"a": {}, "b": {"model": "resnet20", "depth": 32}}},
+            "s.toml: model and depth each name networks; give one of them",
+        ),
+        (
+            {"factors": {"model": ["resnet20"], "depth": [20, 32]}},
+            "s.toml: model and depth each name networks; give one of them",
+        ),
+    ],
+)
+def test_what_would_set_arms_apart_in_name_alone_is_refused(table: dict, message: str) -> None:
+    """A folder of an earlier version that was begun so still opens."""
+    tables = {"study": table, "model": {"model": "resnet20"}, "data": DIGITS}
+    with pytest.raises(ConfigError) as error:
+        new_study(tables, "s.toml")
+    assert str(error.value) == message
+    assert len(study_from(tables, "study.json").arms) > 1

@@ -1,4 +1,6 @@
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.plugins import load
 from resnet_lab.study import trials
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out, orphaned, trials_of, tuning_trials
+from resnet_lab.train.history import Epoch
+from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
 from tests.run_records import run_record
@@ -59,6 +63,23 @@ def test_one_that_was_killed_after_its_training_is_not_trained_again(
     (folder.trials / f"{trial.name}.json").unlink()
     monkeypatch.setattr(trials, "train", None)
     monkeypatch.setattr(trials, "resume", None)
+    assert carry_out(small, trial, folder, REGISTRY, SILENT) == outcome
+
+
+class StoppedAfterTheLastStep(TrainingWatcher):
+    def epoch(self, epoch: Epoch, best: Epoch) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_after_the_last_step_ends_the_study_with_that_trial(tmp_path: Path) -> None:
+    """The trial is brought to its end, and no other is begun."""
+    small, folder = study(), StudyFolder(tmp_path)
+    trial = trials_of(small)[0]
+    with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+        carry_out(small, trial, folder, REGISTRY, StoppedAfterTheLastStep())
+    outcome = folder.outcome(trial)
+    assert outcome is not None
+    assert outcome.problem is None
     assert carry_out(small, trial, folder, REGISTRY, SILENT) == outcome
 
 

@@ -75,6 +75,16 @@ def test_refused(text: str, message: str) -> None:
     assert str(failure.value) == message
 
 
+def test_a_choice_for_the_stem_alone_has_a_place_in_it() -> None:
+    """One for the whole network reaches a stem without a place for it too, and is no error there."""
+    with pytest.raises(SpecError) as failure:
+        build("resnet18", stem="patchify", act="gelu@stem")
+    assert str(failure.value) == (
+        "stem: stem patchify has no activation, so gelu cannot go there; leave it at relu, or name stages with gelu@..."
+    )
+    build("resnet18", stem="patchify", act="gelu", norm="group(groups=4)@stem")
+
+
 def test_patches_by_hand() -> None:
     """5x6 pixels in patches of 4: zeros on the right and below. Batch norm at its start divides by sqrt(1 + 1e-5)."""
     torch.manual_seed(0)
