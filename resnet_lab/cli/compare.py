@@ -21,7 +21,7 @@ def compare(
     *,
     first: Annotated[Path, typer.Argument(metavar="A", help="The run folder to compare with.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The run folder to judge.")],
-    split: options.Split = "test",
+    split: options.SplitOfRun = None,
     images: options.OtherImages,
     placed: options.Placement,
     no_plugin: options.NoPlugin = None,
@@ -37,11 +37,14 @@ def compare(
     from resnet_lab.evaluation.comparison import compare as compare_predictions
     from resnet_lab.evaluation.scoring import evaluate
 
+    images.refuse_part(split)
     registry = options.load_registry(no_plugin)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     with Screen() as screen:
         one, other = (
-            evaluate(run, placement, registry, part=split, source=images.source, class_map=renamed, watcher=screen)
+            evaluate(
+                run, placement, registry, part=split or "test", source=images.source, class_map=renamed, watcher=screen
+            )
             for run in (first, second)
         )
     comparison = compare_predictions(one, other, (str(first), str(second)), renamed)

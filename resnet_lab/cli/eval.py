@@ -49,6 +49,8 @@ def evaluate(
         **dict.fromkeys(adopting.naming, True), "--classes": adopting.classes, "--preprocess": adopting.preprocess,
     }  # fmt: skip
     _refuse_mixtures(run, weights, images.source, of_run, of_weights)
+    if run is not None:
+        images.refuse_part(split)
     registry = options.load_registry(no_plugin)
     if csv is not None:
         refuse_existing(csv)
@@ -93,8 +95,6 @@ def _refuse_mixtures(
         raise ConfigError(f"{what}; give a run folder, or --weights with --data")
     if weights is not None and data is None:
         raise ConfigError("--weights alone names no images; give them with --data")
-    if run is not None and data is not None and of_run["--split"]:
-        raise ConfigError("--split is of the run's own images, and all of --data are scored; leave one of them out")
     for name in (name for name, value in (of_weights if run is not None else of_run).items() if value):
         if run is not None:
             raise ConfigError(f"{name} is of --weights, and a run knows its own; leave it out")

@@ -11,7 +11,7 @@ import typer
 from resnet_lab.cli import output
 from resnet_lab.cli.bundles import Fields, Given
 from resnet_lab.cli.components import Components
-from resnet_lab.core.errors import PluginWarning
+from resnet_lab.core.errors import ConfigError, PluginWarning
 from resnet_lab.core.option import DATA, NETWORK, OUTPUT
 
 if TYPE_CHECKING:
@@ -170,9 +170,6 @@ Learning = Annotated[Given, Fields(TRAIN_CONFIG)]
 Placement = Annotated[Given, Fields(TRAIN_CONFIG, only=("device", "precision", "compile", "channels_last"))]
 Images = Annotated[Given, Fields(DATA_CONFIG, callbacks=ASKED)]
 Download = Annotated[Given, Fields(DATA_CONFIG, only=("download",), callbacks=ASKED)]
-Split = Annotated[
-    Literal["train", "val", "test"], typer.Option("--split", help="The part to score.", rich_help_panel=DATA)
-]
 SplitOfRun = Annotated[
     Literal["train", "val", "test"] | None,
     typer.Option("--split", help="The part to score.", show_default="test", rich_help_panel=DATA),
@@ -206,6 +203,11 @@ class OtherImages:
         ),
     ] = None
     download: Download
+
+    def refuse_part(self, split: str | None) -> None:
+        """Raise `ConfigError` where a part of the run's own images is asked for beside other images."""
+        if split is not None and self.source is not None:
+            raise ConfigError("--split is of the run's own images, and all of --data are scored; leave one of them out")
 
 
 PublicWeights = Annotated[

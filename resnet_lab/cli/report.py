@@ -43,6 +43,7 @@ def report(
     from resnet_lab.data.class_names import read_class_map
     from resnet_lab.report.building import build_report, default_path, write_plots
 
+    images.refuse_part(split)
     registry = options.load_registry(no_plugin)
     if out is not None:
         refuse_existing(out)

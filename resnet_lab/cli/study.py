@@ -57,8 +57,8 @@ def run(
         end_with(parent)
     registry = options.load_registry(no_plugin)
     if resume is not None:
-        if design.options:
-            raise ConfigError(f"{design.options[0]} cannot be given with --resume, which goes on as it began")
+        if given := [*design.options, *(["--out"] if out else [])]:
+            raise ConfigError(f"{given[0]} cannot be given with --resume, which goes on as it began")
         folder = StudyFolder(resume)
         require_files(folder.plugin_files(), registry, str(resume))
         chosen = folder.study()

@@ -95,7 +95,10 @@ def train(
     every class; the epoch with the best validation macro-averaged accuracy is tested, once.
     """
     if resumed is not None:
-        others = {"--recipe": start.recipe, "--config": start.config, "--set": start.settings, "--out": out}
+        others = {
+            "--recipe": start.recipe, "--config": start.config, "--set": start.settings, "--out": out,
+            "--find-lr": find_lr or None,
+        }  # fmt: skip
         elsewhere = [*options.given(others), *network.naming]
         _resume(resumed, elsewhere, (network.changes, data, learning), no_plugin, tensorboard, json)
         return
@@ -116,6 +119,8 @@ def train(
         default=DEFAULT_ON_DIGITS if images.source == "digits" else options.DEFAULT_NETWORK,
     )  # fmt: skip
     if find_lr:
+        if tensorboard:
+            raise ConfigError("--tensorboard is of a training, and --find-lr makes a plot alone; leave one of them out")
         _find_learning_rate(spec, images, training, out or Path("learning-rates.png"), no_plugin, json)
         return
 

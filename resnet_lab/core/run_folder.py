@@ -42,6 +42,9 @@ from resnet_lab.core.records import (
 )
 
 FORMAT = 1
+LONGEST = 200
+"""Bytes of a source's name in a file's name, which may have 255 with what stands around it."""
+
 REMEDY = "the run's weights can still be used by their path"
 
 
@@ -150,6 +153,7 @@ class Run:
         """
         if source:
             name = "".join(letter if letter.isalnum() else "-" for letter in Path(source).name)
+            name = name.encode()[:LONGEST].decode(errors="ignore")
             part = f"{part}-{name}-{sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
         if not whole:
             part += "-incomplete"

@@ -121,6 +121,12 @@ def test_options_that_do_not_go_together(arguments: tuple[str, ...], problem: st
     assert cli("eval", *arguments) == (2, "", f"resnet-lab: {problem}\n")
 
 
+@pytest.mark.parametrize("command", [("eval", "a"), ("compare", "a", "b"), ("report", "a"), ("report", "a", "b")])
+def test_a_part_of_other_images(command: tuple[str, ...], cli: Callable) -> None:
+    problem = "--split is of the run's own images, and all of --data are scored; leave one of them out"
+    assert cli(*command, "--data", "images", "--split", "val") == (2, "", f"resnet-lab: {problem}\n")
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(
     not (IMAGES.is_dir() and PUBLIC.is_dir()),

@@ -180,6 +180,7 @@ def test_bad_input(cli: Callable, done: Path) -> None:
         ("run", "--factor", "train.lr=1e-3,1e-2", "--tune-lr", "0.1"): "the options: tune_lr sets each arm's learning",
         ("run", "s.toml", "--attn", "se"): "--attn cannot be given beside s.toml; say it in the file",
         ("run", "--resume", done, "--attn", "se"): "--attn cannot be given with --resume, which goes on as it began",
+        ("run", "--resume", done, "--out", "b"): "--out cannot be given with --resume, which goes on as it began",
         ("report", "absent"): "absent is not a study folder: it holds no study.json; name one that",
         ("run", "--attn", "none,se", "--data", "absent"): "absent: no such folder, and no data set of that name",
     }.items():  # fmt: skip

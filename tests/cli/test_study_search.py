@@ -54,6 +54,7 @@ def test_bad_input(cli: Callable) -> None:
         ("--range", "train.lr=0,1e-2,log"): "the options: study.search: train.lr: a range by log must begin above 0, ",
         ("--attn", "none,seee"): "attn 'seee': stage 1: unknown attention 'seee'; did you mean 'se'?",
         ("--resume", "absent"): "absent is not a search folder: it holds no search.json; name one that `resnet-lab ",
+        ("--resume", "absent", "--out", "b"): "--out cannot be given with --resume, which goes on as it began",
         ("--resume", "absent", "--attn", "se"): "--attn cannot be given with --resume, which goes on as it began",
     }.items():  # fmt: skip
         code, out, err = cli("study", "search", *arguments)

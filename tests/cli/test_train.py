@@ -353,9 +353,17 @@ def test_a_resumption_with_the_same_wishes(cli: Callable, stopped: None, paintin
 
 
 def test_what_cannot_be_given_with_a_resumption(cli: Callable, stopped: None) -> None:
-    code, _, err = cli("train", "--resume", "run", "--recipe", "strong")
-    assert code == 2
-    assert err == "resnet-lab: --recipe cannot be given with --resume, which goes on as the run began\n"
+    for option, *value in (("--recipe", "strong"), ("--find-lr",)):
+        code, _, err = cli("train", "--resume", "run", option, *value)
+        assert code == 2
+        assert err == f"resnet-lab: {option} cannot be given with --resume, which goes on as the run began\n"
+
+
+def test_a_range_test_writes_no_events(cli: Callable) -> None:
+    assert cli("train", "--find-lr", "--tensorboard", "--out", "rates.png") == (
+        2, "", "resnet-lab: --tensorboard is of a training, and --find-lr makes a plot alone; leave one of them out\n",
+    )  # fmt: skip
+    assert not Path("rates.png").exists()
 
 
 def test_weights_of_a_run_into_a_changed_network_with_frozen_stages(cli: Callable, paintings: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.core.errors import RunError
+from resnet_lab.core.files import write_atomically
 from resnet_lab.core.run_folder import Run
 from tests.run_records import run_record
 
@@ -138,3 +139,14 @@ def test_a_record_of_a_newer_program(tmp_path: Path) -> None:
     assert str(failure.value) == (
         f"{tmp_path}/run.json: run format 2 is newer than this resnet-lab reads (1); upgrade resnet-lab"
     )
+
+
+@pytest.mark.parametrize("letter", ["q", "\u753b"])
+def test_predictions_on_a_source_with_a_long_name(letter: str, tmp_path: Path) -> None:
+    """File systems take names of 255 bytes, which a temporary name has 10 more of."""
+    source = f"images/{letter * (255 // len(letter.encode()))}"
+    path = Run(tmp_path).predictions("all", source, whole=False)
+    path.parent.mkdir()
+    write_atomically(path, b"")
+    assert path.exists()
+    assert path != Run(tmp_path).predictions("all", source[:-1], whole=False)
