@@ -101,7 +101,7 @@ def write_state(path: Path, progress: Progress, learner: Learner) -> None:
     write_sealed(path, KEY, header, tensors)
 
 
-def read_state(path: Path, progress: Progress, learner: Learner) -> None:
+def read_state(path: Path, progress: Progress, learner: Learner, steps_per_epoch: int) -> None:
     """Put everything back as it was when the file was written.
 
     Raises:
@@ -109,12 +109,18 @@ def read_state(path: Path, progress: Progress, learner: Learner) -> None:
     """
     header, tensors = read_sealed(path, KEY, FORMAT, "training state")
     described = validated(_Header, header, str(path), CheckpointError)
+    if described.step > steps_per_epoch:
+        raise CheckpointError(
+            f"{path}: step {described.step} of an epoch of {steps_per_epoch} steps; the state is damaged"
+        )
     try:
         learner.model.load_state_dict(_under("model.", tensors))
         _load_optimizer(learner.optimizer, _under("optimizer.", tensors))
         if learner.average is not None:
             learner.average.load_state_dict(_under("average.", tensors))
         if learner.processes.is_first:
+            if tensors["tally"].shape != progress.tally.sums.shape:
+                raise ValueError(f"tally is {tuple(tensors['tally'].shape)}")
             progress.tally.sums.copy_(tensors["tally"])
     except (RuntimeError, ValueError, KeyError, IndexError) as error:
         raise CheckpointError(

@@ -133,7 +133,7 @@ class Trainer:
         loss = make_loss(self.config, train.images.labels, train.images.num_classes, self.placement.device)
         self.learner = Learner(network, called, loss, self.config, self.placement, self.processes)
         if self.run.state.exists():
-            read_state(self.run.state, self.progress, self.learner)
+            read_state(self.run.state, self.progress, self.learner, len(train))
             self.saved_at = str(self.progress)
             self.watcher.say(f"going on at {self.progress}")
         if self.progress.history:

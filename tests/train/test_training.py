@@ -310,6 +310,17 @@ def test_a_state_of_another_form(stopped: Path, changes: dict[str, object], prob
     assert str(failure.value) == f"{path}: {problem}"
 
 
+def test_a_state_beyond_the_epoch_or_of_other_classes(stopped: Path) -> None:
+    path = stopped / "state.safetensors"
+    header, tensors = checkpoint.read_sealed(path, "resnet_lab_training", 1, "state")
+    checkpoint.write_sealed(path, "resnet_lab_training", {**header, "step": 2**52}, tensors)
+    with pytest.raises(CheckpointError, match=rf"step {2**52} of an epoch of \d+ steps; the state is damaged"):
+        resume(stopped)
+    checkpoint.write_sealed(path, "resnet_lab_training", header, {**tensors, "tally": tensors["tally"][:1].clone()})
+    with pytest.raises(CheckpointError, match=r"of another network or optimiser than the run describes: tally is \(1"):
+        resume(stopped)
+
+
 def test_a_full_disk_leaves_the_last_state(tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second state finds no room."""
     written = []
