@@ -198,4 +198,4 @@ def test_the_page_says_what_the_files_say() -> None:
 
 def test_only_recipes_lie_beside_the_code() -> None:
     folder = Path(recipes.__file__).parent
-    assert {path.suffix for path in folder.iterdir() if path.is_file()} == {".py", ".toml"}
+    assert {path.suffix for path in folder.iterdir() if path.is_file()} == {".py", ".pyi", ".toml"}
