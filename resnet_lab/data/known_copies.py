@@ -1,6 +1,6 @@
 """Near copies that were found before, in a folder of the cache: those of the same pictures are looked for once.
 
-The file has a digest of the signatures that it is of. One that is damaged, or of others, is as good as none.
+The file has a digest of the signatures that it is of. One that is damaged, or of others, is made anew.
 """
 
 import json

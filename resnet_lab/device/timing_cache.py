@@ -1,6 +1,6 @@
 """What was measured on this machine, kept in a small JSON file beside the cached images.
 
-The file saves time and nothing depends on it: one that cannot be read or written is as good as none.
+The file saves time and nothing depends on it: one that cannot be read or written is ignored.
 """
 
 import json

@@ -85,7 +85,7 @@ def judge(
     Args:
         scores: of each seed and arm, shape (S, A); NaN where a trial failed: its seed is left out of effects that
             need it.
-        margin: differences within it are as good as none; None for no such margin.
+        margin: equivalence margin; None for none.
     """
     judged: list[list[Effect]] = []
     is_open = True

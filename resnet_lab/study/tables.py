@@ -112,7 +112,7 @@ def _cost(found: StudyFindings, arm: str, mode: Any, name: str) -> float | None:
 
 
 def _curves(found: StudyFindings, folder: StudyFolder) -> list[Row]:
-    """A row an epoch of every trial that has begun."""
+    """One row per epoch of every trial that was started."""
     return [
         {"arm": trial.arm.name, "seed": trial.seed, **epoch}
         for trial in trials_of(found.study)

@@ -1,4 +1,4 @@
-"""A whole training: images to a run folder, begun or gone on with."""
+"""A whole training, from images to a run folder, started or resumed."""
 
 from collections.abc import Sequence
 from functools import partial
