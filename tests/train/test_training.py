@@ -7,6 +7,7 @@ import shutil
 import signal
 from hashlib import sha256
 from importlib.metadata import version
+from itertools import count
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -441,3 +442,25 @@ def test_the_default_command_learns_digits(tmp_path: Path) -> None:
     """ResNet-20 at 16 pixels with the default configuration: 0.989 to 1 over eight seeds when it was chosen."""
     result = train(zoo.get("resnet20").modified(input_size=16), "digits", folder=tmp_path / "run")
     assert result.test.macro_accuracy >= 0.98
+
+
+def test_curves_are_drawn_when_it_costs_little_and_at_the_end(
+    tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, drawn = count(), []
+
+    def draw(epochs: list[object], title: str, best_epoch: int) -> bytes:
+        drawn.append(len(epochs))
+        for _ in range(1000):
+            next(clock)
+        return b"PNG"
+
+    monkeypatch.setattr("resnet_lab.train.trainer.monotonic", lambda: next(clock))
+    monkeypatch.setattr("resnet_lab.train.trainer.draw_curves", draw)
+    train(
+        SPEC,
+        str(two_colours),
+        TrainConfig(epochs=4, batch_size=2, compile="off", save_minutes=1e6),
+        folder=tmp_path / "run",
+    )
+    assert drawn == [1, 4]
