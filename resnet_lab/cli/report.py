@@ -41,6 +41,7 @@ def report(
     from resnet_lab.cli.progress import Screen
     from resnet_lab.core.files import refuse_existing, write_atomically
     from resnet_lab.data.class_names import read_class_map
+    from resnet_lab.evaluation.report_contents import gather_report
     from resnet_lab.report.building import build_report, default_path, write_plots
 
     images.refuse_part(split)
@@ -49,7 +50,7 @@ def report(
         refuse_existing(out)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     with Screen() as screen:
-        made = build_report(
+        gathered = gather_report(
             runs,
             placement,
             registry,
@@ -59,7 +60,7 @@ def report(
             works=gallery,
             watcher=screen,
         )
-    page = out or default_path(runs)
+    made, page = build_report(gathered), out or default_path(runs)
     write_atomically(page, made.html.encode())
     drawn = [] if plots is None else write_plots(made, plots)
     if json:

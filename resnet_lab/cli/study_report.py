@@ -38,6 +38,7 @@ def report(
     from resnet_lab.core.files import make_folder, refuse_existing, write_atomically, write_new
     from resnet_lab.network.plugins import require_files
     from resnet_lab.report.study_building import make_study_report, write_study_plots
+    from resnet_lab.study.report_contents import gather_study
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
     from resnet_lab.study.tables import as_csv, as_latex, as_parquet, make_tables
@@ -62,7 +63,7 @@ def report(
             make_folder(target)
             for name, content in contents.items():
                 write_new(target / f"{name}.{suffix}", content)
-    made, page = make_study_report(found, opened, registry), out or folder / "report.html"
+    made, page = make_study_report(gather_study(found, opened, registry)), out or folder / "report.html"
     write_atomically(page, made.html.encode())
     drawn = [] if plots is None else write_study_plots(made, plots)
     show_findings(found, json, {"page": str(page), "plots": [str(path) for path in drawn]})

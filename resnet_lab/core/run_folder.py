@@ -36,10 +36,10 @@ from resnet_lab.core.records import (
     distinct,
     read_json,
     repr_of,
-    rows_of,
     shortened,
     validated,
 )
+from resnet_lab.core.tables import rows_of
 
 FORMAT = 1
 LONGEST = 200

@@ -1,6 +1,6 @@
 """Classes of a source and of a network, matched by name."""
 
-import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resnet_lab.core.errors import DataError
+from resnet_lab.core.records import LARGE
+from resnet_lab.core.tables import csv_rows, read_text
 from resnet_lab.data.sources.assembly import some
+
+REMEDY = "a class map is CSV with the columns old and new"
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,15 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _pairs_of(path: Path) -> list[tuple[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file, strict=True) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable class map ({error}); it is CSV with the columns old and new") from None
-    for number, row in enumerate(rows, 1):
-        if len(row) != 2:
-            raise DataError(f"{path}, row {number}: {len(row)} values; a class map has the columns old and new")
-    return [(old.strip(), new.strip()) for old, new in rows if (old, new) != ("old", "new")]
+    text = read_text(path, LARGE, DataError)
+    pairs = []
+    for line, values in csv_rows(io.StringIO(text, newline=""), path, DataError, REMEDY, strict=True):
+        if len(values) != 2:
+            raise DataError(f"{path}: line {line}: {len(values)} values; {REMEDY}")
+        old, new = values
+        if (old, new) != ("old", "new"):
+            pairs.append((old.strip(), new.strip()))
+    return pairs
 
 
 def _key(name: str) -> str:

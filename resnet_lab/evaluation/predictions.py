@@ -92,6 +92,12 @@ class Predictions:
         """The probability of that class, shape (N,)."""
         return np.asarray(self.probabilities.max(1))
 
+    def answers(self, number: int, most: int) -> list[tuple[str, float]]:
+        """The most probable classes of an image with their probabilities, and the true one in any case."""
+        row, truth = self.probabilities[number], int(self.labels[number])
+        best = np.argsort(-row, kind="stable")[:most].tolist()
+        return [(self.classes[k], float(row[k])) for k in (*best, *([truth] if truth not in best else []))]
+
     def write(self, path: Path) -> None:
         """Replace the file at `path`; raises `RunError` where it cannot be written."""
         header = {

@@ -1,50 +1,29 @@
 """A run's network on the images of its data or another source. Legend: N images, K classes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from resnet_lab.core.errors import CheckpointError, DataError, RunError
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.class_names import match_classes
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.image_format import ImageFormat
-from resnet_lab.data.image_loader import image_loader
-from resnet_lab.data.loader import Batch, Loader
-from resnet_lab.data.order import Order, Subset
-from resnet_lab.data.pixels import Pixels
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.assembly import some
 from resnet_lab.data.split import Part, from_csv_as_far_as_there
 from resnet_lab.device import Placement, optimize_for_inference
+from resnet_lab.evaluation.inference import form_of, prepare, probabilities_of, with_progress
 from resnet_lab.evaluation.metrics import Summary, summarise
+from resnet_lab.evaluation.opened_run import OpenedRun, Sources
 from resnet_lab.evaluation.predictions import Origin, Predictions, weights_digest
-from resnet_lab.network import checkpoint
-from resnet_lab.network.checkpoint import Metadata
-from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
 from resnet_lab.network.weights.adopting import Adopted
-
-BATCH_SIZE = 64
-
-
-@torch.inference_mode()
-def logits(model: nn.Module, batches: Iterable[Batch], placement: Placement) -> Tensor:
-    """Outputs of the network in evaluation mode for all batches: float32 on the CPU, shape (N, K)."""
-    was_training = model.training
-    model.eval()
-    with placement.autocast():
-        outputs = [model(x)[: len(indices)] for indices, x, _ in batches]
-    model.train(was_training)
-    return torch.cat(outputs).float().cpu()
 
 
 def evaluate(
@@ -76,22 +55,43 @@ def evaluate(
         CheckpointError: no usable weights in it, or a network whose outputs are not numbers.
         DataError: the images are not those of the run, have other classes, or are none.
     """
-    opened = Run.open(run)
-    opened.require_weights()
-    metadata, model = load_for_images(opened.best, registry)
-    record = opened.read()
+    return predictions_of(
+        OpenedRun(run, Sources(registry, watcher)),
+        placement,
+        part=part,
+        source=source,
+        class_map=class_map,
+        again=again,
+    )
+
+
+def predictions_of(
+    opened: OpenedRun,
+    placement: Placement,
+    *,
+    part: Part = "test",
+    source: str | None = None,
+    class_map: Mapping[str, str] | None = None,
+    again: bool = False,
+) -> Predictions:
+    """What `evaluate` does, of a run that is open."""
+    run, watcher = opened.run, opened.sources.watcher
+    metadata, model = opened.network
+    record = opened.record
     if (status := record.get("status")) not in ("finished", "imported"):
-        watcher.say(f"{run}: the training has not finished ({status}); scored are its best weights so far")
+        watcher.say(f"{opened.folder}: the training has not finished ({status}); scored are its best weights so far")
     if source is None and status == "imported":
-        raise RunError(f"{run} holds imported weights, which have no images of their own; name some with --data")
-    data = DataConfig(source=source or record["data"]["source"], cache=record["data"]["cache"])
-    images = open_images(data.source, registry, fewest=1)
+        raise RunError(
+            f"{opened.folder} holds imported weights, which have no images of their own; name some with --data"
+        )
+    named = source or record["data"]["source"]
+    images = opened.sources.images(named)
     match = match_classes(images.classes, metadata.classes, class_map)
     labels = np.array(match.numbers, dtype=np.int64)[images.labels]
-    decoded = decode_all(images, form_of(metadata), data, watcher)
+    decoded = opened.decoded(named)
     gone: list[str] = []
     if source is None:
-        parts, missing = from_csv_as_far_as_there(opened.splits, images)
+        parts, missing = from_csv_as_far_as_there(run.splits, images)
         gone = [path for path, of_part in missing if of_part == part]
         positions = np.flatnonzero(parts == part)
         _require_usable(decoded, positions)
@@ -103,18 +103,18 @@ def evaluate(
         raise DataError(
             f"{images.name}: all {len(gone)} images of the {part} part are gone; put them back"
             if gone
-            else f"{opened.splits}: no image is in the {part} part; name a part that has some with --split"
+            else f"{run.splits}: no image is in the {part} part; name a part that has some with --split"
             if source is None
             else f"{images.name}: no image is left to score; see `resnet-lab data check` and --class-map"
         )
     whole = "all" if source is not None else part
-    origin = origin_of(opened, images.name, whole, placement, record.get("best_epoch")).model_copy(
+    origin = origin_of(run, images.name, whole, placement, record.get("best_epoch")).model_copy(
         update={"gone": len(gone), "absent": match.missing if source is not None else ()}
     )
     _tell_what_is_scored(match.remarks, gone, origin, len(metadata.classes), watcher)
     digests = tuple(decoded.examined[position].digest for position in positions)
     labels = labels[positions]
-    kept = kept_at(opened, origin)
+    kept = kept_at(run, origin)
     if not again and (found := _kept(kept, origin, digests, labels)) is not None:
         watcher.say(f"predictions of {found.origin.created} are taken from {kept}")
         return found
@@ -126,9 +126,7 @@ def evaluate(
         paths=tuple(images.paths[position] for position in positions),
         digests=digests,
         labels=labels,
-        probabilities=probabilities_of(
-            network, with_progress(batches.evaluation(), watcher), placement, str(opened.best)
-        ),
+        probabilities=probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, str(run.best)),
         origin=origin,
     )
     predictions.write(kept)
@@ -222,28 +220,6 @@ def summary_of(run: Run, predictions: Predictions) -> Summary:
     )
 
 
-def probabilities_of(
-    network: nn.Module, batches: Iterable[Batch], placement: Placement, where: str
-) -> NDArray[np.float32]:
-    """Softmax of the network's outputs, shape (N, K); raises `CheckpointError` where they are not numbers."""
-    outputs = logits(network, batches, placement)
-    if not outputs.isfinite().all():
-        raise CheckpointError(
-            f"{where}: the network answers with values that are not numbers; with fp16, try --precision fp32, "
-            "else train it anew with a lower learning rate"
-        )
-    found: NDArray[np.float32] = outputs.softmax(1).numpy()
-    return found
-
-
-def with_progress(batches: Iterable[Batch], watcher: Watcher) -> Iterator[Batch]:
-    """The batches; each advances the watcher when the next is asked for."""
-    for batch in batches:
-        yield batch
-        for _ in batch.indices:
-            watcher.advance()
-
-
 def _kept(path: Path, origin: Origin, digests: tuple[str, ...], labels: NDArray[np.int64]) -> Predictions | None:
     """The predictions at `path` if they are what would be made now; a damaged file is made anew."""
     try:
@@ -262,25 +238,6 @@ def _made_alike(one: Origin, other: Origin) -> bool:
     )
 
 
-def form_of(metadata: Metadata) -> ImageFormat:
-    """What images are made into for a network, as they were when it was trained."""
-    spec = metadata.spec
-    return ImageFormat(spec.input_size, spec.in_channels, metadata.fit, depth=metadata.depth, resize=metadata.resize)
-
-
-def prepare(
-    pixels: Pixels,
-    positions: NDArray[np.int64],
-    metadata: Metadata,
-    placement: Placement,
-    labels: NDArray[np.int64] | None = None,
-) -> Loader:
-    """Images at `positions`, scaled as the network was trained on them; all of label 0 where none are given."""
-    labels = np.zeros(len(positions), dtype=np.int64) if labels is None else labels
-    order = Order(Subset(positions, labels, len(metadata.classes)), BATCH_SIZE)
-    return image_loader(pixels, order, metadata.mean, metadata.std, placement)
-
-
 def _require_usable(decoded: Decoded, positions: NDArray[np.int64]) -> None:
     for position in positions.tolist():
         if cause := decoded.examined[position].cause:
@@ -288,17 +245,6 @@ def _require_usable(decoded: Decoded, positions: NDArray[np.int64]) -> None:
                 f"{decoded.images.name}: {decoded.images.paths[position]} was scored by the run and cannot be used now "
                 f"({cause}); put it back as it was"
             )
-
-
-def load_for_images(path: Path, registry: Registry) -> tuple[Metadata, ResNet]:
-    """A weights file and its network; raises `CheckpointError` also where the file names no classes or scaling."""
-    metadata, tensors = checkpoint.read(path)
-    if len(metadata.classes) != metadata.spec.head.num_classes or not metadata.mean:
-        raise CheckpointError(
-            f"{path}: the weights name no classes and normalisation, as those that `resnet-lab train` writes do; "
-            "they cannot be used on images"
-        )
-    return metadata, checkpoint.restore(metadata, tensors, str(path), registry)
 
 
 def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) -> None:

@@ -13,14 +13,16 @@ from torch import nn
 
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.files import write_atomically
+from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, optimize_for_inference, out_of_memory
 from resnet_lab.device.processes import Agreement, Processes
+from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.metrics import Scores, score
 from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.evaluation.scoring import logits, origin_of
+from resnet_lab.evaluation.scoring import origin_of
 from resnet_lab.network import checkpoint
 from resnet_lab.network.plugins import Registry
 from resnet_lab.train.curves import draw_curves
@@ -29,7 +31,6 @@ from resnet_lab.train.determinism import deterministic
 from resnet_lab.train.distributed import spread
 from resnet_lab.train.freezing import PartlyFrozen
 from resnet_lab.train.frozen_cache import cache_features
-from resnet_lab.train.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.train.interruption import Interrupted, Interruption
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.loop import epochs, require_finite, require_finite_outputs

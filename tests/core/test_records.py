@@ -23,7 +23,6 @@ from resnet_lab.core.records import (
     parse_json,
     parse_toml,
     read_json,
-    rows_of,
     validated,
 )
 
@@ -154,38 +153,6 @@ def test_a_sentence_stays_short() -> None:
         assert len(str(failure.value)) < 1000
     assert str(failure.value) == f"here: inner.0.names: input should have at most {ENTRIES:,} entries"
     assert perf_counter() - start < SECONDS
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("a,b\n1,2\n3\n", "{path}: line 3: 1 values for 2 columns; put the file back as it was"),
-        ("a,b\n1,2,3\n", "{path}: line 2: 3 values for 2 columns; put the file back as it was"),
-        ("a,c\n", "{path} has no column 'b'"),
-        ("", "{path} has no column 'a'"),
-        ("a,b,a\n", "{path} has two columns 'a'; remove one"),
-        (
-            "a,b\n" + "x" * 200_000,
-            "{path}: line 2: field larger than field limit (131072); put the file back as it was",
-        ),
-        ("a,b\n" + "1,2\n" * 100, "{path}: larger than 300 bytes, which no such file is"),
-    ],
-)
-def test_tables_that_are_damaged(tmp_path: Path, text: str, problem: str) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(text)
-    with pytest.raises(RunError) as failure:
-        list(rows_of(path, ("a", "b"), RunError, most=300 if "larger than 3" in problem else 10**6))
-    assert str(failure.value) == problem.format(path=path)
-
-
-def test_a_table(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_bytes('\ufeffa,b,c\n1,"two\nlines",3\n\n4,\xff,6\n'.encode("latin-1", "ignore"))
-    path.write_bytes(b"\xef\xbb\xbfa,b,c\n" + b'1,"two\nlines",3\n\n4,\xff,6\n')
-    assert list(rows_of(path, ("a", "c"), RunError)) == [
-        (3, {"a": "1", "b": "two\nlines", "c": "3"}), (5, {"a": "4", "b": "\udcff", "c": "6"}),
-    ]  # fmt: skip
 
 
 OWN_MESSAGES = {"device/processes.py", "bench/process_memory.py", "data/sources/permission.py"}

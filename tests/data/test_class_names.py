@@ -65,4 +65,14 @@ def test_maps_from_pairs_and_files(tmp_path: Path) -> None:
     file.write_text("a,b,c\n")
     with pytest.raises(DataError) as failure:
         read_class_map([str(file)])
-    assert str(failure.value) == f"{file}, row 1: 3 values; a class map has the columns old and new"
+    assert str(failure.value) == f"{file}: line 1: 3 values; a class map is CSV with the columns old and new"
+    file.write_text('a,b\n"c,d\n')
+    with pytest.raises(DataError) as failure:
+        read_class_map([str(file)])
+    assert str(failure.value) == (
+        f"{file}: line 2: not CSV: unexpected end of data; a class map is CSV with the columns old and new"
+    )
+    file.write_bytes(b"a,D\xfcrer\n")
+    with pytest.raises(DataError) as failure:
+        read_class_map([str(file)])
+    assert str(failure.value) == f"{file}: not UTF-8 at byte 3; save it as CSV in UTF-8"

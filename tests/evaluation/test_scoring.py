@@ -15,8 +15,9 @@ from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
+from resnet_lab.evaluation.inference import form_of, logits
 from resnet_lab.evaluation.prediction import predict
-from resnet_lab.evaluation.scoring import evaluate, form_of, logits, stored, summary_of
+from resnet_lab.evaluation.scoring import evaluate, stored, summary_of
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.plugins import load
@@ -233,7 +234,7 @@ def test_a_training_keeps_its_own(run: Path, tmp_path: Path) -> None:
 
 def test_predictions_are_made_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(run, CPU, REGISTRY, part="test", again=True)
-    monkeypatch.setattr("resnet_lab.evaluation.scoring.logits", _never)
+    monkeypatch.setattr("resnet_lab.evaluation.inference.logits", _never)
     again = evaluate(run, CPU, REGISTRY, part="test")
     kept = stored(Run(run), "test")
     assert kept is not None

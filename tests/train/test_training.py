@@ -22,14 +22,15 @@ from sklearn.metrics import balanced_accuracy_score
 
 import resnet_lab
 from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, PluginError, ResNetLabError, RunError
+from resnet_lab.core.history import Epoch
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.device import choose
-from resnet_lab.evaluation.scoring import evaluate, logits
+from resnet_lab.evaluation.inference import logits
+from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.plugins import load
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.progress import TrainingWatcher

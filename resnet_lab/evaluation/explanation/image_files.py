@@ -13,8 +13,8 @@ from resnet_lab.data.image_files import decoded, image_files
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
 from resnet_lab.evaluation.explanation.pictures import Format, draw
+from resnet_lab.evaluation.inference import form_of, load_for_images
 from resnet_lab.evaluation.prediction import weights_of
-from resnet_lab.evaluation.scoring import form_of, load_for_images
 from resnet_lab.network.plugins import Registry
 
 FOLDER = "explanations"
