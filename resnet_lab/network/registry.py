@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from resnet_lab.core.errors import PluginError, SpecError, nearest
+from resnet_lab.core.records import problem_of
 from resnet_lab.network.component import Component
 from resnet_lab.network.kinds import Kind, kind_of
 
@@ -83,7 +84,7 @@ class Entry:
                     first = failure.errors()[0]
                     raise SpecError(
                         f"{where}: {self.kind} {self.name}: parameter {name!r}: "
-                        f"{first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
+                        f"{problem_of(first)}, got {first['input']!r}"
                     ) from None
             elif default is ...:
                 raise SpecError(f"{where}: {self.kind} {self.name} needs its parameter {name!r}")
