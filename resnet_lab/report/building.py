@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import RunError, printable
 from resnet_lab.core.files import make_folder, write_atomically
-from resnet_lab.core.run_folder import Run
+from resnet_lab.core.run_folder import Run, classes_of
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
@@ -81,10 +81,14 @@ def build_report(
     """
     if len(runs) > 1 and part is None and source is None:
         part = "test" if all(is_finished(Run.open(run).read()) for run in runs) else "val"
+    classes = classes_of(runs) if class_map else ()
     subjects = tuple(
-        look_at(run, placement, registry, part=part, source=source, class_map=class_map, watcher=watcher)
+        look_at(
+            run, placement, registry, part=part, source=source, class_map=class_map, other_classes=classes,
+            watcher=watcher,
+        )
         for run in runs
-    )
+    )  # fmt: skip
     if len(subjects) == 1:
         gallery = _gallery(subjects[0], placement, registry, works, watcher)
         return BuiltReport(run_page(subjects[0], gallery), _numbers(subjects[0], gallery), subjects)

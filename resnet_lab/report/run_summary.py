@@ -1,7 +1,7 @@
 """A run with all that a page says of it, gathered from the rooms that know. Legend: N images, K classes."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from math import nan
 from pathlib import Path
@@ -92,6 +92,7 @@ def look_at(
     part: Part | None = None,
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
+    other_classes: Collection[str] = (),
     watcher: Watcher = SILENT,
 ) -> RunSummary:
     """Gather what there is to say of a run; predictions are made where they are missing.
@@ -102,7 +103,7 @@ def look_at(
     Args:
         part: the test part by default.
         source: another source, of which all images are scored.
-        class_map: as `evaluate` takes it.
+        class_map, other_classes: as `evaluate` takes them.
         watcher: told of each image that goes through the network.
 
     Raises:
@@ -125,7 +126,7 @@ def look_at(
             f"`resnet-lab train --resume {path}`"
         )
     part = part or ("test" if finished else "val")
-    predictions, obstacle = _scored(run, placement, registry, part, source, class_map, watcher)
+    predictions, obstacle = _scored(run, placement, registry, part, source, class_map, other_classes, watcher)
     spec = _spec(run, record)
     base = zoo.unmodified(spec)
     return RunSummary(
@@ -151,6 +152,7 @@ def _scored(
     part: Part,
     source: str | None,
     class_map: Mapping[str, str] | None,
+    other_classes: Collection[str],
     watcher: Watcher,
 ) -> tuple[Predictions | None, str]:
     """Predictions, where there are any, and what stands in the way of more."""
@@ -158,8 +160,9 @@ def _scored(
         return None, "there are no weights yet"
     try:
         found = evaluate(
-            run.folder, placement, registry, part=part, source=source, class_map=class_map, watcher=watcher
-        )
+            run.folder, placement, registry, part=part, source=source, class_map=class_map,
+            other_classes=other_classes, watcher=watcher,
+        )  # fmt: skip
         return found, ""
     except DataError as error:
         if source is not None:
