@@ -57,7 +57,7 @@ def test_a_class_map_of_classes_that_there_are(renamed: dict[str, str]) -> None:
     ("old", "new", "wrong", "hint"),
     [
         ("cart", "Katze", "cart", "did you mean 'cat'?"),
-        ("cat", "Kazte", "Kazte", "did you mean 'Katze'?"),
+        ("cat", "Kazte", "Kazte", "did you mean 'Katze' or 'cat'?"),
         ("bird", "", "bird", "known: Katze, cat, dog"),
     ],
 )
