@@ -8,7 +8,7 @@ import json
 import tomllib
 from array import array
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import accumulate
 from math import isfinite
 from pathlib import Path
@@ -188,8 +188,29 @@ def validated(
     allowed = ""
     if first["type"] == "extra_forbidden":
         allowed = " (unknown key; check its spelling, or upgrade resnet-lab)"
-    message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-    raise error(f"{where}: {key}{message}{got}{allowed}{_and(remedy)}") from None
+    raise error(f"{where}: {key}{problem_of(first)}{got}{allowed}{_and(remedy)}") from None
+
+
+def problem_of(error: Mapping[str, Any]) -> str:
+    """What pydantic says of one error, in the terms of JSON and TOML, as part of a sentence."""
+    kind, message = error["type"], str(error["msg"])
+    if kind in _EXPECTED:
+        return f"input should be {_EXPECTED[kind]}"
+    if kind in ("too_short", "too_long"):
+        what, _, rest = message.removesuffix(f", not {error['ctx'].get('actual_length')}").partition(" ")
+        message = f"{_NAMES.get(what, what)} {rest.removesuffix(' after validation')}"
+    return f"{message[0].lower()}{message[1:]}"
+
+
+_EXPECTED = {
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"), "a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), "a table"),
+    "path_type": "a path, written as text",
+    "none_required": "null",
+}
+"""What is not named as JSON and TOML have it, by pydantic's types of errors."""
+
+_NAMES = {**dict.fromkeys(("Tuple", "Set", "Frozenset"), "List"), "Dictionary": "Table"}
 
 
 def repr_of(value: Any) -> str:

@@ -3,11 +3,11 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_lab.core.errors import DataError
+from resnet_lab.core.errors import ConfigError, DataError, nearest
 from resnet_lab.core.records import LARGE
 from resnet_lab.core.tables import csv_rows, read_text
 from resnet_lab.data.sources.assembly import some
@@ -65,6 +65,25 @@ def match_classes(given: Sequence[str], wanted: Sequence[str], renamed: Mapping[
         missing=tuple(name for number, name in enumerate(wanted) if number not in found.values()),
         remarks=(*remarks, *([f"images of {some(map(repr, out))} are left out"] if out else [])),
     )
+
+
+def require_known(renamed: Mapping[str, str], classes: Collection[str]) -> None:
+    """Refuse a class map that has a name of no class, which would do nothing.
+
+    Args:
+        classes: of all sides. What a class is called may also be a name that the map gives to several.
+
+    Raises:
+        ConfigError: the first such name, and those that are nearest.
+    """
+    given = Counter(renamed.values())
+    for old, new in renamed.items():
+        for name, known in ((old, False), (new, not new or given[new] > 1)):
+            if not known and name not in classes:
+                raise ConfigError(
+                    f"--class-map '{old}={new}': neither the images nor the network have a class {name!r}; "
+                    f"{nearest(name, classes)}"
+                )
 
 
 def read_class_map(texts: Sequence[str]) -> dict[str, str]:

@@ -22,6 +22,8 @@ from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
 
 BATCH_SIZE = 64
+LARGE = 512
+"""Side in pixels from which on a batch has fewer images, and no more pixels."""
 
 
 def load_for_images(path: Path, registry: Registry) -> tuple[Metadata, ResNet]:
@@ -41,6 +43,11 @@ def form_of(metadata: Metadata) -> ImageFormat:
     return ImageFormat(spec.input_size, spec.in_channels, metadata.fit, depth=metadata.depth, resize=metadata.resize)
 
 
+def batch_size_of(size: int) -> int:
+    """Images at a time of so many pixels a side."""
+    return max(1, min(BATCH_SIZE, BATCH_SIZE * LARGE**2 // size**2))
+
+
 def prepare(
     pixels: Pixels,
     positions: NDArray[np.int64],
@@ -50,7 +57,7 @@ def prepare(
 ) -> Loader:
     """Images at `positions`, scaled as the network was trained on them; all of label 0 where none are given."""
     labels = np.zeros(len(positions), dtype=np.int64) if labels is None else labels
-    order = Order(Subset(positions, labels, len(metadata.classes)), BATCH_SIZE)
+    order = Order(Subset(positions, labels, len(metadata.classes)), batch_size_of(metadata.spec.input_size))
     return image_loader(pixels, order, metadata.mean, metadata.std, placement)
 
 

@@ -36,7 +36,7 @@ class Origin(Record):
         epoch: that the weights are of; None where the run does not say.
         created: date and time in UTC, ISO 8601.
         versions: of the packages that took part.
-        gone: images of the part that were no longer there.
+        gone: images of the part that were no longer there, or could not be read.
         absent: classes of which the source has none.
     """
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.errors import RunError
-from resnet_lab.core.run_folder import Run
+from resnet_lab.core.run_folder import Run, classes_of
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
@@ -68,10 +68,11 @@ def gather_report(
     sources = Sources(registry, watcher)
     if len(runs) > 1 and part is None and source is None:
         part = "test" if all(is_finished(Run.open(run).read()) for run in runs) else "val"
+    classes = classes_of(runs) if class_map else set()
     opened = [OpenedRun(run, sources) for run in runs]
     subjects = []
     for run in opened:
-        subjects.append(look_at(run, placement, part=part, source=source, class_map=class_map))
+        subjects.append(look_at(run, placement, part=part, source=source, class_map=class_map, other_classes=classes))
         if len(runs) > 2:
             run.forget_weights()  # no gallery needs them
     if len(subjects) == 1:

@@ -1,7 +1,7 @@
 """A run with all that a page says of it, gathered from the rooms that know."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,7 @@ def look_at(
     part: Part | None = None,
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
+    other_classes: Collection[str] = (),
 ) -> RunSummary:
     """Gather what there is to say of a run; predictions are made where they are missing.
 
@@ -94,7 +95,7 @@ def look_at(
     Args:
         part: the test part by default.
         source: another source, of which all images are scored.
-        class_map: as `evaluate` takes it.
+        class_map, other_classes: as `evaluate` takes them.
 
     Raises:
         RunError: a damaged run; the test part of a run that is not finished.
@@ -115,7 +116,7 @@ def look_at(
             f"`resnet-lab train --resume {path}`"
         )
     part = part or ("test" if finished else "val")
-    predictions, obstacle = _scored(opened, placement, part, source, class_map)
+    predictions, obstacle = _scored(opened, placement, part, source, class_map, other_classes)
     spec = _spec(run, record)
     base = zoo.unmodified(spec)
     return RunSummary(
@@ -141,12 +142,16 @@ def _scored(
     part: Part,
     source: str | None,
     class_map: Mapping[str, str] | None,
+    other_classes: Collection[str],
 ) -> tuple[Predictions | None, str]:
     """Predictions, where there are any, and what stands in the way of more."""
     if not opened.run.best.exists():
         return None, "there are no weights yet"
     try:
-        return predictions_of(opened, placement, part=part, source=source, class_map=class_map), ""
+        found = predictions_of(
+            opened, placement, part=part, source=source, class_map=class_map, other_classes=other_classes
+        )
+        return found, ""
     except DataError as error:
         if source is not None:
             raise

@@ -1,6 +1,6 @@
 """A run's network on the images of its data or another source. Legend: N images, K classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.errors import CheckpointError, DataError, RunError
+from resnet_lab.core.files import make_folder, refuse_unwritable
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.data.class_names import match_classes
+from resnet_lab.data.class_names import match_classes, require_known
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
@@ -34,6 +35,7 @@ def evaluate(
     part: Part = "test",
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
+    other_classes: Collection[str] = (),
     again: bool = False,
     watcher: Watcher = SILENT,
 ) -> Predictions:
@@ -41,18 +43,20 @@ def evaluate(
 
     They are kept in the run folder. Those that are there already are read, if the weights, the images and how the
     network runs are still the same. Classes are matched by name, in any order. What is scored is what is there: images
-    that are gone, and classes that another source has none of, are told to the watcher and recorded.
+    that are gone or cannot be read, and classes that another source has none of, are told to the watcher and recorded.
 
     Args:
         run: a run folder.
         source: another source, whose classes must be among the network's.
         class_map: names of classes by what they are called on the other side; see `match_classes`.
+        other_classes: those that `class_map` may name beside the network's and the source's.
         again: make them in any case.
         watcher: told of each image that is decoded.
 
     Raises:
         RunError: not a run folder, or one without weights yet; predictions that cannot be written.
         CheckpointError: no usable weights in it, or a network whose outputs are not numbers.
+        ConfigError: `class_map` names a class that there is not.
         DataError: the images are not those of the run, have other classes, or are none.
     """
     return predictions_of(
@@ -61,6 +65,7 @@ def evaluate(
         part=part,
         source=source,
         class_map=class_map,
+        other_classes=other_classes,
         again=again,
     )
 
@@ -72,6 +77,7 @@ def predictions_of(
     part: Part = "test",
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
+    other_classes: Collection[str] = (),
     again: bool = False,
 ) -> Predictions:
     """What `evaluate` does, of a run that is open."""
@@ -86,15 +92,18 @@ def predictions_of(
         )
     named = source or record["data"]["source"]
     images = opened.sources.images(named)
+    require_known(class_map or {}, {*images.classes, *metadata.classes, *other_classes})
     match = match_classes(images.classes, metadata.classes, class_map)
     labels = np.array(match.numbers, dtype=np.int64)[images.labels]
     decoded = opened.decoded(named)
     gone: list[str] = []
+    unreadable: list[str] = []
     if source is None:
         parts, missing = from_csv_as_far_as_there(run.splits, images)
         gone = [path for path, of_part in missing if of_part == part]
         positions = np.flatnonzero(parts == part)
-        _require_usable(decoded, positions)
+        unreadable = [_with_cause(decoded, position) for position in positions[~decoded.usable[positions]].tolist()]
+        positions = positions[decoded.usable[positions]]
         unknown = [name for name in match.unknown if name in {images.classes[k] for k in images.labels[positions]}]
     else:
         positions, unknown = np.flatnonzero(decoded.usable & (labels >= 0)), list(match.unknown)
@@ -102,22 +111,27 @@ def predictions_of(
     if not len(positions):
         raise DataError(
             f"{images.name}: all {len(gone)} images of the {part} part are gone; put them back"
-            if gone
+            if gone and not unreadable
+            else f"{images.name}: all {len(gone) + len(unreadable)} images of the {part} part are gone or cannot be "
+            f"read now ({some(unreadable)}); put them back as they were"
+            if unreadable
             else f"{run.splits}: no image is in the {part} part; name a part that has some with --split"
             if source is None
             else f"{images.name}: no image is left to score; see `resnet-lab data check` and --class-map"
         )
     whole = "all" if source is not None else part
     origin = origin_of(run, images.name, whole, placement, record.get("best_epoch")).model_copy(
-        update={"gone": len(gone), "absent": match.missing if source is not None else ()}
+        update={"gone": len(gone) + len(unreadable), "absent": match.missing if source is not None else ()}
     )
-    _tell_what_is_scored(match.remarks, gone, origin, len(metadata.classes), watcher)
+    _tell_what_is_scored(match.remarks, gone, unreadable, origin, len(metadata.classes), watcher)
     digests = tuple(decoded.examined[position].digest for position in positions)
     labels = labels[positions]
     kept = kept_at(run, origin)
     if not again and (found := _kept(kept, origin, digests, labels)) is not None:
         watcher.say(f"predictions of {found.origin.created} are taken from {kept}")
         return found
+    make_folder(kept.parent)
+    refuse_unwritable(kept)
     batches = prepare(decoded.pixels, positions, metadata, placement, labels)
     watcher.begin("predicting", len(positions))
     network = optimize_for_inference(model, placement, len(positions), watcher=watcher)
@@ -238,13 +252,8 @@ def _made_alike(one: Origin, other: Origin) -> bool:
     )
 
 
-def _require_usable(decoded: Decoded, positions: NDArray[np.int64]) -> None:
-    for position in positions.tolist():
-        if cause := decoded.examined[position].cause:
-            raise DataError(
-                f"{decoded.images.name}: {decoded.images.paths[position]} was scored by the run and cannot be used now "
-                f"({cause}); put it back as it was"
-            )
+def _with_cause(decoded: Decoded, position: int) -> str:
+    return f"{decoded.images.paths[position]}: {decoded.examined[position].cause}"
 
 
 def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) -> None:
@@ -257,7 +266,12 @@ def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) ->
 
 
 def _tell_what_is_scored(
-    remarks: Sequence[str], gone: Sequence[str], origin: Origin, classes: int, watcher: Watcher
+    remarks: Sequence[str],
+    gone: Sequence[str],
+    unreadable: Sequence[str],
+    origin: Origin,
+    classes: int,
+    watcher: Watcher,
 ) -> None:
     for remark in remarks:
         watcher.say(f"{origin.source}: {remark}")
@@ -265,6 +279,11 @@ def _tell_what_is_scored(
         watcher.say(
             f"{origin.source}: {len(gone)} images of the {origin.part} part are gone ({some(gone)}); the others are "
             "scored"
+        )
+    if unreadable:
+        watcher.say(
+            f"{origin.source}: {len(unreadable)} images of the {origin.part} part cannot be read now "
+            f"({some(unreadable)}); the others are scored"
         )
     if origin.absent:
         watcher.say(

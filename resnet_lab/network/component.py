@@ -102,6 +102,11 @@ def parse_assignment(text: str) -> tuple[Component, tuple[int, ...] | None]:
     Raises:
         SpecError: text of another form.
     """
+    if len(parts := comma_list(text[:_LONGEST])) > 1 and all(_NAME.match(part) for part in parts):
+        raise SpecError(
+            f"{repr_of(text)} has {len(parts)} components where one belongs; give each by itself, as "
+            f"{repr_of(parts[0])} and {repr_of(parts[1])}: an option is repeated, and a file or a call has a list"
+        )
     component, at, stages = text.rpartition("@")
     if not at:
         return Component.parse(text), None

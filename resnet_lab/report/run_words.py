@@ -87,7 +87,7 @@ def _of_what_is_gone(predictions: Predictions) -> Iterator[Remark]:
     if origin.gone:
         of = counted(origin.gone + len(predictions), "image")
         are = "is" if origin.gone == 1 else "are"
-        text = f"{origin.gone:,} of {of} of this part {are} gone, and the others are scored."
+        text = f"{origin.gone:,} of {of} of this part {are} gone or cannot be read, and the others are scored."
         yield Remark("warning", text, "data", "Data")
     if origin.absent:
         text = f"The source has no image of {joined([printable(name) for name in origin.absent])}."

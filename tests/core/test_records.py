@@ -4,10 +4,10 @@ import ast
 import json
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 import resnet_lab
 from resnet_lab.core.errors import RunError
@@ -131,12 +131,34 @@ def test_a_sentence_says_where_and_what() -> None:
         ({"inner": [{"width": 1, "\x1b[31m": 2}]}, "inner.0.\\x1b[31m: extra inputs are not permitted, got 2 (unknown"
          " key; check its spelling, or upgrade resnet-lab)"),
         ({"inner": [{}]}, "inner.0.width: field required"),
-        (7, "input should be a valid dictionary or instance of Outer, got 7"),
+        (7, "input should be a table, got 7"),
     ):  # fmt: skip
         with pytest.raises(RunError) as failure:
             validated(Outer, data, "here", RunError, "mend it")
         assert str(failure.value) == f"here: {problem}; mend it"
     assert validated(Outer, {"of a later version": 1}, "here", RunError).size == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "problem"),
+    [
+        (tuple[str, ...], "flip", "input should be a list, got 'flip'"),
+        (list[int], 3, "input should be a list, got 3"),
+        (set[int], {"a": 1}, "input should be a list, got {'a': 1}"),
+        (frozenset[str], 3, "input should be a list, got 3"),
+        (dict[str, int], [1], "input should be a table, got [1]"),
+        (Inner, 3, "input should be a table, got 3"),
+        (Path, 3, "input should be a path, written as text, got 3"),
+        (None, 3, "input should be null, got 3"),
+        (Annotated[tuple[int, ...], Field(min_length=1)], [], "list should have at least 1 item, got []"),
+        (Annotated[list[int], Field(max_length=2)], [1, 2, 3], "list should have at most 2 items, got [1, 2, 3]"),
+        (Annotated[dict[str, int], Field(min_length=1)], {}, "table should have at least 1 item, got {}"),
+    ],
+)
+def test_types_are_named_as_json_and_toml_have_them(kind: Any, given: object, problem: str) -> None:
+    with pytest.raises(RunError) as failure:
+        validated(TypeAdapter(kind), given, "here", RunError)
+    assert str(failure.value) == f"here: {problem}"
 
 
 def test_a_sentence_stays_short() -> None:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.core.errors import DataError
-from resnet_lab.data.class_names import match_classes, read_class_map
+from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.data.class_names import match_classes, read_class_map, require_known
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,29 @@ def test_a_class_map_that_makes_two_classes_one() -> None:
     with pytest.raises(DataError) as failure:
         match_classes(("a",), ("a", "b"), {"a": "b"})
     assert str(failure.value) == "the class map makes 'a' and 'b' one class of the network"
+
+
+@pytest.mark.parametrize(
+    "renamed", [{"cat": "Katze"}, {"Katze": "cat"}, {"dog": ""}, {"cat": "feline", "Katze": "feline"}, {}]
+)
+def test_a_class_map_of_classes_that_there_are(renamed: dict[str, str]) -> None:
+    require_known(renamed, {"cat", "dog", "Katze"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong", "hint"),
+    [
+        ("cart", "Katze", "cart", "did you mean 'cat'?"),
+        ("cat", "Kazte", "Kazte", "did you mean 'Katze' or 'cat'?"),
+        ("bird", "", "bird", "known: Katze, cat, dog"),
+    ],
+)
+def test_a_class_map_of_no_class_is_refused(old: str, new: str, wrong: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        require_known({old: new}, {"cat", "dog", "Katze"})
+    assert str(failure.value) == (
+        f"--class-map '{old}={new}': neither the images nor the network have a class {wrong!r}; {hint}"
+    )
 
 
 def test_maps_from_pairs_and_files(tmp_path: Path) -> None:

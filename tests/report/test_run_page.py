@@ -163,7 +163,7 @@ def test_what_is_gone_or_absent_is_said() -> None:
     assert scored is not None
     one = replace(scored, origin=scored.origin.model_copy(update={"gone": 1}))
     assert told(replace(MADE, predictions=one))[0] == (
-        "warning 1 of 121 images of this part is gone, and the others are scored."
+        "warning 1 of 121 images of this part is gone or cannot be read, and the others are scored."
     )
     some = replace(scored, origin=scored.origin.model_copy(update={"part": "all", "absent": ("dog", "eel")}))
     assert told(replace(MADE, predictions=some))[0] == "warning The source has no image of dog and eel."

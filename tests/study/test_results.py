@@ -89,6 +89,18 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     assert f"1 trials in the folder are of another design and count for nothing: {other.name}" in remarks
 
 
+def test_costs_of_other_arms_are_said_to_count_for_nothing(tmp_path: Path) -> None:
+    chosen = design(arms=ARMS, seeds=2)
+    folder = fabricate(tmp_path / "study", chosen, EVEN)
+    folder.bench.write_text(json.dumps({"format": 1, "arms": [], "machine": {}, "remarks": []}))
+    told = findings(chosen, folder, REGISTRY)
+    assert told.costs is None
+    assert told.remarks[-1] == (
+        "the costs in bench.json are of other arms, or were timed otherwise than these are trained, and count for "
+        f"nothing; `resnet-lab study run --resume {folder.folder}` measures them anew"
+    )
+
+
 def test_failed_trials_leave_their_seed_out(tmp_path: Path) -> None:
     failed = {("gated", 1): "it diverged"}
     told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=4), EVEN, failed=failed, waiting=(("plain", 3),))

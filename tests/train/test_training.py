@@ -25,7 +25,7 @@ from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, Plug
 from resnet_lab.core.history import Epoch
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
-from resnet_lab.device import choose
+from resnet_lab.device import choose, memory
 from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.network import checkpoint, zoo
@@ -300,7 +300,7 @@ def test_a_damaged_state(stopped: Path) -> None:
         ({"step": "1"}, "step: input should be a valid integer, got '1'"),
         ({"history": [{"epoch": 1}]}, "history.0.learning_rate: field required"),
         ({"seconds": float("inf")}, "seconds: input should be a finite number, got inf"),
-        ({"scaler": []}, "scaler: input should be a valid dictionary, got []"),
+        ({"scaler": []}, "scaler: input should be a table, got []"),
     ],
 )
 def test_a_state_of_another_form(stopped: Path, changes: dict[str, object], problem: str) -> None:
@@ -367,6 +367,17 @@ def test_a_batch_larger_than_the_set(tmp_path: Path, two_colours: Path) -> None:
     assert re.fullmatch(
         r"batch_size is 64, and the training part has \d+ images; give at most as many", str(failure.value)
     )
+
+
+def test_a_step_beyond_the_memory_is_refused_before_anything_is_decoded(
+    two_colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: 2**15)
+    listener, config = Listener(), QUICK.model_copy(update={"batch_size": 4, "accumulate": 2})
+    with pytest.raises(ConfigError, match="a training step on 2 images of 8 x 8 pixels takes"):
+        train(SPEC, str(two_colours), config, folder=tmp_path / "run", watcher=listener)
+    assert listener.phases == {}
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("changes", [{}, {"dropout": 0.3}], ids=["plain", "dropout"])
