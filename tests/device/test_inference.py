@@ -33,6 +33,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.02)])
 def test_outputs_are_torchvision_s(precision: Any, tolerance: float) -> None:
+    torch.manual_seed(0)
     theirs = lived_in(torchvision.models.resnet18(num_classes=7)).eval()
     ours = resnet_lab.build("resnet18", num_classes=7)
     ours.load_state_dict(theirs.state_dict())
