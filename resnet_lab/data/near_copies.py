@@ -30,7 +30,7 @@ CANDIDATE = 0.85
 CANDIDATES = 10
 """Of an image, the most alike."""
 
-NEAREST, NEAREST_CANDIDATE = 1, 0.7
+NEAREST, NEAREST_CANDIDATE = 1, 0.78
 """The same of an image's most alike ones: a margin or an edge that one signature is without, such as of grey that JPEG
 has made uneven, moves every cell, and the copy is still more alike than anything else."""
 

@@ -64,8 +64,8 @@ def test_copies_are_found_and_no_others(gallery: list[Image.Image], name: str) -
 
 
 def test_copies_trimmed_at_two_edges_are_found(gallery: list[Image.Image]) -> None:
-    """Every cell is moved: descriptors of some correlate by 0.75 only, and are still the most alike."""
-    copies = [image.crop((round(0.08 * image.width), round(0.08 * image.height), *image.size)) for image in gallery]
+    """Every cell is moved: descriptors of some correlate by less than 0.85, and are still the most alike."""
+    copies = [image.crop((round(0.06 * image.width), round(0.06 * image.height), *image.size)) for image in gallery]
     assert near([*gallery, *copies]) == {frozenset({number, number + 12}) for number in range(12)}
 
 
