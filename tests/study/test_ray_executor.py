@@ -202,7 +202,18 @@ def cluster() -> Iterator[object]:
 
 
 def started(folder: StudyFolder, *options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "resnet_lab",
+        "study",
+        "run",
+        "--resume",
+        str(folder.folder),
+        "--quiet",
+        "--no-bench",
+        *options,
+    ]
     return subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stderr=subprocess.PIPE, text=True)
 
 

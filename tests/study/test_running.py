@@ -164,7 +164,7 @@ def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) ->
     for each in (folder, alone):
         each.note(long)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--quiet", "--resume"]
+    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--quiet", "--no-bench", "--resume"]
     several = [*command, str(folder.folder), "--processes", "2"]
     with subprocess.Popen(several, env=environment, stderr=subprocess.PIPE, text=True) as first:
         while len(list(folder.trials.glob("*/state.safetensors"))) < 2:
@@ -193,7 +193,7 @@ def noted(*arguments, folder, **options):
     return train(*arguments, folder=folder, **options)
 
 trials.train = noted
-main(["study", "run", "--quiet", "--resume", sys.argv[1]])
+main(["study", "run", "--quiet", "--no-bench", "--resume", sys.argv[1]])
 """
 
 
@@ -216,7 +216,7 @@ def test_two_processes_on_a_folder_never_run_a_trial_twice(tmp_path: Path) -> No
 def resume(folder: Path) -> None:
     """In a process that is forked from one with the imports."""
     torch.set_num_threads(1)  # sums of several are rounded otherwise
-    main(["study", "run", "--quiet", "--resume", str(folder)])
+    main(["study", "run", "--quiet", "--no-bench", "--resume", str(folder)])
 
 
 def started(folder: StudyFolder) -> BaseProcess:
