@@ -14,7 +14,7 @@ from resnet_lab.report.building import write_figures
 from resnet_lab.report.figure_style import PAPER, styled
 from resnet_lab.report.study_page import study_page
 from resnet_lab.report.text import figure_name
-from resnet_lab.study.details import Details, details
+from resnet_lab.study.analyses import StudyAnalyses, analyse
 from resnet_lab.study.pictures import hang_works
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder
@@ -26,7 +26,7 @@ class StudyReport:
 
     html: str
     found: StudyFindings
-    behind: Details
+    analyses: StudyAnalyses
 
 
 def make_study_report(found: StudyFindings, folder: StudyFolder, registry: Registry) -> StudyReport:
@@ -35,9 +35,9 @@ def make_study_report(found: StudyFindings, folder: StudyFolder, registry: Regis
     Raises:
         RunError: a trial's table of epochs is damaged.
     """
-    behind = details(found, folder)
-    wall = hang_works(behind.errors, found.study.arms[0].data.source, registry)
-    return StudyReport(study_page(found, behind, wall, str(folder.folder)), found, behind)
+    analyses = analyse(found, folder)
+    wall = hang_works(analyses.paired_errors, found.study.arms[0].data.source, registry)
+    return StudyReport(study_page(found, analyses, wall, str(folder.folder)), found, analyses)
 
 
 def write_study_plots(report: StudyReport, folder: Path) -> list[Path]:
@@ -51,7 +51,7 @@ def write_study_plots(report: StudyReport, folder: Path) -> list[Path]:
 
 
 def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
-    found, behind, plan = report.found, report.behind, report.found.study.plan
+    found, analyses, plan = report.found, report.analyses, report.found.study.plan
     name, metric = printable(plan.name), plan.metric
     if found.effects:
         title = f"Effects on {figure_name(metric)}: {name}"
@@ -59,25 +59,26 @@ def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
     baseline = found.study.arms[0].name
     title = f"Arms against {printable(baseline)}: {name}"
     yield "arms", study_plots.effects(found.families[-1], metric, plan.margin, PAPER, title)[0]
-    for pair in behind.pairs:
+    for pair in analyses.interactions:
         title = f"{pair.first} and {pair.second}"
         yield (
             f"interaction-{_in_file(pair.first)}-{_in_file(pair.second)}",
             study_plots.interaction(pair, metric, PAPER, title),
         )
-    if behind.pareto.points:
-        cost = "latency" if behind.pareto.is_measured else "multiply-adds"
-        yield "pareto", study_plots.pareto(behind.pareto, metric, baseline, PAPER, f"Score against {cost}: {name}")[0]
-    if any(each.accuracy.seeds for each in behind.learning):
-        few = len(behind.learning) <= study_detail_plots.TOGETHER
+    if analyses.pareto.points:
+        cost = "latency" if analyses.pareto.is_measured else "multiply-adds"
+        yield "pareto", study_plots.pareto(analyses.pareto, metric, baseline, PAPER, f"Score against {cost}: {name}")[0]
+    curves = analyses.learning_curves
+    if any(each.accuracy.seeds for each in curves):
+        few = len(curves) <= study_detail_plots.TOGETHER
         draw = study_detail_plots.learning if few else study_detail_plots.learning_of_all
-        yield "learning-accuracy", draw(behind.learning, "accuracy", PAPER, f"Validation macro accuracy: {name}")
-        yield "learning-loss", draw(behind.learning, "loss", PAPER, f"Validation loss: {name}")
-    for number, each in enumerate(behind.classes, 1):
+        yield "learning-accuracy", draw(curves, "accuracy", PAPER, f"Validation macro accuracy: {name}")
+        yield "learning-loss", draw(curves, "loss", PAPER, f"Validation loss: {name}")
+    for number, each in enumerate(analyses.class_effects, 1):
         title = f"Recall of each class by {printable(each.name)}"
         yield f"classes-{number}-{_in_file(each.name)}", study_detail_plots.classes(each, PAPER, title)[0]
-    if any(each.counts for each in behind.errors):
-        yield "errors", study_plots.errors(behind.errors, PAPER, f"Works fixed and broken: {name}")
+    if any(each.counts for each in analyses.paired_errors):
+        yield "errors", study_plots.errors(analyses.paired_errors, PAPER, f"Works fixed and broken: {name}")
 
 
 def _in_file(name: str) -> str:

@@ -17,8 +17,9 @@ from matplotlib.transforms import Bbox
 from resnet_lab.report.comparison_plots import looks
 from resnet_lab.report.figure_style import Palette, above, on_top, panel
 from resnet_lab.report.text import figure_name, large, shortened, signed
-from resnet_lab.study.details import Pair, Pareto, Point
+from resnet_lab.study.interactions import Interaction
 from resnet_lab.study.paired_errors import PairedErrors
+from resnet_lab.study.pareto import Pareto, Point
 from resnet_lab.study.statistics import Effect
 from resnet_lab.study.writing import NOT_SHARES
 
@@ -122,7 +123,7 @@ def _draw_span(axes: Axes, span: Span, row: float, within: Span, colour: str) ->
             axes.plot(edge, row, marker, color=colour, markersize=7, clip_on=False)
 
 
-def interaction(pair: Pair, metric: str, inks: Palette, title: str = "") -> Figure:
+def interaction(pair: Interaction, metric: str, inks: Palette, title: str = "") -> Figure:
     """Means at the levels of one factor, a line for each level of the other: parallel where neither minds the other."""
     figure, axes = panel(title)
     firsts, seconds = pair.levels

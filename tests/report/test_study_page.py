@@ -10,8 +10,8 @@ from PIL import Image
 from resnet_lab.evaluation.gallery import GalleryPicture
 from resnet_lab.report.study_building import make_study_report, write_study_plots
 from resnet_lab.report.study_page import answer, study_page
+from resnet_lab.study.analyses import analyse
 from resnet_lab.study.costs import ArmCost, Costs
-from resnet_lab.study.details import details
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.pictures import Wall
 from resnet_lab.study.results import StudyFindings
@@ -114,17 +114,17 @@ def test_works_with_and_without_pictures(told: Told, html: str) -> None:
         "The works cannot be shown: " in Page(html).prose()
         or "Some of the works cannot be shown: " in Page(html).prose()
     )
-    behind = details(*told)
-    works = {each.arm: (each.fixed[:2], each.broken[:1]) for each in behind.errors}
+    analyses = analyse(*told)
+    works = {each.arm: (each.fixed[:2], each.broken[:1]) for each in analyses.paired_errors}
     content = io.BytesIO()
     Image.new("RGB", (8, 8)).save(content, format="WEBP")
     paths = {work.path for both in works.values() for kind in both for work in kind}
     wall = Wall(works, {path: GalleryPicture(path, 8, 8, content.getvalue()) for path in paths}, "")
-    shown = study_page(told[0], behind, wall, "folder")
+    shown = study_page(told[0], analyses, wall, "folder")
     require_self_contained(shown)
     require_readable_aloud(shown)
     page = Page(shown)
-    work = behind.errors[1].fixed[0]
+    work = analyses.paired_errors[1].fixed[0]
     assert f"The work {work.path}: {work.true}" in [image["alt"] for image in page.all("img")]
     assert len(page.all("img")) == sum(len(kind) for both in works.values() for kind in both)
     assert "cannot be shown" not in page.prose()
