@@ -1,4 +1,4 @@
-"""How fast images come: our batches beside torchvision's ImageFolder and a DataLoader, from the same folder.
+"""Data rate: our batches beside torchvision's ImageFolder and a DataLoader, from the same folder.
 
 Both give float32 batches at 224 pixels, turned by random quarter turns and normalised. The two take turns in one
 process, and a figure is the median of the ratios of neighbouring rounds. Also measured: the bare gather of uint8 images
@@ -100,7 +100,7 @@ def image_folder(folder: str) -> "DataLoader[Any]":
 
 
 def images_per_second(source: Any) -> float:
-    """Over one epoch, the first batch included."""
+    """Images per second over one epoch, the first batch included."""
     start, number = perf_counter(), 0
     for *_, y in source.training(int(start * 1e6)) if isinstance(source, Loader) else source:
         number += len(y)

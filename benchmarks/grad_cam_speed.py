@@ -81,7 +81,7 @@ def theirs(model: nn.Module, layout: torch.memory_format, classes: list[Tensor])
 
 
 def least_correlation(arms: dict[str, Arm], x: Tensor) -> dict[str, float]:
-    """Of an image's map with theirs, over all images and classes."""
+    """Least correlation of an image's map with theirs, over all images and classes."""
     reference = torch.cat(arms["theirs"](x)).flatten(1).double().numpy()
     return {
         name: min(
@@ -113,7 +113,7 @@ def measured(arms: dict[str, Arm], x: Tensor, rounds: int) -> dict[str, Any]:
 
 
 def figure_seconds(rounds: int) -> dict[str, float]:
-    """Of a PNG with the picture and one map."""
+    """Seconds per PNG with the picture and one map."""
     generator = np.random.default_rng(0)
     picture = generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     one = ClassMap("predicted", "portrait", 0.9, np.linspace(0, 1, SIZE**2, dtype=np.float32).reshape(SIZE, SIZE))

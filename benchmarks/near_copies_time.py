@@ -1,4 +1,4 @@
-"""What near copies cost: decoding with a signature beside an earlier checkout's, and looking for copies once and again.
+"""Cost of near copies: decoding with a signature beside an earlier checkout's, and searching once and again.
 
 In each turn every checkout, in a process of its own, decodes the same 96 pictures, in turns the one or the other first.
 Near copies are looked for among 8,446 pictures that are cut out of the folder's.

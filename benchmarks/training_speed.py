@@ -1,4 +1,4 @@
-"""How fast a training goes: beside the usual way from image files, and beside a bare PyTorch loop on the same batches.
+"""Training speed: beside the usual way from image files, and beside a bare PyTorch loop on the same batches.
 
 The usual way: torchvision's ResNet-18 in float32, `ImageFolder`, a `DataLoader` with two workers. Ours: the program's
 loop on its cache, in the precision that it chooses. The two take turns in one process, an epoch each (of some images
@@ -129,7 +129,7 @@ class Resident:
 
 
 def served(data: Prepared, positions: Any, placement: Placement) -> Loader:
-    """As a training gets them."""
+    """Batches as a training gets them."""
     order = Order(Subset(positions, data.images.labels[positions], CLASSES), BATCH)
     return image_loader(data.pixels, order, MEAN, STD, placement, parse_augmentations(["rotate90"]))
 

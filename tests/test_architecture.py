@@ -39,7 +39,7 @@ def room_of(module: str) -> str:
 
 
 def level_of(module: str) -> int:
-    """From 0."""
+    """Level of a module, from 0."""
     return next(number for number, rooms in enumerate(LEVELS) if room_of(module) in rooms)
 
 

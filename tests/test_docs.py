@@ -1,4 +1,4 @@
-"""What the documentation says of the program, held against the program."""
+"""Documentation compared with the program."""
 
 import pkgutil
 import re
@@ -25,7 +25,7 @@ def test_command_line_reference_is_the_program_s() -> None:
 
 
 def cards() -> dict[tuple[str, str], str]:
-    """Of docs/components.md, by kind and name."""
+    """Cards of docs/components.md, by kind and name."""
     parts = re.split(r"^### `--(\w+) (\w+)`$", (DOCS / "components.md").read_text(), flags=re.MULTILINE)
     return {
         (OPTIONS[option], name): text for option, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
@@ -60,7 +60,7 @@ def test_all_recipes_and_studies_are_told_of() -> None:
 
 
 def test_public_names_say_what_they_are() -> None:
-    """Those of docs/api.md and the plugin interface, with what they raise where they check something."""
+    """Names of docs/api.md and the plugin interface have docstrings."""
     listed = re.findall(r"^\.\. auto(?:function|class):: (\S+)$", (DOCS / "api.md").read_text(), flags=re.MULTILINE)
     assert len(listed) > 15
     plugin_api = import_module("resnet_lab.plugin_api")

@@ -76,7 +76,7 @@ def run(block: str) -> None:
 
 
 def evaluate_commands(example: Example) -> None:
-    """For Sybil."""
+    """Evaluator of commands, for Sybil."""
     run(example.parsed)
 
 

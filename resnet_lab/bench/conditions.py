@@ -1,4 +1,4 @@
-"""What else was going on while times were taken: other programs, and a processor that slows down."""
+"""Measurement conditions: load by other programs, and a processor that slows down."""
 
 import os
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ class Conditions:
         return float(times.user + times.system)
 
     def remarks(self) -> list[str]:
-        """What a reader should know of them."""
+        """Notes on the conditions for the reader."""
         found = []
         disturbed = sum(share > BUSY for share in self.others)
         if disturbed:

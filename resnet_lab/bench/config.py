@@ -23,7 +23,7 @@ MAKING_ARMS = ("size", "batch_size", "precision", "compile", "layout")
 
 
 class BenchConfig(Record):
-    """How networks are measured; each field is an option of the command line."""
+    """Configuration of a bench; each field is an option of the command line."""
 
     size: tuple[Side, ...] = option((), "Input sizes in pixels.", ARMS, metavar="LIST", shown="the network's")
     batch_size: Annotated[tuple[BatchSize, ...], _ONE] = option(

@@ -25,7 +25,7 @@ STEADY, MOST_WARM, WARM_SECONDS = 0.05, 12, 4.0
 
 
 class Timed(Protocol):
-    """What is timed."""
+    """Anything that can be timed."""
 
     def __call__(self) -> object:
         """One call, with the next of several inputs."""

@@ -37,7 +37,7 @@ CONTROL = "baseline again"
 
 @dataclass(frozen=True)
 class Static:
-    """What is counted without running, for one image unless it says otherwise.
+    """Counts that need no execution, for one image unless it says otherwise.
 
     Attributes:
         macs: multiply-adds of convolutions and matrix products; FLOPs = 2 x MACs.
@@ -71,7 +71,7 @@ class Floor:
 
 @dataclass
 class BenchResult:
-    """What was found of one arm.
+    """Results of one arm.
 
     Attributes:
         problem: why it could not be timed; None where it was.
@@ -90,7 +90,7 @@ class BenchResult:
 
 @dataclass
 class Bench:
-    """What was found.
+    """Results of a bench.
 
     Attributes:
         results: the baseline's first.
@@ -181,7 +181,7 @@ def _static(traced: list[Operator], parameters: int, dtype: torch.dtype, batch: 
 
 
 def _floor(result: BenchResult, roof: Roof, dtype: torch.dtype) -> Floor:
-    """Of the batch; weights are read once, everything else for each image."""
+    """Floor of the batch; weights are read once, everything else once per image."""
     batch = result.arm.batch
     scaled = [
         Operator(

@@ -1,4 +1,4 @@
-"""What an arm takes of the memory in a process of its own."""
+"""Memory that an arm takes in a process of its own."""
 
 import json
 import subprocess

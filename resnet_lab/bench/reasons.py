@@ -44,7 +44,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of an arm's forward pass of a batch goes.
+    """Breakdown of the time of an arm's forward pass of a batch.
 
     Attributes:
         shares: by kind, those that lose most first.
@@ -81,7 +81,7 @@ def profile(result: BenchResult, roof: Roof, registry: Registry, device: str) ->
 
 
 def explain(found: Bench, profiles: dict[str, Profile]) -> dict[str, list[str]]:
-    """For each arm sentences on why it is faster or slower than its multiply-adds say.
+    """Explain for each arm why it is faster or slower than its multiply-adds suggest.
 
     Args:
         profiles: of each arm that was timed, by name.
@@ -148,7 +148,7 @@ def _floors(share: Share) -> str:
 
 
 def _bound(share: Share, roof: Roof, result: BenchResult) -> str:
-    """What holds the operators back, in words."""
+    """Name the bound on the operators."""
     balance = roof.macs[str(result.placement["dtype"])] / roof.bandwidth
     if not share.macs:
         what = "it moves bytes, which multiply-adds do not count"

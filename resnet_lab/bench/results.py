@@ -26,7 +26,7 @@ from resnet_lab.core.records import Entries, Items, OpenRecord, Positive, read_j
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
-"""What two files must have in common to be compared."""
+"""Conditions that two files must have in common to be compared."""
 
 
 REMEDY = "put the file back as it was, or measure again"
@@ -85,7 +85,7 @@ def as_json(found: Bench, device: torch.device, profiles: Mapping[str, Profile] 
 
 
 def machine(device: torch.device, name: str) -> dict[str, Any]:
-    """What figures were taken on: device, driver and power limit, threads, versions, commit of this program."""
+    """Describe the machine: device, driver and power limit, threads, versions, commit of this program."""
     return {
         "type": device.type,
         "name": name,
@@ -289,7 +289,7 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of this program's own checkout, where it runs from one; `+` where files in it were changed."""
+    """Commit of this program's own checkout, where it runs from one; `+` where files in it were changed."""
     here = Path(__file__).parent
     if not (here.parents[1] / "pyproject.toml").exists():  # installed, perhaps into somebody else's repository
         return None

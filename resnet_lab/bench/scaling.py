@@ -1,4 +1,4 @@
-"""How cost grows with depth, resolution or batch, so that larger ones can be foreseen."""
+"""Growth of cost with depth, resolution or batch size, for extrapolation."""
 
 import re
 from collections.abc import Sequence

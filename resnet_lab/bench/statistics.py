@@ -60,7 +60,7 @@ class Timing:
 
 
 def timing(samples: Sequence[float], baseline: Sequence[float]) -> Timing:
-    """From milliseconds of an arm and of the baseline in the same rounds; both of shape (R,)."""
+    """Summarise milliseconds of an arm and of the baseline in the same rounds; both of shape (R,)."""
     ratios = np.asarray(samples) / np.asarray(baseline)
     if samples is baseline:
         return Timing(tuple(samples), 1.0, (1.0, 1.0), "baseline")

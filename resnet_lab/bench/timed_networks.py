@@ -27,7 +27,7 @@ CHECKED = 2
 """Images whose outputs are compared before anything is timed."""
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
-"""Of the largest output: how far two ways of computing the same may be apart."""
+"""Tolerance between two ways of computing the same, relative to the largest output."""
 
 
 class DifferentError(Exception):
@@ -35,7 +35,7 @@ class DifferentError(Exception):
 
 
 def placement_of(arm: BenchArm, device: str) -> Placement:
-    """How an arm runs on a device; raises `ConfigError` like `device.choose`."""
+    """Placement of an arm on a device; raises `ConfigError` like `device.choose`."""
     return choose(device, arm.precision, arm.compile, arm.channels_last)
 
 
@@ -92,7 +92,7 @@ class InferenceCall:
         return output
 
     def shift(self) -> None:
-        """As `Timed` says; what is compiled has its weights built in."""
+        """Implements `Timed.shift`; what is compiled has its weights built in."""
         if self._placement.compile == "off":
             moved(self._network)
 
@@ -144,7 +144,7 @@ class TrainingCall:
         return self._learner.step(self._inputs(), self._labels, 1e-3)[2]
 
     def shift(self) -> None:
-        """As `Timed` says."""
+        """Implements `Timed.shift`."""
         moved(self._model)
 
 

@@ -30,7 +30,7 @@ def _list(name: str, help: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Which networks are measured."""
+    """Networks to be measured."""
 
     model: Annotated[str | None, _list("--model", f"Networks of the zoo. {_LIST} By default resnet50.")] = None
     depth: Annotated[str | None, _list("--depth", "Layers: 18,50 is short for --model resnet18,resnet50.")] = None
@@ -55,7 +55,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written."""
+    """Output files."""
 
     out: Annotated[Path | None, options.written("--out", "FILE", "Write everything as JSON, for `bench diff`.")] = None
     csv: Annotated[Path | None, options.written("--csv", "FILE", "Write one row per arm.")] = None

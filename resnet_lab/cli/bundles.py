@@ -216,7 +216,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _metavar(kinds: list[Any], choices: list[str]) -> str | None:
-    """What stands for a text; None where Typer knows."""
+    """Placeholder of a text value; None where Typer knows one."""
     if any(map(_is_list, kinds)):
         return f"{'|'.join(choices)},..." if choices else "LIST"
     return "|".join(choices) or {bool: "yes|no", int: "<int>", float: "<float>"}.get(kinds[0])

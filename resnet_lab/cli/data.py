@@ -225,7 +225,7 @@ def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list
 
 
 def _problems(findings: "DataFindings") -> list[str]:
-    """What `check --strict` fails for."""
+    """Problems that `check --strict` fails for."""
     from resnet_lab.report.text import counted
 
     bad, conflicts = len(findings.bad), len(findings.conflicts)
@@ -236,7 +236,7 @@ def _problems(findings: "DataFindings") -> list[str]:
 
 
 def _findings_as_dict(findings: "DataFindings") -> dict[str, Any]:
-    """As printed with --json."""
+    """Findings as printed with --json."""
     return {
         "source": findings.source,
         "images": findings.images,
@@ -252,7 +252,7 @@ def _findings_as_dict(findings: "DataFindings") -> dict[str, Any]:
 
 
 def _description_as_dict(description: "Description") -> dict[str, Any]:
-    """As printed with --json."""
+    """Description as printed with --json."""
     return {
         **_findings_as_dict(description.findings),
         "classes": [{**asdict(row), "images": row.images} for row in description.classes],

@@ -1,4 +1,4 @@
-"""How a command ends: with which exit code, and with which last words."""
+"""Termination of a command: its exit code and its last message."""
 
 import os
 import signal
@@ -109,7 +109,7 @@ def _is_of_output(error: OSError) -> bool:
 
 
 def _leave_output() -> None:
-    """What is left in the buffer of a standard output that takes nothing would be a traceback at the very end."""
+    """Drop the buffer of a standard output that takes nothing, which would be a traceback at the very end."""
     try:
         _flush()
     except OSError:
@@ -117,7 +117,7 @@ def _leave_output() -> None:
 
 
 def _is_ours_to_say(text: str) -> bool:
-    """Of several processes that find the same wrong, one says it."""
+    """Whether this process reports the error, of several processes that find the same one."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return True
     from resnet_lab.device.processes import first_to_say

@@ -1,4 +1,4 @@
-"""What was found in a source of images, on the screen."""
+"""Findings about a source of images, on the screen."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -37,7 +37,7 @@ NoPlugin = Annotated[
 
 
 def _name_files(files: list[Path] | None) -> list[Path] | None:
-    """In the environment, so that the processes that a command starts have them too."""
+    """Set the variable in the environment, so that child processes have it too."""
     if files:
         from resnet_lab.network.plugin_files import name_files
 
@@ -58,7 +58,7 @@ Plugin = Annotated[
 
 
 def _allow_download(wanted: bool | None) -> None:
-    """In the environment, as above, and not as a value: no configuration says it for the user."""
+    """Set the permission in the environment, as above, and not as a value: no configuration gives it for the user."""
     if wanted:
         from resnet_lab.data.sources.permission import allow_download
 
@@ -66,7 +66,7 @@ def _allow_download(wanted: bool | None) -> None:
 
 
 def name_source(source: str | None) -> str | None:
-    """Of an option or argument: what the user writes may be fetched, what a file says may not."""
+    """Name the source of an option or argument: what the user writes may be fetched, what a file names may not."""
     if source is not None and source.startswith("wds:"):
         from resnet_lab.data.sources.permission import name_shards
 
@@ -108,7 +108,7 @@ class NamedNetwork:
 
     @property
     def naming(self) -> list[str]:
-        """Those of its options that were given."""
+        """Options that name the network, of those given."""
         return list(given({"--model": self.model, "--depth": self.depth, "--spec": self.spec}))
 
     def network(
@@ -156,7 +156,7 @@ class Network(NamedNetwork):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """As `ModelSpec.modified` takes them."""
+        """Changes in the form that `ModelSpec.modified` takes."""
         others = {"dropout": self.dropout, "head_dropout": self.head_dropout, "input_size": self.size}
         return {**self.components, **given(others)}
 
@@ -224,7 +224,7 @@ PublicWeights = Annotated[
 
 @dataclass(frozen=True)
 class Adopting(NamedNetwork):
-    """What pretrained weights as they are do not say themselves."""
+    """Settings for pretrained weights that the weights themselves do not have."""
 
     classes: Annotated[
         Path | None,
@@ -265,7 +265,7 @@ Again = Annotated[bool, typer.Option("--again", help="Make the predictions anew,
 
 
 def placement(wishes: Given) -> "Placed":
-    """Where and how a network is to run."""
+    """Choose where and how a network runs."""
     from resnet_lab.device import choose
 
     return choose(**wishes)
@@ -291,7 +291,7 @@ def load_registry(no_plugin: list[str] | None) -> "Registry":
 
 
 def _say_warnings_in_a_line() -> None:
-    """Those about plugins; all others are a programmer's to read, with file and line."""
+    """Print warnings about plugins in one line; all others are for programmers, with file and line."""
 
     def show(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None

@@ -1,4 +1,4 @@
-"""What a user sees of long work: a live screen on a terminal, plain lines elsewhere; always on standard error."""
+"""Progress of long work: a live screen on a terminal, plain lines elsewhere; always on standard error."""
 
 from types import TracebackType
 

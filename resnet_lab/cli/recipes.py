@@ -56,7 +56,7 @@ def show(
 
 
 def _as_dict(recipe: "Recipe") -> dict[str, Any]:
-    """As printed with --json."""
+    """Recipe as printed with --json."""
     return {
         "name": recipe.name,
         "title": recipe.title,

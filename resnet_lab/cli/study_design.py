@@ -44,12 +44,12 @@ class Factors:
 
     @property
     def options(self) -> list[str]:
-        """Those that were given."""
+        """Options that were given."""
         named = options.given({"--model": self.model, "--depth": self.depth, "--factor": self.others})
         return [*named, *(f"--{slot}" for slot in self.components)]
 
     def levels(self) -> dict[str, list[str]]:
-        """Of each factor, by its key."""
+        """Levels of each factor, by its key."""
         from resnet_lab.network.component import listed
 
         slots = {**options.given({"model": self.model, "depth": self.depth}), **self.components}
@@ -93,7 +93,7 @@ class Design:
         return [*written, *self.factors.options, *single, *(each for one in bundles for each in one.options.values())]
 
     def study(self) -> "Study":
-        """What the file or the options design."""
+        """Study that the file or the options design."""
         from resnet_lab.study.design import new_study
 
         if self.file is None and not self.factors.options:
@@ -101,7 +101,7 @@ class Design:
         return new_study(*self.tables())
 
     def tables(self) -> tuple[dict[str, Any], str]:
-        """Those of the file, or of the options, and where they are; beside a file options say what all arms share."""
+        """Tables of the file or of the options, and where they are; beside a file, options apply to all arms."""
         from resnet_lab.study.design import read_tables
 
         if self.file is None:

@@ -23,7 +23,7 @@ OF_RAY = {
 
 @dataclass(frozen=True)
 class Where:
-    """Where trials run: here, in processes, or on a Ray cluster."""
+    """Executor of trials: this process, several processes, or a Ray cluster."""
 
     processes: Annotated[int, typer.Option("--processes", min=1, help="Trials at a time.", rich_help_panel=WHERE)] = 1
     executor: Annotated[
@@ -77,7 +77,7 @@ class Where:
 
     @contextmanager
     def executing(self, study: "Study") -> "Iterator[Executor]":
-        """What brings trials to their end.
+        """Make the executor.
 
         Raises:
             ConfigError: options that exclude one another. Of a cluster, as `on_ray`.

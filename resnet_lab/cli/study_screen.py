@@ -49,11 +49,11 @@ class StudyScreen:
         self._start, self._done_before = monotonic(), -1
 
     def say(self, text: str) -> None:
-        """As `StudyWatcher` says."""
+        """Implements `StudyWatcher.say`."""
         self.console.print(text, soft_wrap=True)
 
     def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
-        """As `StudyWatcher` says."""
+        """Implements `StudyWatcher.show`."""
         self._states, self._outcomes = states, {outcome.trial: outcome for outcome in outcomes}
         if self._done_before < 0:
             self._done_before = len(outcomes)
@@ -67,13 +67,13 @@ class StudyScreen:
             self.live.update(self.shown())
 
     def training(self, trial: Trial) -> TrainingWatcher:
-        """As `StudyWatcher` says."""
+        """Implements `StudyWatcher.training`."""
         self._states[trial.name] = "running"
         self.status(f"{trial.arm.name}, seed {trial.seed}")
         return _Trial(self, trial)
 
     def status(self, text: str) -> None:
-        """How far the trial is that runs here."""
+        """Progress of the trial that runs in this process."""
         self._status = text
         if self.is_live:
             self.live.update(self.shown())
@@ -178,7 +178,7 @@ def watching(study: Study, *, quiet: bool) -> Iterator[StudyScreen | _Quiet]:
 
 
 def print_forecast(study: Study, told: Forecast) -> None:
-    """What would run, how long, and what it could find."""
+    """Print what would run, how long it takes, and which differences it could find."""
     console = output.console()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("arm")

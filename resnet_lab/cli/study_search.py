@@ -33,7 +33,7 @@ Ranges = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class SearchDesign(Design):
-    """Without what has no place in a search."""
+    """Study design without the options that have no place in a search."""
 
     plan: Annotated[Given, Fields(PLAN, without=("fraction", "tune_lr"))]
 

@@ -27,12 +27,12 @@ class SearchScreen:
         self.console, self.status = console, status
 
     def tried(self, row: Tried, done: int, total: int) -> None:
-        """As `SearchWatcher` says."""
+        """Implements `SearchWatcher.tried`."""
         place = f"{done} of {total}" if done else "baseline"
         self.console.print(f"{place}: {_values(row.values)}: {_result(row)}", soft_wrap=True)
 
     def training(self, values: Mapping[str, Any]) -> TrainingWatcher:
-        """As `SearchWatcher` says."""
+        """Implements `SearchWatcher.training`."""
         return _Training(self.status, _values(values))
 
 

@@ -30,7 +30,7 @@ DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
 
 @dataclass(frozen=True)
 class Start:
-    """What an experiment starts from."""
+    """Starting point of an experiment."""
 
     recipe: Annotated[
         str | None,
@@ -240,7 +240,7 @@ def _require_as_begun(
     data: Mapping[str, Any],
     train: Mapping[str, Any],
 ) -> None:
-    """What is asked for beside `--resume` must be what the run was told when it began."""
+    """Require that options beside `--resume` equal those that the run was started with."""
     from resnet_lab.train.config import data_config, train_config
 
     spec, images, learning = begun

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 LAST_LINES = 100
-"""Of a child's standard error, which are kept."""
+"""Number of lines of a child's standard error that are kept."""
 
 LOOKS = 0.5
 """Seconds between two looks at whether the parent is there."""

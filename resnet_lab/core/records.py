@@ -110,7 +110,7 @@ def distinct(names: Names) -> Names:
 
 
 ClassNames = Annotated[tuple[str, ...], FailFast(), Field(max_length=10**6), AfterValidator(distinct)]
-"""In the order of the logits."""
+"""Class names in the order of the logits."""
 
 Entries = Annotated[dict[str, T], BeforeValidator(_bounded)]
 
@@ -128,7 +128,7 @@ def read_bytes(path: Path, most: int, error: type[E], remedy: str = "") -> bytes
 
 
 def parse_json(content: str | bytes, *, non_finite: bool = False) -> Any:
-    """What a JSON text says.
+    """Parse a JSON text.
 
     Args:
         non_finite: take `NaN` and `Infinity` too, as Python writes them.
@@ -157,7 +157,7 @@ def parse_json(content: str | bytes, *, non_finite: bool = False) -> Any:
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """What a TOML text says; raises `Malformed`."""
+    """Parse a TOML text; raises `Malformed`."""
     try:
         return tomllib.loads(content.decode())
     except RecursionError:
@@ -167,7 +167,7 @@ def parse_toml(content: bytes) -> dict[str, Any]:
 
 
 def read_json(path: Path, error: type[E], *, most: int = LARGE, remedy: str = "", non_finite: bool = False) -> Any:
-    """What a JSON file says, unchecked; raises `error` where it cannot be read."""
+    """Read a JSON file, unchecked; raises `error` where it cannot be read."""
     try:
         return parse_json(read_bytes(path, most, error, remedy), non_finite=non_finite)
     except Malformed as failure:

@@ -49,7 +49,7 @@ REMEDY = "the run's weights can still be used by their path"
 
 
 class Device(OpenRecord):
-    """What `Placement.record` says of a device."""
+    """Device as recorded by `Placement.record`."""
 
     name: str
     type: str
@@ -58,7 +58,7 @@ class Device(OpenRecord):
 
 
 class Source(OpenRecord):
-    """Where weights came from."""
+    """Origin of weights."""
 
     source: str
 
@@ -184,7 +184,7 @@ class Run:
         return _rows(self.metrics)
 
     def seconds(self) -> list[float]:
-        """Of each epoch, by times.csv; raises `RunError` where that is damaged."""
+        """Seconds per epoch, from times.csv; raises `RunError` where that is damaged."""
         return [row["seconds"] for row in self.times_of_epochs()]
 
     def times_of_epochs(self) -> list[dict[str, float]]:
@@ -241,7 +241,7 @@ class Run:
             yield
 
     def best_of_epoch(self, epoch: int) -> Path:
-        """Where the best weights stand until the state that names them the best is whole."""
+        """Path of the best weights until the state that names them the best is complete."""
         return self.folder / f"best.epoch{epoch}.safetensors"
 
     def settle_best(self, epoch: int) -> None:
@@ -258,7 +258,7 @@ class Run:
         write_atomically(self.record, text.encode())
 
     def read(self) -> dict[str, Any]:
-        """What run.json says.
+        """Read run.json.
 
         Raises:
             RunError: it is damaged, or of a newer format.

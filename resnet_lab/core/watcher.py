@@ -1,4 +1,4 @@
-"""What long work tells of itself."""
+"""Interfaces through which long work reports its progress."""
 
 
 class Watcher:

@@ -31,7 +31,7 @@ from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.ledger import Ledger, encoded, is_damage
 
 FORMAT = 4
-"""Of a folder; raised whenever what decoding makes of an image changes."""
+"""Format of a cache folder; raised whenever what decoding makes of an image changes."""
 
 
 @dataclass(frozen=True)

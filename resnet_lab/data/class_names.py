@@ -13,7 +13,7 @@ from resnet_lab.data.sources.assembly import some
 
 @dataclass(frozen=True)
 class Match:
-    """Which wanted class each given one is.
+    """Wanted class of each given one.
 
     Attributes:
         numbers: of each given class its place among the wanted ones; -1 where it is none of them, or is left out.
@@ -64,7 +64,7 @@ def match_classes(given: Sequence[str], wanted: Sequence[str], renamed: Mapping[
 
 
 def read_class_map(texts: Sequence[str]) -> dict[str, str]:
-    """What `--class-map` says: each a pair `old=new`, or a CSV file of two columns.
+    """Read `--class-map`: each a pair `old=new`, or a CSV file of two columns.
 
     Raises:
         DataError: neither, or one name for two classes.

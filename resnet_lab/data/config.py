@@ -11,7 +11,7 @@ from resnet_lab.core.records import Record
 
 
 class DataConfig(Record):
-    """Where images come from, and how they are made ready; each field is an option of the command line."""
+    """Data configuration: the source of images, and their preparation; each field is an option of the command line."""
 
     source: str = option(
         "digits",

@@ -35,7 +35,7 @@ class Copies:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Which images show the same picture.
+    """Groups of images that show the same picture.
 
     Attributes:
         groups: number of the group of copies each image belongs to, shape (N,); most are alone in theirs.

@@ -27,10 +27,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Formats that are opened, whatever a file's name says; Pillow knows more, some of which run other programs."""
 
 MAX_BYTES = 2**28
-"""Of one file."""
+"""Largest size of a file."""
 
 MAX_PIXELS = 89_478_485
-"""Of one picture: Pillow's own bound."""
+"""Largest number of pixels of a picture: Pillow's own bound."""
 
 MAX_MEMORY = 320 * 2**20
 """Bytes that decoding one picture may take; with torch loaded the process stays below 1 GiB."""
@@ -58,7 +58,7 @@ UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""What turns a picture of that EXIF orientation (CIPA DC-008-2023, tag 0x0112) upright."""
+"""Transposition that turns a picture of that EXIF orientation (CIPA DC-008-2023, tag 0x0112) upright."""
 SIDEWAYS = range(5, 9)
 
 
@@ -68,7 +68,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What decoding an image told about it.
+    """Properties of an image, found while decoding it.
 
     Attributes:
         digest: SHA-256 of the file, or of the pixels where there is none; 64 hexadecimal digits.
@@ -294,7 +294,7 @@ def _upright(
 
 
 def _kinds(image: Image.Image) -> tuple[str, ...]:
-    """What is out of the ordinary about an image whose header alone has been read."""
+    """Unusual properties of an image of which the header alone has been read."""
     is_so = {
         "animated": getattr(image, "is_animated", False) and image.format != "MPO",
         "CMYK": image.mode == "CMYK",

@@ -31,7 +31,7 @@ class Draws:
 
     @classmethod
     def joined(cls, parts: Sequence["Draws"]) -> "Draws":
-        """Of several batches of one epoch, at least one, one after the other."""
+        """Concatenate several batches of one epoch, at least one."""
         whole = cls(parts[0].seed, parts[0].epoch, np.empty(0, dtype=np.int64))
         whole._numbers = np.concatenate([part._numbers for part in parts])
         return whole

@@ -21,7 +21,7 @@ IN_CACHE = 4
 """Images of 224 pixels in float32 that a processor's second cache and its share of the third hold."""
 
 DEVICE_SHARE = 0.25
-"""Of the memory free on a GPU, that the pixels of a part may take for good."""
+"""Share of a GPU's free memory that the pixels of a part may take permanently."""
 
 
 def image_loader(

@@ -1,4 +1,4 @@
-"""What a folder of the cache knows of its rows, in index.sqlite: nothing damaged in it is taken for sound."""
+"""Index of a cache folder's rows, in index.sqlite: nothing damaged in it is taken for sound."""
 
 import json
 import os
@@ -104,7 +104,7 @@ class Ledger:
         return {path: (stamp, digest) for path, stamp, digest in self._index.execute("SELECT * FROM files")}
 
     def about(self) -> dict[str, str]:
-        """What `tell` was given."""
+        """Facts that `tell` wrote."""
         rows = self._index.execute("SELECT * FROM about")
         return {key: decoded(value) for key, value in rows if isinstance(value, bytes)}
 
@@ -132,7 +132,7 @@ class Ledger:
 
 
 def encoded(text: str) -> bytes:
-    """Of a path or a name, which on POSIX may be no UTF-8."""
+    """Encode a path or a name, which on POSIX may be no UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 

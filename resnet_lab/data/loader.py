@@ -26,7 +26,7 @@ AHEAD = THREADS + 1
 
 
 class Batch(NamedTuple):
-    """What a loader yields.
+    """Batch of a loader.
 
     Attributes:
         indices: of the images among those of the part, (B,).
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class Rows(Protocol):
-    """What the images of a set are stored as."""
+    """Stored images of a set."""
 
     on_device: ClassVar[bool]
     """Whether they are there already, and need not be read ahead."""

@@ -1,4 +1,4 @@
-"""Which images a process sees in which order: a pure function of seed, epoch and step. Legend: N images of a part."""
+"""Order of images per process: a pure function of seed, epoch and step. Legend: N images of a part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -92,7 +92,7 @@ class Order:
 
     @property
     def share(self) -> NDArray[np.int64]:
-        """Which of the images this process evaluates; all processes together every one once."""
+        """Images that this process evaluates; each is evaluated by exactly one process."""
         return np.arange(self.shard.rank, len(self.images), self.shard.world_size)
 
     def evaluation(self) -> Iterator[Step]:

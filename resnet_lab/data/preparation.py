@@ -23,7 +23,7 @@ from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
 from resnet_lab.data.split import Part
 
 FREE_SHARE = 0.9
-"""Of the disk's free space, that the cache may take."""
+"""Share of the disk's free space that the cache may take."""
 
 
 @dataclass(frozen=True)

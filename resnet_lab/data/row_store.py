@@ -32,7 +32,7 @@ Checksums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class RowEntry(Protocol):
-    """What becomes a row, with all that its index is to know of it."""
+    """Content of a row, with all that its index records about it."""
 
     @property
     def row(self) -> int | None:
@@ -47,10 +47,10 @@ Told = TypeVar("Told", bound=RowEntry, contravariant=True)
 
 
 class Index(Protocol[Told]):
-    """What is kept beside the rows of a store."""
+    """Index of the rows of a store."""
 
     def checksums(self) -> Checksums:
-        """Of all rows that are there."""
+        """Checksums of all rows that are there."""
 
     def seal(self) -> str:
         """The store's when the last process left it; empty where that is not known."""
@@ -71,7 +71,7 @@ class RowStore(Generic[E]):
         self.index = index
 
     def seal(self) -> str:
-        """What changes whenever the file does or may have; empty where nothing can be said.
+        """Fingerprint that changes whenever the file does or may have; empty where there is none.
 
         Every writer changes the file's times. What a power failure takes from it may not, so the seal is of one boot.
         """

@@ -1,4 +1,4 @@
-"""Which images make a step of an epoch: a pure function of seed, epoch and step. Legend: N images, K classes."""
+"""Sampling of the images of each step: a pure function of seed, epoch and step. Legend: N images, K classes."""
 
 from math import ceil
 
@@ -55,7 +55,7 @@ def _turns(members: NDArray[np.int64], count: int, generator: torch.Generator) -
 
 
 def repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each entry of an order, how often its image has come before, shape (N,); all zero unless balanced."""
+    """Number of earlier occurrences of each entry's image in an order, shape (N,); all zero unless balanced."""
     by_image = np.argsort(order, kind="stable")
     grouped = order[by_image]
     before = np.empty_like(order)

@@ -1,4 +1,4 @@
-"""What a training step takes of the memory, and what is said where there is too little of it."""
+"""Memory of a training step, and messages where there is too little of it."""
 
 import resource
 import sys
@@ -15,14 +15,14 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.system_memory import free_memory, total_memory
 
 SHARE = {"cpu": 0.6, "cuda": 0.9}
-"""Of the free memory, that the tensors of a step may take: on the processor the heap has gaps, and was measured to take
+"""Share of the free memory that the tensors of a step may take: on the CPU the heap has gaps, and was measured to take
 up to 1.6 times as much."""
 
 FEW, MORE = 2, 4
 """Images of these two steps. Batch norm may refuse a single one."""
 
 SIGNS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
-"""In errors of other kinds: of torch's allocator for the processor, and of CUDA's libraries."""
+"""Signs in errors of other kinds: of torch's allocator for the processor, and of CUDA's libraries."""
 
 GIB = 2**30
 
@@ -30,7 +30,7 @@ GIB = 2**30
 def out_of_memory(
     error: BaseException, device: torch.device, batch_size: int, accumulate: int = 1
 ) -> ConfigError | None:
-    """What to tell a user whose training step ended with `error`; None where that has another cause.
+    """Message for a training step that ended with `error`; None where that has another cause.
 
     Args:
         batch_size: images a step.

@@ -1,4 +1,4 @@
-"""Where a network runs, in which precision and memory layout, and whether it is compiled."""
+"""Placement of a network: device, precision, memory layout, and whether it is compiled."""
 
 import platform
 from contextlib import AbstractContextManager
@@ -47,7 +47,7 @@ class Placement:
 
     @property
     def precision(self) -> str:
-        """As `choose` takes it."""
+        """Precision in the form that `choose` takes."""
         return "tf32" if self.tf32 else {dtype: name for name, dtype in DTYPES.items() if name != "tf32"}[self.dtype]
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Placement:
         )
 
     def record(self) -> dict[str, object]:
-        """What was chosen, as JSON."""
+        """Record the choices, as JSON."""
         return {
             "type": self.device.type,
             "name": self.name,
@@ -71,7 +71,7 @@ class Placement:
 
     @property
     def name(self) -> str:
-        """Of the GPU or processor."""
+        """Name of the GPU or processor."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())

@@ -37,7 +37,7 @@ POLL = 0.02
 """Seconds between two looks into the store."""
 
 PATIENCE = timedelta(seconds=5)
-"""For a store that may be gone already."""
+"""Timeout for a store that may be gone already."""
 
 
 class ProcessError(ResNetLabError):
@@ -74,7 +74,7 @@ class Processes:
         return self.rank == 0
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` returns in the first process, where alone it runs while the others wait; of JSON's types.
+        """Broadcast what `make` returns on rank 0, where alone it runs while the others wait; of JSON's types.
 
         Raises:
             ResNetLabError: in every process the same, of the same class, where `make` raises one.
@@ -88,7 +88,7 @@ class Processes:
 
     @contextmanager
     def first_ahead(self) -> Iterator[None]:
-        """What is done inside is done by the first process of each machine, and then by all others.
+        """Run the body first on local rank 0 of each machine, and then on all others.
 
         For what leaves something on the disk, so that the others find it there.
 
@@ -288,7 +288,7 @@ def _meet(store: Store, rank: int, world_size: int) -> str:
 
 
 def _await(store: Store, keys: list[str]) -> None:
-    """In small steps, since a signal is not heard inside of torch; torchrun ends those who wait for the dead."""
+    """Wait in small steps, since torch does not react to signals; torchrun ends those who wait for the dead."""
     while keys and not store.check(keys):
         sleep(POLL)
 
@@ -321,7 +321,7 @@ def _own_device(wish: str) -> torch.device:
 
 @contextmanager
 def _part_of_the_cores() -> Iterator[None]:
-    """Where the user says nothing, torchrun gives each process one thread; the cores are shared out instead."""
+    """Share the cores out: where the user sets nothing, torchrun gives each process one thread."""
     before = torch.get_num_threads()
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

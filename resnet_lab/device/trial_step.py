@@ -16,7 +16,7 @@ LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 2, 20, 4.0
 
 @contextmanager
 def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """What happens inside leaves buffers, mode and random generators as they were, and no gradients."""
+    """Restore buffers, mode and random generators afterwards, and leave no gradients."""
     training = model.training
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:

@@ -41,7 +41,7 @@ BUDGET = 5_500_000
 """Bytes of all pictures together; base64 makes a third more of them."""
 
 SIDE = 320
-"""Of a picture in pixels, at most."""
+"""Largest side of a picture, in pixels."""
 
 TYPICAL = 0.25
 """Bytes a pixel of a painting at `QUALITY`; noise takes three times as many."""
@@ -66,7 +66,7 @@ class GalleryPicture:
 
 @dataclass(frozen=True)
 class Map:
-    """Where a network sees a class in a work, over the work in grey.
+    """Map of the evidence for a class in a work, over the work in grey.
 
     Attributes:
         network: number of the run that it is of, from 0.
@@ -233,7 +233,7 @@ class _Viewer:
         return decode_all(open_images(source, self._registry, fewest=1), form_of(self._metadata), config, self._watcher)
 
     def _at(self, number: int) -> int:
-        """Where an image of the predictions stands in its source; raises `DataError` where it is not what it was."""
+        """Position of a predicted image in its source; raises `DataError` where its content has changed."""
         path = self._predictions.paths[number]
         position = self._place.get(path)
         if position is None or self._scored.examined[position].digest != self._predictions.digests[number]:
@@ -258,7 +258,7 @@ class _Viewer:
         return [torch.cat(maps).numpy() for maps in found]
 
     def neighbours(self, numbers: NDArray[np.int64]) -> tuple[list[list[tuple[int, float]]], int]:
-        """For each work the nearest training images of its predicted class, and among how many they were sought.
+        """Find for each work the nearest training images of its predicted class, and among how many they were searched.
 
         Raises:
             DataError: the training images are gone.
@@ -295,7 +295,7 @@ class _Viewer:
         }
 
     def _features(self, decoded: Decoded, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the classifier sees of each image, of length 1, shape (N, D)."""
+        """Input of the classifier for each image, of length 1, shape (N, D)."""
         if not len(positions):
             return np.empty((0, self._model.fc.in_features), dtype=np.float32)
         batches = prepare(decoded.pixels, positions, self._metadata, self._placement)
@@ -306,7 +306,7 @@ class _Viewer:
         return found
 
     def side(self, numbers: NDArray[np.int64], each: int) -> int:
-        """Of the pictures, so many for each work, in pixels: as large as the budget and the originals let them be."""
+        """Side of the pictures in pixels, as large as the budget and the originals allow."""
         works = [self._scored.examined[position] for position in self._all_at(numbers).tolist()]
         largest = max(max(work.width, work.height) for work in works)
         affordable = isqrt(int(BUDGET / TYPICAL / (each * len(works))))

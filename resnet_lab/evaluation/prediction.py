@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """Of all images that could be read, and of each other the path and cause."""
+    """Answers for all readable images; path and cause of the others."""
 
     images: tuple[Answer, ...]
     bad: tuple[tuple[str, str], ...]

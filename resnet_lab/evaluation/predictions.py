@@ -26,7 +26,7 @@ KEY = "resnet_lab_predictions"
 
 
 class Origin(Record):
-    """What made them.
+    """Origin of predictions.
 
     Attributes:
         weights: SHA-256 of the weights file.
@@ -63,7 +63,7 @@ class _Header(Record):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network made of labelled images.
+    """Predictions of a network for labelled images.
 
     Attributes:
         paths: of the images in their source.
@@ -117,7 +117,7 @@ class Predictions:
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
-        """What `write` wrote.
+        """Read a file of `write`.
 
         Raises:
             CheckpointError: no such file, not one of ours, damaged, too new, or with non-finite probabilities.

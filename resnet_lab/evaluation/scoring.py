@@ -180,7 +180,7 @@ def evaluate_weights(
 
 
 def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int | None) -> Origin:
-    """What makes predictions of a run's best weights now; raises `CheckpointError` where there are none."""
+    """Origin of new predictions of a run's best weights; raises `CheckpointError` where there are none."""
     return Origin(
         weights=weights_digest(run.best),
         source=source,
@@ -193,7 +193,7 @@ def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int
 
 
 def kept_at(run: Run, origin: Origin) -> Path:
-    """Where a run folder has predictions; those of a part of which images are gone never replace those of all of it."""
+    """Path of a run folder's predictions; those of a part with missing images never replace those of all of it."""
     source = origin.source if origin.part == "all" else ""
     return run.predictions(origin.part, source, whole=not origin.gone)
 
@@ -203,7 +203,7 @@ def _versions() -> dict[str, str]:
 
 
 def stored(run: Run, part: Part = "test") -> Predictions | None:
-    """What `evaluate` kept of the run's present best weights; None where there is nothing.
+    """Predictions that `evaluate` kept of the run's present best weights; None where there are none.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -263,7 +263,7 @@ def _made_alike(one: Origin, other: Origin) -> bool:
 
 
 def form_of(metadata: Metadata) -> ImageFormat:
-    """What images are made into for a network, as they were when it was trained."""
+    """Image format of a network, as it was in training."""
     spec = metadata.spec
     return ImageFormat(spec.input_size, spec.in_channels, metadata.fit, depth=metadata.depth, resize=metadata.resize)
 

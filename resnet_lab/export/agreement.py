@@ -11,10 +11,10 @@ from resnet_lab.export.exported_model import ExportedModel, ExportError
 BATCHES = (1, 3)
 PROBABILITY = 1e-4
 LOGIT = 1e-3
-"""Of the largest logit."""
+"""Tolerance of a logit, relative to the largest."""
 
 TIE = 1e-6
-"""Between two probabilities, that is rounding: either class is then the first."""
+"""Difference of two probabilities that is rounding: either class then counts as the first."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ Format = Literal["onnx", "program", "torchvision", "card"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 NAMES = {"onnx": "model.onnx", "program": "model.pt2", "torchvision": "torchvision.safetensors", "card": "README.md"}
-"""Of the files in a run folder, unless others are asked for."""
+"""File names in the run folder, unless others are asked for."""
 
 
 @dataclass(frozen=True)

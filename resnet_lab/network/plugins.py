@@ -36,7 +36,7 @@ FILE = " (file)"
 
 
 def registered_by(module: object, owner: Owner) -> list[Entry]:
-    """What a plugin registers; raises whatever its hooks raise, and `PluginError` where it breaks their contract."""
+    """Components that a plugin registers; raises what its hooks raise, and `PluginError` for a broken contract."""
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(module)
@@ -155,7 +155,7 @@ def is_file(distribution: str) -> bool:
 
 
 def why_missing(distribution: str, version: str, registry: Registry) -> str:
-    """What became of a plugin that is not loaded, and how to have it."""
+    """Reason why a plugin is not loaded, and how to install it."""
     for plugin in registry.plugins:
         if plugin.owner.distribution == distribution:
             return str(plugin)

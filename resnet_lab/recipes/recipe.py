@@ -8,7 +8,7 @@ from resnet_lab.core.errors import ConfigError, nearest
 from resnet_lab.core.records import SMALL, Malformed, Record, parse_toml, read_bytes, validated
 
 Tables: TypeAlias = dict[str, dict[str, Any]]
-"""What is said of the experiment, by table and key."""
+"""Settings of the experiment, by table and key."""
 
 TABLES = ("model", "data", "train")
 

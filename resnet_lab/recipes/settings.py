@@ -52,7 +52,7 @@ def apply_settings(tables: Mapping[str, Mapping[str, Any]], settings: Sequence[s
 
 
 def value_of(text: str, field: FieldInfo | None) -> Any:
-    """What a text stands for in a field; None is a key of the network's, whose values are numbers and texts."""
+    """Value of a text for a field; None is a key of the network's, whose values are numbers and texts."""
     if field is None:
         return _toml_value(text)
     kinds = alternatives(field.annotation)
@@ -79,7 +79,7 @@ def alternatives(annotation: Any) -> list[Any]:
 
 
 def _scalar(text: str, kinds: Sequence[Any]) -> Any:
-    """Where only texts belong, `2024` is one."""
+    """Scalar value; where only texts belong, `2024` is one."""
     value = _toml_value(text)
     only_texts = all(kind in (str, Path) or get_origin(kind) is Literal for kind in kinds)
     return text if only_texts and not isinstance(value, str) else value

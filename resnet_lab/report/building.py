@@ -48,7 +48,7 @@ class BuiltReport:
 
 
 def default_path(runs: Sequence[Path]) -> Path:
-    """Where a page goes: `report.html` in the run's folder, or `compared-with-B.html` in the first's."""
+    """Default path of a page: `report.html` in the run's folder, or `compared-with-B.html` in the first's."""
     first, *others = runs
     names = [run.resolve().name for run in others]
     return first / (f"compared-with-{'-'.join(names)}.html" if names else "report.html")

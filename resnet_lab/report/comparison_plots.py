@@ -79,7 +79,7 @@ def recalls(
 def _draw_side_by_side(
     axes: Axes, rows: Mapping[str, Sequence[tuple[float, float, float]]], inks: Palette, first: int = 0
 ) -> None:
-    """Of each run and row low, value, high.
+    """Draw low, value and high of each run and row.
 
     Args:
         first: number of the first run, which gives its colour.

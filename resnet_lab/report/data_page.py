@@ -21,7 +21,7 @@ FEW = 10
 
 @dataclass(frozen=True)
 class Remark:
-    """What the owner of the data should look at.
+    """Remark for the owner of the data.
 
     Attributes:
         kind: `alarm`, `warning` or `hint`.

@@ -37,7 +37,7 @@ class Palette:
 
 
 PAGE = Palette("#010101", "#010102", "#010103", "#010104", tuple(f"#01011{number}" for number in range(6)))
-"""What stands in for the page's colours while a figure is drawn."""
+"""Stand-ins for the page's colours while a figure is drawn."""
 
 PAPER = Palette(
     "#23211e", "#77716a", "#0072b2", "#d55e00", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -52,13 +52,13 @@ IN_PAGE = {
     **{colour: f"var(--run{number})" for number, colour in enumerate(PAGE.runs)},
 }
 LINES = ("-", "--", "-.", ":")
-"""Of runs, beside their colours: for a grey print."""
+"""Line styles of runs, beside their colours: for a grey print."""
 
 MARGIN = 0.12
-"""In inches."""
+"""Margin in inches."""
 
 LETTERS_AN_INCH = 10
-"""Of a title."""
+"""Characters of a title per inch."""
 
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 

@@ -59,7 +59,7 @@ class MatrixCell:
 
     @property
     def depth(self) -> float:
-        """Of the colour, in percent: no cell with images is without."""
+        """Depth of the colour, in percent: no cell with images is without."""
         return 8 + 0.92 * self.share
 
 
@@ -97,7 +97,7 @@ def run_page(subject: RunSummary, gallery: Gallery | None) -> str:
 
 
 def sentence(subject: RunSummary) -> str:
-    """What was run: the network and its changes, the data, how long and where."""
+    """Summarise the run: the network and its changes, the data, how long and where."""
     record = subject.record
     data, images = record["data"], record["data"]["images"]
     name = printable(PurePath(data["source"]).name or data["source"])
@@ -121,7 +121,7 @@ def sentence(subject: RunSummary) -> str:
 
 
 def remarks(subject: RunSummary) -> Iterator[Remark]:
-    """What to know before reading on, the gravest first."""
+    """Remarks to read first, the gravest first."""
     if not subject.finished:
         yield Remark("warning", _unfinished(subject), "figures" if subject.summary else "making", "What is there")
     if subject.obstacle and subject.run.best.exists():
@@ -227,7 +227,7 @@ def _plots(summary: Summary) -> dict[str, Markup]:
 
 
 def _ribbon(summary: Summary) -> list[tuple[str, int, int]]:
-    """Of each class its name and its images that are right and wrong, the largest class first."""
+    """Right and wrong images of each class with its name, the largest class first."""
     counts = summary.confusion.counts
     return [
         (summary.confusion.classes[k], int(counts[k, k]), int(counts[k].sum() - counts[k, k]))
@@ -300,7 +300,7 @@ def _bars(subject: RunSummary) -> dict[str, list[Bar]]:
 
 
 def provenance(subject: RunSummary) -> list[tuple[str, str]]:
-    """Where everything comes from, by name."""
+    """Origin of everything on the page, by name."""
     record, predictions = subject.record, subject.predictions
     device, data = record["device"], record["data"]
     rows = [
@@ -338,7 +338,7 @@ def _listed(versions: Mapping[str, str]) -> str:
 
 
 def configuration(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the training was told."""
+    """Configuration of the training."""
     return [(name.replace("_", " "), _value(value)) for name, value in record["config"].items()]
 
 

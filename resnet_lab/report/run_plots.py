@@ -27,7 +27,7 @@ NUMBERED = 12
 """Classes up to which a matrix has numbers in it."""
 
 LETTERS = 24
-"""Of a class's name in a figure."""
+"""Most characters of a class's name in a figure."""
 
 LABELLED = 10
 """Classes that are named among the points, at most."""

@@ -52,7 +52,7 @@ class RunSummary:
 
     @property
     def name(self) -> str:
-        """Of the run folder."""
+        """Name of the run folder."""
         return self.run.folder.resolve().name
 
     @property
@@ -71,7 +71,7 @@ class RunSummary:
 
     @property
     def scored(self) -> str:
-        """What the figures are of, in words."""
+        """Description of the scored images."""
         if self.predictions is None:
             return "nothing"
         part, source = self.predictions.origin.part, self.predictions.origin.source

@@ -25,7 +25,7 @@ TOGETHER = 4
 """Arms whose curves are drawn in one figure; more have one each."""
 
 POINTS = 120
-"""Of a line, at most."""
+"""Most points of a line."""
 
 COLUMNS = 4
 
@@ -87,14 +87,14 @@ def learning_of_all(found: Sequence[LearningCurves], what: Validated, inks: Pale
 
 
 def span_of_epochs(found: Sequence[LearningCurves]) -> Span:
-    """Of the longest training; arms with the same budget may have different numbers of epochs."""
+    """Range of epochs of the longest training; arms with the same budget may have different numbers of epochs."""
     longest = max((len(line) for each in found for line in each.accuracy.seeds.values()), default=1)
     room = 0.05 * (longest - 1) or 0.5
     return 1 - room, longest + room
 
 
 def scale_of_curves(found: Sequence[LearningCurves], what: Validated) -> Span:
-    """Of all arms' curves; a diverging network's would flatten all others."""
+    """Scale of all arms' curves; a diverging network's would flatten all others."""
     lines = [line for each in found for line in _curve(each, what).seeds.values()]
     values = finite(value for line in lines for value in line) or [0.0, 1.0]
     if what == "accuracy":

@@ -76,7 +76,7 @@ def study_page(found: StudyFindings, analyses: StudyAnalyses, wall: Wall, folder
 
 
 def answer(found: StudyFindings) -> str:
-    """What the study says, in a line."""
+    """Conclusion of the study, in one line."""
     effects = found.effects or found.families[-1]
     if found.effects and (hopeless := never_finished(found.outcomes)):
         return (
@@ -124,7 +124,7 @@ def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[
 
 
 def remarks(found: StudyFindings) -> Iterator[Remark]:
-    """What to know before reading on."""
+    """Remarks to read first."""
     total = len(found.study.arms) * found.study.plan.seeds
     if found.missing:
         missing = len(found.missing)
@@ -208,7 +208,7 @@ def _curves(found: Sequence[LearningCurves], what: study_detail_plots.Validated)
 
 
 def _class_table(analyses: StudyAnalyses) -> list[dict[str, Any]]:
-    """Of each class its images in a seed, and every contrast's effect."""
+    """Rows of classes: images per seed, and every contrast's effect."""
     return [
         {
             "name": effects[0].name,
@@ -220,7 +220,7 @@ def _class_table(analyses: StudyAnalyses) -> list[dict[str, Any]]:
 
 
 def provenance(found: StudyFindings, folder: str) -> list[tuple[str, str]]:
-    """Where everything comes from, by name."""
+    """Origin of everything on the page, by name."""
     origins = [each.origin for each in found.predicted.values()]
     versions = {_listed(each.versions) for each in found.outcomes.values() if each.versions}
     rows = [

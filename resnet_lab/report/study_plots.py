@@ -24,13 +24,13 @@ from resnet_lab.study.statistics import Effect
 from resnet_lab.study.writing import NOT_SHARES
 
 LETTERS = 34
-"""Of an arm's or an effect's name."""
+"""Most characters of an arm's or an effect's name."""
 
 MARKERS = {"better": "^", "worse": "v", "equivalent": "s", "undecided": "o", "exploratory": "D"}
 HOLLOW = ("undecided", "exploratory")
 
 FARTHEST = 1.0
-"""How far intervals widen a scale, by the span of the values themselves; beyond, an arrow says that they go on."""
+"""Most that intervals widen a scale, by the span of the values themselves; arrows mark those that are cut off."""
 
 LEAST = 0.1
 """Share of the costs that a plot of them spans, at least, so that equals look equal."""
@@ -42,7 +42,7 @@ Span = tuple[float, float]
 
 
 def scale_of(metric: str) -> tuple[float, str]:
-    """What differences of a metric are multiplied with, and what they are then in."""
+    """Factor for differences of a metric, and their unit."""
     return (1.0, figure_name(metric)) if metric in NOT_SHARES else (100.0, f"points of {figure_name(metric)}")
 
 
@@ -100,7 +100,7 @@ def verdict_colour(verdict: str, inks: Palette) -> str:
 
 
 def limits(values: Sequence[float], spans: Iterable[Span], farthest: float = FARTHEST) -> Span:
-    """Of a scale that shows all values, and of intervals as much as leaves the values apart."""
+    """Limits of a scale that shows all values, and as much of the intervals as keeps the values apart."""
     low, high = min(values), max(values)
     reach = farthest * (high - low) or inf
     ends = [end for span in spans for end in span]
@@ -235,7 +235,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _shifts(width: float, height: float) -> list[tuple[float, float]]:
-    """Of the middle of a name from its point, in points of type: the nearest first."""
+    """Offsets of the middle of a name from its point, in points of type: the nearest first."""
     beside = width / 2 + 8
     near = [(beside, 0.0), (-beside, 0.0), (0.0, height), (0.0, -height), (beside, height), (beside, -height)]
     far = [
@@ -253,7 +253,7 @@ def _box(at: Sequence[float], shift: Span, size: Bbox, pixel: float) -> Bbox:
 
 
 def _crowding(box: Bbox, taken: Sequence[Bbox], lines: Sequence[Bbox], frame: Bbox) -> float:
-    """What a name would cover: a line is less than a point or a name, and the frame is not left."""
+    """Overlap of a name: a line counts half as much as a point or a name, and leaving the frame is ruled out."""
     inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
     covered = box.count_overlaps(taken) + (0.5 * box.count_overlaps(lines) if lines else 0.0)
     return float(covered + (0 if inside else 1000))
@@ -286,5 +286,5 @@ def errors(found: Sequence[PairedErrors], inks: Palette, title: str = "") -> Fig
 
 
 def finite(values: Iterable[float]) -> list[float]:
-    """Those that are numbers."""
+    """Finite values."""
     return [value for value in values if isfinite(value)]

@@ -1,4 +1,4 @@
-"""Which arms are held against which. Legend: A arms, S seeds.
+"""Contrasts between arms. Legend: A arms, S seeds.
 
 A contrast is a weight for each arm, summing to zero; the scores of a seed's arms times these weights are that seed's
 difference. Every question of a study is one: a main effect, an interaction, an arm against the baseline.
@@ -94,7 +94,7 @@ def _without_repeats(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def _with_aliases(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """In a fraction of a factorial some effects have the same weights, but for their scale and sign."""
+    """Add aliases: in a fractional factorial some effects have the same weights, up to scale and sign."""
 
     def direction(contrast: Contrast) -> NDArray[np.float64]:
         unit: NDArray[np.float64] = contrast.weights / np.linalg.norm(contrast.weights)

@@ -1,4 +1,4 @@
-"""What each arm of a study costs on the device that it ran on: a bench of them all, kept as `bench.json`."""
+"""Cost of each arm of a study on the device that it ran on: a bench of them all, kept as `bench.json`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from resnet_lab.study.trials import StudyFolder
 
 @dataclass(frozen=True)
 class ArmCost:
-    """Of one arm in one mode of the bench.
+    """Cost of one arm in one mode of the bench.
 
     Attributes:
         median_ms: of a call: one image (`latency`), or a batch (`infer`, `train`).
@@ -48,7 +48,7 @@ class ArmCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of a whole study.
+    """Costs of a whole study.
 
     Attributes:
         arms: by arm and mode; an arm that could not be timed has none.
@@ -85,7 +85,7 @@ def measure_costs(
 
 
 def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs | None:
-    """What was measured of these very arms; None where that was not done.
+    """Kept measurements of these very arms; None where there are none.
 
     Raises:
         RunError: the file is damaged, or of another format.

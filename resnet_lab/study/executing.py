@@ -1,4 +1,4 @@
-"""How the trials of a study are brought to their end: one after the other here, or by several processes."""
+"""Execution of a study's trials: one after the other in this process, or by several processes."""
 
 import os
 import signal
@@ -22,13 +22,13 @@ POLL = 0.5
 
 
 class StudyWatcher(Protocol):
-    """What a study tells of itself."""
+    """Interface through which a study reports its progress."""
 
     def say(self, text: str) -> None:
         """A remark."""
 
     def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
-        """How far every trial is, by name, and what came of those that are over."""
+        """Show the progress of every trial, by name, and the outcomes of finished ones."""
 
     def training(self, trial: Trial) -> TrainingWatcher:
         """The watcher of a trial that is trained here."""
@@ -40,14 +40,14 @@ Execute: TypeAlias = Callable[[Study, Sequence[Trial], StudyFolder, Registry, St
 
 @dataclass(frozen=True)
 class Executor:
-    """Where trials run, and so where is decided what their design leaves open."""
+    """Executor of trials, which also decides what their design leaves open."""
 
     execute: Execute
     decide: Decide
 
 
 def local(processes: int) -> Executor:
-    """On this machine, as many trials at one time."""
+    """Executor on this machine, with so many trials at a time."""
     execute = one_by_one if processes == 1 else in_processes(processes)
     return Executor(execute, partial(decided, sharing=processes))
 

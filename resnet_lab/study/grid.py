@@ -1,4 +1,4 @@
-"""What there is of each seed and arm, some of it missing. Legend: S seeds, A arms."""
+"""Results by seed and arm, some of them missing. Legend: S seeds, A arms."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ Seeds = Annotated[int, Field(ge=1, le=MAX_SEEDS, strict=True)]
 
 
 class Budget(Record):
-    """What every arm may spend, of which one is given; by default the epochs of the base experiment.
+    """Budget of every arm, of which one is given; by default the epochs of the base experiment.
 
     Attributes:
         epochs: for each arm.

@@ -1,4 +1,4 @@
-"""What a study would take and could find, before it runs."""
+"""Cost and power of a study, before it runs."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ DETECTABLE = (0.005, 0.01, 0.02, 0.05)
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one arm: milliseconds of a measured training step, steps of an epoch, epochs, and seconds of a trial."""
+    """Estimate for one arm: milliseconds per measured training step, steps per epoch, epochs, and seconds per trial."""
 
     arm: str
     step_ms: float
@@ -28,7 +28,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a study can find of one true difference.
+    """Power of a study for one true difference.
 
     Attributes:
         power: chance that the planned seeds find it.

@@ -21,7 +21,7 @@ OBJECT_STORE = 100 * 2**20
 
 @dataclass(frozen=True)
 class RayOptions:
-    """What trials are to run on.
+    """Options of a Ray cluster.
 
     Attributes:
         address: of the cluster's head, `auto` for the one this machine belongs to, or `local` to start one here.
@@ -75,7 +75,7 @@ def connect(address: str) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """By a process of its own, as `ray.init` would wait for minutes and say a lot."""
+    """Require an answer, by a process of its own: `ray.init` would wait for minutes and print a lot."""
     command = python_module("ray.scripts.scripts", "health-check")
     if address != "auto":
         command += ["--address", address]
@@ -91,7 +91,7 @@ def _require_answer(address: str) -> None:
 
 
 def gpus_of_trial(study: Study, wishes: RayOptions, nodes: Sequence[dict[str, float]]) -> float:
-    """As wished for, or by what arms may use and nodes have.
+    """GPUs of a trial, as wished for, or by what arms may use and nodes have.
 
     Raises:
         ConfigError: no node has that and the processors too.

@@ -199,7 +199,7 @@ def _told(cause: BaseException) -> BaseException:
 
 
 def _answered(reference: Any) -> Any:
-    """What a task gives, as soon as it is over.
+    """Result of a task, as soon as it is finished.
 
     Raises:
         RunError: its process or node was lost, as were its retries.
@@ -223,7 +223,7 @@ def _answered(reference: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Home:
-    """Where the driver stands, and what it was allowed and has loaded.
+    """State of the driver: its folder, its permissions and its plugins.
 
     Attributes:
         allowed: environment variables by which the user lets data be fetched.
@@ -264,7 +264,7 @@ class _Place:
 
 
 def _decide(study: Study, home: _Home, sharing: int) -> tuple[list[str], list[ResolvedArm]]:
-    """What a node's device decides, and what is said of it, by a process of Ray's."""
+    """Decide on a node's device, with messages, in a process of Ray's."""
     said: list[str] = []
     with home.entered() as registry:
         return said, decided(study, registry, said.append, sharing)
@@ -283,7 +283,7 @@ def _work(study: Study, trial: Trial, place: _Place) -> None:
 
 
 def _apart(study: Study, trial: Trial, artefacts: Artefacts, registry: Registry) -> None:
-    """In a folder of this node's, from where the artefacts are to where they shall be."""
+    """Run a trial in a folder of this node's, fetching its artefacts first and storing them afterwards."""
     with TemporaryDirectory(prefix="resnet-lab-") as temporary:
         folder = StudyFolder(Path(temporary))
         make_folder(folder.trials)

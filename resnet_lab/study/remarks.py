@@ -1,4 +1,4 @@
-"""What a reader of a study should know beside its verdicts."""
+"""Remarks for a reader of a study beside its verdicts."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ def never_finished(outcomes: Grid[Outcome]) -> list[str]:
 
 
 def divergence(arm: str, seeds: Sequence[int]) -> str:
-    """Where an arm diverged, in words."""
+    """Seeds at which an arm diverged, in words."""
     return f"{arm} diverged at seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
 
 

@@ -1,4 +1,4 @@
-"""What a study found: effects with verdicts, arms with scores and times, every trial. Legend: S seeds, A arms."""
+"""Results of a study: effects with verdicts, arms with scores and times, every trial. Legend: S seeds, A arms."""
 
 from dataclasses import dataclass, replace
 
@@ -71,17 +71,17 @@ class StudyFindings:
 
     @property
     def effects(self) -> list[Effect]:
-        """Of factors and their interactions; none in a study of named arms."""
+        """Effects of factors and their interactions; none in a study of named arms."""
         return self.families[0] if len(self.families) > 1 else []
 
     @property
     def finished(self) -> Grid[Outcome]:
-        """Of the trials that did not fail."""
+        """Trials that did not fail."""
         return _finished(self.outcomes)
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """In the study's metric, NaN where a trial failed or is not over; shape (S, A)."""
+        """Scores in the study's metric, NaN where a trial failed or is not finished; shape (S, A)."""
         return _scores(self.finished, self.study.plan.metric)
 
 
@@ -153,7 +153,7 @@ def _scores(finished: Grid[Outcome], metric: str) -> NDArray[np.float64]:
 
 
 def _seconds(finished: Grid[Outcome]) -> NDArray[np.float64]:
-    """Of an epoch, shape (S, A)."""
+    """Seconds per epoch, shape (S, A)."""
     return finished.numbers(lambda outcome: outcome.seconds / outcome.epochs if outcome.epochs else np.nan)
 
 

@@ -57,7 +57,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search has come to.
+    """State of a search.
 
     Attributes:
         tried: the best first, those that failed last.
@@ -73,7 +73,7 @@ class Found:
 
 
 class SearchWatcher(Protocol):
-    """What a search tells of itself."""
+    """Interface through which a search reports its progress."""
 
     def tried(self, row: Tried, done: int, total: int) -> None:
         """A try is over; of the baseline `done` is 0."""
@@ -189,7 +189,7 @@ class _Search:
         return Found(self.space, baseline, tuple(rows), self._importances(rows), confirm)
 
     def outcome(self, number: int | None, values: Values) -> Tried:
-        """Of one try: trained, gone on with, or read where an equal one is over."""
+        """Outcome of one try: trained, resumed, or read where an equal one is finished."""
         try:
             arm = self._arm(values)
         except CANNOT_BE as error:
@@ -241,7 +241,7 @@ class _Search:
         return trial.number, self._values(trial.params)
 
     def _values(self, params: Mapping[str, Any]) -> Values:
-        """With factors of one level, and numbers as a setting writes them, of six digits."""
+        """Complete values: with factors of one level, and numbers rounded to six digits as settings write them."""
         rounded = {name: float(f"{value:g}") if isinstance(value, float) else value for name, value in params.items()}
         return {**self.space.baseline, **rounded}
 

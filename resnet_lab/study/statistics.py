@@ -1,4 +1,4 @@
-"""From paired differences to verdicts. Legend: S seeds, A arms.
+"""Statistics of paired differences, up to the verdicts. Legend: S seeds, A arms.
 
 Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks", arXiv:2103.03098; Agarwal et al. 2021
 (rliable), arXiv:2108.13264; Jordan 2023, arXiv:2304.01910; Picard 2021, arXiv:2109.08203.
@@ -33,7 +33,7 @@ Verdict = Literal["better", "worse", "equivalent", "undecided", "exploratory"]
 
 @dataclass(frozen=True)
 class Effect:
-    """What is known of one contrast; None where there is no seed in which all its trials finished.
+    """Statistics of one contrast; None where there is no seed in which all its trials finished.
 
     Attributes:
         differences: one a seed, in the metric's unit; positive where the score is higher.
@@ -116,7 +116,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def t_interval(differences: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """Of the mean; None for a single difference."""
+    """Student's t interval of the mean; None for a single difference."""
     n = len(differences)
     if n < 2:
         return None
@@ -157,7 +157,7 @@ def _signs(n: int) -> NDArray[np.float64]:
 
 
 def smallest_p(seeds: int) -> float:
-    """Of the sign-flip test with so many seeds: two of all changes of sign."""
+    """Smallest p of the sign-flip test with so many seeds: two of all changes of sign."""
     return float(min(1.0, 2.0 / 2**seeds))
 
 

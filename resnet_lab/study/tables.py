@@ -122,7 +122,7 @@ def _curves(found: StudyFindings, folder: StudyFolder) -> list[Row]:
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """With a line of column names, for people (`escaping.cell`); nothing where there are no rows."""
+    """CSV with a line of column names, for people (`escaping.cell`); empty where there are no rows."""
     text = io.StringIO()
     if rows:
         columns = list(dict.fromkeys(name for row in rows for name in row))

@@ -51,14 +51,14 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its folder: the arm, what it is, and the seed."""
+        """Name of its folder: the arm with its configuration's hash, and the seed."""
         tuned = "" if self.lr is None else f"-lr{self.lr:g}"
         return f"{prefix_of(self.arm)}{tuned}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
+    """Outcome of a trial.
 
     Attributes:
         problem: why it failed; None where it finished.
@@ -136,7 +136,7 @@ class StudyFolder:
         return Run(self.trials / trial.name)
 
     def outcome(self, trial: Trial) -> Outcome | None:
-        """What came of it; None where it is not over.
+        """Outcome; None where it is not finished.
 
         Raises:
             RunError: the file is damaged, of another trial, or of a newer format.
@@ -168,7 +168,7 @@ class StudyFolder:
             yield is_mine
 
     def state(self, trial: Trial) -> State:
-        """As far as the files say."""
+        """State, as far as the files show it."""
         outcome = self.outcome(trial)
         if outcome is not None:
             return "finished" if outcome.problem is None else "failed"

@@ -67,7 +67,7 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
 
 
 def _baseline_json(row: ArmRow) -> dict[str, Any]:
-    """With the keys of every arm, though there is nothing to compare it with."""
+    """JSON of the baseline, with the keys of every arm, though there is nothing to compare it with."""
     nothing = {"difference": 0.0, "interval": None, "p_holm": None}
     return {"name": row.arm.name, **nothing, "verdict": "baseline", "n": row.n}
 
@@ -143,7 +143,7 @@ def _costs_markdown(found: StudyFindings, costs: Costs) -> list[str]:
 
 
 def ratio_text(cost: ArmCost) -> str:
-    """Of its time to the baseline's, with interval."""
+    """Ratio of its time to the baseline's, with interval."""
     if cost.ratio_interval is None:
         return f"{cost.ratio:.2f}"
     return "{:.2f} ({:.2f} to {:.2f})".format(cost.ratio, *cost.ratio_interval)
@@ -185,7 +185,7 @@ def _markdown_row(effect: Effect) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """To three digits; nothing where there is none."""
+    """p to three digits; nothing where there is none."""
     return "" if value is None else f"{value:.3g}"
 
 

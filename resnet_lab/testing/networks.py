@@ -50,7 +50,7 @@ APPLIED: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
 
 
 def parts(subject: ComponentUnderTest) -> str:
-    """Of a block: what it asks `parts` for it also applies."""
+    """Blocks apply what they ask `parts` for."""
     applied = []
     for part, (choice, kind) in APPLIED.items():
         try:
@@ -78,7 +78,7 @@ def _idle(model: nn.Module, kind: type[nn.Module]) -> list[str]:
 
 
 def _networks(subject: ComponentUnderTest) -> list[tuple[str, ModelSpec]]:
-    """By name, with the component where it can stand."""
+    """Networks by name, with the component where it can be used."""
     found = [(f"{block} blocks", small_network(block, subject.kind, subject.component)) for block in BLOCKS]
     if subject.kind == "attention":
         parameters = dict(subject.component.parameters) | {"position": "output"}

@@ -1,4 +1,4 @@
-"""What checks found, as text and as JSON."""
+"""Results of checks, as text and as JSON."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ class NotCheckedError(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check.
+    """Result of one check.
 
     Attributes:
         text: what was wrong, why it was skipped, or what was measured.
@@ -90,7 +90,7 @@ class Report:
 
 
 def in_a_line(error: BaseException) -> str:
-    """What an exception says first; torch's go on for pages."""
+    """First line of an exception; torch's go on for pages."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {shorten(lines[0], 200)}" if lines else type(error).__name__
 

@@ -38,7 +38,7 @@ def compile_of(backend: str) -> Callable[[ComponentUnderTest], str]:
 
 @contextmanager
 def _fresh_dynamo() -> Iterator[None]:
-    """What was compiled before does not count against torch's limit of recompilations."""
+    """Reset torch's compiler, so that earlier compilations do not count against its limit of recompilations."""
     torch.compiler.reset()
     try:
         yield

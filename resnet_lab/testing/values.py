@@ -13,7 +13,7 @@ from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 
 LOOSE = 0.1
-"""Of the largest value: how far bfloat16 may be from float32."""
+"""Tolerance of bfloat16 against float32, relative to the largest value."""
 
 
 def determinism(subject: ComponentUnderTest) -> str:
@@ -163,7 +163,7 @@ def parameters(subject: ComponentUnderTest) -> str:
 
 
 def train_eval(subject: ComponentUnderTest) -> str:
-    """In evaluation nothing changes and images are independent; in training no parameter changes by itself."""
+    """Evaluation changes nothing and keeps images independent; training changes no parameter by itself."""
     case = subject.plain
     module = subject.make(case)
     before = _copied(module.state_dict())

@@ -16,7 +16,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**62, strict=True)]
 Count = Annotated[int, Field(ge=1, le=10**6, strict=True)]
-"""Of epochs, of images in a batch and the like."""
+"""Number of epochs, of images per batch and the like."""
 
 _PART = re.compile(r"stem|layer[1-9][0-9]?|fc")
 _STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")
@@ -38,7 +38,7 @@ def parse_freeze(text: str) -> tuple[str, ...]:
 
 
 def _parts(item: str, text: str) -> set[str]:
-    """Those of `3`, `1-3` or `layer1`."""
+    """Parts written `3`, `1-3` or `layer1`."""
     if _PART.fullmatch(item):
         return {item}
     if stages := _STAGES.fullmatch(item):
@@ -59,7 +59,7 @@ def _named_parts(value: Any) -> Any:
 
 
 class TrainConfig(Record):
-    """How to train; each field is an option of the command line.
+    """Training configuration; each field is an option of the command line.
 
     Attributes:
         weight_decay: AdamW's is decoupled from the gradient, that of the others is not.
@@ -159,7 +159,7 @@ class TrainConfig(Record):
     )
 
     def seed_of(self, what: Literal["init", "split", "order"]) -> int:
-        """Of initial weights, of the split, or of order, augmentation and dropout."""
+        """Seed of initial weights, of the split, or of order, augmentation and dropout."""
         own: int | None = getattr(self, f"{what}_seed")
         return self.seed if own is None else own
 
@@ -182,7 +182,7 @@ def train_config(values: dict[str, Any], where: str) -> TrainConfig:
 
 
 def data_config(values: dict[str, Any], where: str) -> DataConfig:
-    """What the table `[data]` and the options beside it say; raises like `train_config`.
+    """Make a data configuration of the table `[data]` and the options beside it; raises like `train_config`.
 
     No table says `download`: that is the user's to allow.
     """

@@ -35,7 +35,7 @@ def spread(network: nn.Module, processes: Processes, example: Sequence[int], *, 
 
 
 def exchange(network: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-    """To be entered with each piece of a step: gradients go from process to process with the last piece alone."""
+    """Context of each micro-batch of a step: gradients are exchanged between processes with the last one alone."""
     wait = getattr(network, "no_sync", nullcontext)
     return nullcontext() if last else wait()
 

@@ -32,7 +32,7 @@ TOO_HIGH = 4.0
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What the test saw, step by step, before it ended.
+    """Losses of the test, step by step, until it ended.
 
     Attributes:
         rates: at even distances on a logarithmic scale.

@@ -90,7 +90,7 @@ def freeze(model: ResNet, names: Collection[str]) -> PartlyFrozen:
 
 
 def parts_of(model: ResNet) -> dict[str, tuple[str, ...]]:
-    """What can be frozen, in the network's order: for each part the names of the network's modules that it is."""
+    """Parts that can be frozen, in the network's order: for each the names of the network's modules that it is."""
     return {"stem": STEM, **{name: (name,) for name in model.stage_names}, "fc": ("fc",)}
 
 
@@ -112,7 +112,7 @@ def require_possible(network: PartlyFrozen, augment: Augmentations) -> None:
 def features_of(
     network: PartlyFrozen, images: Loader, missing: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """What `network.fixed` makes of images, a batch and view at a time.
+    """Outputs of `network.fixed` for images, a batch and view at a time.
 
     Args:
         missing: for each image and view whether it is asked for, shape (N, V).

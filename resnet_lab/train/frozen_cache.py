@@ -1,4 +1,4 @@
-"""What the frozen beginning of a network gives, computed once for each image and view, and kept on disk.
+"""Output of a network's frozen first parts, computed once for each image and view, and kept on disk.
 
 A folder of the cache, `frozen/KEY`, belongs to one beginning with its weights and one split of a set, and holds
 
@@ -34,7 +34,7 @@ from resnet_lab.train.feature_file import FeatureFile
 from resnet_lab.train.freezing import PartlyFrozen, require_possible
 
 FORMAT = 1
-"""Of a folder; raised whenever what a frozen part computes from the same weights changes."""
+"""Format of a folder; raised whenever what a frozen part computes from the same weights changes."""
 
 Wish = Literal["auto", "on", "off"]
 
@@ -186,7 +186,7 @@ def _key(
     views: Mapping[Part, int],
     dtype: torch.dtype,
 ) -> str:
-    """What changes with anything that a feature depends on: 16 hexadecimal digits."""
+    """Key that changes with anything that a feature depends on: 16 hexadecimal digits."""
     spec, placement = metadata.spec, batches["train"].placement
     numbering = [type(each).__name__ for each in batches["train"].transform.augment.rearranging]
     frozen_stages = spec.stages[: sum(name.startswith("layer") for name in network.fixed_parts)]

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from math import inf, isfinite
 
 TIMES = ("seconds", "images_per_second")
-"""What differs from one run to its repetition, and so stands in a table of its own."""
+"""Columns that differ from one run to its repetition, and so have a table of their own."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known of an epoch. Training figures are those of the augmented batches as they were learned from.
+    """Figures of an epoch. Training figures are those of the augmented batches, as in the training steps.
 
     Attributes:
         epoch: counted from 1.

@@ -76,7 +76,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
 
 
 def warmup_steps(config: TrainConfig, steps_per_epoch: int) -> int:
-    """How many steps the warm-up has.
+    """Number of warm-up steps.
 
     Raises:
         ConfigError: it leaves none to the schedule.
@@ -91,7 +91,7 @@ def warmup_steps(config: TrainConfig, steps_per_epoch: int) -> int:
 
 
 def _share(config: TrainConfig, step: int, total: int, steps_per_epoch: int) -> float:
-    """Of the configured rate, at a step of the schedule's `total`."""
+    """Share of the configured rate, at a step of the schedule's `total`."""
     epoch = step // steps_per_epoch
     match config.schedule:
         case "exponential":
@@ -142,13 +142,13 @@ class Loss:
     smoothing: float = 0.0
 
     def sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Of logits (N, K) with int64 labels (N,) or float shares (N, K); a scalar in float32."""
+        """Sum of the losses of logits (N, K) with int64 labels (N,) or float shares (N, K); a scalar in float32."""
         return F.cross_entropy(
             outputs.float(), targets, self.class_weights, reduction="sum", label_smoothing=self.smoothing
         )
 
     def weight(self, targets: Tensor) -> Tensor:
-        """What the sum over these targets is to be divided by; a scalar in float32, on their device."""
+        """Divisor of the sum over these targets; a scalar in float32, on their device."""
         if self.class_weights is not None and targets.ndim == 1:
             return self.class_weights[targets].sum()
         return torch.full((), len(targets), dtype=torch.float32, device=targets.device)

@@ -31,7 +31,7 @@ from resnet_lab.train.optimisation import warmup_steps
 from resnet_lab.train.progress import TrainingWatcher
 
 STEPS_AT_LEAST = 10
-"""Of an epoch, that a batch size of `auto` leaves: a few large steps learn less than many."""
+"""Fewest steps per epoch that a batch size of `auto` leaves: a few large steps learn less than many."""
 
 OPTIMISER_STATES = 3
 """Copies of the weights that Adam and a moving average keep."""
@@ -39,7 +39,7 @@ OPTIMISER_STATES = 3
 
 @dataclass(frozen=True)
 class Ready:
-    """What `make_ready` returns.
+    """Result of `make_ready`.
 
     Attributes:
         metadata: of the weights files to come.

@@ -1,4 +1,4 @@
-"""What a training tells of itself."""
+"""Interface through which a training reports its progress."""
 
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.network.weights import Coverage

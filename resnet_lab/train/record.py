@@ -1,4 +1,4 @@
-"""What run.json says of how a run was made, and whether it can go on as it was."""
+"""Record of a run in run.json, and whether the run can be resumed."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def describe_run(
 
 
 def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
-    """What the run was told, its parts as they were drawn.
+    """Recorded choices of the run, its parts as they were drawn.
 
     Raises:
         RunError: run.json is damaged, or of a version that was told other things.

@@ -43,7 +43,7 @@ class _Header(Record):
 
 @dataclass
 class Progress:
-    """Where a training is.
+    """Position in a training.
 
     Attributes:
         history: epochs that are over.

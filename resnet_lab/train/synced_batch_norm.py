@@ -77,7 +77,7 @@ class _Normalise(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        """Those of weight and bias are this process's own, as of any layer; that of x knows of all images."""
+        """Gradients; those of weight and bias are this process's own, as of any layer; that of x is over all images."""
         x, weight, mean, variance, number = ctx.saved_tensors
         # with x' = (x - mean) / deviation: sums of grad x' and of grad
         _, dweight, dbias = torch.ops.aten.native_batch_norm_backward(

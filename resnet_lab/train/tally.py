@@ -39,7 +39,7 @@ class Tally:
         self._losses.append(loss)
 
     def first_diverged(self) -> tuple[int, float] | None:
-        """Which of the steps since the last call had a non-finite loss, and the loss; waits for the device."""
+        """First step since the last call with a non-finite loss, and the loss; waits for the device."""
         losses, self._losses = self._losses, []
         if losses:
             values = torch.stack(losses).cpu()

@@ -45,7 +45,7 @@ SAVE = 1
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
         signal: SIGINT or SIGTERM that came after the last step, when nothing was left to stop.
@@ -168,7 +168,7 @@ class Trainer:
         return called
 
     def _batches(self, network: nn.Module, interruption: Interruption) -> dict[Part, Loader]:
-        """Of images, or of what frozen parts make of them."""
+        """Batches of images, or of the outputs of frozen parts."""
         ready = self.ready
         if not isinstance(network, PartlyFrozen):
             return ready.batches
@@ -184,7 +184,7 @@ class Trainer:
         )
 
     def _tell_step(self) -> None:
-        """On a GPU the figures so far are those of the last look at the losses."""
+        """Report a step; on a GPU the figures so far are those of the last look at the losses."""
         progress, train = self.progress, self.ready.batches["train"]
         rate = progress.step / len(train) * len(train.images) / progress.seconds
         self.watcher.advance()
@@ -230,7 +230,7 @@ class Trainer:
         write_atomically(self.run.curves, draw_curves(history, title, best))
 
     def _test(self) -> Scores:
-        """Of the best epoch's weights, which every process reads once the first has written them.
+        """Test the best epoch's weights, which every process reads once rank 0 has written them.
 
         The first keeps the predictions, as `evaluation.scoring.evaluate` does.
         """

@@ -52,7 +52,7 @@ def test_a_processor_has_no_gpu_facts() -> None:
 
 
 def test_a_gpu_that_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a stand-in of the library, as there may be no GPU."""
+    """A stand-in of the library is used, as there may be no GPU."""
     library = SimpleNamespace(
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,

@@ -176,7 +176,7 @@ def test_reasons_name_what_came_and_what_went() -> None:
 
 
 def test_a_doubled_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one of two equal arms; smaller ones want a quiet machine."""
+    """One of two equal arms is slowed; smaller slowdowns need a quiet machine."""
     arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[8])
     monkeypatch.setattr(measuring, "ready", planting(arms, 1.0))
     timing = bench(arms, REGISTRY, modes=["infer"], rounds=15).results[1].timings["infer"]
@@ -187,7 +187,7 @@ def test_a_doubled_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("planted", "verdicts"), [(0.0, NOT_APART), (0.01, NOT_APART), (0.05, ("slower",))])
 def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one of two equal arms: 5% are found, 1% is not decided; at the default settings where the machine is quiet.
+    """One of two equal arms is slowed: 5% are found, 1% is not decided; at the default settings on a quiet machine.
 
     On one thread, and with more rounds where the times spread, as the remarks ask; a wrong sign is never found.
     """

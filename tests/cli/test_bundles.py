@@ -49,7 +49,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(kind: Any, *words: str, seen: list[Any] | None = None) -> Any:
-    """What a command with a bundle is given, or its output where it does not run."""
+    """Arguments that a command with a bundle is given, or its output where it does not run."""
     app, given = typer.Typer(add_completion=False), []
 
     @command(app)

@@ -43,7 +43,7 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
 
 
 def install(folder: Path, name: str, code: str) -> None:
-    """What pip leaves of a distribution with one module."""
+    """Install as pip does a distribution with one module."""
     module = name.replace("-", "_")
     (folder / f"{module}.py").write_text(code)
     info = folder / f"{module}-0.3.dist-info"

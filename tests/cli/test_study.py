@@ -192,7 +192,7 @@ def test_bad_input(cli: Callable, done: Path) -> None:
 
 @pytest.mark.long
 def test_a_thousand_trials_are_reported_in_20_seconds(tmp_path: Path) -> None:
-    """Of the processor, by the whole command, in one of three tries, since the machine may have other work."""
+    """CPU time of the whole command, in one of three tries, since the machine may have other work."""
     factors = {"act": ["relu", "gelu"], "attn": ["none", "eca"], "conv": ["dense", "depthwise"]}
     factors |= {"train.label_smoothing": [0.0, 0.1], "train.ema": [0.0, 0.9]}
     chosen = design(factors=factors, seeds=32)

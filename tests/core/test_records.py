@@ -189,7 +189,7 @@ def test_a_table(tmp_path: Path) -> None:
 
 
 OWN_MESSAGES = {"device/processes.py", "bench/process_memory.py", "data/sources/permission.py"}
-"""What processes of one command say to each other, which nobody else writes."""
+"""Messages between processes of one command, which nobody else writes."""
 
 
 def test_no_other_module_reads_json_or_toml() -> None:

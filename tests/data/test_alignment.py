@@ -1,4 +1,4 @@
-"""Against correlations by hand, and pictures that were scaled and shifted by known amounts."""
+"""Alignment compared with correlations by hand, and pictures that were scaled and shifted by known amounts."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Against torchvision on single images, the papers' formulas in numpy, and torchvision's own distributions."""
+"""Compared with torchvision on single images, the papers' formulas in numpy, and torchvision's own distributions."""
 
 from collections.abc import Callable, Iterator
 from math import exp, floor, inf, log, nan, sqrt
@@ -210,7 +210,7 @@ def test_type_and_layout_stay_and_no_new_memory_is_asked_for(
 def test_images_changed_together_and_one_by_one_are_the_same(
     monkeypatch: pytest.MonkeyPatch, augmentation: PixelAugmentation, channels: int
 ) -> None:
-    """As a GPU does it and as the processor does: every pixel where none is computed, else up to rounding."""
+    """GPU and CPU code paths agree: in every pixel where none is computed, else up to rounding."""
     batch = images(40, channels)
     one_by_one = augmentation(batch.clone(), draws_of(40))
     monkeypatch.setattr(augmentations, "_in_memory", lambda batch: False)

@@ -1,4 +1,4 @@
-"""Against the images decoded one by one, whatever was done to the cache in between."""
+"""Compared with the images decoded one by one, whatever was done to the cache in between."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What the cache holds is listed and cleared, and nothing else."""
+"""The cache's content is listed and cleared, and nothing else."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Against the formulas of the colour spaces (`icc.py`)."""
+"""Compared with the formulas of the colour spaces (`icc.py`)."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""Against Pillow's and torchvision's own calls, and numpy on the pixels that were encoded."""
+"""Compared with Pillow's and torchvision's own calls, and numpy on the pixels that were encoded."""
 
 import io
 import os
@@ -329,7 +329,7 @@ def test_decompression_bombs_are_refused_before_memory_is_asked_for(
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_of_a_very_large_jpeg_a_smaller_version_is_decoded(progressive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By libjpeg's scaled inverse transform, which is not pixel for pixel that of the whole."""
+    """libjpeg's scaled inverse transform is not pixel for pixel that of the whole."""
     exif = Image.Exif()
     exif[0x0112] = 6
     picture = smooth(640, 480)

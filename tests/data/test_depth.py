@@ -21,7 +21,7 @@ from tests.data.test_decoding import png
 
 
 def values(bits: int, seed: int = 0) -> NDArray[np.uint16]:
-    """Of which the largest is the largest of so many bits."""
+    """Values of which the largest has so many bits."""
     made = np.random.default_rng(seed).integers(0, 2**bits, (8, 8), dtype=np.uint16)
     made[0, 0] = 2**bits - 1
     return made

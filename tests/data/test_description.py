@@ -1,4 +1,4 @@
-"""Against counts by hand, numpy in float64 on the same pixels, and statistics of the standard library."""
+"""Compared with counts by hand, numpy in float64 on the same pixels, and statistics of the standard library."""
 
 import io
 import statistics
@@ -42,7 +42,7 @@ def paintings(number: int, width: int = 80, height: int = 72) -> dict[str, bytes
 
 
 def image_set(files: dict[str, bytes], parts: Sequence[str] | None = None) -> ImageSet:
-    """Of files in memory, whose classes are the first part of their paths."""
+    """Set of files in memory, whose classes are the first part of their paths."""
     paths = tuple(files)
     classes = tuple(dict.fromkeys(path.split("/")[0] for path in paths))
     labels = np.array([classes.index(path.split("/")[0]) for path in paths], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Against a scalar transcription of the published generator, and the statistics of uniform numbers."""
+"""Compared with a scalar transcription of the published generator, and the statistics of uniform numbers."""
 
 import numpy as np
 import pytest

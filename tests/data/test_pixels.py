@@ -1,4 +1,4 @@
-"""Against the arrays that the images were made of."""
+"""Compared with the arrays that the images were made of."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Against zlib on the rows as they were written."""
+"""Compared with zlib on the rows as they were written."""
 
 import os
 import zlib
@@ -24,7 +24,7 @@ class Row:
 
 @dataclass
 class Index:
-    """In memory."""
+    """Index in memory."""
 
     known: dict[int, int] = field(default_factory=dict)
     kept_seal: str = ""

@@ -1,4 +1,4 @@
-"""Against the rule written out for one image at a time, binomial bounds, and other sets of the same images."""
+"""Compared with the rule written out for one image at a time, binomial bounds, and other sets of the same images."""
 
 import csv
 from collections import Counter

@@ -141,7 +141,7 @@ def test_another_error_of_a_step_is_not_taken_for_too_little_memory(monkeypatch:
 
 
 def test_what_an_image_takes_is_what_its_tensors_take() -> None:
-    """In float32, for an image of 3 x 8 x 8: outputs of convolution and norm (4 x 6 x 6), and some gradients."""
+    """Float32 tensors for an image of 3 x 8 x 8: outputs of convolution and norm (4 x 6 x 6), and some gradients."""
     placement, model = choose("cpu", "fp32"), small()
     peaks = [
         memory.peak_of_step(lambda images: try_step(model, placement, (images, 3, 8, 8)), number, CPU)

@@ -39,7 +39,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def everywhere(
     work: Callable[[Processes], T], machines: int = 1, each: int = 2, lasting: HashStore | None = None
 ) -> list[T | BaseException]:
-    """What `work` comes to in every process: threads here, which share a store as processes do."""
+    """Results of `work` in every process: threads here, which share a store as processes do."""
     store, lasting = HashStore(), lasting or HashStore()
     world = [
         Processes(rank, machines * each, rank % each, rank // each, machines, "cpu", store, lasting)
@@ -232,7 +232,7 @@ def test_rows_of_another_number_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What two processes found at their first start and, after one of them was killed, at the second."""
+    """Results of two processes at their first start and, after one of them was killed, at the second."""
     folder = tmp_path_factory.mktemp("together")
     done = torchrun("tests.together", folder, restarts=1)
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Counting:
 
 @pytest.fixture
 def seconds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
-    """What steps take eager and compiled, as they will be measured; popped when they are."""
+    """Seconds of steps eager and compiled, in the order of measurement; popped when they are measured."""
     results: list[tuple[float, float]] = []
     monkeypatch.setattr(training, "compare", lambda *args: results.pop())
     return results

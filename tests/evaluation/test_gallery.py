@@ -1,4 +1,4 @@
-"""Against the same network and images by hand, and Pillow's reading of the pictures."""
+"""Compared with the same network and images by hand, and Pillow's reading of the pictures."""
 
 import io
 import shutil

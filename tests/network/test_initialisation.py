@@ -95,7 +95,7 @@ def test_deviations_are_he_s() -> None:
 
 @pytest.mark.parametrize("make", [nn.ReLU, nn.GELU, nn.SiLU, nn.Hardswish])
 def test_a_layer_keeps_the_second_moment(make) -> None:
-    """What the gain is for: standard normal signals come out of activation and convolution with E[x^2] = 1."""
+    """The gain keeps E[x^2] = 1 for standard normal signals through activation and convolution."""
     torch.manual_seed(0)
     layer = nn.Sequential(make(), nn.Conv2d(512, 512, 1))
     initialise(layer, 0, {"1": gain(make)})

@@ -1,4 +1,4 @@
-"""Against the numbers that were drawn, as matplotlib and an XML parser have them."""
+"""Compared with the numbers that were drawn, as matplotlib and an XML parser have them."""
 
 import io
 import re

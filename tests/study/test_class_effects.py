@@ -1,4 +1,4 @@
-"""Against counts by hand and SciPy's t interval."""
+"""Compared with counts by hand and SciPy's t interval."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -59,7 +59,7 @@ def test_a_recipe_is_the_base() -> None:
 
 
 def test_seeds_of_a_block() -> None:
-    """By default all differ from block to block; or what is named, and the rest is the first block's."""
+    """All seeds differ between blocks by default; else those named do, and the rest is the first block's."""
     found = of(factors={"act": ["relu", "gelu"]}, first_seed=5)
     config = found.at(found.arms[0], 7)
     assert [config.seed_of(what) for what in ("init", "split", "order")] == [7, 7, 7]

@@ -1,4 +1,4 @@
-"""Against SciPy's t interval, and means by hand."""
+"""Compared with SciPy's t interval, and means by hand."""
 
 from pathlib import Path
 

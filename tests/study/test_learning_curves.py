@@ -1,4 +1,4 @@
-"""Against the trials' own tables of epochs."""
+"""Compared with the trials' own tables of epochs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Against a front found by comparing all pairs of arms."""
+"""Compared with a front found by comparing all pairs of arms."""
 
 from dataclasses import replace
 from pathlib import Path

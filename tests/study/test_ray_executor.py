@@ -225,7 +225,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("where", ["shared", "apart"])
 def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """Of three one is killed while all have work; every trial ends, with the bits of the local executor."""
+    """One of three nodes is killed while all have work; every trial ends, with the bits of the local executor."""
     folder = StudyFolder(tmp_path / "study")
     folder.note(study(seeds=2))
     options = ["--executor", "ray", "--address", cluster.address]
@@ -248,7 +248,7 @@ def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """By SIGTERM; what its tasks had is resumed here, to what it is without."""
+    """SIGTERM stops the driver; its trials are resumed here, to the bits of an uninterrupted study."""
     long = study(train={"epochs": 8}, seeds=1)
     folder, alone = StudyFolder(tmp_path / "study"), StudyFolder(tmp_path / "alone")
     for each in (folder, alone):

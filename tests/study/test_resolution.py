@@ -100,7 +100,7 @@ def test_a_report_of_an_earlier_version_s_folder_writes_nothing(ended: StudyFold
 
 @pytest.mark.slow
 def test_processes_read_what_is_resolved(tmp_path: Path, slowed: Callable[[float], None]) -> None:
-    """By their own clocks, which are not slowed, they would make hundreds of epochs of the budget."""
+    """Their own clocks, which are not slowed, would make hundreds of epochs of the budget."""
     folder, chosen = StudyFolder(tmp_path), study(**SECONDS)
     folder.note(chosen)
     slowed(1.0)
@@ -181,7 +181,7 @@ def test_a_rate_is_tuned_once_and_its_trials_are_no_orphans(tmp_path: Path) -> N
 
 
 def test_of_two_timings_the_one_with_the_most_trials_is_taken_up(ended: StudyFolder, tmp_path: Path) -> None:
-    """As an earlier version left them, that timed the budget at each resume."""
+    """Earlier versions, which timed the budget at each resume, left them so."""
     folder = copied(ended, tmp_path)
     folder.resolution.unlink()
     chosen = folder.study()
@@ -196,7 +196,7 @@ def test_of_two_timings_the_one_with_the_most_trials_is_taken_up(ended: StudyFol
 def test_batch_and_compilation_are_taken_up_from_records(
     tmp_path: Path, compiled: tuple[bool, ...], expected: str
 ) -> None:
-    """As most trials of an arm have them."""
+    """The configuration of most trials of an arm is taken."""
     base = design(seeds=3, arms={"plain": {}, "new": {"act": "gelu"}})
     chosen = study_from({**base.tables, "train": {"epochs": 3, "batch_size": "auto"}}, "made up")
     folder = fabricate(tmp_path, chosen, by_chance({"plain": 0.7, "new": 0.7}))

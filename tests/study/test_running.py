@@ -158,7 +158,7 @@ def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) -> None:
-    """By one SIGTERM to the first; what they had is gone on with, to what it is without."""
+    """One SIGTERM to the first; the trials are resumed, to the bits of an uninterrupted study."""
     long = study(train={"epochs": 8}, seeds=1)
     folder, alone = StudyFolder(tmp_path / "study"), StudyFolder(tmp_path / "alone")
     for each in (folder, alone):
@@ -214,7 +214,7 @@ def test_two_processes_on_a_folder_never_run_a_trial_twice(tmp_path: Path) -> No
 
 
 def resume(folder: Path) -> None:
-    """In a process that is forked from one with the imports."""
+    """Resume in a process that is forked from one with the imports."""
     torch.set_num_threads(1)  # sums of several are rounded otherwise
     main(["study", "run", "--quiet", "--resume", str(folder)])
 
@@ -227,7 +227,7 @@ def started(folder: StudyFolder) -> BaseProcess:
 
 
 def require_the_same_table_after_kills(tmp_path: Path, kills: int, seed: int) -> None:
-    """By SIGKILL at random moments; then the study ends with the same bits as one that nobody disturbed."""
+    """Require that a study killed by SIGKILL at random moments ends with the same bits as an undisturbed one."""
     small = study(train={"epochs": 2, "save_minutes": 1e-6}, seeds=4)
     quiet, killed = StudyFolder(tmp_path / "quiet"), StudyFolder(tmp_path / "killed")
     for folder in (quiet, killed):

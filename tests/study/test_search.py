@@ -92,7 +92,7 @@ def test_the_validation_part_decides(tmp_path: Path, trained: list[str]) -> None
 
 
 def test_what_fails_is_pruned_and_said(tmp_path: Path, trained: list[str]) -> None:
-    """What diverges, and what cannot be built in some combination; neither ends the search."""
+    """Divergence, and a combination that cannot be built, do not end the search."""
     grouped = space(factors={"norm": ["batch", "group(groups=32)"], "model": ["resnet20", "resnet18"]}, search=LR)
     found, _ = run(tmp_path, 10, grouped)
     problems = {row.problem for row in found.tried if row.problem is not None}
@@ -154,7 +154,7 @@ def test_a_try_that_was_begun_without_its_values_is_given_up(tmp_path: Path, tra
 
 
 def test_the_best_is_to_be_confirmed(tmp_path: Path, trained: list[str]) -> None:
-    """By a study that can be read, of the same experiments, at seeds that the search did not see."""
+    """The confirmation is a study that can be read, of the same experiments, at seeds that the search did not see."""
     where = space(seeds=4, first_seed=7, margin=0.01, metric="accuracy", name='a "b"', budget={"epochs": 2})
     found, _ = run(tmp_path, 6, where)
     assert found.confirm == tmp_path / "confirm.toml"

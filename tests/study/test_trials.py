@@ -124,7 +124,7 @@ def test_what_fails_by_itself_is_an_outcome(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_run_whose_best_epoch_has_no_loss_diverged(tmp_path: Path) -> None:
-    """Without predictions, as a run has it whose outputs on the test part were non-finite."""
+    """A run whose outputs on the test part were non-finite has no predictions."""
     small, folder = study(), StudyFolder(tmp_path)
     trial = trials_of(small)[0]
     run = folder.run(trial)

@@ -1,4 +1,4 @@
-"""What docs/plugins.md prints of the kit, and its worked plugin, taken from the page."""
+"""Output of the kit that docs/plugins.md prints, and the page's worked plugin."""
 
 import re
 from pathlib import Path

@@ -82,7 +82,7 @@ def test_the_average_is_the_weighted_sum_of_all_weights() -> None:
 
 
 def test_an_average_of_weights_that_stand_still_is_these() -> None:
-    """To the last bit after the first update, whatever the initial weights were."""
+    """The average equals the weights to the last bit after the first update, whatever the initial weights were."""
     model = network()
     average = Average(model, 0.9999)
     learn(model, 0)
@@ -115,7 +115,7 @@ def test_frozen_parameters_are_shared() -> None:
 
 
 def test_another_average_goes_on_to_the_bit() -> None:
-    """What is saved is contiguous, as safetensors has it, whatever layout the network has."""
+    """Saved tensors are contiguous, as safetensors has them, whatever layout the network has."""
     model = network()
     average = Average(model, 0.99)
     for step in range(4):

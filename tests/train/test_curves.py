@@ -21,7 +21,7 @@ def history(number: int) -> list[Epoch]:
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Those that are saved."""
+    """Figures that are saved."""
     kept: list[Figure] = []
     save = Figure.savefig
 

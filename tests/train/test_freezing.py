@@ -22,7 +22,7 @@ CHILDREN = {"stem": ("conv1", "bn1", "act1", "maxpool"), "fc": ("fc",)}
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Of so small a network, more would wait for each other."""
+    """A network this small gains nothing from more threads, which would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -140,7 +140,7 @@ def test_no_call_of_train_wakes_a_frozen_part() -> None:
 
 @pytest.mark.parametrize("names", PREFIXES, ids="+".join)
 def test_what_stands_before_all_that_learns_leaves_no_graph(names: tuple[str, ...]) -> None:
-    """As many tensors are kept for the backward pass as when the features alone are given."""
+    """The backward pass keeps as many tensors as when the features alone are given."""
     frozen = freeze(build(small()), names).train()
     x, _ = pictures()
     features = frozen.fixed(x)

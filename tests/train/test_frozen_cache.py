@@ -1,4 +1,4 @@
-"""Against the same training on images, and against the network itself on the images that it would have been shown."""
+"""Compared with the same training on images, and with the network itself on the images that it would have seen."""
 
 import errno
 import json
@@ -66,7 +66,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paintings: Pre
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Of so small a network, more would wait for each other."""
+    """A network this small gains nothing from more threads, which would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -141,7 +141,7 @@ def cached(
 
 
 def losses(model: nn.Module, batches: dict[Part, Loader], placement: Placement = CPU) -> list[float]:
-    """Of each training step of three epochs, and of the validation part after each."""
+    """Losses of each training step of three epochs, and of the validation part after each."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.02, momentum=0.9)
     found = []
     for epoch in (1, 2, 3):

@@ -193,7 +193,7 @@ def test_a_validation_that_overflows_is_a_divergence(value: float, what: str) ->
 
 
 def test_a_batch_in_pieces_is_the_batch() -> None:
-    """Without batch norm, whose statistics are a piece's own."""
+    """There is no batch norm, whose statistics are a micro-batch's own."""
     states = []
     for pieces in (1, 3):
         torch.manual_seed(1)

@@ -48,7 +48,7 @@ def rates(config: TrainConfig) -> list[float]:
 
 
 def reference(make: Callable[[Optimizer], Any], every: int = 1, total: int = TOTAL) -> list[float]:
-    """What torch's schedule gives, taken a step further after `every` steps of the optimiser."""
+    """Rates of torch's schedule, taken a step further after `every` steps of the optimiser."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE, momentum=0.9)
     schedule = make(optimizer)
     seen = []
@@ -301,7 +301,7 @@ def batch(soft: bool) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("balance", ["none", "loss"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_mean_loss_is_torch_s(soft: bool, balance: Any, smoothing: float) -> None:
-    """With scikit-learn's class weights, of a training part that has other numbers than the batch."""
+    """Class weights are scikit-learn's, of a training part that has other numbers than the batch."""
     part = np.repeat(np.arange(K), [40, 10, 20, 5, 25])
     loss = make_loss(config(balance=balance, label_smoothing=smoothing), part, K, CPU)
     outputs, targets = batch(soft)

@@ -52,7 +52,7 @@ def parts(branch=1, output=1, dropout=1):
 
 
 def block_and_input(in_channels, out_channels, stride, size=(9, 6), layer_scale=0.3, **factors):
-    """With parameters that none of them leaves without effect, in float64."""
+    """Block and input, with parameters that all have an effect, in float64."""
     torch.manual_seed(0)
     block = ConvNeXtBlock(in_channels, out_channels, out_channels, stride, parts(**factors), layer_scale=layer_scale)
     for parameter in block.parameters():

@@ -33,7 +33,7 @@ class Artists:
         return {name: by_key[key] for name in names if (key := loose_key(name)) in by_key}
 
     def compared(self, found: Counter[str], unknown: Collection[str]) -> list[str]:
-        """What does not fit between the table and the images found.
+        """Differences between the table and the images found.
 
         Args:
             found: images of each class.

@@ -1,4 +1,4 @@
-"""What all sources have in common: labels that can be written, parts, and splits put together. Legend: N images."""
+"""Common parts of all sources: labels that can be written, parts, and splits put together. Legend: N images."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ PART_OF = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "development": "val",
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
-"""What sources call their parts, in any case."""
+"""Names that sources give their parts, in any case."""
 
 FILLERS = frozenset({"set", "data", "dataset", "split", "part", "image", "images", "img", "imgs", "folder"})
 """Words beside the name of a part that say nothing: `training_set`, `TestImages`, `train2017`."""

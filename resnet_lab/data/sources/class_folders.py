@@ -112,7 +112,7 @@ def _refuse_locked(listing: Listing, below: str = "") -> None:
 
 
 def _spellings(class_of: Mapping[str, str], known: Mapping[str, str], what: str) -> list[str]:
-    """Which folders or names were put together, and which were repaired."""
+    """Folders or names that were merged, and those that were repaired."""
     notes = []
     for label in sorted(set(class_of.values())):
         names = sorted(name for name in class_of if class_of[name] == label)

@@ -106,7 +106,7 @@ class Listing:
         return folders
 
     def _above(self, folder: str) -> frozenset[Identity]:
-        """Of all folders that a folder of the root lies in."""
+        """Identities of a folder's parents, below the root and above it."""
         within = [self.root / parent for parent in PurePosixPath(folder).parents]
         return frozenset(_identity(parent) for parent in (*within, *self.root.resolve().parents))
 

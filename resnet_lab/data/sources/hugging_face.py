@@ -91,7 +91,7 @@ def _network(library: ModuleType, allowed: bool) -> Iterator[None]:
 
 
 def _errors(library: ModuleType) -> tuple[type[Exception], ...]:
-    """What the library raises where a set is missing or damaged."""
+    """Exceptions that the library raises where a set is missing or damaged."""
     return OSError, ValueError, LookupError, RuntimeError, library.exceptions.DatasetsError
 
 
@@ -195,7 +195,7 @@ def _split(library: ModuleType, name: str, dataset: Any, image: str, numbers: ND
 
 
 def _stamp(dataset: Any, image: str) -> Callable[[int], str] | None:
-    """From the library's files where these hold the images themselves; none where they name other files."""
+    """Fingerprint of the library's files where these hold the images themselves; none where they name other files."""
     from pyarrow import compute
 
     if not dataset.cache_files or compute.struct_field(dataset.data.column(image), "bytes").null_count:

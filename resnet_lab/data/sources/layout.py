@@ -1,4 +1,4 @@
-"""How a folder lays out its classes, seen from the names in it alone.
+"""Class layout of a folder, seen from the names in it alone.
 
 ROOT/<class>/...                            the usual one
 ROOT/one/two/<class>/...                    folders that hold a single one are gone through
@@ -17,12 +17,12 @@ from resnet_lab.data.sources.part_folders import PartFolders, find_parts
 
 FLAT = "resized"
 NUMBERED = re.compile(r"(?P<name>.+)_\d+")
-"""Of a flat folder's files, without the ending."""
+"""Names of a flat folder's files, without the ending."""
 
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """Where the images of a root are; all paths are from the root.
+    """Location of the images of a root; all paths are relative to the root.
 
     Attributes:
         branches: the class folders; none where the images are flat.

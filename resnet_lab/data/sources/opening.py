@@ -1,4 +1,4 @@
-"""Which kind of source a text names."""
+"""Kind of source that a text names."""
 
 import os
 import stat

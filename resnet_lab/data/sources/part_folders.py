@@ -19,7 +19,7 @@ from resnet_lab.data.sources.spelling import loose_key
 
 @dataclass(frozen=True)
 class PartFolders:
-    """What the folders of one level are.
+    """Roles of the folders of one level.
 
     Attributes:
         branches: class folders with their part; none where the folders are no parts.
@@ -36,7 +36,7 @@ class PartFolders:
 
 
 def find_parts(root: Path, folder: str, folders: Sequence[str]) -> PartFolders:
-    """What `folders` of a folder are, where parts play a role in it.
+    """Roles of a folder's `folders`, where there are parts among them.
 
     Raises:
         DataError: they can be read as parts and as classes.
@@ -79,7 +79,7 @@ def _partition(folders: Sequence[str]) -> dict[str, str]:
 
 
 def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[str]) -> PartFolders:
-    """Of folders of which some are named for parts."""
+    """Roles of folders, some of which are named for parts."""
     others = [name for name in others if _holds_images(root / join(folder, name))]
     inside = {name: _Inside.of(root, join(folder, name)) for name in parts}
     known = {loose_key(each) for name in parts if parts[name] == "train" for each in inside[name].classes}
@@ -128,7 +128,7 @@ def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[s
 
 @dataclass(frozen=True)
 class _Inside:
-    """What a part holds: in itself, or in the folder of its own name that an archive made of it."""
+    """Content of a part: in itself, or in the folder of its own name that an archive made of it."""
 
     folder: str
     classes: tuple[str, ...]

@@ -34,7 +34,7 @@ from resnet_lab.data.sources.permission import is_named, may_download
 PREFIX = "wds:"
 KEPT_BYTES_VARIABLE = "RESNET_LAB_SHARD_BYTES"
 KEPT_BYTES = 100 * 2**30
-"""Of fetched shards, kept on the disk; the environment variable overrules it."""
+"""Bytes of fetched shards kept on the disk; the environment variable overrides it."""
 
 PIPE = "pipe"
 REMOTE = ("http", "https", "ftps", "gs", "hf", "ais")
@@ -57,7 +57,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Shard:
-    """What is in a shard.
+    """Content of a shard.
 
     Attributes:
         left_out: key or name of what is not taken, and cause.
@@ -119,7 +119,7 @@ def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageS
 
 
 def _others(shards: Sequence[Shard]) -> list[str]:
-    """What to say of files beside images, such as their descriptions."""
+    """Remarks on files beside images, such as their descriptions."""
     endings = sum((Counter(shard.beside) for shard in shards), Counter[str]())
     listed = some(f"{number} {ending or 'without an ending'}" for ending, number in endings.most_common())
     return [f"files beside images are not read: {listed}"] if endings else []
@@ -193,7 +193,7 @@ class _ShardStore:
 
 
 def _indexed(url: str, store: _ShardStore) -> Shard:
-    """What is in a shard; remembered, since learning it means reading the whole tar file."""
+    """Index of a shard, memoised, since making it means reading the whole tar file."""
     remembered = cache_folder() / "shard-contents" / f"{sha256(f'{FORMAT} {url}'.encode()).hexdigest()[:16]}.json"
     stamp = _stamp(url)
     try:
@@ -286,7 +286,7 @@ def _is_remote(url: str) -> bool:
 
 
 def _scheme(url: str) -> str:
-    """Of a URL, `pipe` of a command, and nothing of a path."""
+    """Scheme of a URL, `pipe` for a command, and nothing for a path."""
     found = re.match(r"(pipe):|([A-Za-z0-9+.-]+)://", url)
     return "" if found is None else found[1] or found[2]
 

@@ -31,7 +31,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanations:
-    """Of all images that could be read, and of each other the path and cause.
+    """Explanations of all readable images; path and cause of the others.
 
     Attributes:
         size: of the square that the network sees, in pixels.

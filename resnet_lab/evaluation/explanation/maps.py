@@ -1,4 +1,4 @@
-"""Where a network looks for a class. Legend: N batch, C channels, H W pixels, K classes, h w positions of a layer.
+"""Grad-CAM maps. Legend: N batch, C channels, H W pixels, K classes, h w positions of a layer.
 
 Grad-CAM, Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2: with A the layer's output and y the class's logit,
 
@@ -109,7 +109,7 @@ class GradCAM:
 
 
 class Pass:
-    """What a forward pass left behind.
+    """Activations kept from a forward pass.
 
     Attributes:
         logits: float32 on the CPU, shape (N, K).

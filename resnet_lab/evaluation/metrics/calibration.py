@@ -35,7 +35,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence is from accuracy.
+    """Calibration: distance between confidence and accuracy.
 
     Attributes:
         error: mean over images of that distance in their bin: the expected calibration error.
@@ -50,7 +50,7 @@ class Calibration:
 
 
 def calibration(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Calibration:
-    """From true classes (N,) and probabilities (N, K)."""
+    """Measure calibration from true classes (N,) and probabilities (N, K)."""
     bins = reliability(labels, probabilities)
     return Calibration(expected_calibration_error(bins), _by_chance(probabilities.max(1).astype(np.float64)), bins)
 

@@ -1,4 +1,4 @@
-"""Which classes are taken for which. Legend: K classes."""
+"""Confusion of classes. Legend: K classes."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class Confusion:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Of each true class's images, shape (K, K); rows of classes without any are 0."""
+        """Shares of each true class's images, shape (K, K); rows of classes without any are 0."""
         support = self.counts.sum(1, keepdims=True)
         shares: NDArray[np.float64] = np.zeros(self.counts.shape)
         np.divide(self.counts, support, out=shares, where=support > 0)

@@ -26,7 +26,7 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Paired:
-    """How the second differs from the first.
+    """Paired difference of the second from the first.
 
     Attributes:
         test: of the images fixed and broken.

@@ -1,4 +1,4 @@
-"""Where the true class stands among a network's answers. Legend: N images, K classes."""
+"""Ranks of the true class among a network's answers. Legend: N images, K classes."""
 
 from dataclasses import dataclass
 

@@ -28,7 +28,7 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score` returns.
+    """Result of `score`.
 
     Attributes:
         accuracy: share of images classified rightly.

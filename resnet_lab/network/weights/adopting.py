@@ -29,7 +29,7 @@ _IMAGENET: dict[str, Any] = {"size": 224, "resize": 256, "fit": "crop", "mean": 
 
 
 class Preprocessing(Record):
-    """What overrules the weights' own; None leaves it.
+    """Overrides of the weights' own preprocessing; None keeps it.
 
     Attributes:
         size: height and width of the network's input in pixels.
@@ -219,7 +219,7 @@ def _each_channel(key: str, values: tuple[float, ...] | None, spec: ModelSpec, w
 
 
 def _num_classes(weights: Weights, spec: ModelSpec, registry: Registry) -> int:
-    """By the weights' classifier, if they have one."""
+    """Number of classes of the weights' classifier, if they have one."""
     names = assemble(spec, registry, device="meta").model.state_dict().keys()
     classifier = with_names_of(names, weights.tensors).get("fc.weight")
     if classifier is None:

@@ -1,4 +1,4 @@
-"""What became of each tensor when pretrained weights were loaded, as plain data."""
+"""Coverage of each tensor when pretrained weights were loaded, as plain data."""
 
 from typing import Literal, get_args
 
@@ -16,7 +16,7 @@ class Group(Record):
 
 
 class StageCoverage(Record):
-    """What became of the tensors of `stem`, `layer1` to `layerN` or `fc`; unused ones may be `elsewhere`.
+    """Coverage of the tensors of `stem`, `layer1` to `layerN` or `fc`; unused ones may be `elsewhere`.
 
     Attributes:
         loaded: have the values of the weights.
@@ -50,7 +50,7 @@ class Difference(Record):
 
 
 class Coverage(Record):
-    """What `load_weights` did.
+    """Result of `load_weights`.
 
     Attributes:
         source: the weights, for a reader.

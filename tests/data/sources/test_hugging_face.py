@@ -226,7 +226,7 @@ def test_a_row_without_an_image(tmp_path: Path, registry: Registry) -> None:
 def test_a_set_from_the_library_s_cache(
     tmp_path: Path, registry: Registry, redness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the library keeps of a set that it once fetched: the files that it prepares, under the set's name.
+    """The library keeps the files that it prepares of a fetched set, under the set's name.
 
     Here the images themselves are in files of their own, so that only reading them shows whether they changed.
     """

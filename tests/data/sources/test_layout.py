@@ -91,7 +91,7 @@ def test_parts_by_other_names(
 
 
 def test_folders_of_the_part_s_own_name_are_gone_through(tmp_path: Path, fill) -> None:
-    """As archives unpack them; images that nobody has labelled lie beside."""
+    """Archives unpack to such folders; images that nobody has labelled lie beside."""
     fill(tmp_path, "seg_train/seg_train/a/1.png", "seg_train/seg_train/b/1.png", "seg_test/seg_test/a/1.png")
     fill(tmp_path, "seg_pred/seg_pred.png", "seg_test/seg_test/stray.png")
     assert find_layout(tmp_path) == FolderLayout(

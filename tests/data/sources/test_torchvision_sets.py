@@ -161,7 +161,7 @@ def test_pickled_batches_that_torchvision_checks(
 
 
 def test_digits_without_names(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In SVHN's files zero is class 10."""
+    """SVHN's files number zero as class 10."""
     splits = {}
     for split in ("train", "test"):
         file = f"{split}_32x32.mat"

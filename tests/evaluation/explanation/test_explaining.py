@@ -28,7 +28,7 @@ def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def test_predicted_and_true_class(pictures: NDArray[np.uint8]) -> None:
-    """Of more pictures than go through the network at a time."""
+    """More pictures than go through the network at a time."""
     model, x, truth = deepcopy(network("resnet20")), normalised(pictures), np.arange(70) % 5
     with torch.no_grad():
         model.fc.bias -= model(x).mean(0)  # so that not all are taken for one class

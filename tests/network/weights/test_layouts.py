@@ -23,7 +23,7 @@ PUBLIC = Path(os.environ.get("RESNET_LAB_CIFAR_RESNETS", BESIDE))
 
 
 class Block(nn.Module):
-    """Of pytorch_resnet_cifar10, option A: a quarter of the new channels on each side."""
+    """Block of pytorch_resnet_cifar10, option A: a quarter of the new channels on each side."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, project: bool) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ def test_of_several_keys_the_average_is_taken_or_what_is_chosen(tmp_path: Path) 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_key_may_be_what_names_begin_with(suffix: str, tmp_path: Path) -> None:
-    """As in momentum contrast, where a network and its average stand in one state dict."""
+    """Momentum contrast keeps a network and its average in one state dict."""
     both = {f"module.{key}.{n}": t for key, seed in (("net", 1), ("e", 2)) for n, t in state_of(seed=seed).items()}
     path = tmp_path / f"w{suffix}"
     save_file(both, path) if suffix == ".safetensors" else written(path, {"state_dict": both})
@@ -314,7 +314,7 @@ def test_gates_without_a_place_keep_their_names(tmp_path: Path) -> None:
 
 
 def test_a_deep_stem_of_another_width(tmp_path: Path) -> None:
-    """As timm's resnet50t, whose stem has 24, 32 and 64 channels, into a resnet50d."""
+    """The stem of timm's resnet50t, which has 24, 32 and 64 channels, goes into a resnet50d."""
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in timm.create_model("resnet50t").state_dict().items()}
     spec = zoo.get("resnet50d")

@@ -146,7 +146,7 @@ def test_figures_of_gelu_depthwise_and_cbam_by_hand(thin_file: Path, thin_spec: 
 def test_the_diagonal_is_all_of_a_kernel_that_has_nothing_else(
     thin: nn.Module, thin_spec: ModelSpec, x: Tensor, tmp_path: Path
 ) -> None:
-    """Where no dense 3x3 kernel mixes channels, the depthwise network computes what the dense one does."""
+    """The depthwise network computes what the dense one does where no dense 3x3 kernel mixes channels."""
     state = {name: tensor.clone() for name, tensor in thin.state_dict().items()}
     for name in [name for name in state if name.endswith("conv2.weight")]:
         state[name] *= torch.eye(len(state[name]))[:, :, None, None]
@@ -161,7 +161,7 @@ def test_the_diagonal_is_all_of_a_kernel_that_has_nothing_else(
 
 
 def test_the_diagonal_goes_into_the_first_of_two_convolutions(resnet18: nn.Module, resnet18_file: Path) -> None:
-    """In a basic block a 1x1 follows; where channels grow, a kernel has more outputs than the filters."""
+    """A 1x1 follows in a basic block; where channels grow, a kernel has more outputs than the filters."""
     spec = zoo.get("resnet18").modified(conv="depthwise")
     model, coverage = loaded(spec, resnet18_file, depthwise_from_dense=True)
     kernel = resnet18.state_dict()["layer2.0.conv1.weight"].numpy()
@@ -378,7 +378,7 @@ def test_weights_of_another_network(ours: str, theirs: str, words_ours: str, wor
 def test_weights_of_the_same_blocks_and_another_depth_are_not_loaded_in_part(
     thin_spec: ModelSpec, tmp_path: Path
 ) -> None:
-    """As ResNet-101's into ResNet-50, of which every tensor of the network would fit."""
+    """ResNet-101's weights have every tensor that ResNet-50 needs."""
     path = tmp_path / "w.pth"
     deeper = thin_spec.model_copy(
         update={
