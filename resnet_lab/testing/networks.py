@@ -26,7 +26,7 @@ TIMED: tuple[Mode, ...] = ("infer", "train")
 
 
 def network(subject: ComponentUnderTest) -> str:
-    """Built into blocks of both shapes, trained one step, and run again."""
+    """Networks of both kinds of block are built with it, trained one step, and run again."""
     for name, spec in _networks(subject):
         with breach_if_raised(name, "see the hook's contract for what a factory is given", "building raises"):
             built = assemble(spec, subject.registry)
@@ -99,7 +99,7 @@ def _require_finite(model: nn.Module, x: torch.Tensor, where: str) -> None:
 
 
 def macs(subject: ComponentUnderTest) -> str:
-    """Counted on the meta device, as `build` and `bench` do; operators without a formula are named."""
+    """Multiply-adds are counted on the meta device, as in `build` and `bench`; unknown operators are listed."""
     hint = "let forward work on shapes alone: `build` and `bench` count without computing"
     with breach_if_raised("basic blocks", hint, "counting without computing raises"):
         own, base = _costs(subject)
@@ -109,7 +109,7 @@ def macs(subject: ComponentUnderTest) -> str:
 
 
 def cost(subject: ComponentUnderTest) -> str:
-    """Parameters, multiply-adds and time by those of the built-in that it replaces; for information."""
+    """Parameters, multiply-adds and time relative to the built-in that it replaces; informational."""
     if subject.component.name == _rival(subject):
         raise NotCheckedError("it is the built-in that others are compared with")
     own, base = _costs(subject)
