@@ -1,4 +1,4 @@
-"""Grad-CAM on the processor beside pytorch-grad-cam's: `python benchmarks/grad_cam_speed.py out.json [rounds]`.
+"""Grad-CAM on the CPU beside pytorch-grad-cam's: `python benchmarks/grad_cam_speed.py out.json [rounds]`.
 
 ResNet-50 at 224 pixels, last stage, batches of 8: maps of one class, and of two classes for the same images. Theirs in
 float32, as it comes and in channels-last (it fails on the bf16 outputs of autocast); ours in float32 and bf16. The arms

@@ -1,4 +1,4 @@
-"""Inference on the processor beside timm's: `python benchmarks/inference_speed.py out.json [rounds]`.
+"""Inference on the CPU beside timm's: `python benchmarks/inference_speed.py out.json [rounds]`.
 
 ResNet-50 at 224 pixels, and the same with GELU and CBAM, in bf16 and channels-last, eager and compiled. The arms take
 turns in one process, in each round first in one order and then in the other; the figure is the median over the rounds

@@ -56,7 +56,7 @@ class Conditions:
         disturbed = sum(share > BUSY for share in self.others)
         if disturbed:
             found.append(
-                f"other programs had more than {BUSY:.0%} of the processors in {disturbed} of {len(self.others)} "
+                f"other programs used more than {BUSY:.0%} of the CPU in {disturbed} of {len(self.others)} "
                 f"rounds (median {median(self.others):.0%})"
             )
         if len(self.speeds) >= 6:
@@ -64,8 +64,8 @@ class Conditions:
             change = median(self.speeds[-third:]) / median(self.speeds[:third]) - 1
             if abs(change) > DRIFT:
                 word = "slower" if change > 0 else "faster"
-                found.append(f"the processor was {abs(change):.0%} {word} in the last rounds than in the first")
-        found += [f"the GPU was held back: {reason}" for reason in sorted(self.throttled)]
+                found.append(f"the CPU was {abs(change):.0%} {word} in the last rounds than in the first")
+        found += [f"the GPU was throttled: {reason}" for reason in sorted(self.throttled)]
         return found
 
 

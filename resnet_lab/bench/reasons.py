@@ -153,11 +153,9 @@ def _bound(share: Share, roof: Roof, result: BenchResult) -> str:
     if not share.macs:
         what = "it moves bytes, which multiply-adds do not count"
     elif share.intensity < balance:
-        what = f"{share.intensity:.1f} multiply-adds a byte where the device does {balance:.0f}: memory sets its pace"
+        what = f"{share.intensity:.1f} multiply-adds per byte where the device does {balance:.0f}: it is memory-bound"
     else:
-        what = (
-            f"{share.intensity:.0f} multiply-adds a byte where the device does {balance:.0f}: arithmetic sets its pace"
-        )
+        what = f"{share.intensity:.0f} multiply-adds per byte where the device does {balance:.0f}: it is compute-bound"
     if share.seconds > SLOW * share.floor:
         what += ", but neither comes near: the kernel itself is slow here"
     return what

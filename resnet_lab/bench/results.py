@@ -29,7 +29,7 @@ MACHINE = ("type", "name", "threads", "torch")
 """Conditions that two files must have in common to be compared."""
 
 
-REMEDY = "put the file back as it was, or measure again"
+REMEDY = "restore the file, or measure again"
 
 
 class _Timed(OpenRecord):
@@ -183,7 +183,7 @@ def as_markdown(content: Mapping[str, Any]) -> str:
         "",
         markdown(f"{where['name']}, {where['threads']} threads, torch {where['torch']}")
         + f"; medians of {content['rounds']} "
-        "rounds in turns; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds for one image; "
+        "interleaved rounds; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds per image; "
         "FLOPs = 2 x MACs.",
         *(f"- {markdown(remark)}" for remark in content["remarks"]),
     ]
@@ -239,7 +239,7 @@ def diff(
     """Every arm and mode that both files have.
 
     Args:
-        unlike: compare results of unlike machines too.
+        unlike: compare results of different machines too.
 
     Raises:
         RunError: the machines are unlike, or the files have no arm in common.
@@ -248,7 +248,7 @@ def diff(
     if differing and not unlike:
         what = ", ".join(f"{key} {old['machine'].get(key)} and {new['machine'].get(key)}" for key in differing)
         raise RunError(
-            f"{names[0]} and {names[1]} were measured on unlike machines ({what}); give --unlike to compare them still"
+            f"{names[0]} and {names[1]} were measured on different machines ({what}); give --unlike to compare them"
         )
     before = {_identity(arm): arm for arm in old["arms"]}
     changes = [

@@ -172,7 +172,7 @@ def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> Inferen
 
 
 def _reference(arm: BenchArm, model: nn.Module, registry: Registry) -> Tensor | None:
-    """Outputs of our network, in float32 on the processor; None for a peer with other parameters."""
+    """Outputs of our network, in float32 on the CPU; None for a peer with other parameters."""
     ours = assemble(arm.spec, registry).model
     if arm.maker != "resnet-lab" and not shares_weights(model, ours.state_dict()):
         return None

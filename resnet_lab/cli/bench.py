@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from resnet_lab.bench.arms import BenchArm
     from resnet_lab.bench.config import BenchConfig
 
-_LIST = "Several, separated by commas; the first makes the baseline."
+_LIST = "Comma-separated; the first is the baseline."
 
-group = typer.Typer(help="Measure what networks cost, and compare two such measurements.", no_args_is_help=False)
+group = typer.Typer(help="Measure the costs of networks, and compare measurements.", no_args_is_help=False)
 app.add_typer(group, name="bench")
 
 
@@ -151,7 +151,7 @@ def bench(
 def diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A file that `bench --out` wrote.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Another.")],
-    unlike: Annotated[bool, typer.Option("--unlike", help="Compare results of unlike machines too.")] = False,
+    unlike: Annotated[bool, typer.Option("--unlike", help="Compare results of different machines too.")] = False,
     json: options.JSON = False,
 ) -> None:
     """Compare two measurements arm by arm: whether the ratios to the baseline agree within their intervals."""

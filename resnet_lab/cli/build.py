@@ -24,12 +24,12 @@ def build(
     *,
     chosen: options.Network,
     num_classes: Annotated[
-        int | None, typer.Option("--num-classes", help="Classes to tell apart.", rich_help_panel=NETWORK)
+        int | None, typer.Option("--num-classes", help="Number of classes.", rich_help_panel=NETWORK)
     ] = None,
     in_channels: Annotated[
         int | None, typer.Option("--in-channels", help="Input channels.", rich_help_panel=NETWORK)
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the initial weights.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the initial weights.")] = 0,
     zero_init_residual: Annotated[
         bool, typer.Option("--zero-init-residual", help="Start each residual branch at zero.")
     ] = False,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resnet_lab.data.description import DataFindings, Description
     from resnet_lab.data.preparation import Prepared
 
-data = typer.Typer(no_args_is_help=True, help="What there is to know of a source of images before it is trained on.")
+data = typer.Typer(no_args_is_help=True, help="Inspect a source of images before training.")
 app.add_typer(data, name="data")
 cache = typer.Typer(no_args_is_help=True, help="Decoded images on disk.")
 data.add_typer(cache, name="cache")
@@ -33,7 +33,7 @@ Source = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, metavar="NUMBER", help="Of the split.", show_default="0", rich_help_panel=DATA),
+    typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the split.", show_default="0", rich_help_panel=DATA),
 ]
 
 Described = Annotated[
@@ -53,7 +53,7 @@ def check(
     *,
     source: Source,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 2 where a file cannot be used, or labels conflict.")
+        bool, typer.Option("--strict", help="Exit with code 2 if a file is unusable or labels conflict.")
     ] = False,
     chosen: Checked,
     no_plugin: options.NoPlugin = None,
@@ -89,7 +89,7 @@ def describe(
             "--size",
             min=1,
             metavar="PIXELS",
-            help="Of the square that images become, in pixels.",
+            help="Side of the decoded square images, in pixels.",
             rich_help_panel=DATA,
         ),
     ] = 224,
@@ -184,7 +184,9 @@ def list_cache(json: options.JSON = False) -> None:
 def clear_cache(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Of these alone, or folders of the list.", show_default="all"),
+        typer.Argument(
+            metavar="[SOURCE]...", help="Caches of these sources, or folders of the list.", show_default="all"
+        ),
     ] = None,
     json: options.JSON = False,
 ) -> None:

@@ -16,8 +16,8 @@ from resnet_lab.cli import output
 from resnet_lab.core.errors import ResNetLabError
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 a defect of the program (with a traceback), 2 bad input or a training that diverged, "
-    "130 Ctrl-C, 141 nobody reads the output any more, 143 SIGTERM."
+    "Exit codes: 0 success, 1 a bug in the program (with a traceback), 2 bad input or a training that diverged, "
+    "130 Ctrl-C, 141 broken pipe, 143 SIGTERM."
 )
 
 UsageProblem: Any = typer.BadParameter.__mro__[2]  # `ClickException`, which some versions of typer have of their own

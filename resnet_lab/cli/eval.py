@@ -26,7 +26,7 @@ def evaluate(
     weights: options.PublicWeights = None,
     adopting: options.Adopting,
     csv: Annotated[
-        Path | None, options.written("--csv", "FILE", "Write a row an image too: path, classes, probabilities.")
+        Path | None, options.written("--csv", "FILE", "Also write one row per image: path, classes, probabilities.")
     ] = None,
     placed: options.Placement,
     no_plugin: options.NoPlugin = None,

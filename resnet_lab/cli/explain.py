@@ -42,7 +42,7 @@ def explain(
         ),
     ] = None,
     file_format: Annotated[
-        Literal["png", "svg"], typer.Option("--format", help="Of the pictures.", rich_help_panel=OUTPUT)
+        Literal["png", "svg"], typer.Option("--format", help="File format of the pictures.", rich_help_panel=OUTPUT)
     ] = "png",
     placed: options.Placement,
     no_plugin: options.NoPlugin = None,

@@ -23,12 +23,10 @@ def export(
         ),
     ],
     out: Annotated[Path | None, options.written("--out", "FILE", "The file to write.", "in RUN")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a file that is there.", rich_help_panel=OUTPUT)
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.", rich_help_panel=OUTPUT)] = False,
     license: Annotated[
         str | None,
-        typer.Option("--license", metavar="NAME", help="Of the network, in its card: apache-2.0.", show_default="none"),
+        typer.Option("--license", metavar="NAME", help="License in the card, such as apache-2.0.", show_default="none"),
     ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,

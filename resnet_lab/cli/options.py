@@ -196,7 +196,7 @@ class OtherImages:
         typer.Option(
             "--class-map",
             metavar="OLD=NEW",
-            help="What a class is called on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
+            help="Map a class to its name on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
             "Repeatable.",
             show_default=False,
             rich_help_panel=DATA,
@@ -231,7 +231,7 @@ class Adopting(NamedNetwork):
         typer.Option(
             "--classes",
             metavar="FILE",
-            help="Names of the weights' classes in order: one a line (tabs between several names of one), or JSON.",
+            help="Names of the weights' classes in order: one per line (tabs between several names of one), or JSON.",
             show_default="the weights' own",
             rich_help_panel=DATA,
         ),
@@ -241,7 +241,7 @@ class Adopting(NamedNetwork):
         typer.Option(
             "--preprocess",
             metavar="KEY=VALUE",
-            help="Overrule the weights' own: size=224, resize=256, fit=crop, mean=R,G,B, std=R,G,B, or imagenet for "
+            help="Override the weights' own: size=224, resize=256, fit=crop, mean=R,G,B, std=R,G,B, or imagenet for "
             "all.",
             show_default=False,
             rich_help_panel=DATA,
@@ -261,7 +261,7 @@ class Adopting(NamedNetwork):
         )
 
 
-Again = Annotated[bool, typer.Option("--again", help="Make the predictions anew, even if kept ones are still right.")]
+Again = Annotated[bool, typer.Option("--again", help="Recompute the predictions, even if stored ones are valid.")]
 
 
 def placement(wishes: Given) -> "Placed":

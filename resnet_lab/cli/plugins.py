@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resnet_lab.network.plugins import Registry
     from resnet_lab.testing import Result
 
-plugins = typer.Typer(no_args_is_help=True, help="What can be chosen for a network, and where it comes from.")
+plugins = typer.Typer(no_args_is_help=True, help="List components, and create and check plugins.")
 app.add_typer(plugins, name="plugins")
 
 
@@ -69,14 +69,14 @@ def list_plugins(no_plugin: options.NoPlugin = None, plugin: options.Plugin = No
 
 Kind = Annotated[
     str | None,
-    typer.Option("--kind", metavar="KIND", help=f"Of the component: {', '.join(KINDS)}.", show_default=False),
+    typer.Option("--kind", metavar="KIND", help=f"Kind of component: {', '.join(KINDS)}.", show_default=False),
 ]
 
 
 @plugins.command(epilog="Example: `resnet-lab plugins new attention gate`")
 def new(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}; conv is short for convolution.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the component, as users will write it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the component, as users write it.")],
     out: Annotated[
         Path | None, options.written("--out", "FOLDER", "The folder to make resnet-lab-NAME in.", "here")
     ] = None,
@@ -101,7 +101,7 @@ def check_plugin(
     kind: Kind = None,
     compiler: Annotated[
         Literal["aot_eager", "inductor"],
-        typer.Option("--compiler", help="Of torch.compile; inductor makes code too, and takes longer."),
+        typer.Option("--compiler", help="Backend of torch.compile; inductor generates code too, and takes longer."),
     ] = "aot_eager",
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,

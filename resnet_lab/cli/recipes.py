@@ -11,7 +11,7 @@ from resnet_lab.network.kinds import of_networks
 if TYPE_CHECKING:
     from resnet_lab.recipes.recipe import Recipe
 
-recipes = typer.Typer(no_args_is_help=True, help="Experiments that are ready to run, and to change.")
+recipes = typer.Typer(no_args_is_help=True, help="List and show ready-made experiments.")
 app.add_typer(recipes, name="recipes")
 
 

@@ -69,7 +69,7 @@ class Design:
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="STUDY", help="A study file, or a name of `study list`; without one, the options say it all."
+            metavar="STUDY", help="A study file, or a name of `study list`; without one, the options define the study."
         ),
     ] = None
     factors: Factors

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resnet_lab.study.design import Study
     from resnet_lab.study.executing import Executor
 
-WHERE = "Where trials run"
+WHERE = "Execution"
 OF_RAY = {
     "address": "--address", "gpus": "--gpus-per-trial", "cpus": "--cpus-per-trial", "retries": "--retries",
     "artefacts": "--artifacts",
@@ -25,7 +25,7 @@ OF_RAY = {
 class Where:
     """Executor of trials: this process, several processes, or a Ray cluster."""
 
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Trials at a time.", rich_help_panel=WHERE)] = 1
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Concurrent trials.", rich_help_panel=WHERE)] = 1
     executor: Annotated[
         Literal["local", "ray"],
         typer.Option("--executor", help="This machine, or a Ray cluster.", rich_help_panel=WHERE),
@@ -59,7 +59,7 @@ class Where:
         typer.Option(
             "--retries",
             min=0,
-            help="Of a trial whose node or process was lost.",
+            help="Retries of a trial whose node or process was lost.",
             show_default="3",
             rich_help_panel=WHERE,
         ),

@@ -182,7 +182,7 @@ def print_forecast(study: Study, told: Forecast) -> None:
     console = output.console()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("arm")
-    for column in ("ms a step", "steps an epoch", "epochs", "a trial"):
+    for column in ("ms per step", "steps per epoch", "epochs", "per trial"):
         table.add_column(column, justify="right")
     for each in told.arms:
         row = (f"{each.step_ms:.1f}", str(each.steps), str(each.epochs), _duration(each.seconds))
@@ -247,7 +247,7 @@ def print_findings(found: StudyFindings) -> None:
         for seed, problem in row.problems.items():
             console.print(output.text(f"{row.arm.name}, seed {seed} failed: {problem}", style="red"), soft_wrap=True)
     if found.missing:
-        console.print(f"{len(found.missing)} trials are not over: what stands here is of the others")
+        console.print(f"{len(found.missing)} trials have not finished: the results are those of the others")
     for remark in found.remarks:
         console.print(output.text(remark, style="dim"), soft_wrap=True)
 
@@ -265,7 +265,8 @@ def _costs(found: StudyFindings, costs: Costs) -> Table:
     modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "training step"}
     machine = costs.machine
     where = (
-        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; time by the baseline's, in turns"
+        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; time ratios to the baseline, "
+        "interleaved"
     )
     table = Table(box=box.SIMPLE_HEAD, caption=where, caption_justify="left")
     table.add_column("arm", no_wrap=True)

@@ -83,7 +83,7 @@ def print_found(found: Found, folder: Path, label: str) -> None:
     for row in [*finished[:SHOWN], found.baseline]:
         table.add_row(
             "baseline" if row.number is None else str(row.number),
-            *(output.text(_value(row.values[key]) if key in row.values else "as it is") for key in keys),
+            *(output.text(_value(row.values[key]) if key in row.values else "default") for key in keys),
             f"{row.validation:.4f}", f"{row.seconds:.1f}",
         )  # fmt: skip
     console.print(output.text(label, style="magenta"), soft_wrap=True)
@@ -102,7 +102,7 @@ def print_found(found: Found, folder: Path, label: str) -> None:
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_value(value)}" for name, value in values.items()) or "as it is"
+    return ", ".join(f"{name}={_value(value)}" for name, value in values.items()) or "default"
 
 
 def _value(value: Any) -> str:

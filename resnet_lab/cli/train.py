@@ -41,7 +41,7 @@ class Start:
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", metavar="FILE", help="TOML with tables model, data and train; other options overrule it."
+            "--config", metavar="FILE", help="TOML with tables model, data and train; other options override it."
         ),
     ] = None
     settings: Annotated[
@@ -77,7 +77,7 @@ def train(
         ),
     ] = False,
     resumed: Annotated[
-        Path | None, options.written("--resume", "RUN", "Resume a run that was interrupted, as it began.")
+        Path | None, options.written("--resume", "RUN", "Resume an interrupted run with its own configuration.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -147,7 +147,7 @@ def _resume(
     from resnet_lab.train.record import recorded_choices
 
     if elsewhere:
-        raise ConfigError(f"{elsewhere[0]} cannot be given with --resume, which goes on as the run began")
+        raise ConfigError(f"{elsewhere[0]} cannot be given with --resume, which keeps the run's configuration")
     run = Run.open(folder)
     spec, images, learning = recorded_choices(run)
     _require_as_begun(folder, (spec, images, learning), *beside)
@@ -181,7 +181,7 @@ def _carry_out(
                 result = work(folder, again, registry=registry, watcher=watcher, processes=processes)
         except Interrupted as error:
             if processes.is_first:
-                output.remark(f"{error}; go on with `resnet-lab train --resume {folder}`")
+                output.remark(f"{error}; resume with `resnet-lab train --resume {folder}`")
             raise typer.Exit(128 + error.signal) from None
     if not processes.is_first:
         return

@@ -2,7 +2,7 @@
 
 A training keeps what a step frees for the next step. glibc hands blocks above 32 MiB, and free memory at the heap's
 end, back to the system at once, which then has to clear the same pages again in every step: a fifth of the time of a
-ResNet-50's training step on the processor.
+ResNet-50's training step on the CPU.
 """
 
 import ctypes

@@ -103,7 +103,7 @@ def distinct(names: Names) -> Names:
     """Names of classes, each there once and none empty; raises for pydantic."""
     double = Counter(names).most_common(1)
     if double and double[0][1] > 1:
-        raise PydanticCustomError("classes", "Class {name} stands twice", {"name": repr_of(double[0][0])})
+        raise PydanticCustomError("classes", "Class {name} is listed twice", {"name": repr_of(double[0][0])})
     if "" in names:
         raise PydanticCustomError("classes", "A class has no name")
     return names
@@ -123,7 +123,7 @@ def read_bytes(path: Path, most: int, error: type[E], remedy: str = "") -> bytes
     except OSError as failure:
         raise error(f"{path}: cannot be read: {failure.strerror}") from None
     if len(content) > most:
-        raise error(f"{path}: larger than {most:,} bytes, which no such file is{_and(remedy)}")
+        raise error(f"{path}: larger than {most:,} bytes, the limit for such a file{_and(remedy)}")
     return content
 
 
@@ -205,7 +205,7 @@ def rows_of(
     try:
         size = path.stat().st_size
         if size > most:
-            raise error(f"{path}: larger than {most:,} bytes, which no such file is")
+            raise error(f"{path}: larger than {most:,} bytes, the limit for such a file")
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             table = csv.reader(file)
             columns = next(table, [])
@@ -225,7 +225,7 @@ def rows_of(
     except OSError as failure:
         raise error(f"{path}: cannot be read: {failure.strerror}") from None
     except csv.Error as failure:
-        raise error(f"{path}: line {table.line_num}: {failure}; put the file back as it was") from None
+        raise error(f"{path}: line {table.line_num}: {failure}; restore the file") from None
 
 
 def repr_of(value: Any) -> str:
@@ -261,12 +261,12 @@ def _real(text: str) -> float:
 
 
 def _refused(name: str) -> Any:
-    raise Malformed(f"{name} is no number")
+    raise Malformed(f"{name} is not a number")
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         double = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise Malformed(f"the key {repr_of(double)} stands twice in one table")
+        raise Malformed(f"the key {repr_of(double)} occurs twice in one table")
     return table

@@ -166,8 +166,8 @@ class Run:
             if status not in (None, "running", "finished"):
                 raise RunError(f"{self.folder}: the run has no weights (no {self.best.name}), since it ended: {status}")
             raise RunError(
-                f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch is not over, or "
-                f"they were removed; let it train, or go on with `resnet-lab train --resume {self.folder}`"
+                f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch has not ended, or "
+                f"they were removed; let it train, or resume with `resnet-lab train --resume {self.folder}`"
             )
 
     def training_images(self, classes: Sequence[str]) -> tuple[int, ...]:
@@ -287,5 +287,5 @@ def _number(text: str, column: str, where: str) -> float:
         return float(text)
     except ValueError:
         raise RunError(
-            f"{where}: {shortened(column)}: damaged: not a number, got {repr_of(text)}; put the file back as it was"
+            f"{where}: {shortened(column)}: damaged: not a number, got {repr_of(text)}; restore the file"
         ) from None

@@ -150,9 +150,9 @@ def _fits(images: ImageSet, form: ImageFormat, config: DataConfig, watcher: Watc
     if config.cache == "disk":
         raise DataError(
             f"{problem}; free some space, `resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, "
-            "or decode them anew in every epoch: --cache stream"
+            "or decode them in every epoch with --cache stream"
         )
-    watcher.say(f"{problem}: they are decoded anew in every epoch")
+    watcher.say(f"{problem}: they are decoded in every epoch")
     return False
 
 

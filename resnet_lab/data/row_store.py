@@ -162,11 +162,11 @@ class RowReader:
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise DataError(f"{path}: cannot be opened: {error.strerror}; start again to have it made anew") from None
+            raise DataError(f"{path}: cannot be opened: {error.strerror}; restart to rebuild it") from None
         weakref.finalize(self, os.close, self._descriptor)
 
     def gather(self, rows: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         """Fill as many arrays of a row's size as there are `rows`; raises `DataError` where the file ends too early."""
         for row, target in zip(rows.tolist(), out, strict=True):
             if os.preadv(self._descriptor, [target.data], row * self.nbytes) != self.nbytes:
-                raise DataError(f"{self.path}: cut short while it was in use; start again to have it mended")
+                raise DataError(f"{self.path}: truncated while in use; restart to repair it")

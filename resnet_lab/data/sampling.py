@@ -69,7 +69,7 @@ def steps_of(order: NDArray[np.int64], batch_size: int, rank: int = 0, world_siz
     Steps differ by at most one image, and so do the shares of a step; all processes have the same number of steps.
 
     Args:
-        batch_size: images a step, over all processes.
+        batch_size: global batch size.
 
     Raises:
         ConfigError: a process would stand idle in some step, or in all.

@@ -33,12 +33,12 @@ def out_of_memory(
     """Message for a training step that ended with `error`; None where that has another cause.
 
     Args:
-        batch_size: images a step.
+        batch_size: images per step.
         accumulate: micro-batches per optimizer step.
     """
     if not is_out_of_memory(error):
         return None
-    tried = f"batch size {batch_size}" + (f" in {accumulate} pieces" if accumulate > 1 else "")
+    tried = f"batch size {batch_size}" + (f" in {accumulate} micro-batches" if accumulate > 1 else "")
     remedies = ["a smaller --batch-size (or auto)"] if batch_size > 1 else ["smaller images (--size)"]
     if 2 * accumulate <= batch_size:
         remedies.append(f"--accumulate {2 * accumulate}")
@@ -72,7 +72,7 @@ def largest_batch(
         size //= 2
     if not size:
         raise ConfigError(
-            f"not even one image fits into the memory of {device}: a step takes {image / 2**20:.0f} MiB an image, and "
+            f"not even one image fits into the memory of {device}: a step takes {image / 2**20:.0f} MiB per image, and "
             f"{max(0, free) / 2**20:.0f} MiB are left for images; take smaller images (--size) or a smaller network"
         )
     return size

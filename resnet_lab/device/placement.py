@@ -17,7 +17,7 @@ T = TypeVar("T")
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 COMPILATION = {
-    "auto": "compiled where that was measured to pay",
+    "auto": "compiled where measured to be faster",
     "off": "not compiled (as asked)",
     "on": "compiled (as asked)",
     "max": "compiled with the longest search (as asked)",
@@ -172,7 +172,7 @@ def _device(wish: str) -> torch.device:
 def _precision(device: torch.device, wish: Precision) -> tuple[str, str]:
     """The precision and why."""
     if wish in ("tf32", "fp16") and device.type == "cpu":
-        raise ConfigError(f"precision {wish} is for GPUs, and this network runs on the processor; use bf16 or fp32")
+        raise ConfigError(f"precision {wish} is for GPUs, and this network runs on the CPU; use bf16 or fp32")
     if wish == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
         raise ConfigError(f"precision tf32 is for GPUs from Ampere on, and {device} is older; use fp16 or fp32")
     if wish != "auto":

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 LOST = (
     "another of the processes that torchrun started has ended, and its report says which; what was saved last is "
-    "whole: go on from it with `resnet-lab train --resume`"
+    "whole: resume from it with `resnet-lab train --resume`"
 )
 
 POLL = 0.02
@@ -163,7 +163,7 @@ class Processes:
         if "error" in answer:
             raise error_of(answer["kinds"], answer["error"])
         if "failure" in answer:
-            raise ProcessError(f"the first process has ended ({answer['failure']})")
+            raise ProcessError(f"rank 0 has ended ({answer['failure']})")
         return answer["result"]
 
 
@@ -185,7 +185,7 @@ class Agreement:
         if self._said is not None:
             said, work = self._said
             work.wait()
-            agreed = int(said)  # on the processor: no device is waited for
+            agreed = int(said)  # on the CPU: no device is waited for
         said = torch.tensor(number)
         self._said = said, distributed.all_reduce(said, distributed.ReduceOp.MAX, async_op=True)
         return agreed
@@ -203,7 +203,7 @@ def begin(device: str = "auto") -> Iterator[Processes]:
 
     Raises:
         ConfigError: there are fewer GPUs than processes, or one is wished for by several.
-        ProcessError: the processes cannot come together, or while this is entered one of them is lost.
+        ProcessError: the processes cannot connect, or while this is entered one of them is lost.
     """
     if not _launched():
         yield Processes(device=device)
@@ -218,7 +218,7 @@ def begin(device: str = "auto") -> Iterator[Processes]:
             store = PrefixStore(_meet(lasting, rank, world_size), lasting)
             _join(PrefixStore("group", store), rank, world_size, own)
         except RuntimeError as error:
-            raise ProcessError(f"the processes cannot come together: {str(error).splitlines()[0]}") from error
+            raise ProcessError(f"the processes cannot connect: {str(error).splitlines()[0]}") from error
         try:
             yield Processes(rank, world_size, local_rank, machine, machines, str(own), store, lasting)
         except BaseException as error:

@@ -237,7 +237,7 @@ class _Viewer:
         path = self._predictions.paths[number]
         position = self._place.get(path)
         if position is None or self._scored.examined[position].digest != self._predictions.digests[number]:
-            raise DataError(f"{self._scored.images.name}: {path} is no longer what was scored; put it back as it was")
+            raise DataError(f"{self._scored.images.name}: {path} is no longer what was scored; restore it")
         return position
 
     def _all_at(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -229,8 +229,8 @@ def probabilities_of(
     outputs = logits(network, batches, placement)
     if not outputs.isfinite().all():
         raise CheckpointError(
-            f"{where}: the network answers with values that are not numbers; with fp16, try --precision fp32, "
-            "else train it anew with a lower learning rate"
+            f"{where}: the network's outputs are non-finite; with fp16, try --precision fp32, "
+            "otherwise train it again with a lower learning rate"
         )
     found: NDArray[np.float32] = outputs.softmax(1).numpy()
     return found
@@ -286,7 +286,7 @@ def _require_usable(decoded: Decoded, positions: NDArray[np.int64]) -> None:
         if cause := decoded.examined[position].cause:
             raise DataError(
                 f"{decoded.images.name}: {decoded.images.paths[position]} was scored by the run and cannot be used now "
-                f"({cause}); put it back as it was"
+                f"({cause}); restore it"
             )
 
 

@@ -60,7 +60,7 @@ def _compared(subject: ExportedModel, exported: Callable[[Tensor], Tensor], what
     if got.shape != wanted.shape:
         raise _refused(subject, what, f"outputs of shape {tuple(got.shape)}, expected {tuple(wanted.shape)}")
     if not bool(got.isfinite().all()):
-        raise _refused(subject, what, "outputs that are not numbers")
+        raise _refused(subject, what, "non-finite outputs")
     sure, found = wanted.softmax(1), got.softmax(1)
     chosen = sure.gather(1, found.argmax(1, keepdim=True)).squeeze(1)
     if not bool((sure.amax(1) - chosen <= TIE).all()):

@@ -102,7 +102,7 @@ _ROWS = (
         output="strided",
         traits={"mixes_channels": True, "takes_groups": True},
         hint="pad so that the output has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and "
-        "hand the stride on",
+        "pass the stride on",
     ),
     Kind(
         name="norm",
@@ -138,7 +138,7 @@ _ROWS = (
         needs_place=False,
         given=("in_channels", "width", "out_channels", "stride", "parts"),
         output="strided",
-        hint="branch and shortcut must both end at out_channels and ceil(H / stride) rows; hand the stride on to one "
+        hint="branch and shortcut must both end at out_channels and ceil(H / stride) rows; pass the stride on to one "
         "convolution of the branch and to parts.shortcut",
     ),
     Kind(

@@ -254,7 +254,7 @@ def _comparison_figures(
 def _run_figures(subject: RunSummary) -> Iterator[tuple[str, Figure]]:
     who, summary = printable(subject.name), subject.summary
     if subject.best_epoch is not None:
-        yield "curves", run_plots.curves(subject.history, subject.best_epoch, PAPER, f"Learning of {who}")
+        yield "curves", run_plots.curves(subject.history, subject.best_epoch, PAPER, f"Learning curves of {who}")
     if summary is None:
         return
     of = f"{who}, {printable(subject.scored)}, {summary.n:,} images"

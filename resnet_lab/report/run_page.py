@@ -30,16 +30,16 @@ ANSWERS = 5
 """Classes that are listed for a misclassified work."""
 
 EXPLAINED = {
-    "accuracy": "share of the images that are right",
-    "macro_accuracy": "mean of the classes' recalls: each class counts the same",
-    "macro_precision": "mean over the classes of: right among those named so",
-    "macro_recall": "mean over all classes, of which those without images count 0",
-    "macro_f1": "mean over the classes of precision and recall in one",
-    "weighted_precision": "precision, each class by its images",
-    "weighted_recall": "recall, each class by its images: the accuracy",
-    "weighted_f1": "F1, each class by its images",
-    "top5_accuracy": "true class among the first five answers",
-    "log_loss": "mean of −ln of the true class's probability: less is better",
+    "accuracy": "share of images classified correctly",
+    "macro_accuracy": "mean of the classes' recalls: all classes weigh the same",
+    "macro_precision": "mean over the classes of the share of correct predictions",
+    "macro_recall": "mean over all classes; those without images count as 0",
+    "macro_f1": "mean over the classes of the harmonic mean of precision and recall",
+    "weighted_precision": "precision, classes weighted by images",
+    "weighted_recall": "recall, classes weighted by images: the accuracy",
+    "weighted_f1": "F1, classes weighted by images",
+    "top5_accuracy": "true class among the five most probable",
+    "log_loss": "mean of −ln of the true class's probability: lower is better",
 }
 
 
@@ -123,7 +123,7 @@ def sentence(subject: RunSummary) -> str:
 def remarks(subject: RunSummary) -> Iterator[Remark]:
     """Remarks to read first, the gravest first."""
     if not subject.finished:
-        yield Remark("warning", _unfinished(subject), "figures" if subject.summary else "making", "What is there")
+        yield Remark("warning", _unfinished(subject), "figures" if subject.summary else "making", "Status")
     if subject.obstacle and subject.run.best.exists():
         kept = "the kept predictions are shown, without pictures" if subject.predictions else "nothing can be scored"
         yield Remark(
@@ -132,8 +132,8 @@ def remarks(subject: RunSummary) -> Iterator[Remark]:
     if subject.predictions is not None:
         yield from _of_what_is_gone(subject.predictions)
     if subject.predictions is not None and subject.predictions.origin.part == "val" and subject.finished:
-        text = "The best epoch was chosen by these images of the validation part, so the figures are a little too good."
-        yield Remark("hint", text, "curves", "Learning")
+        text = "The best epoch was selected on this validation part, so the figures are slightly optimistic."
+        yield Remark("hint", text, "curves", "Learning curves")
     if subject.predictions is not None and subject.predictions.origin.part == "train":
         yield Remark(
             "warning",
@@ -146,7 +146,7 @@ def remarks(subject: RunSummary) -> Iterator[Remark]:
     last = len(subject.history)
     if last > 1 and subject.best_epoch == subject.history[-1].epoch and subject.finished:
         yield Remark(
-            "hint", "The best epoch is the last one: a longer training may go on improving.", "curves", "Learning"
+            "hint", "The best epoch is the last one: longer training may improve it.", "curves", "Learning curves"
         )
 
 

@@ -171,9 +171,7 @@ def _spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
     try:
         return ModelSpec.from_dict(record["spec"], str(run.record))
     except KeyError:
-        raise RunError(
-            f"{run.record}: damaged: it does not say which network it is of; put it back as it was"
-        ) from None
+        raise RunError(f"{run.record}: damaged: it does not say which network it is of; restore it") from None
 
 
 def read_history(run: Run) -> tuple[Epoch, ...]:
@@ -189,7 +187,7 @@ def read_history(run: Run) -> tuple[Epoch, ...]:
     for number, row in enumerate(run.epochs(), 1):
         values = {**dict.fromkeys(TIMES, nan), **row, **times.get(row["epoch"], {})}
         if values["epoch"] != number or values.keys() != {each.name for each in fields(Epoch)}:
-            raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; put it back as it was")
+            raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; restore it")
         del values["epoch"]
         epochs.append(Epoch(epoch=number, **values))
     return tuple(epochs)

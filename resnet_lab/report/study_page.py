@@ -80,7 +80,7 @@ def answer(found: StudyFindings) -> str:
     effects = found.effects or found.families[-1]
     if found.effects and (hopeless := never_finished(found.outcomes)):
         return (
-            f"No effect of a factor can be told, since {joined(hopeless)} failed at every seed; the others are "
+            f"No effect of a factor can be estimated, since {joined(hopeless)} failed at every seed; the others are "
             "compared with the baseline."
         )
     hopeless = never_finished(found.outcomes)
@@ -88,7 +88,7 @@ def answer(found: StudyFindings) -> str:
     if hopeless and all(effect.difference is None for effect in effects):
         return " ".join(["Nothing can be compared:", *failed])
     if all(effect.verdict == "exploratory" for effect in effects):
-        text = "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory."
+        text = "No verdict yet: there are too few finished seeds, so this is exploratory."
         return " ".join([text, *failed])
     parts = []
     for verdict in DECIDED:
@@ -130,8 +130,8 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
         missing = len(found.missing)
         are = "is" if missing == 1 else "are"
         text = (
-            f"The study is not finished: {missing:,} of {counted(total, 'trial')} {are} not over, and what stands here "
-            "is of the others."
+            f"The study is not finished: {missing:,} of {counted(total, 'trial')} {are} missing, and the results are "
+            "those of the others."
         )
         yield Remark("warning", text, "trials", "Trials")
     failed = sum(len(row.problems) for row in found.arms)
@@ -151,7 +151,7 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
         )
         yield Remark("warning", text, "effects", "Effects")
     if len({tuple(sorted(each.versions.items())) for each in found.outcomes.values() if each.versions}) > 1:
-        yield Remark("warning", "Trials were run with different versions of packages.", "making", "How this was made")
+        yield Remark("warning", "Trials were run with different versions of packages.", "making", "Provenance")
 
 
 def verdicts_of_arms(found: StudyFindings) -> dict[str, Effect]:
@@ -187,7 +187,7 @@ def _plots(found: StudyFindings, analyses: StudyAnalyses) -> dict[str, Any]:
         alt = f"Differences of each class's recall by {each.name}, with their intervals"
         plots["classes"].append((each.name, inline_svg(figure, f"classes{number}", alt, told)))
     if any(each.counts for each in analyses.paired_errors):
-        alt = "Test works that each arm fixed and broke against the baseline, a seed on average"
+        alt = "Test works that each arm fixed and broke against the baseline, per seed on average"
         plots["errors"] = inline_svg(study_plots.errors(analyses.paired_errors, PAGE), "errors", alt)
     return plots
 

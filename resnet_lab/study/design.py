@@ -36,7 +36,7 @@ from resnet_lab.train.config import TrainConfig, data_config, train_config
 FORMAT = 1
 """Format of study.json, search.json and outcomes of trials."""
 
-REMEDY = "put the file back as it was"
+REMEDY = "restore the file"
 
 _SHIPPED = Path(__file__).parent / "shipped"
 

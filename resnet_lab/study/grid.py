@@ -13,7 +13,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Grid(Generic[T]):
-    """Cells of seeds times arms; one is None where a trial failed, is not over, or has no such thing.
+    """Cells of seeds times arms; one is None where a trial failed, has not finished, or has no such value.
 
     Attributes:
         cells: a row per seed, in it a cell per arm.

@@ -55,4 +55,4 @@ def _epochs(folder: StudyFolder, trial: Trial) -> list[dict[str, float]]:
         rows = run.epochs() if run.metrics.exists() else []
         return [{name: row[name] for name in ("val_macro_accuracy", "val_loss")} for row in rows]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.metrics}: damaged ({error}); put it back as it was") from None
+        raise RunError(f"{run.metrics}: damaged ({error}); restore it") from None

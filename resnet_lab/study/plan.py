@@ -68,7 +68,7 @@ class Plan(Record):
     """
 
     name: str = option("study", "Name of the study.", DESIGN, shown="by what is varied")
-    description: str = option("", "What it asks, in a sentence.", DESIGN, shown="none")
+    description: str = option("", "The study's question, in a sentence.", DESIGN, shown="none")
     recipe: str | None = option(
         None, "The experiment that arms change.", DESIGN, metavar="NAME", shown="digits-quick, unless --data is given"
     )
@@ -79,11 +79,11 @@ class Plan(Record):
     )
     margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(
-        get_args(Varied), "What differs from seed to seed; the rest is that of the first seed throughout.", DESIGN
+        get_args(Varied), "What is varied across seeds; the rest keeps the first seed.", DESIGN
     )
     fraction: Literal["full", "half"] = option(
         "full",
-        "Half a factorial leaves out every arm that differs from the baseline in an odd number of factors.",
+        "half leaves out every arm that differs from the baseline in an odd number of factors.",
         DESIGN,
     )
     factors: Entries[tuple[str | int | Finite | bool, ...]] = Field(default_factory=dict)
@@ -91,8 +91,7 @@ class Plan(Record):
     budget: Budget = Budget()
     tune_lr: Annotated[tuple[Positive, ...], Field(max_length=MAX_LEVELS)] = option(
         (),
-        "Learning rates of which every arm takes the one that is best on the validation part, tried at the first seed "
-        "alone.",
+        "Learning rates to tune: each arm takes the best on the validation part, tried at the first seed only.",
         DESIGN,
     )
     search: Entries[Range] = Field(default_factory=dict)

@@ -101,7 +101,7 @@ def gpus_of_trial(study: Study, wishes: RayOptions, nodes: Sequence[dict[str, fl
         wanted = any(arm.train.device != "cpu" for arm in study.arms)
         gpus = float(wanted and any(node.get("GPU", 0) >= 1 for node in nodes))
     if gpus > 1 and gpus % 1:
-        raise ConfigError(f"{gpus:g} GPUs a trial: more than one must be a whole number")
+        raise ConfigError(f"{gpus:g} GPUs per trial: more than one must be a whole number")
     if not any(node.get("CPU", 0) >= wishes.cpus and node.get("GPU", 0) >= gpus for node in nodes):
         largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise ConfigError(

@@ -132,7 +132,7 @@ class _Drive:
             )
 
     def _submit(self) -> None:
-        """Hand over what is not over, nor another process's."""
+        """Submit trials that have not finished and are not another process's."""
         for _ in range(min(len(self.waiting), AT_ONCE - len(self.flying))):
             trial, claim = self.waiting.popleft(), ExitStack()
             if self.artefacts is not None and not self._claim(trial, claim):

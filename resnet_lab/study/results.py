@@ -28,7 +28,7 @@ class ArmRow:
     Attributes:
         mean, interval: of the metric over seeds, with Student's t; None without finished trials.
         seconds: mean of an epoch.
-        time_ratio: geometric mean over seeds of its seconds an epoch by the baseline's; None where one is missing.
+        time_ratio: geometric mean over seeds of its seconds per epoch over the baseline's; None where one is missing.
         problems: of trials that failed, by seed.
         diverged: seeds of those that diverged.
     """
@@ -54,7 +54,7 @@ class StudyFindings:
         families: of effects, the first tested first; the last is each arm against the baseline.
         time_ratios: of each effect by name: how many times as long an epoch takes with the change.
         costs: that were measured of all arms; None where they were not.
-        missing: trials that are not over.
+        missing: trials that have not finished.
         remarks: what a reader should know.
         predicted: on the test part, of the trials that finished.
     """

@@ -269,7 +269,7 @@ def _outcome(trial: Trial, folder: StudyFolder, **known: Any) -> Outcome:
 
 
 def orphaned(study: Study, folder: StudyFolder) -> list[str]:
-    """Names of finished trials in the folder that are not of this design; they are kept, and count for nothing."""
+    """Names of finished trials in the folder that are not of this design; they are kept and ignored."""
     own = {trial.name for trial in (*trials_of(study), *tuning_trials(study))}
     return sorted(path.stem for path in folder.trials.glob("*.json") if path.stem not in own)
 

@@ -100,7 +100,7 @@ def as_markdown(found: StudyFindings) -> str:
     for family in found.families:
         title = "Effects" if family is found.families[0] and found.effects else "Arms against the baseline"
         lines += ["", f"## {title}", "", *_head(EFFECT_COLUMNS), *(_markdown_row(effect) for effect in family)]
-    columns = ("arm", "parameters", "MACs (10^9)", plan.metric, "95% interval", "s an epoch", "time", "trials")
+    columns = ("arm", "parameters", "MACs (10^9)", plan.metric, "95% interval", "s per epoch", "time", "trials")
     lines += ["", "## Arms", "", *_head(columns)]
     for row in found.arms:
         cells = (
@@ -137,7 +137,7 @@ def _costs_markdown(found: StudyFindings, costs: Costs) -> list[str]:
     return [
         *lines,
         "",
-        markdown(f"Measured in turns on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}."),
+        markdown(f"Interleaved rounds on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}."),
         *(f"- {markdown(remark)}" for remark in costs.remarks),
     ]
 
@@ -170,7 +170,7 @@ def method(found: StudyFindings) -> str:
         f"epoch with the highest validation macro-averaged accuracy was tested once.{tuning} Scores ({plan.metric}) "
         "were compared by paired differences within blocks, with Student's t interval and a paired t test; p-values "
         f"were adjusted by Holm's procedure within each family, and arms were tested only where an effect was found "
-        f"({tested} tests in all). Exact sign-flip permutation tests stand beside.{margin}"
+        f"({tested} tests in all). Exact sign-flip permutation tests are reported too.{margin}"
     )
 
 

@@ -54,7 +54,7 @@ def classes(subject: DataSubject) -> str:
         raise BreachError(f"{len(named)} class is too few to tell apart", str(subject.component), "give two or more")
     for name, times in named.items():
         if not isinstance(name, str) or not name or times > 1:
-            raise BreachError(f"class name {name!r} stands {times} times", str(subject.component), "name each once")
+            raise BreachError(f"class name {name!r} occurs {times} times", str(subject.component), "name each once")
     return f"{len(images.classes)} classes"
 
 
@@ -85,7 +85,7 @@ def paths(subject: DataSubject) -> str:
     images, where = subject.open(), str(subject.component)
     for path, times in Counter(images.paths).items():
         if not isinstance(path, str) or times > 1:
-            raise BreachError(f"path {path!r} stands {times} times", where, "give each image a text of its own")
+            raise BreachError(f"path {path!r} occurs {times} times", where, "give each image a text of its own")
     if images.parts is not None and (len(images.parts) != len(images) or set(images.parts) - {*PARTS, ""}):
         raise BreachError("parts must have train, val, test or nothing for each image", where)
     if images.chunks is not None and images.chunks.shape != (len(images),):

@@ -101,7 +101,7 @@ def _require_groups(subject: ComponentUnderTest) -> None:
         raise BreachError(
             "with groups 2, an output channel depends on channels of the other group",
             str(case),
-            "hand groups on to the convolutions, or register it with takes_groups=False",
+            "pass groups on to the convolutions, or register it with takes_groups=False",
         )
 
 
@@ -112,7 +112,7 @@ def _require_bias(subject: ComponentUnderTest) -> None:
         raise BreachError(
             f"with bias True it has {counts[1]} parameters, with bias False {counts[0]}",
             str(having),
-            "hand bias on to the last convolution: it is True where no norm follows that adds one",
+            "pass bias on to the last convolution: it is True where no norm follows that adds one",
         )
 
 

@@ -103,11 +103,11 @@ class TrainConfig(Record):
         "Decay per step of an exponential moving average of the weights, which is then scored and kept; 0 is none.",
         LEARNING,
     )
-    patience: Count | None = option(None, "End after so many epochs without a better one.", LEARNING)
+    patience: Count | None = option(None, "Stop early after so many epochs without a better one.", LEARNING)
     augment: tuple[str, ...] = option(
         (),
-        "flip, rotate90, crop, jitter, erase, mixup, cutmix: several with commas, applied in this order, with "
-        "parameters if any: crop(scale=0.5),flip.",
+        "flip, rotate90, crop, jitter, erase, mixup, cutmix: comma-separated, applied in this order, with "
+        "optional parameters: crop(scale=0.5),flip.",
         LEARNING,
         metavar="LIST",
     )
@@ -135,16 +135,16 @@ class TrainConfig(Record):
     )
     sync_batch_norm: bool = option(False, "Take batch norm's statistics over all processes.", SPEED)
     zero_init_residual: bool = option(False, "Start each residual branch at zero.", LEARNING)
-    seed: Seed = option(0, "Of initial weights, split, order and augmentation.")
-    init_seed: Seed | None = option(None, "Of initial weights alone.", shown="that of --seed")
-    split_seed: Seed | None = option(None, "Of the split alone.", shown="that of --seed")
+    seed: Seed = option(0, "Seed of initial weights, split, order and augmentation.")
+    init_seed: Seed | None = option(None, "Seed of initial weights only.", shown="that of --seed")
+    split_seed: Seed | None = option(None, "Seed of the split only.", shown="that of --seed")
     order_seed: Seed | None = option(
-        None, "Of the order of images, augmentation and dropout alone.", shown="that of --seed"
+        None, "Seed of the order of images, augmentation and dropout only.", shown="that of --seed"
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
-    precision: Precision = option("auto", "Number format of convolutions and matrix products.", SPEED)
+    precision: Precision = option("auto", "Precision of convolutions and matrix products.", SPEED)
     compile: Compile = option(
-        "auto", "Whether to compile the network; auto measures once a network and device, max tunes kernels too.", SPEED
+        "auto", "Whether to compile the network; auto measures once per network and device, max autotunes too.", SPEED
     )
     channels_last: bool | None = option(
         None,
@@ -153,7 +153,7 @@ class TrainConfig(Record):
         name="--channels-last/--channels-first",
         shown="by device",
     )
-    deterministic: bool = option(False, "The same bits each time.", SPEED)
+    deterministic: bool = option(False, "Make training reproducible bit for bit.", SPEED)
     save_minutes: Positive = option(
         10.0, "Minutes between two saved states; one is saved after each epoch too.", OUTPUT
     )

@@ -112,7 +112,7 @@ def make_ready(
             )
     watcher.say(f"{int(prepared.usable.sum())} images of {len(images.classes)} classes; training on {placement}")
     if config.batch_size == "auto":
-        watcher.say(f"{batch_size} images a step")
+        watcher.say(f"batch size {batch_size}")
     mean, std = prepared.statistics()
     metadata = Metadata(
         spec=spec,

@@ -1,6 +1,6 @@
 """Batch norm over the images of all processes. Legend: N batch, C channels, H W pixels, M = N H W values a channel.
 
-torch's `SyncBatchNorm` does so on GPUs and refuses the processor; the class here gives the same on the processor.
+torch's `SyncBatchNorm` does so on GPUs and refuses the processor; the class here gives the same on the CPU.
 """
 
 from typing import Any

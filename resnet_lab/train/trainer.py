@@ -135,7 +135,7 @@ class Trainer:
         if self.run.state.exists():
             read_state(self.run.state, self.progress, self.learner, len(train))
             self.saved_at = str(self.progress)
-            self.watcher.say(f"going on at {self.progress}")
+            self.watcher.say(f"resuming at {self.progress}")
         if self.progress.history:
             self._publish()
         agree = Agreement(self.processes)

@@ -22,13 +22,13 @@ def test_a_quiet_steady_machine_needs_no_word() -> None:
 
 def test_what_is_said_of_others_and_of_speed() -> None:
     assert told([0.0, 0.5, 0.3, 0.0], [1.0] * 4) == [
-        "other programs had more than 10% of the processors in 2 of 4 rounds (median 15%)"
+        "other programs used more than 10% of the CPU in 2 of 4 rounds (median 15%)"
     ]
     assert told([0.0] * 6, [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]) == [
-        "the processor was 30% slower in the last rounds than in the first"
+        "the CPU was 30% slower in the last rounds than in the first"
     ]
     assert told([0.0] * 6, [1.0, 1.0, 0.9, 0.9, 0.7, 0.7]) == [
-        "the processor was 30% faster in the last rounds than in the first"
+        "the CPU was 30% faster in the last rounds than in the first"
     ]
 
 

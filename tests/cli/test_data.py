@@ -15,7 +15,7 @@ from tests.data.drawn_sets import painted
 EMPTY_AND_TEXT = {"red/empty.png": b"", "blue/text.jpg": b"no image"}
 
 
-NOT_COMPARED = "near copies were looked for among 0 of them: the others are small, flat, letters or plain drawings"
+NOT_COMPARED = "near copies were searched among 0 of them: the others are small, flat, letters or plain drawings"
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_near_copies_can_be_left_alone(cli: Callable, paintings: Path) -> None:
 
 def test_a_sound_source_on_the_screen(cli: Callable, paintings: Path) -> None:
     assert cli("data", "check", paintings, "--strict").out == (
-        f"{paintings}: 24 images, 2 classes\nevery file can be used, and no picture is there twice\n{NOT_COMPARED}\n"
+        f"{paintings}: 24 images, 2 classes\nevery file can be used, and there are no copies\n{NOT_COMPARED}\n"
     )
 
 

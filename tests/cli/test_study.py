@@ -142,7 +142,7 @@ def test_what_failed_and_what_is_missing_is_said(cli: Callable, done: Path) -> N
     code, out, _ = cli("study", "report", "copy")
     assert code == 0
     assert "eca, seed 0 failed: it diverged" in out
-    assert "1 trials are not over" in out
+    assert "1 trials have not finished" in out
     assert "1 seed" in out
     assert "exploratory" in out
 
@@ -179,8 +179,8 @@ def test_bad_input(cli: Callable, done: Path) -> None:
         ("run", "--model", "resnet20", "--depth", "18,34"): "the options: model and depth each name networks; give one",
         ("run", "--factor", "train.lr=1e-3,1e-2", "--tune-lr", "0.1"): "the options: tune_lr sets each arm's learning",
         ("run", "s.toml", "--attn", "se"): "--attn cannot be given beside s.toml; say it in the file",
-        ("run", "--resume", done, "--attn", "se"): "--attn cannot be given with --resume, which goes on as it began",
-        ("run", "--resume", done, "--out", "b"): "--out cannot be given with --resume, which goes on as it began",
+        ("run", "--resume", done, "--attn", "se"): "--attn cannot be given with --resume, which keeps the design",
+        ("run", "--resume", done, "--out", "b"): "--out cannot be given with --resume, which keeps the design",
         ("report", "absent"): "absent is not a study folder: it holds no study.json; name one that",
         ("run", "--attn", "none,se", "--data", "absent"): "absent: no such folder, and no data set of that name",
     }.items():  # fmt: skip

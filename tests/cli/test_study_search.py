@@ -54,8 +54,8 @@ def test_bad_input(cli: Callable) -> None:
         ("--range", "train.lr=0,1e-2,log"): "the options: study.search: train.lr: a range by log must begin above 0, ",
         ("--attn", "none,seee"): "attn 'seee': stage 1: unknown attention 'seee'; did you mean 'se'?",
         ("--resume", "absent"): "absent is not a search folder: it holds no search.json; name one that `resnet-lab ",
-        ("--resume", "absent", "--out", "b"): "--out cannot be given with --resume, which goes on as it began",
-        ("--resume", "absent", "--attn", "se"): "--attn cannot be given with --resume, which goes on as it began",
+        ("--resume", "absent", "--out", "b"): "--out cannot be given with --resume, which keeps the design",
+        ("--resume", "absent", "--attn", "se"): "--attn cannot be given with --resume, which keeps the design",
     }.items():  # fmt: skip
         code, out, err = cli("study", "search", *arguments)
         assert (code, out) == (2, ""), arguments

@@ -101,5 +101,5 @@ def test_a_lost_process_is_replaced_and_the_training_goes_on(together: Path, tmp
     folder = tmp_path / "run"
     code, err = _stopped_in_the_middle(folder, kill_one, "--max-restarts", "1")
     assert code == 0, err
-    assert "going on at epoch" in err
+    assert "resuming at epoch" in err
     assert (folder / "metrics.csv").read_text() == (together / "metrics.csv").read_text()

@@ -249,7 +249,7 @@ def test_an_interrupted_training_saves_its_state(
         os.kill(process.pid, number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert f"stopped by {number.name}; go on with `resnet-lab train --resume run`" in err
+    assert f"stopped by {number.name}; resume with `resnet-lab train --resume run`" in err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == f"stopped by {number.name}"
     assert cli("predict", "run", paintings / "red" / "1.png").code == 0
 
@@ -327,7 +327,7 @@ def stopped(cli: Callable, paintings: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_resumption(cli: Callable, stopped: None) -> None:
     code, out, err = cli("train", "--resume", "run", "--json")
     assert code == 0
-    assert "going on at epoch" in err
+    assert "resuming at epoch" in err
     assert json.loads(out)["run"] == "run"
     assert cli("train", "--resume", "run").err == (
         "resnet-lab: run: this training is finished; `resnet-lab eval run` scores it\n"
@@ -356,7 +356,7 @@ def test_what_cannot_be_given_with_a_resumption(cli: Callable, stopped: None) ->
     for option, *value in (("--recipe", "strong"), ("--find-lr",)):
         code, _, err = cli("train", "--resume", "run", option, *value)
         assert code == 2
-        assert err == f"resnet-lab: {option} cannot be given with --resume, which goes on as the run began\n"
+        assert err == f"resnet-lab: {option} cannot be given with --resume, which keeps the run's configuration\n"
 
 
 def test_a_range_test_writes_no_events(cli: Callable) -> None:

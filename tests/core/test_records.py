@@ -56,10 +56,10 @@ def test_what_the_library_writes_is_read(content: Any) -> None:
         (b"1" * 10**6, "a whole number of 1,000,000 digits"),
         (b"-1e999", "the number -1e999 is too large"),
         (b"1e" + b"9" * 10**6, "the number 1e999999999999999999... is too large"),
-        (b"[NaN]", "NaN is no number"),
-        (b"-Infinity", "-Infinity is no number"),
-        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' stands twice in one table"),
-        (b"{" + b'"a": 1,' * 10**5 + b'"a": 1}', "the key 'a' stands twice in one table"),
+        (b"[NaN]", "NaN is not a number"),
+        (b"-Infinity", "-Infinity is not a number"),
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' occurs twice in one table"),
+        (b"{" + b'"a": 1,' * 10**5 + b'"a": 1}', "the key 'a' occurs twice in one table"),
         (b'"\xff"', "not UTF-8 at byte 1"),
         (b'"' + b'\\"' * 10**6, "not JSON: Unterminated string starting at: line 1 column 1 (char 0)"),
         (b"{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
@@ -102,7 +102,7 @@ def test_files(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     for content, most, problem in (
         (None, 10, "cannot be read: No such file or directory"),
-        (b"[1, 2, 3, 4]", 10, "larger than 10 bytes, which no such file is; write it again"),
+        (b"[1, 2, 3, 4]", 10, "larger than 10 bytes, the limit for such a file; write it again"),
         (b"[1", 10, "damaged: not JSON: Expecting ',' delimiter: line 1 column 3 (char 2); write it again"),
     ):
         if content is not None:
@@ -159,16 +159,16 @@ def test_a_sentence_stays_short() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a,b\n1,2\n3\n", "{path}: line 3: 1 values for 2 columns; put the file back as it was"),
-        ("a,b\n1,2,3\n", "{path}: line 2: 3 values for 2 columns; put the file back as it was"),
+        ("a,b\n1,2\n3\n", "{path}: line 3: 1 values for 2 columns; restore the file"),
+        ("a,b\n1,2,3\n", "{path}: line 2: 3 values for 2 columns; restore the file"),
         ("a,c\n", "{path} has no column 'b'"),
         ("", "{path} has no column 'a'"),
         ("a,b,a\n", "{path} has two columns 'a'; remove one"),
         (
             "a,b\n" + "x" * 200_000,
-            "{path}: line 2: field larger than field limit (131072); put the file back as it was",
+            "{path}: line 2: field larger than field limit (131072); restore the file",
         ),
-        ("a,b\n" + "1,2\n" * 100, "{path}: larger than 300 bytes, which no such file is"),
+        ("a,b\n" + "1,2\n" * 100, "{path}: larger than 300 bytes, the limit for such a file"),
     ],
 )
 def test_tables_that_are_damaged(tmp_path: Path, text: str, problem: str) -> None:

@@ -97,7 +97,7 @@ def test_sets_too_large_for_the_disk_are_decoded_in_every_epoch(
     large = decode_all(images, ImageFormat(100), DataConfig(), listener)
     assert isinstance(large.pixels, DecodedPixels)
     assert "40 decoded images would take 1.1 MiB and the disk of " in listener.said[-1]
-    assert listener.said[-1].endswith("has 1.0 MiB free: they are decoded anew in every epoch")
+    assert listener.said[-1].endswith("has 1.0 MiB free: they are decoded in every epoch")
     streamed = decode_all(images, FORM, DataConfig(cache="stream"))
     assert isinstance(streamed.pixels, DecodedPixels)
     with pytest.raises(DataError) as failure:

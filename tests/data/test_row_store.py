@@ -136,7 +136,7 @@ def test_rows_are_read_by_number(tmp_path: Path) -> None:
     os.truncate(tmp_path / "rows", 3 * 24 + 23)
     with pytest.raises(DataError) as failure:
         reader.gather(rows, found)
-    assert str(failure.value) == f"{tmp_path}/rows: cut short while it was in use; start again to have it mended"
+    assert str(failure.value) == f"{tmp_path}/rows: truncated while in use; restart to repair it"
 
 
 def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -293,11 +293,11 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
             "{path}: a/1.png is in two parts, val and test; leave one of them",
         ),
         ("path,label,split,split\na/1.png,a,val,test\n", "{path} has two columns 'split'; remove one"),
-        ("path,label,split\na/1.png\n", "{path}: line 2: 1 values for 3 columns; put the file back as it was"),
+        ("path,label,split\na/1.png\n", "{path}: line 2: 1 values for 3 columns; restore the file"),
         ("file,part\n1,2\n", "{path} has no column 'path'"),
         (
             'path,label,split\n"' + "a" * 200_000,
-            "{path}: line 2: field larger than field limit (131072); put the file back as it was",
+            "{path}: line 2: field larger than field limit (131072); restore the file",
         ),
     ],
 )

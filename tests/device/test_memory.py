@@ -35,8 +35,8 @@ def test_errors_that_mean_too_little_memory(monkeypatch: pytest.MonkeyPatch, err
         "give a smaller --batch-size (or auto) or --accumulate 2 or --precision bf16"
     )
     assert str(out_of_memory(error, CPU, 4, accumulate=4)) == (
-        "batch size 4 in 4 pieces does not fit into the memory of cpu: 3.0 GiB were taken of 3.5 GiB when there was no "
-        "more; give a smaller --batch-size (or auto) or --precision bf16"
+        "batch size 4 in 4 micro-batches does not fit into the memory of cpu: 3.0 GiB were taken of 3.5 GiB when "
+        "there was no more; give a smaller --batch-size (or auto) or --precision bf16"
     )
     assert str(out_of_memory(error, CPU, 1)) == (
         "batch size 1 does not fit into the memory of cpu: 3.0 GiB were taken of 3.5 GiB when there was no more; "
@@ -112,7 +112,7 @@ def test_where_not_even_one_image_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as failure:
         largest_batch(lambda images: None, 64, CPU)
     assert str(failure.value) == (
-        "not even one image fits into the memory of cpu: a step takes 150 MiB an image, and 130 MiB are left for "
+        "not even one image fits into the memory of cpu: a step takes 150 MiB per image, and 130 MiB are left for "
         "images; take smaller images (--size) or a smaller network"
     )
 

@@ -32,11 +32,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
         ({"device": "cuda:99"}, "device 'cuda:99' is not there: torch sees "),
         (
             {"device": "cpu", "precision": "tf32"},
-            "precision tf32 is for GPUs, and this network runs on the processor; use bf16 or fp32",
+            "precision tf32 is for GPUs, and this network runs on the CPU; use bf16 or fp32",
         ),
         (
             {"device": "cpu", "precision": "fp16"},
-            "precision fp16 is for GPUs, and this network runs on the processor; use bf16 or fp32",
+            "precision fp16 is for GPUs, and this network runs on the CPU; use bf16 or fp32",
         ),
     ],
 )
@@ -69,8 +69,7 @@ def test_on_the_processor_bf16_is_chosen_where_the_hardware_has_it(
     assert placement.dtype == (torch.bfloat16 if in_hardware else torch.float32)
     precision = "bf16 (bf16 in hardware)" if in_hardware else "fp32 (no bf16 in hardware)"
     assert str(placement) == (
-        f"cpu in {precision}, channels-last (no reordering between convolutions), "
-        "compiled where that was measured to pay"
+        f"cpu in {precision}, channels-last (no reordering between convolutions), compiled where measured to be faster"
     )
 
 
@@ -94,7 +93,7 @@ def test_auto_takes_a_gpu_and_what_its_generation_computes(
     gpu: list[tuple[int, int]], capability: tuple[int, int], said: str
 ) -> None:
     gpu[0] = capability
-    assert str(choose()) == f"cuda in {said}, compiled where that was measured to pay"
+    assert str(choose()) == f"cuda in {said}, compiled where measured to be faster"
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((8, 9), True)])

@@ -110,7 +110,7 @@ def test_a_defect_in_the_first_process_ends_all() -> None:
     first, other = everywhere(lambda processes: processes.from_first(lambda: 1 // 0))
     assert isinstance(first, ZeroDivisionError)
     assert isinstance(other, ProcessError)
-    assert str(other) == "the first process has ended (ZeroDivisionError: integer division or modulo by zero)"
+    assert str(other) == "rank 0 has ended (ZeroDivisionError: integer division or modulo by zero)"
 
 
 def test_the_first_of_each_machine_goes_ahead() -> None:

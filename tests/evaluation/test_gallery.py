@@ -183,7 +183,7 @@ def test_works_that_changed_since_are_refused(run: Run, predictions: Predictions
         build_gallery(run, predictions, numbers, CPU, REGISTRY)
     path.write_bytes(before)
     assert str(error.value) == (
-        f"{paintings}: {predictions.paths[numbers[0]]} is no longer what was scored; put it back as it was"
+        f"{paintings}: {predictions.paths[numbers[0]]} is no longer what was scored; restore it"
     )
 
 

@@ -201,8 +201,7 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
     with pytest.raises(DataError) as failure:
         evaluate(copy, CPU, REGISTRY, part="test")
     assert str(failure.value) == (
-        f"{data}: {path} was scored by the run and cannot be used now (not an image of a known format); "
-        "put it back as it was"
+        f"{data}: {path} was scored by the run and cannot be used now (not an image of a known format); restore it"
     )
     whole, said = stored(Run(copy)), Listener()
     (data / path).unlink()
@@ -305,8 +304,9 @@ def test_a_run_without_weights(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError) as failure:
         evaluate(copy, CPU, REGISTRY)
     assert str(failure.value) == (
-        f"{copy}: the run has no weights yet (no best.safetensors): its first epoch is not over, or they were removed; "
-        f"let it train, or go on with `resnet-lab train --resume {copy}`"
+        f"{copy}: the run has no weights yet (no best.safetensors): its first epoch has not ended, or they were "
+        "removed; "
+        f"let it train, or resume with `resnet-lab train --resume {copy}`"
     )
 
 
@@ -332,6 +332,6 @@ def test_outputs_that_are_no_numbers(run: Path, tmp_path: Path, value: float) ->
     with pytest.raises(CheckpointError) as failure:
         evaluate(copy, CPU, REGISTRY)
     assert str(failure.value) == (
-        f"{copy}/best.safetensors: the network answers with values that are not numbers; with fp16, try "
-        "--precision fp32, else train it anew with a lower learning rate"
+        f"{copy}/best.safetensors: the network's outputs are non-finite; with fp16, try "
+        "--precision fp32, otherwise train it again with a lower learning rate"
     )

@@ -96,7 +96,7 @@ def test_packages_are_asked_for_first(tmp_path: Path, registry: Registry, monkey
 def test_no_weights(run: Path, tmp_path: Path, registry: Registry) -> None:
     (run / "best.safetensors").unlink()
     for path, kind, message in (
-        (run, RunError, f"{run}: the run has no weights yet (no best.safetensors): its first epoch is not over"),
+        (run, RunError, f"{run}: the run has no weights yet (no best.safetensors): its first epoch has not ended"),
         (tmp_path, RunError, f"{tmp_path} is not a run folder: it holds no run.json"),
         (tmp_path / "a", CheckpointError, f"{tmp_path}/a: cannot read the weights file: No such file or directory"),
     ):

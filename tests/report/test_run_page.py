@@ -186,7 +186,7 @@ def test_an_unfinished_run_says_so_first() -> None:
         "warning The training is still running, or was killed: 0 epochs done, and nothing is scored yet."
     ]
     html = run_page(nothing_yet, None)
-    assert "The first epoch is not over yet." in html
+    assert "The first epoch has not finished yet." in html
     assert not {"#figures", "#confusion", "#works"} & {link["href"] for link in Page(html).all("a")}
     require_readable_aloud(html)
 

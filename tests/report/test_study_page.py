@@ -26,7 +26,7 @@ Told = tuple[StudyFindings, StudyFolder]
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """Four arms, six seeds, of which one trial failed and one is not over."""
+    """Four arms, six seeds, of which one trial failed and one has not finished."""
     return found(
         tmp_path_factory.mktemp("told"),
         design(seeds=6, margin=0.001, name="<b>acts", description="Does GELU & ECA help?"),
@@ -57,7 +57,7 @@ def test_the_answer_and_what_is_wrong_come_first(told: Told, html: str) -> None:
     assert (effect.name, effect.verdict) == ("act gelu", "better")
     assert f"Better: act gelu ({100 * effect.difference:+.2f} points). 2 effects undecided." in text
     assert "Does GELU & ECA help?" in text
-    assert "The study is not finished: 1 of 24 trials is not over, and what stands here is of the others." in text
+    assert "The study is not finished: 1 of 24 trials is missing, and the results are those of the others." in text
     assert "1 of 24 trials failed, and is left out of all figures." in text
 
 
@@ -82,7 +82,7 @@ def test_tables_hold_the_numbers(told: Told, html: str) -> None:
         (line,) = [row for row in rows if row.startswith(f"{outcome.arm} {outcome.seed} {state}")]
         if outcome.problem is None:
             assert f"{outcome.scores['macro_f1']:.4f}" in line
-    assert "gelu eca 2 not over" in rows
+    assert "gelu eca 2 not finished" in rows
 
 
 def test_failures_method_and_origin(told: Told, html: str) -> None:
@@ -106,7 +106,7 @@ def test_costs_stand_beside_scores_where_they_were_measured(told: Told, html: st
     assert "2.5 2.4 to 2.6 6400 1.25× the time 2.5 1.25× 3 MiB" in row
     assert "medians of one machine" in page.prose()
     assert "remark on costs" in page.prose()
-    assert "Not drawn, without a score or a time: relu eca and gelu eca." in page.prose()
+    assert "Not shown, without a score or a time: relu eca and gelu eca." in page.prose()
 
 
 def test_works_with_and_without_pictures(told: Told, html: str) -> None:
@@ -137,7 +137,7 @@ def test_two_seeds_are_exploratory_and_one_factor_is_told_once(tmp_path: Path) -
     told = found(tmp_path, study, by_chance({"none": 0.5, "eca": 0.9}))
     page = Page(make_study_report(*told, REGISTRY).html)
     header = " ".join(page.texts["header"][0].split())
-    assert "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory." in header
+    assert "No verdict yet: there are too few finished seeds, so this is exploratory." in header
     assert "This is exploratory: with fewer than 3 seeds nothing is called better or worse" in header
     assert "With one factor, these are also the arms against the baseline, none." in page.prose()
     assert not [attributes for attributes in page.all("h2") if attributes.get("id") == "interactions"]
@@ -163,10 +163,10 @@ def test_an_arm_that_always_fails_is_the_answer_to_why_no_effect_is_told(tmp_pat
     told, _ = found(tmp_path / "always", planned, rights, failed=always)
     assert {effect.n for effect in told.effects} == {0}
     assert answer(told) == (
-        "No effect of a factor can be told, since gelu eca failed at every seed; the others are compared with the "
+        "No effect of a factor can be estimated, since gelu eca failed at every seed; the others are compared with the "
         "baseline."
     )
-    told_in_full = "no effect of a factor can be told, since an arm failed at every seed: gelu eca"
+    told_in_full = "no effect of a factor can be estimated, since an arm failed at every seed: gelu eca"
     assert told_in_full in told.remarks
     assert told_in_full in as_markdown(told)
     once, _ = found(tmp_path / "once", planned, rights, failed={("gelu eca", 0): "it diverged"})
@@ -195,9 +195,7 @@ def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Pa
     require_readable_aloud(html)
     assert len(html) < 3_000_000
     page = Page(html)
-    assert any(
-        text.startswith("Show ") and text.endswith("more that are not decided") for text in page.texts["summary"]
-    )
+    assert any(text.startswith("Show ") and text.endswith("more that are undecided") for text in page.texts["summary"])
     assert "All 72 trials" in [text.strip() for text in page.texts["summary"]]
     assert (
         sum(drawing.get("aria-label", "").startswith("Validation macro accuracy of arm") for drawing in page.all("svg"))

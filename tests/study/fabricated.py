@@ -89,7 +89,7 @@ def fabricate(
 
     Args:
         failed: problems by arm and seed.
-        waiting: arms and seeds of trials that are not over.
+        waiting: arms and seeds of trials that have not finished.
         changes: to what all predictions hold.
     """
     folder = StudyFolder(path)

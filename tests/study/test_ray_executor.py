@@ -77,7 +77,7 @@ def test_what_a_node_must_have() -> None:
         assert str(failure.value) == f"no node of the Ray cluster has {message}"
     with pytest.raises(ConfigError) as failure:
         gpus_of_trial(study(), RayOptions(gpus=1.5), gpus)
-    assert str(failure.value) == "1.5 GPUs a trial: more than one must be a whole number"
+    assert str(failure.value) == "1.5 GPUs per trial: more than one must be a whole number"
     assert [trials_at_once(RayOptions(), share, gpus) for share in (0.25, 0.4, 1, 2)] == [4, 2, 1, 1]
     assert [trials_at_once(RayOptions(cpus=number), 0, cpus) for number in (0.5, 1, 3, 4)] == [8, 4, 1, 1]
 
@@ -258,7 +258,7 @@ def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  #
     driver.send_signal(signal.SIGTERM)
     told = driver.communicate()[1]
     assert driver.returncode == 143
-    assert told == f"resnet-lab: stopped by SIGTERM; go on with `resnet-lab study run --resume {folder.folder}`\n"
+    assert told == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGINT"}
     assert [process.wait() for process in (started(folder), started(alone))] == [0, 0]
     assert table(folder.folder) == table(alone.folder)

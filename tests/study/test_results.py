@@ -75,7 +75,7 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "study", chosen, EVEN)
     told = findings(chosen, folder, REGISTRY)
     assert told.remarks == [
-        "from seed to seed differ: initial weights, split, order",
+        "varied across seeds: initial weights, split, order",
         "2 seeds are too few for a verdict (3 at least): this is exploratory",
     ]
     path = folder.trials / f"{trials_of(chosen)[0].name}.json"
@@ -85,7 +85,7 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     (folder.trials / f"{other.name}.json").write_text(path.read_text())
     remarks = findings(chosen, folder, REGISTRY).remarks
     assert "trials were run with different versions of torch: do not mix them in a verdict" in remarks
-    assert f"1 trials in the folder are of another design and count for nothing: {other.name}" in remarks
+    assert f"1 trials in the folder are of another design and are ignored: {other.name}" in remarks
 
 
 def test_failed_trials_leave_their_seed_out(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_no_number_is_made_up_for_an_arm_that_always_diverged(
 
 
 def test_time_ratios_are_geometric_means(tmp_path: Path) -> None:
-    """Ratios of 2 and 8 seconds an epoch to 1: the square root of 16."""
+    """Ratios of 2 and 8 seconds per epoch to 1: the square root of 16."""
     chosen = design(arms=ARMS, seeds=2)
     folder = fabricate(tmp_path / "study", chosen, EVEN)
     for trial, seconds in zip(trials_of(chosen), (3.0, 6.0, 3.0, 24.0), strict=True):

@@ -173,7 +173,7 @@ def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) ->
         first.send_signal(signal.SIGTERM)
         told = first.communicate()[1]
     assert first.returncode == 143
-    assert told == f"resnet-lab: stopped by SIGTERM; go on with `resnet-lab study run --resume {folder.folder}`\n"
+    assert told == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGTERM"}
     for each in (folder, alone):
         subprocess.run([*command, str(each.folder)], check=True, env=environment)

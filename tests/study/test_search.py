@@ -240,7 +240,7 @@ def test_a_damaged_record_of_a_search(tmp_path: Path, text: str, problem: str) -
     for reader in (noted, searching.plugin_files):
         with pytest.raises(ConfigError) as failure:
             reader(tmp_path)
-        assert str(failure.value) == f"{tmp_path}/search.json: damaged: {problem}; put the file back as it was"
+        assert str(failure.value) == f"{tmp_path}/search.json: damaged: {problem}; restore the file"
     (tmp_path / "search.json").write_text('{"format": 2}')
     with pytest.raises(ConfigError) as failure:
         noted(tmp_path)

@@ -293,7 +293,7 @@ BROKEN = {
         "input 1x1x1x1]; hint: a gate must broadcast over (N, C, H, W); pool with mean((2, 3), keepdim=True)"),
     "stride": Broken("convolution", ForgetsStride, "shapes", "the output is (1, 1, 7, 5), expected (1, 1, 4, 3) "
         "[in_channels 1, out_channels 1, stride 2, groups 1, bias False, input 1x1x7x5]; hint: pad so that the output "
-        "has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and hand the stride on"),
+        "has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and pass the stride on"),
     "no module": Broken("attention", lambda channels: 3, "shapes", "the factory gave int, not a torch.nn.Module "
         "[channels 1, input 1x1x1x1]"),
     "random in evaluation": Broken("attention", AlwaysDrops, "determinism", "in evaluation it draws from a global "
@@ -348,7 +348,7 @@ BROKEN = {
         "other group [in_channels 8, out_channels 8, stride 1, groups 2, bias False, input 1x8x8x8]; hint: hand groups "
         "on to the convolutions, or register it with takes_groups=False"),
     "bias": Broken("convolution", biased, "traits", "with bias True it has 584 parameters, with bias False 584 "
-        "[in_channels 8, out_channels 8, stride 1, groups 1, bias True, input 1x8x8x8]; hint: hand bias on to the last "
+        "[in_channels 8, out_channels 8, stride 1, groups 1, bias True, input 1x8x8x8]; hint: pass bias on to the last "
         "convolution: it is True where no norm follows that adds one"),
     "mixes more": Broken("convolution", dense, "traits", "an output channel depends on other channels, and it was "
         "registered with mixes_channels=False [in_channels 8, out_channels 8, stride 1, groups 1, bias False, input "

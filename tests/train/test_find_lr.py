@@ -43,7 +43,7 @@ def network(norm: bool = True) -> nn.Module:
 
 def test_it_is_the_plain_pytorch_loop_at_rising_rates() -> None:
     """Written out: epochs one after the other, rates from 1e-6 to 10 by an even factor, each loss before its step."""
-    images = batches(20)  # of three steps an epoch
+    images = batches(20)  # of three steps per epoch
     plain = network(norm=False)
     plain[4].p = 0.0
     result = find_learning_rate(plain, images, CONFIG, CPU, steps=36)

@@ -414,7 +414,7 @@ def test_a_file_cut_short_in_use_is_told(paintings: Prepared) -> None:
     os.truncate(file, ROW)
     with pytest.raises(DataError) as failure:
         list(features["train"].training(1))
-    assert str(failure.value) == f"{file}: cut short while it was in use; start again to have it mended"
+    assert str(failure.value) == f"{file}: truncated while in use; restart to repair it"
 
 
 def test_a_deleted_folder_stays_open_to_who_uses_it(paintings: Prepared) -> None:

@@ -97,7 +97,7 @@ def test_the_watcher_is_told(trained: tuple[Path, Listener]) -> None:
     assert "depthwise in block basic: each is followed by a 1x1 convolution" in listener.said[0]
     assert listener.said[1] == (
         "1797 images of 10 classes; training on cpu in fp32 (as asked), channels-last (no reordering between "
-        "convolutions), compiled where that was measured to pay"
+        "convolutions), compiled where measured to be faster"
     )
     assert listener.phases == {"decoding": 0, "training": 0}
 
@@ -227,7 +227,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     listener = Listener()
     resume(tmp_path / "run", watcher=listener)
     done = (steps - 1) // per_epoch  # an epoch is over when it has been validated
-    assert f"going on at epoch {done + 1} after {steps - done * per_epoch} steps" in listener.said
+    assert f"resuming at epoch {done + 1} after {steps - done * per_epoch} steps" in listener.said
     assert digests(tmp_path / "run") == digests(whole)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
     assert not (tmp_path / "run" / "state.safetensors").exists()
@@ -341,7 +341,7 @@ def test_a_full_disk_leaves_the_last_state(tmp_path: Path, two_colours: Path, mo
     monkeypatch.setattr(os, "replace", real)
     listener = Listener()
     resume(tmp_path / "run", watcher=listener)
-    assert "going on at epoch 2 after 0 steps" in listener.said
+    assert "resuming at epoch 2 after 0 steps" in listener.said
 
 
 def test_more_pieces_than_images_in_a_step(tmp_path: Path, two_colours: Path) -> None:

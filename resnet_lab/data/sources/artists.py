@@ -61,10 +61,10 @@ def read_artists(table: Path) -> Artists:
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return Artists(notes=(f"{TABLE} is passed over: {getattr(error, 'strerror', None) or error}",))
+        return Artists(notes=(f"{TABLE} is ignored: {getattr(error, 'strerror', None) or error}",))
     for column in ("name", "paintings"):
         if columns.count(column) > 1:
-            return Artists(notes=(f"{TABLE} is passed over: it has two columns {column!r}",))
+            return Artists(notes=(f"{TABLE} is ignored: it has two columns {column!r}",))
     paintings: dict[str, str] = {}
     keys: set[str] = set()
     notes = []
@@ -78,5 +78,5 @@ def read_artists(table: Path) -> Artists:
             keys.add(key)
             paintings[name] = (row.get("paintings") or "").strip()
     if not paintings:
-        return Artists(notes=(f"{TABLE} is passed over: it has no column 'name' with names",))
+        return Artists(notes=(f"{TABLE} is ignored: it has no column 'name' with names",))
     return Artists(paintings, tuple(notes))

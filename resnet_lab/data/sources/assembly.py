@@ -129,7 +129,7 @@ def joined(
     """
     if blank := [split.part for split in splits if not np.any(split.numbers >= 0)]:
         splits = [split for split in splits if np.any(split.numbers >= 0)]
-        notes = [*notes, f"the {' and '.join(blank)} part has no labels and is passed over"]
+        notes = [*notes, f"the {' and '.join(blank)} part has no labels and is ignored"]
     if not splits:
         raise DataError(f"{where} holds no labelled image")
     numbers = np.concatenate([split.numbers for split in splits])

@@ -40,7 +40,7 @@ def is_image(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is passed over: by a leading dot, or because a system left it there."""
+    """Whether a file or folder is ignored: by a leading dot, or because a system left it there."""
     return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
 

@@ -102,7 +102,7 @@ def _image_set(
     notes = []
     known = {name: dataset for name, dataset in datasets.items() if part_of(name)}
     if known and len(known) < len(datasets):
-        notes.append(f"splits that are no part are passed over: {some(sorted(set(datasets) - set(known)))}")
+        notes.append(f"splits that are no part are ignored: {some(sorted(set(datasets) - set(known)))}")
     datasets = known or datasets
     features = next(iter(datasets.values())).features
     image, label = _image_column(library, features, named), _label_column(library, features, named)

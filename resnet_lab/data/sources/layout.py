@@ -62,7 +62,7 @@ def find_layout(root: Path) -> FolderLayout:
             if not others:
                 return FolderLayout(flat=flat, table=table, strays=tuple(strays))
             if table or others == ["images"]:
-                notes.append(f"the images in {join(folder, FLAT)} are passed over for those in {', '.join(others)}")
+                notes.append(f"the images in {join(folder, FLAT)} are ignored for those in {', '.join(others)}")
                 folders = others
         parts = find_parts(root, folder, folders) if len(folders) > 1 else PartFolders()
         within = parts.within

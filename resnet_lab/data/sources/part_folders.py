@@ -89,8 +89,8 @@ def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[s
             return PartFolders()
         raise DataError(
             f"{where}: {', '.join(parts)} can be the parts of a split, whose images then have no class, or classes of "
-            f"that name; give each part a folder of images a class, write a manifest with the columns path, label and "
-            "split, or rename the folders"
+            f"that name; give each part a folder of images per class, write a manifest with the columns path, label "
+            "and split, or rename the folders"
         )
     shared = {
         name: bool(known & {loose_key(each) for each in inside[name].classes})
@@ -176,4 +176,4 @@ def _listed(parts: Mapping[str, str]) -> str:
 
 
 def _passed_over(folders: Sequence[str], why: str) -> str:
-    return f"folders that {why} are passed over: {some(folders)}"
+    return f"folders that {why} are ignored: {some(folders)}"

@@ -121,7 +121,7 @@ def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageS
 def _others(shards: Sequence[Shard]) -> list[str]:
     """Remarks on files beside images, such as their descriptions."""
     endings = sum((Counter(shard.beside) for shard in shards), Counter[str]())
-    listed = some(f"{number} {ending or 'without an ending'}" for ending, number in endings.most_common())
+    listed = some(f"{number} {ending or 'without an extension'}" for ending, number in endings.most_common())
     return [f"files beside images are not read: {listed}"] if endings else []
 
 

@@ -111,7 +111,7 @@ class Explainer:
         there = self.cam.run(x)
         if not there.logits.isfinite().all():
             raise CheckpointError(
-                "the network answers with values that are not numbers; with fp16, try --precision fp32, else train it "
+                "the network's outputs are non-finite; with fp16, try --precision fp32, else train it "
                 "anew with a lower learning rate"
             )
         probabilities = there.logits.softmax(1)

@@ -147,7 +147,7 @@ class Pass:
 def grad_cam(
     model: ResNet, x: Tensor, classes: Tensor, layer: str | None = None, placement: Placement | None = None
 ) -> Tensor:
-    """Maps of one batch, shape (N, H, W): `GradCAM(...).run(x).maps(classes)`, on the processor by default."""
+    """Maps of one batch, shape (N, H, W): `GradCAM(...).run(x).maps(classes)`, on the CPU by default."""
     placement = placement or choose("cpu", "fp32", "off")
     return GradCAM(model, placement, layer).run(placement.layout(x)).maps(classes)
 

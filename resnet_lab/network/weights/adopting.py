@@ -138,7 +138,7 @@ def adopt(
         kind: type[CheckpointError | ConfigError] = ConfigError if outputs else CheckpointError
         raise kind(
             f"{weights.name}: the classifier has {spec.head.num_classes} classes, and there are {have} for them; give "
-            "--classes FILE with one name a line, or a JSON list of names, in the order of the classifier"
+            "--classes FILE with one name per line, or a JSON list of names, in the order of the classifier"
         )
     resize, fit = (weights.resize if chosen.resize is None else chosen.resize), chosen.fit or weights.fit
     if chosen.resize:

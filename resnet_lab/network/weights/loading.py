@@ -93,7 +93,7 @@ def _load(matches: Sequence[_Match], where: str) -> None:
     for match, values in loaded:
         if not torch.stack(values.aminmax()).isfinite().all():
             raise CheckpointError(
-                f"{where}: {match.origin} has values that are infinite or not numbers, so the training that wrote it "
+                f"{where}: {match.origin} has non-finite values, so the training that wrote it "
                 "diverged; give weights of an earlier epoch"
             )
     with torch.no_grad():

@@ -257,7 +257,7 @@ def _not_plain(name: str, tensor: Tensor) -> str:
     if tensor.layout != torch.strided:
         return f"is a sparse tensor ({tensor.layout}); save it with tensor.to_dense()"
     if tensor.is_floating_point() and tensor.itemsize == 1:
-        return f"has 8 bits a value ({tensor.dtype}) and no scales; give the weights in float32, float16 or bfloat16"
+        return f"has 8 bits per value ({tensor.dtype}) and no scales; give the weights in float32, float16 or bfloat16"
     if tensor.is_complex():
         return f"is complex ({tensor.dtype}); the networks here are real"
     return "has no values (it was saved from the meta device); give trained weights" if tensor.is_meta else ""

@@ -277,7 +277,8 @@ def test_two_tensors_for_one_place(tmp_path: Path) -> None:
         ),
         (
             lambda: torch.zeros(2).to(torch.float8_e4m3fn),
-            "has 8 bits a value (torch.float8_e4m3fn) and no scales; give the weights in float32, float16 or bfloat16",
+            "has 8 bits per value (torch.float8_e4m3fn) and no scales; give the weights in float32, float16 or "
+            "bfloat16",
         ),
         (lambda: torch.zeros(2).to_sparse(), "is a sparse tensor (torch.sparse_coo); save it with tensor.to_dense()"),
         (lambda: torch.zeros(2, dtype=torch.complex64), "is complex (torch.complex64); the networks here are real"),

@@ -431,7 +431,7 @@ def test_values_that_are_not_finite(value: float, tmp_path: Path) -> None:
     state = build(SMALL, seed=7).state_dict()
     state["layer3.2.bn2.weight"][5] = value
     assert refusal(SMALL, path, state) == (
-        f"{path}: layer3.2.bn2.weight has values that are infinite or not numbers, so the training that wrote it "
+        f"{path}: layer3.2.bn2.weight has non-finite values, so the training that wrote it "
         "diverged; give weights of an earlier epoch"
     )
 
