@@ -201,7 +201,7 @@ def ratio_text(timing: Mapping[str, Any]) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A file that `bench --out` wrote.
+    """A file of `bench --out`.
 
     Raises:
         RunError: it cannot be read, or is of another format.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _LIST = "Comma-separated; the first is the baseline."
 
-group = typer.Typer(help="Measure the costs of networks, and compare measurements.", no_args_is_help=False)
+group = typer.Typer(help="Measure and compare the costs of networks.", no_args_is_help=False)
 app.add_typer(group, name="bench")
 
 
@@ -149,8 +149,8 @@ def bench(
 
 @group.command(epilog="Example: `resnet-lab bench diff monday.json tuesday.json`")
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="A file that `bench --out` wrote.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another.")],
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A file of `bench --out`.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another such file.")],
     unlike: Annotated[bool, typer.Option("--unlike", help="Compare results of different machines too.")] = False,
     json: options.JSON = False,
 ) -> None:

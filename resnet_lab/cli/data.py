@@ -100,9 +100,9 @@ def describe(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Count images by class and part; measure sizes and colours; look at pictures with --html.
+    """Count images by class and part, and measure sizes and colours; --html writes a page with pictures.
 
-    Mean and standard deviation are those of the training part, with which a training normalises its images.
+    Mean and standard deviation are those of the training part, by which training normalises images.
     """
     from resnet_lab.core.files import refuse_existing, write_new
     from resnet_lab.data.description import album
@@ -142,7 +142,7 @@ def split(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Write which part each image belongs to: path, label, split.
+    """Write the split of a set of images: path, label, split.
 
     80/10/10 in every class, copies of a picture together; the same content and seed give the same parts.
     """
@@ -162,7 +162,7 @@ def split(
 
 @cache.command("list", epilog="Example: `resnet-lab data cache list --json`")
 def list_cache(json: options.JSON = False) -> None:
-    """List what the cache holds: of which source, in which form, how many images, how large, last used when.
+    """List the cache's content: source, format, number of images, size, and time of last use.
 
     Beside decoded images these are an index of images that were only looked at or stream, features of frozen network
     parts, and fetched shards.
@@ -190,7 +190,7 @@ def clear_cache(
     ] = None,
     json: options.JSON = False,
 ) -> None:
-    """Delete decoded images; they are decoded again when they are needed."""
+    """Delete decoded images; they are decoded again when needed."""
     from rich.filesize import decimal
 
     from resnet_lab.data.cache_folders import clear, entries

@@ -33,9 +33,9 @@ def evaluate(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Score a run's best weights, with intervals; predictions are kept in the run folder and used again.
+    """Score a run's best weights, with intervals; predictions are stored in the run folder and reused.
 
-    With --weights score pretrained weights as they are, with their own preprocessing, on all images of --data.
+    With --weights, score pretrained weights with their own preprocessing on all images of --data.
     """
     from resnet_lab.cli.progress import Screen
     from resnet_lab.core.files import refuse_existing

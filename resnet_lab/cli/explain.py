@@ -38,7 +38,7 @@ def explain(
     out: Annotated[
         Path | None,
         options.written(
-            "--out", "FOLDER", "Where the pictures go.", "explanations/ in the run folder, or beside the weights file"
+            "--out", "FOLDER", "Folder of the pictures.", "explanations/ in the run folder, or beside the weights file"
         ),
     ] = None,
     file_format: Annotated[
@@ -49,7 +49,7 @@ def explain(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Draw where the network sees a class in images (Grad-CAM)."""
+    """Draw Grad-CAM maps of images."""
     from resnet_lab.cli.progress import Screen
     from resnet_lab.evaluation.explanation import explain as explain_files
 

@@ -34,7 +34,7 @@ def export(
 ) -> None:
     """Write a trained network for other programs, or a card that describes it.
 
-    What computes is run on random images and compared with the network before the file takes its name.
+    Exported networks are compared with the original on random images before the file is renamed.
     """
     from resnet_lab.cli.progress import Screen
     from resnet_lab.export import export as export_network

@@ -83,7 +83,7 @@ def new(
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
 ) -> None:
-    """Write a distribution resnet-lab-NAME: one module, which works, an entry point, a README, tests, and CI."""
+    """Create a distribution resnet-lab-NAME: a working module, an entry point, a README, tests, and CI."""
     from resnet_lab.scaffold import full_kind, new_plugin
 
     written = new_plugin(kind, name, options.load_registry(no_plugin), out or Path())
@@ -95,9 +95,7 @@ def new(
 
 @plugins.command("check", epilog="Example: `resnet-lab plugins check simam`")
 def check_plugin(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A component, with parameters perhaps, or a plugin: all it has.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A component, optionally with parameters, or a plugin.")],
     kind: Kind = None,
     compiler: Annotated[
         Literal["aot_eager", "inductor"],
@@ -107,7 +105,7 @@ def check_plugin(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Check that components keep their hooks' contracts: shapes, types, gradients, tracing, storing and more.
+    """Check components against their hooks' contracts: shapes, dtypes, gradients, tracing, serialisation and more.
 
     A built-in is a component like any other: `plugins check cbam`. A failed check ends in exit code 2.
     """

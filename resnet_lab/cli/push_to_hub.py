@@ -25,7 +25,7 @@ def push_to_hub(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Put a run's best weights, card, record and curves on Hugging Face's hub.
+    """Upload a run's best weights, card, record and curves to the Hugging Face Hub.
 
     A README.md in the run folder is the card; without one, what `export --to card` writes is sent. The repository is
     made if it is not there. Of the run's record, the paths of this machine are left out.

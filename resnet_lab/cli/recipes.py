@@ -45,7 +45,7 @@ def show(
     ],
     json: options.JSON = False,
 ) -> None:
-    """Print a recipe as it is, to be kept in a file and changed."""
+    """Print a recipe as TOML, to save and edit."""
     from resnet_lab.recipes.recipe import read_recipe
 
     recipe = read_recipe(name)

@@ -42,7 +42,7 @@ def run(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Train every arm with every seed, and say what they show. A study that was stopped or killed resumes.
+    """Train every arm at every seed, and report the results. Interrupted studies can be resumed.
 
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
@@ -105,7 +105,7 @@ def plan(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Say what would run, how long by a few measured steps, and how many seeds a difference needs."""
+    """Estimate the time of a study from a few measured steps, and the seeds needed to detect a difference."""
     from dataclasses import asdict
 
     from resnet_lab.network.plugins import require_files
@@ -134,7 +134,7 @@ def plan(
 
 @command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
 def list_studies(json: options.JSON = False) -> None:
-    """List the program's own studies, which `study run` takes by name."""
+    """List the built-in studies, which `study run` takes by name."""
     from resnet_lab.study.design import read_study, shipped
 
     found = {name: read_study(path) for name, path in shipped().items()}
@@ -163,7 +163,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study of `study list`.", show_default=False)],
     json: options.JSON = False,
 ) -> None:
-    """Print one of the program's own studies as it is, to be kept in a file and changed."""
+    """Print a built-in study as TOML, to save and edit."""
     from resnet_lab.study.design import read_tables, shipped
 
     tables = read_tables(Path(name))

@@ -35,7 +35,7 @@ class Where:
         typer.Option(
             "--address",
             metavar="HOST:PORT",
-            help="The cluster's head; auto for the one this machine belongs to; local to start one here.",
+            help="Address of the cluster's head; auto for this machine's cluster; local to start one here.",
             show_default="auto",
             rich_help_panel=WHERE,
         ),
@@ -45,14 +45,16 @@ class Where:
         typer.Option(
             "--gpus-per-trial",
             min=0,
-            help="A fraction such as 0.25 lets four trials share one.",
+            help="GPUs per trial, such as 0.25.",
             show_default="1 if there are any",
             rich_help_panel=WHERE,
         ),
     ] = None
     cpus: Annotated[
         float | None,
-        typer.Option("--cpus-per-trial", min=0, help="And threads.", show_default="1", rich_help_panel=WHERE),
+        typer.Option(
+            "--cpus-per-trial", min=0, help="CPUs and threads per trial.", show_default="1", rich_help_panel=WHERE
+        ),
     ] = None
     retries: Annotated[
         int | None,
@@ -69,7 +71,7 @@ class Where:
         typer.Option(
             "--artifacts",
             metavar="URL",
-            help="A folder or fsspec address that all nodes reach, where they do not share the study folder.",
+            help="A folder or fsspec URL accessible to all nodes that do not share the study folder.",
             show_default=False,
             rich_help_panel=WHERE,
         ),

@@ -57,9 +57,9 @@ def search(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Look for a good combination of components and recipe values with Optuna. It explores, and gives no verdict.
+    """Search components and recipe values with Optuna. A search is exploratory and gives no verdict.
 
-    Each try is trained at one seed and judged on the validation part; `confirm.toml` is a study of the best.
+    Each try is trained at one seed and scored on the validation part; `confirm.toml` is a study of the best.
     """
     from resnet_lab.cli.study_search_screen import print_found, watching
     from resnet_lab.network.plugins import require_files

@@ -66,7 +66,7 @@ def train(
     network: options.Network,
     learning: options.Learning,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard events.", rich_help_panel=OUTPUT)
     ] = False,
     find_lr: Annotated[
         bool,

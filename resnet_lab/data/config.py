@@ -33,7 +33,7 @@ class DataConfig(Record):
     )
     split_file: Path | None = option(None, "Use the split of this splits.csv.", DATA, metavar="FILE")
     folds: Annotated[int, Field(ge=3, le=10_000, strict=True)] | None = option(
-        None, "Split into K folds rather than 80/10/10.", DATA, metavar="K"
+        None, "Split into K folds instead of 80/10/10.", DATA, metavar="K"
     )
     fold: Annotated[int, Field(ge=0, strict=True)] = option(
         0, "The test fold, from 0; the next one is for validation.", DATA

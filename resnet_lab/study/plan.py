@@ -70,13 +70,11 @@ class Plan(Record):
     name: str = option("study", "Name of the study.", DESIGN, shown="by what is varied")
     description: str = option("", "The study's question, in a sentence.", DESIGN, shown="none")
     recipe: str | None = option(
-        None, "The experiment that arms change.", DESIGN, metavar="NAME", shown="digits-quick, unless --data is given"
+        None, "Base experiment of the arms.", DESIGN, metavar="NAME", shown="digits-quick, unless --data is given"
     )
-    seeds: Seeds = option(6, "Seeds of each arm.", DESIGN)
+    seeds: Seeds = option(6, "Number of seeds per arm.", DESIGN)
     first_seed: Seed = option(0, "The first seed.", DESIGN)
-    metric: Metric = option(
-        "macro_accuracy", "Metric that verdicts are about, on the test part.", DESIGN, metavar="NAME"
-    )
+    metric: Metric = option("macro_accuracy", "Metric of the verdicts, on the test part.", DESIGN, metavar="NAME")
     margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(
         get_args(Varied), "What is varied across seeds; the rest keeps the first seed.", DESIGN

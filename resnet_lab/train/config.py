@@ -76,31 +76,31 @@ class TrainConfig(Record):
     epochs: Count = option(15, "Passes over the training part.", LEARNING)
     batch_size: Count | Literal["auto"] = option(
         32,
-        "Images per optimizer step, over all processes; auto takes the most that the memory holds.",
+        "Global batch size; auto takes the largest that fits the memory.",
         LEARNING,
         metavar="N",
     )
-    accumulate: Count = option(1, "Micro-batches per optimizer step; more take less memory at once.", LEARNING)
+    accumulate: Count = option(1, "Micro-batches per optimizer step; more need less memory.", LEARNING)
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimizer; SGD is with Nesterov momentum.", LEARNING)
     lr: Positive = option(
         3e-3, "Learning rate of the first epoch after the warm-up; the highest of one_cycle.", LEARNING
     )
     weight_decay: NotNegative = option(0.0, "Weight decay; decoupled from the gradient in AdamW.", LEARNING)
-    decay_norms: bool = option(True, "Whether weight decay acts on norms and biases too.", LEARNING)
+    decay_norms: bool = option(True, "Whether weight decay applies to norms and biases.", LEARNING)
     momentum: Share = option(0.9, "Momentum of SGD.", LEARNING)
     schedule: Literal["exponential", "step", "cosine", "one_cycle", "constant"] = option(
         "cosine", "How the learning rate changes.", LEARNING
     )
     decay: Annotated[float, Field(gt=0, le=1, strict=True)] = option(
-        0.7, "Factor of the rate: exponential takes it after each epoch, step after some.", LEARNING
+        0.7, "Factor of the rate, applied after each epoch by exponential, and every --decay-epochs by step.", LEARNING
     )
     decay_epochs: Count = option(30, "Epochs between two steps of the step schedule.", LEARNING)
-    warmup_epochs: NotNegative = option(0.0, "Epochs in which the rate rises linearly first.", LEARNING)
-    clip_norm: Positive | None = option(None, "Largest norm of the gradient; a longer one is scaled to it.", LEARNING)
-    label_smoothing: Share = option(0.0, "Share of the target that is spread over all classes.", LEARNING)
+    warmup_epochs: NotNegative = option(0.0, "Epochs of linear warm-up.", LEARNING)
+    clip_norm: Positive | None = option(None, "Maximum norm of the gradient.", LEARNING)
+    label_smoothing: Share = option(0.0, "Share of the target that is distributed over all classes.", LEARNING)
     ema: Share = option(
         0.0,
-        "Decay per step of an exponential moving average of the weights, which is then scored and kept; 0 is none.",
+        "Decay per step of a moving average of the weights, which is then evaluated and saved; 0 is off.",
         LEARNING,
     )
     patience: Count | None = option(None, "Stop early after so many epochs without a better one.", LEARNING)
@@ -112,12 +112,12 @@ class TrainConfig(Record):
         metavar="LIST",
     )
     balance: Balance = option(
-        "none", "For classes of unequal size: equal shares of an epoch, or class weights in the loss.", LEARNING
+        "none", "For unbalanced classes: equal shares of an epoch, or class weights in the loss.", LEARNING
     )
     weights: str | None = option(
         None,
         "Start from pretrained weights: a name of torchvision's such as IMAGENET1K_V2, a run folder, or a "
-        ".safetensors or .pth file; FILE:KEY for what lies under a key.",
+        ".safetensors or .pth file; FILE:KEY for a state dict under a key.",
         TRANSFER,
         metavar="NAME|FILE[:KEY]",
     )
@@ -133,8 +133,8 @@ class TrainConfig(Record):
     cache_frozen: Literal["auto", "on", "off"] = option(
         "auto", "Compute the output of frozen stages once and store it.", TRANSFER
     )
-    sync_batch_norm: bool = option(False, "Take batch norm's statistics over all processes.", SPEED)
-    zero_init_residual: bool = option(False, "Start each residual branch at zero.", LEARNING)
+    sync_batch_norm: bool = option(False, "Synchronise batch norm's statistics over all processes.", SPEED)
+    zero_init_residual: bool = option(False, "Initialise each residual branch to zero.", LEARNING)
     seed: Seed = option(0, "Seed of initial weights, split, order and augmentation.")
     init_seed: Seed | None = option(None, "Seed of initial weights only.", shown="that of --seed")
     split_seed: Seed | None = option(None, "Seed of the split only.", shown="that of --seed")
@@ -155,7 +155,7 @@ class TrainConfig(Record):
     )
     deterministic: bool = option(False, "Make training reproducible bit for bit.", SPEED)
     save_minutes: Positive = option(
-        10.0, "Minutes between two saved states; one is saved after each epoch too.", OUTPUT
+        10.0, "Minutes between saved states; a state is also saved after each epoch.", OUTPUT
     )
 
     def seed_of(self, what: Literal["init", "split", "order"]) -> int:
