@@ -125,7 +125,7 @@ def cold(folder: str, rounds: int) -> dict[str, Any]:
 
 
 def compared(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> dict[str, Any]:
-    """Rates in turns (A B B A), and their ratio."""
+    """Rates in interleaved rounds (A B B A), and their ratio."""
     ours(), theirs()
     pairs = []
     for number in range(rounds):

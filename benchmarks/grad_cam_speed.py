@@ -94,7 +94,7 @@ def least_correlation(arms: dict[str, Arm], x: Tensor) -> dict[str, float]:
 
 
 def measured(arms: dict[str, Arm], x: Tensor, rounds: int) -> dict[str, Any]:
-    """Seconds a batch of each arm in each round, images a second, and how many times as fast ours are."""
+    """Seconds per batch of each arm in each round, images per second, and speed-ups of ours."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         for name in arms if number % 2 == 0 else reversed(arms):

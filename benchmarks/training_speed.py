@@ -173,7 +173,7 @@ def usual_epoch(folder: str, chosen: Any) -> Callable[[], None]:
 
 
 def compared(ours: Callable[[], None], theirs: Callable[[], None], images: int, rounds: int) -> dict[str, Any]:
-    """Images a second in turns (A B B A), and their ratio; the first round of each is not counted."""
+    """Images per second in interleaved rounds (A B B A), and their ratio; the first round of each is not counted."""
     pairs = []
     for number in range(rounds + 1):
         found = {}

@@ -53,13 +53,13 @@ def test_every_hook_has_a_contract_a_page_and_a_test(kind: str) -> None:
     assert any(hook in path.read_text() for path in tests)
 
 
-def test_all_recipes_and_studies_are_told_of() -> None:
+def test_all_recipes_and_studies_are_documented() -> None:
     for page, known in {"recipes.md": names(), "study.md": shipped()}.items():
         text = (DOCS / page).read_text()
         assert [name for name in known if f"`{name}`" not in text] == []
 
 
-def test_public_names_say_what_they_are() -> None:
+def test_public_names_have_docstrings() -> None:
     """Names of docs/api.md and the plugin interface have docstrings."""
     listed = re.findall(r"^\.\. auto(?:function|class):: (\S+)$", (DOCS / "api.md").read_text(), flags=re.MULTILINE)
     assert len(listed) > 15

@@ -1,4 +1,4 @@
-"""Timing in turns: what slows the machine for a while slows every arm."""
+"""Interleaved timing: what slows the machine for a while slows every arm."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

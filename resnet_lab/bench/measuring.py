@@ -1,4 +1,4 @@
-"""A whole bench: arms counted, checked, timed in turns, and held against the device."""
+"""A whole bench: arms counted, checked, timed in interleaved rounds, and compared with the roofline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -118,7 +118,7 @@ def bench(
 ) -> Bench:
     """Count, check and time arms; the first is the baseline.
 
-    An arm that does not fit, cannot be compiled or computes something else is marked, and the others go on.
+    An arm that does not fit, cannot be compiled or computes something else is marked, and the others continue.
 
     Raises:
         SpecError, PluginError: an arm that cannot be built; found before anything is timed.

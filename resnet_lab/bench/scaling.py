@@ -19,7 +19,7 @@ class Exponent:
     """A time that grows as a power of a quantity, all else being equal.
 
     Attributes:
-        quantity: `size` (pixels a side), `batch` (images) or `depth` (layers in the network's name).
+        quantity: `size` (pixels per side), `batch` (images) or `depth` (layers in the network's name).
         values: that were measured.
         exponent: the median over rounds of least squares on logarithms, with its bootstrap interval over rounds.
         misfit: the largest distance of a median time from the fitted power, as a factor.

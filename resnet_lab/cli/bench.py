@@ -104,7 +104,7 @@ def bench(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Measure what networks cost: every combination of the listed parts, in turns in one process, beside a baseline.
+    """Measure the costs of networks: all combinations of the listed parts, interleaved, against a baseline.
 
     Beside the measured times stand parameters, multiply-adds (MACs; FLOPs = 2 x MACs), memory, and the least time that
     the device's own bandwidth and matrix rate allow.

@@ -98,7 +98,7 @@ def _as_dict(found: "Explanations") -> dict[str, Any]:
 
 
 def _print(found: "Explanations", asked_for: str) -> None:
-    """A row an image; `asked_for` heads a column of the explained class, where that need not be the predicted one."""
+    """One row per image; `asked_for` heads a column of the explained class, where it can be another one."""
     from rich import box
     from rich.table import Table
 

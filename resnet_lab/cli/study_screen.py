@@ -35,7 +35,7 @@ COLOURS = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided":
 
 
 class StudyScreen:
-    """Shows every trial: a live table on a terminal, a line for each that is over elsewhere; on standard error."""
+    """Shows every trial: a live table on a terminal, a line per finished trial elsewhere; on standard error."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -79,7 +79,7 @@ class StudyScreen:
             self.live.update(self.shown())
 
     def shown(self) -> Group:
-        """All trials, or as many as the terminal has room for: those of arms that are over are left out first."""
+        """All trials, or as many as the terminal has room for: those of finished arms are left out first."""
         rows: dict[str, list[Trial]] = {arm.name: [] for arm in self.study.arms}
         for trial in trials_of(self.study):
             rows[trial.arm.name].append(trial)
@@ -261,7 +261,7 @@ def show_findings(found: StudyFindings, json: bool, files: Mapping[str, Any] | N
 
 
 def _costs(found: StudyFindings, costs: Costs) -> Table:
-    """Times with their ratios to the baseline's, as they were measured in turns."""
+    """Times with their ratios to the baseline's, from interleaved rounds."""
     modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "training step"}
     machine = costs.machine
     where = (

@@ -21,7 +21,7 @@ SHOWN = 10
 
 
 class SearchScreen:
-    """A line for each try that is over, and on a terminal how far the next one is; on standard error."""
+    """Prints a line per finished try, and on a terminal the progress of the next one; on standard error."""
 
     def __init__(self, console: Console, status: Status) -> None:
         self.console, self.status = console, status

@@ -253,7 +253,7 @@ def _require_as_begun(
     for name, before, after in changed:
         if before != after:
             raise ConfigError(
-                f"{folder} was begun with {name} {before}, and {after} is asked for; leave that out, or start a new "
+                f"{folder} was started with {name} {before}, and {after} is asked for; leave that out, or start a new "
                 f"run with --weights {folder}"
             )
 
@@ -263,6 +263,6 @@ def _default_folder(name: str) -> Path:
 
     stem = f"runs/{datetime.now():%Y%m%d-%H%M%S}-{name}"
     folder, number = Path(stem), 2
-    while folder.exists():  # two runs begun in the same second
+    while folder.exists():  # two runs started in the same second
         folder, number = Path(f"{stem}-{number}"), number + 1
     return folder

@@ -5,8 +5,8 @@ metrics.csv         one row per epoch
 times.csv           seconds and images per second of each epoch
 splits.csv          path, label, split
 best.safetensors    weights of the best epoch by validation macro-averaged accuracy
-last.safetensors    weights of the last epoch, when the training is over
-state.safetensors   all that is needed to go on, until the training is over
+last.safetensors    weights of the last epoch, when training has finished
+state.safetensors   all that is needed to resume, until training has finished
 curves.png          losses and macro-averaged accuracies
 predictions/        what `eval` found, a file for each part
 """

@@ -5,7 +5,7 @@ class Watcher:
     """Is told how long work goes; this one keeps silent."""
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
-        """A phase of `total` small steps begins, or goes on after those `done`."""
+        """A phase of `total` small steps begins, or continues after those `done`."""
 
     def advance(self) -> None:
         """One of them is done; may be called from several threads."""

@@ -2,7 +2,7 @@
 
 A folder of the cache belongs to one source in one form and holds
 
-    pixels.u8       one row of S x S x C bytes an image, appended (`row_store`)
+    pixels.u8       one row of S x S x C bytes per image, appended (`row_store`)
     index.sqlite    digest -> row, checksum and what decoding told; path -> stamp and digest (`ledger`)
     copies.json     which images are near copies, once they were looked for (`known_copies`)
 
@@ -104,7 +104,7 @@ def bytes_needed(images: ImageSet, form: ImageFormat) -> int:
         with Ledger(_folder(images.name, form, keep_pixels=True)) as ledger:
             seen = ledger.files()
     except (sqlite3.DatabaseError, OSError):
-        seen = {}  # nothing there yet, or damaged: `store` begins anew
+        seen = {}  # missing or damaged: `store` rebuilds it
 
     def is_stored(position: int) -> bool:
         stamp, _ = seen.get(encoded(images.paths[position]), (None, ""))

@@ -231,7 +231,7 @@ def _opened(content: bytes | Image.Image) -> Image.Image:
             raise UnreadableError("damaged header" if known else "not an image of a known format") from None
     passes = content.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
     if passes * image.width * image.height > MAX_SCANNED:
-        raise UnreadableError(f"{image.width} x {image.height} pixels in {passes} passes; save it anew")
+        raise UnreadableError(f"{image.width} x {image.height} pixels in {passes} passes; save it again")
     return image
 
 

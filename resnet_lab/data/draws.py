@@ -17,7 +17,7 @@ class Draws:
 
     Args:
         indices: of the batch's images in their set, shape (N,), below 2^32.
-        repeats: how often each has come before in this epoch (`sampling.repeats`), so that it is augmented anew; never
+        repeats: how often each has come before in this epoch (`sampling.repeats`), for other augmentation; never
             unless given.
     """
 

@@ -1,6 +1,6 @@
 """Known near copies, kept in a folder of the cache: the same pictures are searched once.
 
-The file has a digest of the signatures that it is of. One that is damaged, or of others, is made anew.
+The file has a digest of the signatures that it is of. A file that is damaged, or of other signatures, is recomputed.
 """
 
 import json

@@ -82,10 +82,10 @@ class RowStore(Generic[E]):
         return f"{boot} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
     def check(self, what: str, watcher: Watcher, after_step: Callable[[], None] = lambda: None) -> list[int]:
-        """Have the index forget the rows that are not as they were written; their numbers.
+        """Drop damaged rows from the index; their numbers.
 
-        Of a file that is as its seal says nothing is looked at, and one of which nothing is known begins anew: whoever
-        reads the old one has it open still.
+        A file whose seal is unchanged is not read, and one of which nothing is known is replaced: readers of the old one
+        still have it open.
 
         Args:
             what: is checked, for the watcher.

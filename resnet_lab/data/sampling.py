@@ -24,7 +24,7 @@ def shuffled(
     """The order of an epoch, shape (N,): every image once.
 
     Images that are fetched in `chunks`, shape (N,), come a few chunks at a time, in an order that every epoch draws
-    anew, and shuffled among these; `balanced` epochs go everywhere all the same.
+    again, and shuffled among these; `balanced` epochs use all chunks nevertheless.
 
     With `balanced` every class instead has the same number of places, up to one, and fills them by rounds through its
     images: none comes again before all of its class have come, so that each comes as often as another, up to once.

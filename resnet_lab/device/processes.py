@@ -78,7 +78,7 @@ class Processes:
 
         Raises:
             ResNetLabError: in every process the same, of the same class, where `make` raises one.
-            ProcessError: where `make` raises something else in the first process.
+            ProcessError: where `make` raises something else on rank 0.
         """
         key = f"from first {next(self._calls)}"
         if self.is_first:
@@ -106,9 +106,9 @@ class Processes:
             yield
 
     def run_folder(self, proposed: Path) -> tuple[Path, bool]:
-        """The folder to train in, and whether to go on with what is there.
+        """The folder to train in, and whether to resume what is there.
 
-        It is the first process's proposal. When torchrun has started all processes anew because one was lost, it is the
+        It is rank 0's proposal. When torchrun has restarted all processes because one was lost, it is the
         proposal of the start before, however the new one is called; what stood there before torchrun began is not ours.
         """
 
@@ -255,7 +255,7 @@ def _launched() -> bool:
 
 
 def _open_store(timeout: timedelta | None = None) -> Store:
-    """The store that torchrun keeps at MASTER_ADDR, or the first process where torchrun was told not to."""
+    """The store that torchrun keeps at MASTER_ADDR, or rank 0 where torchrun is configured not to."""
     kept = os.environ["TORCHELASTIC_USE_AGENT_STORE"] == "True"
     return TCPStore(
         os.environ["MASTER_ADDR"],
@@ -269,7 +269,7 @@ def _meet(store: Store, rank: int, world_size: int) -> str:
     """A name for this start, known to the processes that live in it.
 
     The store still holds what earlier starts left there, and torchrun's count of restarts is each machine's own: so the
-    first process invents a name, and whoever finds his own mark among the answers knows that it is of now.
+    rank 0 invents a name, and a process that finds its own mark among the answers knows that it is current.
     """
     mark = uuid4().hex
     if rank == 0:

@@ -30,7 +30,7 @@ def compile_for_training(
     """The network to call in a training step: `model` itself, or a module that runs its parameters compiled.
 
     With `compile="auto"` the faster is found by a few steps of each, once for each network, shape and machine,
-    where enough steps are to come for that to pay. To go on exactly as before, ask for what was taken then:
+    where enough steps remain for that to pay. To resume exactly, ask for what was chosen before:
     compiled where the result is not `model`.
 
     Args:

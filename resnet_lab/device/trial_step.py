@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from resnet_lab.device.placement import Placement
 
 LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 2, 20, 4.0
-"""Rounds of four steps in which two networks are compared: until so many seconds are over, within these bounds."""
+"""Rounds of four steps in which two networks are compared: for so many seconds, within these bounds."""
 
 
 @contextmanager

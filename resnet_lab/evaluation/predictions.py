@@ -106,7 +106,7 @@ class Predictions:
         write_sealed(path, KEY, header, tensors)
 
     def as_csv(self) -> str:
-        """A row an image: path, true and predicted class, confidence, and the probability of every class."""
+        """One row per image: path, true and predicted class, confidence, and the probability of every class."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("path", "true", "predicted", "confidence", *(f"p({name})" for name in self.classes)))

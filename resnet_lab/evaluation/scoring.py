@@ -245,7 +245,7 @@ def with_progress(batches: Iterable[Batch], watcher: Watcher) -> Iterator[Batch]
 
 
 def _kept(path: Path, origin: Origin, digests: tuple[str, ...], labels: NDArray[np.int64]) -> Predictions | None:
-    """The predictions at `path` if they are what would be made now; a damaged file is made anew."""
+    """The predictions at `path` if they would be the same now; a damaged file is recomputed."""
     try:
         found = Predictions.read(path)
     except CheckpointError:

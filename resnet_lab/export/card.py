@@ -201,7 +201,7 @@ def _limits_of_data(counts: Mapping[tuple[str, str], int]) -> Iterator[str]:
     if not train:
         return
     fewest, most = min(train, key=train.__getitem__), max(train, key=train.__getitem__)
-    yield f"It was trained on {train[fewest]:,} to {train[most]:,} images a class."
+    yield f"It was trained on {train[fewest]:,} to {train[most]:,} images per class."
     if train[most] > IMBALANCE * train[fewest]:
         yield (
             f"The classes are unequal: {most} has {train[most] / train[fewest]:.0f} times as many training images "
@@ -220,7 +220,7 @@ def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     device = record["device"]
     precision = device.get("precision") or device["dtype"]
     return [
-        ("begun", record["created"]),
+        ("started", record["created"]),
         ("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items())),
         ("device", f"{device['name']} ({device['type']}, {precision})"),
         *([("time of training", f"{record['seconds']:.0f} s")] if "seconds" in record else []),

@@ -26,7 +26,7 @@ class Palette:
     Attributes:
         ink: of text and axes; `faint` of what stands back.
         first, second: of data.
-        runs: of each run where several are drawn together; they begin anew after the last.
+        runs: of each run where several are drawn together; they repeat after the last.
     """
 
     ink: str

@@ -163,7 +163,7 @@ def _of_what_is_gone(predictions: Predictions) -> Iterator[Remark]:
 
 
 def _unfinished(subject: RunSummary) -> str:
-    status = str(subject.record.get("status", "not begun"))
+    status = str(subject.record.get("status", "not started"))
     state = (
         "The training is still running, or was killed"
         if status == "running"
@@ -305,8 +305,8 @@ def provenance(subject: RunSummary) -> list[tuple[str, str]]:
     device, data = record["device"], record["data"]
     rows = [
         ("run folder", subject.path),
-        ("begun", record["created"]),
-        ("state", str(record.get("status", "not begun"))),
+        ("started", record["created"]),
+        ("state", str(record.get("status", "not started"))),
         ("command", shlex.join(record["command"])),
         ("network", f"{subject.spec.name}, spec {record['spec_hash']}"),
         ("images", data["source"]),

@@ -120,8 +120,8 @@ def look_at(
         )
     if part == "test" and source is None and not finished:
         raise RunError(
-            f"{path}: the training is not finished ({record.get('status', 'not begun')}), and its test part stays "
-            f"unseen until it is; leave --split out to see the validation part, or go on with "
+            f"{path}: the training is not finished ({record.get('status', 'not started')}), and its test part stays "
+            f"unseen until it is; leave --split out to see the validation part, or resume with "
             f"`resnet-lab train --resume {path}`"
         )
     part = part or ("test" if finished else "val")
@@ -175,7 +175,7 @@ def _spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
 
 
 def read_history(run: Run) -> tuple[Epoch, ...]:
-    """The epochs that are over, by metrics.csv and times.csv.
+    """Finished epochs, from metrics.csv and times.csv.
 
     Raises:
         RunError: a table is damaged.

@@ -115,7 +115,7 @@ def within_shares(span: Span, metric: str) -> Span:
 
 
 def _draw_span(axes: Axes, span: Span, row: float, within: Span, colour: str) -> None:
-    """A broad line, with an arrow where it goes on beyond the scale."""
+    """A thick line, with an arrow where it continues beyond the scale."""
     low, high = max(span[0], within[0]), min(span[1], within[1])
     axes.plot([low, high], [row, row], color=colour, alpha=0.45, linewidth=5, solid_capstyle="butt")
     for end, edge, marker in ((span[0], low, "<"), (span[1], high, ">")):

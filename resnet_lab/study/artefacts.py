@@ -1,4 +1,4 @@
-"""Trials at an address of fsspec, each as one archive: its run folder, and its outcome once it is over."""
+"""Trials at an address of fsspec, each as one archive: its run folder, and its outcome once it has finished."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -35,7 +35,7 @@ class StudyWatcher(Protocol):
 
 
 Execute: TypeAlias = Callable[[Study, Sequence[Trial], StudyFolder, Registry, StudyWatcher], None]
-"""Brings trials to their end, those that are over left as they are; raises as `carry_out` does."""
+"""Runs all unfinished trials; raises as `carry_out` does."""
 
 
 @dataclass(frozen=True)

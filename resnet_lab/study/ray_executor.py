@@ -1,4 +1,4 @@
-"""Trials as tasks of a Ray cluster, which places them and begins them anew elsewhere when a node is lost.
+"""Trials as tasks of a Ray cluster, which places them and restarts them elsewhere when a node is lost.
 
 A task works in the study folder itself where that is on a disk all nodes share. With an address for artefacts it works
 in a folder of its node's, which it keeps at that address as it goes; the driver, the process that the user started,
@@ -37,7 +37,7 @@ GRACE = 60.0
 """Seconds that trials have to save their state when the study is stopped."""
 
 AT_ONCE = 500
-"""Tasks that are handed to Ray before the first of them is over; each may hold a lock, and so an open file."""
+"""Tasks that are submitted to Ray at a time; each may hold a lock, and so an open file."""
 
 
 class _Stopped(Exception):
@@ -128,7 +128,7 @@ class _Drive:
             raise RunError(
                 f"{len(self.lost)} of {len(self.trials)} trials were lost with their process or node, as were their "
                 f"retries, the first {trial.name}: {reason}; "
-                f"`resnet-lab study run --resume {self.folder.folder}` goes on"
+                f"`resnet-lab study run --resume {self.folder.folder}` resumes them"
             )
 
     def _submit(self) -> None:

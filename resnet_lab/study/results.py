@@ -50,7 +50,7 @@ class StudyFindings:
     """Everything that a study's trials say.
 
     Attributes:
-        outcomes: of the trials that are over, failed ones among them.
+        outcomes: of the finished trials, including failed ones.
         families: of effects, the first tested first; the last is each arm against the baseline.
         time_ratios: of each effect by name: how many times as long an epoch takes with the change.
         costs: that were measured of all arms; None where they were not.
@@ -137,7 +137,7 @@ def _require_finished(outcomes: Grid[Outcome], folder: StudyFolder) -> None:
         raise ConfigError(f"{folder.folder}: no trial has finished; run the study first: `resnet-lab study run`")
     if problems[0] is not None and None not in problems:
         raise ConfigError(
-            f"{folder.folder}: all of the {len(problems)} trials that are over failed, the first since: "
+            f"{folder.folder}: all of the {len(problems)} finished trials failed, the first with: "
             f"{shortened(problems[0], 500)}"
         )
 

@@ -43,7 +43,7 @@ def run_study(
 ) -> Study:
     """Bring every trial to its end, and give the study as it was run: with tuned rates and epochs by budget.
 
-    Trials that are over are left as they are, interrupted ones go on. Several calls on one folder, in this or other
+    Finished trials are kept, interrupted ones are resumed. Several calls on one folder, in this or other
     processes, share the trials.
 
     Args:

@@ -76,14 +76,14 @@ class SearchWatcher(Protocol):
     """Interface through which a search reports its progress."""
 
     def tried(self, row: Tried, done: int, total: int) -> None:
-        """A try is over; of the baseline `done` is 0."""
+        """A try has finished; for the baseline `done` is 0."""
 
     def training(self, values: Values) -> TrainingWatcher:
         """The watcher of the next training."""
 
 
 def noted(folder: Path) -> Space:
-    """The space of a search that was begun; raises `ConfigError` where there is none."""
+    """The space of a started search; raises `ConfigError` where there is none."""
     return space_from(_content(folder)["tables"], str(folder / NOTED))
 
 
@@ -102,7 +102,7 @@ def _content(folder: Path) -> dict[str, Any]:
 
 
 def search(space: Space, folder: Path, trials: int, registry: Registry, watcher: SearchWatcher) -> Found:
-    """Try until so many tries are over, those of earlier calls on the folder counted.
+    """Try until so many tries have finished, including those of earlier calls on the folder.
 
     What Optuna proposes depends on the space and on what was tried before alone, so that a search that was stopped
     proposes what it would have. A try that fails is told to Optuna as pruned, which lets it look elsewhere.
@@ -110,7 +110,7 @@ def search(space: Space, folder: Path, trials: int, registry: Registry, watcher:
     Raises:
         ConfigError: optuna is not installed, or the folder has another search.
         ResNetLabError: what would fail in every try.
-        Interrupted: SIGINT or SIGTERM came; called again, it goes on within the same try.
+        Interrupted: SIGINT or SIGTERM came; called again, it resumes within the same try.
     """
     if trials > MAX_TRIALS:
         raise ConfigError(f"{trials:,} tries, and a search has at most {MAX_TRIALS:,}; give fewer with --trials")
@@ -178,7 +178,7 @@ class _Search:
             self.watcher.tried(row, done + 1, trials)
 
     def found(self, baseline: Tried) -> Found:
-        """All tries by merit; trains nothing that is over."""
+        """All tries by merit; finished ones are not trained again."""
         rows = [self.outcome(each.number, self._values(each.params)) for each in self._over()]
         rows.sort(key=_merit, reverse=True)
         confirm = None

@@ -36,7 +36,7 @@ class Effect:
     """Statistics of one contrast; None where there is no seed in which all its trials finished.
 
     Attributes:
-        differences: one a seed, in the metric's unit; positive where the score is higher.
+        differences: one per seed, in the metric's unit; positive where the score is higher.
         difference: their mean.
         interval: of that mean, from Student's t; None with one seed.
         p_t, p_flip: two-sided, of a paired t test, and of the exact sign-flip permutation test.

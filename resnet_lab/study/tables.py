@@ -42,7 +42,7 @@ def make_tables(found: StudyFindings, folder: StudyFolder) -> dict[str, list[Row
 
 
 def _trials(found: StudyFindings) -> list[Row]:
-    """A row a trial that is over: arm, seed, levels, scores, seconds, problem, and whether it diverged."""
+    """One row per finished trial: arm, seed, levels, scores, seconds, problem, and whether it diverged."""
     levels = {arm.name: arm.levels for arm in found.study.arms}
     rows = []
     for outcome in found.outcomes.values():

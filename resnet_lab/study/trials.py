@@ -1,4 +1,4 @@
-"""One arm in the block of one seed: trained once, wherever and however often that is begun.
+"""Trial: one arm in the block of one seed, trained once, wherever and however often it is started.
 
 A study folder has `study.json` (the design), `resolved.json` (what the design leaves open), and for each trial
 `trials/NAME/` (the run folder), `trials/NAME.json` (what came of it, written last) and `trials/NAME.lock` (held by the
@@ -186,13 +186,13 @@ def trials_of(study: Study, arms: Sequence[Arm] | None = None) -> list[Trial]:
 def carry_out(
     study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher
 ) -> Outcome | None:
-    """Train a trial, or go on with it; None where another process works on it.
+    """Train or resume a trial; None where another process works on it.
 
     A network that diverges or does not fit the memory is an outcome too.
 
     Raises:
         ResNetLabError: what would fail in any other trial as well, such as missing data.
-        Interrupted: SIGINT or SIGTERM came; called again, it goes on from where it was.
+        Interrupted: SIGINT or SIGTERM came; called again, it resumes.
     """
     with folder.claimed(trial) as is_ours:
         if not is_ours:

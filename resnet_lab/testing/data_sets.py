@@ -30,7 +30,7 @@ class DataSubject:
         self.entry, self.component, self.registry = entry, component, registry
 
     def open(self) -> ImageSet:
-        """The images, opened anew."""
+        """The images, opened again."""
         with breach_if_raised(str(self.component), what="opening it raises"):
             images = self.registry.bind("dataset", self.component, "check")()
         if not isinstance(images, ImageSet):

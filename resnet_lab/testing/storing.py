@@ -24,7 +24,7 @@ def initial_weights(subject: ComponentUnderTest) -> str:
             raise BreachError(
                 f"{name!r} starts at random, and differently in two networks of one seed",
                 str(case),
-                "define reset_parameters(), which draws it anew; the program calls it under a seed of its own",
+                "define reset_parameters(), which draws it again; the program calls it under its own seed",
             )
     return f"{len(first)} tensors"
 

@@ -44,7 +44,7 @@ class Average:
             torch._foreach_copy_(*self._integers)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that `load_state_dict` needs to go on; the averages are not copied."""
+        """All that `load_state_dict` needs to resume; the averages are not copied."""
         averages = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         return {"updates": torch.tensor(self.updates), **averages}
 

@@ -15,4 +15,4 @@ class TrainingWatcher(Watcher):
         """A step is done; `latest` are the epoch's mean loss and macro-averaged accuracy so far, where known."""
 
     def epoch(self, epoch: Epoch, best: Epoch) -> None:
-        """An epoch is over."""
+        """An epoch has ended."""

@@ -1,4 +1,4 @@
-"""All that a training has come to, in one file, so that it goes on to the bit where it was.
+"""State of a training in one file, from which it resumes bit for bit.
 
 Order, augmentation and dropout are pure functions of seed, epoch and step, and the learning rate of the step: so they
 need no place here.
@@ -46,7 +46,7 @@ class Progress:
     """Position in a training.
 
     Attributes:
-        history: epochs that are over.
+        history: finished epochs.
         step: steps done of the next one.
         seconds: spent on these.
         tally: of these.

@@ -1,4 +1,4 @@
-"""Batch norm over the images of all processes. Legend: N batch, C channels, H W pixels, M = N H W values a channel.
+"""Batch norm over the images of all processes. Legend: N batch, C channels, H W pixels, M = N H W values per channel.
 
 torch's `SyncBatchNorm` does so on GPUs and refuses the processor; the class here gives the same on the CPU.
 """
@@ -105,7 +105,7 @@ def _combined(mean: Tensor, variance: Tensor, number: Tensor) -> tuple[Tensor, T
     own = torch.cat((mean, variance, number)).double()
     all_of_them = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
     distributed.all_gather(all_of_them, own)
-    rows = torch.stack(all_of_them)  # one a process
+    rows = torch.stack(all_of_them)  # one per process
     means, variances, numbers = rows[:, : len(mean)], rows[:, len(mean) : -1], rows[:, -1:]
     total = numbers.sum()
     weights = numbers / total

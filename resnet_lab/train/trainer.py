@@ -1,4 +1,4 @@
-"""A training in its run folder: learns, saves, and goes on from what was saved."""
+"""Training in a run folder: trains, saves, and resumes from saved states."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -40,7 +40,7 @@ from resnet_lab.train.state import Progress, read_state, write_state
 from resnet_lab.train.tally import DivergedError, Tally
 
 SAVE = 1
-"""Said by the first process where it is time to save; every signal's number is greater."""
+"""Sent by rank 0 when it is time to save; every signal's number is greater."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Trainer:
         yield from epochs(self.learner, train, val, self.config, self.placement, self.progress, after_step)
 
     def _called(self, network: nn.Module, train: Loader) -> nn.Module:
-        """The network as a step calls it: spread over processes, compiled, or itself; the same when a run goes on."""
+        """The network as a step calls it: distributed, compiled, or itself; the same when a run resumes."""
         _, x, _ = next(train.training(1))
         whole = spread(network, self.processes, x.shape[1:], sync_batch_norm=self.config.sync_batch_norm)
         placement, device = self.placement, self.record["device"]

@@ -43,7 +43,7 @@ def train(
 
     Raises:
         ResNetLabError: anything that is wrong with the input is found before the folder is made.
-        Interrupted: SIGINT or SIGTERM came; `resume` goes on from where it was.
+        Interrupted: SIGINT or SIGTERM came; `resume` continues it.
     """
     config, watcher, registry = config or TrainConfig(), watcher or TrainingWatcher(), registry or default_registry()
     data = DataConfig(source=data) if isinstance(data, str) else data

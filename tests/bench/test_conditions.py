@@ -16,11 +16,11 @@ def told(others: list[float], speeds: list[float]) -> list[str]:
     return watched.remarks()
 
 
-def test_a_quiet_steady_machine_needs_no_word() -> None:
+def test_a_quiet_steady_machine_has_no_remarks() -> None:
     assert told([0.01] * 6, [1.0, 1.02, 0.99, 1.0, 1.01, 1.0]) == []
 
 
-def test_what_is_said_of_others_and_of_speed() -> None:
+def test_remarks_on_other_programs_and_on_speed() -> None:
     assert told([0.0, 0.5, 0.3, 0.0], [1.0] * 4) == [
         "other programs used more than 10% of the CPU in 2 of 4 rounds (median 15%)"
     ]

@@ -92,7 +92,7 @@ def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
 subjects_call = timed_networks.InferenceCall
 
 
-def test_an_arm_that_does_not_fit_is_marked_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arm_that_does_not_fit_is_marked_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = measuring.ready
 
     def ready(arm: Any, *rest: Any) -> Any:
@@ -127,7 +127,7 @@ def test_cuda_where_there_is_none() -> None:
     assert str(failure.value) == "device 'cuda' is not there: torch sees 0 CUDA devices"
 
 
-def test_a_control_that_is_apart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_control_that_differs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine, calls = measuring.ready, []
 
     def ready(*arguments: Any) -> Any:
@@ -141,7 +141,7 @@ def test_a_control_that_is_apart_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert any("a second copy of the baseline came out at " in remark for remark in found.remarks)
 
 
-def test_times_that_spread_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_with_a_large_spread_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "SPREAD", -1.0)
     found = bench(arms_of([R20], {"act": ["relu", "gelu"]}, batches=[2]), REGISTRY, modes=["infer"], rounds=2)
     assert "infer: times spread by more than 10%: relu, gelu: more rounds narrow the intervals" in found.remarks

@@ -64,7 +64,7 @@ def test_two_results_that_agree_and_differ() -> None:
     assert results.diff(content(), few, ("a", "b"))[1].verdict == "undecided"
 
 
-def test_unlike_machines_are_refused_unless_told() -> None:
+def test_different_machines_are_refused_by_default() -> None:
     other = content()
     other["machine"]["threads"] = 99
     with pytest.raises(RunError) as failure:

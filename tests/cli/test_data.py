@@ -95,7 +95,7 @@ def test_a_sound_source_on_the_screen(cli: Callable, paintings: Path) -> None:
     )
 
 
-def test_a_strict_check_fails_after_it_told_all(cli: Callable, damaged: Path) -> None:
+def test_a_strict_check_reports_all_before_it_fails(cli: Callable, damaged: Path) -> None:
     code, out, err = cli("data", "check", damaged, "--strict", "--json")
     assert code == 2
     assert len(json.loads(out)["bad"]) == 2
@@ -125,7 +125,7 @@ def test_names_that_would_not_print(cli: Callable, paintings: Path) -> None:
     assert json.loads(cli("data", "check", paintings, "--json").out)["bad"][0]["path"] == f"red/{name}"
 
 
-def test_a_source_of_bad_files_alone_and_of_few_images_is_told_of(cli: Callable, tmp_path: Path) -> None:
+def test_sources_of_bad_files_or_few_images_are_described(cli: Callable, tmp_path: Path) -> None:
     for label in "ab":
         (tmp_path / "bad" / label).mkdir(parents=True)
         (tmp_path / "bad" / label / "1.png").write_bytes(b"")
@@ -169,7 +169,7 @@ def test_describe_on_the_screen(cli: Callable, damaged: Path, monkeypatch: pytes
     assert max(len(line) for line in out.splitlines() if not line.startswith(str(damaged))) <= 80
 
 
-def test_copies_in_several_parts_are_told(cli: Callable, paintings: Path) -> None:
+def test_copies_in_several_parts_are_reported(cli: Callable, paintings: Path) -> None:
     (paintings / "red" / "3 again.png").write_bytes((paintings / "red" / "3.png").read_bytes())
     cli("data", "split", paintings, "--out", "splits.csv")
     moved = Path("splits.csv").read_text()
@@ -286,7 +286,7 @@ def test_a_page_cannot_be_written_where_there_is_no_folder(cli: Callable, painti
     assert err.splitlines()[-1] == "resnet-lab: absent/page.html: cannot be written: No such file or directory"
 
 
-def test_handled_kinds_are_told(cli: Callable, paintings: Path) -> None:
+def test_handled_kinds_are_reported(cli: Callable, paintings: Path) -> None:
     content = io.BytesIO()
     Image.new("CMYK", (20, 20), (10, 20, 30, 0)).save(content, format="JPEG")
     (paintings / "red" / "press.jpg").write_bytes(content.getvalue())

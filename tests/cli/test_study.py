@@ -46,7 +46,9 @@ def test_from_options_to_a_verdict(cli: Callable, done: Path, monkeypatch: pytes
     assert arm["difference"] == effect["difference"]
 
 
-def test_said_again_without_training(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_study_is_reported_without_training(
+    cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("resnet_lab.study.trials.train", None)
     code, out, err = cli("study", "report", done, "--json", "--markdown", "r.md", "--csv", "t", "--latex", "r.tex")
     assert code == 0, err
@@ -133,7 +135,7 @@ def test_a_page_and_its_plots(cli: Callable, done: Path) -> None:
     assert (done / "report.html").read_text() == html
 
 
-def test_what_failed_and_what_is_missing_is_said(cli: Callable, done: Path) -> None:
+def test_failed_and_missing_trials_are_reported(cli: Callable, done: Path) -> None:
     shutil.copytree(done, "copy")
     first, second = sorted(Path("copy/trials").glob("eca-*.json"))[:2]
     content = json.loads(first.read_text())

@@ -257,7 +257,7 @@ def test_an_interrupted_training_saves_its_state(
 SAID = {"channels_last": "by device", **dict.fromkeys(("init_seed", "split_seed", "order_seed"), "that of --seed")}
 
 
-def test_the_help_tells_the_defaults_that_are_taken(cli: Callable) -> None:
+def test_the_help_has_the_defaults_in_use(cli: Callable) -> None:
     text = " ".join(cli("train", "--help").out.replace("│", " ").split())
     shown = dict(re.findall(r" --([a-z-]+) (?:(?! --).)*?\[default: \((.*?)\)\]", text))
     written = {True: "yes", False: "no", (): "none", None: "none"}
@@ -282,7 +282,7 @@ def test_a_recipe_with_values_put_in(cli: Callable, paintings: Path) -> None:
     assert record["spec"]["stages"][2]["block"]["attn"] == "se"
 
 
-def test_options_overrule_what_a_file_says(cli: Callable, paintings: Path, tmp_path: Path) -> None:
+def test_options_override_a_file(cli: Callable, paintings: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         '[model]\nmodel = "resnet20"\ninput_size = 8\n[data]\nstrict = true\nfolds = 3\n[train]\n'
         'epochs = 1\nbatch_size = 8\nprecision = "fp32"\n'

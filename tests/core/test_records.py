@@ -80,7 +80,7 @@ def test_brackets_in_texts_are_none() -> None:
     assert len(parse_json(json.dumps({"a": "," * (VALUES + 1)}))["a"]) == VALUES + 1
 
 
-def test_numbers_that_are_none_where_they_mean_something() -> None:
+def test_non_finite_numbers_are_refused() -> None:
     assert str(parse_json("[NaN, -Infinity]", non_finite=True)) == "[nan, -inf]"
 
 
@@ -124,7 +124,7 @@ class Outer(OpenRecord):
     size: Finite = 1.0
 
 
-def test_a_sentence_says_where_and_what() -> None:
+def test_a_sentence_has_place_and_cause() -> None:
     for data, problem in (
         ({"inner": [{"width": 1}, {"width": "wide"}]}, "inner.1.width: input should be a valid integer, "
          "unable to parse string as an integer, got 'wide'"),

@@ -181,7 +181,7 @@ def test_an_image_of_one_colour_survives_erasing() -> None:
 
 @pytest.mark.parametrize("augmentation", PIXEL, ids=repr)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_image_comes_out_alike_whatever_batch_it_stands_in(augmentation: PixelAugmentation, channels: int) -> None:
+def test_augmentation_does_not_depend_on_the_batch(augmentation: PixelAugmentation, channels: int) -> None:
     batch = images(12, channels)
     together = augmentation(batch.clone(), draws_of(12))
     assert torch.equal(augmentation(batch.clone(), draws_of(12)), together)
@@ -390,7 +390,7 @@ def test_what_cannot_be_is_one_sentence(texts: list[str], sentence: str) -> None
 
 @pytest.mark.parametrize("make", [Flip, Erase, Crop, Jitter, Mixup, Cutmix])
 @pytest.mark.parametrize("value", [nan, inf, -inf])
-def test_no_parameter_is_endless_or_no_number(make: Callable[..., object], value: float) -> None:
+def test_non_finite_parameters_are_refused(make: Callable[..., object], value: float) -> None:
     for name in make.__dataclass_fields__:  # type: ignore[attr-defined]
         with pytest.raises(ConfigError, match=rf"\({name}={value}\): {name} must be "):
             make(**{name: value})

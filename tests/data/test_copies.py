@@ -63,7 +63,7 @@ def test_copies_are_found_and_no_others(gallery: list[Image.Image], name: str) -
     assert (found.compared, found.remark) == (24, "")
 
 
-def test_near_copies_are_not_looked_for_where_that_is_off(gallery: list[Image.Image]) -> None:
+def test_near_copies_are_not_searched_where_that_is_off(gallery: list[Image.Image]) -> None:
     contents = [saved(gallery[0]), saved(gallery[0], 40), saved(gallery[1]), saved(gallery[1])]
     examined = looked_at(contents)
     assert together(group_copies(examined).groups) == {frozenset({0, 1}), frozenset({2, 3})}
@@ -124,7 +124,7 @@ def test_the_two_ends_of_a_chain_are_not_together() -> None:
     assert all(len(group) < 4 for group in near(images))
 
 
-def test_what_is_found_does_not_depend_on_the_pieces_it_is_looked_for_in(
+def test_copies_do_not_depend_on_the_chunks_of_the_search(
     gallery: list[Image.Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = [*gallery, *(image.crop((12, 0, 192, 144)) for image in gallery[::-1])]

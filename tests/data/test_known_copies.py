@@ -84,7 +84,7 @@ def test_a_set_is_searched_once(tmp_path: Path, searches: list[int]) -> None:
     assert searches == [24, 24, 24], "in another form they are in another folder"
 
 
-def test_nothing_is_kept_where_near_copies_are_not_looked_for(tmp_path: Path, searches: list[int]) -> None:
+def test_nothing_is_kept_without_a_search(tmp_path: Path, searches: list[int]) -> None:
     prepare(pictures(tmp_path / "set"), FORM, DataConfig(near_copies="off"), 0)
     assert (searches, list(cache_folder().glob("decoded/*/copies.json"))) == ([], [])
 

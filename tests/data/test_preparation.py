@@ -55,7 +55,7 @@ def test_the_fingerprint_is_of_classes_labels_and_content_alone(tmp_path: Path) 
     assert decode_all(relabelled, FORM, DataConfig()).fingerprint != expected
 
 
-def test_bad_files_are_said_and_left_out(tmp_path: Path) -> None:
+def test_bad_files_are_reported_and_left_out(tmp_path: Path) -> None:
     images = replace(two_classes(tmp_path / "set"), left_out=(("a/notes.txt", "no image by its name"),))
     (tmp_path / "set" / "0003.png").write_bytes(b"")
     listener = Listener()
@@ -163,7 +163,7 @@ def test_near_copies_do_not_depend_on_the_form(tmp_path: Path) -> None:
     assert len(set(groups[0])) == 12
 
 
-def test_notes_of_the_source_are_said(tmp_path: Path) -> None:
+def test_notes_of_the_source_are_reported(tmp_path: Path) -> None:
     listener = Listener()
     prepare(
         replace(two_classes(tmp_path / "set"), notes=("two folders are one class",)), FORM, DataConfig(), 0, listener

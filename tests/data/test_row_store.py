@@ -80,7 +80,7 @@ def test_damaged_rows_are_found_among_many_and_forgotten(tmp_path: Path) -> None
     assert index.known == {}
 
 
-def test_a_file_that_is_as_it_was_sealed_is_not_looked_at(tmp_path: Path) -> None:
+def test_a_sealed_file_is_not_read(tmp_path: Path) -> None:
     store, index, _ = written(tmp_path / "rows", 3)
     counter = Counter()
     index.kept_seal = store.seal()
@@ -88,7 +88,7 @@ def test_a_file_that_is_as_it_was_sealed_is_not_looked_at(tmp_path: Path) -> Non
     assert counter.begun == ()
 
 
-def test_a_file_that_nothing_is_known_of_begins_anew(tmp_path: Path) -> None:
+def test_an_unknown_file_is_replaced(tmp_path: Path) -> None:
     store, index, contents = written(tmp_path / "rows", 3)
     reader = RowReader(tmp_path / "rows", 24)
     index.known.clear()
@@ -113,7 +113,7 @@ def test_an_interrupted_check_has_forgotten_what_it_found(tmp_path: Path) -> Non
     assert 3 in index.known
 
 
-def test_the_index_is_told_of_rows_once_they_are_written(tmp_path: Path) -> None:
+def test_the_index_gets_rows_once_they_are_written(tmp_path: Path) -> None:
     def interrupted() -> Iterator[Row]:
         yield Row(0, b"a" * 24)
         yield Row(None, b"")
@@ -139,7 +139,7 @@ def test_rows_are_read_by_number(tmp_path: Path) -> None:
     assert str(failure.value) == f"{tmp_path}/rows: truncated while in use; restart to repair it"
 
 
-def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_store, "pwrite", lambda file, content, offset: os.pwrite(file, content[:5], offset))
     written(tmp_path / "rows", 3)
 

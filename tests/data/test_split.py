@@ -108,7 +108,7 @@ def test_every_image_is_held_out_under_some_seed() -> None:
     assert chosen == set(range(45))
 
 
-def test_copies_never_stand_on_both_sides() -> None:
+def test_copies_are_never_in_two_parts() -> None:
     data = images(300, 300)
     groups = np.random.default_rng(0).integers(0, 180, 600)  # across classes too
     for seed in range(5):

@@ -61,7 +61,7 @@ def test_tf32_on_an_old_gpu(gpu: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.parametrize("in_hardware", [True, False])
-def test_on_the_processor_bf16_is_chosen_where_the_hardware_has_it(
+def test_bf16_is_chosen_on_the_cpu_where_the_hardware_has_it(
     monkeypatch: pytest.MonkeyPatch, in_hardware: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: in_hardware)
@@ -105,7 +105,7 @@ def test_bf16_in_hardware_from_ampere_on(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
-def test_the_record_says_what_was_chosen(gpu: list[tuple[int, int]], precision: Precision) -> None:
+def test_the_record_has_the_choices(gpu: list[tuple[int, int]], precision: Precision) -> None:
     dtype = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}[precision]
     record = choose("cuda", precision, "off").record()
     assert json.loads(json.dumps(record)) == {
@@ -140,7 +140,7 @@ def test_float32_on_a_gpu_is_rounded_where_that_was_asked_for_only(
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_a_placed_network_runs_as_said(precision: Precision, dtype: torch.dtype, channels_last: bool) -> None:
+def test_a_placed_network_runs_as_chosen(precision: Precision, dtype: torch.dtype, channels_last: bool) -> None:
     placement = choose("cpu", precision, channels_last=channels_last)
     conv = placement.place(nn.Conv2d(4, 4, 3))
     x = placement.layout(torch.randn(2, 4, 8, 8))

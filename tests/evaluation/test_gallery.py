@@ -74,9 +74,7 @@ def test_mistakes_are_the_wrong_ones_with_the_surest_first(predictions: Predicti
     assert mistakes(predictions, 2).tolist() == chosen[:2]
 
 
-def test_neighbours_are_the_nearest_by_cosine_of_all_training_images(
-    run: Run, predictions: Predictions, paintings: Path
-) -> None:
+def test_neighbours_are_nearest_by_cosine(run: Run, predictions: Predictions, paintings: Path) -> None:
     numbers = mistakes(predictions, 4)
     found = build_gallery(run, predictions, numbers, CPU, REGISTRY)
     model = checkpoint.load(run.best).eval()

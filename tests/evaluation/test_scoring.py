@@ -140,7 +140,7 @@ def test_classes_are_matched_by_name_whatever_their_order(run: Path, paintings: 
 
 
 @pytest.mark.parametrize("names", [{"red": "red"}, {"green": "green", "red": "red"}], ids=["one", "two"])
-def test_some_of_the_classes_are_scored_and_that_is_said(
+def test_a_subset_of_the_classes_is_scored_with_a_remark(
     run: Path, paintings: Path, tmp_path: Path, names: dict[str, str]
 ) -> None:
     said, source = Listener(), linked(tmp_path / "data", paintings, **names)
@@ -249,9 +249,7 @@ def _never(*_: object) -> None:
     raise AssertionError("called")
 
 
-def test_other_weights_or_images_or_a_damaged_file_are_predicted_anew(
-    run: Path, paintings: Path, tmp_path: Path
-) -> None:
+def test_changed_weights_or_images_or_damage_invalidate_predictions(run: Path, paintings: Path, tmp_path: Path) -> None:
     data, copy = shutil.copytree(paintings, tmp_path / "data"), shutil.copytree(run, tmp_path / "run")
     record = json.loads((copy / "run.json").read_text())
     record["data"]["source"] = str(data)

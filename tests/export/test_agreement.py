@@ -20,7 +20,7 @@ def test_the_network_agrees_with_itself(subject: ExportedModel) -> None:
     assert (agreement.images, agreement.probability, agreement.logit) == (4, 0, 0)
 
 
-def test_the_largest_difference_is_told(subject: ExportedModel) -> None:
+def test_the_largest_difference_is_reported(subject: ExportedModel) -> None:
     def shifted(images: Tensor) -> Tensor:
         outputs = subject.model(images).clone()
         outputs[-1, 0] += 1e-4 if len(images) == 3 else 0
@@ -61,7 +61,7 @@ def test_the_sentence_about_differing_outputs(subject: ExportedModel) -> None:
     )
 
 
-def test_what_is_not_a_number_in_one_place_is_refused(subject: ExportedModel) -> None:
+def test_a_single_non_finite_output_is_refused(subject: ExportedModel) -> None:
     def broken(images: Tensor) -> Tensor:
         outputs = subject.model(images).clone()
         outputs[0, int(outputs[0].argmax())] = torch.nan  # where argmax finds it, and so the right class

@@ -73,7 +73,7 @@ def test_what_fails_its_check_leaves_nothing(run: Path, registry: Registry, monk
     assert sorted(os.listdir(run)) == before
 
 
-def test_a_license_is_said_in_a_card(run: Path, registry: Registry) -> None:
+def test_a_license_belongs_into_a_card(run: Path, registry: Registry) -> None:
     with pytest.raises(ConfigError) as failure:
         export(run, "program", license="mit", registry=registry)
     assert str(failure.value) == ("a license is said in the model card, not in program; leave it out, or export a card")

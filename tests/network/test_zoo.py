@@ -17,7 +17,7 @@ TORCHVISION = (
 
 
 @pytest.mark.parametrize("row", zoo.ROWS, ids=lambda row: row.name)
-def test_each_row_counts_to_what_it_says(row: zoo.Row) -> None:
+def test_counts_of_each_row(row: zoo.Row) -> None:
     """Arithmetic on the spec agrees with torch's counter on the network; the rest neither counts."""
     measured = measure(row.spec)
     assert (row.parameters, row.macs) == count(row.spec) == (measured.parameters, measured.macs)

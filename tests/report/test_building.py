@@ -44,7 +44,7 @@ def test_each_plot_of_a_comparison(tmp_path: Path) -> None:
     assert {path.stem for path in written} == names
 
 
-def test_recalls_of_classes_in_another_order_stand_beside_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recalls_are_matched_by_class_name(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = subject(), subject(seed=1, name="gelu")
     order = [4, 2, 0, 1, 3]
     scored = second.predictions

@@ -103,7 +103,7 @@ def test_it_can_be_read_by_a_screen_reader() -> None:
         assert drawing.get("aria-hidden") == "true" or drawing["aria-label"]
 
 
-def test_it_says_what_the_description_says() -> None:
+def test_it_agrees_with_the_description() -> None:
     page = Page(FULL)
     assert page.texts["title"][0] == "paintings: 160 images of 2 classes"
     rows = page.rows()
@@ -172,7 +172,7 @@ def test_names_cannot_become_markup() -> None:
     html.encode()
 
 
-def test_long_lists_are_folded_and_cut_with_a_word() -> None:
+def test_long_lists_are_folded_and_truncated() -> None:
     copies = [Copies((f"Klee/{n}.jpg", f"Klee/{n}b.jpg"), ("Klee",), exact=True) for n in range(30)]
     bad = [(f"Klee/{n}.png", "empty file") for n in range(203)]
     shown = album(PLENTY, copies[:24])

@@ -154,12 +154,12 @@ def told(made: RunSummary) -> list[str]:
     return [f"{remark.kind} {remark.text}" for remark in remarks(made)]
 
 
-def test_remarks_stand_above_all_with_a_link() -> None:
+def test_remarks_come_first_with_a_link() -> None:
     found = re.findall(r'<li class="(\w+)"><b>.*?</b> (.*?) <a href="#.*?">', FULL)
     assert [" ".join(each) for each in found] == told(MADE) == ["hint 1 class has no images here."]
 
 
-def test_what_is_gone_or_absent_is_said() -> None:
+def test_missing_images_and_classes_are_reported() -> None:
     scored = MADE.predictions
     assert scored is not None
     one = replace(scored, origin=scored.origin.model_copy(update={"gone": 1}))

@@ -94,7 +94,7 @@ def test_failures_method_and_origin(told: Told, html: str) -> None:
     assert "a processor (type cpu)" in page.texts["dd"]
 
 
-def test_costs_stand_beside_scores_where_they_were_measured(told: Told, html: str) -> None:
+def test_measured_costs_are_in_the_table_of_arms(told: Told, html: str) -> None:
     assert "Latency, throughput and memory were not measured" in Page(html).prose()
     cost = ArmCost(2.5, (2.4, 2.6), 1.25, None, 1, 3 * 2**20)
     modes = {"latency": cost, "infer": replace(cost, images=16), "train": cost}
@@ -132,7 +132,7 @@ def test_works_with_and_without_pictures(told: Told, html: str) -> None:
     assert any(text.startswith(f"Fixed in {work.fixed} of {work.tested} seed") for text in items)
 
 
-def test_two_seeds_are_exploratory_and_one_factor_is_told_once(tmp_path: Path) -> None:
+def test_two_seeds_are_exploratory_and_one_factor_is_listed_once(tmp_path: Path) -> None:
     study = design(factors={"attn": ["none", "eca"]}, seeds=2)
     told = found(tmp_path, study, by_chance({"none": 0.5, "eca": 0.9}))
     page = Page(make_study_report(*told, REGISTRY).html)
@@ -156,7 +156,7 @@ def test_answers() -> None:
     assert of("undecided", "exploratory").startswith("All 2 effects are undecided")
 
 
-def test_an_arm_that_always_fails_is_the_answer_to_why_no_effect_is_told(tmp_path: Path) -> None:
+def test_an_arm_that_always_fails_explains_missing_effects(tmp_path: Path) -> None:
     planned = design(factors={"act": ["relu", "gelu"], "attn": ["none", "eca"]}, seeds=4)
     rights = by_chance({arm.name: 0.7 for arm in planned.arms})
     always = {("gelu eca", seed): "it diverged" for seed in range(4)}

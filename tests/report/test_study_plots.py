@@ -142,7 +142,7 @@ def test_the_front_is_drawn_through_its_points_and_costs_are_named() -> None:
     assert counted.get_xlabel() == "multiply-adds of one image (counted: no latency was measured)"
 
 
-def test_works_fixed_stand_right_and_broken_left() -> None:
+def test_fixed_works_are_plotted_right_and_broken_left() -> None:
     errors = [PairedErrors("new", (Count(0, 9, 4, 1), Count(1, 9, 2, 2)), (), ()), PairedErrors("none", (), (), ())]
     with styled(PAPER):
         (axes,) = study_plots.errors(errors, PAPER).axes

@@ -74,7 +74,7 @@ def test_an_arm_is_known_by_what_it_is() -> None:
     assert one.hash == again[1].hash != other.hash == again[0].hash
 
 
-def test_an_arm_is_known_by_near_copies_only_where_they_are_not_looked_for() -> None:
+def test_near_copies_are_in_an_arm_s_hash_only_where_off() -> None:
     """So that trials of older studies are found again."""
     one = of(factors={"act": ["relu", "gelu"]}).arms[0]
     off = replace(one, data=one.data.model_copy(update={"near_copies": "off"}))

@@ -34,7 +34,7 @@ def test_the_front_is_what_no_arm_beats(tmp_path: Path) -> None:
     assert {point.arm for point in pareto(worse).points if point.is_front} == {"relu none"}
 
 
-def test_multiply_adds_stand_in_where_latency_was_not_measured(tmp_path: Path) -> None:
+def test_multiply_adds_are_used_where_latency_was_not_measured(tmp_path: Path) -> None:
     results, _ = found(tmp_path, design(), shares, n=60)
     front = pareto(replace(results, costs=None))
     assert not front.is_measured

@@ -117,7 +117,7 @@ def test_a_node_without_this_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_goes_on_from_its_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_resumes_from_its_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after an epoch on one node and resumed on another, it has the scores of one that nobody disturbed."""
     small = study(train={"epochs": 3})
     trial, kept = trials_of(small)[1], Artefacts(str(tmp_path / "kept"))
@@ -247,7 +247,7 @@ def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_stopped_driver_saves_and_resumes(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """SIGTERM stops the driver; its trials are resumed here, to the bits of an uninterrupted study."""
     long = study(train={"epochs": 8}, seeds=1)
     folder, alone = StudyFolder(tmp_path / "study"), StudyFolder(tmp_path / "alone")
@@ -282,7 +282,7 @@ def test_what_is_left_to_the_device_a_node_decides(cluster, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_missing_resources_are_reported_before_anything_runs(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = StudyFolder(tmp_path)
     folder.note(study())
     driver = started(folder, "--executor", "ray", "--address", cluster.address, "--gpus-per-trial", "1")
@@ -296,7 +296,7 @@ def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_trial_that_is_lost_for_good_is_said_and_can_be_gone_on_with(cluster, quiet, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_lost_trial_is_reported_and_can_be_resumed(cluster, quiet, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """A node is killed, and no retry was wished for; the others' trials come to their end."""
     folder = StudyFolder(tmp_path / "study")
     folder.note(study(seeds=2))

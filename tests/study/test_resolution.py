@@ -64,7 +64,7 @@ def copied(ended: StudyFolder, tmp_path: Path) -> StudyFolder:
 
 
 @pytest.mark.parametrize("is_of_earlier_version", [False, True])
-def test_a_seconds_budget_that_is_resumed_on_a_slowed_machine_keeps_its_trials(
+def test_a_slowed_machine_keeps_the_trials_of_a_budget(
     ended: StudyFolder,
     tmp_path: Path,
     slowed: Callable[[float], None],
@@ -243,7 +243,7 @@ def test_values_out_of_bounds_are_refused(tmp_path: Path, change: dict[str, Any]
         read_resolution(folder)
 
 
-def test_what_is_written_is_read_as_it_was(tmp_path: Path) -> None:
+def test_a_resolution_round_trips(tmp_path: Path) -> None:
     folder, chosen = StudyFolder(tmp_path), study(train={"lr": 0.1 + 0.2})
     resolved = resolve(chosen, folder, REGISTRY)
     assert read_resolution(folder) == resolved

@@ -113,11 +113,11 @@ def test_a_study_of_which_every_trial_failed(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, design(arms=ARMS, seeds=2), EVEN, failed=failed)
     with pytest.raises(ConfigError) as failure:
         findings(design(arms=ARMS, seeds=2), folder, REGISTRY)
-    assert str(failure.value) == f"{tmp_path}: all of the 4 trials that are over failed, the first since: it diverged"
+    assert str(failure.value) == f"{tmp_path}: all of the 4 finished trials failed, the first with: it diverged"
 
 
 @pytest.mark.parametrize("arm", ["plain", "gated"])
-def test_no_number_is_made_up_for_an_arm_that_always_diverged(
+def test_an_arm_that_always_diverged_has_no_figures(
     tmp_path: Path, arm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = {(arm, seed): "it diverged" for seed in range(3)}

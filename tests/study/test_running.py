@@ -90,7 +90,7 @@ def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(t
 
 
 @pytest.mark.slow
-def test_an_arm_that_diverges_is_an_outcome_and_the_study_goes_on(tmp_path: Path) -> None:
+def test_a_diverged_arm_is_an_outcome_and_the_study_continues(tmp_path: Path) -> None:
     """All in small batches, so that an epoch has steps after the one that overflows."""
     arms = {"plain": {}, "wild": {"train.lr": 1e30, "train.optimizer": "sgd"}}
     chosen, folder = study(factors={}, arms=arms, seeds=2), StudyFolder(tmp_path)
@@ -148,7 +148,7 @@ def test_a_defect_in_a_process_of_the_study_stays_one(tmp_path: Path, monkeypatc
         run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
 
 
-def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = StudyFolder(tmp_path)
     folder.note(study())
     (folder.trials / f"{trials_of(study())[0].name}.json").write_text("{")

@@ -91,7 +91,7 @@ def test_the_validation_part_decides(tmp_path: Path, trained: list[str]) -> None
     assert sum(found.importances.values()) == pytest.approx(1)
 
 
-def test_what_fails_is_pruned_and_said(tmp_path: Path, trained: list[str]) -> None:
+def test_failed_tries_are_pruned_and_reported(tmp_path: Path, trained: list[str]) -> None:
     """Divergence, and a combination that cannot be built, do not end the search."""
     grouped = space(factors={"norm": ["batch", "group(groups=32)"], "model": ["resnet20", "resnet18"]}, search=LR)
     found, _ = run(tmp_path, 10, grouped)
@@ -116,7 +116,7 @@ def test_equal_experiments_are_trained_once(tmp_path: Path, trained: list[str]) 
 
 
 @pytest.mark.slow
-def test_a_search_that_was_stopped_goes_on_as_it_would_have(
+def test_a_stopped_search_resumes_with_the_same_tries(
     tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every fourth training is stopped by SIGTERM: the same tries, each begun anew once and lost never."""
@@ -144,7 +144,7 @@ def test_a_search_that_was_stopped_goes_on_as_it_would_have(
     assert found.tried == quiet.tried
 
 
-def test_a_try_that_was_begun_without_its_values_is_given_up(tmp_path: Path, trained: list[str]) -> None:
+def test_a_started_try_without_values_is_given_up(tmp_path: Path, trained: list[str]) -> None:
     run(tmp_path, 2)
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
     optuna.load_study(study_name="search", storage=storage).ask()

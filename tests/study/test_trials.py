@@ -54,9 +54,7 @@ def test_a_trial_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert carry_out(small, trial, folder, REGISTRY, SILENT) == outcome == folder.outcome(trial)
 
 
-def test_one_that_was_killed_after_its_training_is_not_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_killed_after_training_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small, folder = study(), StudyFolder(tmp_path)
     trial = trials_of(small)[0]
     outcome = carry_out(small, trial, folder, REGISTRY, SILENT)

@@ -148,6 +148,6 @@ def test_errors() -> None:
     )
 
 
-def test_each_check_says_what_it_looks_at() -> None:
+def test_each_check_has_a_description() -> None:
     for kind in KINDS:
         assert all(each.about.endswith((".", "`")) for each in checks_of(kind))

@@ -74,6 +74,6 @@ def test_defaults_and_values() -> None:
     assert train_config({"augment": ["flip", "rotate90"], "lr": 1}, "here").augment == ("flip", "rotate90")
 
 
-def test_a_truth_value_is_no_number() -> None:
+def test_a_boolean_is_not_a_number() -> None:
     with pytest.raises(ConfigError):
         train_config({"lr": True}, "here")

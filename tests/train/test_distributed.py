@@ -67,7 +67,7 @@ def test_two_processes_score_as_one_does(together: list[dict[str, Any]]) -> None
 
 
 @pytest.mark.slow
-def test_pieces_of_a_step_make_the_same_gradient(together: list[dict[str, Any]]) -> None:
+def test_micro_batches_give_the_same_gradient(together: list[dict[str, Any]]) -> None:
     whole = learn(Processes(), Network(group_norm))
     for found in together:
         torch.testing.assert_close(found["pieces"]["losses"], whole["losses"], rtol=1e-5, atol=0)

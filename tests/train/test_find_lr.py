@@ -73,7 +73,7 @@ def test_it_ends_where_the_loss_is_four_times_its_lowest() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_a_loss_that_is_no_number_ends_it() -> None:
+def test_a_non_finite_loss_ends_it() -> None:
     """It jumps over the four times at once, and is not told of."""
 
     class Cliff(nn.Module):
@@ -107,7 +107,7 @@ def test_nothing_is_changed() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_watcher_is_told() -> None:
+def test_the_watcher_is_notified() -> None:
     told: list[Any] = []
 
     class Listener(Watcher):
@@ -127,7 +127,7 @@ def test_too_few_steps_are_refused() -> None:
     assert str(failure.value) == "a range test of 19 steps says nothing; give it at least 20"
 
 
-def test_weights_that_are_no_numbers_are_told() -> None:
+def test_non_finite_weights_are_reported() -> None:
     model = network()
     nn.init.constant_(model[0].weight, torch.nan)
     with pytest.raises(ConfigError) as failure:
@@ -137,7 +137,7 @@ def test_weights_that_are_no_numbers_are_told() -> None:
     )
 
 
-def test_a_loss_that_only_rises_is_told() -> None:
+def test_a_loss_that_only_rises_is_reported() -> None:
     class Forgetful(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -92,7 +92,7 @@ def test_the_folder_holds_what_is_documented(trained: tuple[Path, Listener]) -> 
         assert image.size == (1350, 540)
 
 
-def test_the_watcher_is_told(trained: tuple[Path, Listener]) -> None:
+def test_the_watcher_is_notified(trained: tuple[Path, Listener]) -> None:
     _, listener = trained
     assert "depthwise in block basic: each is followed by a 1x1 convolution" in listener.said[0]
     assert listener.said[1] == (
@@ -124,9 +124,7 @@ def test_the_test_scores_are_those_of_the_best_weights(trained: tuple[Path, List
     assert metadata.std == pytest.approx([pixels[taught].std()])
 
 
-def test_a_record_says_whether_near_copies_were_looked_for_and_an_older_one_need_not(
-    trained: tuple[Path, Listener], tmp_path: Path
-) -> None:
+def test_near_copies_are_optional_in_older_records(trained: tuple[Path, Listener], tmp_path: Path) -> None:
     shutil.copytree(trained[0], tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["data"].pop("near_copies") == "on"
@@ -213,7 +211,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("steps", [1, 4, 5, 8])
-def test_an_interrupted_training_goes_on_to_the_same_bits(
+def test_an_interrupted_training_resumes_bit_for_bit(
     tmp_path: Path, undisturbed: tuple[Path, Path], number: signal.Signals, steps: int
 ) -> None:
     data, whole = undisturbed
@@ -233,7 +231,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_a_finished_training_does_not_go_on(undisturbed: tuple[Path, Path]) -> None:
+def test_a_finished_training_is_not_resumed(undisturbed: tuple[Path, Path]) -> None:
     _, folder = undisturbed
     with pytest.raises(RunError) as failure:
         resume(folder)
@@ -344,7 +342,7 @@ def test_a_full_disk_leaves_the_last_state(tmp_path: Path, two_colours: Path, mo
     assert "resuming at epoch 2 after 0 steps" in listener.said
 
 
-def test_more_pieces_than_images_in_a_step(tmp_path: Path, two_colours: Path) -> None:
+def test_more_micro_batches_than_images(tmp_path: Path, two_colours: Path) -> None:
     config = QUICK.model_copy(update={"batch_size": 2, "accumulate": 3})
     with pytest.raises(ConfigError) as failure:
         train(SPEC, str(two_colours), config, folder=tmp_path / "run")
@@ -407,7 +405,7 @@ def test_a_divergence_leaves_the_state_before_it(
     assert (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_a_validation_that_overflows_leaves_the_best_of_earlier_epochs(
+def test_an_overflowing_validation_keeps_earlier_best_weights(
     tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def overflowing(*args: Any) -> torch.Tensor:

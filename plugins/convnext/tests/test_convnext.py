@@ -120,7 +120,7 @@ def test_places_of_the_parts(factors, shape):
 
 
 def test_parameters():
-    """96 channels, as in ConvNeXt-T's first stage: 49 + 1 and 2 a channel, 96 x 384 twice with biases, a scale."""
+    """96 channels, as in ConvNeXt-T's first stage: 49 + 1 and 2 per channel, 96 x 384 twice with biases, a scale."""
     block = ConvNeXtBlock(96, 96, 96, 1, parts())
     assert sum(p.numel() for p in block.parameters()) == 96 * 52 + (96 * 384 + 384) + (384 * 96 + 96) + 96
 

@@ -202,7 +202,7 @@ def _indexed(url: str, store: _ShardStore) -> Shard:
             members = tuple(Member(**member) for member in data["members"])
             return Shard(members, tuple((key, cause) for key, cause in data["left_out"]), data["beside"])
     except (DataError, ValueError, KeyError, TypeError):
-        pass  # not there or damaged: made anew
+        pass  # missing or damaged: rebuilt
     try:
         with store.open(url) as file:
             shard = read_members(file)

@@ -43,7 +43,7 @@ def synthetic(*, images: int = 1000, classes: int = 10, size: int = 64, seed: in
 
     Args:
         images: how many.
-        size: pixels a side.
+        size: pixels per side.
 
     Raises:
         DataError: fewer than two classes, fewer images than classes, or a size below 16.

@@ -164,7 +164,7 @@ def adopt(
 def read_outputs(path: Path) -> tuple[tuple[str, ...], ...]:
     """The names of each output, from a file of names.
 
-    A line a class, of several names between tabs; or JSON: a list, or a table from positions (`{"0": ["n01440764",
+    One line per class, of several names between tabs; or JSON: a list, or a table from positions (`{"0": ["n01440764",
     "tench"]}`), of names or of lists of names.
 
     Raises:

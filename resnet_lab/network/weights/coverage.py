@@ -22,7 +22,7 @@ class StageCoverage(Record):
         loaded: have the values of the weights.
         converted: the kernel that images go through first, made for other input channels.
         diagonal: depthwise filters that have the diagonal of a dense kernel.
-        replaced: the classifier, which starts anew for other classes.
+        replaced: the classifier, which is reinitialised for other classes.
         new: are not in the weights, and keep their initial values.
         shape_differs: are in the weights with another shape, and keep their initial values.
         unused: of the weights; the network has no place for them.

@@ -41,7 +41,7 @@ def test_names_are_found_in_any_spelling(tmp_path: Path) -> None:
     )
 
 
-def test_what_does_not_fit_is_told() -> None:
+def test_mismatches_are_reported() -> None:
     artists = Artists({"A B": "3", "C": "2", "D": "", "E": "1", **{f"x{number}": "9" for number in range(6)}})
     assert artists.compared(Counter({"A B": 2, "C": 2, "D": 7, "odd": 1}), ["odd"]) == [
         "without a row in artists.csv: 'odd'",

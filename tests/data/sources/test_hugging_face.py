@@ -270,7 +270,7 @@ def test_sets_that_are_not_there(tmp_path: Path, registry: Registry, monkeypatch
     assert message(str(tmp_path / "saved"), registry).startswith(f"hf:{tmp_path}/saved cannot be read: ")
 
 
-def test_what_the_library_says_of_fetching(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_s_errors_of_fetching(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     offline = []
 
     def load(name: str, config: str | None) -> None:

@@ -106,7 +106,7 @@ def test_folders_of_the_part_s_own_name_are_gone_through(tmp_path: Path, fill) -
     )
 
 
-def test_what_a_part_is_is_told_where_its_name_does_not(tmp_path: Path, fill) -> None:
+def test_unusual_names_of_parts_are_reported(tmp_path: Path, fill) -> None:
     fill(tmp_path, "train/a/1.png", "dev/a/1.png", "evaluation/a/1.png")
     assert find_layout(tmp_path).notes == ("the folders dev (val), evaluation (test), train are taken as parts",)
 

@@ -253,7 +253,7 @@ def test_categories_are_classes(tmp_path: Path, registry: Registry) -> None:
     assert (images.classes, images.paths[2]) == (("ant", "yin"), "000002")
 
 
-def test_trainval_stands_for_train(tmp_path: Path, registry: Registry) -> None:
+def test_trainval_is_the_training_part(tmp_path: Path, registry: Registry) -> None:
     folder = tmp_path / "oxford-iiit-pet"
     write_images(folder / "images", "Abyssinian_1.jpg", "beagle_1.jpg", "Abyssinian_2.jpg", "beagle_2.jpg")
     (folder / "annotations").mkdir()

@@ -109,7 +109,7 @@ def test_a_block_that_overwrites_its_input(layer: str) -> None:
         torch.testing.assert_close(seen.maps(classes), kept, rtol=1e-4, atol=1e-5)
 
 
-def test_the_network_is_left_as_it_was() -> None:
+def test_the_network_is_unchanged() -> None:
     model = deepcopy(network("resnet18", dropout=0.5, head_dropout=0.5)).train()
     model.layer1.requires_grad_(False)
     model.layer2.eval()

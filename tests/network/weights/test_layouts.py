@@ -106,7 +106,7 @@ def test_public_option_a_networks_get_their_zeros_on_both_sides(option_a: tuple[
     )
 
 
-def test_a_side_that_was_chosen_stays_and_is_said_to_differ(option_a: tuple[Path, nn.Module], x: Tensor) -> None:
+def test_a_chosen_side_is_kept_and_reported_as_differing(option_a: tuple[Path, nn.Module], x: Tensor) -> None:
     path, network = option_a
     chosen = zoo.get("resnet20").modified(shortcut="zero_pad(zeros=end)")
     model, spec, coverage = adopted(chosen, path)
@@ -129,7 +129,7 @@ def test_public_option_b_networks_have_shortcuts_by_another_name(tmp_path: Path,
     assert coverage.notes == ()
 
 
-def test_what_a_foreign_file_does_not_show_is_said(tmp_path: Path) -> None:
+def test_unseen_parts_of_a_foreign_file_are_reported(tmp_path: Path) -> None:
     spec = zoo.get("resnet20").modified(act="gelu@1", block="bottleneck(stride_on=conv1)@3")
     torch.save(build(spec).state_dict(), tmp_path / "w.pth")
     _, _, coverage = adopted(spec, tmp_path / "w.pth")
@@ -211,7 +211,7 @@ def test_prefixes_in_any_order(prefix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "net", "model_state_dict", "state_dict_ema", "model_ema"])
-def test_the_key_that_was_taken_is_said(key: str, tmp_path: Path) -> None:
+def test_the_selected_key_is_reported(key: str, tmp_path: Path) -> None:
     model, _, coverage = adopted(SMALL, Path(written(tmp_path / "w.pth", {"epoch": 3, key: state_of()})))
     torch.testing.assert_close(model.state_dict(), state_of(), rtol=0, atol=0)
     assert coverage.notes == (f"the weights are those under {key!r}",)

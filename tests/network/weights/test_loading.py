@@ -206,7 +206,7 @@ def test_statistics_that_the_weights_lack_are_new(tmp_path: Path) -> None:
     assert counts(coverage)["new"] == (2 * 19, 0)
 
 
-def test_the_projection_of_a_pooled_shortcut_is_found_behind_its_pool(
+def test_the_projection_of_a_pooled_shortcut_is_found(
     thin: nn.Module, thin_file: Path, thin_spec: ModelSpec, tmp_path: Path, x: Tensor
 ) -> None:
     spec = thin_spec.modified(shortcut="pooled_projection")
@@ -256,7 +256,7 @@ def test_a_deep_stem_is_new_behind_a_first_convolution_of_another_shape(thin_fil
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])
 @pytest.mark.parametrize("stem", ["resnet50", "resnet50d"])
-def test_the_first_convolution_is_made_for_other_channels_as_timm_does(
+def test_input_channels_are_converted_as_in_timm(
     channels: int, stem: str, thin_spec: ModelSpec, tmp_path: Path
 ) -> None:
     spec = thin_spec.model_copy(update={"stem": zoo.get(stem).stem})
@@ -375,9 +375,7 @@ def test_weights_of_another_network(ours: str, theirs: str, words_ours: str, wor
     )
 
 
-def test_weights_of_the_same_blocks_and_another_depth_are_not_loaded_in_part(
-    thin_spec: ModelSpec, tmp_path: Path
-) -> None:
+def test_weights_of_another_depth_are_not_loaded_in_part(thin_spec: ModelSpec, tmp_path: Path) -> None:
     """ResNet-101's weights have every tensor that ResNet-50 needs."""
     path = tmp_path / "w.pth"
     deeper = thin_spec.model_copy(
