@@ -108,7 +108,7 @@ def images_per_second(source: Any) -> float:
 
 
 def cold(folder: str, rounds: int) -> dict[str, Any]:
-    """First epochs a second: ours with an empty cache, theirs with workers to start."""
+    """First epochs per second: ours with an empty cache, theirs with workers to start."""
 
     def ours() -> float:
         with tempfile.TemporaryDirectory() as empty, patch.dict(os.environ, RESNET_LAB_CACHE=empty):
@@ -144,7 +144,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def gather(ours: Any, rounds: int) -> dict[str, Any]:
-    """Bytes a second of bare gathers of uint8 batches, beside a copy of as much memory by as many threads."""
+    """Bytes per second of gathers alone of uint8 batches, beside a copy of as much memory by as many threads."""
     pixels = ours.rows.pixels
     workers, own = ThreadPoolExecutor(torch.get_num_threads()), threading.local()
     nbytes = BATCH * FORM.nbytes

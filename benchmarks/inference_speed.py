@@ -73,7 +73,7 @@ def main(out: str, rounds: int = 15) -> None:
 
 @torch.inference_mode()
 def measured(ours: dict[str, Any], theirs: dict[str, Any], batch: int, rounds: int) -> dict[str, Any]:
-    """Seconds an image of every arm in every round, and ratios of timm's faster plain arm to ours."""
+    """Seconds per image of every arm in every round, and ratios of timm's faster plain arm to ours."""
     x = torch.randn(batch, 3, 224, 224).bfloat16().contiguous(memory_format=torch.channels_last)
     arms = arms_of(ours, theirs, x)
     packed = counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"]

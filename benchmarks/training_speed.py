@@ -67,7 +67,7 @@ def main(folder: str, out: str, rounds: int = 5) -> None:
 
 
 def beside_the_usual_way(folder: str, rounds: int) -> dict[str, Any]:
-    """Images a second in whole training epochs with validation."""
+    """Images per second in whole training epochs with validation."""
     placement = choose()
     data = prepare(open_images(folder, default_registry()), ImageFormat(224), DataConfig(source=folder), seed=0)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(data.usable))
@@ -78,7 +78,7 @@ def beside_the_usual_way(folder: str, rounds: int) -> dict[str, Any]:
 
 
 def beside_a_bare_loop(folder: str, rounds: int) -> dict[str, Any]:
-    """Images a second of the loop alone, on 10 batches of 64 pixels that are there already."""
+    """Images per second of the loop alone, on 10 batches of 64 pixels that are there already."""
     placement = choose()
     draw = torch.Generator().manual_seed(0)
     batches = [

@@ -1,8 +1,10 @@
 """Documentation compared with the program."""
 
+import ast
 import pkgutil
 import re
 import runpy
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +18,26 @@ from resnet_lab.study.design import shipped
 
 DOCS = Path(__file__).parent.parent / "docs"
 OPTIONS = {kind.slot: kind.name for kind in KINDS.values()}
+ROOT = DOCS.parent
+AVOIDED = re.compile(
+    r"""\b(?:
+        (?:go|goes|going|gone|went)\ on\b(?!\ CUDA)      # resumes, continues
+      | begun                                         # started
+      | anew                                          # again
+      | in\ turns                                     # interleaved
+      | as\ good\ as\ none                            # equivalence margin
+      | whole\ or\ in\ pieces                         # micro-batches
+      | no\ numbers?                                  # non-finite
+      | (?:the|a)\ first\ process                     # rank 0
+      | what\ is\ (?:said|left)                       # Statistics, Outputs
+      | to\ the\ bit                                  # bit for bit
+      | (?:images?|rows?|steps|epochs|bytes|values|seconds|ms|MACs|line|one)   # per
+        \ an?\ (?:second|epoch|step|image|class|seed|trial|batch|process|GPU|file)
+    )\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Phrases with a standard term, which is beside them."""
+
 FIELDS = ("Formula", "Source", "Parameters", "Cost", "When it hurts")
 
 
@@ -69,3 +91,52 @@ def test_public_names_have_docstrings() -> None:
         value = pkgutil.resolve_name(path)
         if callable(value):
             assert value.__doc__, path
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Pages, templates, and the strings of every module."""
+    for path in (*DOCS.glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("resnet_lab/**/*.j2")):
+        yield path, path.read_text()
+    for folder in ("resnet_lab", "plugins", "examples"):
+        for path in ROOT.glob(f"{folder}/**/*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield path, node.value
+
+
+def test_the_field_s_standard_terms_are_used() -> None:
+    found = [(str(path), match.group()) for path, text in texts() for match in AVOIDED.finditer(" ".join(text.split()))]
+    assert found == []
+
+
+def first_lines() -> Iterator[tuple[str, str]]:
+    """The first line of each docstring, by module and name."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for path in (ROOT / "resnet_lab").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, documented) and (text := ast.get_docstring(node)):
+                yield f"{path}: {getattr(node, 'name', '')}", text.splitlines()[0]
+
+
+def test_docstrings_begin_with_what_a_thing_is_or_does() -> None:
+    avoided = [
+        "As",
+        "By",
+        "For",
+        "From",
+        "In",
+        "Into",
+        "Like",
+        "Of",
+        "On",
+        "Over",
+        "Those",
+        "To",
+        "What",
+        "When",
+        "Where",
+        "Which",
+        "With",
+        "Without",
+    ]
+    assert [(where, line) for where, line in first_lines() if line.split()[0] in avoided] == []

@@ -98,7 +98,7 @@ class Order:
     def evaluation(self) -> Iterator[Step]:
         """This process's share of the images as they stand, in steps of one size: the last is filled up with its last.
 
-        Steps are as large for several processes as for one, so that an image's outputs are the same to the bit.
+        Steps are as large for several processes as for one, so that an image's outputs are bitwise the same.
         """
         left = len(self.share)
         for indices in even_steps(self.share, min(self.batch_size, len(self.images))):

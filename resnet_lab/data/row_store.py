@@ -84,7 +84,7 @@ class RowStore(Generic[E]):
     def check(self, what: str, watcher: Watcher, after_step: Callable[[], None] = lambda: None) -> list[int]:
         """Drop damaged rows from the index; their numbers.
 
-        A file whose seal is unchanged is not read, and one of which nothing is known is replaced: readers of the old one
+        A file whose seal is unchanged is not read, and one of which nothing is known is replaced: readers of the old
         still have it open.
 
         Args:

@@ -90,7 +90,7 @@ class Report:
 
 
 def in_a_line(error: BaseException) -> str:
-    """First line of an exception; torch's go on for pages."""
+    """First line of an exception; torch's have many."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {shorten(lines[0], 200)}" if lines else type(error).__name__
 

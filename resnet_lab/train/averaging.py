@@ -49,7 +49,7 @@ class Average:
         return {"updates": torch.tensor(self.updates), **averages}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on where another average was; raises `KeyError` or `RuntimeError` where it was of another network."""
+        """Resume from another average; raises `KeyError` or `RuntimeError` where it was of another network."""
         averages = {name.removeprefix("model."): tensor for name, tensor in state.items() if name != "updates"}
         self.model.load_state_dict(averages)
         self.updates = int(state["updates"])

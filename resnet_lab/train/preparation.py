@@ -189,7 +189,7 @@ def _batch_size(
     processes: Processes,
     sharing: int,
 ) -> int:
-    """Images a step: as asked for, or the largest power of two that the memory holds and of which an epoch has ten."""
+    """Batch size: as asked for, or the largest power of two that the memory holds and of which an epoch has ten."""
     if config.batch_size == "auto":
         placed = placement.place(network)
         weights = sum(parameter.nbytes for parameter in placed.parameters() if parameter.requires_grad)

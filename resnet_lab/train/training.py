@@ -66,7 +66,7 @@ def resume(
     watcher: TrainingWatcher | None = None,
     processes: Processes | None = None,
 ) -> TrainResult:
-    """Go on with a training that was interrupted or killed, to the same weights as if it had not been.
+    """Resume a training that was interrupted or killed, to the same weights as if it had not been.
 
     Raises:
         RunError: not a run folder, one that another process trains in, one whose data have changed, or one that is

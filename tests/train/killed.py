@@ -14,7 +14,7 @@ from time import perf_counter
 
 CONTEXT = multiprocessing.get_context("forkserver")
 SAVED = ("best.safetensors", "last.safetensors", "metrics.csv")
-"""Files that must be the same to the bit."""
+"""Files that must be bitwise the same."""
 
 
 def attempt(folder: Path) -> None:

@@ -111,8 +111,8 @@ class Explainer:
         there = self.cam.run(x)
         if not there.logits.isfinite().all():
             raise CheckpointError(
-                "the network's outputs are non-finite; with fp16, try --precision fp32, else train it "
-                "anew with a lower learning rate"
+                "the network's outputs are non-finite; with fp16, try --precision fp32, otherwise train "
+                "it again with a lower learning rate"
             )
         probabilities = there.logits.softmax(1)
         best = probabilities.argmax(1)
