@@ -14,7 +14,7 @@ BUSY = 0.10
 """Share of the processors that other programs may have in a round."""
 
 DRIFT = 0.10
-"""Change of the processor's own speed over the rounds that is worth a word."""
+"""Change of the CPU's own speed over the rounds that is reported."""
 
 
 class Conditions:
@@ -113,5 +113,5 @@ def _nvml(device: torch.device) -> tuple[Any, Any] | None:
         index = torch.cuda.current_device() if device.index is None else device.index
         uuid = str(torch.cuda.get_device_properties(index).uuid)
         return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-    except Exception:  # missing, or a driver without it: then nothing is said
+    except Exception:  # missing, or a driver without it: then there is no remark
         return None

@@ -16,7 +16,7 @@ NAMES = ("torchvision", "timm")
 
 
 class InexpressibleError(Exception):
-    """A network that a peer cannot make; the text says why."""
+    """A network that a peer cannot make; the text has the reason."""
 
 
 def peer(maker: str, spec: ModelSpec) -> nn.Module:

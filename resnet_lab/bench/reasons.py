@@ -1,4 +1,4 @@
-"""Why an arm takes the time it takes: its operators by kind, beside what the device could do."""
+"""Reasons for an arm's time: its operators by kind, compared with the roofline."""
 
 from dataclasses import dataclass
 

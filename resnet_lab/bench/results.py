@@ -44,7 +44,7 @@ class _Timed(OpenRecord):
 
 
 class _Row(OpenRecord):
-    """An arm; one that could not be timed says why."""
+    """An arm; one that could not be timed has the reason."""
 
     name: str
     maker: str

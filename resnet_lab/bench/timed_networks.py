@@ -1,4 +1,4 @@
-"""Arms made ready to be timed. Legend: N batch, C channels, S size, K classes."""
+"""Arms prepared for timing. Legend: N batch, C channels, S size, K classes."""
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
 
 
 class DifferentError(Exception):
-    """An arm whose outputs are not what they should be; the text says how far they are."""
+    """An arm whose outputs are not what they should be; the text has the deviation."""
 
 
 def placement_of(arm: BenchArm, device: str) -> Placement:

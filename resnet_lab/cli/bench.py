@@ -106,7 +106,7 @@ def bench(
 ) -> None:
     """Measure the costs of networks: all combinations of the listed parts, interleaved, against a baseline.
 
-    Beside the measured times stand parameters, multiply-adds (MACs; FLOPs = 2 x MACs), memory, and the least time that
+    Measured times are printed with parameters, multiply-adds (MACs; FLOPs = 2 x MACs), memory, and the least time that
     the device's own bandwidth and matrix rate allow.
     """
     if context.invoked_subcommand is not None:
@@ -213,7 +213,7 @@ def _arms_of_study(path: Path, chosen: Networks, measuring: Given) -> "list[Benc
     named = {"--model": chosen.model, "--depth": chosen.depth, "--spec": chosen.spec, "--peer": chosen.peer}
     making = [option for name, option in measuring.options.items() if name in MAKING_ARMS]
     if elsewhere := [*options.given(named), *(f"--{slot}" for slot in chosen.components), *making]:
-        raise ConfigError(f"{elsewhere[0]} cannot be given beside --study, which names the arms")
+        raise ConfigError(f"{elsewhere[0]} cannot be combined with --study, which names the arms")
     arms = read_study(path).arms
     for arm in arms:
         if arm.train.batch_size == "auto":

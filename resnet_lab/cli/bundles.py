@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 WIDEST = 20
-"""Characters of choices that stand in the column of a help page; more stand below the explanation."""
+"""Most characters of choices in the column of a help page; longer ones follow the description."""
 
 Read: TypeAlias = Callable[[Mapping[str, Any]], Any]
 """Makes a parameter's value of those of all options, by their names for Typer."""
 
 
 class Bundle:
-    """Annotation of a parameter that stands for several options."""
+    """Annotation of a parameter that represents several options."""
 
     def made(self, parameter: str) -> tuple[list[Parameter], Read]:
         """The options, and what makes the parameter's value of theirs."""

@@ -24,7 +24,7 @@ UsageProblem: Any = typer.BadParameter.__mro__[2]  # `ClickException`, which som
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
-    """Run a command and say what stopped it, if that is not a defect of the program."""
+    """Run a command and report what stopped it, if that is not a bug in the program."""
     with _ctrl_c_noted() as stopped:
         try:
             code = command() or 0

@@ -119,7 +119,7 @@ class NamedNetwork:
         where: str = "model",
         default: Mapping[str, Any] = DEFAULT_NETWORK,
     ) -> "ModelSpec":
-        """The network that the options say.
+        """The network that the options describe.
 
         Args:
             changes: as `ModelSpec.modified` takes them; those that are None are not made.
@@ -205,7 +205,7 @@ class OtherImages:
     download: Download
 
     def refuse_part(self, split: str | None) -> None:
-        """Raise `ConfigError` where a part of the run's own images is asked for beside other images."""
+        """Raise `ConfigError` where a part of the run's own images is asked for together with other images."""
         if split is not None and self.source is not None:
             raise ConfigError("--split is of the run's own images, and all of --data are scored; leave one of them out")
 
@@ -277,7 +277,7 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_registry(no_plugin: list[str] | None) -> "Registry":
-    """All components; what is wrong with a plugin is said on standard error, and nothing else is stopped by it.
+    """All components; errors of plugins are printed on standard error, and stop nothing else.
 
     Files that `--plugin` named are among them, since that option keeps them in the environment.
     """

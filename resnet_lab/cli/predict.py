@@ -68,7 +68,7 @@ def predict(
 
 
 def _print_table(rows: list[tuple[str, str, float]]) -> None:
-    """An image's path stands beside its first class alone."""
+    """An image's path is printed with its first class only."""
     from rich import box
     from rich.table import Table
 

@@ -56,7 +56,7 @@ def run(
     registry = options.load_registry(no_plugin)
     if resume is not None:
         if given := [*design.options, *(["--out"] if out else [])]:
-            raise ConfigError(f"{given[0]} cannot be given with --resume, which keeps the design")
+            raise ConfigError(f"{given[0]} cannot be combined with --resume, which keeps the design")
         folder = StudyFolder(resume)
         require_files(folder.plugin_files(), registry, str(resume))
         chosen = folder.study()

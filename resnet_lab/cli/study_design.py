@@ -108,7 +108,7 @@ class Design:
             return self._overlaid({"study": self._about()}), "the options"
         alone = [*self.factors.options, *(each for name, each in self.plan.options.items() if name == "recipe")]
         if alone:
-            raise ConfigError(f"{alone[0]} cannot be given beside {self.file}; say it in the file")
+            raise ConfigError(f"{alone[0]} cannot be combined with {self.file}; set it in the file")
         return self._overlaid(read_tables(self.file)), str(self.file)
 
     def _about(self) -> dict[str, Any]:

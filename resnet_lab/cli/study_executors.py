@@ -1,4 +1,4 @@
-"""Options of `study run` that say where its trials run."""
+"""Options of `study run` for the execution of its trials."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

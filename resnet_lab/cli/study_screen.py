@@ -151,7 +151,7 @@ class _Trial(TrainingWatcher):
 
 
 class _Quiet:
-    """Says nothing; of a process among several, or beside `--json`."""
+    """Silent watcher, for one of several processes, or with `--json`."""
 
     def say(self, text: str) -> None:
         pass
@@ -253,7 +253,7 @@ def print_findings(found: StudyFindings) -> None:
 
 
 def show_findings(found: StudyFindings, json: bool, files: Mapping[str, Any] | None = None) -> None:
-    """Print them, with `files` beside them where it is JSON."""
+    """Print them, with `files` where the output is JSON."""
     if json:
         output.print_json({**as_json(found), **(files or {})})
     else:

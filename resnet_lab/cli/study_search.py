@@ -69,7 +69,7 @@ def search(
     registry = options.load_registry(no_plugin)
     if resume is not None:
         if given := [*design.options, *(["--range"] if ranges else []), *(["--out"] if out else [])]:
-            raise ConfigError(f"{given[0]} cannot be given with --resume, which keeps the design")
+            raise ConfigError(f"{given[0]} cannot be combined with --resume, which keeps the design")
         require_files(searching.plugin_files(resume), registry, str(resume))
         folder, space = resume, searching.noted(resume)
     else:

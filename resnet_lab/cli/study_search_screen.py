@@ -69,7 +69,7 @@ def watching(*, quiet: bool) -> Iterator[SearchWatcher]:
 
 
 def print_found(found: Found, folder: Path, label: str) -> None:
-    """The best tries beside the baseline, importances, and what to do next."""
+    """The best tries and the baseline, importances, and the next step."""
     console = output.console()
     console.width = max(console.width, NARROWEST)
     keys = [*found.space.plan.factors, *found.space.plan.search]

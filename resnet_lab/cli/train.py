@@ -108,7 +108,7 @@ def train(
     from resnet_lab.train.config import data_config, train_config
 
     if start.recipe is not None and start.config is not None:
-        raise ConfigError("--recipe and --config each say how to train; give one of them, and change it with --set")
+        raise ConfigError("--recipe and --config each define the training; give one of them, and change it with --set")
     written = start.recipe or start.config
     where = "train" if written is None else str(written)
     tables = apply_settings({} if written is None else read_recipe(where).tables, start.settings or ())
@@ -147,7 +147,7 @@ def _resume(
     from resnet_lab.train.record import recorded_choices
 
     if elsewhere:
-        raise ConfigError(f"{elsewhere[0]} cannot be given with --resume, which keeps the run's configuration")
+        raise ConfigError(f"{elsewhere[0]} cannot be combined with --resume, which keeps the run's configuration")
     run = Run.open(folder)
     spec, images, learning = recorded_choices(run)
     _require_as_begun(folder, (spec, images, learning), *beside)
@@ -169,7 +169,7 @@ def _carry_out(
     tensorboard: bool,
     json: bool,
 ) -> None:
-    """Call `work` in all processes, show the first one's screen, and print what came of it."""
+    """Call `work` in all processes, show rank 0's screen, and print the result."""
     from resnet_lab.device.processes import begin
     from resnet_lab.train.interruption import Interrupted
 

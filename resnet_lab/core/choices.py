@@ -1,4 +1,4 @@
-"""Closed choices that configurations name and lower rooms act on; no torch, so that help can list them at once."""
+"""Closed choices that configurations name and lower rooms act on; no torch, so that help is fast."""
 
 from typing import Literal
 

@@ -1,7 +1,7 @@
 """Records that somebody else may have written: read within bounds, and checked against a model of what they hold.
 
 A file is read up to a size. JSON is refused before it is parsed where it is nested too deep or holds too many values,
-and while it is parsed where a key stands twice or a number has too many digits, is infinite or none.
+and while it is parsed where a key occurs twice or a number has too many digits, is infinite or none.
 """
 
 import csv
@@ -80,7 +80,7 @@ class RecordedFile(OpenRecord):
 
 
 class Malformed(ValueError):
-    """Text that is no record; the message says why."""
+    """Text that is not a record; the message has the reason."""
 
 
 def _bounded(value: Any) -> Any:
@@ -92,7 +92,7 @@ def _bounded(value: Any) -> Any:
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Items = Annotated[list[T], FailFast()]
-"""A list of any length, of which the first wrong item is told."""
+"""A list of any length, of which the first wrong item is reported."""
 
 Tuple = Annotated[tuple[T, ...], FailFast()]
 

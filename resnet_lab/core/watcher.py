@@ -2,7 +2,7 @@
 
 
 class Watcher:
-    """Is told how long work goes; this one keeps silent."""
+    """Is notified of the progress of long work; this one ignores it."""
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         """A phase of `total` small steps begins, or continues after those `done`."""

@@ -1,6 +1,6 @@
 """Augmentation of whole batches on their device. Legend: N batch, C H W image, S size of a square one, K classes.
 
-Each random number belongs to an image (`Draws`), so that an image comes out alike whatever batch it stands in. Only its
+Each random number belongs to an image (`Draws`), so that an image comes out alike whatever batch it is in. Only its
 partner in a mixture is another image of the batch.
 """
 

@@ -3,7 +3,7 @@
 A folder of the cache belongs to one source in one form and holds
 
     pixels.u8       one row of S x S x C bytes per image, appended (`row_store`)
-    index.sqlite    digest -> row, checksum and what decoding told; path -> stamp and digest (`ledger`)
+    index.sqlite    digest -> row, checksum and what decoding found; path -> stamp and digest (`ledger`)
     copies.json     which images are near copies, once they were looked for (`known_copies`)
 
 Rows are found by their content's digest: a file that changed gets a new one, a file that was renamed or copied finds
@@ -42,7 +42,7 @@ class Stored:
         examined: of each image.
         rows: of each image in pixels.u8, shape (N,); -1 for images that cannot be used.
         folder: that of the cache.
-        pixels: the file; None where only what decoding told was kept.
+        pixels: the file; None where only what decoding found was kept.
     """
 
     examined: tuple[ImageInfo, ...]

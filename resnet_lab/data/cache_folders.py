@@ -86,7 +86,7 @@ class CacheEntry:
     """A folder of the cache.
 
     Attributes:
-        kind: decoded images, what decoding told of them without their pixels, what frozen parts of a network made of
+        kind: decoded images, their properties without pixels, what frozen parts of a network made of
             them, or fetched shards.
         source: the name of the image set; empty where the folder's index is damaged, and of shards.
         form: of its images; None where the index is damaged, and of shards.

@@ -63,7 +63,7 @@ SIDEWAYS = range(5, 9)
 
 
 class UnreadableError(Exception):
-    """An image that cannot be used; the text says why."""
+    """An image that cannot be used; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +315,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _pixels(picture: Image.Image, form: ImageFormat, examined: ImageInfo) -> tuple[NDArray[np.uint8], ImageInfo]:
-    """Shape (S, S, C), and what the pixels told; `picture` is upright and sound."""
+    """Shape (S, S, C), and the properties found in the pixels; `picture` is upright and sound."""
     square = on_white(squared(picture, form))
     square = in_mode(square, "L" if form.channels == 1 else "RGB")
     counts = np.array(square.histogram(), dtype=np.int64).reshape(form.channels, 256)

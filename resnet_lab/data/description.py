@@ -137,7 +137,7 @@ class Description:
         fingerprint: of classes, labels and content.
         classes: the largest first.
         mean, std: of each channel over the training part, on a scale of [0, 1]: what images are normalised with.
-        leaks: copies that stand in several parts, as a split file or the source itself has it.
+        leaks: copies that are in several parts, as a split file or the source itself has it.
     """
 
     findings: DataFindings
@@ -208,7 +208,7 @@ def check(images: ImageSet, watcher: Watcher = SILENT, *, near_copies: bool = Tr
         near_copies: look for near copies too.
 
     Raises:
-        DataError: the cache, which keeps what decoding told, cannot be written.
+        DataError: the cache, which keeps what decoding found, cannot be written.
     """
     stored, form = store_at_one_depth(images, CHECKED, keep_pixels=False, watcher=watcher)
     decoded = Decoded(images, stored.examined, DecodedPixels(images, form), stored.folder)
@@ -244,7 +244,7 @@ def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:
 
 
 def album(prepared: Prepared, description: Description) -> Album:
-    """Pictures to look at: samples of each class, conflicts and copies, first those that stand in several parts."""
+    """Pictures to look at: samples of each class, conflicts and copies, first those in several parts."""
     leaks = set(description.leaks)
     copies = sorted(description.findings.copies, key=lambda each: each not in leaks)
     return Album(

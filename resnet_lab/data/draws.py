@@ -1,4 +1,4 @@
-"""Random numbers that belong to an image, not to the batch it happens to stand in."""
+"""Random numbers keyed by image, not by batch."""
 
 from collections.abc import Sequence
 

@@ -55,7 +55,7 @@ class Ledger:
     """The index of a folder, to be used as a context manager.
 
     Raises:
-        sqlite3.DatabaseError: here and in every method; `is_damage` tells of what kind it is.
+        sqlite3.DatabaseError: here and in every method; `is_damage` tells the kinds apart.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:

@@ -59,7 +59,7 @@ class Transform(Protocol):
 
 
 class Loader:
-    """Serves some images of a set as batches, by order of epochs of training or as they stand.
+    """Serves some images of a set as batches, by order of epochs of training or in their own order.
 
     What the processor does for a batch it does ahead, in threads: all of it where it is the device too.
     """
@@ -84,7 +84,7 @@ class Loader:
         return self._served(self.order.training(epoch, first_step))
 
     def evaluation(self) -> Iterator[Batch]:
-        """This process's share of the images as they stand, not augmented, in batches of one size.
+        """This process's share of the images in their own order, not augmented, in batches of one size.
 
         The last is filled up with its last image, and then has more inputs than labels.
         """

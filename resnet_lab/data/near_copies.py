@@ -130,7 +130,7 @@ class _Search:
         return first[own]
 
     def candidates(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pairs of positions, the first image as a whole beside the second's middle or its mirror image."""
+        """Pairs of positions, the first image as a whole and the second's middle or its mirror image."""
         number = len(self.whole)
         rows = max(1, CORRELATIONS_AT_ONCE // number)
         pairs = []

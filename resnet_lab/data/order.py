@@ -96,7 +96,7 @@ class Order:
         return np.arange(self.shard.rank, len(self.images), self.shard.world_size)
 
     def evaluation(self) -> Iterator[Step]:
-        """This process's share of the images as they stand, in steps of one size: the last is filled up with its last.
+        """This process's share in the images' own order, in steps of one size: the last is padded with its last image.
 
         Steps are as large for several processes as for one, so that an image's outputs are bitwise the same.
         """

@@ -1,4 +1,4 @@
-"""A source made ready: found, decoded once, checked, split. Legend: N images, C channels."""
+"""A prepared source: found, decoded once, checked, split. Legend: N images, C channels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class Decoded:
     """All images of a source, decoded.
 
     Attributes:
-        examined: what decoding told of each image.
+        examined: properties found by decoding each image.
         folder: of the cache, which holds that.
     """
 

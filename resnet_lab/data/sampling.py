@@ -72,7 +72,7 @@ def steps_of(order: NDArray[np.int64], batch_size: int, rank: int = 0, world_siz
         batch_size: global batch size.
 
     Raises:
-        ConfigError: a process would stand idle in some step, or in all.
+        ConfigError: a process would be idle in some step, or in all.
     """
     if len(order) < world_size:
         raise ConfigError(f"{len(order)} images are too few for {world_size} processes; start no more than images")

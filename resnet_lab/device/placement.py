@@ -117,7 +117,7 @@ class Placement:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def facts(self) -> tuple[str, ...]:
-        """All that a measured time depends on beside the network."""
+        """Everything that a measured time depends on, except the network."""
         return *(f"{key} {value}" for key, value in self.record().items() if key != "compile"), torch.__version__
 
 

@@ -70,7 +70,7 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is rank 0, which writes and logs."""
         return self.rank == 0
 
     def from_first(self, make: Callable[[], T]) -> T:
@@ -109,7 +109,7 @@ class Processes:
         """The folder to train in, and whether to resume what is there.
 
         It is rank 0's proposal. When torchrun has restarted all processes because one was lost, it is the
-        proposal of the start before, however the new one is called; what stood there before torchrun began is not ours.
+        proposal of the start before, however the new one is called; what existed before torchrun started is not ours.
         """
 
         def choose_folder() -> tuple[str, bool]:
@@ -145,7 +145,7 @@ class Processes:
 
     @contextmanager
     def _answering(self, key: str) -> Iterator[list[Any]]:
-        """Tells the others what is put into the list, or what went wrong."""
+        """Sends the others what is put into the list, or the error."""
         answer: list[Any] = []
         try:
             yield answer
@@ -170,7 +170,7 @@ class Processes:
 class Agreement:
     """Something that all processes learn at the same step, without waiting for each other or for a device.
 
-    At each step every process says a number, and hears the greatest that any said at the step before: a signal that
+    At each step every process sends a number, and receives the greatest that any sent at the step before: a signal that
     reaches one process stops all of them at one step.
     """
 
@@ -238,7 +238,7 @@ def is_first() -> bool:
 def first_to_say(text: str) -> bool:
     """Whether no other process has come with a message, so that it is this one's to print.
 
-    What goes wrong for all is said once; what goes wrong for one is said by that one. Good before, within and after
+    Errors common to all are reported once; errors of one by that one. Good before, within and after
     `begin`.
     """
     if not _launched():

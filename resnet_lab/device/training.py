@@ -40,7 +40,7 @@ def compile_for_training(
         shape: of a step's input, (N, C, H, W); others of that dtype and layout need no compilation of their own.
         steps: that are to come.
         dtype: of the input.
-        watcher: told what was taken and why.
+        watcher: notified of what was taken and why.
 
     Raises:
         ConfigError: compiling was asked for and is not possible.

@@ -1,4 +1,4 @@
-"""Works to look at: beside each where the network looked, and the training images that it took it for.
+"""Gallery of works, each with Grad-CAM maps and the training images most similar to it.
 
 Legend: N works, S size, C channels, K classes, D features.
 """
@@ -124,7 +124,7 @@ class Gallery:
 
 
 def mistakes(predictions: Predictions, most: int) -> NDArray[np.int64]:
-    """Numbers of the images that are wrong, those first of whose wrong class the network is surest."""
+    """Numbers of the images that are wrong, most confident first."""
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     return wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:most]
 
@@ -143,7 +143,7 @@ def build_gallery(
     Args:
         predictions: of the run.
         numbers: of the works among them, at least one, shape (N,).
-        watcher: told of each image that goes through the network.
+        watcher: notified of each image that goes through the network.
 
     Raises:
         CheckpointError: no usable weights.

@@ -45,7 +45,7 @@ def predict(
     Args:
         weights: a run folder, whose best weights are taken, or a weights file.
         paths: files, folders, which stand for the images below them, and patterns such as `scans/**/*.jpg`.
-        watcher: told of each image.
+        watcher: notified of each image.
 
     Raises:
         RunError, CheckpointError: no usable weights.

@@ -32,7 +32,7 @@ class Origin(Record):
         weights: SHA-256 of the weights file.
         source: of the images.
         part: `train`, `val`, `test`, or `all` of the source.
-        device: what `Placement.record` says: device, precision, layout and the like.
+        device: as in `Placement.record`: device, precision, layout and the like.
         epoch: that the weights are of; None where the run does not say.
         created: date and time in UTC, ISO 8601.
         versions: of the packages that took part.

@@ -62,14 +62,14 @@ def evaluate(
 
     They are kept in the run folder. Those that are there already are read, if the weights, the images and how the
     network runs are still the same. Classes are matched by name, in any order. What is scored is what is there: images
-    that are gone, and classes that another source has none of, are told to the watcher and recorded.
+    that are gone, and classes that another source has none of, are reported to the watcher and recorded.
 
     Args:
         run: a run folder.
         source: another source, whose classes must be among the network's.
         class_map: names of classes by what they are called on the other side; see `match_classes`.
         again: make them in any case.
-        watcher: told of each image that is decoded.
+        watcher: notified of each image that is decoded.
 
     Raises:
         RunError: not a run folder, or one without weights yet; predictions that cannot be written.

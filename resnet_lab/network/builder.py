@@ -24,7 +24,7 @@ from resnet_lab.network.spec import ModelSpec, chosen
 
 @dataclass
 class Built:
-    """A network with what should be said about it."""
+    """A network with remarks about it."""
 
     model: ResNet
     notes: list[str] = field(default_factory=list)
@@ -72,7 +72,7 @@ def assemble(
     zero_init_residual: bool = False,
     device: str | None = None,
 ) -> Built:
-    """Build a spec and say what was added or left out on the way; raises like `build`.
+    """Build a spec, with notes on what was added or left out; raises like `build`.
 
     On the device `meta` nothing is allocated or initialised: for counting. Elsewhere a network whose tensors and one
     image do not fit the machine's memory is refused before any of it is allocated.

@@ -1,4 +1,4 @@
-"""Weights files: safetensors whose metadata say all that is needed to use them. Nothing is ever unpickled.
+"""Weights files: safetensors whose metadata have all that is needed to use them. Nothing is ever unpickled.
 
 The metadata hold one entry, `resnet_lab`: JSON of a `Metadata`, with a SHA-256 over itself and every tensor.
 """
@@ -92,7 +92,7 @@ def save(
     fit: Fit = "squash",
     registry: Registry | None = None,
 ) -> None:
-    """Write the weights of `model`, which was built from `spec`; a file that stands there is replaced at once.
+    """Write the weights of `model`, which was built from `spec`; an existing file is replaced atomically.
 
     Raises:
         RunError: the file cannot be written.

@@ -191,7 +191,7 @@ def _convolution(
 
 
 def _located(make: Callable[..., Any], where: str, *args: Any) -> nn.Module:
-    """Call a factory; a `SpecError` it raises is told where it happened."""
+    """Call a factory; a `SpecError` it raises gets the place where it happened."""
     try:
         module: nn.Module = make(*args)
     except SpecError as error:

@@ -99,7 +99,7 @@ def _load_one(point: EntryPoint, registry: Registry) -> PluginStatus:
         require_api_of_module(point.module)
         owner = replace(owner, source=digest_of_module(point.module))
         registry.add(registered_by(point.load(), owner))
-    except (Exception, SystemExit) as error:  # whatever a stranger's code raises must not stop the rest
+    except (Exception, SystemExit) as error:  # whatever third-party code raises must not stop the rest
         return PluginStatus(point.name, owner, "failed", _cause(error))
     return PluginStatus(point.name, owner, "loaded")
 
@@ -167,7 +167,7 @@ def why_missing(distribution: str, version: str, registry: Registry) -> str:
 def require_files(recorded: Iterable[Mapping[str, str]], registry: Registry, where: str) -> None:
     """Raise `PluginError` where a file that was a plugin of earlier work is not loaded.
 
-    A record is data: it may say what is needed, and only the user says what is run.
+    A record is data: it may name what is needed, and only the user decides what is run.
 
     Args:
         recorded: path and SHA-256 of each, as `Registry.files` gave them.

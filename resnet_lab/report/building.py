@@ -72,7 +72,7 @@ def build_report(
         source: another source, of which all images are scored.
         class_map: as `evaluate` takes it.
         works: that are shown, at most.
-        watcher: told of each image that goes through a network.
+        watcher: notified of each image that goes through a network.
 
     Raises:
         RunError: not a run folder, or a damaged one; several runs of which one has no predictions.
@@ -142,7 +142,7 @@ def _predictions(subject: RunSummary) -> Predictions:
 
 
 def _disputed(comparison: Comparison, most: int) -> NDArray[np.int64]:
-    """Images fixed and then images broken, those first of which the one that is right is surest; half of each kind."""
+    """Images fixed and then images broken, most confident first; half of each kind."""
     paired = comparison.paired
     kinds = ((paired.fixed, comparison.second), (paired.broken, comparison.first))
     ordered = [numbers[np.argsort(-right.confidences[numbers], kind="stable")] for numbers, right in kinds]

@@ -103,7 +103,7 @@ def look_at(
         part: the test part by default.
         source: another source, of which all images are scored.
         class_map: as `evaluate` takes it.
-        watcher: told of each image that goes through the network.
+        watcher: notified of each image that goes through the network.
 
     Raises:
         RunError: not a run folder, or a damaged one; the test part of a run that is not finished.

@@ -30,7 +30,7 @@ class ArmCost:
         ratio: median over the rounds of its time by the baseline's.
         ratio_interval: of that.
         images: of a call.
-        memory: peak in bytes beside the weights; None where it cannot be told.
+        memory: peak in bytes beside the weights; None where it is unknown.
     """
 
     median_ms: float

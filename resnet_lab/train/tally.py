@@ -12,7 +12,7 @@ class DivergedError(ResNetLabError):
 
 
 class Tally:
-    """Loss, and images seen and predicted rightly by class.
+    """Loss, and images seen and predicted correctly by class.
 
     Attributes:
         sums: float64 (2 + 2 K,): loss, its weight, then images seen and right of each class.

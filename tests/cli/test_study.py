@@ -180,9 +180,9 @@ def test_bad_input(cli: Callable, done: Path) -> None:
         ("run", "--attn", "none,se", "--metric", "kappa"): "the options: study: metric: input should be 'accuracy', ",
         ("run", "--model", "resnet20", "--depth", "18,34"): "the options: model and depth each name networks; give one",
         ("run", "--factor", "train.lr=1e-3,1e-2", "--tune-lr", "0.1"): "the options: tune_lr sets each arm's learning",
-        ("run", "s.toml", "--attn", "se"): "--attn cannot be given beside s.toml; say it in the file",
-        ("run", "--resume", done, "--attn", "se"): "--attn cannot be given with --resume, which keeps the design",
-        ("run", "--resume", done, "--out", "b"): "--out cannot be given with --resume, which keeps the design",
+        ("run", "s.toml", "--attn", "se"): "--attn cannot be combined with s.toml; set it in the file",
+        ("run", "--resume", done, "--attn", "se"): "--attn cannot be combined with --resume, which keeps the design",
+        ("run", "--resume", done, "--out", "b"): "--out cannot be combined with --resume, which keeps the design",
         ("report", "absent"): "absent is not a study folder: it holds no study.json; name one that",
         ("run", "--attn", "none,se", "--data", "absent"): "absent: no such folder, and no data set of that name",
     }.items():  # fmt: skip

@@ -303,7 +303,7 @@ def test_a_recipe_and_a_configuration_file(cli: Callable) -> None:
     code, _, err = cli("train", "--recipe", "strong", "--config", "c.toml")
     assert code == 2
     assert err == (
-        "resnet-lab: --recipe and --config each say how to train; give one of them, and change it with --set\n"
+        "resnet-lab: --recipe and --config each define the training; give one of them, and change it with --set\n"
     )
 
 
@@ -356,7 +356,7 @@ def test_what_cannot_be_given_with_a_resumption(cli: Callable, stopped: None) ->
     for option, *value in (("--recipe", "strong"), ("--find-lr",)):
         code, _, err = cli("train", "--resume", "run", option, *value)
         assert code == 2
-        assert err == f"resnet-lab: {option} cannot be given with --resume, which keeps the run's configuration\n"
+        assert err == f"resnet-lab: {option} cannot be combined with --resume, which keeps the run's configuration\n"
 
 
 def test_a_range_test_writes_no_events(cli: Callable) -> None:

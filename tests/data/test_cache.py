@@ -44,7 +44,7 @@ def decoded(images: ImageSet, form: ImageFormat = FORM) -> NDArray[np.uint8]:
 
 
 def is_right(stored: Stored, images: ImageSet, form: ImageFormat = FORM) -> bool:
-    """Whether pixels and what decoding told are those of decoding each image now."""
+    """Whether pixels and what decoding found are those of decoding each image now."""
     told = tuple(decode(images.read(position), form)[1] for position in range(len(images)))
     return np.array_equal(pixels(stored, form), decoded(images, form)) and stored.examined == told
 

@@ -76,7 +76,7 @@ def test_what_fails_its_check_leaves_nothing(run: Path, registry: Registry, monk
 def test_a_license_belongs_into_a_card(run: Path, registry: Registry) -> None:
     with pytest.raises(ConfigError) as failure:
         export(run, "program", license="mit", registry=registry)
-    assert str(failure.value) == ("a license is said in the model card, not in program; leave it out, or export a card")
+    assert str(failure.value) == ("a license belongs in the model card, not in program; leave it out, or export a card")
 
 
 def test_a_network_that_torchvision_does_not_have(run: Path, registry: Registry) -> None:

@@ -20,7 +20,7 @@ PART_OF = {
 """Names that sources give their parts, in any case."""
 
 FILLERS = frozenset({"set", "data", "dataset", "split", "part", "image", "images", "img", "imgs", "folder"})
-"""Words beside the name of a part that say nothing: `training_set`, `TestImages`, `train2017`."""
+"""Words without meaning next to the name of a part: `training_set`, `TestImages`, `train2017`."""
 
 SOME = 5
 """Names that a note lists before it only counts."""

@@ -98,7 +98,7 @@ def _errors(library: ModuleType) -> tuple[type[Exception], ...]:
 def _image_set(
     library: ModuleType, datasets: Mapping[str, Any], named: Named, folder: str | None, fewest: int
 ) -> ImageSet:
-    """The set; where it is of a folder, which may be a stranger's, it reads nothing outside of it."""
+    """The set; where it is of a folder, which may be untrusted, it reads nothing outside of it."""
     notes = []
     known = {name: dataset for name, dataset in datasets.items() if part_of(name)}
     if known and len(known) < len(datasets):

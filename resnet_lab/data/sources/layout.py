@@ -28,7 +28,7 @@ class FolderLayout:
         branches: the class folders; none where the images are flat.
         flat: the folder of images named `<class>_<number>`.
         table: artists.csv.
-        strays: images that lie beside the class folders.
+        strays: images that lie next to the class folders.
         aside: folders of images that belong to no class.
     """
 

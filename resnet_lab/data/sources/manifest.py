@@ -103,7 +103,7 @@ def _from_csv(manifest: Path) -> Columns:
             if len(row) != len(header):
                 raise DataError(
                     f"{manifest}, line {rows.line_num}: {len(row)} values for {len(header)} columns; "
-                    f"a value with a {DELIMITERS.get(delimiter, repr(delimiter))} stands in double quotes"
+                    f"a value with a {DELIMITERS.get(delimiter, repr(delimiter))} is quoted"
                 )
             for column, place in zip(columns, places, strict=True):
                 column.append("" if place is None else row[place])

@@ -24,7 +24,7 @@ class PartFolders:
     Attributes:
         branches: class folders with their part; none where the folders are no parts.
         aside: folders with images that belong to no class.
-        strays: images that lie beside the class folders of a part.
+        strays: images that lie next to the class folders of a part.
         within: a folder to look into instead, which holds the parts.
     """
 

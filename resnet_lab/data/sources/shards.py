@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files of `<key>.jpg` beside `<key>.cls`, on disks or behind URLs. Legend: N images.
+"""WebDataset shards: tar files of `<key>.jpg` next to `<key>.cls`, on disks or behind URLs. Legend: N images.
 
 A shard is read once to learn where each image stands in it; from then on images are read by number, like any other
 source's, and those of one shard are asked for together. Shards behind URLs are fetched by the webdataset library, where
@@ -87,7 +87,7 @@ def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageS
     labels = [member.label for shard in shards for member in shard.members]
     classes = sorted(set(labels), key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
     if not labels:
-        raise DataError(f"{pattern}: no image with a label; shards hold <key>.jpg beside <key>.cls")
+        raise DataError(f"{pattern}: no image with a label; shards hold <key>.jpg next to <key>.cls")
     for url, shard in zip(urls, shards, strict=True):
         for member in shard.members:
             require_label(member.label, f"{_name(url)}/{member.key}")
@@ -119,10 +119,10 @@ def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageS
 
 
 def _others(shards: Sequence[Shard]) -> list[str]:
-    """Remarks on files beside images, such as their descriptions."""
+    """Remarks on other files, such as descriptions."""
     endings = sum((Counter(shard.beside) for shard in shards), Counter[str]())
     listed = some(f"{number} {ending or 'without an extension'}" for ending, number in endings.most_common())
-    return [f"files beside images are not read: {listed}"] if endings else []
+    return [f"other files are not read: {listed}"] if endings else []
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -251,11 +251,11 @@ def read_members(file: BinaryIO) -> Shard:
         elif given:
             left_out.append((key, f"labels {' and '.join(map(repr, given))}"))
         else:
-            left_out.append((key, "no label: there is no text <key>.cls beside it"))
+            left_out.append((key, "no label: there is no text <key>.cls next to it"))
     keys = {*images, *map(_until_first_dot, images)}
-    left_out += [(f"{key}{LABEL}", "no image is beside it") for key in labels.keys() - images.keys()]
+    left_out += [(f"{key}{LABEL}", "there is no image next to it") for key in labels.keys() - images.keys()]
     beside = [name for name in others if {os.path.splitext(name)[0], _until_first_dot(name)} & keys]
-    left_out += [(name, "neither an image nor beside one") for name in set(others).difference(beside)]
+    left_out += [(name, "neither an image nor next to one") for name in set(others).difference(beside)]
     endings = Counter(os.path.splitext(name)[1] for name in beside)
     return Shard(tuple(members), tuple(sorted(left_out)), dict(sorted(endings.items())))
 

@@ -65,7 +65,7 @@ def explain(
         layer: the last stage by default.
         wanted: a class to explain in place of the predicted one.
         out: `explanations` in the run folder or beside the weights file by default.
-        watcher: told of each image.
+        watcher: notified of each image.
 
     Raises:
         RunError, CheckpointError: no usable weights; a file that cannot be written.

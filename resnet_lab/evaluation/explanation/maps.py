@@ -33,7 +33,7 @@ class GradCAM:
         layer: a name as in `model.get_submodule`; the last stage by default. Of a layer that runs more than once in a
             forward pass, the last time counts.
         images: that are to come; None where that is not known.
-        watcher: told of compilation.
+        watcher: notified of compilation.
 
     Attributes:
         positions: height and width of the layer's output in the last forward pass.

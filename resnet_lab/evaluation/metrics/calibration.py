@@ -1,4 +1,4 @@
-"""Whether confidence is what it says. Legend: N images, K classes.
+"""Calibration of confidence. Legend: N images, K classes.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 2: 15 bins of equal width.
 """
@@ -22,7 +22,7 @@ class Bin:
     Attributes:
         low, high: its ends; `low` belongs to the bin below, but for 0.
         confidence: mean over its images.
-        accuracy: share of them classified rightly.
+        accuracy: share of them classified correctly.
         n: images; bins without any are left out.
     """
 

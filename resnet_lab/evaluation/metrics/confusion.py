@@ -45,7 +45,7 @@ class Confusion:
         return np.argsort(-self.counts.sum(1), kind="stable").astype(np.int64)
 
     def by_similarity(self) -> NDArray[np.int64]:
-        """Classes so that those taken for one another stand together, shape (K,).
+        """Classes ordered so that confused ones are adjacent, shape (K,).
 
         Average linkage over 1 - the larger share of one taken for the other, with the leaves in their best order.
         """

@@ -1,4 +1,4 @@
-"""Layouts of public weights: how others name the parts of a ResNet, and which network some names tell of."""
+"""Layouts of public weights: other projects' names of the parts of a ResNet, and networks inferred from names."""
 
 import re
 from collections.abc import Collection, Mapping
