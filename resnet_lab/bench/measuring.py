@@ -75,7 +75,7 @@ class BenchResult:
 
     Attributes:
         problem: why it could not be timed; None where it was.
-        timings, memory: by mode; memory in bytes beside the weights, None where it is unknown.
+        timings, memory: by mode; memory in bytes in addition to the weights, None where it is unknown.
     """
 
     arm: BenchArm

@@ -86,7 +86,7 @@ def _scalar(text: str, kinds: Sequence[Any]) -> Any:
 
 
 def _toml_value(text: str) -> Any:
-    """A truth value, number, text or list; what is none of these, or several lines, is a text as it stands."""
+    """A truth value, number, text or list; what is none of these, or several lines, is a plain text."""
     try:
         read = parse_toml(f"value = {text}".encode("utf-8", "surrogatepass"))
     except Malformed:

@@ -49,7 +49,7 @@ def comparison_page(subjects: Sequence[RunSummary], comparisons: Sequence[Compar
 
 
 def letters(subjects: Sequence[RunSummary]) -> list[str]:
-    """A short name for each run: `A relu`, `B gelu`; letters tell apart folders of the same name."""
+    """A short name for each run: `A relu`, `B gelu`; letters distinguish folders of the same name."""
     return [f"{_letter(number)} {printable(subject.name)}" for number, subject in enumerate(subjects)]
 
 

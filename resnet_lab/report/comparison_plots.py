@@ -1,4 +1,4 @@
-"""Figures of several runs. With a title they stand alone, without one they stand under a heading of a page."""
+"""Figures of several runs, standalone with a title, or for a page without one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 

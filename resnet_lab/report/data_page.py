@@ -25,7 +25,7 @@ class Remark:
 
     Attributes:
         kind: `alarm`, `warning` or `hint`.
-        anchor: the section that says more, and `link` what it is called.
+        anchor: the section with details, and `link` its title.
     """
 
     kind: str

@@ -49,7 +49,7 @@ class MatrixCell:
 
     Attributes:
         share: of the true class's images, in percent.
-        told: the same in words.
+        told: tooltip.
     """
 
     number: int
@@ -137,7 +137,7 @@ def remarks(subject: RunSummary) -> Iterator[Remark]:
     if subject.predictions is not None and subject.predictions.origin.part == "train":
         yield Remark(
             "warning",
-            "The network was trained on these images: the figures say how well it knows them.",
+            "The network was trained on these images: the figures show how well it memorised them.",
             "data",
             "Data",
         )

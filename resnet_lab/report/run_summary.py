@@ -1,4 +1,4 @@
-"""A run with all that a page says of it, gathered from the rooms that know. Legend: N images, K classes."""
+"""Summary of a run with everything that a page shows. Legend: N images, K classes."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ from resnet_lab.train.history import TIMES, Epoch, best_of
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run as a page tells it.
+    """A run as shown on a page.
 
     Attributes:
         path: as the user named it.
         record: what run.json says.
         base: name of the zoo's network that this one comes from; empty where it is none's.
-        changes: what tells it from that, in words.
+        changes: differences from it, in words.
         parts: images by part and class, by splits.csv.
         predictions, summary: None where nothing was scored.
         obstacle: why images are missing, or nothing was scored; empty where all is there.
@@ -94,7 +94,7 @@ def look_at(
     class_map: Mapping[str, str] | None = None,
     watcher: Watcher = SILENT,
 ) -> RunSummary:
-    """Gather what there is to say of a run; predictions are made where they are missing.
+    """Summarise a run; missing predictions are computed.
 
     Of a run that is not finished the validation part is scored, and the test part stays unseen. Where the images are
     gone, predictions that were kept are taken.
@@ -153,7 +153,7 @@ def _scored(
     class_map: Mapping[str, str] | None,
     watcher: Watcher,
 ) -> tuple[Predictions | None, str]:
-    """Predictions, where there are any, and what stands in the way of more."""
+    """Predictions, where there are any, and the obstacle to more."""
     if not run.best.exists():
         return None, "there are no weights yet"
     try:
@@ -171,7 +171,7 @@ def _spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
     try:
         return ModelSpec.from_dict(record["spec"], str(run.record))
     except KeyError:
-        raise RunError(f"{run.record}: damaged: it does not say which network it is of; restore it") from None
+        raise RunError(f"{run.record}: damaged: it does not name its network; restore it") from None
 
 
 def read_history(run: Run) -> tuple[Epoch, ...]:

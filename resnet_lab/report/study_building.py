@@ -30,7 +30,7 @@ class StudyReport:
 
 
 def make_study_report(found: StudyFindings, folder: StudyFolder, registry: Registry) -> StudyReport:
-    """Everything that trials say, on one page.
+    """All results of the trials, on one page.
 
     Raises:
         RunError: a trial's table of epochs is damaged.

@@ -1,6 +1,6 @@
-"""Figures of a study's arms one by one: how they learned, and what became of each class.
+"""Figures of a study's arms one by one: learning curves and class effects.
 
-With a title they stand alone, without one they stand under a heading of a page.
+They are standalone with a title, and for a page without one.
 """
 
 from collections.abc import Sequence
@@ -140,7 +140,7 @@ def _finish(axes: Axes, scale: Span) -> None:
 
 
 def classes(found: ClassEffects, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
-    """Differences of recall with their intervals, the largest gain first; what to tell of each, by its gid."""
+    """Differences of recall with their intervals, the largest gain first; tooltips by gid."""
     seen = sorted(
         (each for each in found.classes if each.difference is not None), key=lambda each: -(each.difference or 0.0)
     )

@@ -1,6 +1,6 @@
-"""Figures of a study: effects, factors two by two, cost beside score, works fixed and broken.
+"""Figures of a study: effects, interactions, cost against score, works fixed and broken.
 
-With a title they stand alone, without one they stand under a heading of a page.
+They are standalone with a title, and for a page without one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ def scale_of(metric: str) -> tuple[float, str]:
 def effects(
     found: Sequence[Effect], metric: str, margin: float | None, inks: Palette, title: str = ""
 ) -> tuple[Figure, dict[str, str]]:
-    """Differences with their intervals, verdicts as shapes, colours and words; what to tell of each, by its gid."""
+    """Differences with their intervals, verdicts as shapes, colours and words; tooltips by gid."""
     scale, unit = scale_of(metric)
     figure, axes = panel(title, 7, 1.3 + 0.36 * len(found))
     seen = [effect for effect in found if effect.difference is not None]
@@ -149,7 +149,7 @@ def interaction(pair: Interaction, metric: str, inks: Palette, title: str = "") 
 
 
 def pareto(found: Pareto, metric: str, baseline: str, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
-    """Score against cost with intervals, named, the front joined; what to tell of each point, by its gid."""
+    """Score against cost with intervals, named, the front joined; tooltips of points by gid."""
     figure, axes = panel(title, 7, 4.4 if len(found.points) < MANY else 6.2)
     told = {}
     for number, point in enumerate(found.points):
@@ -208,7 +208,7 @@ def _scale_cost(axes: Axes, found: Pareto) -> None:
 
 
 def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
-    """Names beside their points, moved to where they cover the fewest others, those of the front first."""
+    """Names next to their points, moved to where they cover the fewest others, those of the front first."""
     figure.draw_without_rendering()
     pixel = figure.dpi / 72
     there = axes.transData.transform([(point.cost, point.score) for point in points])

@@ -23,7 +23,7 @@ class Contrast:
         name: as a reader knows it: `attn cbam`, `act gelu x attn cbam`, or an arm's name.
         kind: `main`, `interaction` or `arm`.
         weights: of each arm, shape (A,).
-        aliases: other effects that this design cannot tell from it.
+        aliases: other effects that are confounded with it in this design.
     """
 
     name: str
@@ -83,7 +83,7 @@ def _matches(arm: Levels, wanted: Levels) -> bool:
 
 
 def _without_repeats(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """An interaction that cannot be told from an effect before it is asked once, under that one's name."""
+    """An interaction that is confounded with an earlier effect is tested once, under that effect's name."""
     names: set[str] = set()
     kept = []
     for each in contrasts:

@@ -68,7 +68,7 @@ class Costs:
 def measure_costs(
     arms: Sequence[Arm], classes: int, folder: StudyFolder, registry: Registry, watcher: Watcher = SILENT
 ) -> str | None:
-    """Bench all arms beside the first and keep the result, unless that was done; why not, where it cannot be done.
+    """Bench all arms against the first and store the result, unless it exists; the reason where that fails.
 
     Of several processes that come to it, one measures, and the others wait for it.
     """

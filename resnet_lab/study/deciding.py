@@ -26,7 +26,7 @@ STEPS = 5
 """Steps of a pilot, of which the median counts."""
 
 Decide: TypeAlias = Callable[[Study, Registry, Callable[[str], None]], list[ResolvedArm]]
-"""Decides on every arm of a study; what a user should know is told to the last argument."""
+"""Decides on every arm of a study; remarks for the user are passed to the last argument."""
 
 
 def decided(study: Study, registry: Registry, say: Callable[[str], None], sharing: int = 1) -> list[ResolvedArm]:

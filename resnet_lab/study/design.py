@@ -176,7 +176,7 @@ def read_study(path: Path) -> Study:
     """A design from a TOML file, or one of the program's own by its name.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or says something that cannot be.
+        ConfigError: the file cannot be read, is not TOML, or has invalid values.
         SpecError: an arm whose network cannot be.
     """
     return new_study(read_tables(path), str(path))
@@ -320,7 +320,9 @@ def arm_from(name: str, changes: Mapping[str, Any], base: Tables, where: str, le
 
 def _require_comparable(arms: Sequence[Arm], where: str) -> None:
     if len(arms) < 2:
-        raise ConfigError(f"{where}: there is no arm beside the baseline; give a factor two levels, or name two arms")
+        raise ConfigError(
+            f"{where}: there is no arm other than the baseline; give a factor two levels, or name two arms"
+        )
     seen: dict[str, str] = {}
     for arm in arms:
         if arm.hash in seen:

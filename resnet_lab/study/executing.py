@@ -116,6 +116,6 @@ def loaded_plugins(registry: Registry) -> list[str]:
 
 
 def show(trials: Sequence[Trial], folder: StudyFolder, watcher: StudyWatcher) -> None:
-    """Tell of all trials what the folder says."""
+    """Report the state of all trials."""
     outcomes = [outcome for trial in trials if (outcome := folder.outcome(trial)) is not None]
     watcher.show({trial.name: folder.state(trial) for trial in trials}, outcomes)

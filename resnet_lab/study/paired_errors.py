@@ -11,7 +11,7 @@ from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.study.results import StudyFindings
 
 MOST = 6
-"""Works of each kind that are told of for an arm."""
+"""Most works of each kind that are reported per arm."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def paired_errors(found: StudyFindings, most: int = MOST) -> list[PairedErrors]:
 
 @dataclass(frozen=True)
 class _Block:
-    """Predictions of one seed, of the same images, and where each path stands among them."""
+    """Predictions of one seed, of the same images, and the position of each path among them."""
 
     seed: int
     baseline: Predictions

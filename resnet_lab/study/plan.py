@@ -1,4 +1,4 @@
-"""The keys of a study file beside the base experiment's tables."""
+"""The keys of a study file, other than the base experiment's tables."""
 
 from typing import Annotated, Any, Literal, get_args
 
@@ -58,7 +58,7 @@ class Range(Record):
 
 
 class Plan(Record):
-    """The keys of a study file beside the base experiment's tables; each that a line can say is an option.
+    """The keys of a study file, other than the base experiment's tables; each with a single value is an option.
 
     Attributes:
         seeds: how many; block s of a study has seed `first_seed` + s.

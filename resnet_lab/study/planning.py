@@ -12,7 +12,7 @@ from resnet_lab.study.statistics import FEWEST, power, seeds_needed, smallest_p
 from resnet_lab.study.trials import tuning_trials
 
 DETECTABLE = (0.005, 0.01, 0.02, 0.05)
-"""Differences that a plan tells of, in the metric's unit."""
+"""Differences that a plan reports the power of, in the metric's unit."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Forecast:
 def forecast(
     study: Study, registry: Registry, pilot: StudyFindings | None = None, spread: float | None = None
 ) -> Forecast:
-    """Time a few training steps of every arm, and say what the seeds can find.
+    """Time a few training steps of every arm, and compute the power of the seeds.
 
     Args:
         study: within its budget.

@@ -41,7 +41,7 @@ AT_ONCE = 500
 
 
 class _Stopped(Exception):
-    """`Interrupted` as a task tells it: that one does not survive pickling."""
+    """`Interrupted` as raised by a task: that one does not survive pickling."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def on_ray(study: Study, wishes: RayOptions) -> Iterator[Executor]:
     artefacts = None if wishes.artefacts is None else Artefacts(wishes.artefacts)
     if artefacts is not None:
         artefacts.require_writable()
-    with redirect_stdout(io.StringIO()):  # where Ray tells of lost nodes, between the lines of --json
+    with redirect_stdout(io.StringIO()):  # where Ray reports lost nodes, between the lines of --json
         with handlers_kept():
             connect(wishes.address)
         try:

@@ -1,4 +1,4 @@
-"""Remarks for a reader of a study beside its verdicts."""
+"""Remarks for a reader of a study, in addition to its verdicts."""
 
 from collections.abc import Sequence
 

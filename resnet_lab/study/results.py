@@ -47,7 +47,7 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class StudyFindings:
-    """Everything that a study's trials say.
+    """All results of a study's trials.
 
     Attributes:
         outcomes: of the finished trials, including failed ones.

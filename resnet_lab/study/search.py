@@ -61,7 +61,7 @@ class Found:
 
     Attributes:
         tried: the best first, those that failed last.
-        importances: share of the differences that each value explains, by Optuna; empty where it cannot tell.
+        importances: share of the differences that each value explains, by Optuna; empty where unknown.
         confirm: a study file of the best against the baseline; None where nothing was better.
     """
 
@@ -105,7 +105,7 @@ def search(space: Space, folder: Path, trials: int, registry: Registry, watcher:
     """Try until so many tries have finished, including those of earlier calls on the folder.
 
     What Optuna proposes depends on the space and on what was tried before alone, so that a search that was stopped
-    proposes what it would have. A try that fails is told to Optuna as pruned, which lets it look elsewhere.
+    proposes what it would have. A failed try is reported to Optuna as pruned, so that it searches elsewhere.
 
     Raises:
         ConfigError: optuna is not installed, or the folder has another search.

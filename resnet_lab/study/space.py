@@ -1,4 +1,4 @@
-"""Search space: factors as choices, and ranges beside them."""
+"""Search space: factors as choices, and ranges."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

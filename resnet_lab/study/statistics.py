@@ -23,7 +23,7 @@ FEWEST = 3
 """Seeds below which a study is exploratory."""
 
 EXACT = 16
-"""Seeds up to which all sign flips are gone through, 65,536 at most; beyond, as many are drawn."""
+"""Seeds up to which all sign flips are enumerated, at most 65,536; beyond, as many are sampled."""
 
 EQUAL = 1e-12
 """Relative difference below which two numbers differ by rounding alone."""
@@ -44,7 +44,7 @@ class Effect:
         size: the mean by the standard deviation of the differences (Cohen's d_z); None without spread.
         improvement: share of seeds with a positive difference, ties counting half, and its Wilson interval.
         image_interval: over seeds and test images, both resampled; None without predictions.
-        aliases: effects that the design cannot tell from this one.
+        aliases: effects that are confounded with this one.
         diverged: of the arms it needs, those that diverged, and at which seeds.
     """
 

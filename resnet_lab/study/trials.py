@@ -1,7 +1,7 @@
 """Trial: one arm in the block of one seed, trained once, wherever and however often it is started.
 
 A study folder has `study.json` (the design), `resolved.json` (what the design leaves open), and for each trial
-`trials/NAME/` (the run folder), `trials/NAME.json` (what came of it, written last) and `trials/NAME.lock` (held by the
+`trials/NAME/` (the run folder), `trials/NAME.json` (its outcome, written last) and `trials/NAME.lock` (held by the
 process that works on it). `bench.json` has what the arms cost.
 """
 
@@ -156,7 +156,7 @@ class StudyFolder:
         return found
 
     def keep(self, trial: Trial, outcome: Outcome) -> None:
-        """Write what came of it, the last thing of a trial."""
+        """Write the outcome, the last step of a trial."""
         text = json.dumps({"format": FORMAT, **vars(outcome)}, indent=1)
         write_atomically(self._outcome(trial), text.encode())
 

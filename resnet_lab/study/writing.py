@@ -11,7 +11,7 @@ from resnet_lab.study.results import ArmRow, StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 
 NOT_SHARES = ("log_loss",)
-"""Metrics that are not told in points of a hundred."""
+"""Metrics that are not given in percentage points."""
 
 
 def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
@@ -154,7 +154,7 @@ def _head(columns: tuple[str, ...]) -> tuple[str, str]:
 
 
 def method(found: StudyFindings) -> str:
-    """A paragraph that can stand in a paper."""
+    """A paragraph for a paper."""
     plan, arms = found.study.plan, found.study.arms
     tested = sum(len(family) for family in found.families)
     tuning = (

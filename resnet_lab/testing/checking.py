@@ -1,4 +1,4 @@
-"""All checks in order, and what comes of them for one component."""
+"""All checks in order, and their results for one component."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ class Check:
 
     Attributes:
         run: gives what was measured; raises `BreachError` or `NotCheckedError`.
-        needs: checks without which it would only say the same again.
+        needs: checks without which it would only repeat their failure.
         only: kinds that it is for; empty for all that are modules.
     """
 

@@ -51,7 +51,7 @@ def classes(subject: DataSubject) -> str:
     images = subject.open()
     named = Counter(images.classes)
     if len(named) < 2:
-        raise BreachError(f"{len(named)} class is too few to tell apart", str(subject.component), "give two or more")
+        raise BreachError(f"{len(named)} class is too few", str(subject.component), "give two or more")
     for name, times in named.items():
         if not isinstance(name, str) or not name or times > 1:
             raise BreachError(f"class name {name!r} occurs {times} times", str(subject.component), "name each once")

@@ -1,4 +1,4 @@
-"""Checks of a component within networks: built, trained a step, counted, and timed beside what it replaces."""
+"""Checks of a component within networks: built, trained a step, counted, and timed against what it replaces."""
 
 from typing import Any
 

@@ -24,7 +24,7 @@ class BreachError(Exception):
 
 
 class NotCheckedError(Exception):
-    """A check that cannot be made here; the text says why."""
+    """A check that cannot run here; the text has the reason."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def in_a_line(error: BaseException) -> str:
 
 @contextmanager
 def breach_if_raised(case: str, hint: str = "", what: str = "raises") -> Iterator[None]:
-    """Turn whatever a stranger's code raises in here into a `BreachError`."""
+    """Turn whatever third-party code raises in here into a `BreachError`."""
     try:
         yield
     except (BreachError, NotCheckedError):

@@ -184,17 +184,15 @@ def train_config(values: dict[str, Any], where: str) -> TrainConfig:
 def data_config(values: dict[str, Any], where: str) -> DataConfig:
     """Make a data configuration of the table `[data]` and the options beside it; raises like `train_config`.
 
-    No table says `download`: that is the user's to allow.
+    No table sets `download`: only the user can allow it.
     """
     if values.get("download"):
-        raise ConfigError(
-            f"{where}: download cannot be said in a file or by --set; give --download on the command line"
-        )
+        raise ConfigError(f"{where}: download cannot be set in a file or by --set; give --download on the command line")
     config = _config(DataConfig, values, where)
     if config.folds is None and config.fold:
         raise ConfigError(f"{where}: fold is {config.fold}, but not of how many; give folds too")
     if config.folds is not None and config.split_file is not None:
-        raise ConfigError(f"{where}: folds and split_file each say which image stands in which part; give one of them")
+        raise ConfigError(f"{where}: folds and split_file each define the split; give one of them")
     return config
 
 

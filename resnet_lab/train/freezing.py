@@ -23,11 +23,11 @@ class PartlyFrozen(nn.Module):
 
     The modules are the network's own under its own names, so the state dict is the network's. A frozen part gets no
     gradient and is in evaluation mode whatever the rest is in: batch norm keeps its statistics, dropout is off. Those
-    frozen parts that stand before all others run without a graph.
+    frozen parts that precede all others run without a graph.
 
     Attributes:
         frozen: the parts that learn nothing: `stem`, `layer1`, ..., `fc`.
-        fixed_parts: those of them that stand before all others.
+        fixed_parts: those of them that precede all others.
         fixed_modules: what these consist of, and the pool where only the classifier learns.
         takes_features: whether it is called with what `fixed` gives, and not with images.
     """

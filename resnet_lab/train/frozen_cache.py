@@ -52,7 +52,7 @@ def cache_features(
 ) -> dict[Part, Loader]:
     """The batches that a training is to go through: of features where these are stored, and `network` then takes them.
 
-    The test part, which is looked at once, stays as it is.
+    The test part, which is used once, is not cached.
 
     Args:
         network: on its device, with the weights that its frozen parts keep.
@@ -60,7 +60,7 @@ def cache_features(
         metadata: of the network.
         wish: `auto` stores where that can be, fits on the disk, and is less work than it saves.
         epochs: that are still to come.
-        watcher: is told what is done and why.
+        watcher: notified of what is done and why.
         after_step: called after each batch; what it raises ends the work, and what was computed is kept.
 
     Raises:

@@ -25,7 +25,7 @@ ONE_CYCLE_LAST = ONE_CYCLE_FIRST / 1e4
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """The optimiser that `config` names, over the parameters that require a gradient, in the model's order.
 
-    Without `decay_norms` those of at most one axis, which norms and biases are, stand in a group without weight decay,
+    Without `decay_norms` those of at most one axis, which norms and biases are, are in a group without weight decay,
     as timm has it (He et al. 2018, arXiv:1812.01187, section 3.1).
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -50,7 +50,7 @@ def _lay_out(optimizer: Optimizer) -> None:
     """Give what was loaded the memory layout of its parameter.
 
     Files hold it row by row, and torch's fused steps go through the memory of both side by side without a look at the
-    layout: on the CPU they would pair the wrong numbers and say nothing.
+    layout: on the CPU they would silently pair the wrong numbers.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():

@@ -130,7 +130,7 @@ def make_ready(
 
 
 def _refuse_broken_plugins(network: nn.Module, spec: ModelSpec, registry: Registry) -> None:
-    """Two images through a network with plugins' parts: a fault of theirs is better said before anything is decoded.
+    """Two images through a network with plugins' parts: their errors are better raised before anything is decoded.
 
     The network is then as it was.
     """
@@ -211,7 +211,7 @@ def _batch_size(
 
 
 def _refuse_single_images(spec: ModelSpec, smallest: int, registry: Registry) -> None:
-    """Batch norm has no variance to take over one image at one pixel; better said now than at the first step."""
+    """Batch norm has no variance to take over one image at one pixel; better raised now than at the first step."""
     if smallest > 1:
         return
     x = torch.empty(1, spec.in_channels, spec.input_size, spec.input_size, device="meta")

@@ -6,7 +6,7 @@ from resnet_lab.train.history import Epoch
 
 
 class TrainingWatcher(Watcher):
-    """Is told of a training's own events too; this one keeps silent."""
+    """Is notified of a training's events too; this one ignores them."""
 
     def weights(self, coverage: Coverage) -> None:
         """Pretrained weights were loaded."""

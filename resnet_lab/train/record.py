@@ -64,7 +64,7 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
     """Recorded choices of the run, its parts as they were drawn.
 
     Raises:
-        RunError: run.json is damaged, or of a version that was told other things.
+        RunError: run.json is damaged, or of a version with other settings.
     """
     record, where = run.read(), str(run.record)
     if record.get("status") == "imported":

@@ -75,9 +75,9 @@ class Progress:
 
 
 def write_state(path: Path, progress: Progress, learner: Learner) -> None:
-    """Replace the file at once; what stood there stays until the new one is whole.
+    """Replace the file atomically.
 
-    All processes have to call it, and the first writes: it speaks for the others but for the tally.
+    All processes have to call it, and rank 0 writes: its state is that of all, except for the tally.
 
     Raises:
         RunError: the file cannot be written.

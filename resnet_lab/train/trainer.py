@@ -84,7 +84,7 @@ class Trainer:
         self._schedule_save()
 
     def carry_out(self) -> TrainResult:
-        """Learn, test the best epoch once, and say so in run.json.
+        """Train, test the best epoch once, and record it in run.json.
 
         Raises:
             RunError: another process trains in the folder, or a file cannot be written.
@@ -218,7 +218,7 @@ class Trainer:
             checkpoint.write(path, self.learner.scored, self.ready.metadata)
 
     def _publish(self) -> None:
-        """Bring the files that people read to what the state says."""
+        """Update the human-readable files to the state."""
         if not self.processes.is_first:
             return
         history = self.progress.history

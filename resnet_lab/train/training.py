@@ -36,7 +36,7 @@ def train(
 
     Args:
         spec: the network; its classes are set to those of the source.
-        data: where the images come from and how they are made ready; a text is the source alone.
+        data: the source of images and their preparation; a text is the source alone.
         folder: where to put the run; it must not exist.
         command: what the user typed, for the record.
         processes: those that train together, each of which has to call this; by default this one is alone.

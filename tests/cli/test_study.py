@@ -176,7 +176,7 @@ def test_a_file(cli: Callable) -> None:
 def test_bad_input(cli: Callable, done: Path) -> None:
     for arguments, message in {
         ("run",): "there is nothing to compare: name a study file, or parts such as --attn none,cbam",
-        ("run", "--attn", "none"): "the options: there is no arm beside the baseline; give a factor two levels",
+        ("run", "--attn", "none"): "the options: there is no arm other than the baseline; give a factor two levels",
         ("run", "--attn", "none,se", "--metric", "kappa"): "the options: study: metric: input should be 'accuracy', ",
         ("run", "--model", "resnet20", "--depth", "18,34"): "the options: model and depth each name networks; give one",
         ("run", "--factor", "train.lr=1e-3,1e-2", "--tune-lr", "0.1"): "the options: tune_lr sets each arm's learning",

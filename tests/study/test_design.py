@@ -135,7 +135,7 @@ def test_a_file(tmp_path: Path) -> None:
         ({}, "a study has either factors or arms; give [study.factors] or [study.arms.NAME]"),
         (
             {"factors": {"act": ["relu"]}},
-            "there is no arm beside the baseline; give a factor two levels, or name two arms",
+            "there is no arm other than the baseline; give a factor two levels, or name two arms",
         ),
         ({"factors": {"act": ["relu", "relu"]}}, "factor act needs different levels, got ['relu', 'relu']"),
         ({"arms": {"a": {}, "b": {"act": "relu"}}}, "the arms 'a' and 'b' are the same; leave one of them"),

@@ -95,9 +95,8 @@ def register_datasets(register):
 
 DATA_FAULTS = {
     "": None,
-    "classes, labels = ('dark',), labels * 0": "classes: failed: 1 class is too few to tell apart [greys]; hint: give "
-    "two or more",
-    "classes = ('dark', 'dark')": "classes: failed: 1 class is too few to tell apart [greys]; hint: give two or more",
+    "classes, labels = ('dark',), labels * 0": "classes: failed: 1 class is too few [greys]; hint: give two or more",
+    "classes = ('dark', 'dark')": "classes: failed: 1 class is too few [greys]; hint: give two or more",
     "classes, labels = ('dark', 'light', 'dark'), np.arange(count) % 3": "classes: failed: class name 'dark' stands 2 "
     "times [greys]; hint: name each once",
     "labels = labels.astype(float)": "labels: failed: labels are float64, shape (4,), expected int64, shape (4,) "

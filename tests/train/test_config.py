@@ -59,7 +59,7 @@ def test_options_out_of_range(values: dict, message: str) -> None:
         ({"fold": 1}, "fold is 1, but not of how many; give folds too"),
         (
             {"folds": 3, "split_file": "a.csv"},
-            "folds and split_file each say which image stands in which part; give one of them",
+            "folds and split_file each define the split; give one of them",
         ),
     ],
 )
