@@ -1,4 +1,4 @@
-"""Measurement conditions: load by other programs, and a processor that slows down."""
+"""Measurement conditions: load by other programs, and a CPU that slows down."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import psutil
 import torch
 
 BUSY = 0.10
-"""Share of the processors that other programs may have in a round."""
+"""Share of the CPU that other programs may use in a round."""
 
 DRIFT = 0.10
 """Change of the CPU's own speed over the rounds that is reported."""
@@ -21,8 +21,8 @@ class Conditions:
     """Watches rounds of measurements.
 
     Attributes:
-        others: share of all processors that other programs had, one a round.
-        speeds: seconds of the same small piece of work, one a round.
+        others: share of the CPU that other programs used, one per round.
+        speeds: seconds of the same small piece of work, one per round.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -70,13 +70,13 @@ class Conditions:
 
 
 def _busy() -> float:
-    """Seconds that all processors worked since the system started."""
+    """Seconds of CPU time since the system started."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def throttling(device: torch.device) -> set[str]:
-    """Why a GPU's clock is held back at this moment; nothing for a processor, or without nvidia-ml-py."""
+    """Why a GPU is throttled at the moment; nothing for a CPU, or without nvidia-ml-py."""
     nvml = _nvml(device)
     if nvml is None:
         return set()
@@ -91,7 +91,7 @@ def throttling(device: torch.device) -> set[str]:
 
 
 def gpu_facts(device: torch.device) -> dict[str, object]:
-    """Driver and power limit in watts of a GPU; empty for a processor, or without nvidia-ml-py."""
+    """Driver and power limit in watts of a GPU; empty for a CPU, or without nvidia-ml-py."""
     nvml = _nvml(device)
     if nvml is None:
         return {}

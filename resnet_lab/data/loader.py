@@ -61,7 +61,7 @@ class Transform(Protocol):
 class Loader:
     """Serves some images of a set as batches, by order of epochs of training or in their own order.
 
-    What the processor does for a batch it does ahead, in threads: all of it where it is the device too.
+    What the CPU does for a batch it does ahead, in threads: all of it where it is the device too.
     """
 
     def __init__(self, rows: Rows, order: Order, transform: Transform, placement: Placement) -> None:

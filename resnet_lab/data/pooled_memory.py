@@ -16,7 +16,7 @@ KEPT = 20
 
 
 class Memory(Protocol):
-    """Gives uninitialised tensors that the processor can write."""
+    """Gives uninitialised tensors that the CPU can write."""
 
     def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor: ...
 

@@ -22,7 +22,7 @@ FEW, MORE = 2, 4
 """Images of these two steps. Batch norm may refuse a single one."""
 
 SIGNS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
-"""Signs in errors of other kinds: of torch's allocator for the processor, and of CUDA's libraries."""
+"""Signs in errors of other kinds: of torch's allocator for the CPU, and of CUDA's libraries."""
 
 GIB = 2**30
 
@@ -104,7 +104,7 @@ def _fits(step: Callable[[int], object], images: int) -> bool:
 def peak_of_step(step: Callable[[int], object], images: int, device: torch.device) -> int:
     """The most bytes that a step on so many images holds at once, beside what was there before.
 
-    On the processor those of tensors that operators make: what compiled code makes inside itself is not seen.
+    On the CPU those of tensors that operators make: what compiled code makes inside itself is not seen.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -71,7 +71,7 @@ class Placement:
 
     @property
     def name(self) -> str:
-        """Name of the GPU or processor."""
+        """Name of the GPU or CPU."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
@@ -79,7 +79,7 @@ class Placement:
     def place(self, model: nn.Module) -> nn.Module:
         """The model moved to the device, in its layout.
 
-        On the processor the process keeps from now on what memory it frees (`allocator`). On a GPU the precision of
+        On the CPU the process keeps from now on what memory it frees (`allocator`). On a GPU the precision of
         float32 products is set, for the whole process too, where float32 was chosen.
         """
         if self.device.type == "cpu":
@@ -103,7 +103,7 @@ class Placement:
         return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
 
     def seed(self, seed: int) -> None:
-        """Seed the generators that a step draws from: the processor's, and the GPU's own.
+        """Seed the generators that a step draws from: the CPU's, and the GPU's own.
 
         `torch.manual_seed` seeds every kind of device, and formats the stack for each that is not in use.
         """

@@ -48,7 +48,7 @@ def handlers_kept() -> Iterator[None]:
 
 
 def trials_at_once(wishes: RayOptions, gpus: float, nodes: Sequence[dict[str, float]]) -> int:
-    """Trials that share the memory of one device: of a GPU, or of the node with the most processors."""
+    """Trials that share the memory of one device: of a GPU, or of the node with the most CPUs."""
     if gpus:
         return max(1, int(1 / gpus))
     return max(1, int(max(node.get("CPU", 0) for node in nodes) / wishes.cpus))
@@ -94,7 +94,7 @@ def gpus_of_trial(study: Study, wishes: RayOptions, nodes: Sequence[dict[str, fl
     """GPUs of a trial, as wished for, or by what arms may use and nodes have.
 
     Raises:
-        ConfigError: no node has that and the processors too.
+        ConfigError: no node has that and the CPUs too.
     """
     gpus = wishes.gpus
     if gpus is None:

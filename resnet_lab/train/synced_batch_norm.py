@@ -1,6 +1,6 @@
 """Batch norm over the images of all processes. Legend: N batch, C channels, H W pixels, M = N H W values per channel.
 
-torch's `SyncBatchNorm` does so on GPUs and refuses the processor; the class here gives the same on the CPU.
+torch's `SyncBatchNorm` does so on GPUs and refuses the CPU; the class here gives the same on the CPU.
 """
 
 from typing import Any
