@@ -71,7 +71,7 @@ def test_different_machines_are_refused_by_default() -> None:
         results.diff(content(), other, ("a.json", "b.json"))
     assert str(failure.value) == (
         f"a.json and b.json were measured on different machines (threads {torch.get_num_threads()} and 99); "
-        "give --unlike to compare them still"
+        "give --unlike to compare them"
     )
     assert len(results.diff(content(), other, ("a", "b"), unlike=True)) == 2
 

@@ -82,7 +82,7 @@ def test_near_copies_can_be_left_alone(cli: Callable, paintings: Path) -> None:
     assert told["compared"] == 10
     off = json.loads(cli("data", "check", paintings, "--near-copies", "off", "--json").out)
     assert (off["copies"], off["compared"]) == ([], None)
-    assert cli("data", "check", paintings, "--near-copies", "off").out.endswith("no picture is there twice\n")
+    assert cli("data", "check", paintings, "--near-copies", "off").out.endswith("there are no copies\n")
     for command in (("check",), ("describe",), ("split", "--out", "s.csv")):
         code, out, err = cli("data", command[0], paintings, *command[1:], "--near-copies", "some")
         assert (code, out) == (2, "")
@@ -290,5 +290,5 @@ def test_handled_kinds_are_reported(cli: Callable, paintings: Path) -> None:
     content = io.BytesIO()
     Image.new("CMYK", (20, 20), (10, 20, 30, 0)).save(content, format="JPEG")
     (paintings / "red" / "press.jpg").write_bytes(content.getvalue())
-    assert "out of the ordinary, and handled: 1 CMYK" in cli("data", "check", paintings).out
+    assert "unusual and handled: 1 CMYK" in cli("data", "check", paintings).out
     assert json.loads(cli("data", "check", paintings, "--json").out)["handled"] == {"CMYK": 1}

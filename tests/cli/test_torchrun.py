@@ -27,7 +27,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together") / "run"
     done = torchrun("resnet_lab", "train", *SMOOTH, "--sync-batch-norm", "--out", folder, "--json")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("epoch   2: loss") == 1, "the first process alone speaks"
+    assert done.stderr.count("epoch   2: loss") == 1, "only rank 0 logs"
     assert json.loads(done.stdout)["run"] == str(folder)
     return folder
 
@@ -82,7 +82,7 @@ def test_a_stop_is_agreed_and_the_training_resumes(together: Path, tmp_path: Pat
     """SIGTERM to one process ends both at the same step; two others go on, to the bits of an undisturbed run."""
     folder = tmp_path / "run"
     _, err = _stopped_in_the_middle(folder, lambda pid: os.kill(pid, signal.SIGTERM))
-    assert f"go on with `resnet-lab train --resume {folder}`" in err
+    assert f"resume with `resnet-lab train --resume {folder}`" in err
     assert json.loads((folder / "run.json").read_text())["status"] == "stopped by SIGTERM"
     done = torchrun("resnet_lab", "train", "--resume", folder)
     assert done.returncode == 0, done.stderr

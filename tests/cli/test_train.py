@@ -335,9 +335,9 @@ def test_a_resumption(cli: Callable, stopped: None) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--lr", "0.5"), "run was begun with lr 0.003, and 0.5 is asked for"),
-        (("--fit", "pad"), "run was begun with fit squash, and pad is asked for"),
-        (("--act", "gelu"), "run was begun with network resnet20, and another is asked for"),
+        (("--lr", "0.5"), "run was started with lr 0.003, and 0.5 is asked for"),
+        (("--fit", "pad"), "run was started with fit squash, and pad is asked for"),
+        (("--act", "gelu"), "run was started with network resnet20, and another is asked for"),
     ],
 )
 def test_a_resumption_with_other_wishes(cli: Callable, stopped: None, options: tuple[str, ...], message: str) -> None:

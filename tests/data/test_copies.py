@@ -105,8 +105,8 @@ def test_groups_too_large_for_copies_are_left_apart_with_a_remark(gallery: list[
     assert together(found.groups) == set()
     assert found.remark == (
         "9 images look as alike as near copies do, in 1 group of up to 9; a picture rarely has more than 8 copies, so "
-        "that these are left apart: where they are copies, as frames of a film may be, say with a split file which "
-        "parts they stand in"
+        "that these are left apart: where they are copies, as frames of a film may be, assign their "
+        "parts by a split file"
     )
     as_many = [*crowd[:LARGEST], *others]
     assert together(group_copies(looked_at(as_many)).groups) == {frozenset(range(LARGEST))}

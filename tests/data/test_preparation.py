@@ -104,7 +104,7 @@ def test_sets_too_large_for_the_disk_are_decoded_in_every_epoch(
         decode_all(images, ImageFormat(100), DataConfig(cache="disk"))
     assert str(failure.value) == (
         f"40 decoded images would take 1.1 MiB and the disk of {cache_folder()} has 1.0 MiB free; free some space, "
-        "`resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, or decode them anew in every epoch: "
+        "`resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, or decode them in every epoch with "
         "--cache stream"
     )
     monkeypatch.setattr(preparation, "bytes_free", lambda: 2**34)

@@ -215,11 +215,11 @@ def test_other_things_to_know() -> None:
         f"{ANIMALS[fewest[1]]} has {fewest[0]}: one mistake moves its recall by {100 / fewest[0]:.0f} points."
     ) in told(small)
     longer = replace(MADE, history=history((1.5, 0.9)))
-    assert "hint The best epoch is the last one: a longer training may go on improving." in told(longer)
+    assert "hint The best epoch is the last one: longer training may improve it." in told(longer)
     trained_on = replace(MADE, predictions=predictions(ANIMALS, part="train"))
     assert any("trained on these images" in text for text in told(trained_on))
     chosen_by = replace(MADE, predictions=predictions(ANIMALS, part="val"))
-    assert any("chosen by these images" in text for text in told(chosen_by))
+    assert any("selected on this validation part" in text for text in told(chosen_by))
 
 
 def test_names_cannot_become_markup() -> None:

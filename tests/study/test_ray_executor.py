@@ -308,7 +308,7 @@ def test_a_lost_trial_is_reported_and_can_be_resumed(cluster, quiet, tmp_path: P
     assert driver.returncode == 2
     assert re.fullmatch(
         r"resnet-lab: 1 of 4 trials were lost with their process or node, as were their retries, the first \S+: .+; "
-        rf"`resnet-lab study run --resume {folder.folder}` goes on\n",
+        rf"`resnet-lab study run --resume {folder.folder}` resumes them\n",
         told,
     )
     assert len(table(folder.folder)) == 3

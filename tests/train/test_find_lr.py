@@ -124,7 +124,7 @@ def test_the_watcher_is_notified() -> None:
 def test_too_few_steps_are_refused() -> None:
     with pytest.raises(ConfigError) as failure:
         find_learning_rate(network(), batches(), CONFIG, CPU, steps=19)
-    assert str(failure.value) == "a range test of 19 steps says nothing; give it at least 20"
+    assert str(failure.value) == "a range test of 19 steps is not informative; give it at least 20"
 
 
 def test_non_finite_weights_are_reported() -> None:

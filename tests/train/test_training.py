@@ -250,7 +250,7 @@ def test_other_images_end_a_resumption(stopped: Path, two_colours: Path) -> None
     with pytest.raises(RunError) as failure:
         resume(stopped)
     assert str(failure.value) == (
-        f"{stopped} cannot go on: {two_colours} has changed since (12 images then, 13 now); "
+        f"{stopped} cannot be resumed: {two_colours} has changed since (12 images then, 13 now); "
         "put the images back, or start a new run"
     )
     (two_colours / "a" / "new.png").unlink()

@@ -72,6 +72,6 @@ def test_outputs_that_are_not_numbers(pictures: NDArray[np.uint8]) -> None:
     with pytest.raises(CheckpointError) as failure:
         Explainer(METADATA, model, CPU).explain(pictures[:1])
     assert str(failure.value) == (
-        "the network's outputs are non-finite; with fp16, try --precision fp32, else train it anew "
+        "the network's outputs are non-finite; with fp16, try --precision fp32, otherwise train it again "
         "with a lower learning rate"
     )

@@ -107,8 +107,8 @@ def test_what_is_not_known_is_asked_for(small: str) -> None:
     with pytest.raises(CheckpointError) as failure:
         adopt(small, REGISTRY, preprocessing=KNOWN)
     assert str(failure.value) == (
-        f"{small}: the classifier has 3 classes, and there are no names for them; give --classes FILE with one name a "
-        "line, or a JSON list of names, in the order of the classifier"
+        f"{small}: the classifier has 3 classes, and there are no names for them; give --classes FILE with one name "
+        "per line, or a JSON list of names, in the order of the classifier"
     )
 
 
