@@ -218,8 +218,8 @@ def rows_of(
                     continue
                 if len(values) != len(columns):
                     raise error(
-                        f"{path}: line {table.line_num}: {len(values)} values for {len(columns)} columns; put the file "
-                        "back as it was"
+                        f"{path}: line {table.line_num}: {len(values)} values for {len(columns)} columns; "
+                        "restore the file"
                     )
                 yield table.line_num, dict(zip(columns, values, strict=True))
     except OSError as failure:

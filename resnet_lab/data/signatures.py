@@ -8,13 +8,13 @@ SIDE = 32
 """Cells per side of a signature's grey levels."""
 
 GRID = 112
-"""Cells of a side in which margins are looked for."""
+"""Cells per side in which margins are searched."""
 
 COMPARED_FROM = 64
-"""Shorter side in pixels from which on two pictures can be told to be copies."""
+"""Shorter side in pixels from which on two pictures are compared."""
 
 CONTENT_FROM = 32
-"""The same of what is left within the margins."""
+"""Shorter side within the margins, in pixels, from which on two pictures are compared."""
 
 FLAT = 4
 """Standard deviation of grey levels 0 to 255 below which a picture has nothing to compare."""

@@ -92,7 +92,7 @@ class TrainConfig(Record):
         "cosine", "How the learning rate changes.", LEARNING
     )
     decay: Annotated[float, Field(gt=0, le=1, strict=True)] = option(
-        0.7, "Factor of the rate, applied after each epoch by exponential, and every --decay-epochs by step.", LEARNING
+        0.7, "Factor of the rate, applied after each epoch by exponential, and every decay_epochs by step.", LEARNING
     )
     decay_epochs: Count = option(30, "Epochs between two steps of the step schedule.", LEARNING)
     warmup_epochs: NotNegative = option(0.0, "Epochs of linear warm-up.", LEARNING)

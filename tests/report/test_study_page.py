@@ -104,7 +104,7 @@ def test_measured_costs_are_in_the_table_of_arms(told: Told, html: str) -> None:
     (row,) = [" ".join(row) for row in page.rows() if row[:3] == ["gelu", "none", "▲"] and "MiB" in row] or [""]
     (row,) = [text for text in (" ".join(row) for row in page.rows()) if text.startswith("gelu none") and "MiB" in text]
     assert "2.5 2.4 to 2.6 6400 1.25× the time 2.5 1.25× 3 MiB" in row
-    assert "medians of one machine" in page.prose()
+    assert "medians on one machine" in page.prose()
     assert "remark on costs" in page.prose()
     assert "Not shown, without a score or a time: relu eca and gelu eca." in page.prose()
 
