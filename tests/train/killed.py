@@ -18,7 +18,7 @@ SAVED = ("best.safetensors", "last.safetensors", "metrics.csv")
 
 
 def attempt(folder: Path) -> None:
-    """Begin a small training in `folder`, or go on with it; states are saved all the time."""
+    """Begin a small training in `folder`, or resume it; states are saved all the time."""
     import torch
 
     from resnet_lab.network import zoo
