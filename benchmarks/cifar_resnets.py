@@ -19,7 +19,7 @@ from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
-from resnet_lab.evaluation.scoring import form_of, logits, prepare
+from resnet_lab.evaluation.inference import form_of, logits, prepare
 from resnet_lab.network import zoo
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.plugins import default_registry

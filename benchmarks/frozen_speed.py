@@ -36,7 +36,7 @@ from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, choose
-from resnet_lab.evaluation.scoring import logits
+from resnet_lab.evaluation.inference import logits
 from resnet_lab.network import zoo
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.plugins import default_registry

@@ -29,10 +29,13 @@ import torch
 from benchmarks.fuzz_images import context
 from resnet_lab.bench import results
 from resnet_lab.core.errors import PluginWarning, ResNetLabError
+from resnet_lab.core.history import read_history
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import from_csv_as_far_as_there
 from resnet_lab.device import choose
+from resnet_lab.evaluation.opened_run import OpenedRun, Sources
 from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.run_summary import look_at
 from resnet_lab.export.card import model_card
 from resnet_lab.export.exported_model import ExportedModel as Exported
 from resnet_lab.export.privacy import public_record
@@ -40,8 +43,7 @@ from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import load, require_files
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.report.run_page import class_parts, configuration, provenance, remarks, sentence
-from resnet_lab.report.run_summary import look_at, read_history
+from resnet_lab.report.run_words import class_parts, configuration, provenance, remarks, sentence
 from resnet_lab.study import search
 from resnet_lab.study.design import study_from
 from resnet_lab.study.results import findings
@@ -102,7 +104,7 @@ class Records:
         }
         (folder / "search" / search.NOTED).write_text(json.dumps({"format": 1, "tables": space, "plugin_files": named}))
         self.images = open_images("digits", self.registry)
-        self.subject = look_at(self.run.folder, self.placement, self.registry)
+        self.subject = look_at(OpenedRun(self.run.folder, Sources(self.registry)), self.placement)
         metadata, tensors = checkpoint.read(self.run.best)
         model = checkpoint.restore(metadata, tensors, "", self.registry)
         self.exported = Exported(self.run.best, metadata, model, self.registry, self.run)

@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -133,6 +135,55 @@ def test_a_walk_goes_down_along_imports(title: str) -> None:
             package = module.rpartition(".")[0]
             assert module in passed or any({module, package} & IMPORTS[name] for name in passed), stop
         passed.append(module)
+
+
+WORDS = ("core.errors", "core.files", "network.kinds", "network.spec", "study.remarks", "study.writing")
+"""Modules of which pages may call functions: they find words, escape them, and write files."""
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) == "report"])
+def test_pages_are_made_from_plain_data(module: str) -> None:
+    """Pages import no networks, Grad-CAM, sources of images, or tables on the disk."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            assert not {alias.name.partition(".")[0] for alias in node.names} & {*GATHERING, "resnet_lab"}
+        elif isinstance(node, ast.ImportFrom):
+            package, _, room = str(node.module).partition(".")
+            assert package not in GATHERING
+            if package == "resnet_lab" and room.partition(".")[0] != "report":
+                not_plain = [alias.name for alias in node.names if not is_plain(str(node.module), alias.name)]
+                assert not_plain == [], node.module
+
+
+GATHERING = ("torch", "torchvision", "safetensors", "PIL", "csv", "tomllib")
+
+
+def is_plain(module: str, name: str) -> bool:
+    """Whether a name is a frozen class, a constant, or a function of a module that finds words."""
+    value = getattr(import_module(module), name)
+    if isinstance(value, type):
+        frozen = getattr(value, "__dataclass_params__", None) or getattr(value, "model_config", None)
+        return bool(frozen) and bool(frozen["frozen"] if isinstance(frozen, dict) else frozen.frozen)
+    if callable(value) and hasattr(value, "__code__"):
+        return module.removeprefix("resnet_lab.") in WORDS
+    return not isinstance(value, ModuleType)
+
+
+def test_what_is_not_plain() -> None:
+    for module, name in (
+        ("core.run_folder", "Run"),
+        ("core.tables", "rows_of"),
+        ("data.sources", "open_images"),
+        ("evaluation", "scoring"),
+        ("evaluation.explanation", "GradCAM"),
+        ("evaluation.opened_run", "OpenedRun"),
+        ("evaluation.report_contents", "gather_report"),
+        ("network.builder", "build"),
+        ("study.trials", "StudyFolder"),
+    ):
+        assert not is_plain(f"resnet_lab.{module}", name), name
+    for module, name in (("network.spec", "ModelSpec"), ("data.split", "PARTS"), ("core.history", "Epoch")):
+        assert is_plain(f"resnet_lab.{module}", name), name
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAM = "resnet-lab"
 BRIEF = (
-    "--set", "train.epochs=1", "--set", "train.batch_size=32", "--set", "train.augment=none",
-    "--set", "train.compile=off", "--set", "train.warmup_epochs=0.0",
+    "--set", "train.epochs=1", "--set", "train.augment=none", "--set", "train.compile=off",
+    "--set", "train.warmup_epochs=0.0",
 )  # fmt: skip
 BRIEFER = {
     ("train",): (*BRIEF, "--size", "32"),
@@ -65,6 +65,8 @@ def run(block: str) -> None:
         for beginning, more in BRIEFER.items():
             if tuple(arguments[: len(beginning)]) == beginning and not set(WHOLE).intersection(arguments):
                 arguments += more
+                if arguments[0] != "bench":  # the digits are many, the paintings few
+                    arguments += ["--set", f"train.batch_size={256 if 'digits' in shlex.join(arguments) else 32}"]
         if arguments[0] == "train" and "--out" in arguments:  # the page's own run takes the place of the template's
             shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
         said = io.StringIO()

@@ -24,7 +24,7 @@ from resnet_lab.bench.timed_networks import (
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import choose
-from resnet_lab.device.memory import out_of_memory, peak_of_step
+from resnet_lab.device.memory import out_of_memory, peak_of_step, require_memory
 from resnet_lab.network.plugins import Registry
 
 MAX_ROUNDS = 100_000
@@ -228,6 +228,9 @@ def _ready(
     arm = result.arm
     batch = 1 if mode == "latency" else arm.batch
     try:
+        if mode == "train":
+            shape = (batch, arm.spec.in_channels, arm.spec.input_size, arm.spec.input_size)
+            require_memory(network_of(arm, registry, "meta"), shape, placement_of(arm, device), training=True)
         call = ready(arm, mode, registry, device)
         compiled_on_processor = arm.compile != "off" and target.type == "cpu"
         peak = None if compiled_on_processor else peak_of_step(lambda _: call(), batch, target)

@@ -11,6 +11,7 @@ from resnet_lab.cli import options, output
 from resnet_lab.cli.bundles import Fields, Given, callback
 from resnet_lab.cli.components import OfEachKind
 from resnet_lab.cli.root import app
+from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import ARMS
 
@@ -181,21 +182,20 @@ def _arms(chosen: Networks, config: "BenchConfig") -> "list[BenchArm]":
     from resnet_lab.bench.arms import arms_of
     from resnet_lab.bench.peers import NAMES
     from resnet_lab.network import zoo
-    from resnet_lab.network.component import listed
 
     peers = chosen.peer or []
     if unknown := [name for name in peers if name not in NAMES]:
         raise ConfigError(f"unknown peer {unknown[0]!r}; peers are {', '.join(NAMES)}")
     if chosen.model is not None and chosen.depth is not None:
         raise ConfigError("--model and --depth each name networks; give one of them")
-    names = listed(chosen.model) if chosen.model else []
+    names = comma_list(chosen.model) if chosen.model else []
     if chosen.depth is not None:
-        names = [f"resnet{layers}" for layers in listed(chosen.depth)]
+        names = [f"resnet{layers}" for layers in comma_list(chosen.depth)]
     networks = [zoo.get(name) for name in names] + [zoo.read(path) for path in chosen.spec or []]
     layouts = {"auto": None, "channels-last": True, "channels-first": False}
     return arms_of(
         networks or [zoo.get("resnet50")],
-        {slot: listed(text) for slot, text in chosen.components.items()},
+        {slot: comma_list(text) for slot, text in chosen.components.items()},
         sizes=config.size,
         batches=config.batch_size,
         precisions=config.precision,

@@ -33,6 +33,7 @@ def compare(
     `resnet-lab report A B` writes the same as a page, with the images.
     """
     from resnet_lab.cli.progress import Screen
+    from resnet_lab.core.run_folder import classes_of
     from resnet_lab.data.class_names import read_class_map
     from resnet_lab.evaluation.comparison import compare as compare_predictions
     from resnet_lab.evaluation.scoring import evaluate
@@ -40,10 +41,18 @@ def compare(
     images.refuse_part(split)
     registry = options.load_registry(no_plugin)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
+    classes = classes_of([first, second]) if renamed else ()
     with Screen() as screen:
         one, other = (
             evaluate(
-                run, placement, registry, part=split or "test", source=images.source, class_map=renamed, watcher=screen
+                run,
+                placement,
+                registry,
+                part=split or "test",
+                source=images.source,
+                class_map=renamed,
+                other_classes=classes,
+                watcher=screen,
             )
             for run in (first, second)
         )

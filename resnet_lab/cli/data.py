@@ -133,9 +133,7 @@ def describe(
 def split(
     *,
     source: Source,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="The split file; it must not exist.", show_default=False)
-    ],
+    out: Annotated[Path, options.written("--out", "FILE", "The split file; it must not exist.")],
     seed: Seed = None,
     chosen: Split,
     no_plugin: options.NoPlugin = None,

@@ -22,8 +22,23 @@ if TYPE_CHECKING:
 
 
 def written(name: str, metavar: str, help: str, default: str | bool = False) -> Any:
-    """An option of a file or folder that is written."""
-    return typer.Option(name, metavar=metavar, help=help, show_default=default, rich_help_panel=OUTPUT)
+    """An option of a file or folder that is written, refused before any work where it cannot be."""
+
+    def writable(context: typer.Context, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        from resnet_lab.core.files import refuse_unwritable, refuse_unwritable_folder
+
+        (refuse_unwritable if metavar == "FILE" else refuse_unwritable_folder)(path)
+        others: dict[Path, tuple[str, str]] = context.meta.setdefault(f"{__name__}.written", {})
+        other, kind = others.setdefault(path.absolute(), (name, metavar))
+        if other != name and "FILE" in (kind, metavar):
+            raise ConfigError(f"{other} and {name} are both {path}; give each a name of its own")
+        return path
+
+    return typer.Option(
+        name, metavar=metavar, help=help, show_default=default, callback=writable, rich_help_panel=OUTPUT
+    )
 
 
 JSON = Annotated[

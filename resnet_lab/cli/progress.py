@@ -8,8 +8,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from resnet_lab.cli import output
 from resnet_lab.cli.coverage import print_coverage
+from resnet_lab.core.history import Epoch
 from resnet_lab.network.weights import Coverage
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.progress import TrainingWatcher
 
 

@@ -39,17 +39,21 @@ def report(
 ) -> None:
     """Write one HTML page about a run, or one that compares several; it is self-contained."""
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.core.files import refuse_existing, write_atomically
+    from resnet_lab.core.files import refuse_existing, refuse_unwritable, write_atomically
     from resnet_lab.data.class_names import read_class_map
+    from resnet_lab.evaluation.report_contents import gather_report
     from resnet_lab.report.building import build_report, default_path, write_plots
 
     images.refuse_part(split)
     registry = options.load_registry(no_plugin)
     if out is not None:
         refuse_existing(out)
+    page = out or default_path(runs)
+    if page.parent.is_dir():
+        refuse_unwritable(page)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     with Screen() as screen:
-        made = build_report(
+        gathered = gather_report(
             runs,
             placement,
             registry,
@@ -59,7 +63,7 @@ def report(
             works=gallery,
             watcher=screen,
         )
-    page = out or default_path(runs)
+    made = build_report(gathered)
     write_atomically(page, made.html.encode())
     drawn = [] if plots is None else write_plots(made, plots)
     if json:

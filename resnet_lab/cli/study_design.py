@@ -10,6 +10,7 @@ import typer
 from resnet_lab.cli import options
 from resnet_lab.cli.bundles import Fields, Given
 from resnet_lab.cli.components import OfEachKind
+from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import DESIGN
 
@@ -50,15 +51,13 @@ class Factors:
 
     def levels(self) -> dict[str, list[str]]:
         """Levels of each factor, by its key."""
-        from resnet_lab.network.component import listed
-
         slots = {**options.given({"model": self.model, "depth": self.depth}), **self.components}
-        found = {name: listed(text) for name, text in slots.items()}
+        found = {name: comma_list(text) for name, text in slots.items()}
         for text in self.others or ():
             key, mark, levels = text.partition("=")
             if not mark or "." not in key:
                 raise ConfigError(f"--factor {text!r} must be TABLE.KEY=LIST, such as train.lr=1e-3,1e-2")
-            found[key] = listed(levels)
+            found[key] = comma_list(levels)
         return found
 
 

@@ -35,9 +35,10 @@ def report(
 ) -> None:
     """Report the results of a study's finished trials, and write them as one HTML page."""
     from resnet_lab.cli.study_screen import show_findings
-    from resnet_lab.core.files import make_folder, refuse_existing, write_atomically, write_new
+    from resnet_lab.core.files import make_folder, refuse_existing, refuse_unwritable, write_atomically, write_new
     from resnet_lab.network.plugins import require_files
     from resnet_lab.report.study_building import make_study_report, write_study_plots
+    from resnet_lab.study.report_contents import gather_study
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
     from resnet_lab.study.tables import as_csv, as_latex, as_parquet, make_tables
@@ -51,6 +52,8 @@ def report(
     registry = options.load_registry(no_plugin)
     require_files(opened.plugin_files(), registry, str(folder))
     chosen = as_run(opened.study(), opened)
+    page = out or folder / "report.html"
+    refuse_unwritable(page)
     found = findings(chosen, opened, registry)
     if markdown is not None:
         write_new(markdown, as_markdown(found).encode())
@@ -62,7 +65,7 @@ def report(
             make_folder(target)
             for name, content in contents.items():
                 write_new(target / f"{name}.{suffix}", content)
-    made, page = make_study_report(found, opened, registry), out or folder / "report.html"
+    made = make_study_report(gather_study(found, opened, registry))
     write_atomically(page, made.html.encode())
     drawn = [] if plots is None else write_study_plots(made, plots)
     show_findings(found, json, {"page": str(page), "plots": [str(path) for path in drawn]})

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from resnet_lab.bench.config import Mode
 from resnet_lab.cli import output
+from resnet_lab.core.history import Epoch
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.planning import Forecast
@@ -22,7 +23,6 @@ from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
 from resnet_lab.study.writing import as_json, in_words, p_value
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.progress import TrainingWatcher
 
 SCORE = 8

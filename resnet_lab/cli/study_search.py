@@ -11,6 +11,7 @@ import typer
 from resnet_lab.cli import options, output, study
 from resnet_lab.cli.bundles import Fields, Given, command
 from resnet_lab.cli.study_design import PLAN, Design
+from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import DESIGN
 
@@ -102,7 +103,7 @@ def _ranges(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
         key, _, ends = text.partition("=")
-        parts = [part.strip() for part in ends.split(",")]
+        parts = comma_list(ends)
         log = len(parts) == 3 and parts[2] == "log"
         try:
             low, high = (_number(part) for part in (parts[:2] if log else parts))

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from resnet_lab.cli import output
 from resnet_lab.cli.study_screen import NARROWEST
+from resnet_lab.core.history import Epoch
 from resnet_lab.study.search import Found, SearchWatcher, Tried
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.progress import TrainingWatcher
 
 SHOWN = 10

@@ -81,9 +81,7 @@ def train(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", metavar="FOLDER", help="The run folder; it must not exist.", show_default="runs/<time>-<name>"
-        ),
+        options.written("--out", "FOLDER", "The run folder; it must not exist.", "runs/<time>-<name>"),
     ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
@@ -213,13 +211,14 @@ def _find_learning_rate(
     json: bool,
 ) -> None:
     from resnet_lab.cli.progress import Screen
-    from resnet_lab.core.files import refuse_existing, write_new
+    from resnet_lab.core.files import refuse_existing, refuse_unwritable, write_new
     from resnet_lab.train.curves import draw_range_test
     from resnet_lab.train.training import find_rate
 
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise ConfigError("--find-lr is for one process; start it without torchrun")
     refuse_existing(plot)
+    refuse_unwritable(plot)
     registry = options.load_registry(no_plugin)
     with Screen() as screen:
         found = find_rate(network, images, learning, registry=registry, watcher=screen)

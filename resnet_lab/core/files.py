@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from resnet_lab.core.errors import RunError
@@ -52,6 +53,33 @@ def refuse_existing(path: Path) -> None:
     """Raise `RunError` where `path` exists."""
     if os.path.lexists(path):
         raise RunError(f"{path} exists already and is left as it is; choose another name or remove it")
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise `RunError` where no file can be written at `path`; nothing is left behind, and a file there stays."""
+    if os.path.isdir(path):
+        raise RunError(f"{path} is a folder; name the file to write")
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}."):
+            return
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def refuse_unwritable_folder(folder: Path) -> None:
+    """Raise `RunError` where `make_folder` could not make a folder, or no file can be written in it."""
+    place, missing = folder, []
+    while not os.path.lexists(place) and place != place.parent:
+        missing.append(place.name)
+        place = place.parent
+    try:
+        for name in missing:  # one may be too long, or the place be closed or no folder
+            with suppress(FileNotFoundError):
+                os.lstat(place / name)
+        with tempfile.TemporaryFile(dir=place):
+            return
+    except OSError as error:
+        raise RunError(f"{folder}: the folder cannot be made or written: {error.strerror}") from None
 
 
 def refuse_ways_out(folder: Path) -> None:

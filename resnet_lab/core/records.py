@@ -4,12 +4,11 @@ A file is read up to a size. JSON is refused before it is parsed where it is nes
 and while it is parsed where a key occurs twice or a number has too many digits, is infinite or none.
 """
 
-import csv
 import json
 import tomllib
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Mapping
 from itertools import accumulate
 from math import isfinite
 from pathlib import Path
@@ -189,43 +188,29 @@ def validated(
     allowed = ""
     if first["type"] == "extra_forbidden":
         allowed = " (unknown key; check its spelling, or upgrade resnet-lab)"
-    message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-    raise error(f"{where}: {key}{message}{got}{allowed}{_and(remedy)}") from None
+    raise error(f"{where}: {key}{problem_of(first)}{got}{allowed}{_and(remedy)}") from None
 
 
-def rows_of(
-    path: Path, needed: Collection[str], error: type[E], *, most: int = TABLE
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a CSV table with their lines, counted from 1; columns that are not needed are handed over too.
+def problem_of(error: Mapping[str, Any]) -> str:
+    """Message of one of pydantic's errors, in the terms of JSON and TOML, as part of a sentence."""
+    kind, message = error["type"], str(error["msg"])
+    if kind in _EXPECTED:
+        return f"input should be {_EXPECTED[kind]}"
+    if kind in ("too_short", "too_long"):
+        what, _, rest = message.removesuffix(f", not {error['ctx'].get('actual_length')}").partition(" ")
+        message = f"{_NAMES.get(what, what)} {rest.removesuffix(' after validation')}"
+    return f"{message[0].lower()}{message[1:]}"
 
-    Raises:
-        error: the file cannot be read or is too large, misses a needed column or has it twice, or a row has more or
-            fewer values than there are columns.
-    """
-    try:
-        size = path.stat().st_size
-        if size > most:
-            raise error(f"{path}: larger than {most:,} bytes, the limit for such a file")
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            table = csv.reader(file)
-            columns = next(table, [])
-            for name in needed:
-                if columns.count(name) != 1:
-                    what = f"two columns {name!r}; remove one" if name in columns else f"no column {name!r}"
-                    raise error(f"{path} has {what}")
-            for values in table:
-                if not values:
-                    continue
-                if len(values) != len(columns):
-                    raise error(
-                        f"{path}: line {table.line_num}: {len(values)} values for {len(columns)} columns; "
-                        "restore the file"
-                    )
-                yield table.line_num, dict(zip(columns, values, strict=True))
-    except OSError as failure:
-        raise error(f"{path}: cannot be read: {failure.strerror}") from None
-    except csv.Error as failure:
-        raise error(f"{path}: line {table.line_num}: {failure}; restore the file") from None
+
+_EXPECTED = {
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type", "iterable_type"), "a list"),
+    **dict.fromkeys(("dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"), "a table"),
+    "path_type": "a path, written as text",
+    "none_required": "null",
+}
+"""Expected values in the terms of JSON and TOML, by pydantic's types of errors."""
+
+_NAMES = {**dict.fromkeys(("Tuple", "Set", "Frozenset"), "List"), "Dictionary": "Table"}
 
 
 def repr_of(value: Any) -> str:

@@ -15,7 +15,7 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -36,10 +36,10 @@ from resnet_lab.core.records import (
     distinct,
     read_json,
     repr_of,
-    rows_of,
     shortened,
     validated,
 )
+from resnet_lab.core.tables import rows_of
 
 FORMAT = 1
 LONGEST = 200
@@ -289,3 +289,8 @@ def _number(text: str, column: str, where: str) -> float:
         raise RunError(
             f"{where}: {shortened(column)}: damaged: not a number, got {repr_of(text)}; restore the file"
         ) from None
+
+
+def classes_of(folders: Iterable[Path]) -> set[str]:
+    """Names of the classes of all of these runs; raises `RunError` where one is no run folder, or damaged."""
+    return {name for folder in folders for name in Run.open(folder).read()["data"]["classes"]}

@@ -1,14 +1,18 @@
 """Classes of a source and of a network, matched by name."""
 
-import csv
+import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnet_lab.core.errors import DataError
+from resnet_lab.core.errors import ConfigError, DataError, nearest
+from resnet_lab.core.records import LARGE
+from resnet_lab.core.tables import csv_rows, read_text
 from resnet_lab.data.sources.assembly import some
+
+REMEDY = "a class map is CSV with the columns old and new"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,25 @@ def match_classes(given: Sequence[str], wanted: Sequence[str], renamed: Mapping[
     )
 
 
+def require_known(renamed: Mapping[str, str], classes: Collection[str]) -> None:
+    """Refuse a class map that has a name of no class, which would do nothing.
+
+    Args:
+        classes: of all sides. What a class is called may also be a name that the map gives to several.
+
+    Raises:
+        ConfigError: the first such name, and those that are nearest.
+    """
+    given = Counter(renamed.values())
+    for old, new in renamed.items():
+        for name, known in ((old, False), (new, not new or given[new] > 1)):
+            if not known and name not in classes:
+                raise ConfigError(
+                    f"--class-map '{old}={new}': neither the images nor the network have a class {name!r}; "
+                    f"{nearest(name, classes)}"
+                )
+
+
 def read_class_map(texts: Sequence[str]) -> dict[str, str]:
     """Read `--class-map`: each a pair `old=new`, or a CSV file of two columns.
 
@@ -86,15 +109,15 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _pairs_of(path: Path) -> list[tuple[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file, strict=True) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable class map ({error}); it is CSV with the columns old and new") from None
-    for number, row in enumerate(rows, 1):
-        if len(row) != 2:
-            raise DataError(f"{path}, row {number}: {len(row)} values; a class map has the columns old and new")
-    return [(old.strip(), new.strip()) for old, new in rows if (old, new) != ("old", "new")]
+    text = read_text(path, LARGE, DataError)
+    pairs = []
+    for line, values in csv_rows(io.StringIO(text, newline=""), path, DataError, REMEDY, strict=True):
+        if len(values) != 2:
+            raise DataError(f"{path}: line {line}: {len(values)} values; {REMEDY}")
+        old, new = values
+        if (old, new) != ("old", "new"):
+            pairs.append((old.strip(), new.strip()))
+    return pairs
 
 
 def _key(name: str) -> str:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.images import ImageSet
-from resnet_lab.core.records import repr_of, rows_of, shortened
+from resnet_lab.core.records import repr_of, shortened
+from resnet_lab.core.tables import rows_of
 from resnet_lab.data.decoding import ImageInfo
 from resnet_lab.network.initialisation import named_seed
 

@@ -12,6 +12,7 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device.compiling import MODES, Mode, cause, own_code
 from resnet_lab.device.folding import folded
+from resnet_lab.device.memory import require_memory
 from resnet_lab.device.placement import Placement
 
 COMPILING = 60.0
@@ -53,9 +54,11 @@ class Inference(nn.Module):
         """Compile for batches like `x`, or not.
 
         Raises:
-            ConfigError: it was asked for and is not possible.
+            ConfigError: it was asked for and is not possible, or the batch does not fit into the memory.
         """
         self._settled = True
+        if x.ndim == 4:
+            require_memory(self.network, x.shape, self._placement, training=False)
         wish = self._placement.compile
         self.network(x)  # where the network itself fails, it fails here
         if wish == "off" or (wish == "auto" and not self._pays(x)):

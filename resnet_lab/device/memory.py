@@ -3,16 +3,18 @@
 import resource
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.system_memory import free_memory, total_memory
+from resnet_lab.device.placement import Placement
 
 SHARE = {"cpu": 0.6, "cuda": 0.9}
 """Share of the free memory that the tensors of a step may take: on the CPU the heap has gaps, and was measured to take
@@ -78,6 +80,64 @@ def largest_batch(
     return size
 
 
+def require_memory(network: nn.Module, shape: Sequence[int], placement: Placement, *, training: bool) -> None:
+    """Refuse a batch whose activations alone are more than the device has at all, before any of them is allocated.
+
+    They are counted on the meta device: what the backward pass needs of a training step, the most that is held at once
+    in inference. A network that cannot run there, such as one with a plugin's part that reads values, is let through.
+
+    Args:
+        shape: of the batch, (N, C, H, W).
+
+    Raises:
+        ConfigError: the batch cannot fit.
+    """
+    total = _total(placement.device)
+    if _most_activations(network, shape) <= total:
+        return
+    needed = _activations(network, shape, training) * placement.dtype.itemsize // torch.float32.itemsize
+    if needed > total:
+        images, (height, width) = shape[0], shape[2:]
+        step = "a training step" if training else "inference"
+        fewer = "fewer at a time (--batch-size, --accumulate) or " if training and images > 1 else ""
+        raise ConfigError(
+            f"{step} on {images} image{'s' * (images > 1)} of {height} x {width} pixels takes {needed / GIB:,.1f} GiB "
+            f"for activations alone, and {placement.device} has {total / GIB:,.1f}; take {fewer}smaller images (--size)"
+        )
+
+
+def _most_activations(network: nn.Module, shape: Sequence[int]) -> int:
+    """Bytes that no network comes near whose feature maps are not larger than its images."""
+    modules = list(network.modules())
+    widest = max((max(tensor.shape, default=1) for tensor in network.parameters()), default=1)
+    return 16 * shape[0] * shape[2] * shape[3] * max(widest, shape[1]) * len(modules)
+
+
+def _activations(network: nn.Module, shape: Sequence[int], training: bool) -> int:
+    """Bytes in float32: in training those held after the forward pass, else the most at once; 0 if untold."""
+    tensors = {
+        name: torch.empty_like(tensor, device="meta", dtype=torch.float32 if tensor.is_floating_point() else None)
+        .requires_grad_(training and tensor.requires_grad)
+        for name, tensor in (*network.named_parameters(), *network.named_buffers())
+    }  # fmt: skip
+    allocations, was = _Allocations(), network.training
+    try:
+        network.train(training)
+        x = torch.empty(tuple(shape), device="meta")
+        with (
+            torch.random.fork_rng(devices=[]),
+            torch.inference_mode(False),
+            torch.set_grad_enabled(training),
+            allocations,
+        ):
+            outputs = functional_call(network, tensors, (x,))
+        return allocations.now if outputs is not None and training else allocations.peak
+    except Exception:  # of a plugin, which says so itself when it runs
+        return 0
+    finally:
+        network.train(was)
+
+
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error says that there is no more memory, of the device or the system."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -139,12 +199,13 @@ class _Allocations(TorchDispatchMode):
     """Follows the tensors that operators make while it is entered; the same steps give the same numbers.
 
     Attributes:
+        now: bytes that they hold.
         peak: the most bytes that they held at once.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = self._now = 0
+        self.peak = self.now = 0
         self._followed: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -153,17 +214,17 @@ class _Allocations(TorchDispatchMode):
         for address, storage in _storages(outputs).items():
             if address not in there:
                 self._followed.add(address)
-                self._now += storage.nbytes()
-                self.peak = max(self.peak, self._now)
+                self.now += storage.nbytes()
+                self.peak = max(self.peak, self.now)
                 weakref.finalize(storage, self._forget, address, storage.nbytes())
         return outputs
 
     def _forget(self, address: int, nbytes: int) -> None:
         self._followed.discard(address)
-        self._now -= nbytes
+        self.now -= nbytes
 
 
 def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
-    """The memory of all tensors in it, by address."""
+    """The memory of all tensors in it, by its address in torch, which those on the meta device have too."""
     storages = (leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-    return {storage.data_ptr(): storage for storage in storages}
+    return {storage._cdata: storage for storage in storages}

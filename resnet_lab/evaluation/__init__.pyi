@@ -9,6 +9,7 @@ from .metrics import summarise as summarise
 from .metrics.headline import headline as headline
 from .prediction import predict as predict
 from .predictions import Predictions as Predictions
+from .report_contents import gather_report as gather_report
 from .scoring import evaluate as evaluate
 from .scoring import evaluate_weights as evaluate_weights
 from .scoring import stored as stored

@@ -11,7 +11,7 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import ArrayPixels, decoded, image_files
 from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.scoring import form_of, load_for_images, prepare, probabilities_of
+from resnet_lab.evaluation.inference import form_of, load_for_images, prepare, probabilities_of
 from resnet_lab.network.plugins import Registry
 
 

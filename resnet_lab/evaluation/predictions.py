@@ -36,7 +36,7 @@ class Origin(Record):
         epoch: that the weights are of; None where the run does not say.
         created: date and time in UTC, ISO 8601.
         versions: of the packages that took part.
-        gone: images of the part that were no longer there.
+        gone: images of the part that were no longer there, or could not be read.
         absent: classes of which the source has none.
     """
 
@@ -91,6 +91,12 @@ class Predictions:
     def confidences(self) -> NDArray[np.float32]:
         """The probability of that class, shape (N,)."""
         return np.asarray(self.probabilities.max(1))
+
+    def answers(self, number: int, most: int) -> list[tuple[str, float]]:
+        """The most probable classes of an image with their probabilities, and the true one in any case."""
+        row, truth = self.probabilities[number], int(self.labels[number])
+        best = np.argsort(-row, kind="stable")[:most].tolist()
+        return [(self.classes[k], float(row[k])) for k in (*best, *([truth] if truth not in best else []))]
 
     def write(self, path: Path) -> None:
         """Replace the file at `path`; raises `RunError` where it cannot be written."""

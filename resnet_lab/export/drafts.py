@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from resnet_lab.core.errors import RunError
-from resnet_lab.core.files import permit_as_usual, refuse_existing
+from resnet_lab.core.files import permit_as_usual, refuse_existing, refuse_unwritable
 
 
 @contextmanager
@@ -22,10 +22,9 @@ def draft(path: Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         RunError: it exists, or the file cannot be written.
     """
-    if path.is_dir():
-        raise RunError(f"{path} is a folder; name the file to write with --out")
     if not force:
         refuse_existing(path)
+    refuse_unwritable(path)
     try:
         folder = TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

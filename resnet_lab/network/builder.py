@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -89,8 +90,7 @@ def assemble(
 def _require_memory(spec: ModelSpec, registry: Registry) -> None:
     """Raise `SpecError` where the network is larger than the memory there is."""
     try:
-        model = _assembled(spec, registry, 0, False, "meta").model
-        tensors = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict(keep_vars=True).values())
+        tensors = _tensor_bytes(spec, registry)
     except ResNetLabError:
         raise
     except Exception:
@@ -102,6 +102,23 @@ def _require_memory(spec: ModelSpec, registry: Registry) -> None:
             f"{needed / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}; take fewer channels, "
             "blocks, classes or pixels"
         )
+
+
+@lru_cache(maxsize=256)
+def _tensor_bytes(spec: ModelSpec, registry: Registry) -> int:
+    """Bytes of a network's tensors, counted on the meta device; all blocks of a stage from its second on are alike."""
+    stages = tuple(stage.model_copy(update={"depth": min(stage.depth, 2)}) for stage in spec.stages)
+    model = _assembled(spec.model_copy(update={"stages": stages}), registry, 0, False, "meta").model
+
+    def size(module: nn.Module) -> int:
+        return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict(keep_vars=True).values())
+
+    repeated = (
+        (stage.depth - 2) * size(model.get_submodule(f"{name}.1"))
+        for name, stage in zip(model.stage_names, spec.stages, strict=True)
+        if stage.depth > 2
+    )
+    return size(model) + sum(repeated)
 
 
 def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residual: bool, device: str | None) -> Built:

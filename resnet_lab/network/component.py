@@ -9,6 +9,7 @@ from typing import Any, Self, TypeAlias
 
 from pydantic import model_serializer, model_validator
 
+from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import SpecError
 from resnet_lab.core.records import Record, repr_of
 
@@ -101,10 +102,15 @@ def parse_assignment(text: str) -> tuple[Component, tuple[int, ...] | None]:
     Raises:
         SpecError: text of another form.
     """
+    if len(parts := comma_list(text[:_LONGEST])) > 1 and all(_NAME.match(part) for part in parts):
+        raise SpecError(
+            f"{repr_of(text)} has {len(parts)} components where one belongs; give each by itself, as "
+            f"{repr_of(parts[0])} and {repr_of(parts[1])}: an option is repeated, and a file or a call has a list"
+        )
     component, at, stages = text.rpartition("@")
     if not at:
         return Component.parse(text), None
-    targets = tuple(0 if part.strip() == "stem" else _stage_number(part, text) for part in stages.split(","))
+    targets = tuple(0 if part == "stem" else _stage_number(part, text) for part in comma_list(stages))
     return Component.parse(component), targets
 
 
@@ -125,21 +131,3 @@ def assignments(choice: Choice | None, slot: str) -> list[tuple[Component, tuple
     if isinstance(choice, Sequence):
         return [assignment for item in choice for assignment in assignments(item, slot)]
     raise SpecError(f"{slot} must be a component, written as text, or a list of them, got {choice!r}")
-
-
-def listed(text: str) -> list[str]:
-    """The parts of `none,cbam(reduction=8,norm=true),se@3,4`: commas in brackets and stage lists part nothing."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    found: list[str] = []
-    for part in (part.strip() for part in parts):
-        if found and "@" in found[-1] and (part.isdigit() or part == "stem"):
-            found[-1] += f",{part}"
-        else:
-            found.append(part)
-    return found

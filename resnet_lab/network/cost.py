@@ -1,6 +1,7 @@
 """Cost of a network: parameters and multiply-adds, per stage, without running it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -62,7 +63,11 @@ class _UncountedOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def measure(spec: ModelSpec, registry: Registry | None = None) -> NetworkCost:
     """Count a network by torch's FlopCounterMode on the meta device; raises like `builder.build`."""
-    registry = registry or default_registry()
+    return _measured(spec, registry or default_registry())
+
+
+@lru_cache(maxsize=256)
+def _measured(spec: ModelSpec, registry: Registry) -> NetworkCost:
     built = assemble(spec, registry, device="meta")
     model = built.model.eval()
     shapes: dict[str, tuple[int, ...]] = {}

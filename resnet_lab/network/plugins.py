@@ -12,6 +12,7 @@ from typing import Any
 
 import pluggy
 
+from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import PluginError, PluginWarning, nearest
 from resnet_lab.network import hookspecs
 from resnet_lab.network.kinds import KINDS
@@ -74,7 +75,7 @@ def load(
         PluginError: a plugin named in either is not installed, or a file fails.
     """
     if only is None and PLUGINS_VARIABLE in os.environ:
-        only = [name.strip() for name in os.environ[PLUGINS_VARIABLE].split(",") if name.strip()]
+        only = [name for name in comma_list(os.environ[PLUGINS_VARIABLE]) if name]
     registry = Registry()
     for kind in KINDS.values():
         registry.add(registered_by(import_module(kind.module), OWN))

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from resnet_lab.core.errors import PluginError, SpecError, nearest
+from resnet_lab.core.records import problem_of
 from resnet_lab.network.component import Component
 from resnet_lab.network.kinds import Kind, kind_of
 
@@ -52,8 +53,9 @@ class Entry:
 
     def parameter_types(self) -> dict[str, tuple[Any, Any]]:
         """Each parameter's annotation and default, `...` where it has none."""
-        return {**self._own_parameter_types(), **self.row.parameters}
+        return {**self._own_parameter_types, **self.row.parameters}
 
+    @cached_property
     def _own_parameter_types(self) -> dict[str, tuple[Any, Any]]:
         """Keyword-only arguments of the factory."""
         hints = get_type_hints(self.factory.__init__ if inspect.isclass(self.factory) else self.factory)
@@ -82,11 +84,11 @@ class Entry:
                     first = failure.errors()[0]
                     raise SpecError(
                         f"{where}: {self.kind} {self.name}: parameter {name!r}: "
-                        f"{first['msg'][0].lower()}{first['msg'][1:]}, got {first['input']!r}"
+                        f"{problem_of(first)}, got {first['input']!r}"
                     ) from None
             elif default is ...:
                 raise SpecError(f"{where}: {self.kind} {self.name} needs its parameter {name!r}")
-        own = self._own_parameter_types()
+        own = self._own_parameter_types
         return partial(self.factory, **{name: value for name, value in checked.items() if name in own})
 
     def check(self) -> None:
@@ -96,7 +98,7 @@ class Entry:
             raise PluginError(f"{self.kind} name {self.name!r} must be lower case letters, digits and underscores")
         if not callable(self.factory):
             raise PluginError(f"{what}: the factory must be callable, got {type(self.factory).__name__}")
-        own = self._own_parameter_types()
+        own = self._own_parameter_types
         given = self.row.given
         try:
             inspect.signature(self.factory).bind(*given, **dict.fromkeys(own))

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError, nearest
 from resnet_lab.core.records import Malformed, parse_toml, repr_of
 from resnet_lab.data.config import DataConfig
-from resnet_lab.network.component import listed
 from resnet_lab.network.spec import CHANGES
 from resnet_lab.recipes.recipe import TABLES, Tables
 from resnet_lab.train.config import TrainConfig
@@ -66,7 +66,9 @@ def value_of(text: str, field: FieldInfo | None) -> Any:
     value = _toml_value(text)
     if isinstance(value, list):
         return value
-    return [_scalar(part, alternatives(items)) for part in listed(value if isinstance(value, str) else text) if part]
+    return [
+        _scalar(part, alternatives(items)) for part in comma_list(value if isinstance(value, str) else text) if part
+    ]
 
 
 def alternatives(annotation: Any) -> list[Any]:

@@ -1,31 +1,24 @@
-"""Reports from beginning to end: gathered, drawn, written."""
+"""Reports on runs as page, numbers and plots, drawn and written."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from resnet_lab.core.errors import RunError, printable
+from resnet_lab.core.errors import printable
 from resnet_lab.core.files import make_folder, write_atomically
-from resnet_lab.core.run_folder import Run
-from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.data.split import Part
-from resnet_lab.device import Placement
-from resnet_lab.evaluation.comparison import Comparison, compare
-from resnet_lab.evaluation.gallery import Gallery, build_gallery, contrast, mistakes
-from resnet_lab.evaluation.metrics import summarise
-from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.network.plugins import Registry
+from resnet_lab.evaluation.comparison import Comparison
+from resnet_lab.evaluation.gallery import Gallery
+from resnet_lab.evaluation.report_contents import ReportContents
+from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.report import comparison_plots, run_plots
 from resnet_lab.report.comparison_page import comparison_page, letters
 from resnet_lab.report.figure_style import PAPER, Format, as_file, styled
-from resnet_lab.report.run_page import remarks, run_page, sentence
-from resnet_lab.report.run_summary import RunSummary, is_finished, look_at
+from resnet_lab.report.run_page import run_page
+from resnet_lab.report.run_words import remarks, sentence
 
 FORMATS: tuple[Format, ...] = ("png", "svg")
 
@@ -54,112 +47,19 @@ def default_path(runs: Sequence[Path]) -> Path:
     return first / (f"compared-with-{'-'.join(names)}.html" if names else "report.html")
 
 
-def build_report(
-    runs: Sequence[Path],
-    placement: Placement,
-    registry: Registry,
-    *,
-    part: Part | None = None,
-    source: str | None = None,
-    class_map: Mapping[str, str] | None = None,
-    works: int = 24,
-    watcher: Watcher = SILENT,
-) -> BuiltReport:
-    """A page about one run, or one that compares several.
-
-    Args:
-        part: the test part by default, or the validation part while a run is not finished.
-        source: another source, of which all images are scored.
-        class_map: as `evaluate` takes it.
-        works: that are shown, at most.
-        watcher: notified of each image that goes through a network.
-
-    Raises:
-        RunError: not a run folder, or a damaged one; several runs of which one has no predictions.
-        CheckpointError: damaged weights.
-        DataError: runs that were scored on different images; `source` cannot be used.
-    """
-    if len(runs) > 1 and part is None and source is None:
-        part = "test" if all(is_finished(Run.open(run).read()) for run in runs) else "val"
-    subjects = tuple(
-        look_at(run, placement, registry, part=part, source=source, class_map=class_map, watcher=watcher)
-        for run in runs
-    )
-    if len(subjects) == 1:
-        gallery = _gallery(subjects[0], placement, registry, works, watcher)
-        return BuiltReport(run_page(subjects[0], gallery), _numbers(subjects[0], gallery), subjects)
-    return _comparison(subjects, placement, registry, class_map, works, watcher)
-
-
-def _comparison(
-    subjects: tuple[RunSummary, ...],
-    placement: Placement,
-    registry: Registry,
-    class_map: Mapping[str, str] | None,
-    works: int,
-    watcher: Watcher,
-) -> BuiltReport:
-    scored = [_predictions(subject) for subject in subjects]
-    comparisons = tuple(
-        compare(scored[0], other, (subjects[0].path, subject.path), class_map)
-        for subject, other in zip(subjects[1:], scored[1:], strict=True)
-    )
-    for comparison in comparisons:
-        for note in comparison.notes:
-            watcher.say(note)
-    others = (_in_order(each, found) for each, found in zip(subjects[1:], comparisons, strict=True))
-    subjects = (subjects[0], *others)
-    gallery = None
-    if len(subjects) == 2 and all(subject.has_images for subject in subjects):
-        numbers = _disputed(comparisons[0], works)
-        if len(numbers):
-            both = (comparisons[0].first, comparisons[0].own)
-            runs = [subject.run for subject in subjects]
-            gallery = contrast(runs, both, numbers, placement, registry, watcher=watcher)
-    numbers_of_all = {
-        "runs": [_numbers(subject, None) for subject in subjects],
+def build_report(contents: ReportContents) -> BuiltReport:
+    """A page about one run, or one that compares several, of what `evaluation.gather_report` found."""
+    runs, comparisons, gallery = contents.runs, contents.comparisons, contents.gallery
+    if not comparisons:
+        return BuiltReport(run_page(runs[0], gallery), _numbers(runs[0], gallery), runs)
+    numbers = {
+        "runs": [_numbers(run, None) for run in runs],
         "comparisons": [
-            {"first": subjects[0].path, "second": subject.path, **each.as_json()}
-            for subject, each in zip(subjects[1:], comparisons, strict=True)
+            {"first": runs[0].path, "second": run.path, **each.as_json()}
+            for run, each in zip(runs[1:], comparisons, strict=True)
         ],
     }
-    return BuiltReport(comparison_page(subjects, comparisons, gallery), numbers_of_all, subjects, comparisons)
-
-
-def _in_order(subject: RunSummary, comparison: Comparison) -> RunSummary:
-    """A run with its figures of classes in the order, and by the names, of the first."""
-    if comparison.own.classes == comparison.second.classes:
-        return subject
-    second, images = comparison.second, subject.run.training_images(comparison.own.classes)
-    counts = tuple(images[place] for place in comparison.places)
-    return replace(subject, summary=summarise(second.labels, second.probabilities, second.classes, counts))
-
-
-def _predictions(subject: RunSummary) -> Predictions:
-    if subject.predictions is None:
-        raise RunError(f"{subject.path}: there is nothing to compare: {subject.obstacle}; leave the run out")
-    return subject.predictions
-
-
-def _disputed(comparison: Comparison, most: int) -> NDArray[np.int64]:
-    """Images fixed and then images broken, most confident first; half of each kind."""
-    paired = comparison.paired
-    kinds = ((paired.fixed, comparison.second), (paired.broken, comparison.first))
-    ordered = [numbers[np.argsort(-right.confidences[numbers], kind="stable")] for numbers, right in kinds]
-    fixed = max(most // 2, most - len(ordered[1]))
-    chosen = ordered[0][:fixed]
-    return np.concatenate([chosen, ordered[1][: most - len(chosen)]])
-
-
-def _gallery(
-    subject: RunSummary, placement: Placement, registry: Registry, works: int, watcher: Watcher
-) -> Gallery | None:
-    if subject.predictions is None or not subject.has_images:
-        return None
-    numbers = mistakes(subject.predictions, works)
-    if not len(numbers):
-        return None
-    return build_gallery(subject.run, subject.predictions, numbers, placement, registry, watcher=watcher)
+    return BuiltReport(comparison_page(runs, comparisons, gallery), numbers, runs, comparisons)
 
 
 def _numbers(subject: RunSummary, gallery: Gallery | None) -> dict[str, Any]:

@@ -10,11 +10,11 @@ from resnet_lab.core.errors import printable
 from resnet_lab.evaluation.comparison import Comparison
 from resnet_lab.evaluation.gallery import Gallery
 from resnet_lab.evaluation.metrics.headline import Interval
+from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.report import comparison_plots
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
-from resnet_lab.report.run_page import EXPLAINED, class_parts, colour_bar, provenance, sentence
-from resnet_lab.report.run_summary import RunSummary
+from resnet_lab.report.run_words import EXPLAINED, class_parts, colour_bar, provenance, sentence
 from resnet_lab.report.text import joined
 
 SMALLEST_REACH = 0.02

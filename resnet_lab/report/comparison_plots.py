@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from resnet_lab.core.history import Epoch
 from resnet_lab.evaluation.metrics.headline import Interval
 from resnet_lab.report.figure_style import LINES, Palette, above, panel
 from resnet_lab.report.run_plots import ACCURACY, LETTERS, LOSS
 from resnet_lab.report.text import figure_name, shortened
-from resnet_lab.train.history import Epoch
 
 Histories = Mapping[str, Sequence[Epoch]]
 """Epochs by the name of the run."""

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from resnet_lab.core.history import Epoch
 from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.calibration import Calibration
 from resnet_lab.evaluation.metrics.confusion import Confusion
@@ -17,7 +18,6 @@ from resnet_lab.evaluation.metrics.headline import Interval
 from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report.figure_style import THOUSANDS, Palette, above, panel, sheet
 from resnet_lab.report.text import figure_name, shortened
-from resnet_lab.train.history import Epoch
 
 LOSS, ACCURACY = "cross-entropy (nats)", "macro accuracy"
 MARKED = 50

@@ -1,4 +1,4 @@
-"""A study's report from beginning to end: gathered, drawn, written."""
+"""A study's page and plots, drawn and written."""
 
 import re
 from collections.abc import Iterator
@@ -8,36 +8,25 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from resnet_lab.core.errors import printable
-from resnet_lab.network.plugins import Registry
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.building import write_figures
 from resnet_lab.report.figure_style import PAPER, styled
 from resnet_lab.report.study_page import study_page
 from resnet_lab.report.text import figure_name
-from resnet_lab.study.analyses import StudyAnalyses, analyse
-from resnet_lab.study.pictures import hang_works
-from resnet_lab.study.results import StudyFindings
-from resnet_lab.study.trials import StudyFolder
+from resnet_lab.study.report_contents import StudyContents
 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """A page, and what it is of."""
+    """A page, and what it is made from."""
 
     html: str
-    found: StudyFindings
-    analyses: StudyAnalyses
+    contents: StudyContents
 
 
-def make_study_report(found: StudyFindings, folder: StudyFolder, registry: Registry) -> StudyReport:
-    """All results of the trials, on one page.
-
-    Raises:
-        RunError: a trial's table of epochs is damaged.
-    """
-    analyses = analyse(found, folder)
-    wall = hang_works(analyses.paired_errors, found.study.arms[0].data.source, registry)
-    return StudyReport(study_page(found, analyses, wall, str(folder.folder)), found, analyses)
+def make_study_report(contents: StudyContents) -> StudyReport:
+    """All results of the trials, on one page."""
+    return StudyReport(study_page(contents), contents)
 
 
 def write_study_plots(report: StudyReport, folder: Path) -> list[Path]:
@@ -51,7 +40,8 @@ def write_study_plots(report: StudyReport, folder: Path) -> list[Path]:
 
 
 def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
-    found, analyses, plan = report.found, report.analyses, report.found.study.plan
+    found, analyses = report.contents.found, report.contents.analyses
+    plan = found.study.plan
     name, metric = printable(plan.name), plan.metric
     if found.effects:
         title = f"Effects on {figure_name(metric)}: {name}"

@@ -13,11 +13,11 @@ from resnet_lab.report.data_page import Remark
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.study_plots import scale_of
-from resnet_lab.report.text import counted, figure_name, joined, signed
+from resnet_lab.report.text import counted, device_text, figure_name, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
-from resnet_lab.study.pictures import Wall
 from resnet_lab.study.remarks import divergence, never_finished
+from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import FEWEST, Effect
 from resnet_lab.study.writing import in_words, method
@@ -35,14 +35,9 @@ SIGNS = {"better": "▲", "worse": "▼", "equivalent": "■", "undecided": "○
 DECIDED = ("better", "worse", "equivalent")
 
 
-def study_page(found: StudyFindings, analyses: StudyAnalyses, wall: Wall, folder: str) -> str:
-    """The HTML of one self-contained page.
-
-    Args:
-        analyses: of the same study.
-        wall: of works fixed and broken.
-        folder: as the user named it.
-    """
+def study_page(contents: StudyContents) -> str:
+    """The HTML of one self-contained page."""
+    found, analyses = contents.found, contents.analyses
     plan = found.study.plan
     scale, unit = scale_of(plan.metric)
     shown, folded = _sentences(found)
@@ -53,7 +48,7 @@ def study_page(found: StudyFindings, analyses: StudyAnalyses, wall: Wall, folder
         found=found,
         plan=plan,
         analyses=analyses,
-        wall=wall,
+        wall=contents.wall,
         answer=answer(found),
         remarks=list(remarks(found)),
         sentences=shown,
@@ -70,7 +65,7 @@ def study_page(found: StudyFindings, analyses: StudyAnalyses, wall: Wall, folder
         rows_unfolded=ROWS,
         figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
         method=method(found),
-        provenance=provenance(found, folder),
+        provenance=provenance(found, contents.folder),
         design=json.dumps(found.study.tables, indent=2),
     )
 
@@ -222,7 +217,7 @@ def _class_table(analyses: StudyAnalyses) -> list[dict[str, Any]]:
 def provenance(found: StudyFindings, folder: str) -> list[tuple[str, str]]:
     """Origin of everything on the page, by name."""
     origins = [each.origin for each in found.predicted.values()]
-    versions = {_listed(each.versions) for each in found.outcomes.values() if each.versions}
+    versions = {versions_text(each.versions) for each in found.outcomes.values() if each.versions}
     rows = [
         ("study folder", folder),
         ("images", found.study.arms[0].data.source),
@@ -230,18 +225,9 @@ def provenance(found: StudyFindings, folder: str) -> list[tuple[str, str]]:
             "tested",
             f"{min(each.created for each in origins)} to {max(each.created for each in origins)}" if origins else "",
         ),
-        ("tested on", "; ".join(sorted({_told(each.device) for each in origins}))),
+        ("tested on", "; ".join(sorted({device_text(each.device) for each in origins}))),
         ("versions", "; ".join(sorted(versions))),
     ]
     if found.costs is not None:
-        rows.append(("costs were measured on", _told(dict(found.costs.machine))))
+        rows.append(("costs were measured on", device_text(found.costs.machine)))
     return [(name, printable(text)) for name, text in rows if text]
-
-
-def _told(device: dict[str, Any]) -> str:
-    others = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in device.items() if name != "name")
-    return f"{device.get('name')} ({others})"
-
-
-def _listed(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())

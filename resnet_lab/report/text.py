@@ -1,7 +1,8 @@
 """Words and numbers as a reader sees them."""
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
@@ -71,3 +72,14 @@ def split_text(description: "Description") -> str:
         return f"parts of {printable(str(description.split_file))}"
     folds = "" if description.folds is None else f", fold {description.fold} of {description.folds} (counted from 0)"
     return f"split with seed {description.seed}{folds}"
+
+
+def device_text(device: Mapping[str, Any]) -> str:
+    """The name of a device, and in brackets how it was used."""
+    how = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in device.items() if name != "name")
+    return f"{device.get('name')} ({how})"
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    """`torch 2.9.1, resnet-lab 1.0`."""
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import as_json, read
@@ -96,13 +97,24 @@ def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs 
     rows = {row["name"]: row for row in content["arms"]}
     for each in (arm.for_bench(classes) for arm in arms):
         row = rows.get(each.name)
-        if row is None or (row["spec_hash"], row["batch"]) != (each.spec.hash, each.batch):
+        if row is None or not _is_of(row, each):
             return None
     return Costs(
         {arm.name: {mode: _cost(rows[arm.name], mode) for mode in MODES if mode in rows[arm.name]} for arm in arms},
         content["machine"],
         [f"{arm.name}: {rows[arm.name]['problem']}" for arm in arms if rows[arm.name]["problem"]] + content["remarks"],
     )
+
+
+def _is_of(row: Mapping[str, Any], arm: BenchArm) -> bool:
+    """Whether a row is of that network, timed as the arm asks; what the arm leaves to the device may be anything."""
+    compiled = {False: "off", True: "on"}.get(row["compile"], row["compile"])  # truth values are earlier versions'
+    asked: dict[str, object] = {"spec_hash": arm.spec.hash, "batch": arm.batch, "compile": arm.compile}
+    if arm.channels_last is not None:
+        asked["channels_last"] = arm.channels_last
+    if arm.precision != "auto":
+        asked["precision"] = arm.precision
+    return {**row, "compile": compiled}.items() >= asked.items()
 
 
 def _cost(row: Mapping[str, Any], mode: Mode) -> ArmCost:

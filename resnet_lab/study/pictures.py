@@ -9,7 +9,8 @@ from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.data.decoding import decode, to_array, without_warnings
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.sources import open_images
-from resnet_lab.evaluation.gallery import GalleryPicture, as_files
+from resnet_lab.evaluation.gallery import GalleryPicture
+from resnet_lab.evaluation.picture_files import as_files
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.paired_errors import PairedErrors, Work
 

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, write_atomically
+from resnet_lab.core.history import Epoch
 from resnet_lab.data.sources.permission import PERMISSIONS
 from resnet_lab.network.plugins import Registry, load
 from resnet_lab.study.artefacts import Artefacts
@@ -29,7 +30,6 @@ from resnet_lab.study.executing import POLL, Executor, StudyWatcher, loaded_plug
 from resnet_lab.study.ray_cluster import RayOptions, connect, gpus_of_trial, handlers_kept, trials_at_once
 from resnet_lab.study.resolution import ResolvedArm
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted, Interruption
 from resnet_lab.train.progress import TrainingWatcher
 

@@ -118,15 +118,21 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         for effects, contrasts in zip(families, study.families, strict=True)
     ]
     classes = next((len(each.classes) for each in predicted.values()), 1)
+    costs, known = kept_costs(study.arms, classes, folder), remarks(study, folder, outcomes)
+    if costs is None and folder.bench.exists():
+        known.append(
+            f"the costs in {folder.bench.name} are of other arms, or were timed otherwise than these are trained, and "
+            f"are ignored; `resnet-lab study run --resume {folder.folder}` measures them again"
+        )
     return StudyFindings(
         study=study,
         outcomes=outcomes,
         families=families,
         arms=_rows(study, outcomes, scores, seconds, classes, registry),
         time_ratios=_time_ratios(study, seconds),
-        costs=kept_costs(study.arms, classes, folder),
+        costs=costs,
         missing=[trials[arm, seed].name for arm, seed, outcome in outcomes.items() if outcome is None],
-        remarks=remarks(study, folder, outcomes),
+        remarks=known,
         predicted=predicted,
     )
 

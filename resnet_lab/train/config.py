@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from resnet_lab.core.choices import Balance, Compile, Precision
+from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
 from resnet_lab.core.records import Record, repr_of, validated
@@ -33,7 +34,7 @@ def parse_freeze(text: str) -> tuple[str, ...]:
     """
     if text.strip() == "none":
         return ()
-    parts = {part for item in text.split(",") for part in _parts(item.strip(), text)}
+    parts = {part for item in comma_list(text) for part in _parts(item, text)}
     return tuple(sorted(parts, key=lambda part: (part == "fc", len(part), part)))
 
 

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from resnet_lab.core.errors import printable
-from resnet_lab.train.history import Epoch
+from resnet_lab.core.history import Epoch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,7 @@ from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
-from resnet_lab.device import Placement, largest_batch, try_step
+from resnet_lab.device import Placement, largest_batch, require_memory, try_step
 from resnet_lab.device.processes import Processes
 from resnet_lab.network.builder import assemble, faults_of_plugins, plugins_needed, sources_needed
 from resnet_lab.network.checkpoint import Metadata
@@ -32,6 +32,9 @@ from resnet_lab.train.progress import TrainingWatcher
 
 STEPS_AT_LEAST = 10
 """Fewest steps per epoch that a batch size of `auto` leaves: a few large steps learn less than many."""
+
+TRIED = 2
+"""Images of the smallest step that a batch size of `auto` tries."""
 
 OPTIMISER_STATES = 3
 """Copies of the weights that Adam and a moving average keep."""
@@ -93,10 +96,13 @@ def make_ready(
         _warn_of_frozen_strangers(coverage, config.freeze, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
     form = ImageFormat(spec.input_size, spec.in_channels, data.fit)
+    _require_memory(config, TRIED if config.batch_size == "auto" else min(config.batch_size, len(images) // 2), network,
+                    form, placement, processes)  # fmt: skip
     prepared = prepare(images, form, data, config.seed_of("split"), watcher)
     check(prepared)
     number = len(prepared.positions("train"))
     batch_size = _batch_size(config, number, network, form, placement, processes, sharing)
+    _require_memory(config, batch_size, network, form, placement, processes)
     smallest = number // ceil(number / batch_size) // processes.world_size
     if config.accumulate > smallest:
         raise ConfigError(
@@ -208,6 +214,19 @@ def _batch_size(
             f"batch_size is {config.batch_size}, and the training part has {images} images; give at most as many"
         )
     return config.batch_size
+
+
+def _require_memory(
+    config: TrainConfig,
+    batch_size: int,
+    network: nn.Module,
+    form: ImageFormat,
+    placement: Placement,
+    processes: Processes,
+) -> None:
+    """Raise `ConfigError` where the micro-batch of one process cannot fit into the memory."""
+    images = max(1, batch_size // (processes.world_size * (1 if config.batch_size == "auto" else config.accumulate)))
+    require_memory(network, (images, form.channels, form.size, form.size), placement, training=True)
 
 
 def _refuse_single_images(spec: ModelSpec, smallest: int, registry: Registry) -> None:

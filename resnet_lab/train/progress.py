@@ -1,8 +1,8 @@
 """Interface through which a training reports its progress."""
 
+from resnet_lab.core.history import Epoch
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.network.weights import Coverage
-from resnet_lab.train.history import Epoch
 
 
 class TrainingWatcher(Watcher):

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from resnet_lab.core.errors import CheckpointError
+from resnet_lab.core.history import Epoch
 from resnet_lab.core.records import Entries, Record, Tuple, validated
 from resnet_lab.network.checkpoint import read_sealed, write_sealed
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.tally import Tally
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.train.history import Epoch
+from resnet_lab.core.history import Epoch
 from resnet_lab.train.progress import TrainingWatcher
 
 

@@ -13,14 +13,16 @@ from torch import nn
 
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.files import write_atomically
+from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement, optimize_for_inference, out_of_memory
 from resnet_lab.device.processes import Agreement, Processes
+from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.metrics import Scores, score
 from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.evaluation.scoring import logits, origin_of
+from resnet_lab.evaluation.scoring import origin_of
 from resnet_lab.network import checkpoint
 from resnet_lab.network.plugins import Registry
 from resnet_lab.train.curves import draw_curves
@@ -29,7 +31,6 @@ from resnet_lab.train.determinism import deterministic
 from resnet_lab.train.distributed import spread
 from resnet_lab.train.freezing import PartlyFrozen
 from resnet_lab.train.frozen_cache import cache_features
-from resnet_lab.train.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.train.interruption import Interrupted, Interruption
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.loop import epochs, require_finite, require_finite_outputs
@@ -81,6 +82,8 @@ class Trainer:
         self.batch_size = ready.batches["train"].order.batch_size
         self.progress = Progress(Tally(len(ready.metadata.classes), placement.device))
         self.saved_at = ""
+        self.curves_due = monotonic()
+        self.curves_of = 0
         self._schedule_save()
 
     def carry_out(self) -> TrainResult:
@@ -96,14 +99,17 @@ class Trainer:
                 with deterministic(self.config.deterministic), Interruption() as interruption:
                     for epoch in self._epochs(interruption):
                         self._keep(epoch)
+                    self._draw_curves()
                     self._write_weights(self.run.last)
                     test = self._test()
             except DivergedError as error:
+                self._draw_curves()
                 kept = f"; the state before it, of {self.saved_at}, is kept in {self.run.state}"
                 diverged = DivergedError(f"{error}{kept if self.saved_at else ''}")
                 self._tell_status(str(diverged))
                 raise diverged from None
             except Interrupted as error:
+                self._draw_curves()
                 self._tell_status(str(error))
                 self.processes.from_first(lambda: None)  # or one that ends early has the others killed
                 raise
@@ -226,8 +232,19 @@ class Trainer:
         self.run.settle_best(best)
         write_atomically(self.run.metrics, metrics_table(history).encode())
         write_atomically(self.run.times, times_table(history).encode())
+        if monotonic() > self.curves_due:
+            self._draw_curves()
+
+    def _draw_curves(self) -> None:
+        """Draw all epochs that are over, and let the next drawing wait until this one is a twentieth of the time."""
+        history = self.progress.history
+        if not self.processes.is_first or len(history) == self.curves_of:
+            return
+        start = monotonic()
         title = f"{self.ready.metadata.spec.name} on {Path(self.ready.data.images.name).name}"
-        write_atomically(self.run.curves, draw_curves(history, title, best))
+        write_atomically(self.run.curves, draw_curves(history, title, best_of(history).epoch))
+        self.curves_of = len(history)
+        self.curves_due = monotonic() + 20 * (monotonic() - start)
 
     def _test(self) -> Scores:
         """Test the best epoch's weights, which every process reads once rank 0 has written them.

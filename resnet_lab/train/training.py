@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from resnet_lab.core.errors import RunError
-from resnet_lab.core.files import refuse_existing
+from resnet_lab.core.files import refuse_existing, refuse_unwritable_folder
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.split import to_csv
@@ -48,7 +48,7 @@ def train(
     config, watcher, registry = config or TrainConfig(), watcher or TrainingWatcher(), registry or default_registry()
     data = DataConfig(source=data) if isinstance(data, str) else data
     processes = processes or Processes(device=config.device)
-    processes.from_first(lambda: refuse_existing(Path(folder)))
+    processes.from_first(lambda: _require_new(Path(folder)))
     placement = choose(processes.device, config.precision, config.compile, config.channels_last)
     with processes.first_ahead():
         ready = make_ready(spec, data, config, placement, registry, watcher, processes)
@@ -57,6 +57,12 @@ def train(
     run = Run(Path(folder))
     processes.from_first(lambda: run.create({"status": "running", **record}, splits))
     return Trainer(run, record, ready, placement, registry, watcher, processes).carry_out()
+
+
+def _require_new(folder: Path) -> None:
+    """Raise `RunError` where a run folder is there already, or cannot be made."""
+    refuse_existing(folder)
+    refuse_unwritable_folder(folder)
 
 
 def resume(

@@ -129,7 +129,7 @@ def test_bad_input(cli: Callable, tmp_path: Path) -> None:
         ("--peer", "keras"): "unknown peer 'keras'; peers are torchvision, timm",
         ("--batch-size", "8,x"): "bench: batch_size.1: input should be a valid integer, got 'x'",
         ("--batch-size", "8,0"): "bench: batch_size.1: input should be greater than or equal to 1, got 0",
-        ("--batch-size", "none"): "bench: batch_size: tuple should have at least 1 item after validation, not 0",
+        ("--batch-size", "none"): "bench: batch_size: list should have at least 1 item, got []",
         ("--batch", "8,4"): "--batch is --batch-size now; write --batch-size 8,4",
         ("--mode", "speed"): "bench: mode.0: input should be 'latency', 'infer' or 'train', got 'speed'",
         ("--compile", "auto"): "bench: compile.0: input should be 'off', 'on' or 'max', got 'auto'",

@@ -65,7 +65,7 @@ def test_bad_input(cli: Callable, trained: Path, tmp_path: Path) -> None:
         ("run", "--to", "torchvision"): "run/best.safetensors: none of torchvision's networks is 3+3+3 basic blocks",
         ("run", "--to", "program", "--out", "there.pt2"): "there.pt2 exists already and is left as it is",
         ("run", "--to", "program", "--out", "absent/a.pt2"): "absent/a.pt2: cannot be written: No such file",
-        ("run", "--to", "program", "--out", "empty"): "empty is a folder; name the file to write with --out",
+        ("run", "--to", "program", "--out", "empty"): "empty is a folder; name the file to write",
         ("empty", "--to", "card"): "empty is not a run folder: it holds no run.json",
         ("unweighted", "--to", "card"): "unweighted: the run has no weights yet (no best.safetensors)",
         ("there.pt2", "--to", "program"): "there.pt2: not a whole safetensors file",

@@ -5,7 +5,7 @@ import pytest
 
 from resnet_lab.core import files
 from resnet_lab.core.errors import RunError
-from resnet_lab.core.files import refuse_ways_out
+from resnet_lab.core.files import refuse_unwritable, refuse_unwritable_folder, refuse_ways_out
 
 
 def test_content_is_replaced_whole(tmp_path: Path) -> None:
@@ -69,10 +69,54 @@ def test_a_place_that_cannot_be_written_to(tmp_path: Path, name: str, cause: str
         assert str(failure.value) == f"{tmp_path}/{name}: cannot be written: {cause}"
 
 
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("absent/a.txt", "cannot be written: No such file or directory"),
+        ("file/a.txt", "cannot be written: Not a directory"),
+        ("folder", "is a folder; name the file to write"),
+        ("n" * 250, "cannot be written: File name too long"),
+    ],
+)
+def test_a_place_for_a_file_is_tried_before_it_is_written(tmp_path: Path, name: str, cause: str) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    there = sorted(os.listdir(tmp_path))
+    refuse_unwritable(tmp_path / "new.txt")
+    refuse_unwritable(tmp_path / "file")
+    with pytest.raises(RunError) as failure:
+        refuse_unwritable(tmp_path / name)
+    assert str(failure.value).removeprefix(f"{tmp_path / name}").lstrip(": ") == cause
+    assert (sorted(os.listdir(tmp_path)), (tmp_path / "file").read_text()) == (there, "kept")
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("file", "Not a directory"),
+        ("file/a/b", "Not a directory"),
+        ("a/" + "n" * 256, "File name too long"),
+        ("lost", "No such file or directory"),
+    ],
+)
+def test_a_place_for_a_folder_is_tried_before_it_is_made(tmp_path: Path, name: str, cause: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "lost").symlink_to("nowhere")
+    refuse_unwritable_folder(tmp_path)
+    refuse_unwritable_folder(tmp_path / "a" / "b")
+    with pytest.raises(RunError) as failure:
+        refuse_unwritable_folder(tmp_path / name)
+    assert str(failure.value) == f"{tmp_path / name}: the folder cannot be made or written: {cause}"
+    assert sorted(os.listdir(tmp_path)) == ["file", "lost"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
+        for refuse in (refuse_unwritable, refuse_unwritable_folder):
+            with pytest.raises(RunError, match="Permission denied"):
+                refuse(tmp_path / "a.txt")
         with pytest.raises(RunError) as failure:
             files.write_atomically(tmp_path / "a.txt", b"new")
     finally:

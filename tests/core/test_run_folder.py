@@ -92,7 +92,7 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         ("", "not JSON: Expecting value: line 1 column 1 (char 0)"),
-        ("[]", "input should be a valid dictionary or instance of Trained, got []"),
+        ("[]", "input should be a table, got []"),
         ("{}", "format: field required"),
         (json.dumps({**run_record(), "format": "x"}), "format: input should be a valid integer, got 'x'"),
         (json.dumps({**run_record(plugin_files=[{}]), "format": 1}), "plugin_files.0.path: field required"),

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from resnet_lab.core.errors import DataError
-from resnet_lab.data.class_names import match_classes, read_class_map
+from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.data.class_names import match_classes, read_class_map, require_known
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,29 @@ def test_a_class_map_that_makes_two_classes_one() -> None:
     assert str(failure.value) == "the class map makes 'a' and 'b' one class of the network"
 
 
+@pytest.mark.parametrize(
+    "renamed", [{"cat": "Katze"}, {"Katze": "cat"}, {"dog": ""}, {"cat": "feline", "Katze": "feline"}, {}]
+)
+def test_a_class_map_of_classes_that_there_are(renamed: dict[str, str]) -> None:
+    require_known(renamed, {"cat", "dog", "Katze"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong", "hint"),
+    [
+        ("cart", "Katze", "cart", "did you mean 'cat'?"),
+        ("cat", "Kazte", "Kazte", "did you mean 'Katze' or 'cat'?"),
+        ("bird", "", "bird", "known: Katze, cat, dog"),
+    ],
+)
+def test_a_class_map_of_no_class_is_refused(old: str, new: str, wrong: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        require_known({old: new}, {"cat", "dog", "Katze"})
+    assert str(failure.value) == (
+        f"--class-map '{old}={new}': neither the images nor the network have a class {wrong!r}; {hint}"
+    )
+
+
 def test_maps_from_pairs_and_files(tmp_path: Path) -> None:
     file = tmp_path / "map.csv"
     file.write_text('old,new\nNaturmort,still_life\n"a=b","c, d"\n', encoding="utf-8-sig")
@@ -65,4 +88,14 @@ def test_maps_from_pairs_and_files(tmp_path: Path) -> None:
     file.write_text("a,b,c\n")
     with pytest.raises(DataError) as failure:
         read_class_map([str(file)])
-    assert str(failure.value) == f"{file}, row 1: 3 values; a class map has the columns old and new"
+    assert str(failure.value) == f"{file}: line 1: 3 values; a class map is CSV with the columns old and new"
+    file.write_text('a,b\n"c,d\n')
+    with pytest.raises(DataError) as failure:
+        read_class_map([str(file)])
+    assert str(failure.value) == (
+        f"{file}: line 2: not CSV: unexpected end of data; a class map is CSV with the columns old and new"
+    )
+    file.write_bytes(b"a,D\xfcrer\n")
+    with pytest.raises(DataError) as failure:
+        read_class_map([str(file)])
+    assert str(failure.value) == f"{file}: not UTF-8 at byte 3; save it as CSV in UTF-8"

@@ -297,7 +297,7 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
         ("file,part\n1,2\n", "{path} has no column 'path'"),
         (
             'path,label,split\n"' + "a" * 200_000,
-            "{path}: line 2: field larger than field limit (131072); restore the file",
+            "{path}: line 2: not CSV: field larger than field limit (131072); restore the file",
         ),
     ],
 )

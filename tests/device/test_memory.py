@@ -1,10 +1,13 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.device import choose, largest_batch, memory, out_of_memory, try_step
+from resnet_lab.device import choose, largest_batch, memory, optimize_for_inference, out_of_memory, try_step
+from resnet_lab.network.builder import build
 from tests.device.networks import small
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -73,6 +76,66 @@ def test_the_peak_is_of_what_is_held_at_once() -> None:
 
     assert on_the_processor(one_after_the_other) == 1600
     assert on_the_processor(lambda: before.add_(1)) == 0
+
+
+def test_activations_are_counted_without_any() -> None:
+    """Counted by hand: convolution and sigmoid give 4 channels of 8 x 8 each; backward needs the sigmoid's alone."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()).eval()
+    each = 5 * 4 * 8 * 8 * 4
+    assert memory._activations(network, (5, 3, 8, 8), training=True) == each
+    assert memory._activations(network, (5, 3, 8, 8), training=False) == 2 * each
+    assert not network.training
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_activations_on_the_meta_device_are_those_of_the_processor(training: bool) -> None:
+    network, x = build("resnet20", attn="cbam", num_classes=7), torch.zeros(4, 3, 24, 24)
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    found = memory._activations(network, x.shape, training=training)
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in network.named_buffers())
+    with torch.set_grad_enabled(training), memory._Allocations() as allocations:
+        outputs = network.train(training)(x)
+    assert found == pytest.approx(allocations.now if training else allocations.peak, rel=0.06)
+    assert len(outputs) == 4
+
+
+@pytest.mark.parametrize(("precision", "part"), [("fp32", 1), ("bf16", 2)])
+def test_a_batch_beyond_the_memory_is_refused_before_it_is_allocated(
+    monkeypatch: pytest.MonkeyPatch, precision: Any, part: int
+) -> None:
+    network, placement = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()), choose("cpu", precision)
+    shape, needed = (256, 3, 8192, 8192), 256 * 4 * 8192**2 * 4 // part
+    monkeypatch.setattr(memory, "total_memory", lambda: needed)
+    memory.require_memory(network, shape, placement, training=True)
+    monkeypatch.setattr(memory, "total_memory", lambda: needed - 1)
+    with pytest.raises(ConfigError) as failure:
+        memory.require_memory(network, shape, placement, training=True)
+    told = (
+        f"256 images of 8192 x 8192 pixels takes {256 // part}.0 GiB for activations alone, and cpu has {256 // part}.0"
+    )
+    assert str(failure.value) == (
+        f"a training step on {told}; take fewer at a time (--batch-size, --accumulate) or smaller images (--size)"
+    )
+
+
+def test_one_image_beyond_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: 2**16)
+    network = optimize_for_inference(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()), choose("cpu", "fp32"))
+    with pytest.raises(ConfigError) as failure:
+        network(torch.zeros(1, 3, 64, 64))
+    assert str(failure.value) == (
+        "inference on 1 image of 64 x 64 pixels takes 0.0 GiB for activations alone, and cpu has 0.0; take smaller "
+        "images (--size)"
+    )
+
+
+def test_a_network_that_cannot_run_without_values_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Reading(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if float(x.sum()) > 0 else 2 * x
+
+    monkeypatch.setattr(memory, "total_memory", lambda: 1)
+    memory.require_memory(Reading(), (8, 3, 64, 64), choose("cpu"), training=True)
 
 
 def test_the_peak_of_a_backward_pass() -> None:

@@ -2,7 +2,9 @@
 
 import io
 import shutil
+from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -12,14 +14,18 @@ from torchvision.transforms.v2 import functional as vision
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.run_folder import Run
+from resnet_lab.data import preparation
 from resnet_lab.data.config import DataConfig
-from resnet_lab.data.sources import open_images
+from resnet_lab.data.sources import open_images, opening
 from resnet_lab.data.split import from_csv
 from resnet_lab.device import choose
-from resnet_lab.evaluation import gallery as rooms
+from resnet_lab.evaluation import picture_files
 from resnet_lab.evaluation.explanation import grad_cam, overlay
-from resnet_lab.evaluation.gallery import build_gallery, contrast, mistakes
+from resnet_lab.evaluation.gallery import Gallery
+from resnet_lab.evaluation.gallery_building import build_gallery, contrast, mistakes
+from resnet_lab.evaluation.opened_run import OpenedRun, Sources
 from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.report_contents import gather_report
 from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.plugins import load
@@ -50,8 +56,26 @@ def run(paintings: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
+def other(paintings: Path, run: Run) -> Run:
+    """Gallery of the same images at another size."""
+    found = Run(paintings.parent / "other")
+    config = TrainConfig(epochs=1, batch_size=8, precision="fp32", seed=1)
+    spec = SPEC.modified(act="gelu", input_size=24)
+    train(spec, DataConfig(source=str(paintings), split_file=run.splits), config, folder=found.folder)
+    return found
+
+
+@pytest.fixture(scope="module")
 def predictions(run: Run) -> Predictions:
     return evaluate(run.folder, CPU, REGISTRY, part="train")
+
+
+def opened_run(run: Run) -> OpenedRun:
+    return OpenedRun(run.folder, Sources(REGISTRY))
+
+
+def built(run: Run, predictions: Predictions, numbers: np.ndarray) -> Gallery:
+    return build_gallery(opened_run(run), predictions, numbers, CPU)
 
 
 def network_input(run: Run, path: Path) -> torch.Tensor:
@@ -76,7 +100,7 @@ def test_mistakes_are_the_wrong_ones_with_the_surest_first(predictions: Predicti
 
 def test_neighbours_are_nearest_by_cosine(run: Run, predictions: Predictions, paintings: Path) -> None:
     numbers = mistakes(predictions, 4)
-    found = build_gallery(run, predictions, numbers, CPU, REGISTRY)
+    found = built(run, predictions, numbers)
     model = checkpoint.load(run.best).eval()
     images = open_images(str(paintings), REGISTRY)
     training = [images.paths[position] for position in np.flatnonzero(from_csv(run.splits, images) == "train")]
@@ -102,7 +126,7 @@ def test_neighbours_are_nearest_by_cosine(run: Run, predictions: Predictions, pa
 
 def test_maps_are_those_of_predicted_and_true_class(run: Run, predictions: Predictions, paintings: Path) -> None:
     numbers = mistakes(predictions, 3)
-    found = build_gallery(run, predictions, numbers, CPU, REGISTRY)
+    found = built(run, predictions, numbers)
     assert (found.layers, found.positions, found.side) == (("layer3",), ((4, 4),), 36)
     model = checkpoint.load(run.best)
     for work in found.works:
@@ -130,19 +154,13 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_the_same_gallery_twice(run: Run, predictions: Predictions) -> None:
     numbers = mistakes(predictions, 3)
-    assert build_gallery(run, predictions, numbers, CPU, REGISTRY) == build_gallery(
-        run, predictions, numbers, CPU, REGISTRY
-    )
+    assert built(run, predictions, numbers) == built(run, predictions, numbers)
 
 
-def test_two_networks_side_by_side(run: Run, predictions: Predictions, paintings: Path) -> None:
-    other = Run(paintings.parent / "other")
-    config = TrainConfig(epochs=1, batch_size=8, precision="fp32", seed=1)
-    spec = SPEC.modified(act="gelu", input_size=24)
-    train(spec, DataConfig(source=str(paintings), split_file=run.splits), config, folder=other.folder)
+def test_two_networks_side_by_side(run: Run, other: Run, predictions: Predictions) -> None:
     second = evaluate(other.folder, CPU, REGISTRY, part="train")
     numbers = np.flatnonzero(predictions.predicted != second.predicted)[:2]
-    found = contrast([run, other], [predictions, second], numbers, CPU, REGISTRY)
+    found = contrast([opened_run(run), opened_run(other)], [predictions, second], numbers, CPU)
     assert found.positions == ((4, 4), (6, 6))
     for work, number in zip(found.works, numbers.tolist(), strict=True):
         assert [each.network for each in work.maps] == [0, 1]
@@ -154,9 +172,9 @@ def test_two_networks_side_by_side(run: Run, predictions: Predictions, paintings
 
 def test_pictures_keep_within_the_budget(run: Run, predictions: Predictions, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = mistakes(predictions, 4)
-    large = build_gallery(run, predictions, numbers, CPU, REGISTRY)
-    monkeypatch.setattr(rooms, "BUDGET", 4000)
-    small = build_gallery(run, predictions, numbers, CPU, REGISTRY)
+    large = built(run, predictions, numbers)
+    monkeypatch.setattr(picture_files, "BUDGET", 4000)
+    small = built(run, predictions, numbers)
     files = [
         file
         for work in small.works
@@ -178,7 +196,7 @@ def test_works_that_changed_since_are_refused(run: Run, predictions: Predictions
     before = path.read_bytes()
     Image.new("RGB", (36, 24), "white").save(path)
     with pytest.raises(DataError) as error:
-        build_gallery(run, predictions, numbers, CPU, REGISTRY)
+        built(run, predictions, numbers)
     path.write_bytes(before)
     assert str(error.value) == (
         f"{paintings}: {predictions.paths[numbers[0]]} is no longer what was scored; restore it"
@@ -192,9 +210,44 @@ def test_another_source_whose_training_images_are_gone(run: Run, paintings: Path
     predictions = evaluate(run.folder, CPU, REGISTRY, source=str(copy))
     paintings.rename(away)
     try:
-        found = build_gallery(run, predictions, mistakes(predictions, 2), CPU, REGISTRY)
+        found = built(run, predictions, mistakes(predictions, 2))
     finally:
         away.rename(paintings)
     assert [work.neighbours for work in found.works] == [(), ()]
     assert found.candidates == 0
     assert str(paintings) in found.without_neighbours
+
+
+def test_a_page_loads_weights_and_prepares_the_source_once(
+    run: Run, other: Run, paintings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, object]] = []
+
+    def count(module: ModuleType, name: str) -> None:
+        original = getattr(module, name)
+
+        def counted(first: object, *others: object, **named: object) -> object:
+            calls.append((name, first))
+            return original(first, *others, **named)
+
+        monkeypatch.setattr(module, name, counted)
+
+    count(checkpoint, "read")
+    count(checkpoint, "restore")
+    count(opening, "open_class_folders")
+    count(preparation, "store_at_one_depth")
+    found = gather_report([run.folder], CPU, REGISTRY, part="train", works=3)
+    assert found.gallery is not None
+    assert len(found.gallery.works) == 3
+    assert all(work.neighbours for work in found.gallery.works)
+    assert [name for name, _ in calls] == ["read", "restore", "open_class_folders", "store_at_one_depth"]
+    assert calls[0] == ("read", run.best)
+    assert calls[2] == ("open_class_folders", paintings)
+
+    calls.clear()
+    found = gather_report([run.folder, other.folder], CPU, REGISTRY, part="train", works=3)
+    assert found.gallery is not None
+    assert found.gallery.positions == ((4, 4), (6, 6))
+    assert Counter(name for name, _ in calls) == {
+        "read": 2, "restore": 2, "open_class_folders": 1, "store_at_one_depth": 2,
+    }  # fmt: skip

@@ -9,14 +9,15 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as vision
 
-from resnet_lab.core.errors import CheckpointError, DataError, RunError
+from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, RunError
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
+from resnet_lab.evaluation.inference import batch_size_of, form_of, logits
 from resnet_lab.evaluation.prediction import predict
-from resnet_lab.evaluation.scoring import evaluate, form_of, logits, stored, summary_of
+from resnet_lab.evaluation.scoring import evaluate, stored, summary_of
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.plugins import load
@@ -181,9 +182,17 @@ def test_a_class_is_left_out_where_asked_for(run: Path, paintings: Path, tmp_pat
     found = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"mauve": ""}, watcher=said)
     assert {path.split("/")[0] for path in found.paths} == {"red", "blue"}
     assert f"{source}: images of 'mauve' are left out" in said.said
+    with pytest.raises(ConfigError, match=r"have a class 'mauv'; did you mean 'mauve'\?"):
+        evaluate(run, CPU, REGISTRY, source=str(source), class_map={"mauve": "", "mauv": ""})
+    evaluate(run, CPU, REGISTRY, source=str(source), class_map={"mauve": "", "mauv": ""}, other_classes={"mauv"})
     with pytest.raises(DataError) as failure:
         evaluate(run, CPU, REGISTRY, source=str(source), class_map=dict.fromkeys(("red", "blue", "mauve"), ""))
     assert str(failure.value) == f"{source}: no image is left to score; see `resnet-lab data check` and --class-map"
+
+
+@pytest.mark.parametrize(("side", "images"), [(8, 64), (512, 64), (1024, 16), (4096, 1), (8192, 1)])
+def test_large_images_go_through_a_few_at_a_time(side: int, images: int) -> None:
+    assert batch_size_of(side) == images
 
 
 def test_a_folder_of_no_run(tmp_path: Path) -> None:
@@ -197,22 +206,29 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
     record["data"]["source"] = str(data)
     (copy / "run.json").write_text(json.dumps(record))
     path = evaluate(copy, CPU, REGISTRY, part="test").paths[0]
-    (data / path).write_bytes(b"no image")
-    with pytest.raises(DataError) as failure:
-        evaluate(copy, CPU, REGISTRY, part="test")
-    assert str(failure.value) == (
-        f"{data}: {path} was scored by the run and cannot be used now (not an image of a known format); restore it"
-    )
     whole, said = stored(Run(copy)), Listener()
-    (data / path).unlink()
-    found = evaluate(copy, CPU, REGISTRY, part="test", watcher=said)
     assert whole is not None
+    (data / path).write_bytes(b"no image")
+    found = evaluate(copy, CPU, REGISTRY, part="test", watcher=said)
     assert (found.paths, found.origin.gone) == (whole.paths[1:], 1)
     np.testing.assert_allclose(found.probabilities, whole.probabilities[1:], rtol=0, atol=1e-6)
+    assert (
+        f"{data}: 1 images of the test part cannot be read now ({path}: not an image of a known format); the others "
+        "are scored"
+    ) in said.said
+    (data / path).unlink()
+    found = evaluate(copy, CPU, REGISTRY, part="test", watcher=said)
+    assert (found.paths, found.origin.gone) == (whole.paths[1:], 1)
     assert f"{data}: 1 images of the test part are gone ({path}); the others are scored" in said.said
     kept = stored(Run(copy))
     assert kept is not None
     assert kept.paths == whole.paths, "those of all images stay"
+    for path in found.paths:
+        (data / path).write_bytes(b"no image")
+    with pytest.raises(DataError) as failure:
+        evaluate(copy, CPU, REGISTRY, part="test")
+    assert str(failure.value).startswith(f"{data}: all {len(whole)} images of the test part are gone or cannot be read")
+    assert str(failure.value).endswith("); put them back as they were")
     for path in found.paths:
         (data / path).unlink()
     with pytest.raises(DataError) as failure:
@@ -232,7 +248,7 @@ def test_a_training_keeps_its_own(run: Path, tmp_path: Path) -> None:
 
 def test_predictions_are_made_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(run, CPU, REGISTRY, part="test", again=True)
-    monkeypatch.setattr("resnet_lab.evaluation.scoring.logits", _never)
+    monkeypatch.setattr("resnet_lab.evaluation.inference.logits", _never)
     again = evaluate(run, CPU, REGISTRY, part="test")
     kept = stored(Run(run), "test")
     assert kept is not None

@@ -67,7 +67,7 @@ def test_no_place_for_it(tmp_path: Path) -> None:
     assert str(failure.value) == f"{tmp_path}/absent/model.onnx: cannot be written: No such file or directory"
     with pytest.raises(RunError) as failure, draft(tmp_path, force=True):
         pass
-    assert str(failure.value) == f"{tmp_path} is a folder; name the file to write with --out"
+    assert str(failure.value) == f"{tmp_path} is a folder; name the file to write"
 
 
 def test_its_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:

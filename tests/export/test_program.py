@@ -16,13 +16,19 @@ from tests.export.conftest import tiny
 
 _REGISTRY = load(only=[])
 
+NAMES = {
+    slot: [f"{name}(groups=4)" if (kind, name) == ("norm", "group") else name for name in _REGISTRY.names(kind)]
+    for kind, slot in (
+        ("activation", "act"), ("convolution", "conv"), ("attention", "attn"), ("norm", "norm"),
+        ("shortcut", "shortcut"), ("stem", "stem"), ("downsample", "downsample"), ("pool", "pool"),
+    )
+}  # fmt: skip
 CHANGES: list[dict[str, object]] = [
     {},
-    *({"act": name} for name in _REGISTRY.names("activation")),
-    *({"conv": name} for name in _REGISTRY.names("convolution")),
-    *({"attn": name} for name in _REGISTRY.names("attention")),
-    *({"norm": "group(groups=4)" if name == "group" else name} for name in _REGISTRY.names("norm")),
-    *({slot: name} for slot in ("shortcut", "stem", "downsample", "pool") for name in _REGISTRY.names(slot)),
+    *(
+        {slot: names[number % len(names)] for slot, names in NAMES.items()}
+        for number in range(max(map(len, NAMES.values())))
+    ),
     {"attn": "cbam(norm=true, position=output)"},
     {"act": "gelu(approximate=tanh)", "conv": "depthwise", "attn": "eca", "norm": "layer"},
     {"block": "bottleneck(groups=2)", "shortcut": "projection"},
@@ -30,7 +36,7 @@ CHANGES: list[dict[str, object]] = [
     {"dropout": 0.5, "head_dropout": 0.5},
     {"in_channels": 1},
 ]
-"""Every component that comes with the program, and some together."""
+"""Every component that comes with the program, in as few networks as hold them all, and some together."""
 
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)

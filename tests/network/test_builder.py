@@ -252,6 +252,31 @@ def test_a_network_beyond_the_memory_is_refused_before_it_is_allocated(monkeypat
     assert assemble(ModelSpec.from_dict(wide), device="meta").model
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet20", "resnet101"])
+@pytest.mark.parametrize("attn", ["none", "cbam@2"])
+def test_the_memory_of_a_network_is_that_of_all_its_blocks(name: str, attn: str) -> None:
+    spec = resolve(name, attn=attn)
+    whole = assemble(spec, device="meta").model.state_dict().values()
+    needed = builder._tensor_bytes(spec, load(only=[]))
+    assert needed == sum(tensor.numel() * tensor.element_size() for tensor in whole)
+
+
+def test_a_network_that_is_built_again_is_not_counted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting it makes two blocks per stage."""
+    devices: list[tuple[int, str | None]] = []
+    assembled = builder._assembled
+
+    def recorded(spec: ModelSpec, registry: Registry, seed: int, zero: bool, device: str | None) -> builder.Built:
+        devices.append((spec.stages[0].depth, device))
+        return assembled(spec, registry, seed, zero, device)
+
+    monkeypatch.setattr(builder, "_assembled", recorded)
+    spec = resolve("resnet20", num_classes=7, name="counted_once")
+    build(spec)
+    build(spec, seed=1)
+    assert devices == [(2, "meta"), (3, None), (3, None)]
+
+
 @pytest.mark.parametrize("attn", ["cbam(kernel_size=1000001)", "eca(kernel_size=1000001)", "eca(gamma=1e-300)"])
 def test_kernels_of_attentions_are_bounded(attn: str) -> None:
     if "gamma" in attn:

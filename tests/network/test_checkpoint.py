@@ -227,7 +227,7 @@ def test_an_unknown_component_is_named_with_the_package_it_came_from(weights: Pa
         ({"classes": ["a", "b", "a"]}, "classes: class 'a' is listed twice, got ["),
         ({"classes": ["a", "", "b"]}, "classes: a class has no name, got ["),
         ({"resize": 10**9}, "resize: input should be less than or equal to 65536, got 1000000000"),
-        ({"plugins": [1]}, "plugins: input should be a valid dictionary, got [1]"),
+        ({"plugins": [1]}, "plugins: input should be a table, got [1]"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused(weights: Path, changes: dict[str, object], problem: str) -> None:

@@ -87,6 +87,24 @@ def test_stages_are_named_after_at(text: str, component: str, stages: tuple[int,
     assert (str(parsed), targets) == (component, stages)
 
 
+@pytest.mark.parametrize(
+    ("text", "first", "second"),
+    [
+        ("cbam@3,eca@4", "cbam@3", "eca@4"),
+        ("cbam,eca", "cbam", "eca"),
+        ("cbam(reduction=8)@3,4,se@stem", "cbam(reduction=8)@3,4", "se@stem"),
+    ],
+)
+def test_several_components_in_one_text_are_told_how_to_be_written(text: str, first: str, second: str) -> None:
+    with pytest.raises(SpecError) as failure:
+        zoo.get("resnet50").modified(attn=text)
+    assert str(failure.value) == (
+        f"{text!r} has 2 components where one belongs; give each by itself, as {first!r} and {second!r}: an option is "
+        "repeated, and a file or a call has a list"
+    )
+    assert zoo.get("resnet50").modified(attn=["cbam@3", "eca@4"]).stages[3].block.attn.name == "eca"
+
+
 @pytest.mark.parametrize("stage", ["0", "-1", "x", "", "1.5", "²"])
 def test_other_stages_are_refused(stage: str) -> None:
     with pytest.raises(SpecError) as failure:
@@ -192,7 +210,7 @@ def test_toml_says_the_same() -> None:
         ({"format": 2}, "here: spec format 2 is newer than this resnet-lab reads (1); upgrade resnet-lab"),
         ({"format": 0}, "here: format: input should be 1, got 0"),
         ({"colour": 1}, "here: colour: extra inputs are not permitted, got 1 (unknown key; check its spelling, or"),
-        ({"stages": []}, "here: stages: tuple should have at least 1 item after validation, not 0, got []"),
+        ({"stages": []}, "here: stages: list should have at least 1 item, got []"),
         ({"in_channels": "3"}, "here: in_channels: input should be a valid integer, got '3'"),
         ({"head": {}}, "here: head.num_classes: field required"),
         (

@@ -4,21 +4,19 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from resnet_lab.core.run_folder import Run
+from resnet_lab.core.history import Epoch
 from resnet_lab.evaluation.comparison import Comparison
 from resnet_lab.evaluation.gallery import Gallery, GalleryPicture, GalleryWork, Map, Neighbour
 from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.evaluation.predictions import Origin, Predictions
+from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.network import cost, zoo
 from resnet_lab.network.plugins import load
-from resnet_lab.report.run_summary import RunSummary
-from resnet_lab.train.history import Epoch
 
 REGISTRY = load(only=[])
 ANIMALS = ("ant", "bee", "cow", "dog", "eel")
@@ -82,7 +80,7 @@ def subject(
     scored = predictions(classes, n, seed)
     train_images = [parts["train", each] for each in classes]
     made = RunSummary(
-        run=Run(Path("/runs") / name),
+        name=name,
         path=f"runs/{name}",
         record=record(classes),
         spec=spec,
@@ -91,6 +89,7 @@ def subject(
         cost=cost.measure(spec, REGISTRY),
         history=history(),
         parts=parts,
+        has_weights=True,
         predictions=scored,
         summary=summarise(scored.labels, scored.probabilities, tuple(classes), train_images),
         obstacle="",

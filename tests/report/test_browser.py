@@ -11,6 +11,7 @@ from resnet_lab.evaluation.comparison import compare
 from resnet_lab.report.comparison_page import comparison_page
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.study_building import make_study_report
+from resnet_lab.study.report_contents import gather_study
 from tests.report.subjects import ANIMALS, contrasted, gallery, subject
 from tests.study.fabricated import REGISTRY, by_chance, design, found
 
@@ -60,7 +61,7 @@ def study(folder: Path) -> str:
     )
     shares = {arm.name: 0.6 + 0.04 * number for number, arm in enumerate(planned.arms)}
     told, opened = found(folder, planned, by_chance(shares), failed={("gelu eca 0.002", 1): "it diverged"})
-    return make_study_report(told, opened, REGISTRY).html
+    return make_study_report(gather_study(told, opened, REGISTRY)).html
 
 
 @pytest.fixture

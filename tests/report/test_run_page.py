@@ -5,7 +5,6 @@ from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import (
@@ -16,11 +15,11 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from resnet_lab.core.run_folder import Run
-from resnet_lab.evaluation.gallery import BUDGET
 from resnet_lab.evaluation.metrics import summarise
-from resnet_lab.report.run_page import remarks, run_page, sentence
-from resnet_lab.report.run_summary import RunSummary
+from resnet_lab.evaluation.picture_files import BUDGET
+from resnet_lab.evaluation.run_summary import RunSummary
+from resnet_lab.report.run_page import run_page
+from resnet_lab.report.run_words import remarks, sentence
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
 from tests.report.subjects import ANIMALS, gallery, history, predictions, subject
 
@@ -164,7 +163,7 @@ def test_missing_images_and_classes_are_reported() -> None:
     assert scored is not None
     one = replace(scored, origin=scored.origin.model_copy(update={"gone": 1}))
     assert told(replace(MADE, predictions=one))[0] == (
-        "warning 1 of 121 images of this part is gone, and the others are scored."
+        "warning 1 of 121 images of this part is gone or cannot be read, and the others are scored."
     )
     some = replace(scored, origin=scored.origin.model_copy(update={"part": "all", "absent": ("dog", "eel")}))
     assert told(replace(MADE, predictions=some))[0] == "warning The source has no image of dog and eel."
@@ -181,7 +180,9 @@ def test_an_unfinished_run_says_so_first() -> None:
     assert "for 4 of 4 epochs so far" in sentence(begun)
     stopped = replace(MADE, record={**MADE.record, "status": "interrupted by SIGTERM"})
     assert told(stopped)[0].startswith("warning The training is not finished (interrupted by SIGTERM): the figures are")
-    nothing_yet = replace(begun, predictions=None, summary=None, history=(), obstacle="there are no weights yet")
+    nothing_yet = replace(
+        begun, has_weights=False, predictions=None, summary=None, history=(), obstacle="there are no weights yet"
+    )
     assert told(nothing_yet) == [
         "warning The training is still running, or was killed: 0 epochs done, and nothing is scored yet."
     ]
@@ -191,10 +192,8 @@ def test_an_unfinished_run_says_so_first() -> None:
     require_readable_aloud(html)
 
 
-def test_images_that_are_gone(tmp_path: Path) -> None:
-    run = Run(tmp_path)
-    run.best.touch()
-    gone = replace(MADE, run=run, obstacle="/data/animals: no such folder")
+def test_images_that_are_gone() -> None:
+    gone = replace(MADE, obstacle="/data/animals: no such folder")
     assert told(gone)[0] == (
         "warning The images cannot be read now, so the kept predictions are shown, without pictures: "
         "/data/animals: no such folder."

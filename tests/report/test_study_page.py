@@ -14,6 +14,7 @@ from resnet_lab.study.analyses import analyse
 from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.pictures import Wall
+from resnet_lab.study.report_contents import StudyContents, gather_study
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder
 from resnet_lab.study.writing import as_markdown, in_words, method
@@ -39,7 +40,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 @pytest.fixture(scope="module")
 def html(told: Told) -> str:
-    return make_study_report(*told, REGISTRY).html
+    return make_study_report(gather_study(*told, REGISTRY)).html
 
 
 def test_one_readable_file_that_fetches_nothing(html: str) -> None:
@@ -100,7 +101,7 @@ def test_measured_costs_are_in_the_table_of_arms(told: Told, html: str) -> None:
     modes = {"latency": cost, "infer": replace(cost, images=16), "train": cost}
     costs = Costs({"relu none": modes, "gelu none": modes}, {"name": "one machine"}, ["remark on costs"])
     made = replace(told[0], costs=costs)
-    page = Page(make_study_report(made, told[1], REGISTRY).html)
+    page = Page(make_study_report(gather_study(made, told[1], REGISTRY)).html)
     (row,) = [" ".join(row) for row in page.rows() if row[:3] == ["gelu", "none", "▲"] and "MiB" in row] or [""]
     (row,) = [text for text in (" ".join(row) for row in page.rows()) if text.startswith("gelu none") and "MiB" in text]
     assert "2.5 2.4 to 2.6 6400 1.25× the time 2.5 1.25× 3 MiB" in row
@@ -120,7 +121,7 @@ def test_works_with_and_without_pictures(told: Told, html: str) -> None:
     Image.new("RGB", (8, 8)).save(content, format="WEBP")
     paths = {work.path for both in works.values() for kind in both for work in kind}
     wall = Wall(works, {path: GalleryPicture(path, 8, 8, content.getvalue()) for path in paths}, "")
-    shown = study_page(told[0], analyses, wall, "folder")
+    shown = study_page(StudyContents(told[0], analyses, wall, "folder"))
     require_self_contained(shown)
     require_readable_aloud(shown)
     page = Page(shown)
@@ -135,7 +136,7 @@ def test_works_with_and_without_pictures(told: Told, html: str) -> None:
 def test_two_seeds_are_exploratory_and_one_factor_is_listed_once(tmp_path: Path) -> None:
     study = design(factors={"attn": ["none", "eca"]}, seeds=2)
     told = found(tmp_path, study, by_chance({"none": 0.5, "eca": 0.9}))
-    page = Page(make_study_report(*told, REGISTRY).html)
+    page = Page(make_study_report(gather_study(*told, REGISTRY)).html)
     header = " ".join(page.texts["header"][0].split())
     assert "No verdict yet: there are too few finished seeds, so this is exploratory." in header
     assert "This is exploratory: with fewer than 3 seeds nothing is called better or worse" in header
@@ -191,7 +192,7 @@ def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Pa
     arms = {f"arm {number}": {"train.lr": 0.0011 + 0.0001 * number} for number in range(24)}
     study = design(arms=arms, seeds=3)
     told = found(tmp_path, study, by_chance(dict.fromkeys(arms, 0.7)), n=100, classes=10)
-    html = make_study_report(*told, REGISTRY).html
+    html = make_study_report(gather_study(*told, REGISTRY)).html
     require_readable_aloud(html)
     assert len(html) < 3_000_000
     page = Page(html)
@@ -205,7 +206,7 @@ def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Pa
 
 @pytest.mark.slow
 def test_plots_are_written_as_files(told: Told, tmp_path: Path) -> None:
-    written = write_study_plots(make_study_report(*told, REGISTRY), tmp_path / "plots")
+    written = write_study_plots(make_study_report(gather_study(*told, REGISTRY)), tmp_path / "plots")
     names = {path.name for path in written}
     expected = {"effects", "arms", "interaction-act-attn", "pareto", "learning-accuracy", "learning-loss", "errors"}
     assert {f"{name}.{kind}" for name in expected for kind in ("png", "svg")} <= names

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.history import Epoch, metrics_table, times_table
 from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.evaluation.predictions import Origin, Predictions, weights_digest
 from resnet_lab.network.plugins import load
 from resnet_lab.study.design import Study, study_from
 from resnet_lab.study.results import StudyFindings, findings
 from resnet_lab.study.trials import Outcome, StudyFolder, trials_of
-from resnet_lab.train.history import Epoch, metrics_table, times_table
 
 REGISTRY = load(only=[])
 Rights = Callable[[str, int, NDArray[np.int64]], NDArray[np.bool_]]

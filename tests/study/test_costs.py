@@ -62,6 +62,34 @@ def test_changed_arms_are_measured_again(measured: StudyFolder) -> None:
     assert kept_costs(arms(), CLASSES + 1, measured) is None
 
 
+@pytest.mark.parametrize(
+    ("was", "asked", "taken"),
+    [
+        ("off", "off", True), (False, "off", True), ("on", "on", True), (True, "on", True), ("off", "auto", True),
+        ("off", "on", False), (False, "on", False), (True, "max", False), ("on", "off", False),
+    ],
+)  # fmt: skip
+def test_costs_timed_eager_are_not_those_of_compiled_arms(
+    tmp_path: Path, measured: StudyFolder, was: str | bool, asked: str, taken: bool
+) -> None:
+    content = json.loads(measured.bench.read_text())
+    for row in content["arms"]:
+        row["compile"] = was
+    folder = StudyFolder(tmp_path)
+    folder.bench.write_text(json.dumps(content))
+    assert (kept_costs(arms(compile=asked), CLASSES, folder) is not None) == taken
+
+
+def test_costs_in_another_layout_or_precision_are_others(measured: StudyFolder) -> None:
+    row = json.loads(measured.bench.read_text())["arms"][0]
+    for same, other in (
+        ({"channels_last": row["channels_last"]}, {"channels_last": not row["channels_last"]}),
+        ({"precision": row["precision"]}, {"precision": "fp32" if row["precision"] != "fp32" else "bf16"}),
+    ):
+        assert kept_costs(arms(**same), CLASSES, measured) is not None
+        assert kept_costs(arms(**other), CLASSES, measured) is None
+
+
 def test_one_of_several_measures(tmp_path: Path, measured: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     folder = StudyFolder(tmp_path)

@@ -16,6 +16,7 @@ from resnet_lab.report.study_building import make_study_report
 from resnet_lab.report.study_page import answer
 from resnet_lab.study.contrasts import arm_contrasts
 from resnet_lab.study.grid import Grid
+from resnet_lab.study.report_contents import gather_study
 from resnet_lab.study.resampling import drawn_scores, image_interval
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import run_study
@@ -88,6 +89,18 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     assert f"1 trials in the folder are of another design and are ignored: {other.name}" in remarks
 
 
+def test_costs_of_other_arms_are_said_to_count_for_nothing(tmp_path: Path) -> None:
+    chosen = design(arms=ARMS, seeds=2)
+    folder = fabricate(tmp_path / "study", chosen, EVEN)
+    folder.bench.write_text(json.dumps({"format": 1, "arms": [], "machine": {}, "remarks": []}))
+    told = findings(chosen, folder, REGISTRY)
+    assert told.costs is None
+    assert told.remarks[-1] == (
+        "the costs in bench.json are of other arms, or were timed otherwise than these are trained, and are "
+        f"ignored; `resnet-lab study run --resume {folder.folder}` measures them again"
+    )
+
+
 def test_failed_trials_leave_their_seed_out(tmp_path: Path) -> None:
     failed = {("gated", 1): "it diverged"}
     told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=4), EVEN, failed=failed, waiting=(("plain", 3),))
@@ -129,7 +142,7 @@ def test_an_arm_that_always_diverged_has_no_figures(
         as_markdown(told),
         as_latex(told),
         capsys.readouterr().out,
-        make_study_report(told, folder, REGISTRY).html,
+        make_study_report(gather_study(told, folder, REGISTRY)).html,
     ]
     for text in written:
         assert "nan" not in re.sub(r"[a-z]*nan[a-z]+|[a-z]+nan", "", text.lower())

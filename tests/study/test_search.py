@@ -229,9 +229,8 @@ def test_tries_are_bounded(tmp_path: Path) -> None:
     [
         ("[" * 10**6, "nested deeper than 64 lists and tables"),
         ("{}", "tables: field required"),
-        ('{"tables": []}', "tables: input should be a valid dictionary, got []"),
-        ('{"tables": {}, "plugin_files": ["a.py"]}', "plugin_files.0: input should be a valid dictionary or instance of"
-         " RecordedFile, got 'a.py'"),
+        ('{"tables": []}', "tables: input should be a table, got []"),
+        ('{"tables": {}, "plugin_files": ["a.py"]}', "plugin_files.0: input should be a table, got 'a.py'"),
         ('{"tables": {}, "plugin_files": [{"source": "0"}]}', "plugin_files.0.path: field required"),
     ],
 )  # fmt: skip

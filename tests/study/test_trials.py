@@ -8,11 +8,11 @@ import torch
 from sklearn.metrics import balanced_accuracy_score
 
 from resnet_lab.core.errors import ConfigError, DataError, RunError
+from resnet_lab.core.history import Epoch
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.plugins import load
 from resnet_lab.study import trials
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out, orphaned, trials_of, tuning_trials
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError

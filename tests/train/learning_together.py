@@ -16,7 +16,7 @@ from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
 from resnet_lab.device.processes import Processes, begin
-from resnet_lab.evaluation.scoring import logits
+from resnet_lab.evaluation.inference import logits
 from resnet_lab.train.distributed import exchange, share_buffers, spread
 from tests.stand_ins import ArrayPixels
 

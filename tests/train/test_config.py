@@ -36,7 +36,7 @@ from resnet_lab.train.config import TrainConfig, data_config, train_config
         ({"weight_decay": float("inf")}, "weight_decay: input should be a finite number, got inf"),
         ({"momentum": -0.1}, "momentum: input should be greater than or equal to 0, got -0.1"),
         ({"decay": 0}, "decay: input should be greater than 0, got 0"),
-        ({"augment": "flip"}, "augment: input should be a valid tuple, got 'flip'"),
+        ({"augment": "flip"}, "augment: input should be a list, got 'flip'"),
         ({"device": 0}, "device: input should be a valid string, got 0"),
         ({"precision": "fp64"}, "precision: input should be 'auto', 'fp32', 'tf32', 'bf16' or 'fp16', got 'fp64'"),
     ],

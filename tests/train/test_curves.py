@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from resnet_lab.core.history import Epoch
 from resnet_lab.train.curves import BLUE, ORANGE, draw_curves, draw_range_test
 from resnet_lab.train.find_lr import RangeTest
-from resnet_lab.train.history import Epoch
 
 
 def history(number: int) -> list[Epoch]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from resnet_lab.device.processes import Processes
+from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.metrics import score
-from resnet_lab.evaluation.scoring import logits
 from resnet_lab.train.distributed import exchange, has_idle_parameters, share_buffers, spread
 from tests.torchrun import torchrun
 from tests.train.learning_together import SHAPE, Idle, Network, group_norm, images, learn

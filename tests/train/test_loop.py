@@ -10,13 +10,13 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn import functional as F
 
+from resnet_lab.core.history import Epoch
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.loop import epochs
 from resnet_lab.train.optimisation import make_loss

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.train.history import Epoch
+from resnet_lab.core.history import Epoch
 from resnet_lab.train.tensorboard import TensorBoard
 
 EPOCH = Epoch(1, 0.125, 1, 0.5, 0.25, 0.75, 0.875, 1.5, 300)

@@ -7,6 +7,7 @@ import shutil
 import signal
 from hashlib import sha256
 from importlib.metadata import version
+from itertools import count
 from math import inf, nan
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,15 @@ from sklearn.metrics import balanced_accuracy_score
 
 import resnet_lab
 from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, PluginError, ResNetLabError, RunError
+from resnet_lab.core.history import Epoch
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
-from resnet_lab.device import choose
-from resnet_lab.evaluation.scoring import evaluate, logits
+from resnet_lab.device import choose, memory
+from resnet_lab.evaluation.inference import logits
+from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.plugins import load
 from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.history import Epoch
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.progress import TrainingWatcher
@@ -296,7 +298,7 @@ def test_a_damaged_state(stopped: Path) -> None:
         ({"step": "1"}, "step: input should be a valid integer, got '1'"),
         ({"history": [{"epoch": 1}]}, "history.0.learning_rate: field required"),
         ({"seconds": float("inf")}, "seconds: input should be a finite number, got inf"),
-        ({"scaler": []}, "scaler: input should be a valid dictionary, got []"),
+        ({"scaler": []}, "scaler: input should be a table, got []"),
     ],
 )
 def test_a_state_of_another_form(stopped: Path, changes: dict[str, object], problem: str) -> None:
@@ -363,6 +365,17 @@ def test_a_batch_larger_than_the_set(tmp_path: Path, two_colours: Path) -> None:
     assert re.fullmatch(
         r"batch_size is 64, and the training part has \d+ images; give at most as many", str(failure.value)
     )
+
+
+def test_a_step_beyond_the_memory_is_refused_before_anything_is_decoded(
+    two_colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: 2**15)
+    listener, config = Listener(), QUICK.model_copy(update={"batch_size": 4, "accumulate": 2})
+    with pytest.raises(ConfigError, match="a training step on 2 images of 8 x 8 pixels takes"):
+        train(SPEC, str(two_colours), config, folder=tmp_path / "run", watcher=listener)
+    assert listener.phases == {}
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("changes", [{}, {"dropout": 0.3}], ids=["plain", "dropout"])
@@ -439,3 +452,25 @@ def test_the_default_command_learns_digits(tmp_path: Path) -> None:
     """ResNet-20 at 16 pixels with the default configuration: 0.989 to 1 over eight seeds when it was chosen."""
     result = train(zoo.get("resnet20").modified(input_size=16), "digits", folder=tmp_path / "run")
     assert result.test.macro_accuracy >= 0.98
+
+
+def test_curves_are_drawn_when_it_costs_little_and_at_the_end(
+    tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, drawn = count(), []
+
+    def draw(epochs: list[object], title: str, best_epoch: int) -> bytes:
+        drawn.append(len(epochs))
+        for _ in range(1000):
+            next(clock)
+        return b"PNG"
+
+    monkeypatch.setattr("resnet_lab.train.trainer.monotonic", lambda: next(clock))
+    monkeypatch.setattr("resnet_lab.train.trainer.draw_curves", draw)
+    train(
+        SPEC,
+        str(two_colours),
+        TrainConfig(epochs=4, batch_size=2, compile="off", save_minutes=1e6),
+        folder=tmp_path / "run",
+    )
+    assert drawn == [1, 4]

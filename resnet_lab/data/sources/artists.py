@@ -3,16 +3,20 @@
 The columns used are `name` and `paintings`, the number of images that the publisher counted.
 """
 
-import csv
+import io
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from resnet_lab.core.errors import DataError
+from resnet_lab.core.records import LARGE
+from resnet_lab.core.tables import csv_rows, read_text
 from resnet_lab.data.sources.assembly import some
 from resnet_lab.data.sources.spelling import loose_key
 
 TABLE = "artists.csv"
+REMEDY = "save it as CSV"
 
 
 @dataclass(frozen=True)
@@ -57,26 +61,27 @@ class Artists:
 def read_artists(table: Path) -> Artists:
     """The artists of a table; none, and a note why, where it is not such a table."""
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or ()), list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        return Artists(notes=(f"{TABLE} is ignored: {getattr(error, 'strerror', None) or error}",))
+        text = read_text(table, LARGE, DataError)
+        lines = [values for _, values in csv_rows(io.StringIO(text, newline=""), table, DataError, REMEDY)]
+    except DataError as error:
+        return Artists(notes=(f"{TABLE} is ignored: {str(error).removeprefix(f'{table}: ')}",))
+    columns, *rows = lines or [[]]
     for column in ("name", "paintings"):
         if columns.count(column) > 1:
             return Artists(notes=(f"{TABLE} is ignored: it has two columns {column!r}",))
     paintings: dict[str, str] = {}
     keys: set[str] = set()
     notes = []
-    for row in rows:
-        name = (row.get("name") or "").strip()
+    for values in rows:
+        row = dict(zip(columns, values, strict=False))
+        name = row.get("name", "").strip()
         if not (key := loose_key(name)):
             continue
         if key in keys:
             notes.append(f"{TABLE} has two rows for {name}; the first counts")
         else:
             keys.add(key)
-            paintings[name] = (row.get("paintings") or "").strip()
+            paintings[name] = row.get("paintings", "").strip()
     if not paintings:
         return Artists(notes=(f"{TABLE} is ignored: it has no column 'name' with names",))
     return Artists(paintings, tuple(notes))

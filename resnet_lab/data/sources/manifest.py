@@ -1,7 +1,6 @@
 """A table of images: the columns `path`, `label` and, where its owner has split them, `split`."""
 
 import codecs
-import csv
 import io
 import os
 import posixpath
@@ -13,6 +12,8 @@ from pathlib import Path
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
+from resnet_lab.core.records import read_bytes
+from resnet_lab.core.tables import csv_table
 from resnet_lab.data.sources.assembly import (
     PART_OF,
     numbered,
@@ -27,6 +28,10 @@ from resnet_lab.data.sources.folders import access
 SUFFIXES = (".csv", ".tsv", ".parquet")
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
+FIRST_LINE = "its first line names the columns path, label and, if it is split, split"
+LARGEST = 2**30
+"""Bytes of a manifest, at most: some ten million images."""
 
 Columns = tuple[list[str], list[str], list[str]]
 """Paths, labels and splits, of equal length."""
@@ -89,35 +94,29 @@ def _rewritten(given: Sequence[str], labels: Sequence[str]) -> list[str]:
 
 def _from_csv(manifest: Path) -> Columns:
     text = _text_of(manifest)
-    delimiter, text = _delimiter(text)
+    delimiter, text = _delimiter(text, manifest)
     spaced = f'{delimiter} "' in text  # a quote counts at the beginning of a value alone
-    lines = io.StringIO(text, newline="")
-    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=spaced, strict=True)
-    try:
-        header = next(rows, [])
-        places = _places(header, manifest)
-        columns: Columns = ([], [], [])
-        for row in rows:
-            if not row:
-                continue  # an empty line
-            if len(row) != len(header):
-                raise DataError(
-                    f"{manifest}, line {rows.line_num}: {len(row)} values for {len(header)} columns; "
-                    f"a value with a {DELIMITERS.get(delimiter, repr(delimiter))} is quoted"
-                )
-            for column, place in zip(columns, places, strict=True):
-                column.append("" if place is None else row[place])
-        return columns
-    except csv.Error as error:
-        raise DataError(f"{manifest}, line {rows.line_num}: not CSV ({error})") from None
+    remedy = f"a value with a {DELIMITERS.get(delimiter, repr(delimiter))} is quoted"
+    header, rows = csv_table(
+        io.StringIO(text, newline=""),
+        manifest,
+        DataError,
+        remedy,
+        delimiter=delimiter,
+        skipinitialspace=spaced,
+        strict=True,
+    )
+    places = _places(header, manifest)
+    columns: Columns = ([], [], [])
+    for _, values in rows:
+        for column, place in zip(columns, places, strict=True):
+            column.append("" if place is None else values[place])
+    return columns
 
 
 def _text_of(manifest: Path) -> str:
     """UTF-8 or UTF-16, which spreadsheets write too, with or without a mark at the beginning."""
-    try:
-        content = manifest.read_bytes()
-    except OSError as error:
-        raise DataError(f"{manifest}: cannot be read: {error.strerror}") from None
+    content = read_bytes(manifest, LARGEST, DataError)
     encoding = "utf-8-sig"
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
@@ -131,16 +130,16 @@ def _text_of(manifest: Path) -> str:
         raise DataError(f"{manifest} is not UTF-8; save it as CSV in UTF-8") from None
 
 
-def _delimiter(text: str) -> tuple[str, str]:
+def _delimiter(text: str, manifest: Path) -> tuple[str, str]:
     """Delimiter of the columns, and the text without a first line that names it, as Excel writes it.
 
     It is the one that makes columns `path` and `label` of the first line; the comma where none does.
     """
-    if told := re.match(r"sep=(.)\r?\n", text):
+    if told := re.match(r'sep=([^\s"]|\t)\r?\n', text):
         return told[1], text[told.end() :]
     line = text.partition("\n")[0].rstrip("\r")
     for delimiter in DELIMITERS:
-        names = {_column(name) for name in next(csv.reader([line], delimiter=delimiter), [])}
+        names = set(map(_column, csv_table([line], manifest, DataError, FIRST_LINE, delimiter=delimiter)[0]))
         if {"path", "label"} <= names:
             return delimiter, text
     return ",", text

@@ -14,7 +14,7 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import ArrayPixels
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.maps import GradCAM, Pass
-from resnet_lab.evaluation.scoring import form_of, prepare
+from resnet_lab.evaluation.inference import form_of, prepare
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from resnet_lab.core.errors import ConfigError, DataError, RunError, nearest
-from resnet_lab.core.files import write_atomically
+from resnet_lab.core.errors import ConfigError, DataError, nearest
+from resnet_lab.core.files import make_folder, refuse_unwritable_folder, write_atomically
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import decoded, image_files
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
 from resnet_lab.evaluation.explanation.pictures import Format, draw
+from resnet_lab.evaluation.inference import form_of, load_for_images
 from resnet_lab.evaluation.prediction import weights_of
-from resnet_lab.evaluation.scoring import form_of, load_for_images
 from resnet_lab.network.plugins import Registry
 
 FOLDER = "explanations"
@@ -73,6 +73,8 @@ def explain(
         DataError: a path holds no image, or none of them can be read.
     """
     weights_file = weights_of(weights)
+    folder = out or weights_file.parent / FOLDER
+    refuse_unwritable_folder(folder)
     metadata, model = load_for_images(weights_file, registry)
     if wanted is not None and wanted not in metadata.classes:
         raise ConfigError(f"the network has no class {wanted!r}; {nearest(wanted, metadata.classes)}")
@@ -80,7 +82,6 @@ def explain(
     files = image_files(paths)
     watcher.begin("explaining", len(files))
     explainer = Explainer(metadata, model, placement, layer, images=len(files), watcher=watcher)
-    folder = out or weights_file.parent / FOLDER
     images: list[Explained] = []
     bad: list[tuple[Path, str]] = []
     for piece in decoded(files, form_of(metadata)):
@@ -88,7 +89,8 @@ def explain(
         explanations = explainer.explain(piece.pixels, wanted=number) if piece.files else []
         for file, explanation in zip(piece.files, explanations, strict=True):
             drawing = folder / drawing_name(file, file_format)
-            _write(drawing, draw(explanation, file.name, explainer.cam.layer, file_format))
+            make_folder(folder)
+            write_atomically(drawing, draw(explanation, file.name, explainer.cam.layer, file_format))
             images.append(Explained(file, explanation, drawing))
             watcher.advance()
         for _ in piece.bad:
@@ -108,11 +110,3 @@ def drawing_name(file: Path, file_format: Format) -> str:
     """The picture's name with eight digits of its path's SHA-256, so that equal names in two folders stay apart."""
     digest = sha256(os.fsencode(os.path.abspath(file))).hexdigest()
     return f"{file.stem[:50]}-{digest[:8]}.{file_format}"  # 50 letters are at most 200 of the 255 bytes of a name
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{path.parent}: the folder cannot be made: {error.strerror}") from None
-    write_atomically(path, content)

@@ -60,12 +60,24 @@ class Confusion:
     def pairs(self, most: int = 10) -> tuple[ConfusedPair, ...]:
         """The most confused pairs: by images, and between equals by their share of the true class."""
         support = self.counts.sum(1)
-        wrong = self.counts - np.diag(np.diag(self.counts))
+        wrong = self._mistakes
         found = [
             ConfusedPair(self.classes[true], self.classes[predicted], int(wrong[true, predicted]), int(support[true]))
             for true, predicted in np.argwhere(wrong > 0).tolist()
         ]
         return tuple(sorted(found, key=lambda pair: (-pair.n, pair.support, pair.true, pair.predicted))[:most])
+
+    def taken_for(self) -> dict[str, tuple[str, int]]:
+        """The other class that most images of a class are taken for, and how many; classes without mistakes are out."""
+        return {
+            name: (self.classes[int(row.argmax())], int(row.max()))
+            for name, row in zip(self.classes, self._mistakes, strict=True)
+            if row.max()
+        }
+
+    @property
+    def _mistakes(self) -> NDArray[np.int64]:
+        return self.counts - np.diag(np.diag(self.counts))
 
 
 def confusion(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: tuple[str, ...]) -> Confusion:

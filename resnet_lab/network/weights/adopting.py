@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, FiniteFloat
 
 from resnet_lab.core.choices import Fit
+from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, nearest
 from resnet_lab.core.records import LARGE, Malformed, Record, parse_json, read_bytes, validated
 from resnet_lab.network import zoo
@@ -56,7 +57,7 @@ class Preprocessing(Record):
                 known = (*(f"{name}=" for name in cls.model_fields), "imagenet")
                 raise ConfigError(f"--preprocess {text}: not of the form KEY=VALUE; {nearest(text, known)}")
             elif key in ("mean", "std"):
-                values[key] = value.split(",")
+                values[key] = comma_list(value)
             else:
                 values[key] = int(value) if value.isdecimal() else value
         return validated(cls, values, "--preprocess", ConfigError)

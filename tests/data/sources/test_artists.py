@@ -60,7 +60,7 @@ def test_another_table_of_that_name_is_passed_over(tmp_path: Path) -> None:
     for text, encoding, note in (
         ("artist,born\nTitian,1488\n", "utf-8", "artists.csv is ignored: it has no column 'name' with names"),
         ("", "utf-8", "artists.csv is ignored: it has no column 'name' with names"),
-        ("name\nDürer\n", "latin-1", "artists.csv is ignored: 'utf-8' codec can't decode byte 0xfc in position 6"),
+        ("name\nDürer\n", "latin-1", "artists.csv is ignored: not UTF-8 at byte 6; save it as CSV in UTF-8"),
     ):
         artists = read_artists(table(tmp_path, text, encoding))
         assert not artists.paintings

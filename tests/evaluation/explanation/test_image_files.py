@@ -118,4 +118,4 @@ def test_bad_choices(weights: Path, scans: Path) -> None:
     (scans / "file").touch()
     with pytest.raises(RunError) as blocked:
         explain(weights, [scans], CPU, BUILT_IN, out=scans / "file")
-    assert str(blocked.value) == f"{scans / 'file'}: the folder cannot be made: File exists"
+    assert str(blocked.value) == f"{scans / 'file'}: the folder cannot be made or written: Not a directory"

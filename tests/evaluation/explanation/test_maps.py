@@ -75,7 +75,7 @@ def test_equals_pytorch_grad_cam(name: str, choices: dict[str, str], layer: str 
 @pytest.mark.slow
 @pytest.mark.parametrize("choices", [{}, {"attn": "cbam", "act": "gelu"}, {"norm": "none"}], ids=str)
 def test_every_layer_equals_the_formula(choices: dict[str, str]) -> None:
-    """In-place ReLUs and additions, which overwrite what the layers before them returned, are included."""
+    """Layers before in-place ReLUs and additions, which overwrite their outputs, are included."""
     model, x = network("resnet20", **choices), images(1, 16)
     classes = model(x).argmax(1)
     names = [name for name, _ in model.named_modules() if name.startswith(("conv1", "bn1", "act1", "layer3.0", "max"))]

@@ -4,7 +4,10 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from math import inf, isfinite
+from math import inf, isfinite, nan
+
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.run_folder import Run
 
 TIMES = ("seconds", "images_per_second")
 """Columns that differ from one run to its repetition, and so have a table of their own."""
@@ -41,6 +44,25 @@ class Epoch:
 def best_of(history: Sequence[Epoch]) -> Epoch:
     """The best epoch; of equals the first."""
     return max(history, key=lambda epoch: epoch.merit)
+
+
+def read_history(run: Run) -> tuple[Epoch, ...]:
+    """Finished epochs, from metrics.csv and times.csv.
+
+    Raises:
+        RunError: a table is damaged.
+    """
+    if not run.metrics.exists():
+        return ()
+    times = {row["epoch"]: row for row in run.times_of_epochs()} if run.times.exists() else {}
+    epochs = []
+    for number, row in enumerate(run.epochs(), 1):
+        values = {**dict.fromkeys(TIMES, nan), **row, **times.get(row["epoch"], {})}
+        if values["epoch"] != number or values.keys() != {each.name for each in fields(Epoch)}:
+            raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; restore it")
+        del values["epoch"]
+        epochs.append(Epoch(epoch=number, **values))
+    return tuple(epochs)
 
 
 def metrics_table(history: Sequence[Epoch]) -> str:

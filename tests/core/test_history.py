@@ -3,7 +3,7 @@ from math import inf, nan
 
 import pytest
 
-from resnet_lab.train.history import Epoch, best_of, metrics_table, times_table
+from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
 
 EPOCH = Epoch(1, 0.1, 1, 0.5, 0.4, 0.8, 0.8, 1.25, 300)
 

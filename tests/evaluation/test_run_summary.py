@@ -4,17 +4,20 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from resnet_lab.core.errors import DataError, RunError
+from resnet_lab.core.history import read_history
 from resnet_lab.core.run_folder import Run
 from resnet_lab.device import choose
+from resnet_lab.evaluation.opened_run import OpenedRun, Sources
+from resnet_lab.evaluation.run_summary import RunSummary, look_at
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import load
-from resnet_lab.report.run_summary import look_at, read_history
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 
@@ -41,6 +44,10 @@ def run(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
+def look(run: Path, **options: Any) -> RunSummary:
+    return look_at(OpenedRun(run, Sources(REGISTRY)), CPU, **options)
+
+
 def changed(run: Path, change: Callable[[dict], object]) -> None:
     content = json.loads((run / "run.json").read_text())
     change(content)
@@ -48,7 +55,7 @@ def changed(run: Path, change: Callable[[dict], object]) -> None:
 
 
 def test_a_finished_run_is_scored_on_its_test_part(run: Path) -> None:
-    found = look_at(run, CPU, REGISTRY)
+    found = look(run)
     assert found.finished
     assert found.predictions is not None
     assert found.predictions.origin.part == "test"
@@ -65,13 +72,13 @@ def test_a_finished_run_is_scored_on_its_test_part(run: Path) -> None:
 def test_an_unfinished_run_is_scored_on_its_validation_part_alone(run: Path) -> None:
     changed(run, lambda content: (content.pop("test"), content.update(status="running")))
     shutil.rmtree(run / "predictions")
-    found = look_at(run, CPU, REGISTRY)
+    found = look(run)
     assert not found.finished
     assert found.predictions is not None
     assert found.predictions.origin.part == "val"
     assert [path.name for path in (run / "predictions").iterdir()] == ["val.safetensors"]
     with pytest.raises(RunError) as error:
-        look_at(run, CPU, REGISTRY, part="test")
+        look(run, part="test")
     assert str(error.value) == (
         f"{run}: the training is not finished (running), and its test part stays unseen until it is; leave --split out "
         f"to see the validation part, or resume with `resnet-lab train --resume {run}`"
@@ -83,22 +90,22 @@ def test_a_run_in_its_first_epoch(run: Path) -> None:
     changed(run, lambda content: content.update(status="running"))
     for name in ("best.safetensors", "metrics.csv", "times.csv"):
         (run / name).unlink()
-    found = look_at(run, CPU, REGISTRY)
+    found = look(run)
     assert (found.predictions, found.summary, found.history, found.best_epoch) == (None, None, (), None)
     assert found.obstacle == "there are no weights yet"
 
 
 def test_images_that_are_gone_leave_what_was_kept(run: Path, trained: Path) -> None:
-    kept = look_at(run, CPU, REGISTRY).predictions
+    kept = look(run).predictions
     assert kept is not None
     images = trained.parent / "paintings"
     images.rename(trained.parent / "elsewhere")
     try:
-        found = look_at(run, CPU, REGISTRY)
+        found = look(run)
         with pytest.raises(DataError):
-            look_at(run, CPU, REGISTRY, source=str(images))
+            look(run, source=str(images))
         shutil.rmtree(run / "predictions")
-        without = look_at(run, CPU, REGISTRY)
+        without = look(run)
     finally:
         (trained.parent / "elsewhere").rename(images)
     assert found.predictions is not None
@@ -118,7 +125,7 @@ def test_tables_that_are_damaged(run: Path) -> None:
     )
     changed(run, lambda content: content.pop("spec"))
     with pytest.raises(RunError) as error:
-        look_at(run, CPU, REGISTRY)
+        look(run)
     assert str(error.value) == (
         f"{run}/run.json: damaged: spec: field required; the run's weights can still be used by their path"
     )

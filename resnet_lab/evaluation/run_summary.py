@@ -1,26 +1,23 @@
-"""Summary of a run with everything that a page shows. Legend: N images, K classes."""
+"""Summary of a run with everything that a page shows."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from math import nan
-from pathlib import Path
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from resnet_lab.core.errors import DataError, RunError
+from resnet_lab.core.history import Epoch, best_of, read_history
 from resnet_lab.core.run_folder import Run
-from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.metrics import Summary
+from resnet_lab.evaluation.opened_run import OpenedRun
 from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.evaluation.scoring import evaluate, stored, summary_of
+from resnet_lab.evaluation.scoring import predictions_of, stored, summary_of
 from resnet_lab.network import cost, zoo
 from resnet_lab.network.cost import NetworkCost
 from resnet_lab.network.differences import differences
-from resnet_lab.network.plugins import Registry
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.train.history import TIMES, Epoch, best_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,7 @@ class RunSummary:
     """A run as shown on a page.
 
     Attributes:
+        name: of the run folder.
         path: as the user named it.
         record: what run.json says.
         base: name of the zoo's network that this one comes from; empty where it is none's.
@@ -37,7 +35,7 @@ class RunSummary:
         obstacle: why images are missing, or nothing was scored; empty where all is there.
     """
 
-    run: Run
+    name: str
     path: str
     record: Mapping[str, Any]
     spec: ModelSpec
@@ -46,14 +44,10 @@ class RunSummary:
     cost: NetworkCost
     history: tuple[Epoch, ...]
     parts: Counter[tuple[str, str]]
+    has_weights: bool
     predictions: Predictions | None
     summary: Summary | None
     obstacle: str
-
-    @property
-    def name(self) -> str:
-        """Name of the run folder."""
-        return self.run.folder.resolve().name
 
     @property
     def finished(self) -> bool:
@@ -85,14 +79,13 @@ def is_finished(record: Mapping[str, Any]) -> bool:
 
 
 def look_at(
-    path: Path,
+    opened: OpenedRun,
     placement: Placement,
-    registry: Registry,
     *,
     part: Part | None = None,
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
-    watcher: Watcher = SILENT,
+    other_classes: Collection[str] = (),
 ) -> RunSummary:
     """Summarise a run; missing predictions are computed.
 
@@ -102,16 +95,14 @@ def look_at(
     Args:
         part: the test part by default.
         source: another source, of which all images are scored.
-        class_map: as `evaluate` takes it.
-        watcher: notified of each image that goes through the network.
+        class_map, other_classes: as `evaluate` takes them.
 
     Raises:
-        RunError: not a run folder, or a damaged one; the test part of a run that is not finished.
+        RunError: a damaged run; the test part of a run that is not finished.
         CheckpointError: damaged weights.
         DataError: `source` cannot be used.
     """
-    run = Run.open(path)
-    record = run.read()
+    run, record, path = opened.run, opened.record, opened.folder
     finished = is_finished(record)
     if record.get("status") == "imported":
         raise RunError(
@@ -125,19 +116,20 @@ def look_at(
             f"`resnet-lab train --resume {path}`"
         )
     part = part or ("test" if finished else "val")
-    predictions, obstacle = _scored(run, placement, registry, part, source, class_map, watcher)
+    predictions, obstacle = _scored(opened, placement, part, source, class_map, other_classes)
     spec = _spec(run, record)
     base = zoo.unmodified(spec)
     return RunSummary(
-        run=run,
+        name=run.folder.resolve().name,
         path=str(path),
         record=record,
         spec=spec,
         base="" if base is None else base.name,
         changes=() if base is None else tuple(differences(spec, base)),
-        cost=cost.measure(spec, registry),
+        cost=cost.measure(spec, opened.sources.registry),
         history=read_history(run),
         parts=run.images_by_part(),
+        has_weights=run.best.exists(),
         predictions=predictions,
         summary=None if predictions is None else summary_of(run, predictions),
         obstacle=obstacle,
@@ -145,26 +137,25 @@ def look_at(
 
 
 def _scored(
-    run: Run,
+    opened: OpenedRun,
     placement: Placement,
-    registry: Registry,
     part: Part,
     source: str | None,
     class_map: Mapping[str, str] | None,
-    watcher: Watcher,
+    other_classes: Collection[str],
 ) -> tuple[Predictions | None, str]:
     """Predictions, where there are any, and the obstacle to more."""
-    if not run.best.exists():
+    if not opened.run.best.exists():
         return None, "there are no weights yet"
     try:
-        found = evaluate(
-            run.folder, placement, registry, part=part, source=source, class_map=class_map, watcher=watcher
+        found = predictions_of(
+            opened, placement, part=part, source=source, class_map=class_map, other_classes=other_classes
         )
         return found, ""
     except DataError as error:
         if source is not None:
             raise
-        return stored(run, part), str(error)
+        return stored(opened.run, part), str(error)
 
 
 def _spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
@@ -172,22 +163,3 @@ def _spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
         return ModelSpec.from_dict(record["spec"], str(run.record))
     except KeyError:
         raise RunError(f"{run.record}: damaged: it does not name its network; restore it") from None
-
-
-def read_history(run: Run) -> tuple[Epoch, ...]:
-    """Finished epochs, from metrics.csv and times.csv.
-
-    Raises:
-        RunError: a table is damaged.
-    """
-    if not run.metrics.exists():
-        return ()
-    times = {row["epoch"]: row for row in run.times_of_epochs()} if run.times.exists() else {}
-    epochs = []
-    for number, row in enumerate(run.epochs(), 1):
-        values = {**dict.fromkeys(TIMES, nan), **row, **times.get(row["epoch"], {})}
-        if values["epoch"] != number or values.keys() != {each.name for each in fields(Epoch)}:
-            raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; restore it")
-        del values["epoch"]
-        epochs.append(Epoch(epoch=number, **values))
-    return tuple(epochs)

@@ -1,0 +1,113 @@
+"""Training images that a network sees as it sees a work.
+
+Legend: N works, C channels, H W pixels, K classes, D features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from resnet_lab.data.class_names import match_classes
+from resnet_lab.data.preparation import Decoded
+from resnet_lab.data.split import from_csv_as_far_as_there
+from resnet_lab.device import Placement, optimize_for_inference
+from resnet_lab.evaluation.inference import logits, prepare, with_progress
+from resnet_lab.evaluation.opened_run import OpenedRun
+from resnet_lab.network.model import ResNet
+
+NEIGHBOURS = 3
+CANDIDATES = 200
+"""Training images of a class that are looked at for the nearest, at most."""
+
+CANDIDATES_IN_ALL = 1000
+"""The same over all classes: each costs a forward pass."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Training images nearest to each of some works.
+
+    Attributes:
+        of_works: of each work, position in the source of training images and cosine distance in [0, 2]; nearest first.
+        candidates: training images among which they were sought.
+    """
+
+    of_works: tuple[tuple[tuple[int, float], ...], ...]
+    candidates: int
+
+
+def nearest_training_images(
+    opened: OpenedRun,
+    placement: Placement,
+    training: Decoded,
+    scored: Decoded,
+    positions: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+) -> Nearest:
+    """Find the nearest training images of each work's predicted class, by the features before the classifier.
+
+    Args:
+        training: the run's source.
+        scored: the source of the works, which stand at `positions` in it, shape (N,).
+        predicted: class of each work, shape (N,).
+
+    Raises:
+        DataError: the run's table of parts is damaged.
+    """
+    candidates = _candidates(opened, training, sorted(set(predicted.tolist())))
+    works = _features(opened, placement, scored, positions)
+    others = {k: _features(opened, placement, training, there) for k, there in candidates.items()}
+    found = []
+    for row, k in enumerate(predicted.tolist()):
+        distances = 1 - others[k] @ works[row]
+        nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
+        found.append(tuple((int(candidates[k][each]), float(distances[each])) for each in nearest))
+    return Nearest(tuple(found), sum(map(len, candidates.values())))
+
+
+def _candidates(opened: OpenedRun, training: Decoded, classes: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+    """Positions of some training images of each class: those whose digests come first, as good as drawn."""
+    there = (from_csv_as_far_as_there(opened.run.splits, training.images)[0] == "train") & training.usable
+    numbers = match_classes(training.images.classes, opened.network[0].classes).numbers
+    labels = np.array(numbers, dtype=np.int64)[training.images.labels]
+    most = min(CANDIDATES, CANDIDATES_IN_ALL // max(1, len(classes)))
+    return {
+        k: np.array(
+            sorted(
+                np.flatnonzero(there & (labels == k)).tolist(),
+                key=lambda position: training.examined[position].digest,
+            )[:most],
+            dtype=np.int64,
+        )
+        for k in classes
+    }
+
+
+def _features(
+    opened: OpenedRun, placement: Placement, decoded: Decoded, positions: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Input of the classifier for each image, of length 1, shape (N, D)."""
+    (metadata, model), watcher = opened.network, opened.sources.watcher
+    if not len(positions):
+        return np.empty((0, model.fc.in_features), dtype=np.float32)
+    batches = prepare(decoded.pixels, positions, metadata, placement)
+    network = optimize_for_inference(_Trunk(model), placement, len(positions), watcher=watcher)
+    watcher.begin("seeking similar training images", len(positions))
+    features = logits(network, with_progress(batches.evaluation(), watcher), placement)
+    found: NDArray[np.float32] = nn.functional.normalize(features, dim=1).numpy()
+    return found
+
+
+class _Trunk(nn.Module):
+    """A network without its classifier: (N, C, H, W) to (N, D)."""
+
+    def __init__(self, model: ResNet) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.flatten(self.model.avgpool(self.model.features(x)), 1)

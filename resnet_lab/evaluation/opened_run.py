@@ -1,0 +1,79 @@
+"""A run with its best weights and the images that it is asked about, each read once."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from resnet_lab.core.images import ImageSet
+from resnet_lab.core.run_folder import Run
+from resnet_lab.core.watcher import SILENT, Watcher
+from resnet_lab.data.config import DataConfig
+from resnet_lab.data.image_format import ImageFormat
+from resnet_lab.data.preparation import Decoded, decode_all
+from resnet_lab.data.sources import open_images
+from resnet_lab.evaluation.inference import form_of, load_for_images
+from resnet_lab.network.checkpoint import Metadata
+from resnet_lab.network.model import ResNet
+from resnet_lab.network.plugins import Registry
+
+
+class Sources:
+    """Sources of images: each is opened once, and decoded once in each format.
+
+    Args:
+        watcher: notified of each image that is decoded.
+    """
+
+    def __init__(self, registry: Registry, watcher: Watcher = SILENT) -> None:
+        self.registry, self.watcher = registry, watcher
+        self._opened: dict[str, ImageSet] = {}
+        self._decoded: dict[tuple[str, ImageFormat, str], Decoded] = {}
+
+    def images(self, source: str) -> ImageSet:
+        """The images of a source, by the text that names it or by its name; raises `DataError` like `open_images`."""
+        if source not in self._opened:
+            images = open_images(source, self.registry, fewest=1)
+            self._opened[source] = self._opened.setdefault(images.name, images)
+        return self._opened[source]
+
+    def decoded(self, source: str, form: ImageFormat, cache: str) -> Decoded:
+        """The same, decoded; `cache` is that of `DataConfig`. Raises `DataError` like `decode_all`."""
+        images = self.images(source)
+        key = (images.name, form, cache)
+        if key not in self._decoded:
+            config = DataConfig.model_validate({"source": source, "cache": cache})
+            self._decoded[key] = decode_all(images, form, config, self.watcher)
+        return self._decoded[key]
+
+
+class OpenedRun:
+    """A run folder, of which record and best weights are read once, when they are first asked for.
+
+    Args:
+        sources: shared by runs that are looked at together.
+
+    Raises:
+        RunError: not a run folder.
+    """
+
+    def __init__(self, folder: Path, sources: Sources) -> None:
+        self.folder, self.sources, self.run = folder, sources, Run.open(folder)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Content of run.json; raises `RunError` where it is damaged."""
+        return self.run.read()
+
+    @cached_property
+    def network(self) -> tuple[Metadata, ResNet]:
+        """The best weights; raises `RunError` where there are none, `CheckpointError` where they are damaged."""
+        self.run.require_weights()
+        return load_for_images(self.run.best, self.sources.registry)
+
+    def forget_weights(self) -> None:
+        """Free their memory; they are read again when they are asked for."""
+        self.__dict__.pop("network", None)
+
+    def decoded(self, source: str) -> Decoded:
+        """A source's images as the network gets them; raises `DataError`."""
+        return self.sources.decoded(source, form_of(self.network[0]), self.record["data"]["cache"])

@@ -1,0 +1,139 @@
+"""All that a page about runs says, gathered: summaries, comparisons, works to look at."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.run_folder import Run, classes_of
+from resnet_lab.core.watcher import SILENT, Watcher
+from resnet_lab.data.split import Part
+from resnet_lab.device import Placement
+from resnet_lab.evaluation.comparison import Comparison, compare
+from resnet_lab.evaluation.gallery import Gallery
+from resnet_lab.evaluation.gallery_building import build_gallery, contrast, mistakes
+from resnet_lab.evaluation.metrics import summarise
+from resnet_lab.evaluation.opened_run import OpenedRun, Sources
+from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.run_summary import RunSummary, is_finished, look_at
+from resnet_lab.network.plugins import Registry
+
+
+@dataclass(frozen=True)
+class ReportContents:
+    """Contents of a page about one run, or one that compares several.
+
+    Attributes:
+        runs: at least one; of several, figures of classes are in the order of the first.
+        comparisons: of the first with each other.
+        gallery: of a run's mistakes, or of works that the second of two has fixed or broken; None where there are
+            none, they cannot be shown, or there are more runs.
+    """
+
+    runs: tuple[RunSummary, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    gallery: Gallery | None = None
+
+
+def gather_report(
+    runs: Sequence[Path],
+    placement: Placement,
+    registry: Registry,
+    *,
+    part: Part | None = None,
+    source: str | None = None,
+    class_map: Mapping[str, str] | None = None,
+    works: int = 24,
+    watcher: Watcher = SILENT,
+) -> ReportContents:
+    """Collect the contents of a page about one run or several; missing predictions are computed.
+
+    Weights are loaded once, and sources prepared once.
+
+    Args:
+        part: the test part by default, or the validation part while a run is not finished.
+        source: another source, of which all images are scored.
+        class_map: as `evaluate` takes it.
+        works: that are shown, at most.
+        watcher: notified of each image that goes through a network.
+
+    Raises:
+        RunError: not a run folder, or a damaged one; several runs of which one has no predictions.
+        CheckpointError: damaged weights.
+        DataError: runs that were scored on different images; `source` cannot be used.
+    """
+    sources = Sources(registry, watcher)
+    if len(runs) > 1 and part is None and source is None:
+        part = "test" if all(is_finished(Run.open(run).read()) for run in runs) else "val"
+    classes = classes_of(runs) if class_map else set()
+    opened = [OpenedRun(run, sources) for run in runs]
+    subjects = []
+    for run in opened:
+        subjects.append(look_at(run, placement, part=part, source=source, class_map=class_map, other_classes=classes))
+        if len(runs) > 2:
+            run.forget_weights()  # no gallery needs them
+    if len(subjects) == 1:
+        return ReportContents(tuple(subjects), gallery=_mistakes(opened[0], subjects[0], placement, works))
+    return _compared(opened, subjects, placement, class_map, works)
+
+
+def _mistakes(opened: OpenedRun, subject: RunSummary, placement: Placement, works: int) -> Gallery | None:
+    if subject.predictions is None or not subject.has_images:
+        return None
+    numbers = mistakes(subject.predictions, works)
+    return build_gallery(opened, subject.predictions, numbers, placement) if len(numbers) else None
+
+
+def _compared(
+    opened: Sequence[OpenedRun],
+    subjects: Sequence[RunSummary],
+    placement: Placement,
+    class_map: Mapping[str, str] | None,
+    works: int,
+) -> ReportContents:
+    scored = [_predictions(subject) for subject in subjects]
+    comparisons = tuple(
+        compare(scored[0], other, (subjects[0].path, subject.path), class_map)
+        for subject, other in zip(subjects[1:], scored[1:], strict=True)
+    )
+    for comparison in comparisons:
+        for note in comparison.notes:
+            opened[0].sources.watcher.say(note)
+    others = [
+        _in_order(subject, each.run, found)
+        for subject, each, found in zip(subjects[1:], opened[1:], comparisons, strict=True)
+    ]
+    gallery = None
+    if len(subjects) == 2 and all(subject.has_images for subject in subjects):
+        numbers = _disputed(comparisons[0], works)
+        if len(numbers):
+            gallery = contrast(opened, (comparisons[0].first, comparisons[0].own), numbers, placement)
+    return ReportContents((subjects[0], *others), comparisons, gallery)
+
+
+def _in_order(subject: RunSummary, run: Run, comparison: Comparison) -> RunSummary:
+    """A run with its figures of classes in the order, and by the names, of the first."""
+    if comparison.own.classes == comparison.second.classes:
+        return subject
+    second, images = comparison.second, run.training_images(comparison.own.classes)
+    counts = tuple(images[place] for place in comparison.places)
+    return replace(subject, summary=summarise(second.labels, second.probabilities, second.classes, counts))
+
+
+def _predictions(subject: RunSummary) -> Predictions:
+    if subject.predictions is None:
+        raise RunError(f"{subject.path}: there is nothing to compare: {subject.obstacle}; leave the run out")
+    return subject.predictions
+
+
+def _disputed(comparison: Comparison, most: int) -> NDArray[np.int64]:
+    """Images fixed and then images broken, most confident first; half of each kind."""
+    paired = comparison.paired
+    kinds = ((paired.fixed, comparison.second), (paired.broken, comparison.first))
+    ordered = [numbers[np.argsort(-right.confidences[numbers], kind="stable")] for numbers, right in kinds]
+    fixed = max(most // 2, most - len(ordered[1]))
+    chosen = ordered[0][:fixed]
+    return np.concatenate([chosen, ordered[1][: most - len(chosen)]])

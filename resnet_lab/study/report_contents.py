@@ -1,0 +1,35 @@
+"""Contents of a study's page."""
+
+from dataclasses import dataclass
+
+from resnet_lab.network.plugins import Registry
+from resnet_lab.study.analyses import StudyAnalyses, analyse
+from resnet_lab.study.pictures import Wall, hang_works
+from resnet_lab.study.results import StudyFindings
+from resnet_lab.study.trials import StudyFolder
+
+
+@dataclass(frozen=True)
+class StudyContents:
+    """Contents of a study's page.
+
+    Attributes:
+        wall: of works fixed and broken.
+        folder: as the user named it.
+    """
+
+    found: StudyFindings
+    analyses: StudyAnalyses
+    wall: Wall
+    folder: str
+
+
+def gather_study(found: StudyFindings, folder: StudyFolder, registry: Registry) -> StudyContents:
+    """Collect the results of finished trials.
+
+    Raises:
+        RunError: a trial's table of epochs is damaged.
+    """
+    analyses = analyse(found, folder)
+    wall = hang_works(analyses.paired_errors, found.study.arms[0].data.source, registry)
+    return StudyContents(found, analyses, wall, str(folder.folder))
