@@ -9,7 +9,7 @@ from resnet_lab.cli import options, output
 from resnet_lab.cli.bundles import command
 from resnet_lab.cli.study import study
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder, as `study run` made it.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder of `study run`.")]
 
 
 @command(study, epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
@@ -27,13 +27,13 @@ def report(
     out: Annotated[
         Path | None, options.written("--out", "FILE", "The page; it must not exist.", "FOLDER/report.html, replaced")
     ] = None,
-    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Write each plot as PNG and SVG too.")] = None,
+    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Also write each plot as PNG and SVG.")] = None,
     download: options.Download,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Say what the finished trials of a study show, and write it as one HTML page."""
+    """Report the results of a study's finished trials, and write them as one HTML page."""
     from resnet_lab.cli.study_screen import show_findings
     from resnet_lab.core.files import make_folder, refuse_existing, refuse_unwritable, write_atomically, write_new
     from resnet_lab.network.plugins import require_files

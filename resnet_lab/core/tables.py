@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.records import TABLE, read_bytes
 
-PUT_BACK = "put the file back as it was"
+PUT_BACK = "restore the file"
 
 E = TypeVar("E", bound=ResNetLabError)
 Row = tuple[int, list[str]]
@@ -66,7 +66,7 @@ def rows_of(
     """
     try:
         if path.stat().st_size > most:
-            raise error(f"{path}: larger than {most:,} bytes, which no such file is")
+            raise error(f"{path}: larger than {most:,} bytes, the limit for such a file")
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             columns, rows = csv_table(file, path, error, PUT_BACK)
             for name in needed:

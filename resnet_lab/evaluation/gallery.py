@@ -1,4 +1,4 @@
-"""Works to look at: beside each where the network looked, and the training images that it took it for."""
+"""Gallery of works, each with Grad-CAM maps and the training images most similar to it."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class GalleryPicture:
 
 @dataclass(frozen=True)
 class Map:
-    """Where a network sees a class in a work, over the work in grey.
+    """Map of the evidence for a class in a work, over the work in grey.
 
     Attributes:
         network: number of the run that it is of, from 0.

@@ -48,7 +48,7 @@ def nearest_training_images(
     positions: NDArray[np.int64],
     predicted: NDArray[np.int64],
 ) -> Nearest:
-    """For each work the nearest training images of its predicted class, by the features before the classifier.
+    """Find the nearest training images of each work's predicted class, by the features before the classifier.
 
     Args:
         training: the run's source.
@@ -90,7 +90,7 @@ def _candidates(opened: OpenedRun, training: Decoded, classes: Sequence[int]) ->
 def _features(
     opened: OpenedRun, placement: Placement, decoded: Decoded, positions: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """What the classifier sees of each image, of length 1, shape (N, D)."""
+    """Input of the classifier for each image, of length 1, shape (N, D)."""
     (metadata, model), watcher = opened.network, opened.sources.watcher
     if not len(positions):
         return np.empty((0, model.fc.in_features), dtype=np.float32)

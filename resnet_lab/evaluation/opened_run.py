@@ -21,7 +21,7 @@ class Sources:
     """Sources of images: each is opened once, and decoded once in each format.
 
     Args:
-        watcher: told of each image that is decoded.
+        watcher: notified of each image that is decoded.
     """
 
     def __init__(self, registry: Registry, watcher: Watcher = SILENT) -> None:
@@ -61,7 +61,7 @@ class OpenedRun:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What run.json says; raises `RunError` where it is damaged."""
+        """Content of run.json; raises `RunError` where it is damaged."""
         return self.run.read()
 
     @cached_property

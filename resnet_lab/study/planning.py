@@ -1,4 +1,4 @@
-"""What a study would take and could find, before it runs."""
+"""Cost and power of a study, before it runs."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ from resnet_lab.study.statistics import FEWEST, power, seeds_needed, smallest_p
 from resnet_lab.study.trials import tuning_trials
 
 DETECTABLE = (0.005, 0.01, 0.02, 0.05)
-"""Differences that a plan tells of, in the metric's unit."""
+"""Differences that a plan reports the power of, in the metric's unit."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one arm: milliseconds of a measured training step, steps of an epoch, epochs, and seconds of a trial."""
+    """Estimate for one arm: milliseconds per measured training step, steps per epoch, epochs, and seconds per trial."""
 
     arm: str
     step_ms: float
@@ -28,7 +28,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a study can find of one true difference.
+    """Power of a study for one true difference.
 
     Attributes:
         power: chance that the planned seeds find it.
@@ -65,7 +65,7 @@ class Forecast:
 def forecast(
     study: Study, registry: Registry, pilot: StudyFindings | None = None, spread: float | None = None
 ) -> Forecast:
-    """Time a few training steps of every arm, and say what the seeds can find.
+    """Time a few training steps of every arm, and compute the power of the seeds.
 
     Args:
         study: within its budget.

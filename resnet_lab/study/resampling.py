@@ -51,7 +51,7 @@ def drawn_scores(predicted: Grid[Predictions], metric: str) -> Grid[Resampled]:
 
 
 def _drawn(row: Sequence[Predictions | None], metric: str) -> list[Resampled | None]:
-    """Of one seed's arms."""
+    """Draw resamples of one seed's arms."""
     there = [each for each in row if each is not None]
     if any((each.paths, each.digests) != (there[0].paths, there[0].digests) for each in there):
         raise DataError("arms of one seed were tested on different images: the data changed while the study ran")

@@ -1,4 +1,4 @@
-"""From paired differences to verdicts. Legend: S seeds, A arms.
+"""Statistics of paired differences, up to the verdicts. Legend: S seeds, A arms.
 
 Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks", arXiv:2103.03098; Agarwal et al. 2021
 (rliable), arXiv:2108.13264; Jordan 2023, arXiv:2304.01910; Picard 2021, arXiv:2109.08203.
@@ -23,7 +23,7 @@ FEWEST = 3
 """Seeds below which a study is exploratory."""
 
 EXACT = 16
-"""Seeds up to which all sign flips are gone through, 65,536 at most; beyond, as many are drawn."""
+"""Seeds up to which all sign flips are enumerated, at most 65,536; beyond, as many are sampled."""
 
 EQUAL = 1e-12
 """Relative difference below which two numbers differ by rounding alone."""
@@ -33,10 +33,10 @@ Verdict = Literal["better", "worse", "equivalent", "undecided", "exploratory"]
 
 @dataclass(frozen=True)
 class Effect:
-    """What is known of one contrast; None where there is no seed in which all its trials finished.
+    """Statistics of one contrast; None where there is no seed in which all its trials finished.
 
     Attributes:
-        differences: one a seed, in the metric's unit; positive where the score is higher.
+        differences: one per seed, in the metric's unit; positive where the score is higher.
         difference: their mean.
         interval: of that mean, from Student's t; None with one seed.
         p_t, p_flip: two-sided, of a paired t test, and of the exact sign-flip permutation test.
@@ -44,7 +44,7 @@ class Effect:
         size: the mean by the standard deviation of the differences (Cohen's d_z); None without spread.
         improvement: share of seeds with a positive difference, ties counting half, and its Wilson interval.
         image_interval: over seeds and test images, both resampled; None without predictions.
-        aliases: effects that the design cannot tell from this one.
+        aliases: effects that are confounded with this one.
         diverged: of the arms it needs, those that diverged, and at which seeds.
     """
 
@@ -116,7 +116,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def t_interval(differences: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """Of the mean; None for a single difference."""
+    """Student's t interval of the mean; None for a single difference."""
     n = len(differences)
     if n < 2:
         return None
@@ -157,7 +157,7 @@ def _signs(n: int) -> NDArray[np.float64]:
 
 
 def smallest_p(seeds: int) -> float:
-    """Of the sign-flip test with so many seeds: two of all changes of sign."""
+    """Smallest p of the sign-flip test with so many seeds: two of all changes of sign."""
     return float(min(1.0, 2.0 / 2**seeds))
 
 

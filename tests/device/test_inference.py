@@ -65,7 +65,7 @@ def test_in_bf16_outputs_are_as_near_as_autocast_s(changes: dict) -> None:
     assert distance(optimize_for_inference(model, placement)(x), expected) < 2 * usual + 1e-3
 
 
-def test_the_copy_is_ready_and_the_model_is_as_it_was() -> None:
+def test_the_copy_is_ready_and_the_model_unchanged() -> None:
     model = lived_in(small(nn.Dropout(0.5)))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     network = optimize_for_inference(model, choose("cpu", "bf16"))
@@ -82,7 +82,7 @@ def test_the_copy_is_ready_and_the_model_is_as_it_was() -> None:
     torch.testing.assert_close(network(x), outputs, rtol=0, atol=0)
 
 
-def test_a_network_that_cannot_be_traced_is_not_folded_and_said_to_be_so() -> None:
+def test_a_network_that_cannot_be_traced_is_not_folded() -> None:
     model, listener = lived_in(small(Choosing())), Listener()
     network = optimize_for_inference(model, choose("cpu", "bf16"), watcher=listener)
     (said,) = listener.said

@@ -14,7 +14,7 @@ class McNemar:
     """The exact test of McNemar 1947: of the images on which two disagree, each is equally likely to be right.
 
     Attributes:
-        fixed: images that the first has wrong and the second right.
+        fixed: images that the first classifies wrongly and the second correctly.
         broken: images that the first has right and the second wrong.
         p_value: two-sided, from the binomial distribution.
     """
@@ -26,7 +26,7 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Paired:
-    """How the second differs from the first.
+    """Paired difference of the second from the first.
 
     Attributes:
         test: of the images fixed and broken.
