@@ -198,7 +198,7 @@ def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:
     """
     parts, gone = from_csv_as_far_as_there(path, images)
     if gone:
-        raise DataError(f"{images.name}: {gone[0][0]} of the split in {path} is no longer there; put it back")
+        raise DataError(f"{images.name}: {gone[0][0]} of the split in {path} is no longer there; restore it")
     return parts
 
 

@@ -65,7 +65,7 @@ class Gallery:
         side: of the pictures, in pixels.
         layers: that the maps are of, one for each network.
         positions: height and width of these layers' outputs.
-        candidates: training images among which the nearest were sought.
+        candidates: training images among which the nearest were searched.
         without_neighbours: why there are none; empty where there are.
     """
 

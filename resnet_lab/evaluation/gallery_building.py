@@ -1,4 +1,4 @@
-"""Galleries of what networks have wrong, made from their weights and images. Legend: N works, S size, C channels."""
+"""Galleries of networks' mistakes, built from weights and images. Legend: N works, S size, C channels."""
 
 from collections.abc import Sequence
 
@@ -105,7 +105,7 @@ def contrast(
 
 
 class _Viewer:
-    """A run's network before the images that it was scored on."""
+    """A run's network with the images that it was scored on."""
 
     def __init__(self, opened: OpenedRun, predictions: Predictions, placement: Placement) -> None:
         self._opened, self._predictions, self._placement = opened, predictions, placement

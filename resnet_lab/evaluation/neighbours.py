@@ -1,4 +1,4 @@
-"""Training images that a network sees as it sees a work.
+"""Training images most similar to a work in a network's features.
 
 Legend: N works, C channels, H W pixels, K classes, D features.
 """
@@ -21,7 +21,7 @@ from resnet_lab.network.model import ResNet
 
 NEIGHBOURS = 3
 CANDIDATES = 200
-"""Training images of a class that are looked at for the nearest, at most."""
+"""Most training images of a class among which the nearest are searched."""
 
 CANDIDATES_IN_ALL = 1000
 """The same over all classes: each costs a forward pass."""
@@ -33,7 +33,7 @@ class Nearest:
 
     Attributes:
         of_works: of each work, position in the source of training images and cosine distance in [0, 2]; nearest first.
-        candidates: training images among which they were sought.
+        candidates: training images among which they were searched.
     """
 
     of_works: tuple[tuple[tuple[int, float], ...], ...]

@@ -1,4 +1,4 @@
-"""A run with its best weights and the images that it is asked about, each read once."""
+"""A run with its best weights and the images that it is evaluated on, each read once."""
 
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,7 @@ class Sources:
 
 
 class OpenedRun:
-    """A run folder, of which record and best weights are read once, when they are first asked for.
+    """A run folder, of which record and best weights are read once, on first use.
 
     Args:
         sources: shared by runs that are looked at together.
@@ -71,7 +71,7 @@ class OpenedRun:
         return load_for_images(self.run.best, self.sources.registry)
 
     def forget_weights(self) -> None:
-        """Free their memory; they are read again when they are asked for."""
+        """Free their memory; they are read again on their next use."""
         self.__dict__.pop("network", None)
 
     def decoded(self, source: str) -> Decoded:

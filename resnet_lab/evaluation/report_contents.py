@@ -1,4 +1,4 @@
-"""All that a page about runs says, gathered: summaries, comparisons, works to look at."""
+"""Contents of a page about runs, as plain data: summaries, comparisons, gallery."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -110,10 +110,10 @@ def predictions_of(
     _require_known(unknown, match.missing, images.name)
     if not len(positions):
         raise DataError(
-            f"{images.name}: all {len(gone)} images of the {part} part are gone; put them back"
+            f"{images.name}: all {len(gone)} images of the {part} part are gone; restore them"
             if gone and not unreadable
             else f"{images.name}: all {len(gone) + len(unreadable)} images of the {part} part are gone or cannot be "
-            f"read now ({some(unreadable)}); put them back as they were"
+            f"read now ({some(unreadable)}); restore them"
             if unreadable
             else f"{run.splits}: no image is in the {part} part; name a part that has some with --split"
             if source is None

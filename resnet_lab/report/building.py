@@ -48,7 +48,7 @@ def default_path(runs: Sequence[Path]) -> Path:
 
 
 def build_report(contents: ReportContents) -> BuiltReport:
-    """A page about one run, or one that compares several, of what `evaluation.gather_report` found."""
+    """A page about one run, or one that compares several, from `evaluation.gather_report`."""
     runs, comparisons, gallery = contents.runs, contents.comparisons, contents.gallery
     if not comparisons:
         return BuiltReport(run_page(runs[0], gallery), _numbers(runs[0], gallery), runs)

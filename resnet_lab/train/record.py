@@ -114,7 +114,7 @@ def require_same_data(record: Mapping[str, Any], run: Run, prepared: Prepared) -
     difference = f"{then} images then, {now} now" if then != now else f"{now} images as then, but not the same ones"
     raise RunError(
         f"{run.folder} cannot be resumed: {was['source']} has changed since ({difference}); "
-        "put the images back, or start a new run"
+        "restore the images, or start a new run"
     )
 
 

@@ -282,7 +282,7 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("path,label,split\na/99.png,a,test\n", "set: a/99.png of the split in {path} is no longer there; put it back"),
+        ("path,label,split\na/99.png,a,test\n", "set: a/99.png of the split in {path} is no longer there; restore it"),
         (
             "path,label,split\na/1.png,a,dev\n",
             "{path}: line 2: a/1.png is in the part 'dev'; parts are train, val, test",

@@ -228,12 +228,12 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
     with pytest.raises(DataError) as failure:
         evaluate(copy, CPU, REGISTRY, part="test")
     assert str(failure.value).startswith(f"{data}: all {len(whole)} images of the test part are gone or cannot be read")
-    assert str(failure.value).endswith("); put them back as they were")
+    assert str(failure.value).endswith("); restore them")
     for path in found.paths:
         (data / path).unlink()
     with pytest.raises(DataError) as failure:
         evaluate(copy, CPU, REGISTRY, part="test")
-    assert str(failure.value) == f"{data}: all {len(whole)} images of the test part are gone; put them back"
+    assert str(failure.value) == f"{data}: all {len(whole)} images of the test part are gone; restore them"
 
 
 def test_a_training_keeps_its_own(run: Path, tmp_path: Path) -> None:

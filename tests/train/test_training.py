@@ -253,11 +253,11 @@ def test_other_images_end_a_resumption(stopped: Path, two_colours: Path) -> None
         resume(stopped)
     assert str(failure.value) == (
         f"{stopped} cannot be resumed: {two_colours} has changed since (12 images then, 13 now); "
-        "put the images back, or start a new run"
+        "restore the images, or start a new run"
     )
     (two_colours / "a" / "new.png").unlink()
     Image.new("L", (8, 8), 77).save(two_colours / "a" / "0.png")
-    with pytest.raises(RunError, match=r"\(12 images as then, but not the same ones\); put the images back"):
+    with pytest.raises(RunError, match=r"\(12 images as then, but not the same ones\); restore the images"):
         resume(stopped)
 
 
