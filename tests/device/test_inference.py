@@ -55,9 +55,10 @@ def test_outputs_are_torchvision_s(precision: Any, tolerance: float) -> None:
     ids=str,
 )
 def test_in_bf16_outputs_are_as_near_as_autocast_s(changes: dict) -> None:
+    torch.manual_seed(0)
     model = lived_in(resnet_lab.build("resnet20", num_classes=7, **changes)).eval()
     placement = choose("cpu", "bf16")
-    x = torch.randn(4, 3, 32, 32)
+    x = torch.randn(64, 3, 32, 32)  # the largest of few differences says little
     with torch.inference_mode():
         expected = model(x)
         with placement.autocast():
