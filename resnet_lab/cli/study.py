@@ -49,6 +49,7 @@ def run(
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
     from resnet_lab.network.plugins import require_files
+    from resnet_lab.study.estimand import claim
     from resnet_lab.study.running import check_arms, known, run_study, tuned
     from resnet_lab.study.trials import StudyFolder, orphaned
     from resnet_lab.train.interruption import Interrupted
@@ -71,6 +72,8 @@ def run(
             f"{len(others)} trials in {folder.folder} no longer belong to the study ({others[0]}, ...); "
             "they are kept, and count for nothing"
         )
+    if not (quiet or json):
+        output.remark(claim(chosen.plan))
     from resnet_lab.cli.study_screen import watching
 
     try:

@@ -10,6 +10,7 @@ from resnet_lab.network.kinds import of_networks
 from resnet_lab.train.config import Count, Positive, Seed
 
 Varied = Literal["init", "split", "order"]
+Population = Literal["new", "pool"]
 SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
 """The key of a training that each is."""
 
@@ -78,6 +79,11 @@ class Plan(Record):
         "macro_accuracy", "Metric that verdicts are about, on the test part.", DESIGN, metavar="NAME"
     )
     margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)
+    population: Population = option(
+        "new",
+        "Images that verdicts are about: new ones like these, or the pool that the seeds' test parts are drawn from.",
+        DESIGN,
+    )
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(
         get_args(Varied), "What differs from seed to seed; the rest is that of the first seed throughout.", DESIGN
     )

@@ -1,0 +1,279 @@
+"""What a mean over seeds is about, and how sure it is: of these images, or of new ones like them.
+
+Legend: S seeds, A arms, N test images of a seed.
+
+Seeds draw their test images from one finite set, so that their differences share what is peculiar to it. An interval
+over seeds alone is about that set (`pool`). For new images (`new`) the covariance of seeds is added: by the images that
+two seeds both tested, or, where the predictions are gone, by the rule of Nadeau and Bengio 2003, "Inference for the
+Generalization Error", doi:10.1023/A:1024068626366.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import stdtr, stdtrit
+
+from resnet_lab.core.errors import DataError
+from resnet_lab.evaluation.metrics.ranks import ranks_of_truth
+from resnet_lab.evaluation.metrics.scores import log_losses
+from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.study.grid import Grid
+from resnet_lab.study.plan import Plan
+
+Floats = NDArray[np.float64]
+Span = tuple[float, float]
+
+EQUAL = 1e-12
+"""Relative difference below which two numbers differ by rounding alone."""
+
+SMALLEST = 1e-30
+"""Probability below which a p-value of two parts is not looked for."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its variance.
+
+    Attributes:
+        parts: of the variance of the mean, each with the degrees of freedom that it was estimated with.
+        least: p-value below which the data cannot go.
+    """
+
+    mean: float
+    parts: tuple[tuple[float, int], ...]
+    least: float = 0.0
+
+    def interval(self, alpha: float) -> Span:
+        """Of level 1 - alpha: the parts' own half-widths of Student's t in quadrature."""
+        reach = self._reach(alpha)
+        return self.mean - reach, self.mean + reach
+
+    @property
+    def variance(self) -> float:
+        """Of the mean."""
+        return sum(variance for variance, _ in self.parts)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of a mean of 0: the alpha at which the interval begins to hold it."""
+        distance = abs(self.mean)
+        if distance == 0:
+            return 1.0
+        parts = [(variance, freedom) for variance, freedom in self.parts if variance > 0]
+        if not parts:
+            return self.least
+        if len(parts) == 1:
+            ((variance, freedom),) = parts
+            p = 2 * float(stdtr(freedom, -distance / np.sqrt(variance)))
+        elif self._reach(SMALLEST) <= distance:
+            p = SMALLEST
+        else:
+            p = float(np.exp(brentq(lambda log: self._reach(np.exp(log)) - distance, np.log(SMALLEST), 0.0)))
+        return max(p, self.least)
+
+    def _reach(self, alpha: float) -> float:
+        return float(np.sqrt(sum(variance * stdtrit(freedom, alpha / 2) ** 2 for variance, freedom in self.parts)))
+
+
+@dataclass(frozen=True)
+class Block:
+    """The test images of one seed.
+
+    Attributes:
+        images: numbers of the images among all of the study, shape (N,).
+        deviations: what each image adds to the score of each arm, by its weight and less the score, times N; shape
+            (A, N), NaN for an arm without predictions. Their mean is 0 where images weigh alike.
+    """
+
+    images: NDArray[np.int64]
+    deviations: Floats
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What seeds have in common.
+
+    Attributes:
+        tau_squared: covariance of an image's difference in two seeds, the mean over pairs of seeds and images tested
+            in both; 0 at least.
+        variance: that it adds to the mean over seeds.
+        images: in the test part, where that is the same for all seeds; else None.
+    """
+
+    tau_squared: float
+    variance: float
+    images: int | None
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is known of the images that a study tested.
+
+    Attributes:
+        blocks: of each seed of the study; None where predictions are gone.
+        ratio: test images by training images, which stands in for blocks; None where that is not known, or where the
+            test part is the same for all seeds, of which the rule does not speak.
+    """
+
+    blocks: tuple[Block | None, ...]
+    ratio: float | None = None
+
+    def new(self, differences: Sequence[float], weights: Floats, seeds: NDArray[np.bool_]) -> Estimate | None:
+        """Of the mean on new images; None where nothing tells it, or there is a single seed.
+
+        Args:
+            differences: of the seeds that count.
+            weights: of the arms, shape (A,).
+            seeds: which of the study's seeds count, shape (S,).
+        """
+        alone = over_seeds(differences)
+        if alone is None:
+            return None
+        ((variance, freedom),) = alone.parts
+        blocks = [block for block, counts in zip(self.blocks, seeds, strict=True) if counts]
+        known = [block for block in blocks if block is not None]
+        needed = weights != 0
+        if len(known) < len(blocks) or any(np.isnan(block.deviations[needed]).any() for block in known):
+            if self.ratio is None:
+                return None
+            corrected = variance * (1 + len(differences) * self.ratio)
+            return Estimate(alone.mean, ((corrected, freedom),), alone.least)
+        shared = shared_variance(known, weights)
+        if shared.images is None:
+            return Estimate(alone.mean, ((variance + shared.variance, freedom),), alone.least)
+        return Estimate(alone.mean, ((variance, freedom), (shared.variance, shared.images - 1)), alone.least)
+
+
+def claim(plan: Plan) -> str:
+    """What the verdicts of a study are about, in a sentence."""
+    if "split" in plan.vary:
+        about = "which images a seed tests is drawn anew"
+        pool = "the images of this data set, from which each seed draws its test part"
+    else:
+        about = "every seed has the same split, so they are of networks trained on this one training part"
+        pool = "the images of this one test part"
+    if plan.population == "pool":
+        return f"verdicts are about {pool}; they claim nothing about other images"
+    return (
+        f"verdicts are about new images like these: {about}, and what seeds share by testing the same images is part "
+        "of every interval"
+    )
+
+
+def over_seeds(differences: Sequence[float]) -> Estimate | None:
+    """Of the mean on these images, by the spread between seeds alone; None for a single seed.
+
+    Equal differences, which few test images can give, have no spread to test against: their p is that of the sign-flip
+    test at least.
+    """
+    n = len(differences)
+    if n < 2:
+        return None
+    variance = float(np.var(differences, ddof=1)) / n
+    equal = np.ptp(differences) <= EQUAL * np.max(np.abs(differences))
+    return Estimate(
+        float(np.mean(differences)), ((0.0 if equal else variance, n - 1),), smallest_p(n) if equal else 0.0
+    )
+
+
+def smallest_p(seeds: int) -> float:
+    """Of the sign-flip test with so many seeds: two of all changes of sign."""
+    return float(min(1.0, 2.0 / 2**seeds))
+
+
+def shared_variance(blocks: Sequence[Block], weights: Floats) -> Shared:
+    """Of a contrast (A,) over seeds: tau^2, and S^-2 times the sum over s != s' of |T_s n T_s'| / (n_s n_s') tau^2."""
+    needed = np.flatnonzero(weights)
+    size = max(int(block.images.max()) for block in blocks) + 1
+    # sums over pairs of seeds, as the square of a sum less the sum of squares
+    deviations, counts, shares = np.zeros(size), np.zeros(size), np.zeros(size)
+    within = np.zeros(3)
+    for block in blocks:
+        each = weights[needed] @ block.deviations[needed]
+        deviations[block.images] += each
+        counts[block.images] += 1
+        shares[block.images] += 1 / len(each)
+        within += np.array([each @ each, len(each), 1 / len(each)])
+    products, pairs, overlap = np.array([total @ total for total in (deviations, counts, shares)]) - within
+    tau_squared = max(0.0, float(products / pairs)) if pairs > 0.5 else 0.0
+    seeds, n = len(blocks), len(blocks[0].images)
+    fixed = seeds > 1 and all(len(block.images) == n for block in blocks) and round(pairs) == seeds * (seeds - 1) * n
+    return Shared(tau_squared, float(overlap) * tau_squared / seeds**2, n if fixed else None)
+
+
+def tested_images(predicted: Grid[Predictions], metric: str) -> tuple[Block | None, ...]:
+    """Of each seed; an image is known by its content.
+
+    Raises:
+        DataError: arms of one seed were tested on different images.
+    """
+    numbers: dict[str, int] = {}
+    blocks: list[Block | None] = []
+    for row in predicted.cells:
+        there = [each for each in row if each is not None]
+        if any((each.paths, each.digests) != (there[0].paths, there[0].digests) for each in there):
+            raise DataError("arms of one seed were tested on different images: the data changed while the study ran")
+        if not there:
+            blocks.append(None)
+            continue
+        images = np.array([numbers.setdefault(digest, len(numbers)) for digest in _distinct(there[0].digests)])
+        gone = np.full(len(images), np.nan)
+        of_arms = [gone if each is None else deviations(each.labels, each.probabilities, metric) for each in row]
+        blocks.append(Block(images, np.stack(of_arms)))
+    return tuple(blocks)
+
+
+def _distinct(digests: Sequence[str]) -> list[str]:
+    """Copies within a part are told apart by their number."""
+    seen: dict[str, int] = {}
+    found = []
+    for digest in digests:
+        seen[digest] = seen.get(digest, -1) + 1
+        found.append(f"{digest} {seen[digest]}")
+    return found
+
+
+def deviations(labels: NDArray[np.int64], probabilities: NDArray[np.float32], metric: str) -> Floats:
+    """What each of N images adds to a metric, times N; shape (N,).
+
+    Of means over images that is the image's value less the score. In macro-averaged accuracy an image of class k weighs
+    1 / (K n_k). Precision and F1 are no means of images: of them it is the derivative by the image's weight.
+    """
+    n, num_classes = probabilities.shape
+    predicted = probabilities.argmax(1)
+    right = (predicted == labels).astype(np.float64)
+    support, answers = (np.bincount(each, minlength=num_classes).astype(np.float64) for each in (labels, predicted))
+    if metric in ("macro_accuracy", "macro_recall"):
+        weights = 1 / ((support > 0).sum() * support[labels])
+        share = (support > 0).sum() / num_classes if metric == "macro_recall" else 1.0
+        found: Floats = n * share * weights * (right - weights @ right)
+        return found
+    if metric in ("accuracy", "weighted_recall", "top5_accuracy", "log_loss"):
+        values = (
+            log_losses(labels, probabilities)
+            if metric == "log_loss"
+            else (ranks_of_truth(labels, probabilities) <= 5).astype(np.float64)
+            if metric == "top5_accuracy"
+            else right
+        )
+        centred: Floats = values - values.mean()
+        return centred
+    hits = np.bincount(labels, weights=right, minlength=num_classes)
+    if metric.endswith("precision"):
+        value = np.divide(hits, answers, out=np.zeros(num_classes), where=answers > 0)
+        slope = (right - value[predicted]) / answers[predicted]
+        slopes = [(predicted, slope)]
+    else:
+        value = np.divide(2 * hits, support + answers, out=np.zeros(num_classes), where=support + answers > 0)
+        both = support + answers
+        slopes = [
+            (labels, (2 * right - value[labels]) / both[labels]),
+            (predicted, -value[predicted] / both[predicted]),
+        ]
+    if metric.startswith("macro"):
+        return np.asarray(n * np.sum([slope for _, slope in slopes], axis=0) / num_classes)
+    of_classes = np.sum([support[classes] * slope for classes, slope in slopes], axis=0)
+    return np.asarray(value[labels] - support @ value / n + of_classes)
