@@ -1,4 +1,4 @@
-"""How fast images come: our batches beside torchvision's ImageFolder and a DataLoader, from the same folder.
+"""Data rate: our batches beside torchvision's ImageFolder and a DataLoader, from the same folder.
 
 Both give float32 batches at 224 pixels, turned by random quarter turns and normalised. The two take turns in one
 process, and a figure is the median of the ratios of neighbouring rounds. Also measured: the bare gather of uint8 images
@@ -100,7 +100,7 @@ def image_folder(folder: str) -> "DataLoader[Any]":
 
 
 def images_per_second(source: Any) -> float:
-    """Over one epoch, the first batch included."""
+    """Images per second over one epoch, the first batch included."""
     start, number = perf_counter(), 0
     for *_, y in source.training(int(start * 1e6)) if isinstance(source, Loader) else source:
         number += len(y)
@@ -108,7 +108,7 @@ def images_per_second(source: Any) -> float:
 
 
 def cold(folder: str, rounds: int) -> dict[str, Any]:
-    """First epochs a second: ours with an empty cache, theirs with workers to start."""
+    """First epochs per second: ours with an empty cache, theirs with workers to start."""
 
     def ours() -> float:
         with tempfile.TemporaryDirectory() as empty, patch.dict(os.environ, RESNET_LAB_CACHE=empty):
@@ -125,7 +125,7 @@ def cold(folder: str, rounds: int) -> dict[str, Any]:
 
 
 def compared(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> dict[str, Any]:
-    """Rates in turns (A B B A), and their ratio."""
+    """Rates in interleaved rounds (A B B A), and their ratio."""
     ours(), theirs()
     pairs = []
     for number in range(rounds):
@@ -144,7 +144,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def gather(ours: Any, rounds: int) -> dict[str, Any]:
-    """Bytes a second of bare gathers of uint8 batches, beside a copy of as much memory by as many threads."""
+    """Bytes per second of gathers alone of uint8 batches, beside a copy of as much memory by as many threads."""
     pixels = ours.rows.pixels
     workers, own = ThreadPoolExecutor(torch.get_num_threads()), threading.local()
     nbytes = BATCH * FORM.nbytes

@@ -1,4 +1,4 @@
-"""What storing the output of frozen parts saves: ResNet-50 at 224 pixels, quarter turns, batches of 32, Adam.
+"""Gain from storing the output of frozen parts: ResNet-50 at 224 pixels, quarter turns, batches of 32, Adam.
 
 Epochs with and without the store take turns in one process, each of training and a look at the validation part; a
 figure is the median of the ratios of neighbouring epochs. The same losses come out, to 1e-5 in float32.
@@ -115,7 +115,7 @@ def measured(data: Prepared, stages: str, precision: Any, rounds: int) -> dict[s
 
 
 def batches(data: Prepared, part: Part, mean: Any, std: Any, placement: Placement) -> Loader:
-    """As a training has them."""
+    """Batches as a training has them."""
     chosen = data.positions(part)
     order = Order(Subset(chosen, data.images.labels[chosen], len(data.images.classes)), BATCH)
     return image_loader(data.pixels, order, mean, std, placement, parse_augmentations(["rotate90"]))

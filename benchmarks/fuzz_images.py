@@ -108,7 +108,7 @@ def fuzz(images: int, seed: int) -> dict[str, Any]:
 
 
 def checked(images: int, seed: int) -> dict[str, Any]:
-    """What the command says of as many mutants in two class folders, how long it took, and its peak memory."""
+    """Output of the command for as many mutants in two class folders, its time, and its peak memory."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "images"
         for number in range(images):
@@ -345,7 +345,7 @@ def relength(content: bytearray, random: Random) -> None:
 
 
 def put(content: bytearray, place: int, layout: str, *values: int) -> None:
-    """Where it fits."""
+    """Put it where it fits."""
     if 0 <= place <= len(content) - struct.calcsize(layout):
         struct.pack_into(layout, content, place, *values)
 
@@ -366,7 +366,7 @@ MUTATIONS: tuple[Mutation, ...] = (flip, flip_header, truncate, cut, repeat, spl
 
 
 def context() -> dict[str, Any]:
-    """What the figures were measured with."""
+    """Context of the measurements."""
     libraries = {name: features.version(name) for name in ("jpg", "libjpeg_turbo", "zlib", "webp", "avif")}
     return {
         "versions": {"python": platform.python_version(), "pillow": PIL.__version__, **libraries},

@@ -198,7 +198,7 @@ class Records:
 
 
 def require_named(files: Any, registry: Any) -> None:
-    """As commands do: the files are never there, so this refuses wherever one is named."""
+    """Refuse named files as commands do: they are never there, so this refuses wherever one is named."""
     try:
         require_files(files, registry, "the record")
     except ResNetLabError as error:

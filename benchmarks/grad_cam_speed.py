@@ -1,4 +1,4 @@
-"""Grad-CAM on the processor beside pytorch-grad-cam's: `python benchmarks/grad_cam_speed.py out.json [rounds]`.
+"""Grad-CAM on the CPU beside pytorch-grad-cam's: `python benchmarks/grad_cam_speed.py out.json [rounds]`.
 
 ResNet-50 at 224 pixels, last stage, batches of 8: maps of one class, and of two classes for the same images. Theirs in
 float32, as it comes and in channels-last (it fails on the bf16 outputs of autocast); ours in float32 and bf16. The arms
@@ -81,7 +81,7 @@ def theirs(model: nn.Module, layout: torch.memory_format, classes: list[Tensor])
 
 
 def least_correlation(arms: dict[str, Arm], x: Tensor) -> dict[str, float]:
-    """Of an image's map with theirs, over all images and classes."""
+    """Least correlation of an image's map with theirs, over all images and classes."""
     reference = torch.cat(arms["theirs"](x)).flatten(1).double().numpy()
     return {
         name: min(
@@ -94,7 +94,7 @@ def least_correlation(arms: dict[str, Arm], x: Tensor) -> dict[str, float]:
 
 
 def measured(arms: dict[str, Arm], x: Tensor, rounds: int) -> dict[str, Any]:
-    """Seconds a batch of each arm in each round, images a second, and how many times as fast ours are."""
+    """Seconds per batch of each arm in each round, images per second, and speed-ups of ours."""
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         for name in arms if number % 2 == 0 else reversed(arms):
@@ -113,7 +113,7 @@ def measured(arms: dict[str, Arm], x: Tensor, rounds: int) -> dict[str, Any]:
 
 
 def figure_seconds(rounds: int) -> dict[str, float]:
-    """Of a PNG with the picture and one map."""
+    """Seconds per PNG with the picture and one map."""
     generator = np.random.default_rng(0)
     picture = generator.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
     one = ClassMap("predicted", "portrait", 0.9, np.linspace(0, 1, SIZE**2, dtype=np.float32).reshape(SIZE, SIZE))

@@ -1,4 +1,4 @@
-"""Inference on the processor beside timm's: `python benchmarks/inference_speed.py out.json [rounds]`.
+"""Inference on the CPU beside timm's: `python benchmarks/inference_speed.py out.json [rounds]`.
 
 ResNet-50 at 224 pixels, and the same with GELU and CBAM, in bf16 and channels-last, eager and compiled. The arms take
 turns in one process, in each round first in one order and then in the other; the figure is the median over the rounds
@@ -73,7 +73,7 @@ def main(out: str, rounds: int = 15) -> None:
 
 @torch.inference_mode()
 def measured(ours: dict[str, Any], theirs: dict[str, Any], batch: int, rounds: int) -> dict[str, Any]:
-    """Seconds an image of every arm in every round, and ratios of timm's faster plain arm to ours."""
+    """Seconds per image of every arm in every round, and ratios of timm's faster plain arm to ours."""
     x = torch.randn(batch, 3, 224, 224).bfloat16().contiguous(memory_format=torch.channels_last)
     arms = arms_of(ours, theirs, x)
     packed = counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"]
@@ -111,7 +111,7 @@ def arms_of(ours: dict[str, Any], theirs: dict[str, Any], x: Tensor) -> dict[str
 
 
 def in_turns(arms: dict[str, Arm], x: Tensor, rounds: int, setting: Callable[[str], Any]) -> list[dict[str, float]]:
-    """Of each round the seconds an image of each arm, and the share of the processor that `others` had."""
+    """Interleaved rounds: seconds per image of each arm, and the share of the processor that `others` had."""
     done: list[dict[str, float]] = []
     while sum(map(is_quiet, done)) < rounds and len(done) < PATIENCE * rounds:
         wait_for_the_others()
@@ -125,7 +125,7 @@ def in_turns(arms: dict[str, Arm], x: Tensor, rounds: int, setting: Callable[[st
 
 
 def seconds_an_image(arm: Arm, x: Tensor) -> float:
-    """After one call that is not timed."""
+    """Seconds per image, after one call that is not timed."""
     repeats = max(1, SAMPLE // len(x))
     arm(x)
     start = perf_counter()
@@ -139,7 +139,7 @@ def is_quiet(found: dict[str, float]) -> bool:
 
 
 def wait_for_the_others() -> None:
-    """Until they rest for a second."""
+    """Wait for the other processes until they rest for a second."""
     for _ in range(PATIENCE):
         begin = clocks()
         sleep(1)
@@ -155,7 +155,7 @@ def clocks() -> tuple[float, float, float]:
 
 
 def share_of_others(begin: tuple[float, float, float], end: tuple[float, float, float]) -> float:
-    """Of the processors' time between two looks at the clocks."""
+    """Share of other programs in the processors' time between two looks at the clocks."""
     wall, own, all_ = (b - a for a, b in zip(begin, end, strict=True))
     return max(0.0, all_ - own) / (wall * (os.cpu_count() or 1))
 
@@ -169,7 +169,7 @@ def kept() -> Iterator[None]:
 
 @contextmanager
 def stock() -> Iterator[None]:
-    """What glibc's own thresholds rise to by themselves, and an empty heap to begin with."""
+    """Set glibc's own thresholds to what they rise to by themselves, with an empty heap to begin with."""
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_MAX, 65536)
     libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
@@ -183,7 +183,7 @@ M_MMAP_THRESHOLD = -3
 
 
 def ratios(rounds: list[dict[str, float]]) -> dict[str, Any]:
-    """How many times as fast ours are, by round, as the faster of timm eager and compiled; and as timm frozen."""
+    """Speed-ups by round over the faster of timm eager and compiled, and over timm frozen."""
     counted = [found for found in rounds if is_quiet(found)]
     if len(counted) < 3:
         return {}

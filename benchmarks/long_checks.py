@@ -77,7 +77,7 @@ CHECKS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a check."""
+    """Outcome of a check."""
 
     name: str
     shows: str
@@ -150,7 +150,7 @@ def summary(outcome: Outcome) -> dict[str, object]:
 
 
 def context() -> dict[str, object]:
-    """Where and of what this was; without AVX-512 torch takes up to three times as long."""
+    """Context of the checks: where and on what; without AVX-512 torch takes up to three times as long."""
     cpu = torch.device("cpu")
     return {
         "date": date.today().isoformat(),

@@ -1,4 +1,4 @@
-"""Which copies of paintings are found, which pictures that are no copies are taken for some.
+"""Recall and false alarms of near copies: which copies of paintings are found, which other pictures are taken for some.
 
 Of every eleventh painting of a folder, from the ninth on, a copy of each kind is put beside all paintings; a row is a
 kind. Then the folder alone, darkened and with a fifth of its contrast, and sets of drawn pictures, of which none is a

@@ -1,6 +1,6 @@
-"""What near copies cost: decoding with a signature beside an earlier checkout's, and looking for copies once and again.
+"""Cost of near copies: decoding with a signature beside an earlier checkout's, and searching once and again.
 
-In each turn every checkout, in a process of its own, decodes the same 96 pictures, in turns the one or the other first.
+In each round every checkout, in its own process, decodes the same 96 pictures, in alternating order.
 Near copies are looked for among 8,446 pictures that are cut out of the folder's.
 
 usage: python benchmarks/near_copies_time.py FOLDER OUT.json [EARLIER_CHECKOUT [TURNS]]
@@ -41,7 +41,7 @@ for _ in sys.stdin:
 
 
 def decoding(files: list[Path], checkouts: list[Path], turns: int) -> dict[str, Any]:
-    """Milliseconds a picture, by the clock and of the processor, of each checkout in each turn."""
+    """Milliseconds per picture, wall and CPU time, of each checkout in each round."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", DECODE, *map(str, files)],

@@ -1,4 +1,4 @@
-"""How fast a training goes: beside the usual way from image files, and beside a bare PyTorch loop on the same batches.
+"""Training speed: beside the usual way from image files, and beside a bare PyTorch loop on the same batches.
 
 The usual way: torchvision's ResNet-18 in float32, `ImageFolder`, a `DataLoader` with two workers. Ours: the program's
 loop on its cache, in the precision that it chooses. The two take turns in one process, an epoch each (of some images
@@ -67,7 +67,7 @@ def main(folder: str, out: str, rounds: int = 5) -> None:
 
 
 def beside_the_usual_way(folder: str, rounds: int) -> dict[str, Any]:
-    """Images a second in whole training epochs with validation."""
+    """Images per second in whole training epochs with validation."""
     placement = choose()
     data = prepare(open_images(folder, default_registry()), ImageFormat(224), DataConfig(source=folder), seed=0)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(data.usable))
@@ -78,7 +78,7 @@ def beside_the_usual_way(folder: str, rounds: int) -> dict[str, Any]:
 
 
 def beside_a_bare_loop(folder: str, rounds: int) -> dict[str, Any]:
-    """Images a second of the loop alone, on 10 batches of 64 pixels that are there already."""
+    """Images per second of the loop alone, on 10 batches of 64 pixels that are there already."""
     placement = choose()
     draw = torch.Generator().manual_seed(0)
     batches = [
@@ -129,7 +129,7 @@ class Resident:
 
 
 def served(data: Prepared, positions: Any, placement: Placement) -> Loader:
-    """As a training gets them."""
+    """Batches as a training gets them."""
     order = Order(Subset(positions, data.images.labels[positions], CLASSES), BATCH)
     return image_loader(data.pixels, order, MEAN, STD, placement, parse_augmentations(["rotate90"]))
 
@@ -173,7 +173,7 @@ def usual_epoch(folder: str, chosen: Any) -> Callable[[], None]:
 
 
 def compared(ours: Callable[[], None], theirs: Callable[[], None], images: int, rounds: int) -> dict[str, Any]:
-    """Images a second in turns (A B B A), and their ratio; the first round of each is not counted."""
+    """Images per second in interleaved rounds (A B B A), and their ratio; the first round of each is not counted."""
     pairs = []
     for number in range(rounds + 1):
         found = {}

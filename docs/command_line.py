@@ -11,7 +11,7 @@ PAGE = Path(__file__).parent / "cli.md"
 
 
 def reference() -> str:
-    """As Typer writes it of the commands, their options and their examples."""
+    """Reference as Typer writes it of the commands, their options and their examples."""
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="resnet-lab", title="Command line")
     return f"{text.strip()}\n"

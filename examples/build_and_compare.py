@@ -1,4 +1,4 @@
-"""Build two networks that differ in one part, and show that all else is the same, to the bit."""
+"""Build two networks that differ in one part, and show that everything else is bitwise the same."""
 
 import torch
 

@@ -12,7 +12,7 @@ tables = Path(sys.argv[1])
 trials = pandas.read_csv(tables / "trials.csv")
 effects = pandas.read_csv(tables / "effects.csv")
 
-scores = trials.pivot(index="seed", columns="arm", values="macro_accuracy")  # a row a seed, a column an arm
+scores = trials.pivot(index="seed", columns="arm", values="macro_accuracy")  # one row per seed, one column per arm
 baseline = trials["arm"].iloc[0]
 differences = scores.drop(columns=baseline).sub(scores[baseline], axis=0)
 print(differences.agg(["mean", "std", "count"]).T.round(4).to_string())

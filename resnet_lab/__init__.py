@@ -1,4 +1,4 @@
-"""Study ResNet architectures: what a change to one part brings, how sure that is, and what it costs."""
+"""Study ResNet architectures: the effects of changes to their parts, their certainty and their costs."""
 
 from typing import TYPE_CHECKING
 

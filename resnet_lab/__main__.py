@@ -16,5 +16,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     if not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):
-        del sys.path[0]  # the current folder, which may be a stranger's and hold an html.py
+        del sys.path[0]  # the current folder, which may be untrusted and hold an html.py
     main()

@@ -59,5 +59,5 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays: collections of garbage need not go through it, of which some libraries ask for many."""
+    """Freeze imported objects: garbage collection, which some libraries run often, need not go through them."""
     gc.freeze()

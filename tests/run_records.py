@@ -6,7 +6,7 @@ from resnet_lab.network import zoo
 
 
 def run_record(**changes: Any) -> dict[str, Any]:
-    """Of a ResNet-20 and two classes."""
+    """Record of a run of a ResNet-20 with two classes."""
     spec = zoo.get("resnet20").modified(num_classes=2, input_size=8)
     content: dict[str, Any] = {
         "created": "2026-01-02T03:04:05+00:00",

@@ -1,4 +1,4 @@
-"""What tests put in the place of larger things."""
+"""Stand-ins for larger things."""
 
 from collections.abc import Iterable
 

@@ -41,7 +41,7 @@ def room_of(module: str) -> str:
 
 
 def level_of(module: str) -> int:
-    """From 0."""
+    """Level of a module, from 0."""
     return next(number for number, rooms in enumerate(LEVELS) if room_of(module) in rooms)
 
 
@@ -143,7 +143,7 @@ WORDS = ("core.errors", "core.files", "network.kinds", "network.spec", "study.re
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) == "report"])
 def test_pages_are_made_from_plain_data(module: str) -> None:
-    """What gathers it stays below: networks, Grad-CAM, sources of images, tables on the disk."""
+    """Pages import no networks, Grad-CAM, sources of images, or tables on the disk."""
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             assert not {alias.name.partition(".")[0] for alias in node.names} & {*GATHERING, "resnet_lab"}

@@ -1,8 +1,10 @@
-"""What the documentation says of the program, held against the program."""
+"""Documentation compared with the program."""
 
+import ast
 import pkgutil
 import re
 import runpy
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +18,26 @@ from resnet_lab.study.design import shipped
 
 DOCS = Path(__file__).parent.parent / "docs"
 OPTIONS = {kind.slot: kind.name for kind in KINDS.values()}
+ROOT = DOCS.parent
+AVOIDED = re.compile(
+    r"""\b(?:
+        (?:go|goes|going|gone|went)\ on\b(?!\ CUDA)      # resumes, continues
+      | begun                                         # started
+      | anew                                          # again
+      | in\ turns                                     # interleaved
+      | as\ good\ as\ none                            # equivalence margin
+      | whole\ or\ in\ pieces                         # micro-batches
+      | no\ numbers?                                  # non-finite
+      | (?:the|a)\ first\ process                     # rank 0
+      | what\ is\ (?:said|left)                       # Statistics, Outputs
+      | to\ the\ bit                                  # bit for bit
+      | (?:images?|rows?|steps|epochs|bytes|values|seconds|ms|MACs|line|one)   # per
+        \ an?\ (?:second|epoch|step|image|class|seed|trial|batch|process|GPU|file)
+    )\b""",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""Phrases with a standard term, which is beside them."""
+
 FIELDS = ("Formula", "Source", "Parameters", "Cost", "When it hurts")
 
 
@@ -25,7 +47,7 @@ def test_command_line_reference_is_the_program_s() -> None:
 
 
 def cards() -> dict[tuple[str, str], str]:
-    """Of docs/components.md, by kind and name."""
+    """Cards of docs/components.md, by kind and name."""
     parts = re.split(r"^### `--(\w+) (\w+)`$", (DOCS / "components.md").read_text(), flags=re.MULTILINE)
     return {
         (OPTIONS[option], name): text for option, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
@@ -53,14 +75,14 @@ def test_every_hook_has_a_contract_a_page_and_a_test(kind: str) -> None:
     assert any(hook in path.read_text() for path in tests)
 
 
-def test_all_recipes_and_studies_are_told_of() -> None:
+def test_all_recipes_and_studies_are_documented() -> None:
     for page, known in {"recipes.md": names(), "study.md": shipped()}.items():
         text = (DOCS / page).read_text()
         assert [name for name in known if f"`{name}`" not in text] == []
 
 
-def test_public_names_say_what_they_are() -> None:
-    """Those of docs/api.md and the plugin interface, with what they raise where they check something."""
+def test_public_names_have_docstrings() -> None:
+    """Names of docs/api.md and the plugin interface have docstrings."""
     listed = re.findall(r"^\.\. auto(?:function|class):: (\S+)$", (DOCS / "api.md").read_text(), flags=re.MULTILINE)
     assert len(listed) > 15
     plugin_api = import_module("resnet_lab.plugin_api")
@@ -69,3 +91,36 @@ def test_public_names_say_what_they_are() -> None:
         value = pkgutil.resolve_name(path)
         if callable(value):
             assert value.__doc__, path
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Pages, templates, and the strings of every module."""
+    for path in (*DOCS.glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("resnet_lab/**/*.j2")):
+        yield path, path.read_text()
+    for folder in ("resnet_lab", "plugins", "examples"):
+        for path in ROOT.glob(f"{folder}/**/*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield path, node.value
+
+
+def test_the_field_s_standard_terms_are_used() -> None:
+    found = [(str(path), match.group()) for path, text in texts() for match in AVOIDED.finditer(" ".join(text.split()))]
+    assert found == []
+
+
+def first_lines() -> Iterator[tuple[str, str]]:
+    """The first line of each docstring, by module and name."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for path in (ROOT / "resnet_lab").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, documented) and (text := ast.get_docstring(node)):
+                yield f"{path}: {getattr(node, 'name', '')}", text.splitlines()[0]
+
+
+def test_docstrings_begin_with_what_a_thing_is_or_does() -> None:
+    avoided = {
+        *("As", "By", "For", "From", "In", "Into", "Like", "Of", "On", "Over"),
+        *("Those", "To", "What", "When", "Where", "Which", "With", "Without"),
+    }
+    assert [(where, line) for where, line in first_lines() if line.split()[0] in avoided] == []

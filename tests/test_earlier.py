@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     return shutil.copytree(EARLIER, tmp_path / "earlier")
 
 
-def test_a_run_is_scored_as_it_was(folder: Path) -> None:
+def test_an_earlier_run_has_the_same_scores(folder: Path) -> None:
     run = Run.open(folder / "run")
     kept = stored(run)
     assert kept is not None
@@ -41,7 +41,7 @@ def test_weights_and_predictions_are_read(folder: Path) -> None:
     assert len(Predictions.read(folder / "run" / "predictions" / "test.safetensors")) == 172
 
 
-def test_a_study_goes_on_with_the_trials_that_are_there(folder: Path) -> None:
+def test_an_earlier_study_resumes_with_its_trials(folder: Path) -> None:
     study = StudyFolder(folder / "study")
     design = study.study()
     assert orphaned(tuned(design, study, known(design, study)).of(design), study) == []

@@ -18,7 +18,7 @@ PUBLIC = {
     "resnet_lab.network": "Component Coverage Metadata ModelSpec NetworkCost Registry build checkpoint "
     "default_registry load load_weights measure open_weights save zoo",
     "resnet_lab.device": "Placement choose compile_for_training computes_bf16 largest_batch "
-    "optimize_for_inference out_of_memory try_step",
+    "optimize_for_inference out_of_memory require_memory try_step",
     "resnet_lab.data": "DataConfig Prepared open_images prepare",
     "resnet_lab.evaluation": "Comparison GradCAM Predictions Summary compare evaluate evaluate_weights explain "
     "gather_report grad_cam headline predict score stored summarise summary_of",

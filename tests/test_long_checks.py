@@ -15,7 +15,7 @@ def says(text: str, code: int) -> tuple[str, ...]:
     return (sys.executable, "-c", f"print({text!r}); raise SystemExit({code})")
 
 
-def test_what_passes_and_what_fails_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_passes_and_failures_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checks = (
         long_checks.Check("good", "all is well", says("fine", 0)),
         long_checks.Check("bad", "nothing is", says("broken at 3", 1)),

@@ -78,7 +78,7 @@ def run(block: str) -> None:
 
 
 def evaluate_commands(example: Example) -> None:
-    """For Sybil."""
+    """Evaluator of commands, for Sybil."""
     run(example.parsed)
 
 
@@ -163,7 +163,7 @@ def test_page(path: Path, world: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_what_is_not_run_says_why(path: Path) -> None:
+def test_skipped_blocks_have_a_reason(path: Path) -> None:
     skips = [line for line in path.read_text().splitlines() if "skip:" in line and line.startswith("<!--")]
     assert all(line.startswith('<!-- skip: next "') and len(line) > 30 for line in skips)
 

@@ -1,4 +1,4 @@
-"""What two processes do for tests/device/test_processes.py; run by torchrun with a folder for what they found."""
+"""Work of two processes for tests/device/test_processes.py; run by torchrun with a folder for their results."""
 
 import json
 import os

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def torchrun(module: str, *arguments: object, restarts: int = 0) -> subprocess.CompletedProcess[str]:
-    """What torchrun came to with two processes that run `module`."""
+    """Result of torchrun with two processes that run `module`."""
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
         *("--max-restarts", str(restarts), "--module", module, *map(str, arguments)),

@@ -1,4 +1,4 @@
-"""What networks cost: counted, measured in turns, and held against what the device could do."""
+"""Costs of networks: counted, measured in interleaved rounds, and compared with the limits of the device."""
 
 import lazy_loader
 

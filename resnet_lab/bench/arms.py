@@ -1,4 +1,4 @@
-"""What is compared: networks, and how each runs."""
+"""Arms of a bench: networks, and how each runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

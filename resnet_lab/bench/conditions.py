@@ -1,4 +1,4 @@
-"""What else was going on while times were taken: other programs, and a processor that slows down."""
+"""Measurement conditions: load by other programs, and a CPU that slows down."""
 
 import os
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ import psutil
 import torch
 
 BUSY = 0.10
-"""Share of the processors that other programs may have in a round."""
+"""Share of the CPU that other programs may use in a round."""
 
 DRIFT = 0.10
-"""Change of the processor's own speed over the rounds that is worth a word."""
+"""Change of the CPU's own speed over the rounds that is reported."""
 
 
 class Conditions:
     """Watches rounds of measurements.
 
     Attributes:
-        others: share of all processors that other programs had, one a round.
-        speeds: seconds of the same small piece of work, one a round.
+        others: share of the CPU that other programs used, one per round.
+        speeds: seconds of the same small piece of work, one per round.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -51,12 +51,12 @@ class Conditions:
         return float(times.user + times.system)
 
     def remarks(self) -> list[str]:
-        """What a reader should know of them."""
+        """Notes on the conditions for the reader."""
         found = []
         disturbed = sum(share > BUSY for share in self.others)
         if disturbed:
             found.append(
-                f"other programs had more than {BUSY:.0%} of the processors in {disturbed} of {len(self.others)} "
+                f"other programs used more than {BUSY:.0%} of the CPU in {disturbed} of {len(self.others)} "
                 f"rounds (median {median(self.others):.0%})"
             )
         if len(self.speeds) >= 6:
@@ -64,19 +64,19 @@ class Conditions:
             change = median(self.speeds[-third:]) / median(self.speeds[:third]) - 1
             if abs(change) > DRIFT:
                 word = "slower" if change > 0 else "faster"
-                found.append(f"the processor was {abs(change):.0%} {word} in the last rounds than in the first")
-        found += [f"the GPU was held back: {reason}" for reason in sorted(self.throttled)]
+                found.append(f"the CPU was {abs(change):.0%} {word} in the last rounds than in the first")
+        found += [f"the GPU was throttled: {reason}" for reason in sorted(self.throttled)]
         return found
 
 
 def _busy() -> float:
-    """Seconds that all processors worked since the system started."""
+    """Seconds of CPU time since the system started."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def throttling(device: torch.device) -> set[str]:
-    """Why a GPU's clock is held back at this moment; nothing for a processor, or without nvidia-ml-py."""
+    """Why a GPU is throttled at the moment; nothing for a CPU, or without nvidia-ml-py."""
     nvml = _nvml(device)
     if nvml is None:
         return set()
@@ -91,7 +91,7 @@ def throttling(device: torch.device) -> set[str]:
 
 
 def gpu_facts(device: torch.device) -> dict[str, object]:
-    """Driver and power limit in watts of a GPU; empty for a processor, or without nvidia-ml-py."""
+    """Driver and power limit in watts of a GPU; empty for a CPU, or without nvidia-ml-py."""
     nvml = _nvml(device)
     if nvml is None:
         return {}
@@ -113,5 +113,5 @@ def _nvml(device: torch.device) -> tuple[Any, Any] | None:
         index = torch.cuda.current_device() if device.index is None else device.index
         uuid = str(torch.cuda.get_device_properties(index).uuid)
         return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-    except Exception:  # missing, or a driver without it: then nothing is said
+    except Exception:  # missing, or a driver without it: then there is no remark
         return None

@@ -23,14 +23,14 @@ MAKING_ARMS = ("size", "batch_size", "precision", "compile", "layout")
 
 
 class BenchConfig(Record):
-    """How networks are measured; each field is an option of the command line."""
+    """Configuration of a bench; each field is an option of the command line."""
 
     size: tuple[Side, ...] = option((), "Input sizes in pixels.", ARMS, metavar="LIST", shown="the network's")
     batch_size: Annotated[tuple[BatchSize, ...], _ONE] = option(
-        (8,), "Images at a time.", ARMS, metavar="LIST", formerly="--batch"
+        (8,), "Batch sizes.", ARMS, metavar="LIST", formerly="--batch"
     )
     precision: Annotated[tuple[Precision, ...], _ONE] = option(
-        ("auto",), "Number formats of convolutions and matrix products.", ARMS
+        ("auto",), "Precisions of convolutions and matrix products.", ARMS
     )
     compile: Annotated[tuple[Literal["off", "on", "max"], ...], _ONE] = option(
         ("off",), "Whether networks are compiled.", ARMS
@@ -39,9 +39,9 @@ class BenchConfig(Record):
     mode: Annotated[tuple[Mode, ...], _ONE] = option(
         ("latency", "infer", "train"), "Inference of one image, of a batch, and a training step.", MEASURING
     )
-    rounds: Rounds = option(ROUNDS, "Times that every arm is measured; below 6 there are no intervals.", MEASURING)
-    explain: bool = option(False, "Say why each arm is faster or slower than its MACs say.", MEASURING)
-    process_memory: bool = option(False, "Measure each arm's memory in a process of its own too.", MEASURING)
+    rounds: Rounds = option(ROUNDS, "Measurement rounds; fewer than 6 give no intervals.", MEASURING)
+    explain: bool = option(False, "Explain why each arm is faster or slower than its MACs suggest.", MEASURING)
+    process_memory: bool = option(False, "Also measure each arm's memory in a separate process.", MEASURING)
     device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
 
 

@@ -1,4 +1,4 @@
-"""Timing in turns: what slows the machine for a while slows every arm."""
+"""Interleaved timing: what slows the machine for a while slows every arm."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SAMPLE = 0.1
 
 PARTS, CALLS = 5, 4
 """A measurement is made in so many parts at most, of so many calls at least, other arms in between: what changes the
-processor's speed a few times a second then strikes all. On one such processor 12,000 calls of 7 ms, put together as two
+CPU's speed a few times a second then strikes all. On one such CPU 12,000 calls of 7 ms, put together as two
 arms of equal networks, had ratios whose standard deviation was 0.03 a round with five parts and 0.08 with one."""
 
 STEADY, MOST_WARM, WARM_SECONDS = 0.05, 12, 4.0
@@ -25,7 +25,7 @@ STEADY, MOST_WARM, WARM_SECONDS = 0.05, 12, 4.0
 
 
 class Timed(Protocol):
-    """What is timed."""
+    """Anything that can be timed."""
 
     def __call__(self) -> object:
         """One call, with the next of several inputs."""

@@ -1,4 +1,4 @@
-"""A whole bench: arms counted, checked, timed in turns, and held against the device."""
+"""A whole bench: arms counted, checked, timed in interleaved rounds, and compared with the roofline."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ CONTROL = "baseline again"
 
 @dataclass(frozen=True)
 class Static:
-    """What is counted without running, for one image unless it says otherwise.
+    """Counts that need no execution, for one image unless it says otherwise.
 
     Attributes:
         macs: multiply-adds of convolutions and matrix products; FLOPs = 2 x MACs.
@@ -71,11 +71,11 @@ class Floor:
 
 @dataclass
 class BenchResult:
-    """What was found of one arm.
+    """Results of one arm.
 
     Attributes:
         problem: why it could not be timed; None where it was.
-        timings, memory: by mode; memory in bytes beside the weights, None where it cannot be told.
+        timings, memory: by mode; memory in bytes in addition to the weights, None where it is unknown.
     """
 
     arm: BenchArm
@@ -90,7 +90,7 @@ class BenchResult:
 
 @dataclass
 class Bench:
-    """What was found.
+    """Results of a bench.
 
     Attributes:
         results: the baseline's first.
@@ -118,7 +118,7 @@ def bench(
 ) -> Bench:
     """Count, check and time arms; the first is the baseline.
 
-    An arm that does not fit, cannot be compiled or computes something else is marked, and the others go on.
+    An arm that does not fit, cannot be compiled or computes something else is marked, and the others continue.
 
     Raises:
         SpecError, PluginError: an arm that cannot be built; found before anything is timed.
@@ -181,7 +181,7 @@ def _static(traced: list[Operator], parameters: int, dtype: torch.dtype, batch: 
 
 
 def _floor(result: BenchResult, roof: Roof, dtype: torch.dtype) -> Floor:
-    """Of the batch; weights are read once, everything else for each image."""
+    """Floor of the batch; weights are read once, everything else once per image."""
     batch = result.arm.batch
     scaled = [
         Operator(

@@ -1,4 +1,4 @@
-"""What a network's operators compute and move, and how long each takes. Legend: N batch, C channels, H W pixels."""
+"""Work, memory traffic and time of a network's operators. Legend: N batch, C channels, H W pixels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -16,7 +16,7 @@ NAMES = ("torchvision", "timm")
 
 
 class InexpressibleError(Exception):
-    """A network that a peer cannot make; the text says why."""
+    """A network that a peer cannot make; the text has the reason."""
 
 
 def peer(maker: str, spec: ModelSpec) -> nn.Module:
@@ -80,7 +80,7 @@ def _base(spec: ModelSpec) -> ModelSpec | None:
 
 
 def _changes(spec: ModelSpec, base: ModelSpec) -> list[str]:
-    """What of the network is not as in `base`."""
+    """Differences between the network and `base`."""
     found = []
     for slot in BlockSpec.model_fields:
         ours = [getattr(stage.block, slot) for stage in spec.stages]

@@ -1,4 +1,4 @@
-"""What an arm takes of the memory in a process of its own."""
+"""Memory that an arm takes in a process of its own."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def main() -> None:
 def _peak() -> int:
     """The most bytes that this process held.
 
-    A trap: what `getrusage` says of a new process on Linux begins with its parent's peak.
+    A trap: what `getrusage` reports for a new process on Linux begins with its parent's peak.
     """
     status = Path("/proc/self/status")
     if status.exists():

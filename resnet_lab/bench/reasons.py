@@ -1,4 +1,4 @@
-"""Why an arm takes the time it takes: its operators by kind, beside what the device could do."""
+"""Reasons for an arm's time: its operators by kind, compared with the roofline."""
 
 from dataclasses import dataclass
 
@@ -44,7 +44,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of an arm's forward pass of a batch goes.
+    """Breakdown of the time of an arm's forward pass of a batch.
 
     Attributes:
         shares: by kind, those that lose most first.
@@ -81,7 +81,7 @@ def profile(result: BenchResult, roof: Roof, registry: Registry, device: str) ->
 
 
 def explain(found: Bench, profiles: dict[str, Profile]) -> dict[str, list[str]]:
-    """For each arm sentences on why it is faster or slower than its multiply-adds say.
+    """Explain for each arm why it is faster or slower than its multiply-adds suggest.
 
     Args:
         profiles: of each arm that was timed, by name.
@@ -148,16 +148,14 @@ def _floors(share: Share) -> str:
 
 
 def _bound(share: Share, roof: Roof, result: BenchResult) -> str:
-    """What holds the operators back, in words."""
+    """Name the bound on the operators."""
     balance = roof.macs[str(result.placement["dtype"])] / roof.bandwidth
     if not share.macs:
         what = "it moves bytes, which multiply-adds do not count"
     elif share.intensity < balance:
-        what = f"{share.intensity:.1f} multiply-adds a byte where the device does {balance:.0f}: memory sets its pace"
+        what = f"{share.intensity:.1f} multiply-adds per byte where the device does {balance:.0f}: it is memory-bound"
     else:
-        what = (
-            f"{share.intensity:.0f} multiply-adds a byte where the device does {balance:.0f}: arithmetic sets its pace"
-        )
+        what = f"{share.intensity:.0f} multiply-adds per byte where the device does {balance:.0f}: it is compute-bound"
     if share.seconds > SLOW * share.floor:
         what += ", but neither comes near: the kernel itself is slow here"
     return what

@@ -26,10 +26,10 @@ from resnet_lab.core.records import Entries, Items, OpenRecord, Positive, read_j
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
-"""What two files must have in common to be compared."""
+"""Conditions that two files must have in common to be compared."""
 
 
-REMEDY = "put the file back as it was, or measure again"
+REMEDY = "restore the file, or measure again"
 
 
 class _Timed(OpenRecord):
@@ -44,7 +44,7 @@ class _Timed(OpenRecord):
 
 
 class _Row(OpenRecord):
-    """An arm; one that could not be timed says why."""
+    """An arm; one that could not be timed has the reason."""
 
     name: str
     maker: str
@@ -85,7 +85,7 @@ def as_json(found: Bench, device: torch.device, profiles: Mapping[str, Profile] 
 
 
 def machine(device: torch.device, name: str) -> dict[str, Any]:
-    """What figures were taken on: device, driver and power limit, threads, versions, commit of this program."""
+    """Describe the machine: device, driver and power limit, threads, versions, commit of this program."""
     return {
         "type": device.type,
         "name": name,
@@ -183,7 +183,7 @@ def as_markdown(content: Mapping[str, Any]) -> str:
         "",
         markdown(f"{where['name']}, {where['threads']} threads, torch {where['torch']}")
         + f"; medians of {content['rounds']} "
-        "rounds in turns; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds for one image; "
+        "interleaved rounds; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds per image; "
         "FLOPs = 2 x MACs.",
         *(f"- {markdown(remark)}" for remark in content["remarks"]),
     ]
@@ -201,7 +201,7 @@ def ratio_text(timing: Mapping[str, Any]) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A file that `bench --out` wrote.
+    """A file of `bench --out`.
 
     Raises:
         RunError: it cannot be read, or is of another format.
@@ -239,7 +239,7 @@ def diff(
     """Every arm and mode that both files have.
 
     Args:
-        unlike: compare results of unlike machines too.
+        unlike: compare results of different machines too.
 
     Raises:
         RunError: the machines are unlike, or the files have no arm in common.
@@ -248,7 +248,7 @@ def diff(
     if differing and not unlike:
         what = ", ".join(f"{key} {old['machine'].get(key)} and {new['machine'].get(key)}" for key in differing)
         raise RunError(
-            f"{names[0]} and {names[1]} were measured on unlike machines ({what}); give --unlike to compare them still"
+            f"{names[0]} and {names[1]} were measured on different machines ({what}); give --unlike to compare them"
         )
     before = {_identity(arm): arm for arm in old["arms"]}
     changes = [
@@ -289,7 +289,7 @@ def _version(name: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Of this program's own checkout, where it runs from one; `+` where files in it were changed."""
+    """Commit of this program's own checkout, where it runs from one; `+` where files in it were changed."""
     here = Path(__file__).parent
     if not (here.parents[1] / "pyproject.toml").exists():  # installed, perhaps into somebody else's repository
         return None

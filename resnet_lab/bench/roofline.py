@@ -1,4 +1,4 @@
-"""What the device could do at best, and how far a network is from it.
+"""Roofline of the device, and how far a network is from it.
 
 Williams et al. 2009, "Roofline: An Insightful Visual Performance Model", doi:10.1145/1498765.1498785: an operator
 takes at least its bytes over the bandwidth and its multiply-adds over their rate. Both are measured here, not read
@@ -24,7 +24,7 @@ SECONDS, FEWEST = 0.7, 5
 
 @dataclass(frozen=True)
 class Roof:
-    """What a device does in a second.
+    """Peak rates of a device, per second.
 
     Attributes:
         bandwidth: bytes that a large copy reads and writes.

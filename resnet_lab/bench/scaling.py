@@ -1,4 +1,4 @@
-"""How cost grows with depth, resolution or batch, so that larger ones can be foreseen."""
+"""Growth of cost with depth, resolution or batch size, for extrapolation."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ class Exponent:
     """A time that grows as a power of a quantity, all else being equal.
 
     Attributes:
-        quantity: `size` (pixels a side), `batch` (images) or `depth` (layers in the network's name).
+        quantity: `size` (pixels per side), `batch` (images) or `depth` (layers in the network's name).
         values: that were measured.
         exponent: the median over rounds of least squares on logarithms, with its bootstrap interval over rounds.
         misfit: the largest distance of a median time from the fitted power, as a factor.

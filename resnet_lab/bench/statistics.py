@@ -1,4 +1,4 @@
-"""Times of arms that took turns, and what can be said of their ratios. Legend: R rounds."""
+"""Statistics of interleaved times and their ratios. Legend: R rounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from scipy.stats import binom
 
 LEVEL = 0.95
 RESOLUTION = 0.02
-"""Ratios nearer to 1 are not told apart: two copies of one network can differ by that."""
+"""Equivalence margin of ratios: two copies of one network can differ by that."""
 
 SPREAD = 0.10
 """Interquartile range by median above which a time is marked as noisy."""
@@ -60,7 +60,7 @@ class Timing:
 
 
 def timing(samples: Sequence[float], baseline: Sequence[float]) -> Timing:
-    """From milliseconds of an arm and of the baseline in the same rounds; both of shape (R,)."""
+    """Summarise milliseconds of an arm and of the baseline in the same rounds; both of shape (R,)."""
     ratios = np.asarray(samples) / np.asarray(baseline)
     if samples is baseline:
         return Timing(tuple(samples), 1.0, (1.0, 1.0), "baseline")

@@ -1,4 +1,4 @@
-"""Arms made ready to be timed. Legend: N batch, C channels, S size, K classes."""
+"""Arms prepared for timing. Legend: N batch, C channels, S size, K classes."""
 
 import numpy as np
 import torch
@@ -27,15 +27,15 @@ CHECKED = 2
 """Images whose outputs are compared before anything is timed."""
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 2e-2}
-"""Of the largest output: how far two ways of computing the same may be apart."""
+"""Tolerance between two ways of computing the same, relative to the largest output."""
 
 
 class DifferentError(Exception):
-    """An arm whose outputs are not what they should be; the text says how far they are."""
+    """An arm whose outputs are not what they should be; the text has the deviation."""
 
 
 def placement_of(arm: BenchArm, device: str) -> Placement:
-    """How an arm runs on a device; raises `ConfigError` like `device.choose`."""
+    """Placement of an arm on a device; raises `ConfigError` like `device.choose`."""
     return choose(device, arm.precision, arm.compile, arm.channels_last)
 
 
@@ -92,7 +92,7 @@ class InferenceCall:
         return output
 
     def shift(self) -> None:
-        """As `Timed` says; what is compiled has its weights built in."""
+        """Implements `Timed.shift`; what is compiled has its weights built in."""
         if self._placement.compile == "off":
             moved(self._network)
 
@@ -144,7 +144,7 @@ class TrainingCall:
         return self._learner.step(self._inputs(), self._labels, 1e-3)[2]
 
     def shift(self) -> None:
-        """As `Timed` says."""
+        """Implements `Timed.shift`."""
         moved(self._model)
 
 
@@ -172,7 +172,7 @@ def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> Inferen
 
 
 def _reference(arm: BenchArm, model: nn.Module, registry: Registry) -> Tensor | None:
-    """Outputs of our network, in float32 on the processor; None for a peer with other parameters."""
+    """Outputs of our network, in float32 on the CPU; None for a peer with other parameters."""
     ours = assemble(arm.spec, registry).model
     if arm.maker != "resnet-lab" and not shares_weights(model, ours.state_dict()):
         return None

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from resnet_lab.bench.arms import BenchArm
     from resnet_lab.bench.config import BenchConfig
 
-_LIST = "Several, separated by commas; the first makes the baseline."
+_LIST = "Comma-separated; the first is the baseline."
 
-group = typer.Typer(help="Measure what networks cost, and compare two such measurements.", no_args_is_help=False)
+group = typer.Typer(help="Measure and compare the costs of networks.", no_args_is_help=False)
 app.add_typer(group, name="bench")
 
 
@@ -31,7 +31,7 @@ def _list(name: str, help: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """Which networks are measured."""
+    """Networks to be measured."""
 
     model: Annotated[str | None, _list("--model", f"Networks of the zoo. {_LIST} By default resnet50.")] = None
     depth: Annotated[str | None, _list("--depth", "Layers: 18,50 is short for --model resnet18,resnet50.")] = None
@@ -56,7 +56,7 @@ class Networks:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What is written."""
+    """Output files."""
 
     out: Annotated[Path | None, options.written("--out", "FILE", "Write everything as JSON, for `bench diff`.")] = None
     csv: Annotated[Path | None, options.written("--csv", "FILE", "Write one row per arm.")] = None
@@ -105,9 +105,9 @@ def bench(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Measure what networks cost: every combination of the listed parts, in turns in one process, beside a baseline.
+    """Measure the costs of networks: all combinations of the listed parts, interleaved, against a baseline.
 
-    Beside the measured times stand parameters, multiply-adds (MACs; FLOPs = 2 x MACs), memory, and the least time that
+    Measured times are printed with parameters, multiply-adds (MACs; FLOPs = 2 x MACs), memory, and the least time that
     the device's own bandwidth and matrix rate allow.
     """
     if context.invoked_subcommand is not None:
@@ -150,9 +150,9 @@ def bench(
 
 @group.command(epilog="Example: `resnet-lab bench diff monday.json tuesday.json`")
 def diff(
-    old: Annotated[Path, typer.Argument(metavar="OLD", help="A file that `bench --out` wrote.")],
-    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another.")],
-    unlike: Annotated[bool, typer.Option("--unlike", help="Compare results of unlike machines too.")] = False,
+    old: Annotated[Path, typer.Argument(metavar="OLD", help="A file of `bench --out`.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW", help="Another such file.")],
+    unlike: Annotated[bool, typer.Option("--unlike", help="Compare results of different machines too.")] = False,
     json: options.JSON = False,
 ) -> None:
     """Compare two measurements arm by arm: whether the ratios to the baseline agree within their intervals."""
@@ -213,7 +213,7 @@ def _arms_of_study(path: Path, chosen: Networks, measuring: Given) -> "list[Benc
     named = {"--model": chosen.model, "--depth": chosen.depth, "--spec": chosen.spec, "--peer": chosen.peer}
     making = [option for name, option in measuring.options.items() if name in MAKING_ARMS]
     if elsewhere := [*options.given(named), *(f"--{slot}" for slot in chosen.components), *making]:
-        raise ConfigError(f"{elsewhere[0]} cannot be given beside --study, which names the arms")
+        raise ConfigError(f"{elsewhere[0]} cannot be combined with --study, which names the arms")
     arms = read_study(path).arms
     for arm in arms:
         if arm.train.batch_size == "auto":

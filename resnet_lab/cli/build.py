@@ -24,14 +24,14 @@ def build(
     *,
     chosen: options.Network,
     num_classes: Annotated[
-        int | None, typer.Option("--num-classes", help="Classes to tell apart.", rich_help_panel=NETWORK)
+        int | None, typer.Option("--num-classes", help="Number of classes.", rich_help_panel=NETWORK)
     ] = None,
     in_channels: Annotated[
         int | None, typer.Option("--in-channels", help="Input channels.", rich_help_panel=NETWORK)
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the initial weights.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the initial weights.")] = 0,
     zero_init_residual: Annotated[
-        bool, typer.Option("--zero-init-residual", help="Start each residual branch at zero.")
+        bool, typer.Option("--zero-init-residual", help="Initialise each residual branch to zero.")
     ] = False,
     out: Annotated[Path | None, options.written("--out", "FILE", "Write the spec as JSON.")] = None,
     weights_out: Annotated[
@@ -41,9 +41,9 @@ def build(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Build a network, and show it by stage with its parameters and multiply-adds.
+    """Build a network and show its stages, parameters and multiply-adds.
 
-    Without options it is ResNet-50 as torchvision has it. The totals stand beside those of the unmodified network.
+    Without options it is ResNet-50 as torchvision has it. The totals are compared with the unmodified network's.
     """
     network = chosen.network({**chosen.changes, "num_classes": num_classes, "in_channels": in_channels})
     from resnet_lab.core.files import refuse_existing, write_new

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 WIDEST = 20
-"""Characters of choices that stand in the column of a help page; more stand below the explanation."""
+"""Most characters of choices in the column of a help page; longer ones follow the description."""
 
 Read: TypeAlias = Callable[[Mapping[str, Any]], Any]
 """Makes a parameter's value of those of all options, by their names for Typer."""
 
 
 class Bundle:
-    """Annotation of a parameter that stands for several options."""
+    """Annotation of a parameter that represents several options."""
 
     def made(self, parameter: str) -> tuple[list[Parameter], Read]:
         """The options, and what makes the parameter's value of theirs."""
@@ -216,7 +216,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _metavar(kinds: list[Any], choices: list[str]) -> str | None:
-    """What stands for a text; None where Typer knows."""
+    """Placeholder of a text value; None where Typer knows one."""
     if any(map(_is_list, kinds)):
         return f"{'|'.join(choices)},..." if choices else "LIST"
     return "|".join(choices) or {bool: "yes|no", int: "<int>", float: "<float>"}.get(kinds[0])

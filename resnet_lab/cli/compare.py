@@ -19,8 +19,8 @@ SHOWN = 10
 @command(app, epilog="Example: `resnet-lab compare runs/relu runs/gelu`")
 def compare(
     *,
-    first: Annotated[Path, typer.Argument(metavar="A", help="The run folder to compare with.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="The run folder to judge.")],
+    first: Annotated[Path, typer.Argument(metavar="A", help="The reference run folder.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The run folder to compare.")],
     split: options.SplitOfRun = None,
     images: options.OtherImages,
     placed: options.Placement,
@@ -28,7 +28,7 @@ def compare(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Compare two runs on the same images: what B fixed and broke, McNemar's test, intervals of the differences.
+    """Compare two runs on the same images: images that B fixed and broke, McNemar's test, intervals of the differences.
 
     `resnet-lab report A B` writes the same as a page, with the images.
     """

@@ -34,7 +34,7 @@ class OfEachKind(Bundle):
 
     def _annotation(self, kind: Kind) -> Any:
         if self.panel is not None:
-            help = f"{kind.title}: several, separated by commas; the first makes the baseline."
+            help = f"{kind.title}: comma-separated; the first is the baseline."
             option = typer.Option(
                 kind.option, metavar="LIST", help=help, show_default=False, rich_help_panel=self.panel
             )

@@ -1,4 +1,4 @@
-"""What became of pretrained weights, as a table."""
+"""Coverage of pretrained weights, as a table."""
 
 from rich import box
 from rich.console import Console

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from resnet_lab.data.description import DataFindings, Description
     from resnet_lab.data.preparation import Prepared
 
-data = typer.Typer(no_args_is_help=True, help="What there is to know of a source of images before it is trained on.")
+data = typer.Typer(no_args_is_help=True, help="Inspect a source of images before training.")
 app.add_typer(data, name="data")
 cache = typer.Typer(no_args_is_help=True, help="Decoded images on disk.")
 data.add_typer(cache, name="cache")
@@ -33,7 +33,7 @@ Source = Annotated[
 ]
 Seed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, metavar="NUMBER", help="Of the split.", show_default="0", rich_help_panel=DATA),
+    typer.Option("--seed", min=0, metavar="NUMBER", help="Seed of the split.", show_default="0", rich_help_panel=DATA),
 ]
 
 Described = Annotated[
@@ -53,7 +53,7 @@ def check(
     *,
     source: Source,
     strict: Annotated[
-        bool, typer.Option("--strict", help="End with exit code 2 where a file cannot be used, or labels conflict.")
+        bool, typer.Option("--strict", help="Exit with code 2 if a file is unusable or labels conflict.")
     ] = False,
     chosen: Checked,
     no_plugin: options.NoPlugin = None,
@@ -89,7 +89,7 @@ def describe(
             "--size",
             min=1,
             metavar="PIXELS",
-            help="Of the square that images become, in pixels.",
+            help="Side of the decoded square images, in pixels.",
             rich_help_panel=DATA,
         ),
     ] = 224,
@@ -100,9 +100,9 @@ def describe(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Count images by class and part; measure sizes and colours; look at pictures with --html.
+    """Count images by class and part, and measure sizes and colours; --html writes a page with pictures.
 
-    Mean and standard deviation are those of the training part, with which a training normalises its images.
+    Mean and standard deviation are those of the training part, by which training normalises images.
     """
     from resnet_lab.core.files import refuse_existing, write_new
     from resnet_lab.data.description import album
@@ -140,7 +140,7 @@ def split(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Write which part each image belongs to: path, label, split.
+    """Write the split of a set of images: path, label, split.
 
     80/10/10 in every class, copies of a picture together; the same content and seed give the same parts.
     """
@@ -160,7 +160,7 @@ def split(
 
 @cache.command("list", epilog="Example: `resnet-lab data cache list --json`")
 def list_cache(json: options.JSON = False) -> None:
-    """List what the cache holds: of which source, in which form, how many images, how large, last used when.
+    """List the cache's content: source, format, number of images, size, and time of last use.
 
     Beside decoded images these are an index of images that were only looked at or stream, features of frozen network
     parts, and fetched shards.
@@ -182,11 +182,13 @@ def list_cache(json: options.JSON = False) -> None:
 def clear_cache(
     sources: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SOURCE]...", help="Of these alone, or folders of the list.", show_default="all"),
+        typer.Argument(
+            metavar="[SOURCE]...", help="Caches of these sources, or folders of the list.", show_default="all"
+        ),
     ] = None,
     json: options.JSON = False,
 ) -> None:
-    """Delete decoded images; they are decoded again when they are needed."""
+    """Delete decoded images; they are decoded again when needed."""
     from rich.filesize import decimal
 
     from resnet_lab.data.cache_folders import clear, entries
@@ -223,7 +225,7 @@ def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list
 
 
 def _problems(findings: "DataFindings") -> list[str]:
-    """What `check --strict` fails for."""
+    """Problems that `check --strict` fails for."""
     from resnet_lab.report.text import counted
 
     bad, conflicts = len(findings.bad), len(findings.conflicts)
@@ -234,7 +236,7 @@ def _problems(findings: "DataFindings") -> list[str]:
 
 
 def _findings_as_dict(findings: "DataFindings") -> dict[str, Any]:
-    """As printed with --json."""
+    """Findings as printed with --json."""
     return {
         "source": findings.source,
         "images": findings.images,
@@ -250,7 +252,7 @@ def _findings_as_dict(findings: "DataFindings") -> dict[str, Any]:
 
 
 def _description_as_dict(description: "Description") -> dict[str, Any]:
-    """As printed with --json."""
+    """Description as printed with --json."""
     return {
         **_findings_as_dict(description.findings),
         "classes": [{**asdict(row), "images": row.images} for row in description.classes],

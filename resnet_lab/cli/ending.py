@@ -1,4 +1,4 @@
-"""How a command ends: with which exit code, and with which last words."""
+"""Termination of a command: its exit code and its last message."""
 
 import os
 import signal
@@ -16,15 +16,15 @@ from resnet_lab.cli import output
 from resnet_lab.core.errors import ResNetLabError
 
 EXIT_CODES = (
-    "Exit codes: 0 done, 1 a defect of the program (with a traceback), 2 bad input or a training that diverged, "
-    "130 Ctrl-C, 141 nobody reads the output any more, 143 SIGTERM."
+    "Exit codes: 0 success, 1 a bug in the program (with a traceback), 2 bad input or a training that diverged, "
+    "130 Ctrl-C, 141 broken pipe, 143 SIGTERM."
 )
 
 UsageProblem: Any = typer.BadParameter.__mro__[2]  # `ClickException`, which some versions of typer have of their own
 
 
 def exit_code(command: Callable[[], int | None]) -> int:
-    """Run a command and say what stopped it, if that is not a defect of the program."""
+    """Run a command and report what stopped it, if that is not a bug in the program."""
     with _ctrl_c_noted() as stopped:
         try:
             code = command() or 0
@@ -109,7 +109,7 @@ def _is_of_output(error: OSError) -> bool:
 
 
 def _leave_output() -> None:
-    """What is left in the buffer of a standard output that takes nothing would be a traceback at the very end."""
+    """Drop the buffer of a standard output that takes nothing, which would be a traceback at the very end."""
     try:
         _flush()
     except OSError:
@@ -117,7 +117,7 @@ def _leave_output() -> None:
 
 
 def _is_ours_to_say(text: str) -> bool:
-    """Of several processes that find the same wrong, one says it."""
+    """Whether this process reports the error, of several processes that find the same one."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return True
     from resnet_lab.device.processes import first_to_say

@@ -26,16 +26,16 @@ def evaluate(
     weights: options.PublicWeights = None,
     adopting: options.Adopting,
     csv: Annotated[
-        Path | None, options.written("--csv", "FILE", "Write a row an image too: path, classes, probabilities.")
+        Path | None, options.written("--csv", "FILE", "Also write one row per image: path, classes, probabilities.")
     ] = None,
     placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Score a run's best weights, with intervals; predictions are kept in the run folder and used again.
+    """Score a run's best weights, with intervals; predictions are stored in the run folder and reused.
 
-    With --weights score pretrained weights as they are, with their own preprocessing, on all images of --data.
+    With --weights, score pretrained weights with their own preprocessing on all images of --data.
     """
     from resnet_lab.cli.progress import Screen
     from resnet_lab.core.files import refuse_existing

@@ -38,18 +38,18 @@ def explain(
     out: Annotated[
         Path | None,
         options.written(
-            "--out", "FOLDER", "Where the pictures go.", "explanations/ in the run folder, or beside the weights file"
+            "--out", "FOLDER", "Folder of the pictures.", "explanations/ in the run folder, or beside the weights file"
         ),
     ] = None,
     file_format: Annotated[
-        Literal["png", "svg"], typer.Option("--format", help="Of the pictures.", rich_help_panel=OUTPUT)
+        Literal["png", "svg"], typer.Option("--format", help="File format of the pictures.", rich_help_panel=OUTPUT)
     ] = "png",
     placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Draw where the network sees a class in images (Grad-CAM)."""
+    """Draw Grad-CAM maps of images."""
     from resnet_lab.cli.progress import Screen
     from resnet_lab.evaluation.explanation import explain as explain_files
 
@@ -98,7 +98,7 @@ def _as_dict(found: "Explanations") -> dict[str, Any]:
 
 
 def _print(found: "Explanations", asked_for: str) -> None:
-    """A row an image; `asked_for` heads a column of the explained class, where that need not be the predicted one."""
+    """One row per image; `asked_for` heads a column of the explained class, where it can be another one."""
     from rich import box
     from rich.table import Table
 

@@ -23,12 +23,10 @@ def export(
         ),
     ],
     out: Annotated[Path | None, options.written("--out", "FILE", "The file to write.", "in RUN")] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a file that is there.", rich_help_panel=OUTPUT)
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.", rich_help_panel=OUTPUT)] = False,
     license: Annotated[
         str | None,
-        typer.Option("--license", metavar="NAME", help="Of the network, in its card: apache-2.0.", show_default="none"),
+        typer.Option("--license", metavar="NAME", help="License in the card, such as apache-2.0.", show_default="none"),
     ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
@@ -36,7 +34,7 @@ def export(
 ) -> None:
     """Write a trained network for other programs, or a card that describes it.
 
-    What computes is run on random images and compared with the network before the file takes its name.
+    Exported networks are compared with the original on random images before the file is renamed.
     """
     from resnet_lab.cli.progress import Screen
     from resnet_lab.export import export as export_network

@@ -1,4 +1,4 @@
-"""What was found in a source of images, on the screen."""
+"""Findings about a source of images, on the screen."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,15 +37,15 @@ def print_findings(findings: DataFindings) -> None:
     if copies := [each for each in findings.copies if not each.conflict]:
         _print_copies(console, copies, f"{counted(len(copies), 'picture')} more than once under one label", HEADING)
     if not (findings.bad or findings.copies):
-        console.print("every file can be used, and no picture is there twice")
+        console.print("every file can be used, and there are no copies")
     if findings.compared is not None and findings.compared < findings.usable:
         console.print(
-            f"near copies were looked for among {findings.compared:,} of them: the others are small, flat, letters or "
+            f"near copies were searched among {findings.compared:,} of them: the others are small, flat, letters or "
             "plain drawings",
             soft_wrap=True,
         )
     if findings.handled:
-        console.print(f"\nout of the ordinary, and handled: {_handled(findings)}")
+        console.print(f"\nunusual and handled: {_handled(findings)}")
     for note in findings.notes:
         console.print(output.text(f"note: {printable(note)}"), soft_wrap=True)
 

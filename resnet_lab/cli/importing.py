@@ -23,7 +23,7 @@ def import_weights(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Make a run folder of pretrained weights, for every command that takes one.
+    """Import pretrained weights as a run folder, for every command that takes one.
 
     The network is the one that the weights are of, unless --model or --spec names it.
     """

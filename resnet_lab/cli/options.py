@@ -52,7 +52,7 @@ NoPlugin = Annotated[
 
 
 def _name_files(files: list[Path] | None) -> list[Path] | None:
-    """In the environment, so that the processes that a command starts have them too."""
+    """Set the variable in the environment, so that child processes have it too."""
     if files:
         from resnet_lab.network.plugin_files import name_files
 
@@ -73,7 +73,7 @@ Plugin = Annotated[
 
 
 def _allow_download(wanted: bool | None) -> None:
-    """In the environment, as above, and not as a value: no configuration says it for the user."""
+    """Set the permission in the environment, as above, and not as a value: no configuration gives it for the user."""
     if wanted:
         from resnet_lab.data.sources.permission import allow_download
 
@@ -81,7 +81,7 @@ def _allow_download(wanted: bool | None) -> None:
 
 
 def name_source(source: str | None) -> str | None:
-    """Of an option or argument: what the user writes may be fetched, what a file says may not."""
+    """Name the source of an option or argument: what the user writes may be fetched, what a file names may not."""
     if source is not None and source.startswith("wds:"):
         from resnet_lab.data.sources.permission import name_shards
 
@@ -123,7 +123,7 @@ class NamedNetwork:
 
     @property
     def naming(self) -> list[str]:
-        """Those of its options that were given."""
+        """Options that name the network, of those given."""
         return list(given({"--model": self.model, "--depth": self.depth, "--spec": self.spec}))
 
     def network(
@@ -134,7 +134,7 @@ class NamedNetwork:
         where: str = "model",
         default: Mapping[str, Any] = DEFAULT_NETWORK,
     ) -> "ModelSpec":
-        """The network that the options say.
+        """The network that the options describe.
 
         Args:
             changes: as `ModelSpec.modified` takes them; those that are None are not made.
@@ -171,7 +171,7 @@ class Network(NamedNetwork):
 
     @property
     def changes(self) -> dict[str, Any]:
-        """As `ModelSpec.modified` takes them."""
+        """Changes in the form that `ModelSpec.modified` takes."""
         others = {"dropout": self.dropout, "head_dropout": self.head_dropout, "input_size": self.size}
         return {**self.components, **given(others)}
 
@@ -211,7 +211,7 @@ class OtherImages:
         typer.Option(
             "--class-map",
             metavar="OLD=NEW",
-            help="What a class is called on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
+            help="Map a class to its name on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
             "Repeatable.",
             show_default=False,
             rich_help_panel=DATA,
@@ -220,7 +220,7 @@ class OtherImages:
     download: Download
 
     def refuse_part(self, split: str | None) -> None:
-        """Raise `ConfigError` where a part of the run's own images is asked for beside other images."""
+        """Raise `ConfigError` where a part of the run's own images is asked for together with other images."""
         if split is not None and self.source is not None:
             raise ConfigError("--split is of the run's own images, and all of --data are scored; leave one of them out")
 
@@ -239,14 +239,14 @@ PublicWeights = Annotated[
 
 @dataclass(frozen=True)
 class Adopting(NamedNetwork):
-    """What pretrained weights as they are do not say themselves."""
+    """Settings for pretrained weights that the weights themselves do not have."""
 
     classes: Annotated[
         Path | None,
         typer.Option(
             "--classes",
             metavar="FILE",
-            help="Names of the weights' classes in order: one a line (tabs between several names of one), or JSON.",
+            help="Names of the weights' classes in order: one per line (tabs between several names of one), or JSON.",
             show_default="the weights' own",
             rich_help_panel=DATA,
         ),
@@ -256,7 +256,7 @@ class Adopting(NamedNetwork):
         typer.Option(
             "--preprocess",
             metavar="KEY=VALUE",
-            help="Overrule the weights' own: size=224, resize=256, fit=crop, mean=R,G,B, std=R,G,B, or imagenet for "
+            help="Override the weights' own: size=224, resize=256, fit=crop, mean=R,G,B, std=R,G,B, or imagenet for "
             "all.",
             show_default=False,
             rich_help_panel=DATA,
@@ -276,11 +276,11 @@ class Adopting(NamedNetwork):
         )
 
 
-Again = Annotated[bool, typer.Option("--again", help="Make the predictions anew, even if kept ones are still right.")]
+Again = Annotated[bool, typer.Option("--again", help="Recompute the predictions, even if stored ones are valid.")]
 
 
 def placement(wishes: Given) -> "Placed":
-    """Where and how a network is to run."""
+    """Choose where and how a network runs."""
     from resnet_lab.device import choose
 
     return choose(**wishes)
@@ -292,7 +292,7 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_registry(no_plugin: list[str] | None) -> "Registry":
-    """All components; what is wrong with a plugin is said on standard error, and nothing else is stopped by it.
+    """All components; errors of plugins are printed on standard error, and stop nothing else.
 
     Files that `--plugin` named are among them, since that option keeps them in the environment.
     """
@@ -306,7 +306,7 @@ def load_registry(no_plugin: list[str] | None) -> "Registry":
 
 
 def _say_warnings_in_a_line() -> None:
-    """Those about plugins; all others are a programmer's to read, with file and line."""
+    """Print warnings about plugins in one line; all others are for programmers, with file and line."""
 
     def show(
         message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: Any = None

@@ -1,4 +1,4 @@
-"""The one place from which commands print: names in files may be a stranger's, and must not steer the terminal."""
+"""The one place from which commands print: names in files are untrusted, and must not control the terminal."""
 
 import io
 import json

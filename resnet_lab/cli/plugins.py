@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from resnet_lab.network.plugins import Registry
     from resnet_lab.testing import Result
 
-plugins = typer.Typer(no_args_is_help=True, help="What can be chosen for a network, and where it comes from.")
+plugins = typer.Typer(no_args_is_help=True, help="List components, and create and check plugins.")
 app.add_typer(plugins, name="plugins")
 
 
@@ -69,21 +69,21 @@ def list_plugins(no_plugin: options.NoPlugin = None, plugin: options.Plugin = No
 
 Kind = Annotated[
     str | None,
-    typer.Option("--kind", metavar="KIND", help=f"Of the component: {', '.join(KINDS)}.", show_default=False),
+    typer.Option("--kind", metavar="KIND", help=f"Kind of component: {', '.join(KINDS)}.", show_default=False),
 ]
 
 
 @plugins.command(epilog="Example: `resnet-lab plugins new attention gate`")
 def new(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}; conv is short for convolution.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the component, as users will write it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the component, as users write it.")],
     out: Annotated[
         Path | None, options.written("--out", "FOLDER", "The folder to make resnet-lab-NAME in.", "here")
     ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
 ) -> None:
-    """Write a distribution resnet-lab-NAME: one module, which works, an entry point, a README, tests, and CI."""
+    """Create a distribution resnet-lab-NAME: a working module, an entry point, a README, tests, and CI."""
     from resnet_lab.scaffold import full_kind, new_plugin
 
     written = new_plugin(kind, name, options.load_registry(no_plugin), out or Path())
@@ -95,19 +95,17 @@ def new(
 
 @plugins.command("check", epilog="Example: `resnet-lab plugins check simam`")
 def check_plugin(
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A component, with parameters perhaps, or a plugin: all it has.")
-    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A component, optionally with parameters, or a plugin.")],
     kind: Kind = None,
     compiler: Annotated[
         Literal["aot_eager", "inductor"],
-        typer.Option("--compiler", help="Of torch.compile; inductor makes code too, and takes longer."),
+        typer.Option("--compiler", help="Backend of torch.compile; inductor generates code too, and takes longer."),
     ] = "aot_eager",
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Check that components keep their hooks' contracts: shapes, types, gradients, tracing, storing and more.
+    """Check components against their hooks' contracts: shapes, dtypes, gradients, tracing, serialisation and more.
 
     A built-in is a component like any other: `plugins check cbam`. A failed check ends in exit code 2.
     """

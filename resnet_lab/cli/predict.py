@@ -20,7 +20,7 @@ def predict(
     images: Annotated[
         list[str], typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or patterns in quotes.")
     ],
-    top: Annotated[int, typer.Option("--top", min=1, help="Classes to name, most probable first.")] = 3,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of classes per image, most probable first.")] = 3,
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=OUTPUT)
     ] = False,
@@ -29,7 +29,7 @@ def predict(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Name the most probable classes of images. Damaged ones are listed on standard error, and the others named."""
+    """Predict the most probable classes of images. Unreadable images are listed on standard error."""
     from resnet_lab.cli.progress import Screen
     from resnet_lab.core.errors import ConfigError
     from resnet_lab.evaluation.prediction import predict as predict_files
@@ -68,7 +68,7 @@ def predict(
 
 
 def _print_table(rows: list[tuple[str, str, float]]) -> None:
-    """An image's path stands beside its first class alone."""
+    """An image's path is printed with its first class only."""
     from rich import box
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""What a user sees of long work: a live screen on a terminal, plain lines elsewhere; always on standard error."""
+"""Progress of long work: a live screen on a terminal, plain lines elsewhere; always on standard error."""
 
 from types import TracebackType
 
@@ -14,7 +14,7 @@ from resnet_lab.train.progress import TrainingWatcher
 
 
 class Screen(TrainingWatcher):
-    """Shows phases, steps and epochs, and tells another watcher of the epochs; to be entered as a context."""
+    """Shows phases, steps and epochs, and forwards the epochs to another watcher; a context manager."""
 
     def __init__(self, also: TrainingWatcher | None = None) -> None:
         self.also = also or TrainingWatcher()

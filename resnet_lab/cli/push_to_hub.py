@@ -14,18 +14,18 @@ from resnet_lab.cli.root import app
 )
 def push_to_hub(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    repository: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="Of the repository on the hub.")],
-    private: Annotated[bool, typer.Option("--private", help="Make a repository that others do not see.")] = False,
+    repository: Annotated[str, typer.Argument(metavar="NAMESPACE/NAME", help="Repository on the Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Create a private repository.")] = False,
     license: Annotated[
         str | None,
-        typer.Option("--license", metavar="NAME", help="Of the network, in its card: apache-2.0.", show_default="none"),
+        typer.Option("--license", metavar="NAME", help="License in the card, such as apache-2.0.", show_default="none"),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, and send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files without uploading.")] = False,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Put a run's best weights, card, record and curves on Hugging Face's hub.
+    """Upload a run's best weights, card, record and curves to the Hugging Face Hub.
 
     A README.md in the run folder is the card; without one, what `export --to card` writes is sent. The repository is
     made if it is not there. Of the run's record, the paths of this machine are left out.

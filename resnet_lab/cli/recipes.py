@@ -11,7 +11,7 @@ from resnet_lab.network.kinds import of_networks
 if TYPE_CHECKING:
     from resnet_lab.recipes.recipe import Recipe
 
-recipes = typer.Typer(no_args_is_help=True, help="Experiments that are ready to run, and to change.")
+recipes = typer.Typer(no_args_is_help=True, help="List and show ready-made experiments.")
 app.add_typer(recipes, name="recipes")
 
 
@@ -45,7 +45,7 @@ def show(
     ],
     json: options.JSON = False,
 ) -> None:
-    """Print a recipe as it is, to be kept in a file and changed."""
+    """Print a recipe as TOML, to save and edit."""
     from resnet_lab.recipes.recipe import read_recipe
 
     recipe = read_recipe(name)
@@ -56,7 +56,7 @@ def show(
 
 
 def _as_dict(recipe: "Recipe") -> dict[str, Any]:
-    """As printed with --json."""
+    """Recipe as printed with --json."""
     return {
         "name": recipe.name,
         "title": recipe.title,

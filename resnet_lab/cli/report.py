@@ -20,24 +20,24 @@ def report(
         typer.Option(
             "--split",
             help="The part to score.",
-            show_default="test; val while the training goes on",
+            show_default="test; val for an unfinished run",
             rich_help_panel=DATA,
         ),
     ] = None,
     images: options.OtherImages,
     gallery: Annotated[
-        int, typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Misclassified works to show, at most.")
+        int, typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Most misclassified works to show.")
     ] = 24,
     out: Annotated[
         Path | None, options.written("--out", "FILE", "The page; it must not exist.", "RUN/report.html, replaced")
     ] = None,
-    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Write each plot as PNG and SVG too.")] = None,
+    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Also write each plot as PNG and SVG.")] = None,
     placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Write one HTML page about a run, or one that compares several; it needs no network and no other file."""
+    """Write one HTML page about a run, or one that compares several; it is self-contained."""
     from resnet_lab.cli.progress import Screen
     from resnet_lab.core.files import refuse_existing, refuse_unwritable, write_atomically
     from resnet_lab.data.class_names import read_class_map

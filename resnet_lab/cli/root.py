@@ -30,4 +30,4 @@ def root(
         False, "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
     ),
 ) -> None:
-    """Study ResNet architectures: what a change to one part brings, how sure that is, and what it costs."""
+    """Study ResNet architectures: the effects of changes to their parts, their certainty and their costs."""

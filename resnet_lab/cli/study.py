@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from resnet_lab.study.trials import StudyFolder
 
 study: typer.Typer = typer.Typer(
-    no_args_is_help=True, help="Arms times seeds, paired: does a change help, by how much, how sure?"
+    no_args_is_help=True, help="Compare arms over paired seeds: effects, intervals and verdicts."
 )
 app.add_typer(study, name="study")
 
@@ -32,11 +32,9 @@ def run(
     design: Design,
     where: study_executors.Where,
     resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a study.", show_default=False)
+        Path | None, typer.Option("--resume", metavar="FOLDER", help="Resume a study.", show_default=False)
     ] = None,
-    bench: Annotated[
-        bool, typer.Option("--bench/--no-bench", help="Measure what the arms cost, once all are trained.")
-    ] = True,
+    bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the arms' costs after training.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
     out: Annotated[Path | None, options.written("--out", "FOLDER", "The study folder.", "studies/...")] = None,
@@ -44,7 +42,7 @@ def run(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Train every arm with every seed, and say what they show. A study that was stopped or killed resumes.
+    """Train every arm at every seed, and report the results. Interrupted studies can be resumed.
 
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
@@ -59,7 +57,7 @@ def run(
     registry = options.load_registry(no_plugin)
     if resume is not None:
         if given := [*design.options, *(["--out"] if out else [])]:
-            raise ConfigError(f"{given[0]} cannot be given with --resume, which goes on as it began")
+            raise ConfigError(f"{given[0]} cannot be combined with --resume, which keeps the design")
         folder = StudyFolder(resume)
         require_files(folder.plugin_files(), registry, str(resume))
         chosen = folder.study()
@@ -69,8 +67,8 @@ def run(
     images = check_arms(chosen, registry)
     if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
         output.remark(
-            f"{len(others)} trials in {folder.folder} no longer belong to the study ({others[0]}, ...); "
-            "they are kept, and count for nothing"
+            f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
+            "they are kept and ignored"
         )
     if not (quiet or json):
         output.remark(claim(chosen.plan))
@@ -85,7 +83,7 @@ def run(
                 folder.note(chosen, registry.files())
             done = run_study(chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide)
     except Interrupted as error:
-        output.remark(f"{error}; go on with `resnet-lab study run --resume {folder.folder}`")
+        output.remark(f"{error}; resume with `resnet-lab study run --resume {folder.folder}`")
         raise typer.Exit(128 + error.signal) from None
     if quiet:
         return
@@ -100,21 +98,17 @@ def plan(
     design: Design,
     spread: Annotated[
         float | None,
-        typer.Option(
-            "--spread", help="Standard deviation of paired differences, where it is known.", show_default=False
-        ),
+        typer.Option("--spread", help="Standard deviation of paired differences, if known.", show_default=False),
     ] = None,
     pilot: Annotated[
         Path | None,
-        typer.Option(
-            "--pilot", metavar="FOLDER", help="A study folder whose finished trials show it.", show_default=False
-        ),
+        typer.Option("--pilot", metavar="FOLDER", help="A study folder to estimate it from.", show_default=False),
     ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Say what would run, how long by a few measured steps, and how many seeds a difference needs."""
+    """Estimate the time of a study from a few measured steps, and the seeds needed to detect a difference."""
     from dataclasses import asdict
 
     from resnet_lab.network.plugins import require_files
@@ -143,7 +137,7 @@ def plan(
 
 @command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
 def list_studies(json: options.JSON = False) -> None:
-    """List the program's own studies, which `study run` takes by name."""
+    """List the built-in studies, which `study run` takes by name."""
     from resnet_lab.study.design import read_study, shipped
 
     found = {name: read_study(path) for name, path in shipped().items()}
@@ -172,7 +166,7 @@ def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study of `study list`.", show_default=False)],
     json: options.JSON = False,
 ) -> None:
-    """Print one of the program's own studies as it is, to be kept in a file and changed."""
+    """Print a built-in study as TOML, to save and edit."""
     from resnet_lab.study.design import read_tables, shipped
 
     tables = read_tables(Path(name))

@@ -45,12 +45,12 @@ class Factors:
 
     @property
     def options(self) -> list[str]:
-        """Those that were given."""
+        """Options that were given."""
         named = options.given({"--model": self.model, "--depth": self.depth, "--factor": self.others})
         return [*named, *(f"--{slot}" for slot in self.components)]
 
     def levels(self) -> dict[str, list[str]]:
-        """Of each factor, by its key."""
+        """Levels of each factor, by its key."""
         slots = {**options.given({"model": self.model, "depth": self.depth}), **self.components}
         found = {name: comma_list(text) for name, text in slots.items()}
         for text in self.others or ():
@@ -68,7 +68,7 @@ class Design:
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="STUDY", help="A study file, or a name of `study list`; without one, the options say it all."
+            metavar="STUDY", help="A study file, or a name of `study list`; without one, the options define the study."
         ),
     ] = None
     factors: Factors
@@ -92,7 +92,7 @@ class Design:
         return [*written, *self.factors.options, *single, *(each for one in bundles for each in one.options.values())]
 
     def study(self) -> "Study":
-        """What the file or the options design."""
+        """Study that the file or the options design."""
         from resnet_lab.study.design import new_study
 
         if self.file is None and not self.factors.options:
@@ -100,14 +100,14 @@ class Design:
         return new_study(*self.tables())
 
     def tables(self) -> tuple[dict[str, Any], str]:
-        """Those of the file, or of the options, and where they are; beside a file options say what all arms share."""
+        """Tables of the file or of the options, and where they are; beside a file, options apply to all arms."""
         from resnet_lab.study.design import read_tables
 
         if self.file is None:
             return self._overlaid({"study": self._about()}), "the options"
         alone = [*self.factors.options, *(each for name, each in self.plan.options.items() if name == "recipe")]
         if alone:
-            raise ConfigError(f"{alone[0]} cannot be given beside {self.file}; say it in the file")
+            raise ConfigError(f"{alone[0]} cannot be combined with {self.file}; set it in the file")
         return self._overlaid(read_tables(self.file)), str(self.file)
 
     def _about(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Options of `study run` that say where its trials run."""
+"""Options of `study run` for the execution of its trials."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from resnet_lab.study.design import Study
     from resnet_lab.study.executing import Executor
 
-WHERE = "Where trials run"
+WHERE = "Execution"
 OF_RAY = {
     "address": "--address", "gpus": "--gpus-per-trial", "cpus": "--cpus-per-trial", "retries": "--retries",
     "artefacts": "--artifacts",
@@ -23,9 +23,9 @@ OF_RAY = {
 
 @dataclass(frozen=True)
 class Where:
-    """Where trials run: here, in processes, or on a Ray cluster."""
+    """Executor of trials: this process, several processes, or a Ray cluster."""
 
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Trials at a time.", rich_help_panel=WHERE)] = 1
+    processes: Annotated[int, typer.Option("--processes", min=1, help="Concurrent trials.", rich_help_panel=WHERE)] = 1
     executor: Annotated[
         Literal["local", "ray"],
         typer.Option("--executor", help="This machine, or a Ray cluster.", rich_help_panel=WHERE),
@@ -35,7 +35,7 @@ class Where:
         typer.Option(
             "--address",
             metavar="HOST:PORT",
-            help="The cluster's head; auto for the one this machine belongs to; local to start one here.",
+            help="Address of the cluster's head; auto for this machine's cluster; local to start one here.",
             show_default="auto",
             rich_help_panel=WHERE,
         ),
@@ -45,21 +45,23 @@ class Where:
         typer.Option(
             "--gpus-per-trial",
             min=0,
-            help="A fraction such as 0.25 lets four trials share one.",
+            help="GPUs per trial, such as 0.25.",
             show_default="1 if there are any",
             rich_help_panel=WHERE,
         ),
     ] = None
     cpus: Annotated[
         float | None,
-        typer.Option("--cpus-per-trial", min=0, help="And threads.", show_default="1", rich_help_panel=WHERE),
+        typer.Option(
+            "--cpus-per-trial", min=0, help="CPUs and threads per trial.", show_default="1", rich_help_panel=WHERE
+        ),
     ] = None
     retries: Annotated[
         int | None,
         typer.Option(
             "--retries",
             min=0,
-            help="Of a trial whose node or process was lost.",
+            help="Retries of a trial whose node or process was lost.",
             show_default="3",
             rich_help_panel=WHERE,
         ),
@@ -69,7 +71,7 @@ class Where:
         typer.Option(
             "--artifacts",
             metavar="URL",
-            help="A folder or fsspec address that all nodes reach, where they do not share the study folder.",
+            help="A folder or fsspec URL accessible to all nodes that do not share the study folder.",
             show_default=False,
             rich_help_panel=WHERE,
         ),
@@ -77,7 +79,7 @@ class Where:
 
     @contextmanager
     def executing(self, study: "Study") -> "Iterator[Executor]":
-        """What brings trials to their end.
+        """Make the executor.
 
         Raises:
             ConfigError: options that exclude one another. Of a cluster, as `on_ray`.

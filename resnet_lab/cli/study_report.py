@@ -10,7 +10,7 @@ from resnet_lab.cli.bundles import Fields, Given, command
 from resnet_lab.cli.study import study
 from resnet_lab.cli.study_design import PLAN
 
-Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder, as `study run` made it.")]
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder of `study run`.")]
 
 
 @command(study, epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
@@ -29,13 +29,13 @@ def report(
     out: Annotated[
         Path | None, options.written("--out", "FILE", "The page; it must not exist.", "FOLDER/report.html, replaced")
     ] = None,
-    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Write each plot as PNG and SVG too.")] = None,
+    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Also write each plot as PNG and SVG.")] = None,
     download: options.Download,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Say what the finished trials of a study show, and write it as one HTML page."""
+    """Report the results of a study's finished trials, and write them as one HTML page."""
     from dataclasses import replace
 
     from resnet_lab.cli.study_screen import show_findings

@@ -36,7 +36,7 @@ COLOURS = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided":
 
 
 class StudyScreen:
-    """Shows every trial: a live table on a terminal, a line for each that is over elsewhere; on standard error."""
+    """Shows every trial: a live table on a terminal, a line per finished trial elsewhere; on standard error."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -50,11 +50,11 @@ class StudyScreen:
         self._start, self._done_before = monotonic(), -1
 
     def say(self, text: str) -> None:
-        """As `StudyWatcher` says."""
+        """Implements `StudyWatcher.say`."""
         self.console.print(text, soft_wrap=True)
 
     def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
-        """As `StudyWatcher` says."""
+        """Implements `StudyWatcher.show`."""
         self._states, self._outcomes = states, {outcome.trial: outcome for outcome in outcomes}
         if self._done_before < 0:
             self._done_before = len(outcomes)
@@ -68,19 +68,19 @@ class StudyScreen:
             self.live.update(self.shown())
 
     def training(self, trial: Trial) -> TrainingWatcher:
-        """As `StudyWatcher` says."""
+        """Implements `StudyWatcher.training`."""
         self._states[trial.name] = "running"
         self.status(f"{trial.arm.name}, seed {trial.seed}")
         return _Trial(self, trial)
 
     def status(self, text: str) -> None:
-        """How far the trial is that runs here."""
+        """Progress of the trial that runs in this process."""
         self._status = text
         if self.is_live:
             self.live.update(self.shown())
 
     def shown(self) -> Group:
-        """All trials, or as many as the terminal has room for: those of arms that are over are left out first."""
+        """All trials, or as many as the terminal has room for: those of finished arms are left out first."""
         rows: dict[str, list[Trial]] = {arm.name: [] for arm in self.study.arms}
         for trial in trials_of(self.study):
             rows[trial.arm.name].append(trial)
@@ -152,7 +152,7 @@ class _Trial(TrainingWatcher):
 
 
 class _Quiet:
-    """Says nothing; of a process among several, or beside `--json`."""
+    """Silent watcher, for one of several processes, or with `--json`."""
 
     def say(self, text: str) -> None:
         pass
@@ -179,11 +179,11 @@ def watching(study: Study, *, quiet: bool) -> Iterator[StudyScreen | _Quiet]:
 
 
 def print_forecast(study: Study, told: Forecast) -> None:
-    """What would run, how long, and what it could find."""
+    """Print what would run, how long it takes, and which differences it could find."""
     console = output.console()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("arm")
-    for column in ("ms a step", "steps an epoch", "epochs", "a trial"):
+    for column in ("ms per step", "steps per epoch", "epochs", "per trial"):
         table.add_column(column, justify="right")
     for each in told.arms:
         row = (f"{each.step_ms:.1f}", str(each.steps), str(each.epochs), _duration(each.seconds))
@@ -251,13 +251,13 @@ def print_findings(found: StudyFindings) -> None:
         for seed, problem in row.problems.items():
             console.print(output.text(f"{row.arm.name}, seed {seed} failed: {problem}", style="red"), soft_wrap=True)
     if found.missing:
-        console.print(f"{len(found.missing)} trials are not over: what stands here is of the others")
+        console.print(f"{len(found.missing)} trials have not finished: the results are those of the others")
     for remark in found.remarks:
         console.print(output.text(remark, style="dim"), soft_wrap=True)
 
 
 def show_findings(found: StudyFindings, json: bool, files: Mapping[str, Any] | None = None) -> None:
-    """Print them, with `files` beside them where it is JSON."""
+    """Print them, with `files` where the output is JSON."""
     if json:
         output.print_json({**as_json(found), **(files or {})})
     else:
@@ -265,11 +265,12 @@ def show_findings(found: StudyFindings, json: bool, files: Mapping[str, Any] | N
 
 
 def _costs(found: StudyFindings, costs: Costs) -> Table:
-    """Times with their ratios to the baseline's, as they were measured in turns."""
+    """Times with their ratios to the baseline's, from interleaved rounds."""
     modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "training step"}
     machine = costs.machine
     where = (
-        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; time by the baseline's, in turns"
+        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; time ratios to the baseline, "
+        "interleaved"
     )
     table = Table(box=box.SIMPLE_HEAD, caption=where, caption_justify="left")
     table.add_column("arm", no_wrap=True)

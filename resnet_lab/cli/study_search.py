@@ -26,7 +26,7 @@ Ranges = Annotated[
     typer.Option(
         "--range",
         metavar="TABLE.KEY=LOW,HIGH",
-        help="Numbers between two, such as train.lr=1e-4,1e-1,log. Repeatable.",
+        help="Range of a number, such as train.lr=1e-4,1e-1,log. Repeatable.",
         rich_help_panel=DESIGN,
     ),
 ]
@@ -34,7 +34,7 @@ Ranges = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class SearchDesign(Design):
-    """Without what has no place in a search."""
+    """Study design without the options that have no place in a search."""
 
     plan: Annotated[Given, Fields(PLAN, without=("fraction", "tune_lr"))]
 
@@ -47,20 +47,20 @@ def search(
     *,
     design: SearchDesign,
     ranges: Ranges = None,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Tries, beside the baseline's.")] = 20,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Number of tries, in addition to the baseline.")] = 20,
     resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="FOLDER", help="Go on with a search.", show_default=False)
+        Path | None, typer.Option("--resume", metavar="FOLDER", help="Resume a search.", show_default=False)
     ] = None,
     out: Annotated[
-        Path | None, options.written("--out", "FOLDER", "The search folder; one that is there goes on.", "studies/...")
+        Path | None, options.written("--out", "FOLDER", "The search folder; an existing one is resumed.", "studies/...")
     ] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Look for a good combination of components and recipe values with Optuna. It explores, and gives no verdict.
+    """Search components and recipe values with Optuna. A search is exploratory and gives no verdict.
 
-    Each try is trained at one seed and judged on the validation part; `confirm.toml` is a study of the best.
+    Each try is trained at one seed and scored on the validation part; `confirm.toml` is a study of the best.
     """
     from resnet_lab.cli.study_search_screen import print_found, watching
     from resnet_lab.network.plugins import require_files
@@ -70,7 +70,7 @@ def search(
     registry = options.load_registry(no_plugin)
     if resume is not None:
         if given := [*design.options, *(["--range"] if ranges else []), *(["--out"] if out else [])]:
-            raise ConfigError(f"{given[0]} cannot be given with --resume, which goes on as it began")
+            raise ConfigError(f"{given[0]} cannot be combined with --resume, which keeps the design")
         require_files(searching.plugin_files(resume), registry, str(resume))
         folder, space = resume, searching.noted(resume)
     else:
@@ -81,7 +81,7 @@ def search(
             found = searching.search(space, folder, trials, registry, watcher)
     except Interrupted as error:
         again = f"resnet-lab study search --resume {folder} --trials {trials}"
-        output.remark(f"{error}; go on with `{again}`")
+        output.remark(f"{error}; resume with `{again}`")
         raise typer.Exit(128 + error.signal) from None
     if json:
         output.print_json(_as_json(found))

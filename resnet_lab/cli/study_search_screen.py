@@ -21,18 +21,18 @@ SHOWN = 10
 
 
 class SearchScreen:
-    """A line for each try that is over, and on a terminal how far the next one is; on standard error."""
+    """Prints a line per finished try, and on a terminal the progress of the next one; on standard error."""
 
     def __init__(self, console: Console, status: Status) -> None:
         self.console, self.status = console, status
 
     def tried(self, row: Tried, done: int, total: int) -> None:
-        """As `SearchWatcher` says."""
+        """Implements `SearchWatcher.tried`."""
         place = f"{done} of {total}" if done else "baseline"
         self.console.print(f"{place}: {_values(row.values)}: {_result(row)}", soft_wrap=True)
 
     def training(self, values: Mapping[str, Any]) -> TrainingWatcher:
-        """As `SearchWatcher` says."""
+        """Implements `SearchWatcher.training`."""
         return _Training(self.status, _values(values))
 
 
@@ -69,7 +69,7 @@ def watching(*, quiet: bool) -> Iterator[SearchWatcher]:
 
 
 def print_found(found: Found, folder: Path, label: str) -> None:
-    """The best tries beside the baseline, importances, and what to do next."""
+    """The best tries and the baseline, importances, and the next step."""
     console = output.console()
     console.width = max(console.width, NARROWEST)
     keys = [*found.space.plan.factors, *found.space.plan.search]
@@ -83,7 +83,7 @@ def print_found(found: Found, folder: Path, label: str) -> None:
     for row in [*finished[:SHOWN], found.baseline]:
         table.add_row(
             "baseline" if row.number is None else str(row.number),
-            *(output.text(_value(row.values[key]) if key in row.values else "as it is") for key in keys),
+            *(output.text(_value(row.values[key]) if key in row.values else "default") for key in keys),
             f"{row.validation:.4f}", f"{row.seconds:.1f}",
         )  # fmt: skip
     console.print(output.text(label, style="magenta"), soft_wrap=True)
@@ -102,7 +102,7 @@ def print_found(found: Found, folder: Path, label: str) -> None:
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={_value(value)}" for name, value in values.items()) or "as it is"
+    return ", ".join(f"{name}={_value(value)}" for name, value in values.items()) or "default"
 
 
 def _value(value: Any) -> str:

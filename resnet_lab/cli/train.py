@@ -30,7 +30,7 @@ DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
 
 @dataclass(frozen=True)
 class Start:
-    """What an experiment starts from."""
+    """Starting point of an experiment."""
 
     recipe: Annotated[
         str | None,
@@ -41,7 +41,7 @@ class Start:
     config: Annotated[
         Path | None,
         typer.Option(
-            "--config", metavar="FILE", help="TOML with tables model, data and train; other options overrule it."
+            "--config", metavar="FILE", help="TOML with tables model, data and train; other options override it."
         ),
     ] = None
     settings: Annotated[
@@ -66,7 +66,7 @@ def train(
     network: options.Network,
     learning: options.Learning,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write events for TensorBoard too.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard events.", rich_help_panel=OUTPUT)
     ] = False,
     find_lr: Annotated[
         bool,
@@ -77,7 +77,7 @@ def train(
         ),
     ] = False,
     resumed: Annotated[
-        Path | None, options.written("--resume", "RUN", "Resume a run that was interrupted, as it began.")
+        Path | None, options.written("--resume", "RUN", "Resume an interrupted run with its own configuration.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -106,7 +106,7 @@ def train(
     from resnet_lab.train.config import data_config, train_config
 
     if start.recipe is not None and start.config is not None:
-        raise ConfigError("--recipe and --config each say how to train; give one of them, and change it with --set")
+        raise ConfigError("--recipe and --config each define the training; give one of them, and change it with --set")
     written = start.recipe or start.config
     where = "train" if written is None else str(written)
     tables = apply_settings({} if written is None else read_recipe(where).tables, start.settings or ())
@@ -145,7 +145,7 @@ def _resume(
     from resnet_lab.train.record import recorded_choices
 
     if elsewhere:
-        raise ConfigError(f"{elsewhere[0]} cannot be given with --resume, which goes on as the run began")
+        raise ConfigError(f"{elsewhere[0]} cannot be combined with --resume, which keeps the run's configuration")
     run = Run.open(folder)
     spec, images, learning = recorded_choices(run)
     _require_as_begun(folder, (spec, images, learning), *beside)
@@ -167,7 +167,7 @@ def _carry_out(
     tensorboard: bool,
     json: bool,
 ) -> None:
-    """Call `work` in all processes, show the first one's screen, and print what came of it."""
+    """Call `work` in all processes, show rank 0's screen, and print the result."""
     from resnet_lab.device.processes import begin
     from resnet_lab.train.interruption import Interrupted
 
@@ -179,7 +179,7 @@ def _carry_out(
                 result = work(folder, again, registry=registry, watcher=watcher, processes=processes)
         except Interrupted as error:
             if processes.is_first:
-                output.remark(f"{error}; go on with `resnet-lab train --resume {folder}`")
+                output.remark(f"{error}; resume with `resnet-lab train --resume {folder}`")
             raise typer.Exit(128 + error.signal) from None
     if not processes.is_first:
         return
@@ -239,7 +239,7 @@ def _require_as_begun(
     data: Mapping[str, Any],
     train: Mapping[str, Any],
 ) -> None:
-    """What is asked for beside `--resume` must be what the run was told when it began."""
+    """Require that options beside `--resume` equal those that the run was started with."""
     from resnet_lab.train.config import data_config, train_config
 
     spec, images, learning = begun
@@ -252,7 +252,7 @@ def _require_as_begun(
     for name, before, after in changed:
         if before != after:
             raise ConfigError(
-                f"{folder} was begun with {name} {before}, and {after} is asked for; leave that out, or start a new "
+                f"{folder} was started with {name} {before}, and {after} is asked for; leave that out, or start a new "
                 f"run with --weights {folder}"
             )
 
@@ -262,6 +262,6 @@ def _default_folder(name: str) -> Path:
 
     stem = f"runs/{datetime.now():%Y%m%d-%H%M%S}-{name}"
     folder, number = Path(stem), 2
-    while folder.exists():  # two runs begun in the same second
+    while folder.exists():  # two runs started in the same second
         folder, number = Path(f"{stem}-{number}"), number + 1
     return folder

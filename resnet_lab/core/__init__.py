@@ -1,4 +1,4 @@
-"""What every room needs: errors, files, what long work tells of itself, the run folder. Imports no torch."""
+"""Shared basis of all packages: errors, files, progress, the run folder. Imports no torch."""
 
 import lazy_loader
 

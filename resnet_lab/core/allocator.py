@@ -1,8 +1,8 @@
-"""What becomes of memory that is freed: kept by the process, or given back to the system.
+"""Control of the allocator: freed memory is kept by the process or returned to the system.
 
 A training keeps what a step frees for the next step. glibc hands blocks above 32 MiB, and free memory at the heap's
 end, back to the system at once, which then has to clear the same pages again in every step: a fifth of the time of a
-ResNet-50's training step on the processor.
+ResNet-50's training step on the CPU.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ import platform
 from functools import cache
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-"""Of glibc's `mallopt` (man 3 mallopt)."""
+"""Parameters of glibc's `mallopt` (man 3 mallopt)."""
 
 GROWTH = 64 * 2**20
 """Bytes by which the heap grows at least."""
@@ -31,7 +31,7 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_freed_memory() -> bool:
-    """To the system what glibc keeps for each thread, which is as much as a thread took at any time.
+    """Return to the system what glibc keeps for each thread, which is as much as a thread took at any time.
 
     It takes some milliseconds. False where the process is to keep it, or the C library is another than glibc.
     """

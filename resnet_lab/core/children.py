@@ -1,6 +1,6 @@
 """Processes that this program starts: they import nothing from the current folder, and do not outlive their parent.
 
-The current folder may be a stranger's. A parent may be killed, and then nobody reads what its children find.
+The current folder may be untrusted. A parent may be killed, and then nobody reads what its children find.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 LAST_LINES = 100
-"""Of a child's standard error, which are kept."""
+"""Number of lines of a child's standard error that are kept."""
 
 LOOKS = 0.5
 """Seconds between two looks at whether the parent is there."""
@@ -25,7 +25,7 @@ def python_module(name: str, *arguments: str) -> list[str]:
 
 
 class Child:
-    """A process at work beside this one, whose standard error is read all the time, so that it never waits for that.
+    """A child process whose standard error is read all the time, so that it never blocks on it.
 
     It is a process group of its own: a key press reaches it by way of this process alone.
     """
@@ -51,7 +51,7 @@ class Child:
         """Wait for its end; its exit code, and the last line that it wrote on standard error."""
         code = self._process.wait()
         self._reader.join()
-        return code, next((line.strip() for line in reversed(self._lines) if line.strip()), "without a word")
+        return code, next((line.strip() for line in reversed(self._lines) if line.strip()), "without a message")
 
     def said(self) -> str:
         """The last lines that it has written on standard error."""

@@ -1,4 +1,4 @@
-"""Lists as options, recipes and environment variables write them."""
+"""Comma-separated lists of options, recipes and environment variables."""
 
 
 def comma_list(text: str) -> list[str]:

@@ -25,7 +25,7 @@ class CheckpointError(ResNetLabError):
 
 
 class RunError(ResNetLabError):
-    """A run folder or an output file that stands in the way, or is not one."""
+    """A run folder or an output file that exists already, or is not one."""
 
 
 class ConfigError(ResNetLabError):

@@ -11,7 +11,7 @@ LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
-"""What a letter is written as; brackets and stars at the start of a row would belong to the line break before it."""
+"""LaTeX for a character; brackets and stars at the start of a row would belong to the line break before it."""
 
 
 def markdown(text: object) -> str:

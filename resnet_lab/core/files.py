@@ -10,10 +10,10 @@ from resnet_lab.core.errors import RunError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside `path`, sync, and rename over it.
+    """Write to a temporary name next to `path`, sync, and rename over it.
 
     Raises:
-        RunError: the file cannot be written; what stood there before stands there still.
+        RunError: the file cannot be written; an earlier file is unchanged.
     """
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -50,7 +50,7 @@ def make_folder(folder: Path) -> None:
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise `RunError` where something stands at `path` already."""
+    """Raise `RunError` where `path` exists."""
     if os.path.lexists(path):
         raise RunError(f"{path} exists already and is left as it is; choose another name or remove it")
 
@@ -83,7 +83,7 @@ def refuse_unwritable_folder(folder: Path) -> None:
 
 
 def refuse_ways_out(folder: Path) -> None:
-    """Raise `RunError` where something in a folder, which may be a stranger's, is not in it.
+    """Raise `RunError` where something in a folder, which may be untrusted, is not in it.
 
     That is a link to what lies elsewhere, which would be read, replaced or passed on; and what is neither file nor
     folder, which can wait for ever for a reader.

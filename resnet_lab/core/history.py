@@ -10,12 +10,12 @@ from resnet_lab.core.errors import RunError
 from resnet_lab.core.run_folder import Run
 
 TIMES = ("seconds", "images_per_second")
-"""What differs from one run to its repetition, and so stands in a table of its own."""
+"""Columns that differ from one run to its repetition, and so have a table of their own."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known of an epoch. Training figures are those of the augmented batches as they were learned from.
+    """Figures of an epoch. Training figures are those of the augmented batches, as in the training steps.
 
     Attributes:
         epoch: counted from 1.
@@ -47,7 +47,7 @@ def best_of(history: Sequence[Epoch]) -> Epoch:
 
 
 def read_history(run: Run) -> tuple[Epoch, ...]:
-    """The epochs that are over, by metrics.csv and times.csv.
+    """Finished epochs, from metrics.csv and times.csv.
 
     Raises:
         RunError: a table is damaged.
@@ -59,7 +59,7 @@ def read_history(run: Run) -> tuple[Epoch, ...]:
     for number, row in enumerate(run.epochs(), 1):
         values = {**dict.fromkeys(TIMES, nan), **row, **times.get(row["epoch"], {})}
         if values["epoch"] != number or values.keys() != {each.name for each in fields(Epoch)}:
-            raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; put it back as it was")
+            raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; restore it")
         del values["epoch"]
         epochs.append(Epoch(epoch=number, **values))
     return tuple(epochs)

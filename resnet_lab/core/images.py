@@ -1,4 +1,4 @@
-"""What a data source hands over: labelled images that are read one at a time, by index."""
+"""Labelled images of a data source, read one at a time, by index."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,8 @@ from typing import Any
 ARMS = "Arms"
 DATA = "Data"
 DESIGN = "Design"
-LEARNING = "Learning"
-MEASURING = "Measuring"
+LEARNING = "Optimisation"
+MEASURING = "Measurement"
 NETWORK = "Network"
 OUTPUT = "Output"
 SPEED = "Speed"
@@ -23,13 +23,13 @@ def option(
     shown: str | None = None,
     formerly: str | None = None,
 ) -> Any:
-    """A pydantic field, with all that the command line says of it: a field without this is an option too, unexplained.
+    """A pydantic field with its description for the command line; a field without it is an option too, undocumented.
 
     Args:
         description: the option's help.
         panel: heading that help lists it under.
         name: where it is not the field's: `--data`, or `--channels-last/--channels-first` of a truth value.
-        metavar: what stands for the value in help, where that is neither its type nor its choices.
+        metavar: placeholder of the value in help, where it is neither its type nor its choices.
         shown: the default in help, where that is not the value: `by device`.
         formerly: an old name, which is refused with the new one.
     """

@@ -1,7 +1,7 @@
 """Records that somebody else may have written: read within bounds, and checked against a model of what they hold.
 
 A file is read up to a size. JSON is refused before it is parsed where it is nested too deep or holds too many values,
-and while it is parsed where a key stands twice or a number has too many digits, is infinite or none.
+and while it is parsed where a key occurs twice or a number has too many digits, is infinite or none.
 """
 
 import json
@@ -79,7 +79,7 @@ class RecordedFile(OpenRecord):
 
 
 class Malformed(ValueError):
-    """Text that is no record; the message says why."""
+    """Text that is not a record; the message has the reason."""
 
 
 def _bounded(value: Any) -> Any:
@@ -91,7 +91,7 @@ def _bounded(value: Any) -> Any:
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Items = Annotated[list[T], FailFast()]
-"""A list of any length, of which the first wrong item is told."""
+"""A list of any length, of which the first wrong item is reported."""
 
 Tuple = Annotated[tuple[T, ...], FailFast()]
 
@@ -102,14 +102,14 @@ def distinct(names: Names) -> Names:
     """Names of classes, each there once and none empty; raises for pydantic."""
     double = Counter(names).most_common(1)
     if double and double[0][1] > 1:
-        raise PydanticCustomError("classes", "Class {name} stands twice", {"name": repr_of(double[0][0])})
+        raise PydanticCustomError("classes", "Class {name} is listed twice", {"name": repr_of(double[0][0])})
     if "" in names:
         raise PydanticCustomError("classes", "A class has no name")
     return names
 
 
 ClassNames = Annotated[tuple[str, ...], FailFast(), Field(max_length=10**6), AfterValidator(distinct)]
-"""In the order of the logits."""
+"""Class names in the order of the logits."""
 
 Entries = Annotated[dict[str, T], BeforeValidator(_bounded)]
 
@@ -122,12 +122,12 @@ def read_bytes(path: Path, most: int, error: type[E], remedy: str = "") -> bytes
     except OSError as failure:
         raise error(f"{path}: cannot be read: {failure.strerror}") from None
     if len(content) > most:
-        raise error(f"{path}: larger than {most:,} bytes, which no such file is{_and(remedy)}")
+        raise error(f"{path}: larger than {most:,} bytes, the limit for such a file{_and(remedy)}")
     return content
 
 
 def parse_json(content: str | bytes, *, non_finite: bool = False) -> Any:
-    """What a JSON text says.
+    """Parse a JSON text.
 
     Args:
         non_finite: take `NaN` and `Infinity` too, as Python writes them.
@@ -156,7 +156,7 @@ def parse_json(content: str | bytes, *, non_finite: bool = False) -> Any:
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """What a TOML text says; raises `Malformed`."""
+    """Parse a TOML text; raises `Malformed`."""
     try:
         return tomllib.loads(content.decode())
     except RecursionError:
@@ -166,7 +166,7 @@ def parse_toml(content: bytes) -> dict[str, Any]:
 
 
 def read_json(path: Path, error: type[E], *, most: int = LARGE, remedy: str = "", non_finite: bool = False) -> Any:
-    """What a JSON file says, unchecked; raises `error` where it cannot be read."""
+    """Read a JSON file, unchecked; raises `error` where it cannot be read."""
     try:
         return parse_json(read_bytes(path, most, error, remedy), non_finite=non_finite)
     except Malformed as failure:
@@ -192,7 +192,7 @@ def validated(
 
 
 def problem_of(error: Mapping[str, Any]) -> str:
-    """What pydantic says of one error, in the terms of JSON and TOML, as part of a sentence."""
+    """Message of one of pydantic's errors, in the terms of JSON and TOML, as part of a sentence."""
     kind, message = error["type"], str(error["msg"])
     if kind in _EXPECTED:
         return f"input should be {_EXPECTED[kind]}"
@@ -208,7 +208,7 @@ _EXPECTED = {
     "path_type": "a path, written as text",
     "none_required": "null",
 }
-"""What is not named as JSON and TOML have it, by pydantic's types of errors."""
+"""Expected values in the terms of JSON and TOML, by pydantic's types of errors."""
 
 _NAMES = {**dict.fromkeys(("Tuple", "Set", "Frozenset"), "List"), "Dictionary": "Table"}
 
@@ -246,12 +246,12 @@ def _real(text: str) -> float:
 
 
 def _refused(name: str) -> Any:
-    raise Malformed(f"{name} is no number")
+    raise Malformed(f"{name} is not a number")
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         double = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise Malformed(f"the key {repr_of(double)} stands twice in one table")
+        raise Malformed(f"the key {repr_of(double)} occurs twice in one table")
     return table

@@ -5,8 +5,8 @@ metrics.csv         one row per epoch
 times.csv           seconds and images per second of each epoch
 splits.csv          path, label, split
 best.safetensors    weights of the best epoch by validation macro-averaged accuracy
-last.safetensors    weights of the last epoch, when the training is over
-state.safetensors   all that is needed to go on, until the training is over
+last.safetensors    weights of the last epoch, when training has finished
+state.safetensors   all that is needed to resume, until training has finished
 curves.png          losses and macro-averaged accuracies
 predictions/        what `eval` found, a file for each part
 """
@@ -49,7 +49,7 @@ REMEDY = "the run's weights can still be used by their path"
 
 
 class Device(OpenRecord):
-    """What `Placement.record` says of a device."""
+    """Device as recorded by `Placement.record`."""
 
     name: str
     type: str
@@ -58,7 +58,7 @@ class Device(OpenRecord):
 
 
 class Source(OpenRecord):
-    """Where weights came from."""
+    """Origin of weights."""
 
     source: str
 
@@ -166,8 +166,8 @@ class Run:
             if status not in (None, "running", "finished"):
                 raise RunError(f"{self.folder}: the run has no weights (no {self.best.name}), since it ended: {status}")
             raise RunError(
-                f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch is not over, or "
-                f"they were removed; let it train, or go on with `resnet-lab train --resume {self.folder}`"
+                f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch has not ended, or "
+                f"they were removed; let it train, or resume with `resnet-lab train --resume {self.folder}`"
             )
 
     def training_images(self, classes: Sequence[str]) -> tuple[int, ...]:
@@ -184,7 +184,7 @@ class Run:
         return _rows(self.metrics)
 
     def seconds(self) -> list[float]:
-        """Of each epoch, by times.csv; raises `RunError` where that is damaged."""
+        """Seconds per epoch, from times.csv; raises `RunError` where that is damaged."""
         return [row["seconds"] for row in self.times_of_epochs()]
 
     def times_of_epochs(self) -> list[dict[str, float]]:
@@ -241,7 +241,7 @@ class Run:
             yield
 
     def best_of_epoch(self, epoch: int) -> Path:
-        """Where the best weights stand until the state that names them the best is whole."""
+        """Path of the best weights until the state that names them the best is complete."""
         return self.folder / f"best.epoch{epoch}.safetensors"
 
     def settle_best(self, epoch: int) -> None:
@@ -258,7 +258,7 @@ class Run:
         write_atomically(self.record, text.encode())
 
     def read(self) -> dict[str, Any]:
-        """What run.json says.
+        """Read run.json.
 
         Raises:
             RunError: it is damaged, or of a newer format.
@@ -287,7 +287,7 @@ def _number(text: str, column: str, where: str) -> float:
         return float(text)
     except ValueError:
         raise RunError(
-            f"{where}: {shortened(column)}: damaged: not a number, got {repr_of(text)}; put the file back as it was"
+            f"{where}: {shortened(column)}: damaged: not a number, got {repr_of(text)}; restore the file"
         ) from None
 
 

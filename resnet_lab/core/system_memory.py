@@ -1,24 +1,24 @@
-"""How much memory the system lets this process have, in bytes."""
+"""Memory that the system lets this process have, in bytes."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/")
-"""Where /proc and /sys are."""
+"""Root of /proc and /sys."""
 
 VERSION_2 = ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
 VERSION_1 = ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-"""Of Linux's control groups, by which containers are bounded: folder, limit, use, and what of that could be dropped."""
+"""Files of Linux's control groups, which bound containers: folder, limit, use, and the droppable part of the use."""
 
 
 def total_memory() -> int:
-    """Of the machine, or what a container is given of it."""
+    """Total memory of the machine, or of the container."""
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *(limit for limit, _ in _limits())])
 
 
 def free_memory() -> int:
-    """What can be had without pushing anything out; half of the total where the system does not tell."""
+    """Memory that can be allocated without swapping; half of the total where the system does not say."""
     try:
         available = _table(ROOT / "proc/meminfo")["MemAvailable:"] * 1024
     except (OSError, KeyError):

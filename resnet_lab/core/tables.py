@@ -1,4 +1,4 @@
-"""CSV that somebody else may have written: read within bounds, with a sentence that names the line."""
+"""CSV from untrusted sources: read within bounds; errors name the line."""
 
 import csv
 from collections.abc import Collection, Iterable, Iterator
@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.records import TABLE, read_bytes
 
-PUT_BACK = "put the file back as it was"
+RESTORE = "restore the file"
 
 E = TypeVar("E", bound=ResNetLabError)
 Row = tuple[int, list[str]]
-"""Values with the line that they end at, counted from 1."""
+"""Values, and the line they end on, counted from 1."""
 
 
 def csv_rows(lines: Iterable[str], path: Path, error: type[E], remedy: str, **dialect: Any) -> Iterator[Row]:
@@ -58,7 +58,7 @@ def csv_table(
 def rows_of(
     path: Path, needed: Collection[str], error: type[E], *, most: int = TABLE
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a table that this program wrote, by column; columns that are not needed are handed over too.
+    """The rows of a table that this program wrote, by column; other columns are returned too.
 
     Raises:
         error: the file cannot be read or is too large, misses a needed column or has it twice, or a row has more or
@@ -66,9 +66,9 @@ def rows_of(
     """
     try:
         if path.stat().st_size > most:
-            raise error(f"{path}: larger than {most:,} bytes, which no such file is")
+            raise error(f"{path}: larger than {most:,} bytes, the limit for such a file")
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            columns, rows = csv_table(file, path, error, PUT_BACK)
+            columns, rows = csv_table(file, path, error, RESTORE)
             for name in needed:
                 if columns.count(name) != 1:
                     what = f"two columns {name!r}; remove one" if name in columns else f"no column {name!r}"

@@ -1,4 +1,4 @@
-"""From a source of images to batches on the device."""
+"""Data pipeline, from a source of images to batches on the device."""
 
 import lazy_loader
 

@@ -33,7 +33,7 @@ RELATED = 0.5
 """Structure of pairs below which, once they are roughly laid over one another, they are not compared any finer."""
 
 OVERLAP = 0.42
-"""Of a picture's area, that must lie in the other's, inside of a rim."""
+"""Least overlap: share of a picture's area that must lie in the other's, inside of a rim."""
 
 STRETCHED = 1.4
 """Most that a picture may be scaled by along an axis."""
@@ -92,7 +92,7 @@ def _align(one: Levels, other: Levels, places: Places, steps: int) -> Places:
 
 
 def _correlation(one: Levels, other: Levels, places: Places) -> NDArray[np.float32]:
-    """Of the cells that lie in both pictures, away from their edges; 0 where there are too few, or one is distorted."""
+    """Correlation over cells in both pictures, away from the edges; 0 where there are too few, or one is distorted."""
     side = one.shape[-1]
     (down, across), inside = _sampling(places, side)
     moved = _interpolation(down)[0] @ other @ _interpolation(across)[0].transpose(0, 2, 1)
@@ -110,7 +110,7 @@ def _correlation(one: Levels, other: Levels, places: Places) -> NDArray[np.float
 
 
 def _sampling(places: Places, side: int) -> tuple[list[Levels], Levels]:
-    """Where the first picture's rows and columns lie in the other, in cells, shape (P, S); which cells lie in both."""
+    """Positions of the first picture's rows and columns in the other, in cells, shape (P, S); cells in both."""
     along, rim = _cell_centres(side), side / 16
     own = np.arange(side)
     positions, inside = [], []

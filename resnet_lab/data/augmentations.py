@@ -1,6 +1,6 @@
 """Augmentation of whole batches on their device. Legend: N batch, C H W image, S size of a square one, K classes.
 
-Each random number belongs to an image (`Draws`), so that an image comes out alike whatever batch it stands in. Only its
+Each random number belongs to an image (`Draws`), so that an image comes out alike whatever batch it is in. Only its
 partner in a mixture is another image of the batch.
 """
 
@@ -34,7 +34,7 @@ Box: TypeAlias = tuple[int, int, int, int]
 """Top, left, height and width, in pixels."""
 
 ATTEMPTS = 10
-"""At drawing a box that fits, as torchvision makes."""
+"""Attempts at drawing a box that fits, as in torchvision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +199,7 @@ _REGISTRY.add(Entry(AUGMENTATION.name, name, factory, OWN) for name, factory in 
 
 @dataclass(frozen=True)
 class Augmentations:
-    """What is done to training batches: `pixel` in this order on uint8 images, then `mixing` on normalised ones."""
+    """Augmentation of training batches: `pixel` in this order on uint8 images, then `mixing` on normalised ones."""
 
     pixel: tuple[PixelAugmentation, ...] = ()
     mixing: tuple[MixingAugmentation, ...] = ()
@@ -230,7 +230,7 @@ class Augmentations:
 
 
 def parse_augmentations(texts: Sequence[str]) -> Augmentations:
-    """Those written `flip` or `crop(scale=0.5)`.
+    """Parse augmentations written `flip` or `crop(scale=0.5)`.
 
     Where both mixtures are listed an image meets each with its own `p`: `mixup(p=0.5)`.
 
@@ -285,13 +285,13 @@ def _beta(uniform: Tensor, alpha: float) -> Tensor:
 
 
 def _partners(places: Tensor) -> Tensor:
-    """For each image another, shape (N,): the one before it on one round of the batch in the order of `places`."""
+    """Partner of each image, shape (N,): the one before it on one round of the batch in the order of `places`."""
     order = places.argsort(stable=True)
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
 
 
 def _in_memory(batch: Tensor) -> bool:
-    """Of the processor, where torchvision's functions take images one by one; a GPU changes them together."""
+    """Whether the batch is in CPU memory, where images are changed one by one; a GPU changes them together."""
     return batch.device.type == "cpu"
 
 
@@ -302,7 +302,7 @@ def _vision() -> Any:
 
 
 def _one_by_one(batch: Tensor, change: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Each image changed by itself, `change(image, its number)`: it stays in the processor's cache meanwhile."""
+    """Change each image by itself, `change(image, its number)`, so that it stays in the CPU's cache meanwhile."""
     for number, image in enumerate(batch):
         _copy(change(image, number), image)
     return batch

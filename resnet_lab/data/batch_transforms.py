@@ -51,7 +51,7 @@ def resized_crop(batch: Tensor, boxes: Tensor) -> Tensor:
 
 
 def adjust_brightness(batch: Tensor, factors: Tensor) -> Tensor:
-    """By factors of shape (N, 1, 1, 1), as those of the others."""
+    """Scale brightness by factors of shape (N, 1, 1, 1), like the functions below."""
     return _in_bytes(batch * factors)
 
 

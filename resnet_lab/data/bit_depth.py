@@ -40,7 +40,7 @@ def stretched(image: Image.Image, bits: int) -> Image.Image:
 
 
 def depth_of(largest: int) -> int:
-    """Of the usual numbers of bits the lowest that holds a value."""
+    """Lowest of the usual bit depths that holds a value."""
     return next(depth for depth in DEPTHS if largest < 2**depth)
 
 
@@ -60,7 +60,7 @@ def _tag(image: Image.Image, number: int) -> int:
 
 
 def largest_value(image: Image.Image) -> int:
-    """Of all channels but that of transparency."""
+    """Largest value of all channels but that of transparency."""
     colours = [band not in "Aa" for band in image.getbands()]
     counts = np.array(image.histogram()).reshape(-1, 256)[colours]
     return int(np.flatnonzero(counts.any(0)).max(initial=0))

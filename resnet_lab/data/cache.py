@@ -2,8 +2,8 @@
 
 A folder of the cache belongs to one source in one form and holds
 
-    pixels.u8       one row of S x S x C bytes an image, appended (`row_store`)
-    index.sqlite    digest -> row, checksum and what decoding told; path -> stamp and digest (`ledger`)
+    pixels.u8       one row of S x S x C bytes per image, appended (`row_store`)
+    index.sqlite    digest -> row, checksum and what decoding found; path -> stamp and digest (`ledger`)
     copies.json     which images are near copies, once they were looked for (`known_copies`)
 
 Rows are found by their content's digest: a file that changed gets a new one, a file that was renamed or copied finds
@@ -31,7 +31,7 @@ from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.ledger import Ledger, encoded, is_damage
 
 FORMAT = 4
-"""Of a folder; raised whenever what decoding makes of an image changes."""
+"""Format of a cache folder; raised whenever what decoding makes of an image changes."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Stored:
         examined: of each image.
         rows: of each image in pixels.u8, shape (N,); -1 for images that cannot be used.
         folder: that of the cache.
-        pixels: the file; None where only what decoding told was kept.
+        pixels: the file; None where only what decoding found was kept.
     """
 
     examined: tuple[ImageInfo, ...]
@@ -104,7 +104,7 @@ def bytes_needed(images: ImageSet, form: ImageFormat) -> int:
         with Ledger(_folder(images.name, form, keep_pixels=True)) as ledger:
             seen = ledger.files()
     except (sqlite3.DatabaseError, OSError):
-        seen = {}  # nothing there yet, or damaged: `store` begins anew
+        seen = {}  # missing or damaged: `store` rebuilds it
 
     def is_stored(position: int) -> bool:
         stamp, _ = seen.get(encoded(images.paths[position]), (None, ""))

@@ -26,22 +26,22 @@ PIXELS = "pixels.u8"
 GROUPS = "copies.json"
 ABOUT = "about.json"
 FEATURES = tuple(f"{part}.{what}" for part in ("train", "val") for what in ("features", "sums"))
-"""What a folder of features holds beside `ABOUT`."""
+"""Files in a folder of features beside `ABOUT`."""
 
 _UNFINISHED = re.compile(r"^\.(.+)\.[^.]+")
-"""What an interrupted `write_atomically` leaves."""
+"""Leftovers of an interrupted `write_atomically`."""
 
 SHARDS = "shards"
 """The folder of those that were fetched."""
 
 
 def cache_folder() -> Path:
-    """Where the cache is: `RESNET_LAB_CACHE`, or the user's cache folder of the platform."""
+    """Folder of the cache: `RESNET_LAB_CACHE`, or the user's cache folder of the platform."""
     return Path(os.environ.get("RESNET_LAB_CACHE") or platformdirs.user_cache_path("resnet-lab"))
 
 
 def bytes_free() -> int:
-    """Of the disk that the cache is on."""
+    """Free bytes of the disk that the cache is on."""
     folder = cache_folder().absolute()
     while not os.path.exists(folder):
         folder = folder.parent
@@ -86,7 +86,7 @@ class CacheEntry:
     """A folder of the cache.
 
     Attributes:
-        kind: decoded images, what decoding told of them without their pixels, what frozen parts of a network made of
+        kind: decoded images, their properties without pixels, what frozen parts of a network made of
             them, or fetched shards.
         source: the name of the image set; empty where the folder's index is damaged, and of shards.
         form: of its images; None where the index is damaged, and of shards.

@@ -17,7 +17,7 @@ REMEDY = "a class map is CSV with the columns old and new"
 
 @dataclass(frozen=True)
 class Match:
-    """Which wanted class each given one is.
+    """Wanted class of each given one.
 
     Attributes:
         numbers: of each given class its place among the wanted ones; -1 where it is none of them, or is left out.
@@ -87,7 +87,7 @@ def require_known(renamed: Mapping[str, str], classes: Collection[str]) -> None:
 
 
 def read_class_map(texts: Sequence[str]) -> dict[str, str]:
-    """What `--class-map` says: each a pair `old=new`, or a CSV file of two columns.
+    """Read `--class-map`: each a pair `old=new`, or a CSV file of two columns.
 
     Raises:
         DataError: neither, or one name for two classes.

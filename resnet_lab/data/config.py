@@ -11,7 +11,7 @@ from resnet_lab.core.records import Record
 
 
 class DataConfig(Record):
-    """Where images come from, and how they are made ready; each field is an option of the command line."""
+    """Data configuration: the source of images, and their preparation; each field is an option of the command line."""
 
     source: str = option(
         "digits",
@@ -22,20 +22,20 @@ class DataConfig(Record):
         metavar="SOURCE",
     )
     fit: Fit = option(
-        "squash", "How a picture becomes square: both sides scaled, the middle cut out, or white added.", DATA
+        "squash", "How pictures are made square: scale both sides, crop the centre, or pad with white.", DATA
     )
     cache: CacheUse = option(
-        "auto", "Decode once onto the disk, or in every epoch (stream); auto measures what fits.", DATA
+        "auto", "Cache decoded images on disk, or decode in every epoch (stream); auto decides by free space.", DATA
     )
-    strict: bool = option(False, "Fail where a file cannot be read, rather than leave it out.", DATA)
+    strict: bool = option(False, "Fail on unreadable files instead of leaving them out.", DATA)
     near_copies: Literal["on", "off"] = option(
-        "on", "Whether pictures that look the same stay in one part, as files that are the same always do.", DATA
+        "on", "Whether near copies stay in one part, as exact copies always do.", DATA
     )
-    split_file: Path | None = option(None, "Take the parts of this splits.csv.", DATA, metavar="FILE")
+    split_file: Path | None = option(None, "Use the split of this splits.csv.", DATA, metavar="FILE")
     folds: Annotated[int, Field(ge=3, le=10_000, strict=True)] | None = option(
-        None, "Split into K folds rather than 80/10/10.", DATA, metavar="K"
+        None, "Split into K folds instead of 80/10/10.", DATA, metavar="K"
     )
     fold: Annotated[int, Field(ge=0, strict=True)] = option(
-        0, "The fold that is tested, from 0; the next one validates.", DATA
+        0, "The test fold, from 0; the next one is for validation.", DATA
     )
-    download: bool = option(False, "Let a set or shards be fetched that are not there; no file may say so.", DATA)
+    download: bool = option(False, "Download a missing set or shards; cannot be set in a file.", DATA)

@@ -29,13 +29,13 @@ class Copies:
 
     @property
     def conflict(self) -> bool:
-        """Whether the same picture stands under several labels."""
+        """Whether the same picture has several labels."""
         return len(self.classes) > 1
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Which images show the same picture.
+    """Groups of images that show the same picture.
 
     Attributes:
         groups: number of the group of copies each image belongs to, shape (N,); most are alone in theirs.
@@ -74,7 +74,7 @@ def _remark(crowds: Sequence[int]) -> str:
     return (
         f"{sum(crowds):,} images look as alike as near copies do, in {number} of up to {largest}; a picture rarely has "
         f"more than {LARGEST} copies, so that these are left apart: where they are copies, as frames of a film may be, "
-        "say with a split file which parts they stand in"
+        "assign their parts by a split file"
     )
 
 

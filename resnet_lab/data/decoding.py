@@ -27,10 +27,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Formats that are opened, whatever a file's name says; Pillow knows more, some of which run other programs."""
 
 MAX_BYTES = 2**28
-"""Of one file."""
+"""Largest size of a file."""
 
 MAX_PIXELS = 89_478_485
-"""Of one picture: Pillow's own bound."""
+"""Largest number of pixels of a picture: Pillow's own bound."""
 
 MAX_MEMORY = 320 * 2**20
 """Bytes that decoding one picture may take; with torch loaded the process stays below 1 GiB."""
@@ -58,17 +58,17 @@ UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
-"""What turns a picture of that EXIF orientation (CIPA DC-008-2023, tag 0x0112) upright."""
+"""Transposition that turns a picture of that EXIF orientation (CIPA DC-008-2023, tag 0x0112) upright."""
 SIDEWAYS = range(5, 9)
 
 
 class UnreadableError(Exception):
-    """An image that cannot be used; the text says why."""
+    """An image that cannot be used; the text has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What decoding an image told about it.
+    """Properties of an image, found while decoding it.
 
     Attributes:
         digest: SHA-256 of the file, or of the pixels where there is none; 64 hexadecimal digits.
@@ -231,7 +231,7 @@ def _opened(content: bytes | Image.Image) -> Image.Image:
             raise UnreadableError("damaged header" if known else "not an image of a known format") from None
     passes = content.count(b"\xff\xda") if image.format in ("JPEG", "MPO") else 1
     if passes * image.width * image.height > MAX_SCANNED:
-        raise UnreadableError(f"{image.width} x {image.height} pixels in {passes} passes; save it anew")
+        raise UnreadableError(f"{image.width} x {image.height} pixels in {passes} passes; save it again")
     return image
 
 
@@ -294,7 +294,7 @@ def _upright(
 
 
 def _kinds(image: Image.Image) -> tuple[str, ...]:
-    """What is out of the ordinary about an image whose header alone has been read."""
+    """Unusual properties of an image of which the header alone has been read."""
     is_so = {
         "animated": getattr(image, "is_animated", False) and image.format != "MPO",
         "CMYK": image.mode == "CMYK",
@@ -315,7 +315,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _pixels(picture: Image.Image, form: ImageFormat, examined: ImageInfo) -> tuple[NDArray[np.uint8], ImageInfo]:
-    """Shape (S, S, C), and what the pixels told; `picture` is upright and sound."""
+    """Shape (S, S, C), and the properties found in the pixels; `picture` is upright and sound."""
     square = on_white(squared(picture, form))
     square = in_mode(square, "L" if form.channels == 1 else "RGB")
     counts = np.array(square.histogram(), dtype=np.int64).reshape(form.channels, 256)

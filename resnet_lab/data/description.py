@@ -1,4 +1,4 @@
-"""What there is to say about a source: what was found in its files, and how it stands once it is prepared.
+"""Description of a source: what was found in its files, and its state once prepared.
 
 Legend: N usable images, K classes, C channels.
 """
@@ -25,14 +25,14 @@ from resnet_lab.data.preparation import Decoded, Prepared, channel_statistics
 from resnet_lab.data.split import PARTS
 
 CHECKED = ImageFormat(224)
-"""Into which a check decodes: the default of a training, so that both find the same copies."""
+"""Format into which a check decodes: the default of a training, so that both find the same copies."""
 
 MAX_SAMPLES = 250
 """Sample pictures of all classes together, unless there are more classes."""
 
 SAMPLES_A_CLASS = 10
 GROUPS_SHOWN = 24
-"""Of copies under one label, and again of copies under several, in pictures."""
+"""Groups of copies shown in pictures under one label, and again of copies under several."""
 
 PICTURES_A_GROUP = 4
 THUMBNAIL = 96
@@ -41,7 +41,7 @@ THUMBNAIL = 96
 
 @dataclass(frozen=True)
 class DataFindings:
-    """What decoding every image told.
+    """Findings from decoding every image.
 
     Attributes:
         source: its name.
@@ -99,7 +99,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of a set of values."""
+    """Summary statistics of a set of values."""
 
     smallest: float
     median: float
@@ -108,7 +108,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the usable images, upright.
+    """Sizes of the usable images, upright.
 
     Attributes:
         widths, heights: in pixels, shape (N,).
@@ -121,7 +121,7 @@ class Sizes:
 
     @property
     def spreads(self) -> dict[str, Spread]:
-        """By name: width and height in pixels, aspect as width / height."""
+        """Spreads by name: width and height in pixels, aspect as width / height."""
         values = {"width": self.widths, "height": self.heights, "aspect": self.widths / self.heights}
         return {
             name: Spread(float(each.min()), float(np.median(each)), float(each.max())) for name, each in values.items()
@@ -137,7 +137,7 @@ class Description:
         fingerprint: of classes, labels and content.
         classes: the largest first.
         mean, std: of each channel over the training part, on a scale of [0, 1]: what images are normalised with.
-        leaks: copies that stand in several parts, as a split file or the source itself has it.
+        leaks: copies that are in several parts, as a split file or the source itself has it.
     """
 
     findings: DataFindings
@@ -208,7 +208,7 @@ def check(images: ImageSet, watcher: Watcher = SILENT, *, near_copies: bool = Tr
         near_copies: look for near copies too.
 
     Raises:
-        DataError: the cache, which keeps what decoding told, cannot be written.
+        DataError: the cache, which keeps what decoding found, cannot be written.
     """
     stored, form = store_at_one_depth(images, CHECKED, keep_pixels=False, watcher=watcher)
     decoded = Decoded(images, stored.examined, DecodedPixels(images, form), stored.folder)
@@ -244,7 +244,7 @@ def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:
 
 
 def album(prepared: Prepared, description: Description) -> Album:
-    """Pictures to look at: samples of each class, conflicts and copies, first those that stand in several parts."""
+    """Pictures to look at: samples of each class, conflicts and copies, first those in several parts."""
     leaks = set(description.leaks)
     copies = sorted(description.findings.copies, key=lambda each: each not in leaks)
     return Album(
@@ -283,7 +283,7 @@ def _class_rows(prepared: Prepared) -> tuple[ClassRow, ...]:
 
 
 def _samples(prepared: Prepared) -> dict[str, tuple[ExampleImage, ...]]:
-    """Of each class the images whose digests come first, which is as good as drawn and stays when images are added."""
+    """Sample of each class by the order of digests, which is as good as random and stable when images are added."""
     classes = prepared.images.classes
     number = max(1, min(SAMPLES_A_CLASS, MAX_SAMPLES // len(classes)))
     chosen: dict[int, list[int]] = {label: [] for label in range(len(classes))}
@@ -320,7 +320,7 @@ def _pictures(prepared: Prepared, positions: Sequence[int]) -> tuple[ExampleImag
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """Of pixels of shape (S, S, C)."""
+    """JPEG of pixels of shape (S, S, C)."""
     image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     content = io.BytesIO()

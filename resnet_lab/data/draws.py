@@ -1,4 +1,4 @@
-"""Random numbers that belong to an image, not to the batch it happens to stand in."""
+"""Random numbers keyed by image, not by batch."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ class Draws:
 
     Args:
         indices: of the batch's images in their set, shape (N,), below 2^32.
-        repeats: how often each has come before in this epoch (`sampling.repeats`), so that it is augmented anew; never
+        repeats: how often each has come before in this epoch (`sampling.repeats`), for other augmentation; never
             unless given.
     """
 
@@ -31,7 +31,7 @@ class Draws:
 
     @classmethod
     def joined(cls, parts: Sequence["Draws"]) -> "Draws":
-        """Of several batches of one epoch, at least one, one after the other."""
+        """Concatenate several batches of one epoch, at least one."""
         whole = cls(parts[0].seed, parts[0].epoch, np.empty(0, dtype=np.int64))
         whole._numbers = np.concatenate([part._numbers for part in parts])
         return whole

@@ -78,7 +78,7 @@ class ImageIndex:
         self._forget(digests)
 
     def forget_unusable(self) -> None:
-        """What cannot be used; another decoder may open it."""
+        """Forget images that could not be used; another decoder may open them."""
         self._forget([digest for digest, record in self.known.items() if record.examined.cause])
 
     def record(self, examined: ImageInfo, content: bytes, checksum: int) -> LedgerRow:
@@ -182,7 +182,7 @@ class Filling:
                 yield StoredFile(path, encoded(stamp), digest, record, content)
 
     def _read(self, position: int) -> _Read:
-        """In a thread."""
+        """Read rows, in a thread."""
         try:
             stamp = self.images.stamp(position) if self.images.stamp else ""
             content = self.images.read(position)

@@ -84,7 +84,7 @@ class Flip(Rearranging):
 
 @dataclass(frozen=True, kw_only=True)
 class Rotate90(Rearranging):
-    """By 0, 90, 180 or 270 degrees, each as likely as the others, as `numpy.rot90` turns."""
+    """Rotation by 0, 90, 180 or 270 degrees with equal probability, in the sense of `numpy.rot90`."""
 
     views = 4
     in_memory = (

@@ -44,7 +44,7 @@ class ArrayPixels:
         self._pixels = pixels
 
     def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
-        """As `Pixels` says."""
+        """Implements `Pixels.gather`."""
         for position, target in zip(positions.tolist(), out, strict=True):
             target[...] = self._pixels[position]
 

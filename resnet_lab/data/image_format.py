@@ -1,4 +1,4 @@
-"""What every image is made into."""
+"""Format that every image is decoded into."""
 
 from dataclasses import dataclass, replace
 
@@ -8,7 +8,7 @@ from resnet_lab.core.errors import DataError
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """What every image is made into.
+    """Format that every image is decoded into.
 
     Attributes:
         size: of both sides, in pixels.
@@ -40,5 +40,5 @@ class ImageFormat:
 
     @property
     def nbytes(self) -> int:
-        """Of one image."""
+        """Bytes per image."""
         return self.size * self.size * self.channels

@@ -18,10 +18,10 @@ from resnet_lab.data.pooled_memory import PooledMemory, memory_for
 from resnet_lab.device import Placement
 
 IN_CACHE = 4
-"""Images of 224 pixels in float32 that a processor's second cache and its share of the third hold."""
+"""Images of 224 pixels in float32 that a CPU's second cache and its share of the third hold."""
 
 DEVICE_SHARE = 0.25
-"""Of the memory free on a GPU, that the pixels of a part may take for good."""
+"""Share of a GPU's free memory that the pixels of a part may take permanently."""
 
 
 def image_loader(
@@ -88,7 +88,7 @@ class ResidentRows:
 
 
 class ImageTransform:
-    """Augments uint8 images (B, C, S, S) and normalises them to float32, channels-last on a processor.
+    """Augments uint8 images (B, C, S, S) and normalises them to float32, channels-last on a CPU.
 
     Args:
         shown: whether the first augmentation is done.

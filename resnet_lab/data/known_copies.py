@@ -1,6 +1,6 @@
-"""Near copies that were found before, in a folder of the cache: those of the same pictures are looked for once.
+"""Known near copies, kept in a folder of the cache: the same pictures are searched once.
 
-The file has a digest of the signatures that it is of. One that is damaged, or of others, is made anew.
+The file has a digest of the signatures that it is of. A file that is damaged, or of other signatures, is recomputed.
 """
 
 import json
@@ -22,7 +22,7 @@ from resnet_lab.data.near_copies import ALGORITHM, LARGEST, NearCopies, find_nea
 
 
 class _Found(Record):
-    """What stands in the file.
+    """Content of the file.
 
     Attributes:
         signatures: their digest, with the version of the algorithm.

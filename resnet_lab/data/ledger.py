@@ -1,4 +1,4 @@
-"""What a folder of the cache knows of its rows, in index.sqlite: nothing damaged in it is taken for sound."""
+"""Index of a cache folder's rows, in index.sqlite: nothing damaged in it is taken for sound."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class Ledger:
     """The index of a folder, to be used as a context manager.
 
     Raises:
-        sqlite3.DatabaseError: here and in every method; `is_damage` tells of what kind it is.
+        sqlite3.DatabaseError: here and in every method; `is_damage` tells the kinds apart.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
@@ -104,7 +104,7 @@ class Ledger:
         return {path: (stamp, digest) for path, stamp, digest in self._index.execute("SELECT * FROM files")}
 
     def about(self) -> dict[str, str]:
-        """What `tell` was given."""
+        """Facts that `tell` wrote."""
         rows = self._index.execute("SELECT * FROM about")
         return {key: decoded(value) for key, value in rows if isinstance(value, bytes)}
 
@@ -132,7 +132,7 @@ class Ledger:
 
 
 def encoded(text: str) -> bytes:
-    """Of a path or a name, which on POSIX may be no UTF-8."""
+    """Encode a path or a name, which on POSIX may be no UTF-8."""
     return text.encode("utf-8", "surrogateescape")
 
 

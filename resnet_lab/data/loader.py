@@ -26,7 +26,7 @@ AHEAD = THREADS + 1
 
 
 class Batch(NamedTuple):
-    """What a loader yields.
+    """Batch of a loader.
 
     Attributes:
         indices: of the images among those of the part, (B,).
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class Rows(Protocol):
-    """What the images of a set are stored as."""
+    """Stored images of a set."""
 
     on_device: ClassVar[bool]
     """Whether they are there already, and need not be read ahead."""
@@ -59,9 +59,9 @@ class Transform(Protocol):
 
 
 class Loader:
-    """Serves some images of a set as batches, by order of epochs of training or as they stand.
+    """Serves some images of a set as batches, by order of epochs of training or in their own order.
 
-    What the processor does for a batch it does ahead, in threads: all of it where it is the device too.
+    What the CPU does for a batch it does ahead, in threads: all of it where it is the device too.
     """
 
     def __init__(self, rows: Rows, order: Order, transform: Transform, placement: Placement) -> None:
@@ -84,7 +84,7 @@ class Loader:
         return self._served(self.order.training(epoch, first_step))
 
     def evaluation(self) -> Iterator[Batch]:
-        """This process's share of the images as they stand, not augmented, in batches of one size.
+        """This process's share of the images in their own order, not augmented, in batches of one size.
 
         The last is filled up with its last image, and then has more inputs than labels.
         """

@@ -1,4 +1,4 @@
-"""Near copies: the same picture as another file, with other quality, size, tones, margins or edges, or mirrored.
+"""Near copies: the same picture in another file, with other quality, size, tones, margins or edges, or mirrored.
 
 Coarse to fine. Pictures are candidates where their 8 x 8 grey levels correlate, one's whole with the other's whole or
 middle; these are laid over one another and compared cell by cell (`alignment`). How alike copies must be depends on how
@@ -19,18 +19,18 @@ from resnet_lab.data.alignment import likeness
 from resnet_lab.data.signatures import SIDE
 
 MIDDLES = (1.0, 0.93, 0.87, 0.81)
-"""Of a picture's sides, the parts that another's whole is compared with."""
+"""Parts of a picture's sides that another's whole is compared with."""
 
 CELLS = 8
-"""Of a descriptor's side."""
+"""Cells per side of a descriptor."""
 
 CANDIDATE = 0.85
 """Correlation of descriptors from which on a pair is compared cell by cell."""
 
 CANDIDATES = 10
-"""Of an image, the most alike."""
+"""Candidates per image, the most similar ones."""
 
-NEAREST, NEAREST_CANDIDATE = 1, 0.7
+NEAREST, NEAREST_CANDIDATE = 1, 0.78
 """The same of an image's most alike ones: a margin or an edge that one signature is without, such as of grey that JPEG
 has made uneven, moves every cell, and the copy is still more alike than anything else."""
 
@@ -52,8 +52,8 @@ RICH = 5.5
 the like, of which any two can be laid over one another. Of 1,150 paintings all have more."""
 
 RICH_SHARE = 0.85
-"""Of a set's pictures, that are rich where it is one of photographs or paintings. Of digits as JPEG of quality 20
-0.76 are, by the noise."""
+"""Share of rich pictures that makes a set one of photographs or paintings. For digits as JPEG of quality 20 it is 0.76,
+due to the noise."""
 
 CORRELATIONS_AT_ONCE = 2**22
 
@@ -63,7 +63,7 @@ ALGORITHM = 2
 
 @dataclass(frozen=True)
 class NearCopies:
-    """Which images are near copies of one another.
+    """Groups of images that are near copies of one another.
 
     Attributes:
         groups: number of each image's group, shape (N,).
@@ -122,7 +122,7 @@ class _Search:
         self.whole = self.middles[0]
 
     def linked(self, members: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of each member the first of its group, as positions in `members`."""
+        """First member of each member's group, as positions in `members`."""
         if len(members) == 2:
             return np.zeros(2, dtype=np.int64)
         one, other = np.triu_indices(len(members), 1)
@@ -134,7 +134,7 @@ class _Search:
         return first[own]
 
     def candidates(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pairs of positions, the first image as a whole beside the second's middle or its mirror image."""
+        """Pairs of positions, the first image as a whole and the second's middle or its mirror image."""
         number = len(self.whole)
         rows = max(1, CORRELATIONS_AT_ONCE // number)
         pairs = []
@@ -160,7 +160,7 @@ class _Search:
         return one[order[first]], other[order[first]]
 
     def likeness(self, one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Of pairs, in the arrangement in which their descriptors correlate most."""
+        """Likeness of pairs, in the arrangement in which their descriptors correlate most."""
         views = (self.whole[one], _mirrored(self.whole[one]))
         fits = [np.einsum("pd,pd->p", view, middle[other]) for view in views for middle in self.middles]
         best = np.argmax(fits, axis=0) if len(one) else np.empty(0, dtype=np.int64)
@@ -171,14 +171,14 @@ class _Search:
 
 
 def _entropy(levels: NDArray[np.uint8]) -> float:
-    """Of the distribution of grey levels, in bits."""
+    """Entropy of the distribution of grey levels, in bits."""
     counts = np.bincount(levels.ravel())
     shares = counts[counts > 0] / levels.size
     return float(-(shares * np.log2(shares)).sum())
 
 
 def _usual(one: NDArray[np.int64], other: NDArray[np.int64], unlike: NDArray[np.float32], images: int) -> float:
-    """How unlike an image and its eighth most alike one are, the first decile over a set.
+    """Usual distance of an image from its eighth nearest one: the first decile over a set.
 
     Args:
         unlike: of pairs, shape (P,); of all others 1.

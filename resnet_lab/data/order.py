@@ -1,4 +1,4 @@
-"""Which images a process sees in which order: a pure function of seed, epoch and step. Legend: N images of a part."""
+"""Order of images per process: a pure function of seed, epoch and step. Legend: N images of a part."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -92,13 +92,13 @@ class Order:
 
     @property
     def share(self) -> NDArray[np.int64]:
-        """Which of the images this process evaluates; all processes together every one once."""
+        """Images that this process evaluates; each is evaluated by exactly one process."""
         return np.arange(self.shard.rank, len(self.images), self.shard.world_size)
 
     def evaluation(self) -> Iterator[Step]:
-        """This process's share of the images as they stand, in steps of one size: the last is filled up with its last.
+        """This process's share in the images' own order, in steps of one size: the last is padded with its last image.
 
-        Steps are as large for several processes as for one, so that an image's outputs are the same to the bit.
+        Steps are as large for several processes as for one, so that an image's outputs are bitwise the same.
         """
         left = len(self.share)
         for indices in even_steps(self.share, min(self.batch_size, len(self.images))):

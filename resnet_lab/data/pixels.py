@@ -1,4 +1,4 @@
-"""Decoded images by number, from the cache or decoded anew each time. Legend: N batch, S size, C channels."""
+"""Decoded images by number, from the cache or decoded each time. Legend: N batch, S size, C channels."""
 
 import os
 from collections.abc import Iterable, Sequence

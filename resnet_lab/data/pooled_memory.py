@@ -16,7 +16,7 @@ KEPT = 20
 
 
 class Memory(Protocol):
-    """Gives uninitialised tensors that the processor can write."""
+    """Gives uninitialised tensors that the CPU can write."""
 
     def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor: ...
 
@@ -27,7 +27,7 @@ def memory_for(placement: Placement) -> Memory:
 
 
 class PinnedMemory:
-    """For copies to a GPU beside its work; torch keeps such memory until its copy is over, and pools it itself."""
+    """Pinned memory for asynchronous copies to a GPU; torch keeps it until its copy is over, and pools it itself."""
 
     def take(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype, pin_memory=True)

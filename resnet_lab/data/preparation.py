@@ -1,4 +1,4 @@
-"""A source made ready: found, decoded once, checked, split. Legend: N images, C channels."""
+"""A prepared source: found, decoded once, checked, split. Legend: N images, C channels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
 from resnet_lab.data.split import Part
 
 FREE_SHARE = 0.9
-"""Of the disk's free space, that the cache may take."""
+"""Share of the disk's free space that the cache may take."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Decoded:
     """All images of a source, decoded.
 
     Attributes:
-        examined: what decoding told of each image.
+        examined: properties found by decoding each image.
         folder: of the cache, which holds that.
     """
 
@@ -150,9 +150,9 @@ def _fits(images: ImageSet, form: ImageFormat, config: DataConfig, watcher: Watc
     if config.cache == "disk":
         raise DataError(
             f"{problem}; free some space, `resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, "
-            "or decode them anew in every epoch: --cache stream"
+            "or decode them in every epoch with --cache stream"
         )
-    watcher.say(f"{problem}: they are decoded anew in every epoch")
+    watcher.say(f"{problem}: they are decoded in every epoch")
     return False
 
 

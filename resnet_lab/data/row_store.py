@@ -32,7 +32,7 @@ Checksums: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 class RowEntry(Protocol):
-    """What becomes a row, with all that its index is to know of it."""
+    """Content of a row, with all that its index records about it."""
 
     @property
     def row(self) -> int | None:
@@ -47,10 +47,10 @@ Told = TypeVar("Told", bound=RowEntry, contravariant=True)
 
 
 class Index(Protocol[Told]):
-    """What is kept beside the rows of a store."""
+    """Index of the rows of a store."""
 
     def checksums(self) -> Checksums:
-        """Of all rows that are there."""
+        """Checksums of all rows that are there."""
 
     def seal(self) -> str:
         """The store's when the last process left it; empty where that is not known."""
@@ -71,7 +71,7 @@ class RowStore(Generic[E]):
         self.index = index
 
     def seal(self) -> str:
-        """What changes whenever the file does or may have; empty where nothing can be said.
+        """Fingerprint that changes whenever the file does or may have; empty where there is none.
 
         Every writer changes the file's times. What a power failure takes from it may not, so the seal is of one boot.
         """
@@ -82,10 +82,10 @@ class RowStore(Generic[E]):
         return f"{boot} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
     def check(self, what: str, watcher: Watcher, after_step: Callable[[], None] = lambda: None) -> list[int]:
-        """Have the index forget the rows that are not as they were written; their numbers.
+        """Drop damaged rows from the index; their numbers.
 
-        Of a file that is as its seal says nothing is looked at, and one of which nothing is known begins anew: whoever
-        reads the old one has it open still.
+        A file whose seal is unchanged is not read, and one of which nothing is known is replaced: readers of the old
+        still have it open.
 
         Args:
             what: is checked, for the watcher.
@@ -162,11 +162,11 @@ class RowReader:
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise DataError(f"{path}: cannot be opened: {error.strerror}; start again to have it made anew") from None
+            raise DataError(f"{path}: cannot be opened: {error.strerror}; restart to rebuild it") from None
         weakref.finalize(self, os.close, self._descriptor)
 
     def gather(self, rows: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         """Fill as many arrays of a row's size as there are `rows`; raises `DataError` where the file ends too early."""
         for row, target in zip(rows.tolist(), out, strict=True):
             if os.preadv(self._descriptor, [target.data], row * self.nbytes) != self.nbytes:
-                raise DataError(f"{self.path}: cut short while it was in use; start again to have it mended")
+                raise DataError(f"{self.path}: truncated while in use; restart to repair it")

@@ -1,4 +1,4 @@
-"""Which images make a step of an epoch: a pure function of seed, epoch and step. Legend: N images, K classes."""
+"""Sampling of the images of each step: a pure function of seed, epoch and step. Legend: N images, K classes."""
 
 from math import ceil
 
@@ -24,7 +24,7 @@ def shuffled(
     """The order of an epoch, shape (N,): every image once.
 
     Images that are fetched in `chunks`, shape (N,), come a few chunks at a time, in an order that every epoch draws
-    anew, and shuffled among these; `balanced` epochs go everywhere all the same.
+    again, and shuffled among these; `balanced` epochs use all chunks nevertheless.
 
     With `balanced` every class instead has the same number of places, up to one, and fills them by rounds through its
     images: none comes again before all of its class have come, so that each comes as often as another, up to once.
@@ -55,7 +55,7 @@ def _turns(members: NDArray[np.int64], count: int, generator: torch.Generator) -
 
 
 def repeats(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each entry of an order, how often its image has come before, shape (N,); all zero unless balanced."""
+    """Number of earlier occurrences of each entry's image in an order, shape (N,); all zero unless balanced."""
     by_image = np.argsort(order, kind="stable")
     grouped = order[by_image]
     before = np.empty_like(order)
@@ -69,10 +69,10 @@ def steps_of(order: NDArray[np.int64], batch_size: int, rank: int = 0, world_siz
     Steps differ by at most one image, and so do the shares of a step; all processes have the same number of steps.
 
     Args:
-        batch_size: images a step, over all processes.
+        batch_size: global batch size.
 
     Raises:
-        ConfigError: a process would stand idle in some step, or in all.
+        ConfigError: a process would be idle in some step, or in all.
     """
     if len(order) < world_size:
         raise ConfigError(f"{len(order)} images are too few for {world_size} processes; start no more than images")

@@ -1,32 +1,32 @@
-"""What near copies are found by: the grey levels of a picture's content, whatever form it is given."""
+"""Signatures for near copies: the grey levels of a picture's content, whatever form it is given."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 32
-"""Of a signature's grey levels, in cells."""
+"""Cells per side of a signature's grey levels."""
 
 GRID = 112
-"""Cells of a side in which margins are looked for."""
+"""Cells per side in which margins are searched."""
 
 COMPARED_FROM = 64
-"""Shorter side in pixels from which on two pictures can be told to be copies."""
+"""Shorter side in pixels from which on two pictures are compared."""
 
 CONTENT_FROM = 32
-"""The same of what is left within the margins."""
+"""Shorter side within the margins, in pixels, from which on two pictures are compared."""
 
 FLAT = 4
 """Standard deviation of grey levels 0 to 255 below which a picture has nothing to compare."""
 
 MARGIN = 0.08
-"""Of the standard deviation, that a margin's grey levels may differ from one another."""
+"""Share of the standard deviation that a margin's grey levels may differ from one another."""
 
 MARGIN_SHARE = 0.95
-"""Of the cells of a line, that must have the margin's grey level."""
+"""Share of the cells of a line that must have the margin's grey level."""
 
 MARGINS = 8
-"""Within one another, such as a frame's and a mount's, that are taken off at most."""
+"""Most nested margins, such as a frame's and a mount's, that are taken off."""
 
 
 def signature(picture: Image.Image) -> bytes:
@@ -76,7 +76,7 @@ def _content(cells: NDArray[np.float32]) -> tuple[int, int, int, int]:
 
 
 def _margin(lines: NDArray[np.float32], tolerance: float) -> int:
-    """How many lines from the first on have its grey level nearly everywhere."""
+    """Number of leading lines that have the margin's grey level nearly everywhere."""
     first = lines[0]
     level = np.partition(first, len(first) // 2)[len(first) // 2]  # the median, sooner
     if np.count_nonzero(np.abs(first - level) < tolerance) < MARGIN_SHARE * len(first):
@@ -86,7 +86,7 @@ def _margin(lines: NDArray[np.float32], tolerance: float) -> int:
 
 
 def _shares(first: int, last: int) -> NDArray[np.float32]:
-    """Of each of the cells, in the mean over each of equal parts between two edges, shape (SIDE, GRID)."""
+    """Share of each cell in the mean of each of SIDE equal parts between two edges, shape (SIDE, GRID)."""
     edges, cells = np.linspace(first, last, SIDE + 1), np.arange(GRID)
     within = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)
     return np.asarray(np.clip(within, 0, None) * SIDE / (last - first), dtype=np.float32)

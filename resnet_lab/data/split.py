@@ -2,7 +2,7 @@
 
 Where an image stands follows from its content and the seed alone: the seed and the digest give a number in [0, 1), its
 place, and the place's interval gives the part. So adding, removing or renaming files moves no other image, with two
-exceptions: copies of a picture all have the place of the one with the smallest digest, so that they never stand on both
+exceptions: copies of a picture all have the place of the one with the smallest digest, so that they are never on both
 sides, and a class that would miss a part has the picture moved there whose place is nearest.
 """
 
@@ -198,7 +198,7 @@ def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:
     """
     parts, gone = from_csv_as_far_as_there(path, images)
     if gone:
-        raise DataError(f"{images.name}: {gone[0][0]} of the split in {path} is no longer there; put it back")
+        raise DataError(f"{images.name}: {gone[0][0]} of the split in {path} is no longer there; restore it")
     return parts
 
 

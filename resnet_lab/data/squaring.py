@@ -24,7 +24,7 @@ def squared(image: Image.Image, form: ImageFormat) -> Image.Image:
 
 
 def _middle(image: Image.Image, form: ImageFormat) -> Image.Image:
-    """What torchvision's `Resize(form.resize)` and `CenterCrop(form.size)` leave of a picture."""
+    """Centre crop as made by torchvision's `Resize(form.resize)` and `CenterCrop(form.size)`."""
     size, shorter = (form.size, form.size), min(image.size)
     width, height = (form.resize * side // shorter for side in image.size)
     left, top = round((width - form.size) / 2), round((height - form.size) / 2)
@@ -39,7 +39,7 @@ def _middle(image: Image.Image, form: ImageFormat) -> Image.Image:
 
 
 def in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Without the copy that `convert` makes where there is nothing to convert."""
+    """Convert to a mode, without the copy that `convert` makes where there is nothing to convert."""
     return image if image.mode == mode else image.convert(mode)
 
 

@@ -12,7 +12,7 @@ R = TypeVar("R")
 def in_order(
     pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], ahead: int = 64
 ) -> Generator[R, None, None]:
-    """Like `pool.map`, with a bounded number of results waiting; work that did not begin is dropped on closing."""
+    """Ordered `pool.map` with a bounded number of waiting results; work not yet started is dropped on closing."""
     waiting: deque[Future[R]] = deque()
     try:
         for item in items:

@@ -1,4 +1,4 @@
-"""Where and how a network runs: device, precision, memory layout, compilation, and what the memory holds."""
+"""Execution of networks: device, precision, memory layout, compilation, and available memory."""
 
 from resnet_lab.device.inference import optimize_for_inference
 from resnet_lab.device.memory import largest_batch, out_of_memory, require_memory

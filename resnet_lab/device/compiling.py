@@ -1,7 +1,7 @@
 """Networks compiled by torch. Legend: N batch, C channels, H W pixels.
 
 A trap: Dynamo keeps what it compiled with the code object of a function, so that networks of one class share one
-store, which counts their compilations together and after eight of them quietly goes on uncompiled. So each network
+store, which counts their compilations together and after eight of them silently runs uncompiled. So each network
 here gets a code object of its own, and what cannot be compiled whole is an error.
 """
 

@@ -1,4 +1,4 @@
-"""Networks made ready for inference. Legend: N batch, C channels, H W pixels, K classes."""
+"""Networks prepared for inference. Legend: N batch, C channels, H W pixels, K classes."""
 
 from copy import deepcopy
 from time import perf_counter
@@ -110,7 +110,7 @@ def optimize_for_inference(
     Args:
         model: left as it is; later changes of its weights do not reach the copy.
         images: that are to come; None where that is not known.
-        watcher: told what cannot be done and why.
+        watcher: notified of what cannot be done and why.
 
     Raises:
         ConfigError: at the first batch, where compiling was asked for and is not possible.

@@ -1,4 +1,4 @@
-"""What a training step takes of the memory, and what is said where there is too little of it."""
+"""Memory of a training step, and messages where there is too little of it."""
 
 import resource
 import sys
@@ -17,14 +17,14 @@ from resnet_lab.core.system_memory import free_memory, total_memory
 from resnet_lab.device.placement import Placement
 
 SHARE = {"cpu": 0.6, "cuda": 0.9}
-"""Of the free memory, that the tensors of a step may take: on the processor the heap has gaps, and was measured to take
+"""Share of the free memory that the tensors of a step may take: on the CPU the heap has gaps, and was measured to take
 up to 1.6 times as much."""
 
 FEW, MORE = 2, 4
 """Images of these two steps. Batch norm may refuse a single one."""
 
 SIGNS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
-"""In errors of other kinds: of torch's allocator for the processor, and of CUDA's libraries."""
+"""Signs in errors of other kinds: of torch's allocator for the CPU, and of CUDA's libraries."""
 
 GIB = 2**30
 
@@ -32,15 +32,15 @@ GIB = 2**30
 def out_of_memory(
     error: BaseException, device: torch.device, batch_size: int, accumulate: int = 1
 ) -> ConfigError | None:
-    """What to tell a user whose training step ended with `error`; None where that has another cause.
+    """Message for a training step that ended with `error`; None where that has another cause.
 
     Args:
-        batch_size: images a step.
+        batch_size: images per step.
         accumulate: micro-batches per optimizer step.
     """
     if not is_out_of_memory(error):
         return None
-    tried = f"batch size {batch_size}" + (f" in {accumulate} pieces" if accumulate > 1 else "")
+    tried = f"batch size {batch_size}" + (f" in {accumulate} micro-batches" if accumulate > 1 else "")
     remedies = ["a smaller --batch-size (or auto)"] if batch_size > 1 else ["smaller images (--size)"]
     if 2 * accumulate <= batch_size:
         remedies.append(f"--accumulate {2 * accumulate}")
@@ -74,7 +74,7 @@ def largest_batch(
         size //= 2
     if not size:
         raise ConfigError(
-            f"not even one image fits into the memory of {device}: a step takes {image / 2**20:.0f} MiB an image, and "
+            f"not even one image fits into the memory of {device}: a step takes {image / 2**20:.0f} MiB per image, and "
             f"{max(0, free) / 2**20:.0f} MiB are left for images; take smaller images (--size) or a smaller network"
         )
     return size
@@ -164,7 +164,7 @@ def _fits(step: Callable[[int], object], images: int) -> bool:
 def peak_of_step(step: Callable[[int], object], images: int, device: torch.device) -> int:
     """The most bytes that a step on so many images holds at once, beside what was there before.
 
-    On the processor those of tensors that operators make: what compiled code makes inside itself is not seen.
+    On the CPU those of tensors that operators make: what compiled code makes inside itself is not seen.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -1,4 +1,4 @@
-"""Where a network runs, in which precision and memory layout, and whether it is compiled."""
+"""Placement of a network: device, precision, memory layout, and whether it is compiled."""
 
 import platform
 from contextlib import AbstractContextManager
@@ -17,7 +17,7 @@ T = TypeVar("T")
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 COMPILATION = {
-    "auto": "compiled where that was measured to pay",
+    "auto": "compiled where measured to be faster",
     "off": "not compiled (as asked)",
     "on": "compiled (as asked)",
     "max": "compiled with the longest search (as asked)",
@@ -47,7 +47,7 @@ class Placement:
 
     @property
     def precision(self) -> str:
-        """As `choose` takes it."""
+        """Precision in the form that `choose` takes."""
         return "tf32" if self.tf32 else {dtype: name for name, dtype in DTYPES.items() if name != "tf32"}[self.dtype]
 
     def __str__(self) -> str:
@@ -58,7 +58,7 @@ class Placement:
         )
 
     def record(self) -> dict[str, object]:
-        """What was chosen, as JSON."""
+        """Record the choices, as JSON."""
         return {
             "type": self.device.type,
             "name": self.name,
@@ -71,7 +71,7 @@ class Placement:
 
     @property
     def name(self) -> str:
-        """Of the GPU or processor."""
+        """Name of the GPU or CPU."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
@@ -79,7 +79,7 @@ class Placement:
     def place(self, model: nn.Module) -> nn.Module:
         """The model moved to the device, in its layout.
 
-        On the processor the process keeps from now on what memory it frees (`allocator`). On a GPU the precision of
+        On the CPU the process keeps from now on what memory it frees (`allocator`). On a GPU the precision of
         float32 products is set, for the whole process too, where float32 was chosen.
         """
         if self.device.type == "cpu":
@@ -103,7 +103,7 @@ class Placement:
         return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
 
     def seed(self, seed: int) -> None:
-        """Seed the generators that a step draws from: the processor's, and the GPU's own.
+        """Seed the generators that a step draws from: the CPU's, and the GPU's own.
 
         `torch.manual_seed` seeds every kind of device, and formats the stack for each that is not in use.
         """
@@ -117,7 +117,7 @@ class Placement:
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def facts(self) -> tuple[str, ...]:
-        """All that a measured time depends on beside the network."""
+        """Everything that a measured time depends on, except the network."""
         return *(f"{key} {value}" for key, value in self.record().items() if key != "compile"), torch.__version__
 
 
@@ -172,7 +172,7 @@ def _device(wish: str) -> torch.device:
 def _precision(device: torch.device, wish: Precision) -> tuple[str, str]:
     """The precision and why."""
     if wish in ("tf32", "fp16") and device.type == "cpu":
-        raise ConfigError(f"precision {wish} is for GPUs, and this network runs on the processor; use bf16 or fp32")
+        raise ConfigError(f"precision {wish} is for GPUs, and this network runs on the CPU; use bf16 or fp32")
     if wish == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
         raise ConfigError(f"precision tf32 is for GPUs from Ampere on, and {device} is older; use fp16 or fp32")
     if wish != "auto":

@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 LOST = (
     "another of the processes that torchrun started has ended, and its report says which; what was saved last is "
-    "whole: go on from it with `resnet-lab train --resume`"
+    "whole: resume from it with `resnet-lab train --resume`"
 )
 
 POLL = 0.02
 """Seconds between two looks into the store."""
 
 PATIENCE = timedelta(seconds=5)
-"""For a store that may be gone already."""
+"""Timeout for a store that may be gone already."""
 
 
 class ProcessError(ResNetLabError):
@@ -70,15 +70,15 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is rank 0, which writes and logs."""
         return self.rank == 0
 
     def from_first(self, make: Callable[[], T]) -> T:
-        """What `make` returns in the first process, where alone it runs while the others wait; of JSON's types.
+        """Broadcast what `make` returns on rank 0, where alone it runs while the others wait; of JSON's types.
 
         Raises:
             ResNetLabError: in every process the same, of the same class, where `make` raises one.
-            ProcessError: where `make` raises something else in the first process.
+            ProcessError: where `make` raises something else on rank 0.
         """
         key = f"from first {next(self._calls)}"
         if self.is_first:
@@ -88,7 +88,7 @@ class Processes:
 
     @contextmanager
     def first_ahead(self) -> Iterator[None]:
-        """What is done inside is done by the first process of each machine, and then by all others.
+        """Run the body first on local rank 0 of each machine, and then on all others.
 
         For what leaves something on the disk, so that the others find it there.
 
@@ -106,10 +106,10 @@ class Processes:
             yield
 
     def run_folder(self, proposed: Path) -> tuple[Path, bool]:
-        """The folder to train in, and whether to go on with what is there.
+        """The folder to train in, and whether to resume what is there.
 
-        It is the first process's proposal. When torchrun has started all processes anew because one was lost, it is the
-        proposal of the start before, however the new one is called; what stood there before torchrun began is not ours.
+        It is rank 0's proposal. When torchrun has restarted all processes because one was lost, it is the
+        proposal of the start before, however the new one is called; what existed before torchrun started is not ours.
         """
 
         def choose_folder() -> tuple[str, bool]:
@@ -145,7 +145,7 @@ class Processes:
 
     @contextmanager
     def _answering(self, key: str) -> Iterator[list[Any]]:
-        """Tells the others what is put into the list, or what went wrong."""
+        """Sends the others what is put into the list, or the error."""
         answer: list[Any] = []
         try:
             yield answer
@@ -163,14 +163,14 @@ class Processes:
         if "error" in answer:
             raise error_of(answer["kinds"], answer["error"])
         if "failure" in answer:
-            raise ProcessError(f"the first process has ended ({answer['failure']})")
+            raise ProcessError(f"rank 0 has ended ({answer['failure']})")
         return answer["result"]
 
 
 class Agreement:
     """Something that all processes learn at the same step, without waiting for each other or for a device.
 
-    At each step every process says a number, and hears the greatest that any said at the step before: a signal that
+    At each step every process sends a number, and receives the greatest that any sent at the step before: a signal that
     reaches one process stops all of them at one step.
     """
 
@@ -185,7 +185,7 @@ class Agreement:
         if self._said is not None:
             said, work = self._said
             work.wait()
-            agreed = int(said)  # on the processor: no device is waited for
+            agreed = int(said)  # on the CPU: no device is waited for
         said = torch.tensor(number)
         self._said = said, distributed.all_reduce(said, distributed.ReduceOp.MAX, async_op=True)
         return agreed
@@ -203,7 +203,7 @@ def begin(device: str = "auto") -> Iterator[Processes]:
 
     Raises:
         ConfigError: there are fewer GPUs than processes, or one is wished for by several.
-        ProcessError: the processes cannot come together, or while this is entered one of them is lost.
+        ProcessError: the processes cannot connect, or while this is entered one of them is lost.
     """
     if not _launched():
         yield Processes(device=device)
@@ -218,7 +218,7 @@ def begin(device: str = "auto") -> Iterator[Processes]:
             store = PrefixStore(_meet(lasting, rank, world_size), lasting)
             _join(PrefixStore("group", store), rank, world_size, own)
         except RuntimeError as error:
-            raise ProcessError(f"the processes cannot come together: {str(error).splitlines()[0]}") from error
+            raise ProcessError(f"the processes cannot connect: {str(error).splitlines()[0]}") from error
         try:
             yield Processes(rank, world_size, local_rank, machine, machines, str(own), store, lasting)
         except BaseException as error:
@@ -238,7 +238,7 @@ def is_first() -> bool:
 def first_to_say(text: str) -> bool:
     """Whether no other process has come with a message, so that it is this one's to print.
 
-    What goes wrong for all is said once; what goes wrong for one is said by that one. Good before, within and after
+    Errors common to all are reported once; errors of one by that one. Good before, within and after
     `begin`.
     """
     if not _launched():
@@ -255,7 +255,7 @@ def _launched() -> bool:
 
 
 def _open_store(timeout: timedelta | None = None) -> Store:
-    """The store that torchrun keeps at MASTER_ADDR, or the first process where torchrun was told not to."""
+    """The store that torchrun keeps at MASTER_ADDR, or rank 0 where torchrun is configured not to."""
     kept = os.environ["TORCHELASTIC_USE_AGENT_STORE"] == "True"
     return TCPStore(
         os.environ["MASTER_ADDR"],
@@ -269,7 +269,7 @@ def _meet(store: Store, rank: int, world_size: int) -> str:
     """A name for this start, known to the processes that live in it.
 
     The store still holds what earlier starts left there, and torchrun's count of restarts is each machine's own: so the
-    first process invents a name, and whoever finds his own mark among the answers knows that it is of now.
+    rank 0 invents a name, and a process that finds its own mark among the answers knows that it is current.
     """
     mark = uuid4().hex
     if rank == 0:
@@ -288,7 +288,7 @@ def _meet(store: Store, rank: int, world_size: int) -> str:
 
 
 def _await(store: Store, keys: list[str]) -> None:
-    """In small steps, since a signal is not heard inside of torch; torchrun ends those who wait for the dead."""
+    """Wait in small steps, since torch does not react to signals; torchrun ends those who wait for the dead."""
     while keys and not store.check(keys):
         sleep(POLL)
 
@@ -321,7 +321,7 @@ def _own_device(wish: str) -> torch.device:
 
 @contextmanager
 def _part_of_the_cores() -> Iterator[None]:
-    """Where the user says nothing, torchrun gives each process one thread; the cores are shared out instead."""
+    """Share the cores out: where the user sets nothing, torchrun gives each process one thread."""
     before = torch.get_num_threads()
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

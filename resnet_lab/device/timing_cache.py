@@ -1,4 +1,4 @@
-"""What was measured on this machine, kept in a small JSON file beside the cached images.
+"""Measurements on this machine, kept in a small JSON file beside the cached images.
 
 The file saves time and nothing depends on it: one that cannot be read or written is ignored.
 """
@@ -25,7 +25,7 @@ class StepTimes:
 
 
 def recall(*facts: str) -> StepTimes | None:
-    """What `remember` kept under the same facts."""
+    """Recall what `remember` kept under the same facts."""
     try:
         return StepTimes(**{name: float(value) for name, value in _read()[", ".join(facts)].items()})
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -30,7 +30,7 @@ def compile_for_training(
     """The network to call in a training step: `model` itself, or a module that runs its parameters compiled.
 
     With `compile="auto"` the faster is found by a few steps of each, once for each network, shape and machine,
-    where enough steps are to come for that to pay. To go on exactly as before, ask for what was taken then:
+    where enough steps remain for that to pay. To resume exactly, ask for what was chosen before:
     compiled where the result is not `model`.
 
     Args:
@@ -40,7 +40,7 @@ def compile_for_training(
         shape: of a step's input, (N, C, H, W); others of that dtype and layout need no compilation of their own.
         steps: that are to come.
         dtype: of the input.
-        watcher: told what was taken and why.
+        watcher: notified of what was taken and why.
 
     Raises:
         ConfigError: compiling was asked for and is not possible.
@@ -66,7 +66,7 @@ def compile_for_training(
 def _unsuited() -> str:
     """Why the choice is not left to a stopwatch, or nothing."""
     if torch.are_deterministic_algorithms_enabled():
-        return "which of the two is faster, and so the last bits, may differ from run to run"
+        return "which of the two is faster, and so the last bits, can differ from run to run"
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
         return "each of the processes would choose for itself"
     return ""
@@ -92,13 +92,13 @@ def _faster(model: nn.Module, placement: Placement, key: str, x: Tensor, steps: 
     if measured is None:
         expected = steps * seconds_of_step(model, placement, x)
         if expected < WORTH_MEASURING:
-            watcher.say(f"not compiled: that can take a minute, and some {expected:.0f} s of training are to come")
+            watcher.say(f"not compiled: compilation can take a minute, and about {expected:.0f} s of training remain")
             return model
         compiled, seconds = _compiled(model, placement, "on", x, watcher)
         measured = StepTimes(seconds, *compare(model, compiled, placement, x))
         remember(measured, *facts)
     saved = steps * (measured.eager - measured.compiled) - (measured.compiling if compiled is None else 0)
-    result = f"a step takes {measured.compiled:.3g} s compiled, {measured.eager:.3g} s as it is"
+    result = f"a step takes {measured.compiled:.3g} s compiled, {measured.eager:.3g} s eager"
     if saved <= 0:
         watcher.say(f"not compiled: {result}")
         return model

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from resnet_lab.device.placement import Placement
 
 LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 2, 20, 4.0
-"""Rounds of four steps in which two networks are compared: until so many seconds are over, within these bounds."""
+"""Rounds of four steps in which two networks are compared: for so many seconds, within these bounds."""
 
 
 @contextmanager
 def untouched(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """What happens inside leaves buffers, mode and random generators as they were, and no gradients."""
+    """Restore buffers, mode and random generators afterwards, and leave no gradients."""
     training = model.training
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:

@@ -119,7 +119,7 @@ def with_classes(predictions: Predictions, classes: tuple[str, ...], match: Matc
 
 
 def _matching(first: Predictions, second: Predictions, names: tuple[str, str]) -> NDArray[np.int64]:
-    """Where each image of the first stands in the second, shape (N,)."""
+    """Position of each image of the first in the second, shape (N,)."""
     one, other = (dict(zip(each.paths, each.digests, strict=True)) for each in (first, second))
     true = [dict(zip(each.paths, each.labels.tolist(), strict=True)) for each in (first, second)]
     both = [path for path in first.paths if path in other]

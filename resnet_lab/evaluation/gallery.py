@@ -1,4 +1,4 @@
-"""Works to look at: beside each where the network looked, and the training images that it took it for."""
+"""Gallery of works, each with Grad-CAM maps and the training images most similar to it."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class GalleryPicture:
 
 @dataclass(frozen=True)
 class Map:
-    """Where a network sees a class in a work, over the work in grey.
+    """Map of the evidence for a class in a work, over the work in grey.
 
     Attributes:
         network: number of the run that it is of, from 0.
@@ -65,7 +65,7 @@ class Gallery:
         side: of the pictures, in pixels.
         layers: that the maps are of, one for each network.
         positions: height and width of these layers' outputs.
-        candidates: training images among which the nearest were sought.
+        candidates: training images among which the nearest were searched.
         without_neighbours: why there are none; empty where there are.
     """
 

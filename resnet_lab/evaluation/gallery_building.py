@@ -1,4 +1,4 @@
-"""Galleries of what networks have wrong, made from their weights and images. Legend: N works, S size, C channels."""
+"""Galleries of networks' mistakes, built from weights and images. Legend: N works, S size, C channels."""
 
 from collections.abc import Sequence
 
@@ -21,11 +21,11 @@ from resnet_lab.evaluation.picture_files import affordable_side, as_files
 from resnet_lab.evaluation.predictions import Predictions
 
 SIDE = 320
-"""Of a picture in pixels, at most."""
+"""Largest side of a picture, in pixels."""
 
 
 def mistakes(predictions: Predictions, most: int) -> NDArray[np.int64]:
-    """Numbers of the images that are wrong, those first of whose wrong class the network is surest."""
+    """Numbers of the images that are wrong, most confident first."""
     wrong = np.flatnonzero(predictions.predicted != predictions.labels)
     return wrong[np.argsort(-predictions.confidences[wrong], kind="stable")][:most]
 
@@ -105,7 +105,7 @@ def contrast(
 
 
 class _Viewer:
-    """A run's network before the images that it was scored on."""
+    """A run's network with the images that it was scored on."""
 
     def __init__(self, opened: OpenedRun, predictions: Predictions, placement: Placement) -> None:
         self._opened, self._predictions, self._placement = opened, predictions, placement
@@ -122,11 +122,11 @@ class _Viewer:
         return self._opened.decoded(self._opened.record["data"]["source"])
 
     def _at(self, number: int) -> int:
-        """Where an image of the predictions stands in its source; raises `DataError` where it is not what it was."""
+        """Position of a predicted image in its source; raises `DataError` where its content has changed."""
         path = self._predictions.paths[number]
         position = self._place.get(path)
         if position is None or self._scored.examined[position].digest != self._predictions.digests[number]:
-            raise DataError(f"{self._scored.images.name}: {path} is no longer what was scored; put it back as it was")
+            raise DataError(f"{self._scored.images.name}: {path} is no longer what was scored; restore it")
         return position
 
     def _all_at(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -154,7 +154,7 @@ class _Viewer:
         )
 
     def side(self, numbers: NDArray[np.int64], each: int) -> int:
-        """Of the pictures, so many for each work, in pixels: as large as the budget and the originals let them be."""
+        """Side of the pictures in pixels, as large as the budget and the originals allow."""
         works = [self._scored.examined[position] for position in self._all_at(numbers).tolist()]
         largest = max(max(work.width, work.height) for work in works)
         return int(min(SIDE, largest, affordable_side(each * len(works))))

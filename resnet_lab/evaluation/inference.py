@@ -38,13 +38,13 @@ def load_for_images(path: Path, registry: Registry) -> tuple[Metadata, ResNet]:
 
 
 def form_of(metadata: Metadata) -> ImageFormat:
-    """What images are made into for a network, as they were when it was trained."""
+    """Image format of a network, as in training."""
     spec = metadata.spec
     return ImageFormat(spec.input_size, spec.in_channels, metadata.fit, depth=metadata.depth, resize=metadata.resize)
 
 
 def batch_size_of(size: int) -> int:
-    """Images at a time of so many pixels a side."""
+    """Images at a time of so many pixels per side."""
     return max(1, min(BATCH_SIZE, BATCH_SIZE * LARGE**2 // size**2))
 
 
@@ -79,8 +79,8 @@ def probabilities_of(
     outputs = logits(network, batches, placement)
     if not outputs.isfinite().all():
         raise CheckpointError(
-            f"{where}: the network answers with values that are not numbers; with fp16, try --precision fp32, "
-            "else train it anew with a lower learning rate"
+            f"{where}: the network's outputs are non-finite; with fp16, try --precision fp32, "
+            "otherwise train it again with a lower learning rate"
         )
     found: NDArray[np.float32] = outputs.softmax(1).numpy()
     return found

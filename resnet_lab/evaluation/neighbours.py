@@ -1,4 +1,4 @@
-"""Training images that a network sees as it sees a work.
+"""Training images most similar to a work in a network's features.
 
 Legend: N works, C channels, H W pixels, K classes, D features.
 """
@@ -21,7 +21,7 @@ from resnet_lab.network.model import ResNet
 
 NEIGHBOURS = 3
 CANDIDATES = 200
-"""Training images of a class that are looked at for the nearest, at most."""
+"""Most training images of a class among which the nearest are searched."""
 
 CANDIDATES_IN_ALL = 1000
 """The same over all classes: each costs a forward pass."""
@@ -33,7 +33,7 @@ class Nearest:
 
     Attributes:
         of_works: of each work, position in the source of training images and cosine distance in [0, 2]; nearest first.
-        candidates: training images among which they were sought.
+        candidates: training images among which they were searched.
     """
 
     of_works: tuple[tuple[tuple[int, float], ...], ...]
@@ -48,7 +48,7 @@ def nearest_training_images(
     positions: NDArray[np.int64],
     predicted: NDArray[np.int64],
 ) -> Nearest:
-    """For each work the nearest training images of its predicted class, by the features before the classifier.
+    """Find the nearest training images of each work's predicted class, by the features before the classifier.
 
     Args:
         training: the run's source.
@@ -90,7 +90,7 @@ def _candidates(opened: OpenedRun, training: Decoded, classes: Sequence[int]) ->
 def _features(
     opened: OpenedRun, placement: Placement, decoded: Decoded, positions: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """What the classifier sees of each image, of length 1, shape (N, D)."""
+    """Input of the classifier for each image, of length 1, shape (N, D)."""
     (metadata, model), watcher = opened.network, opened.sources.watcher
     if not len(positions):
         return np.empty((0, model.fc.in_features), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A run with its best weights and the images that it is asked about, each read once."""
+"""A run with its best weights and the images that it is evaluated on, each read once."""
 
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ class Sources:
     """Sources of images: each is opened once, and decoded once in each format.
 
     Args:
-        watcher: told of each image that is decoded.
+        watcher: notified of each image that is decoded.
     """
 
     def __init__(self, registry: Registry, watcher: Watcher = SILENT) -> None:
@@ -47,7 +47,7 @@ class Sources:
 
 
 class OpenedRun:
-    """A run folder, of which record and best weights are read once, when they are first asked for.
+    """A run folder, of which record and best weights are read once, on first use.
 
     Args:
         sources: shared by runs that are looked at together.
@@ -61,7 +61,7 @@ class OpenedRun:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What run.json says; raises `RunError` where it is damaged."""
+        """Content of run.json; raises `RunError` where it is damaged."""
         return self.run.read()
 
     @cached_property
@@ -71,7 +71,7 @@ class OpenedRun:
         return load_for_images(self.run.best, self.sources.registry)
 
     def forget_weights(self) -> None:
-        """Free their memory; they are read again when they are asked for."""
+        """Free their memory; they are read again on their next use."""
         self.__dict__.pop("network", None)
 
     def decoded(self, source: str) -> Decoded:

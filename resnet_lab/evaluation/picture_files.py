@@ -14,7 +14,7 @@ BUDGET = 5_500_000
 QUALITY = 78
 
 TYPICAL = 0.25
-"""Bytes a pixel of a painting at `QUALITY`; noise takes three times as many."""
+"""Bytes per pixel of a painting at `QUALITY`; noise takes three times as many."""
 
 
 def affordable_side(pictures: int) -> int:

@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """Of all images that could be read, and of each other the path and cause."""
+    """Answers for all readable images; path and cause of the others."""
 
     images: tuple[Answer, ...]
     bad: tuple[tuple[str, str], ...]
@@ -45,7 +45,7 @@ def predict(
     Args:
         weights: a run folder, whose best weights are taken, or a weights file.
         paths: files, folders, which stand for the images below them, and patterns such as `scans/**/*.jpg`.
-        watcher: told of each image.
+        watcher: notified of each image.
 
     Raises:
         RunError, CheckpointError: no usable weights.

@@ -26,13 +26,13 @@ KEY = "resnet_lab_predictions"
 
 
 class Origin(Record):
-    """What made them.
+    """Origin of predictions.
 
     Attributes:
         weights: SHA-256 of the weights file.
         source: of the images.
         part: `train`, `val`, `test`, or `all` of the source.
-        device: what `Placement.record` says: device, precision, layout and the like.
+        device: as in `Placement.record`: device, precision, layout and the like.
         epoch: that the weights are of; None where the run does not say.
         created: date and time in UTC, ISO 8601.
         versions: of the packages that took part.
@@ -63,7 +63,7 @@ class _Header(Record):
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network made of labelled images.
+    """Predictions of a network for labelled images.
 
     Attributes:
         paths: of the images in their source.
@@ -112,7 +112,7 @@ class Predictions:
         write_sealed(path, KEY, header, tensors)
 
     def as_csv(self) -> str:
-        """A row an image: path, true and predicted class, confidence, and the probability of every class."""
+        """One row per image: path, true and predicted class, confidence, and the probability of every class."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(("path", "true", "predicted", "confidence", *(f"p({name})" for name in self.classes)))
@@ -123,7 +123,7 @@ class Predictions:
 
     @classmethod
     def read(cls, path: Path) -> "Predictions":
-        """What `write` wrote.
+        """Read a file of `write`.
 
         Raises:
             CheckpointError: no such file, not one of ours, damaged, too new, or with non-finite probabilities.

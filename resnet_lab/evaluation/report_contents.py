@@ -1,4 +1,4 @@
-"""All that a page about runs says, gathered: summaries, comparisons, works to look at."""
+"""Contents of a page about runs, as plain data: summaries, comparisons, gallery."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from resnet_lab.network.plugins import Registry
 
 @dataclass(frozen=True)
 class ReportContents:
-    """What a page about one run, or one that compares several, is made from.
+    """Contents of a page about one run, or one that compares several.
 
     Attributes:
         runs: at least one; of several, figures of classes are in the order of the first.
@@ -49,7 +49,7 @@ def gather_report(
     works: int = 24,
     watcher: Watcher = SILENT,
 ) -> ReportContents:
-    """What there is to say of one run, or of several compared; predictions are made where they are missing.
+    """Collect the contents of a page about one run or several; missing predictions are computed.
 
     Weights are loaded once, and sources prepared once.
 
@@ -58,7 +58,7 @@ def gather_report(
         source: another source, of which all images are scored.
         class_map: as `evaluate` takes it.
         works: that are shown, at most.
-        watcher: told of each image that goes through a network.
+        watcher: notified of each image that goes through a network.
 
     Raises:
         RunError: not a run folder, or a damaged one; several runs of which one has no predictions.
@@ -130,7 +130,7 @@ def _predictions(subject: RunSummary) -> Predictions:
 
 
 def _disputed(comparison: Comparison, most: int) -> NDArray[np.int64]:
-    """Images fixed and then images broken, those first of which the one that is right is surest; half of each kind."""
+    """Images fixed and then images broken, most confident first; half of each kind."""
     paired = comparison.paired
     kinds = ((paired.fixed, comparison.second), (paired.broken, comparison.first))
     ordered = [numbers[np.argsort(-right.confidences[numbers], kind="stable")] for numbers, right in kinds]

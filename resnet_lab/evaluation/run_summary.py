@@ -1,4 +1,4 @@
-"""A run with all that a page says of it, gathered from the rooms that know."""
+"""Summary of a run with everything that a page shows."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -22,14 +22,14 @@ from resnet_lab.network.spec import ModelSpec
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run as a page tells it.
+    """A run as shown on a page.
 
     Attributes:
         name: of the run folder.
         path: as the user named it.
         record: what run.json says.
         base: name of the zoo's network that this one comes from; empty where it is none's.
-        changes: what tells it from that, in words.
+        changes: differences from it, in words.
         parts: images by part and class, by splits.csv.
         predictions, summary: None where nothing was scored.
         obstacle: why images are missing, or nothing was scored; empty where all is there.
@@ -65,7 +65,7 @@ class RunSummary:
 
     @property
     def scored(self) -> str:
-        """What the figures are of, in words."""
+        """Description of the scored images."""
         if self.predictions is None:
             return "nothing"
         part, source = self.predictions.origin.part, self.predictions.origin.source
@@ -87,7 +87,7 @@ def look_at(
     class_map: Mapping[str, str] | None = None,
     other_classes: Collection[str] = (),
 ) -> RunSummary:
-    """Gather what there is to say of a run; predictions are made where they are missing.
+    """Summarise a run; missing predictions are computed.
 
     Of a run that is not finished the validation part is scored, and the test part stays unseen. Where the images are
     gone, predictions that were kept are taken.
@@ -111,8 +111,8 @@ def look_at(
         )
     if part == "test" and source is None and not finished:
         raise RunError(
-            f"{path}: the training is not finished ({record.get('status', 'not begun')}), and its test part stays "
-            f"unseen until it is; leave --split out to see the validation part, or go on with "
+            f"{path}: the training is not finished ({record.get('status', 'not started')}), and its test part stays "
+            f"unseen until it is; leave --split out to see the validation part, or resume with "
             f"`resnet-lab train --resume {path}`"
         )
     part = part or ("test" if finished else "val")
@@ -144,7 +144,7 @@ def _scored(
     class_map: Mapping[str, str] | None,
     other_classes: Collection[str],
 ) -> tuple[Predictions | None, str]:
-    """Predictions, where there are any, and what stands in the way of more."""
+    """Predictions, where there are any, and the obstacle to more."""
     if not opened.run.best.exists():
         return None, "there are no weights yet"
     try:
@@ -162,6 +162,4 @@ def _spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
     try:
         return ModelSpec.from_dict(record["spec"], str(run.record))
     except KeyError:
-        raise RunError(
-            f"{run.record}: damaged: it does not say which network it is of; put it back as it was"
-        ) from None
+        raise RunError(f"{run.record}: damaged: it does not name its network; restore it") from None

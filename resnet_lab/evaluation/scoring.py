@@ -42,8 +42,8 @@ def evaluate(
     """Predictions of a run's best weights on a part of its own data, or on all of another source.
 
     They are kept in the run folder. Those that are there already are read, if the weights, the images and how the
-    network runs are still the same. Classes are matched by name, in any order. What is scored is what is there: images
-    that are gone or cannot be read, and classes that another source has none of, are told to the watcher and recorded.
+    network runs are still the same. Classes are matched by name, in any order. Images that
+    are gone or unreadable, and classes that another source lacks, are left out, reported to the watcher and recorded.
 
     Args:
         run: a run folder.
@@ -51,7 +51,7 @@ def evaluate(
         class_map: names of classes by what they are called on the other side; see `match_classes`.
         other_classes: those that `class_map` may name beside the network's and the source's.
         again: make them in any case.
-        watcher: told of each image that is decoded.
+        watcher: notified of each image that is decoded.
 
     Raises:
         RunError: not a run folder, or one without weights yet; predictions that cannot be written.
@@ -80,7 +80,7 @@ def predictions_of(
     other_classes: Collection[str] = (),
     again: bool = False,
 ) -> Predictions:
-    """What `evaluate` does, of a run that is open."""
+    """Evaluate an open run, like `evaluate`."""
     run, watcher = opened.run, opened.sources.watcher
     metadata, model = opened.network
     record = opened.record
@@ -110,10 +110,10 @@ def predictions_of(
     _require_known(unknown, match.missing, images.name)
     if not len(positions):
         raise DataError(
-            f"{images.name}: all {len(gone)} images of the {part} part are gone; put them back"
+            f"{images.name}: all {len(gone)} images of the {part} part are gone; restore them"
             if gone and not unreadable
             else f"{images.name}: all {len(gone) + len(unreadable)} images of the {part} part are gone or cannot be "
-            f"read now ({some(unreadable)}); put them back as they were"
+            f"read now ({some(unreadable)}); restore them"
             if unreadable
             else f"{run.splits}: no image is in the {part} part; name a part that has some with --split"
             if source is None
@@ -192,7 +192,7 @@ def evaluate_weights(
 
 
 def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int | None) -> Origin:
-    """What makes predictions of a run's best weights now; raises `CheckpointError` where there are none."""
+    """Origin of new predictions of a run's best weights; raises `CheckpointError` where there are none."""
     return Origin(
         weights=weights_digest(run.best),
         source=source,
@@ -205,7 +205,7 @@ def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int
 
 
 def kept_at(run: Run, origin: Origin) -> Path:
-    """Where a run folder has predictions; those of a part of which images are gone never replace those of all of it."""
+    """Path of a run folder's predictions; those of a part with missing images never replace those of all of it."""
     source = origin.source if origin.part == "all" else ""
     return run.predictions(origin.part, source, whole=not origin.gone)
 
@@ -215,7 +215,7 @@ def _versions() -> dict[str, str]:
 
 
 def stored(run: Run, part: Part = "test") -> Predictions | None:
-    """What `evaluate` kept of the run's present best weights; None where there is nothing.
+    """Predictions that `evaluate` kept of the run's present best weights; None where there are none.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -235,7 +235,7 @@ def summary_of(run: Run, predictions: Predictions) -> Summary:
 
 
 def _kept(path: Path, origin: Origin, digests: tuple[str, ...], labels: NDArray[np.int64]) -> Predictions | None:
-    """The predictions at `path` if they are what would be made now; a damaged file is made anew."""
+    """The predictions at `path` if they would be the same now; a damaged file is recomputed."""
     try:
         found = Predictions.read(path)
     except CheckpointError:

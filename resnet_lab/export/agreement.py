@@ -11,10 +11,10 @@ from resnet_lab.export.exported_model import ExportedModel, ExportError
 BATCHES = (1, 3)
 PROBABILITY = 1e-4
 LOGIT = 1e-3
-"""Of the largest logit."""
+"""Tolerance of a logit, relative to the largest."""
 
 TIE = 1e-6
-"""Between two probabilities, that is rounding: either class is then the first."""
+"""Difference of two probabilities that is rounding: either class then counts as the first."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def _compared(subject: ExportedModel, exported: Callable[[Tensor], Tensor], what
     if got.shape != wanted.shape:
         raise _refused(subject, what, f"outputs of shape {tuple(got.shape)}, expected {tuple(wanted.shape)}")
     if not bool(got.isfinite().all()):
-        raise _refused(subject, what, "outputs that are not numbers")
+        raise _refused(subject, what, "non-finite outputs")
     sure, found = wanted.softmax(1), got.softmax(1)
     chosen = sure.gather(1, found.argmax(1, keepdim=True)).squeeze(1)
     if not bool((sure.amax(1) - chosen <= TIE).all()):

@@ -38,7 +38,7 @@ FIGURES = {
     "log_loss": ("log_loss", "Log loss (nats)"),
     "ece": ("expected_calibration_error", "Expected calibration error"),
 }
-"""Those of a card: the hub's identifier of each, and what it is called."""
+"""Figures of a card: the hub's identifier of each, and its name."""
 
 HOW_IT_RAN = frozenset(
     {"device", "precision", "compile", "channels_last", "cache_frozen", "deterministic", "save_minutes", "weights"}
@@ -139,7 +139,7 @@ def _data(record: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _training(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the training did; options that are off or have no effect beside the others are left out."""
+    """Training settings; options that are off or have no effect beside the others are left out."""
     config = record.get("config", {})
     without_effect = {
         "momentum": config.get("optimizer") != "sgd",
@@ -195,13 +195,13 @@ def _limits(subject: ExportedModel, record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _limits_of_data(counts: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """Of images by part and class."""
+    """Limits by the number of images per part and class."""
     train = {label: number for (part, label), number in counts.items() if part == "train"}
     few = [label for (part, label), number in counts.items() if part == "test" and number < FEW]
     if not train:
         return
     fewest, most = min(train, key=train.__getitem__), max(train, key=train.__getitem__)
-    yield f"It was trained on {train[fewest]:,} to {train[most]:,} images a class."
+    yield f"It was trained on {train[fewest]:,} to {train[most]:,} images per class."
     if train[most] > IMBALANCE * train[fewest]:
         yield (
             f"The classes are unequal: {most} has {train[most] / train[fewest]:.0f} times as many training images "
@@ -220,7 +220,7 @@ def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     device = record["device"]
     precision = device.get("precision") or device["dtype"]
     return [
-        ("begun", record["created"]),
+        ("started", record["created"]),
         ("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items())),
         ("device", f"{device['name']} ({device['type']}, {precision})"),
         *([("time of training", f"{record['seconds']:.0f} s")] if "seconds" in record else []),

@@ -17,10 +17,10 @@ def draft(path: Path, *, force: bool = False) -> Iterator[Path]:
     Files beside it, such as `model.onnx.data`, come along. After an error nothing is left.
 
     Args:
-        force: whether a file that stands there is replaced.
+        force: whether an existing file is overwritten.
 
     Raises:
-        RunError: something stands there, or the file cannot be written.
+        RunError: it exists, or the file cannot be written.
     """
     if not force:
         refuse_existing(path)

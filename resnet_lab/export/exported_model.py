@@ -1,4 +1,4 @@
-"""What is exported: a trained network with all that its weights file, and its run folder, say of it."""
+"""Exported model: a trained network with all that its weights file, and its run folder, record about it."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class ExportedModel:
 
     @property
     def properties(self) -> dict[str, str]:
-        """What a reader of another program must know to use the network; lists are JSON."""
+        """Properties that a reader of another program needs to use the network; lists are JSON."""
         metadata = self.metadata
         spec = metadata.spec
         known = {

@@ -21,7 +21,7 @@ Format = Literal["onnx", "program", "torchvision", "card"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 NAMES = {"onnx": "model.onnx", "program": "model.pt2", "torchvision": "torchvision.safetensors", "card": "README.md"}
-"""Of the files in a run folder, unless others are asked for."""
+"""File names in the run folder, unless others are asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def export(
     Args:
         weights: a run folder, whose best weights are taken, or a weights file.
         out: the file to write; by default one in the run folder, or beside the weights file and named after it.
-        force: whether a file that stands there is replaced.
+        force: whether an existing file is overwritten.
         license: of the network, for the card: an identifier such as `apache-2.0`.
 
     Raises:
@@ -67,7 +67,7 @@ def export(
         ConfigError: a license for what has none.
     """
     if license is not None and format != "card":
-        raise ConfigError(f"a license is said in the model card, not in {format}; leave it out, or export a card")
+        raise ConfigError(f"a license belongs in the model card, not in {format}; leave it out, or export a card")
     if format == "onnx":
         require_packages()
     subject = open_exported_model(weights, registry or default_registry())

@@ -41,7 +41,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Pushed:
-    """What stands on the hub.
+    """Result of a push to the hub.
 
     Attributes:
         url: of the repository, and `commit` of what was added.
@@ -53,7 +53,7 @@ class Pushed:
 
 
 def uploads(run: Path, *, license: str | None = None, registry: Registry | None = None) -> tuple[Upload, ...]:
-    """What goes to the hub: the best weights, a card, run.json without the machine's paths, metrics and curves.
+    """Files for the hub: the best weights, a card, run.json without the machine's paths, metrics and curves.
 
     A README.md in the run folder is taken as the card, as its owner may have added to it; else one is made.
 

@@ -57,7 +57,7 @@ def write_onnx(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dic
 
 
 def _onnxruntime(path: Path) -> Callable[[Tensor], Tensor]:
-    """The file as onnxruntime runs it on the processor."""
+    """The file as onnxruntime runs it on the CPU."""
     session = import_module("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:

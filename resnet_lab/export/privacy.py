@@ -1,4 +1,4 @@
-"""What a run says of itself, without the paths of the user's machine: of each, the last name stays."""
+"""Run records without the paths of the user's machine: of each, the last name stays."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _PATHS = frozenset({"source", "split_file", "weights"})
 
 
 def public_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What run.json says, for anyone to read."""
+    """Content of run.json, for anyone to read."""
     content = {key: _public(value, key) for key, value in record.items()}
     return {**content, "command": public_command(record["command"])} if "command" in record else content
 

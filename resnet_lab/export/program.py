@@ -15,7 +15,7 @@ PROPERTIES = "resnet_lab.json"
 
 
 def traced(subject: ExportedModel, target: str) -> ExportedProgram:
-    """The network's operators in order, for any N. They are not told from which lines of which files they came.
+    """The network's operators in order, for any N. They are aliased with which lines of which files they came.
 
     Args:
         target: what the program is for, for errors.

@@ -25,7 +25,7 @@ from resnet_lab.network.spec import ModelSpec, chosen
 
 @dataclass
 class Built:
-    """A network with what should be said about it."""
+    """A network with remarks about it."""
 
     model: ResNet
     notes: list[str] = field(default_factory=list)
@@ -73,7 +73,7 @@ def assemble(
     zero_init_residual: bool = False,
     device: str | None = None,
 ) -> Built:
-    """Build a spec and say what was added or left out on the way; raises like `build`.
+    """Build a spec, with notes on what was added or left out; raises like `build`.
 
     On the device `meta` nothing is allocated or initialised: for counting. Elsewhere a network whose tensors and one
     image do not fit the machine's memory is refused before any of it is allocated.
@@ -106,7 +106,7 @@ def _require_memory(spec: ModelSpec, registry: Registry) -> None:
 
 @lru_cache(maxsize=256)
 def _tensor_bytes(spec: ModelSpec, registry: Registry) -> int:
-    """Of a network's tensors, counted on the meta device; all blocks of a stage from its second on are alike."""
+    """Bytes of a network's tensors, counted on the meta device; all blocks of a stage from its second on are alike."""
     stages = tuple(stage.model_copy(update={"depth": min(stage.depth, 2)}) for stage in spec.stages)
     model = _assembled(spec.model_copy(update={"stages": stages}), registry, 0, False, "meta").model
 

@@ -1,4 +1,4 @@
-"""Weights files: safetensors whose metadata say all that is needed to use them. Nothing is ever unpickled.
+"""Weights files: safetensors whose metadata have all that is needed to use them. Nothing is ever unpickled.
 
 The metadata hold one entry, `resnet_lab`: JSON of a `Metadata`, with a SHA-256 over itself and every tensor.
 """
@@ -41,7 +41,7 @@ KEY = "resnet_lab"
 
 
 class Metadata(Record):
-    """What a weights file says of itself.
+    """Metadata of a weights file.
 
     Attributes:
         classes: class names in the order of the logits; empty where none were given.
@@ -92,7 +92,7 @@ def save(
     fit: Fit = "squash",
     registry: Registry | None = None,
 ) -> None:
-    """Write the weights of `model`, which was built from `spec`; a file that stands there is replaced at once.
+    """Write the weights of `model`, which was built from `spec`; an existing file is replaced atomically.
 
     Raises:
         RunError: the file cannot be written.
@@ -112,12 +112,12 @@ def save(
 
 
 def write(path: Path, model: nn.Module, metadata: Metadata) -> None:
-    """Like `save`, with the metadata already made."""
+    """Write like `save`, with the metadata already made."""
     write_sealed(path, KEY, metadata.model_dump(mode="json"), model.state_dict())
 
 
 def read(path: str | Path) -> tuple[Metadata, dict[str, Tensor]]:
-    """What a weights file says of itself, and its tensors, checked against the file's digest.
+    """Read a weights file's metadata and tensors, checked against the file's digest.
 
     Raises:
         CheckpointError: no such file, not a safetensors file, truncated, not one of ours, damaged, or too new.

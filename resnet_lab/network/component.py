@@ -73,7 +73,7 @@ class Component(Record):
 
 
 Choice: TypeAlias = str | Component | Sequence[str | Component]
-"""What a caller may write for a component: `"cbam@3,4"`, a `Component`, or several of these, the later ones winning."""
+"""Any way to write a component: `"cbam@3,4"`, a `Component`, or several of these, of which the last wins."""
 
 
 def _literal(node: ast.expr, problem: str) -> ParameterValue:

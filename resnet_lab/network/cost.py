@@ -1,4 +1,4 @@
-"""What a network counts to: parameters and multiply-adds, per stage, without running it."""
+"""Cost of a network: parameters and multiply-adds, per stage, without running it."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""What tells a network from another one, in words."""
+"""Differences between two networks, in words."""
 
 from collections.abc import Callable
 from itertools import groupby

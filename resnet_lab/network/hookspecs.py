@@ -32,7 +32,7 @@ GROUP = "resnet_lab"
 """Entry-point group of plugins, and the name of their hooks."""
 
 API_VERSION = 2
-"""Of what a plugin may rely on: the hooks here and the names in `plugin_api`. It is raised with every addition."""
+"""Version of the hooks here and the names in `plugin_api`, raised with every addition."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
@@ -45,7 +45,7 @@ class Register(Protocol):
 
 
 class RegisterConvolution(Protocol):
-    """Like `Register`, with what the program must know of a convolution to use it rightly."""
+    """`Register` with the traits of a convolution that the program must know to use it rightly."""
 
     def __call__(
         self, name: str, factory: Callable[..., object], *, mixes_channels: bool = True, takes_groups: bool = True
@@ -53,7 +53,7 @@ class RegisterConvolution(Protocol):
 
 
 class RegisterNorm(Protocol):
-    """Like `Register`; a norm that adds no bias of its own leaves one to the convolution before it."""
+    """`Register` for norms; one that adds no bias of its own leaves it to the convolution before it."""
 
     def __call__(self, name: str, factory: Callable[..., object], *, adds_bias: bool = True) -> None: ...
 
@@ -68,7 +68,7 @@ def register_activations(register: Register) -> None:
 
 @hookspec
 def register_convolutions(register: RegisterConvolution) -> None:
-    """What stands in the place of a 3x3: `factory(in_channels, out_channels, stride, groups, bias) -> Module`.
+    """Register replacements of a 3x3: `factory(in_channels, out_channels, stride, groups, bias) -> Module`.
 
     (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)). With `mixes_channels=False` it is
     only ever asked for in_channels == out_channels, and a 1x1 follows it where nothing else would mix channels. With
@@ -102,7 +102,7 @@ def register_blocks(register: Register) -> None:
 
 @hookspec
 def register_shortcuts(register: Register) -> None:
-    """What carries a block's input to the addition: `factory(in_channels, out_channels, stride, parts) -> Module`.
+    """Register shortcuts where the shape changes: `factory(in_channels, out_channels, stride, parts) -> Module`.
 
     (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)). It is only asked for where the
     shape changes, and refuses what it cannot do with a `SpecError`. `parts` (`model.ShortcutParts`) makes 1x1
@@ -112,7 +112,7 @@ def register_shortcuts(register: Register) -> None:
 
 @hookspec
 def register_stems(register: Register) -> None:
-    """What stands before the first stage: `factory(in_channels, out_channels, parts) -> Module`.
+    """Register what comes before the first stage: `factory(in_channels, out_channels, parts) -> Module`.
 
     (N, in_channels, H, W) to (N, out_channels, ceil(H / r), ceil(W / r)), with an r of the stem's own. `parts`
     (`model.StemParts`) makes convolutions, norms and activations as chosen for the stem; the stem's own last norm and
@@ -122,7 +122,7 @@ def register_stems(register: Register) -> None:
 
 @hookspec
 def register_downsamples(register: Register) -> None:
-    """How the residual branch loses resolution: `factory(channels, stride) -> Module`.
+    """Register downsampling of the residual branch: `factory(channels, stride) -> Module`.
 
     (N, channels, H, W) to (N, channels, ceil(H / stride), ceil(W / stride)). It is only asked for where stride > 1, and
     the convolution that would have had the stride then has none. It stands where the block puts it, in the built-in
@@ -132,7 +132,7 @@ def register_downsamples(register: Register) -> None:
 
 @hookspec
 def register_pools(register: Register) -> None:
-    """What makes one vector of the last feature map: `factory(channels) -> Module`.
+    """Register pooling of the last feature map: `factory(channels) -> Module`.
 
     (N, channels, H, W) to (N, channels, 1, 1), for any H and W. Since API 2.
     """

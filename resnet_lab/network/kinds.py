@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 Place: TypeAlias = Literal["stem", "block", "head"]
-"""Where in a network a component stands."""
+"""Places of a component in a network."""
 
 Output: TypeAlias = Literal["same", "strided", "reduced", "pooled"]
-"""What a module gives for (N, C, H, W): the same shape; ceil(H / stride) rows; ceil(H / r) with an r of its own; or
+"""Output shape of a module for (N, C, H, W): the same; ceil(H / stride) rows; ceil(H / r) with an r of its own; or
 (N, C, 1, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What the program must know of a kind of component.
+    """Kind of component, and all that the program must know of it.
 
     Attributes:
         name: in `plugins new|check|list` and in errors; its hook is `register_` with it in the plural.
@@ -60,12 +60,12 @@ class Kind:
 
     @property
     def option(self) -> str:
-        """On the command line."""
+        """Option of the command line."""
         return f"--{self.slot}"
 
     @property
     def hook(self) -> str:
-        """By which plugins register components of it."""
+        """Hook by which plugins register components of this kind."""
         return f"register_{self.name}s"
 
     @property
@@ -102,7 +102,7 @@ _ROWS = (
         output="strided",
         traits={"mixes_channels": True, "takes_groups": True},
         hint="pad so that the output has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and "
-        "hand the stride on",
+        "pass the stride on",
     ),
     Kind(
         name="norm",
@@ -138,7 +138,7 @@ _ROWS = (
         needs_place=False,
         given=("in_channels", "width", "out_channels", "stride", "parts"),
         output="strided",
-        hint="branch and shortcut must both end at out_channels and ceil(H / stride) rows; hand the stride on to one "
+        hint="branch and shortcut must both end at out_channels and ceil(H / stride) rows; pass the stride on to one "
         "convolution of the branch and to parts.shortcut",
     ),
     Kind(
@@ -192,7 +192,7 @@ _ROWS = (
 )
 
 KINDS: dict[str, Kind] = {row.name: row for row in _ROWS}
-"""By name; the order is that of options, lists and arms."""
+"""Kinds by name; the order is that of options, lists and arms."""
 
 AUGMENTATION = Kind(name="augmentation", slot="augment", words="augmentation", title="Augmentation")
 """Chosen like a component, and the program's own alone: there is no hook."""

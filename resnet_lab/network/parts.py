@@ -19,7 +19,7 @@ _OWN_FIELDS = {field.name for field in fields(Parts)} - {"more"}
 
 
 def make_stem(spec: ModelSpec, registry: Registry) -> ConvStem:
-    """What stands before the first stage; all of another kind of stem is the `conv1` of the one that is given."""
+    """Make the stem; a stem of a plugin's kind becomes its `conv1`."""
     norm, adds_bias = _norm(spec.stem.norm, registry, "stem")
     used: set[str] = set()
     parts = StemParts(
@@ -63,7 +63,7 @@ def _stem_convolution(
 
 
 def make_pool(head: HeadSpec, channels: int, registry: Registry) -> nn.Module:
-    """What makes one vector of the last feature map."""
+    """Make the pool of the last feature map."""
     return _located(registry.bind("pool", chosen(head, "pool"), "head"), "head", channels)
 
 
@@ -191,7 +191,7 @@ def _convolution(
 
 
 def _located(make: Callable[..., Any], where: str, *args: Any) -> nn.Module:
-    """Call a factory; a `SpecError` it raises is told where it happened."""
+    """Call a factory; a `SpecError` it raises gets the place where it happened."""
     try:
         module: nn.Module = make(*args)
     except SpecError as error:

@@ -60,7 +60,7 @@ def digest_of_file(path: Path) -> str:
 
 
 def require_api_of_module(name: str) -> None:
-    """Like `require_api`, for a module that is not imported yet."""
+    """Check the API like `require_api`, for a module that is not imported yet."""
     spec = find_spec(name)
     if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
         require_api(Path(spec.origin).read_bytes())

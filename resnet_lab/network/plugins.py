@@ -37,7 +37,7 @@ FILE = " (file)"
 
 
 def registered_by(module: object, owner: Owner) -> list[Entry]:
-    """What a plugin registers; raises whatever its hooks raise, and `PluginError` where it breaks their contract."""
+    """Components that a plugin registers; raises what its hooks raise, and `PluginError` for a broken contract."""
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(module)
@@ -100,7 +100,7 @@ def _load_one(point: EntryPoint, registry: Registry) -> PluginStatus:
         require_api_of_module(point.module)
         owner = replace(owner, source=digest_of_module(point.module))
         registry.add(registered_by(point.load(), owner))
-    except (Exception, SystemExit) as error:  # whatever a stranger's code raises must not stop the rest
+    except (Exception, SystemExit) as error:  # whatever third-party code raises must not stop the rest
         return PluginStatus(point.name, owner, "failed", _cause(error))
     return PluginStatus(point.name, owner, "loaded")
 
@@ -156,7 +156,7 @@ def is_file(distribution: str) -> bool:
 
 
 def why_missing(distribution: str, version: str, registry: Registry) -> str:
-    """What became of a plugin that is not loaded, and how to have it."""
+    """Reason why a plugin is not loaded, and how to install it."""
     for plugin in registry.plugins:
         if plugin.owner.distribution == distribution:
             return str(plugin)
@@ -168,7 +168,7 @@ def why_missing(distribution: str, version: str, registry: Registry) -> str:
 def require_files(recorded: Iterable[Mapping[str, str]], registry: Registry, where: str) -> None:
     """Raise `PluginError` where a file that was a plugin of earlier work is not loaded.
 
-    A record is data: it may say what is needed, and only the user says what is run.
+    A record is data: it may name what is needed, and only the user decides what is run.
 
     Args:
         recorded: path and SHA-256 of each, as `Registry.files` gave them.

@@ -44,11 +44,11 @@ class Entry:
 
     @property
     def row(self) -> Kind:
-        """Of the table of kinds."""
+        """Row of the table of kinds."""
         return kind_of(self.kind)
 
     def trait(self, name: str) -> bool:
-        """What was said at registration, or what holds where nothing was."""
+        """Trait given at registration, or its default."""
         return self.traits.get(name, self.row.traits[name])
 
     def parameter_types(self) -> dict[str, tuple[Any, Any]]:
@@ -57,7 +57,7 @@ class Entry:
 
     @cached_property
     def _own_parameter_types(self) -> dict[str, tuple[Any, Any]]:
-        """Those of the factory: its keyword-only arguments."""
+        """Keyword-only arguments of the factory."""
         hints = get_type_hints(self.factory.__init__ if inspect.isclass(self.factory) else self.factory)
         return {
             name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
@@ -120,7 +120,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PluginStatus:
-    """What became of one plugin: `loaded`, `disabled` or `failed`, and then why; a file's path."""
+    """Status of one plugin: `loaded`, `disabled` or `failed`, and then why; a file's path."""
 
     name: str
     owner: Owner
@@ -170,7 +170,7 @@ class Registry:
             raise type(error)(f"{where}: {error}") from None
 
     def find(self, kind: str, name: str) -> Entry:
-        """Like `get`, whose errors say where the name stands."""
+        """Find an entry like `get`, with errors that say where the name is written."""
         if (kind, name) in self.contested:
             first, second = self.contested[kind, name]
             raise PluginError(

@@ -41,7 +41,7 @@ Kernel = Annotated[int, Field(ge=1, le=255, strict=True)]
 Stride = Annotated[int, Field(ge=1, le=64, strict=True)]
 Depth = Annotated[int, Field(ge=1, le=MAX_BLOCKS, strict=True)]
 Side = Annotated[int, Field(ge=1, le=8192, strict=True)]
-"""Of images, in pixels."""
+"""Side of images, in pixels."""
 Classes = Annotated[int, Field(ge=1, le=10**6, strict=True)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
@@ -79,7 +79,7 @@ def _with_kinds_of(place: Place, *later: str) -> Callable[[type[S]], type[S]]:
 
 
 def default(kind: str) -> Component:
-    """What stands in a network where no component of a kind was chosen."""
+    """Default component of a network for a kind."""
     return Component.parse(KINDS[kind].default)
 
 
@@ -107,14 +107,14 @@ def listed_stem(name: str, channels: int) -> tuple[tuple[StemConv, ...], bool]:
 
 
 def _last_channels(convs: Any) -> Any:
-    """Of the last of the stem's convolutions, whatever a file has in their place."""
+    """Output channels of the last of the stem's convolutions, whatever a file has in their place."""
     last = convs[-1] if isinstance(convs, list | tuple) and convs else None
     return last.get("out_channels") if isinstance(last, Mapping) else getattr(last, "out_channels", None)
 
 
 @_with_kinds_of("stem", "kind", "out_channels")
 class StemSpec(_Extended):
-    """What stands before the first stage.
+    """Layers before the first stage.
 
     It is a list of convolutions, norm, activation, and a 3x3/2 max pool or none; or a component `kind` that gives
     `out_channels`. `plain`, `deep` and `cifar` are such lists and become them: equal networks have equal specs.
@@ -278,7 +278,7 @@ class ModelSpec(Record):
     def _tables(
         self, data: dict[str, Any], kind: Kind, component: Component, targets: tuple[int, ...] | None
     ) -> list[dict[str, Any]]:
-        """Those of `data` that a component goes into; stages are counted from 1, and 0 is the stem."""
+        """Tables of `data` that a component goes into; stages are counted from 1, and 0 is the stem."""
         places = {0: data["stem"]} if "stem" in kind.places else {}
         if "block" in kind.places:
             places |= {number: stage["block"] for number, stage in enumerate(data["stages"], 1)}
@@ -298,7 +298,7 @@ CHANGES = (
     *(kind.slot for kind in of_networks()),
     "dropout", "head_dropout", "num_classes", "in_channels", "input_size", "name",
 )  # fmt: skip
-"""What `ModelSpec.modified` takes."""
+"""Changes that `ModelSpec.modified` takes."""
 
 
 def chosen(record: Record, kind: str) -> Any:

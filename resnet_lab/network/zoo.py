@@ -174,7 +174,7 @@ def unmodified(spec: ModelSpec) -> ModelSpec | None:
 
 
 def from_choices(choices: dict[str, Any], where: str) -> ModelSpec:
-    """A network said briefly: `{"model": "resnet50", "act": "gelu", "attn": "cbam@3,4"}`, as in TOML and on a screen.
+    """A network in short form: `{"model": "resnet50", "act": "gelu", "attn": "cbam@3,4"}`, as in TOML and on a screen.
 
     Raises:
         SpecError: an unknown key or network, or a change that `ModelSpec.modified` refuses.

@@ -1,4 +1,4 @@
-"""Experiments as TOML files: the program's own beside this module, and a user's anywhere."""
+"""Recipes: experiments as TOML files, built-in ones next to this module, and users' anywhere."""
 
 import lazy_loader
 

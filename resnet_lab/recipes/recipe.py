@@ -1,4 +1,4 @@
-"""Experiments as TOML files: the program's own beside this module, and a user's anywhere."""
+"""Recipes: experiments as TOML files, built-in ones next to this module, and users' anywhere."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from resnet_lab.core.errors import ConfigError, nearest
 from resnet_lab.core.records import SMALL, Malformed, Record, parse_toml, read_bytes, validated
 
 Tables: TypeAlias = dict[str, dict[str, Any]]
-"""What is said of the experiment, by table and key."""
+"""Settings of the experiment, by table and key."""
 
 TABLES = ("model", "data", "train")
 

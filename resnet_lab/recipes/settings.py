@@ -52,7 +52,7 @@ def apply_settings(tables: Mapping[str, Mapping[str, Any]], settings: Sequence[s
 
 
 def value_of(text: str, field: FieldInfo | None) -> Any:
-    """What a text stands for in a field; None is a key of the network's, whose values are numbers and texts."""
+    """Value of a text for a field; None is a key of the network's, whose values are numbers and texts."""
     if field is None:
         return _toml_value(text)
     kinds = alternatives(field.annotation)
@@ -81,14 +81,14 @@ def alternatives(annotation: Any) -> list[Any]:
 
 
 def _scalar(text: str, kinds: Sequence[Any]) -> Any:
-    """Where only texts belong, `2024` is one."""
+    """Scalar value; where only texts belong, `2024` is one."""
     value = _toml_value(text)
     only_texts = all(kind in (str, Path) or get_origin(kind) is Literal for kind in kinds)
     return text if only_texts and not isinstance(value, str) else value
 
 
 def _toml_value(text: str) -> Any:
-    """A truth value, number, text or list; what is none of these, or several lines, is a text as it stands."""
+    """A truth value, number, text or list; what is none of these, or several lines, is a plain text."""
     try:
         read = parse_toml(f"value = {text}".encode("utf-8", "surrogatepass"))
     except Malformed:

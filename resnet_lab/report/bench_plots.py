@@ -12,7 +12,7 @@ from resnet_lab.core.files import make_folder, write_atomically
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.5"
 STAGES = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F0E442", "#000000")
-"""Okabe and Ito's palette, told apart by colour-blind eyes."""
+"""Okabe and Ito's colour-blind safe palette."""
 
 MODES = {"latency": "inference of one image", "infer": "inference of a batch", "train": "training step"}
 
@@ -53,7 +53,9 @@ def time_against_macs(content: Mapping[str, Any], mode: str) -> Figure:
     axes.errorbar(macs, times, yerr=halves, fmt="o", color=BLUE, markersize=6, elinewidth=1.2, capsize=3, zorder=3)
     axes.plot(macs[0], times[0], "o", color=ORANGE, markersize=9, zorder=4, label=f"baseline: {arms[0]['name']}")
     reach = [0, 1.05 * max(macs)]
-    axes.plot(reach, [x * times[0] / macs[0] for x in reach], ":", color=GREY, label="time as multiply-adds say")
+    axes.plot(
+        reach, [x * times[0] / macs[0] for x in reach], ":", color=GREY, label="time proportional to multiply-adds"
+    )
     front = _front(macs, times)
     if len(front) > 1:
         axes.plot([macs[k] for k in front], [times[k] for k in front], color=BLUE, alpha=0.4, label="Pareto front")

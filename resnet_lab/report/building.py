@@ -41,14 +41,14 @@ class BuiltReport:
 
 
 def default_path(runs: Sequence[Path]) -> Path:
-    """Where a page goes: `report.html` in the run's folder, or `compared-with-B.html` in the first's."""
+    """Default path of a page: `report.html` in the run's folder, or `compared-with-B.html` in the first's."""
     first, *others = runs
     names = [run.resolve().name for run in others]
     return first / (f"compared-with-{'-'.join(names)}.html" if names else "report.html")
 
 
 def build_report(contents: ReportContents) -> BuiltReport:
-    """A page about one run, or one that compares several, of what `evaluation.gather_report` found."""
+    """A page about one run, or one that compares several, from `evaluation.gather_report`."""
     runs, comparisons, gallery = contents.runs, contents.comparisons, contents.gallery
     if not comparisons:
         return BuiltReport(run_page(runs[0], gallery), _numbers(runs[0], gallery), runs)
@@ -154,7 +154,7 @@ def _comparison_figures(
 def _run_figures(subject: RunSummary) -> Iterator[tuple[str, Figure]]:
     who, summary = printable(subject.name), subject.summary
     if subject.best_epoch is not None:
-        yield "curves", run_plots.curves(subject.history, subject.best_epoch, PAPER, f"Learning of {who}")
+        yield "curves", run_plots.curves(subject.history, subject.best_epoch, PAPER, f"Learning curves of {who}")
     if summary is None:
         return
     of = f"{who}, {printable(subject.scored)}, {summary.n:,} images"

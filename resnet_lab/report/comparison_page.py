@@ -18,7 +18,7 @@ from resnet_lab.report.run_words import EXPLAINED, class_parts, colour_bar, prov
 from resnet_lab.report.text import joined
 
 SMALLEST_REACH = 0.02
-"""To which a drawing of differences reaches at least, so that noise does not look large."""
+"""Smallest range of a plot of differences, so that noise does not look large."""
 
 
 def comparison_page(subjects: Sequence[RunSummary], comparisons: Sequence[Comparison], gallery: Gallery | None) -> str:
@@ -49,7 +49,7 @@ def comparison_page(subjects: Sequence[RunSummary], comparisons: Sequence[Compar
 
 
 def letters(subjects: Sequence[RunSummary]) -> list[str]:
-    """A short name for each run: `A relu`, `B gelu`; letters tell apart folders of the same name."""
+    """A short name for each run: `A relu`, `B gelu`; letters distinguish folders of the same name."""
     return [f"{_letter(number)} {printable(subject.name)}" for number, subject in enumerate(subjects)]
 
 
@@ -58,7 +58,7 @@ def _letter(number: int) -> str:
 
 
 def _reach(differences: Mapping[str, Interval]) -> float:
-    """How far from 0 a drawing of the differences between shares goes."""
+    """Range of a plot of the differences between shares, to either side of 0."""
     ends = [max(abs(each.low), abs(each.high)) for name, each in differences.items() if name != "log_loss"]
     return max(SMALLEST_REACH, 1.05 * max(ends))
 
@@ -79,7 +79,7 @@ def _curves(names: Sequence[str], subjects: Sequence[RunSummary]) -> list[Markup
 
 
 def _class_rows(subjects: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Of each class its images and its recall in every run."""
+    """Rows of classes: images, and recall in every run."""
     parts = class_parts(subjects[0])
     tables = [subject.summary.classes for subject in subjects if subject.summary is not None]
     return [

@@ -1,4 +1,4 @@
-"""Figures of several runs. With a title they stand alone, without one they stand under a heading of a page."""
+"""Figures of several runs, standalone with a title, or for a page without one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -79,7 +79,7 @@ def recalls(
 def _draw_side_by_side(
     axes: Axes, rows: Mapping[str, Sequence[tuple[float, float, float]]], inks: Palette, first: int = 0
 ) -> None:
-    """Of each run and row low, value, high.
+    """Draw low, value and high of each run and row.
 
     Args:
         first: number of the first run, which gives its colour.

@@ -21,11 +21,11 @@ FEW = 10
 
 @dataclass(frozen=True)
 class Remark:
-    """What the owner of the data should look at.
+    """Remark for the owner of the data.
 
     Attributes:
         kind: `alarm`, `warning` or `hint`.
-        anchor: the section that says more, and `link` what it is called.
+        anchor: the section with details, and `link` its title.
     """
 
     kind: str
@@ -84,9 +84,7 @@ def _remarks(description: Description) -> Iterator[Remark]:
         text = f"{counted(number, 'picture')} under several labels: keep the right label and remove the other files."
         yield Remark("alarm", text, "conflicts", "Conflicts")
     if leaks := description.leaks:
-        text = (
-            f"{counted(len(leaks), 'picture')} in several parts: the test part promises more than the network can do."
-        )
+        text = f"{counted(len(leaks), 'picture')} in several parts: test scores are too optimistic."
         yield Remark("alarm", text, *(("conflicts", "Conflicts") if leaks[0].conflict else ("copies", "Copies")))
     if number := len(findings.bad):
         text = f"{counted(number, 'file')} cannot be used and {_is(number)} left out."

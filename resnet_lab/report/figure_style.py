@@ -26,7 +26,7 @@ class Palette:
     Attributes:
         ink: of text and axes; `faint` of what stands back.
         first, second: of data.
-        runs: of each run where several are drawn together; they begin anew after the last.
+        runs: of each run where several are drawn together; they repeat after the last.
     """
 
     ink: str
@@ -37,12 +37,12 @@ class Palette:
 
 
 PAGE = Palette("#010101", "#010102", "#010103", "#010104", tuple(f"#01011{number}" for number in range(6)))
-"""What stands in for the page's colours while a figure is drawn."""
+"""Stand-ins for the page's colours while a figure is drawn."""
 
 PAPER = Palette(
     "#23211e", "#77716a", "#0072b2", "#d55e00", ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 )
-"""Okabe and Ito's palette, told apart by colour-blind eyes."""
+"""Okabe and Ito's colour-blind safe palette."""
 
 IN_PAGE = {
     PAGE.ink: "currentColor",
@@ -52,13 +52,13 @@ IN_PAGE = {
     **{colour: f"var(--run{number})" for number, colour in enumerate(PAGE.runs)},
 }
 LINES = ("-", "--", "-.", ":")
-"""Of runs, beside their colours: for a grey print."""
+"""Line styles of runs, beside their colours: for a grey print."""
 
 MARGIN = 0.12
-"""In inches."""
+"""Margin in inches."""
 
 LETTERS_AN_INCH = 10
-"""Of a title."""
+"""Characters of a title per inch."""
 
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -96,7 +96,7 @@ def panel(title: str = "", width: float = 5, height: float = 3.6) -> tuple[Figur
 
 
 def sheet(title: str, width: float, height: float) -> Figure:
-    """An empty figure, which with a title stands alone and has a margin."""
+    """An empty figure, which is standalone and has a margin with a title."""
     figure = Figure(figsize=(width, height), layout="constrained")
     if title:
         figure.suptitle("\n".join(wrap(title, int(LETTERS_AN_INCH * width))))
@@ -141,7 +141,7 @@ def inline_svg(figure: Figure, name: str, alt: str, told: Mapping[str, str] | No
 
     Args:
         alt: what it shows, for those who cannot see it.
-        told: text to show where the pointer is on the artists of that `gid`.
+        told: tooltips of the artists of that `gid`.
     """
     svg = as_file(figure, "svg", transparent=True).decode()
     svg = svg[svg.index("<svg") :]

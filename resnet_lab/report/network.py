@@ -1,4 +1,4 @@
-"""What a network is made of, stage by stage, in words."""
+"""Description of a network, stage by stage, in words."""
 
 from resnet_lab.network.kinds import placed
 from resnet_lab.network.spec import ModelSpec, chosen, default, of_stem_alone

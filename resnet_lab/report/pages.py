@@ -1,4 +1,4 @@
-"""What all pages share: how they are rendered, and what they may do."""
+"""Common parts of all pages: how they are rendered, and what they may do."""
 
 from base64 import b64encode
 from functools import cache
@@ -60,6 +60,6 @@ def _policy(script: str) -> str:
 
 
 def _colour(mean: tuple[float, ...]) -> str:
-    """Of channels on a scale of [0, 1], as `#rrggbb`."""
+    """Colour of channels on a scale of [0, 1], as `#rrggbb`."""
     channels = mean * 3 if len(mean) == 1 else mean
     return "#" + "".join(f"{round(255 * value):02x}" for value in channels)

@@ -30,7 +30,7 @@ class MatrixCell:
 
     Attributes:
         share: of the true class's images, in percent.
-        told: the same in words.
+        told: tooltip.
     """
 
     number: int
@@ -40,7 +40,7 @@ class MatrixCell:
 
     @property
     def depth(self) -> float:
-        """Of the colour, in percent: no cell with images is without."""
+        """Depth of the colour, in percent: no cell with images is without."""
         return 8 + 0.92 * self.share
 
 
@@ -112,7 +112,7 @@ def _plots(summary: Summary) -> dict[str, Markup]:
 
 
 def _ribbon(summary: Summary) -> list[tuple[str, int, int]]:
-    """Of each class its name and its images that are right and wrong, the largest class first."""
+    """Right and wrong images of each class with its name, the largest class first."""
     counts = summary.confusion.counts
     return [
         (summary.confusion.classes[k], int(counts[k, k]), int(counts[k].sum() - counts[k, k]))
@@ -140,7 +140,7 @@ def _cell(confusion: Confusion, true: int, predicted: int) -> MatrixCell:
 
 
 def _answers(subject: RunSummary, gallery: Gallery | None) -> dict[int, list[tuple[str, float]]]:
-    """Of each work what the network takes it for."""
+    """Predictions for each work."""
     if gallery is None or subject.predictions is None:
         return {}
     return {work.number: subject.predictions.answers(work.number, ANSWERS) for work in gallery.works}

@@ -1,4 +1,4 @@
-"""Figures of one run. With a title they stand alone, without one they stand under a heading of a page."""
+"""Figures of one run, standalone with a title, or for a page without one."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
@@ -27,7 +27,7 @@ NUMBERED = 12
 """Classes up to which a matrix has numbers in it."""
 
 LETTERS = 24
-"""Of a class's name in a figure."""
+"""Most characters of a class's name in a figure."""
 
 LABELLED = 10
 """Classes that are named among the points, at most."""
@@ -111,7 +111,7 @@ def headline(figures: Mapping[str, Interval], inks: Palette, title: str = "") ->
 
 
 def reliability(calibration: Calibration, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
-    """Accuracy against confidence, and the images of each bin below; what to tell of each bar, by its gid."""
+    """Accuracy against confidence, and the images of each bin below; tooltips of bars by gid."""
     figure = sheet(title, 5, 4.6)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     told = {}
@@ -138,7 +138,7 @@ def reliability(calibration: Calibration, inks: Palette, title: str = "") -> tup
 def abundance(
     found: Abundance, rows: Iterable[ClassScores], inks: Palette, title: str = ""
 ) -> tuple[Figure, dict[str, str]]:
-    """Recall against training images; what to tell of each class's point, by its gid."""
+    """Recall against training images; tooltips of points by gid."""
     figure, axes = panel(title, 7, 4.2)
     intervals = {row.name: (row.recall_low, row.recall_high) for row in rows}
     faint = 0.45 if len(found.classes) <= NUMBERED else 0.25
@@ -179,7 +179,7 @@ def _scale(axes: Axes, images: Sequence[int]) -> None:
 
 
 def _name_points(figure: Figure, axes: Axes, found: Abundance) -> None:
-    """Write names beside points where they cover neither points nor names; the lowest and highest recalls first."""
+    """Write names next to points where they cover neither points nor names; the lowest and highest recalls first."""
     points = np.column_stack([found.train_images, found.recalls])
     figure.draw_without_rendering()
     there = axes.transData.transform(points)

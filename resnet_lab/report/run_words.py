@@ -1,4 +1,4 @@
-"""What pages about runs say of each in words and rows."""
+"""Texts and rows of pages about runs."""
 
 import shlex
 from collections.abc import Iterator, Mapping
@@ -15,21 +15,21 @@ from resnet_lab.report.data_page import FEW, Remark
 from resnet_lab.report.text import counted, device_text, duration, joined, versions_text
 
 EXPLAINED = {
-    "accuracy": "share of the images that are right",
-    "macro_accuracy": "mean of the classes' recalls: each class counts the same",
-    "macro_precision": "mean over the classes of: right among those named so",
-    "macro_recall": "mean over all classes, of which those without images count 0",
-    "macro_f1": "mean over the classes of precision and recall in one",
-    "weighted_precision": "precision, each class by its images",
-    "weighted_recall": "recall, each class by its images: the accuracy",
-    "weighted_f1": "F1, each class by its images",
-    "top5_accuracy": "true class among the first five answers",
-    "log_loss": "mean of −ln of the true class's probability: less is better",
+    "accuracy": "share of images classified correctly",
+    "macro_accuracy": "mean of the classes' recalls: all classes weigh the same",
+    "macro_precision": "mean over the classes of the share of correct predictions",
+    "macro_recall": "mean over all classes; those without images count as 0",
+    "macro_f1": "mean over the classes of the harmonic mean of precision and recall",
+    "weighted_precision": "precision, classes weighted by images",
+    "weighted_recall": "recall, classes weighted by images: the accuracy",
+    "weighted_f1": "F1, classes weighted by images",
+    "top5_accuracy": "true class among the five most probable",
+    "log_loss": "mean of −ln of the true class's probability: lower is better",
 }
 
 
 def sentence(subject: RunSummary) -> str:
-    """What was run: the network and its changes, the data, how long and where."""
+    """Summarise the run: the network and its changes, the data, how long and where."""
     record = subject.record
     data, images = record["data"], record["data"]["images"]
     name = printable(PurePath(data["source"]).name or data["source"])
@@ -53,9 +53,9 @@ def sentence(subject: RunSummary) -> str:
 
 
 def remarks(subject: RunSummary) -> Iterator[Remark]:
-    """What to know before reading on, the gravest first."""
+    """Remarks to read first, the gravest first."""
     if not subject.finished:
-        yield Remark("warning", _unfinished(subject), "figures" if subject.summary else "making", "What is there")
+        yield Remark("warning", _unfinished(subject), "figures" if subject.summary else "making", "Status")
     if subject.obstacle and subject.has_weights:
         kept = "the kept predictions are shown, without pictures" if subject.predictions else "nothing can be scored"
         yield Remark(
@@ -64,12 +64,12 @@ def remarks(subject: RunSummary) -> Iterator[Remark]:
     if subject.predictions is not None:
         yield from _of_what_is_gone(subject.predictions)
     if subject.predictions is not None and subject.predictions.origin.part == "val" and subject.finished:
-        text = "The best epoch was chosen by these images of the validation part, so the figures are a little too good."
-        yield Remark("hint", text, "curves", "Learning")
+        text = "The best epoch was selected on this validation part, so the figures are slightly optimistic."
+        yield Remark("hint", text, "curves", "Learning curves")
     if subject.predictions is not None and subject.predictions.origin.part == "train":
         yield Remark(
             "warning",
-            "The network was trained on these images: the figures say how well it knows them.",
+            "The network was trained on these images: the figures show how well it memorised them.",
             "data",
             "Data",
         )
@@ -78,7 +78,7 @@ def remarks(subject: RunSummary) -> Iterator[Remark]:
     last = len(subject.history)
     if last > 1 and subject.best_epoch == subject.history[-1].epoch and subject.finished:
         yield Remark(
-            "hint", "The best epoch is the last one: a longer training may go on improving.", "curves", "Learning"
+            "hint", "The best epoch is the last one: longer training may improve it.", "curves", "Learning curves"
         )
 
 
@@ -95,7 +95,7 @@ def _of_what_is_gone(predictions: Predictions) -> Iterator[Remark]:
 
 
 def _unfinished(subject: RunSummary) -> str:
-    status = str(subject.record.get("status", "not begun"))
+    status = str(subject.record.get("status", "not started"))
     state = (
         "The training is still running, or was killed"
         if status == "running"
@@ -138,13 +138,13 @@ def class_parts(subject: RunSummary) -> dict[str, dict[str, int]]:
 
 
 def provenance(subject: RunSummary) -> list[tuple[str, str]]:
-    """Where everything comes from, by name."""
+    """Origin of everything on the page, by name."""
     record, predictions = subject.record, subject.predictions
     device, data = record["device"], record["data"]
     rows = [
         ("run folder", subject.path),
-        ("begun", record["created"]),
-        ("state", str(record.get("status", "not begun"))),
+        ("started", record["created"]),
+        ("state", str(record.get("status", "not started"))),
         ("command", shlex.join(record["command"])),
         ("network", f"{subject.spec.name}, spec {record['spec_hash']}"),
         ("images", data["source"]),
@@ -168,7 +168,7 @@ def provenance(subject: RunSummary) -> list[tuple[str, str]]:
 
 
 def configuration(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the training was told."""
+    """Configuration of the training."""
     return [(name.replace("_", " "), _value(value)) for name, value in record["config"].items()]
 
 

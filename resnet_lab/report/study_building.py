@@ -25,7 +25,7 @@ class StudyReport:
 
 
 def make_study_report(contents: StudyContents) -> StudyReport:
-    """Everything that trials say, on one page."""
+    """All results of the trials, on one page."""
     return StudyReport(study_page(contents), contents)
 
 
@@ -40,7 +40,7 @@ def write_study_plots(report: StudyReport, folder: Path) -> list[Path]:
 
 
 def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
-    found, behind = report.contents.found, report.contents.behind
+    found, analyses = report.contents.found, report.contents.analyses
     plan = found.study.plan
     name, metric = printable(plan.name), plan.metric
     if found.effects:
@@ -49,25 +49,26 @@ def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
     baseline = found.study.arms[0].name
     title = f"Arms against {printable(baseline)}: {name}"
     yield "arms", study_plots.effects(found.families[-1], metric, plan.margin, PAPER, title)[0]
-    for pair in behind.pairs:
+    for pair in analyses.interactions:
         title = f"{pair.first} and {pair.second}"
         yield (
             f"interaction-{_in_file(pair.first)}-{_in_file(pair.second)}",
             study_plots.interaction(pair, metric, PAPER, title),
         )
-    if behind.pareto.points:
-        cost = "latency" if behind.pareto.is_measured else "multiply-adds"
-        yield "pareto", study_plots.pareto(behind.pareto, metric, baseline, PAPER, f"Score against {cost}: {name}")[0]
-    if any(each.accuracy.seeds for each in behind.learning):
-        few = len(behind.learning) <= study_detail_plots.TOGETHER
+    if analyses.pareto.points:
+        cost = "latency" if analyses.pareto.is_measured else "multiply-adds"
+        yield "pareto", study_plots.pareto(analyses.pareto, metric, baseline, PAPER, f"Score against {cost}: {name}")[0]
+    curves = analyses.learning_curves
+    if any(each.accuracy.seeds for each in curves):
+        few = len(curves) <= study_detail_plots.TOGETHER
         draw = study_detail_plots.learning if few else study_detail_plots.learning_of_all
-        yield "learning-accuracy", draw(behind.learning, "accuracy", PAPER, f"Validation macro accuracy: {name}")
-        yield "learning-loss", draw(behind.learning, "loss", PAPER, f"Validation loss: {name}")
-    for number, each in enumerate(behind.classes, 1):
+        yield "learning-accuracy", draw(curves, "accuracy", PAPER, f"Validation macro accuracy: {name}")
+        yield "learning-loss", draw(curves, "loss", PAPER, f"Validation loss: {name}")
+    for number, each in enumerate(analyses.class_effects, 1):
         title = f"Recall of each class by {printable(each.name)}"
         yield f"classes-{number}-{_in_file(each.name)}", study_detail_plots.classes(each, PAPER, title)[0]
-    if any(each.counts for each in behind.errors):
-        yield "errors", study_plots.errors(behind.errors, PAPER, f"Works fixed and broken: {name}")
+    if any(each.counts for each in analyses.paired_errors):
+        yield "errors", study_plots.errors(analyses.paired_errors, PAPER, f"Works fixed and broken: {name}")
 
 
 def _in_file(name: str) -> str:

@@ -1,6 +1,6 @@
-"""Figures of a study's arms one by one: how they learned, and what became of each class.
+"""Figures of a study's arms one by one: learning curves and class effects.
 
-With a title they stand alone, without one they stand under a heading of a page.
+They are standalone with a title, and for a page without one.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,14 @@ from resnet_lab.report.figure_style import Palette, above, panel, sheet
 from resnet_lab.report.run_plots import ACCURACY, LOSS
 from resnet_lab.report.study_plots import Span, finite, limits, name_rows
 from resnet_lab.report.text import shortened
-from resnet_lab.study.details import ClassEffects, Curve, Learning
+from resnet_lab.study.class_effects import ClassEffects
+from resnet_lab.study.learning_curves import Curve, LearningCurves
 
 TOGETHER = 4
 """Arms whose curves are drawn in one figure; more have one each."""
 
 POINTS = 120
-"""Of a line, at most."""
+"""Most points of a line."""
 
 COLUMNS = 4
 
@@ -32,7 +33,7 @@ Validated = Literal["accuracy", "loss"]
 LABELS: dict[Validated, str] = {"accuracy": ACCURACY, "loss": LOSS}
 
 
-def learning(found: Sequence[Learning], what: Validated, inks: Palette, title: str = "") -> Figure:
+def learning(found: Sequence[LearningCurves], what: Validated, inks: Palette, title: str = "") -> Figure:
     """A few arms in one: thin lines of seeds, a thick one of the mean."""
     figure, axes = panel(title)
     for each, (colour, line) in zip(found, looks(inks), strict=False):
@@ -50,14 +51,14 @@ class LearningOfArms:
     They take turns in one figure, since making axes takes longer than drawing curves.
     """
 
-    def __init__(self, found: Sequence[Learning], what: Validated, inks: Palette) -> None:
+    def __init__(self, found: Sequence[LearningCurves], what: Validated, inks: Palette) -> None:
         self._baseline, self._what, self._inks = found[0], what, inks
         self._scale, self._epochs = scale_of_curves(found, what), span_of_epochs(found)
         self._figure = Figure(figsize=(3.2, 2.2))  # laid out by hand, as the layout engine takes longer than all else
         self._figure.subplots_adjust(left=0.15, right=0.97, bottom=0.14, top=0.96)
         self._axes = self._figure.subplots()
 
-    def of(self, each: Learning) -> Figure:
+    def of(self, each: LearningCurves) -> Figure:
         """The figure, which shows this arm until the next is asked for."""
         for artist in (*self._axes.lines, *self._axes.collections):
             artist.remove()
@@ -67,7 +68,7 @@ class LearningOfArms:
         return self._figure
 
 
-def learning_of_all(found: Sequence[Learning], what: Validated, inks: Palette, title: str) -> Figure:
+def learning_of_all(found: Sequence[LearningCurves], what: Validated, inks: Palette, title: str) -> Figure:
     """Many arms side by side."""
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
@@ -85,15 +86,15 @@ def learning_of_all(found: Sequence[Learning], what: Validated, inks: Palette, t
     return figure
 
 
-def span_of_epochs(found: Sequence[Learning]) -> Span:
-    """Of the longest training; arms with the same budget may have different numbers of epochs."""
+def span_of_epochs(found: Sequence[LearningCurves]) -> Span:
+    """Range of epochs of the longest training; arms with the same budget may have different numbers of epochs."""
     longest = max((len(line) for each in found for line in each.accuracy.seeds.values()), default=1)
     room = 0.05 * (longest - 1) or 0.5
     return 1 - room, longest + room
 
 
-def scale_of_curves(found: Sequence[Learning], what: Validated) -> Span:
-    """Of all arms' curves; a diverging network's would flatten all others."""
+def scale_of_curves(found: Sequence[LearningCurves], what: Validated) -> Span:
+    """Scale of all arms' curves; a diverging network's would flatten all others."""
     lines = [line for each in found for line in _curve(each, what).seeds.values()]
     values = finite(value for line in lines for value in line) or [0.0, 1.0]
     if what == "accuracy":
@@ -102,7 +103,9 @@ def scale_of_curves(found: Sequence[Learning], what: Validated) -> Span:
     return 0.0, min(1.05 * max(values), usual)
 
 
-def _draw_arm(axes: Axes, each: Learning, baseline: Learning, what: Validated, scale: Span, inks: Palette) -> None:
+def _draw_arm(
+    axes: Axes, each: LearningCurves, baseline: LearningCurves, what: Validated, scale: Span, inks: Palette
+) -> None:
     if each is not baseline:
         mean = _curve(baseline, what).mean
         axes.plot(*_thinned(mean), "--", color=inks.second, linewidth=1.4)
@@ -110,7 +113,7 @@ def _draw_arm(axes: Axes, each: Learning, baseline: Learning, what: Validated, s
     _finish(axes, scale)
 
 
-def _curve(each: Learning, what: Validated) -> Curve:
+def _curve(each: LearningCurves, what: Validated) -> Curve:
     return each.accuracy if what == "accuracy" else each.loss
 
 
@@ -137,7 +140,7 @@ def _finish(axes: Axes, scale: Span) -> None:
 
 
 def classes(found: ClassEffects, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
-    """Differences of recall with their intervals, the largest gain first; what to tell of each, by its gid."""
+    """Differences of recall with their intervals, the largest gain first; tooltips by gid."""
     seen = sorted(
         (each for each in found.classes if each.difference is not None), key=lambda each: -(each.difference or 0.0)
     )

@@ -14,8 +14,9 @@ from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, device_text, figure_name, joined, signed, versions_text
-from resnet_lab.study.details import Details, Learning
+from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.estimand import claim
+from resnet_lab.study.learning_curves import LearningCurves
 from resnet_lab.study.remarks import divergence, never_finished
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
@@ -37,17 +38,17 @@ DECIDED = ("better", "worse", "equivalent")
 
 def study_page(contents: StudyContents) -> str:
     """The HTML of one self-contained page."""
-    found, behind = contents.found, contents.behind
+    found, analyses = contents.found, contents.analyses
     plan = found.study.plan
     scale, unit = scale_of(plan.metric)
     shown, folded = _sentences(found)
     with styled(PAGE):
-        plots = _plots(found, behind)
+        plots = _plots(found, analyses)
     return render(
         "study_page.html.j2",
         found=found,
         plan=plan,
-        behind=behind,
+        analyses=analyses,
         wall=contents.wall,
         answer=answer(found),
         remarks=list(remarks(found)),
@@ -57,10 +58,10 @@ def study_page(contents: StudyContents) -> str:
         scale=scale,
         unit=unit,
         verdicts=verdicts_of_arms(found),
-        arms_are_effects=bool(found.effects) and not behind.pairs,
+        arms_are_effects=bool(found.effects) and not analyses.interactions,
         plots=plots,
-        together=len(behind.learning) <= study_detail_plots.TOGETHER,
-        classes=_class_table(behind),
+        together=len(analyses.learning_curves) <= study_detail_plots.TOGETHER,
+        classes=_class_table(analyses),
         trials=list(found.outcomes.items()),
         rows_unfolded=ROWS,
         figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
@@ -76,11 +77,11 @@ def _capitalized(text: str) -> str:
 
 
 def answer(found: StudyFindings) -> str:
-    """What the study says, in a line."""
+    """Conclusion of the study, in one line."""
     effects = found.effects or found.families[-1]
     if found.effects and (hopeless := never_finished(found.outcomes)):
         return (
-            f"No effect of a factor can be told, since {joined(hopeless)} failed at every seed; the others are "
+            f"No effect of a factor can be estimated, since {joined(hopeless)} failed at every seed; the others are "
             "compared with the baseline."
         )
     hopeless = never_finished(found.outcomes)
@@ -88,7 +89,7 @@ def answer(found: StudyFindings) -> str:
     if hopeless and all(effect.difference is None for effect in effects):
         return " ".join(["Nothing can be compared:", *failed])
     if all(effect.verdict == "exploratory" for effect in effects):
-        text = "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory."
+        text = "No verdict yet: there are too few finished seeds, so this is exploratory."
         return " ".join([text, *failed])
     parts = []
     for verdict in DECIDED:
@@ -124,14 +125,14 @@ def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[
 
 
 def remarks(found: StudyFindings) -> Iterator[Remark]:
-    """What to know before reading on."""
+    """Remarks to read first."""
     total = len(found.study.arms) * found.study.plan.seeds
     if found.missing:
         missing = len(found.missing)
         are = "is" if missing == 1 else "are"
         text = (
-            f"The study is not finished: {missing:,} of {counted(total, 'trial')} {are} not over, and what stands here "
-            "is of the others."
+            f"The study is not finished: {missing:,} of {counted(total, 'trial')} {are} missing, and the results are "
+            "those of the others."
         )
         yield Remark("warning", text, "trials", "Trials")
     failed = sum(len(row.problems) for row in found.arms)
@@ -151,7 +152,7 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
         )
         yield Remark("warning", text, "effects", "Effects")
     if len({tuple(sorted(each.versions.items())) for each in found.outcomes.values() if each.versions}) > 1:
-        yield Remark("warning", "Trials were run with different versions of packages.", "making", "How this was made")
+        yield Remark("warning", "Trials were run with different versions of packages.", "making", "Provenance")
 
 
 def verdicts_of_arms(found: StudyFindings) -> dict[str, Effect]:
@@ -159,7 +160,7 @@ def verdicts_of_arms(found: StudyFindings) -> dict[str, Effect]:
     return dict(zip([arm.name for arm in found.study.arms[1:]], found.families[-1], strict=True))
 
 
-def _plots(found: StudyFindings, behind: Details) -> dict[str, Any]:
+def _plots(found: StudyFindings, analyses: StudyAnalyses) -> dict[str, Any]:
     """Every drawing of the page; to be called in its style."""
     plan = found.study.plan
     plots: dict[str, Any] = {"families": []}
@@ -173,53 +174,54 @@ def _plots(found: StudyFindings, behind: Details) -> dict[str, Any]:
             f"pair{number}",
             f"Means of {figure_name(plan.metric)} at each {pair.first}, a line for each {pair.second}",
         )
-        for number, pair in enumerate(behind.pairs)
+        for number, pair in enumerate(analyses.interactions)
     ]
-    if behind.pareto.points:
-        figure, told = study_plots.pareto(behind.pareto, plan.metric, found.study.arms[0].name, PAGE)
-        front = joined([point.arm for point in behind.pareto.points if point.is_front])
+    if analyses.pareto.points:
+        figure, told = study_plots.pareto(analyses.pareto, plan.metric, found.study.arms[0].name, PAGE)
+        front = joined([point.arm for point in analyses.pareto.points if point.is_front])
         plots["pareto"] = inline_svg(figure, "pareto", f"Score against cost; on the front: {front}", told)
-    plots["accuracy"], plots["loss"] = _curves(behind.learning, "accuracy"), _curves(behind.learning, "loss")
+    curves = analyses.learning_curves
+    plots["accuracy"], plots["loss"] = _curves(curves, "accuracy"), _curves(curves, "loss")
     plots["classes"] = []
-    for number, each in enumerate(behind.classes[:DRAWN]):
+    for number, each in enumerate(analyses.class_effects[:DRAWN]):
         figure, told = study_detail_plots.classes(each, PAGE)
         alt = f"Differences of each class's recall by {each.name}, with their intervals"
         plots["classes"].append((each.name, inline_svg(figure, f"classes{number}", alt, told)))
-    if any(each.counts for each in behind.errors):
-        alt = "Test works that each arm fixed and broke against the baseline, a seed on average"
-        plots["errors"] = inline_svg(study_plots.errors(behind.errors, PAGE), "errors", alt)
+    if any(each.counts for each in analyses.paired_errors):
+        alt = "Test works that each arm fixed and broke against the baseline, per seed on average"
+        plots["errors"] = inline_svg(study_plots.errors(analyses.paired_errors, PAGE), "errors", alt)
     return plots
 
 
-def _curves(learning: Sequence[Learning], what: study_detail_plots.Validated) -> list[tuple[str, Markup]]:
+def _curves(found: Sequence[LearningCurves], what: study_detail_plots.Validated) -> list[tuple[str, Markup]]:
     """One drawing of a few arms, or one of each of many."""
     label = study_detail_plots.LABELS[what]
-    if not any(each.accuracy.seeds for each in learning):
+    if not any(each.accuracy.seeds for each in found):
         return []
-    if len(learning) <= study_detail_plots.TOGETHER:
-        figure = study_detail_plots.learning(learning, what, PAGE)
+    if len(found) <= study_detail_plots.TOGETHER:
+        figure = study_detail_plots.learning(found, what, PAGE)
         return [("", inline_svg(figure, what, f"Validation {label} of each arm by epoch, all seeds and their means"))]
-    drawings = study_detail_plots.LearningOfArms(learning, what, PAGE)
+    drawings = study_detail_plots.LearningOfArms(found, what, PAGE)
     return [
         (each.arm, inline_svg(drawings.of(each), f"{what}{number}", f"Validation {label} of {each.arm} by epoch"))
-        for number, each in enumerate(learning)
+        for number, each in enumerate(found)
     ]
 
 
-def _class_table(behind: Details) -> list[dict[str, Any]]:
-    """Of each class its images in a seed, and every contrast's effect."""
+def _class_table(analyses: StudyAnalyses) -> list[dict[str, Any]]:
+    """Rows of classes: images per seed, and every contrast's effect."""
     return [
         {
             "name": effects[0].name,
             "images": sorted({number for effect in effects for number in effect.images}),
             "effects": effects,
         }
-        for effects in zip(*(each.classes for each in behind.classes), strict=True)
+        for effects in zip(*(each.classes for each in analyses.class_effects), strict=True)
     ]
 
 
 def provenance(found: StudyFindings, folder: str) -> list[tuple[str, str]]:
-    """Where everything comes from, by name."""
+    """Origin of everything on the page, by name."""
     origins = [each.origin for each in found.predicted.values()]
     versions = {versions_text(each.versions) for each in found.outcomes.values() if each.versions}
     rows = [

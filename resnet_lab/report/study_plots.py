@@ -1,6 +1,6 @@
-"""Figures of a study: effects, factors two by two, cost beside score, works fixed and broken.
+"""Figures of a study: effects, interactions, cost against score, works fixed and broken.
 
-With a title they stand alone, without one they stand under a heading of a page.
+They are standalone with a title, and for a page without one.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,19 +17,20 @@ from matplotlib.transforms import Bbox
 from resnet_lab.report.comparison_plots import looks
 from resnet_lab.report.figure_style import Palette, above, on_top, panel
 from resnet_lab.report.text import figure_name, large, shortened, signed
-from resnet_lab.study.details import Pair, Pareto, Point
+from resnet_lab.study.interactions import Interaction
 from resnet_lab.study.paired_errors import PairedErrors
+from resnet_lab.study.pareto import Pareto, Point
 from resnet_lab.study.statistics import Effect
 from resnet_lab.study.writing import NOT_SHARES
 
 LETTERS = 34
-"""Of an arm's or an effect's name."""
+"""Most characters of an arm's or an effect's name."""
 
 MARKERS = {"better": "^", "worse": "v", "equivalent": "s", "undecided": "o", "exploratory": "D"}
 HOLLOW = ("undecided", "exploratory")
 
 FARTHEST = 1.0
-"""How far intervals widen a scale, by the span of the values themselves; beyond, an arrow says that they go on."""
+"""Most that intervals widen a scale, by the span of the values themselves; arrows mark those that are cut off."""
 
 LEAST = 0.1
 """Share of the costs that a plot of them spans, at least, so that equals look equal."""
@@ -41,14 +42,14 @@ Span = tuple[float, float]
 
 
 def scale_of(metric: str) -> tuple[float, str]:
-    """What differences of a metric are multiplied with, and what they are then in."""
+    """Factor for differences of a metric, and their unit."""
     return (1.0, figure_name(metric)) if metric in NOT_SHARES else (100.0, f"points of {figure_name(metric)}")
 
 
 def effects(
     found: Sequence[Effect], metric: str, margin: float | None, inks: Palette, title: str = ""
 ) -> tuple[Figure, dict[str, str]]:
-    """Differences with their intervals, verdicts as shapes, colours and words; what to tell of each, by its gid."""
+    """Differences with their intervals, verdicts as shapes, colours and words; tooltips by gid."""
     scale, unit = scale_of(metric)
     figure, axes = panel(title, 7, 1.3 + 0.36 * len(found))
     seen = [effect for effect in found if effect.difference is not None]
@@ -99,7 +100,7 @@ def verdict_colour(verdict: str, inks: Palette) -> str:
 
 
 def limits(values: Sequence[float], spans: Iterable[Span], farthest: float = FARTHEST) -> Span:
-    """Of a scale that shows all values, and of intervals as much as leaves the values apart."""
+    """Limits of a scale that shows all values, and as much of the intervals as keeps the values apart."""
     low, high = min(values), max(values)
     reach = farthest * (high - low) or inf
     ends = [end for span in spans for end in span]
@@ -114,7 +115,7 @@ def within_shares(span: Span, metric: str) -> Span:
 
 
 def _draw_span(axes: Axes, span: Span, row: float, within: Span, colour: str) -> None:
-    """A broad line, with an arrow where it goes on beyond the scale."""
+    """A thick line, with an arrow where it continues beyond the scale."""
     low, high = max(span[0], within[0]), min(span[1], within[1])
     axes.plot([low, high], [row, row], color=colour, alpha=0.45, linewidth=5, solid_capstyle="butt")
     for end, edge, marker in ((span[0], low, "<"), (span[1], high, ">")):
@@ -122,7 +123,7 @@ def _draw_span(axes: Axes, span: Span, row: float, within: Span, colour: str) ->
             axes.plot(edge, row, marker, color=colour, markersize=7, clip_on=False)
 
 
-def interaction(pair: Pair, metric: str, inks: Palette, title: str = "") -> Figure:
+def interaction(pair: Interaction, metric: str, inks: Palette, title: str = "") -> Figure:
     """Means at the levels of one factor, a line for each level of the other: parallel where neither minds the other."""
     figure, axes = panel(title)
     firsts, seconds = pair.levels
@@ -148,7 +149,7 @@ def interaction(pair: Pair, metric: str, inks: Palette, title: str = "") -> Figu
 
 
 def pareto(found: Pareto, metric: str, baseline: str, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
-    """Score against cost with intervals, named, the front joined; what to tell of each point, by its gid."""
+    """Score against cost with intervals, named, the front joined; tooltips of points by gid."""
     figure, axes = panel(title, 7, 4.4 if len(found.points) < MANY else 6.2)
     told = {}
     for number, point in enumerate(found.points):
@@ -207,7 +208,7 @@ def _scale_cost(axes: Axes, found: Pareto) -> None:
 
 
 def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
-    """Names beside their points, moved to where they cover the fewest others, those of the front first."""
+    """Names next to their points, moved to where they cover the fewest others, those of the front first."""
     figure.draw_without_rendering()
     pixel = figure.dpi / 72
     there = axes.transData.transform([(point.cost, point.score) for point in points])
@@ -234,7 +235,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
 
 
 def _shifts(width: float, height: float) -> list[tuple[float, float]]:
-    """Of the middle of a name from its point, in points of type: the nearest first."""
+    """Offsets of the middle of a name from its point, in points of type: the nearest first."""
     beside = width / 2 + 8
     near = [(beside, 0.0), (-beside, 0.0), (0.0, height), (0.0, -height), (beside, height), (beside, -height)]
     far = [
@@ -252,7 +253,7 @@ def _box(at: Sequence[float], shift: Span, size: Bbox, pixel: float) -> Bbox:
 
 
 def _crowding(box: Bbox, taken: Sequence[Bbox], lines: Sequence[Bbox], frame: Bbox) -> float:
-    """What a name would cover: a line is less than a point or a name, and the frame is not left."""
+    """Overlap of a name: a line counts half as much as a point or a name, and leaving the frame is ruled out."""
     inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
     covered = box.count_overlaps(taken) + (0.5 * box.count_overlaps(lines) if lines else 0.0)
     return float(covered + (0 if inside else 1000))
@@ -285,5 +286,5 @@ def errors(found: Sequence[PairedErrors], inks: Palette, title: str = "") -> Fig
 
 
 def finite(values: Iterable[float]) -> list[float]:
-    """Those that are numbers."""
+    """Finite values."""
     return [value for value in values if isfinite(value)]

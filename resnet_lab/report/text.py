@@ -37,13 +37,13 @@ def figure_name(figure: str) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """With its sign; differences below what is shown are no differences."""
+    """Number with its sign; differences below the last digit are 0."""
     text = f"{value:+.{digits}f}".replace("-", "−")
     return text[1:] if float(text[1:]) == 0 else text
 
 
 def large(number: float) -> str:
-    """With three digits: `11.2 M`, `1.82 G`; whole below a thousand."""
+    """Number with three digits: `11.2 M`, `1.82 G`; whole below a thousand."""
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= 0.9995 * factor:
             return f"{number / factor:.3g} {letter}"
@@ -67,7 +67,7 @@ def joined(words: list[str]) -> str:
 
 
 def split_text(description: "Description") -> str:
-    """What the split follows from."""
+    """Origin of the split."""
     if description.split_file is not None:
         return f"parts of {printable(str(description.split_file))}"
     folds = "" if description.folds is None else f", fold {description.fold} of {description.folds} (counted from 0)"

@@ -16,7 +16,7 @@ from resnet_lab.network.registry import Registry
 
 @dataclass(frozen=True)
 class Names:
-    """What a new plugin is called.
+    """Names of a new plugin.
 
     Attributes:
         component: as users write it.
@@ -27,17 +27,17 @@ class Names:
 
     @property
     def distribution(self) -> str:
-        """As pip knows it."""
+        """Distribution name, as pip knows it."""
         return f"resnet-lab-{self.component.replace('_', '-')}"
 
     @property
     def module(self) -> str:
-        """As Python imports it."""
+        """Module name, as Python imports it."""
         return f"resnet_lab_{self.component}"
 
     @property
     def camel(self) -> str:
-        """Of its class, but for the end."""
+        """Stem of its class name."""
         return "".join(word.capitalize() for word in self.component.split("_"))
 
     @property

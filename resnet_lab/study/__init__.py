@@ -1,4 +1,4 @@
-"""Does a change help, by how much, how sure is that, and at what cost: arms times seeds, paired, and what they say."""
+"""Studies of arms over paired seeds: effects, intervals, verdicts and costs."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Trials at an address of fsspec, each as one archive: its run folder, and its outcome once it is over."""
+"""Trials at an address of fsspec, each as one archive: its run folder, and its outcome once it has finished."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ class Artefacts:
             self._files.rm_file(probe)
 
     def has(self, trial: Trial) -> bool:
-        """Whether there is anything of a trial; raises `RunError` where that cannot be told."""
+        """Whether there is anything of a trial; raises `RunError` where that is unknown."""
         with self._told("cannot be read"):
             return bool(self._files.exists(self._path(trial)))
 

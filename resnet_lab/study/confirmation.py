@@ -10,7 +10,7 @@ from resnet_lab.study.plan import Plan
 
 HEAD = """\
 # What a search found, against the baseline, at seeds that it did not see.
-# It was chosen on the validation part at one seed, among {tried}: this says whether it holds.
+# It was chosen on the validation part at one seed, among {tried}: this tests whether it holds.
 """
 
 

@@ -1,4 +1,4 @@
-"""Which arms are held against which. Legend: A arms, S seeds.
+"""Contrasts between arms. Legend: A arms, S seeds.
 
 A contrast is a weight for each arm, summing to zero; the scores of a seed's arms times these weights are that seed's
 difference. Every question of a study is one: a main effect, an interaction, an arm against the baseline.
@@ -23,7 +23,7 @@ class Contrast:
         name: as a reader knows it: `attn cbam`, `act gelu x attn cbam`, or an arm's name.
         kind: `main`, `interaction` or `arm`.
         weights: of each arm, shape (A,).
-        aliases: other effects that this design cannot tell from it.
+        aliases: other effects that are confounded with it in this design.
     """
 
     name: str
@@ -83,7 +83,7 @@ def _matches(arm: Levels, wanted: Levels) -> bool:
 
 
 def _without_repeats(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """An interaction that cannot be told from an effect before it is asked once, under that one's name."""
+    """An interaction that is confounded with an earlier effect is tested once, under that effect's name."""
     names: set[str] = set()
     kept = []
     for each in contrasts:
@@ -94,7 +94,7 @@ def _without_repeats(contrasts: Sequence[Contrast]) -> list[Contrast]:
 
 
 def _with_aliases(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """In a fraction of a factorial some effects have the same weights, but for their scale and sign."""
+    """Add aliases: in a fractional factorial some effects have the same weights, up to scale and sign."""
 
     def direction(contrast: Contrast) -> NDArray[np.float64]:
         unit: NDArray[np.float64] = contrast.weights / np.linalg.norm(contrast.weights)

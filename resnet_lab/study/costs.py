@@ -1,4 +1,4 @@
-"""What each arm of a study costs on the device that it ran on: a bench of them all, kept as `bench.json`."""
+"""Cost of each arm of a study on the device that it ran on: a bench of them all, kept as `bench.json`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from resnet_lab.study.trials import StudyFolder
 
 @dataclass(frozen=True)
 class ArmCost:
-    """Of one arm in one mode of the bench.
+    """Cost of one arm in one mode of the bench.
 
     Attributes:
         median_ms: of a call: one image (`latency`), or a batch (`infer`, `train`).
@@ -31,7 +31,7 @@ class ArmCost:
         ratio: median over the rounds of its time by the baseline's.
         ratio_interval: of that.
         images: of a call.
-        memory: peak in bytes beside the weights; None where it cannot be told.
+        memory: peak in bytes beside the weights; None where it is unknown.
     """
 
     median_ms: float
@@ -49,7 +49,7 @@ class ArmCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """Of a whole study.
+    """Costs of a whole study.
 
     Attributes:
         arms: by arm and mode; an arm that could not be timed has none.
@@ -69,7 +69,7 @@ class Costs:
 def measure_costs(
     arms: Sequence[Arm], classes: int, folder: StudyFolder, registry: Registry, watcher: Watcher = SILENT
 ) -> str | None:
-    """Bench all arms beside the first and keep the result, unless that was done; why not, where it cannot be done.
+    """Bench all arms against the first and store the result, unless it exists; the reason where that fails.
 
     Of several processes that come to it, one measures, and the others wait for it.
     """
@@ -86,7 +86,7 @@ def measure_costs(
 
 
 def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs | None:
-    """What was measured of these very arms; None where that was not done.
+    """Kept measurements of these very arms; None where there are none.
 
     Raises:
         RunError: the file is damaged, or of another format.

@@ -1,4 +1,4 @@
-"""What the design of a study leaves open for each arm, decided by its budget and the device that trains."""
+"""Decisions that a study's design leaves open for each arm, made by its budget and the device that trains."""
 
 import time
 from collections.abc import Callable
@@ -23,10 +23,10 @@ from resnet_lab.study.resolution import Compilation, ResolvedArm
 from resnet_lab.train.deciding import decide
 
 STEPS = 5
-"""Of a pilot, of which the median counts."""
+"""Steps of a pilot, of which the median counts."""
 
 Decide: TypeAlias = Callable[[Study, Registry, Callable[[str], None]], list[ResolvedArm]]
-"""Decides on every arm of a study; what a user should know is told to the last argument."""
+"""Decides on every arm of a study; remarks for the user are passed to the last argument."""
 
 
 def decided(study: Study, registry: Registry, say: Callable[[str], None], sharing: int = 1) -> list[ResolvedArm]:
@@ -120,7 +120,7 @@ def _resolved(study: Study, arm: Arm, registry: Registry, sharing: int) -> Resol
 
 
 def _epochs(study: Study, arm: Arm, registry: Registry) -> int:
-    """As many as the budget has room for, one at least."""
+    """Epochs that fit the budget, at least one."""
     budget = study.plan.budget
     images, classes = training_images(study, arm, registry)
     steps = -(-images // arm.for_bench().batch)
@@ -134,7 +134,7 @@ def _epochs(study: Study, arm: Arm, registry: Registry) -> int:
 
 
 def _seconds_if_it_fits(arm: Arm, classes: int, registry: Registry) -> float:
-    """Without end where the memory holds no step: that its trials fail is their outcome."""
+    """Seconds per step; infinite where the memory holds none: that its trials fail is their outcome."""
     try:
         return seconds_of_step(arm, classes, registry)
     except (RuntimeError, MemoryError) as error:
@@ -144,7 +144,7 @@ def _seconds_if_it_fits(arm: Arm, classes: int, registry: Registry) -> float:
 
 
 def _eager(arm: Arm) -> Compilation:
-    """As asked for, else not compiled."""
+    """Compilation as asked for, else off."""
     return "off" if arm.train.compile == "auto" else arm.train.compile
 
 

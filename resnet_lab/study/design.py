@@ -1,4 +1,4 @@
-"""What a study compares: a base experiment, arms that change it, and seeds."""
+"""Design of a study: a base experiment, arms that change it, and seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,9 +34,9 @@ from resnet_lab.study.plan import MAX_ARMS, MAX_LEVELS, MAX_TRIALS, SEEDS, SHORT
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 
 FORMAT = 1
-"""Of study.json, search.json and what came of a trial."""
+"""Format of study.json, search.json and outcomes of trials."""
 
-REMEDY = "put the file back as it was"
+REMEDY = "restore the file"
 
 _SHIPPED = Path(__file__).parent / "shipped"
 
@@ -114,12 +114,12 @@ class Study:
 
     @property
     def seeds(self) -> range:
-        """Of the blocks."""
+        """Seeds of the blocks."""
         return range(self.plan.first_seed, self.plan.first_seed + self.plan.seeds)
 
     @property
     def families(self) -> list[list[Contrast]]:
-        """What is asked: effects of factors and their interactions first, where there are factors; then arms."""
+        """Families of contrasts: effects of factors and their interactions, where there are factors; then arms."""
         arms = arm_contrasts([arm.name for arm in self.arms])
         if not self.plan.factors:
             return [arms]
@@ -127,7 +127,7 @@ class Study:
         return [factorial_contrasts(factors, [arm.levels for arm in self.arms]), arms]
 
     def at(self, arm: Arm, seed: int, **changes: Any) -> TrainConfig:
-        """How an arm is trained in the block of a seed."""
+        """Configuration of an arm in the block of a seed."""
         seeds: dict[str, int] = {"seed": self.plan.first_seed}
         seeds |= {SEEDS[what]: seed for what in self.plan.vary}
         return arm.train.model_copy(update={**seeds, **changes})
@@ -146,7 +146,7 @@ class Noted(OpenRecord):
 
 
 def read_noted(path: Path, error: type[ResNetLabError]) -> dict[str, Any]:
-    """What a folder says of its study or search; raises `error` where that is damaged, or of a newer format."""
+    """Read a folder's study or search; raises `error` where it is damaged, or of a newer format."""
     content = read_json(path, error, most=SMALL, remedy=REMEDY)
     version = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
     if isinstance(version, int) and version > FORMAT:
@@ -176,14 +176,14 @@ def read_study(path: Path) -> Study:
     """A design from a TOML file, or one of the program's own by its name.
 
     Raises:
-        ConfigError: the file cannot be read, is not TOML, or says something that cannot be.
+        ConfigError: the file cannot be read, is not TOML, or has invalid values.
         SpecError: an arm whose network cannot be.
     """
     return new_study(read_tables(path), str(path))
 
 
 def new_study(tables: Mapping[str, Any], where: str) -> Study:
-    """As `study_from`, and whatever sets arms apart is in effect; a study that was begun is read without that check.
+    """Make a study like `study_from`, and check that arms differ in effect; reading a started study skips that check.
 
     Raises:
         ConfigError: also of learning rates that tuning would replace, epochs that a budget would, or models that
@@ -220,7 +220,7 @@ def study_from(tables: Mapping[str, Any], where: str) -> Study:
 
 
 def _require_bounded(plan: Plan, where: str) -> None:
-    """Before anything is made of it."""
+    """Check bounds before anything is made of it."""
     arms = prod(map(len, plan.factors.values())) if plan.factors else len(plan.arms)
     if arms > MAX_ARMS:
         raise ConfigError(f"{where}: {arms:,} arms, and a study has at most {MAX_ARMS:,}; leave factors or levels out")
@@ -237,7 +237,7 @@ def _require_bounded(plan: Plan, where: str) -> None:
 
 
 def _with_fixed_seeds(arm: Arm, plan: Plan) -> Arm:
-    """What no block changes has the first block's seed, unless the arm names one of its own."""
+    """Give what no block changes the first block's seed, unless the arm names one of its own."""
     fixed = {
         key: plan.first_seed for what, key in SEEDS.items() if what not in plan.vary and getattr(arm.train, key) is None
     }
@@ -320,7 +320,9 @@ def arm_from(name: str, changes: Mapping[str, Any], base: Tables, where: str, le
 
 def _require_comparable(arms: Sequence[Arm], where: str) -> None:
     if len(arms) < 2:
-        raise ConfigError(f"{where}: there is no arm beside the baseline; give a factor two levels, or name two arms")
+        raise ConfigError(
+            f"{where}: there is no arm other than the baseline; give a factor two levels, or name two arms"
+        )
     seen: dict[str, str] = {}
     for arm in arms:
         if arm.hash in seen:

@@ -1,4 +1,4 @@
-"""What a mean over seeds is about, and how sure it is: of these images, or of new ones like them.
+"""Means over seeds with their variance, for the images at hand or for new ones like them.
 
 Legend: S seeds, A arms, N test images of a seed.
 
@@ -47,18 +47,18 @@ class Estimate:
     least: float = 0.0
 
     def interval(self, alpha: float) -> Span:
-        """Of level 1 - alpha: the parts' own half-widths of Student's t in quadrature."""
+        """Interval of level 1 - alpha: the parts' own half-widths of Student's t in quadrature."""
         reach = self._reach(alpha)
         return self.mean - reach, self.mean + reach
 
     @property
     def variance(self) -> float:
-        """Of the mean."""
+        """Variance of the mean."""
         return sum(variance for variance, _ in self.parts)
 
     @property
     def p_value(self) -> float:
-        """Two-sided, of a mean of 0: the alpha at which the interval begins to hold it."""
+        """Two-sided p-value of a mean of 0: the alpha at which the interval begins to hold it."""
         distance = abs(self.mean)
         if distance == 0:
             return 1.0
@@ -94,7 +94,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Shared:
-    """What seeds have in common.
+    """Variance that seeds share by their images.
 
     Attributes:
         tau_squared: covariance of an image's difference in two seeds, the mean over pairs of seeds and images tested
@@ -110,7 +110,7 @@ class Shared:
 
 @dataclass(frozen=True)
 class Images:
-    """What is known of the images that a study tested.
+    """Test images of all seeds.
 
     Attributes:
         blocks: of each seed of the study; None where predictions are gone.
@@ -122,7 +122,7 @@ class Images:
     ratio: float | None = None
 
     def new(self, differences: Sequence[float], weights: Floats, seeds: NDArray[np.bool_]) -> Estimate | None:
-        """Of the mean on new images; None where nothing tells it, or there is a single seed.
+        """Estimate of the mean on new images; None where nothing tells it, or there is a single seed.
 
         Args:
             differences: of the seeds that count.
@@ -164,7 +164,7 @@ def claim(plan: Plan) -> str:
 
 
 def over_seeds(differences: Sequence[float]) -> Estimate | None:
-    """Of the mean on these images, by the spread between seeds alone; None for a single seed.
+    """Estimate of the mean on these images, by the spread between seeds alone; None for a single seed.
 
     Equal differences, which few test images can give, have no spread to test against: their p is that of the sign-flip
     test at least.
@@ -180,12 +180,12 @@ def over_seeds(differences: Sequence[float]) -> Estimate | None:
 
 
 def smallest_p(seeds: int) -> float:
-    """Of the sign-flip test with so many seeds: two of all changes of sign."""
+    """Smallest p of the sign-flip test with so many seeds: two of all changes of sign."""
     return float(min(1.0, 2.0 / 2**seeds))
 
 
 def shared_variance(blocks: Sequence[Block], weights: Floats) -> Shared:
-    """Of a contrast (A,) over seeds: tau^2, and S^-2 times the sum over s != s' of |T_s n T_s'| / (n_s n_s') tau^2."""
+    """tau^2 of a contrast (A,), and S^-2 times the sum over s != s' of |T_s n T_s'| / (n_s n_s') tau^2."""
     needed = np.flatnonzero(weights)
     size = max(int(block.images.max()) for block in blocks) + 1
     # sums over pairs of seeds, as the square of a sum less the sum of squares
@@ -205,7 +205,7 @@ def shared_variance(blocks: Sequence[Block], weights: Floats) -> Shared:
 
 
 def tested_images(predicted: Grid[Predictions], metric: str) -> tuple[Block | None, ...]:
-    """Of each seed; an image is known by its content.
+    """Test images of each seed, identified by their content.
 
     Raises:
         DataError: arms of one seed were tested on different images.
@@ -227,7 +227,7 @@ def tested_images(predicted: Grid[Predictions], metric: str) -> tuple[Block | No
 
 
 def _distinct(digests: Sequence[str]) -> list[str]:
-    """Copies within a part are told apart by their number."""
+    """Digests with a number, which distinguishes copies within a part."""
     seen: dict[str, int] = {}
     found = []
     for digest in digests:
@@ -237,9 +237,9 @@ def _distinct(digests: Sequence[str]) -> list[str]:
 
 
 def deviations(labels: NDArray[np.int64], probabilities: NDArray[np.float32], metric: str) -> Floats:
-    """What each of N images adds to a metric, times N; shape (N,).
+    """Contribution of each of N images to a metric, times N; shape (N,).
 
-    Of means over images that is the image's value less the score. In macro-averaged accuracy an image of class k weighs
+    In means over images that is the image's value less the score. In macro-averaged accuracy an image of class k weighs
     1 / (K n_k). Precision and F1 are no means of images: of them it is the derivative by the image's weight.
     """
     n, num_classes = probabilities.shape

@@ -1,4 +1,4 @@
-"""How the trials of a study are brought to their end: one after the other here, or by several processes."""
+"""Execution of a study's trials: one after the other in this process, or by several processes."""
 
 import os
 import signal
@@ -22,32 +22,32 @@ POLL = 0.5
 
 
 class StudyWatcher(Protocol):
-    """What a study tells of itself."""
+    """Interface through which a study reports its progress."""
 
     def say(self, text: str) -> None:
         """A remark."""
 
     def show(self, states: dict[str, State], outcomes: Sequence[Outcome]) -> None:
-        """How far every trial is, by name, and what came of those that are over."""
+        """Show the progress of every trial, by name, and the outcomes of finished ones."""
 
     def training(self, trial: Trial) -> TrainingWatcher:
         """The watcher of a trial that is trained here."""
 
 
 Execute: TypeAlias = Callable[[Study, Sequence[Trial], StudyFolder, Registry, StudyWatcher], None]
-"""Brings trials to their end, those that are over left as they are; raises as `carry_out` does."""
+"""Runs all unfinished trials; raises as `carry_out` does."""
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Where trials run, and so where is decided what their design leaves open."""
+    """Executor of trials, which also decides what their design leaves open."""
 
     execute: Execute
     decide: Decide
 
 
 def local(processes: int) -> Executor:
-    """On this machine, as many trials at one time."""
+    """Executor on this machine, with so many trials at a time."""
     execute = one_by_one if processes == 1 else in_processes(processes)
     return Executor(execute, partial(decided, sharing=processes))
 
@@ -116,6 +116,6 @@ def loaded_plugins(registry: Registry) -> list[str]:
 
 
 def show(trials: Sequence[Trial], folder: StudyFolder, watcher: StudyWatcher) -> None:
-    """Tell of all trials what the folder says."""
+    """Report the state of all trials."""
     outcomes = [outcome for trial in trials if (outcome := folder.outcome(trial)) is not None]
     watcher.show({trial.name: folder.state(trial) for trial in trials}, outcomes)

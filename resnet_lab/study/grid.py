@@ -1,4 +1,4 @@
-"""What there is of each seed and arm, some of it missing. Legend: S seeds, A arms."""
+"""Results by seed and arm, some of them missing. Legend: S seeds, A arms."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Grid(Generic[T]):
-    """Cells of seeds times arms; one is None where a trial failed, is not over, or has no such thing.
+    """Cells of seeds times arms; one is None where a trial failed, has not finished, or has no such value.
 
     Attributes:
         cells: a row per seed, in it a cell per arm.

@@ -1,4 +1,4 @@
-"""Which works an arm has right that the baseline has wrong, and the other way round."""
+"""Paired errors: works that an arm has right and the baseline wrong, and the other way round."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.study.results import StudyFindings
 
 MOST = 6
-"""Works of each kind that are told of for an arm."""
+"""Most works of each kind that are reported per arm."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Work:
 
 @dataclass(frozen=True)
 class PairedErrors:
-    """Of one arm against the baseline.
+    """Paired errors of one arm against the baseline.
 
     Attributes:
         fixed, broken: works that are so most consistently: in most seeds more than the other way round, and of equals
@@ -61,7 +61,7 @@ class PairedErrors:
 
 
 def paired_errors(found: StudyFindings, most: int = MOST) -> list[PairedErrors]:
-    """Of every arm but the baseline.
+    """Paired errors of every arm other than the baseline.
 
     Args:
         most: works of each kind.
@@ -79,7 +79,7 @@ def paired_errors(found: StudyFindings, most: int = MOST) -> list[PairedErrors]:
 
 @dataclass(frozen=True)
 class _Block:
-    """Predictions of one seed, of the same images, and where each path stands among them."""
+    """Predictions of one seed, of the same images, and the position of each path among them."""
 
     seed: int
     baseline: Predictions

@@ -18,7 +18,7 @@ MOST = 24
 """Pictures on a page."""
 
 SIDE = 200
-"""Of each, in pixels, at most."""
+"""Largest side of each, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Wall:
 
 
 def hang_works(errors: Sequence[PairedErrors], source: str, registry: Registry, most: int = MOST) -> Wall:
-    """As many works of each arm as the pictures suffice for, those with the most fixed and broken ones first.
+    """Choose as many works of each arm as the pictures suffice for, those with the most fixed and broken ones first.
 
     Args:
         source: of the images.
@@ -59,7 +59,7 @@ def hang_works(errors: Sequence[PairedErrors], source: str, registry: Registry, 
 
 
 def _pictures(wanted: dict[str, Work], source: str, registry: Registry) -> tuple[dict[str, GalleryPicture], list[str]]:
-    """Of each path its picture, and the paths of which there is none any more."""
+    """Pictures by path, and the paths whose pictures are gone."""
     images = open_images(source, registry)
     positions = {path: position for position, path in enumerate(images.paths) if path in wanted}
     contents: dict[str, bytes | Image] = {}

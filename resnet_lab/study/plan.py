@@ -1,4 +1,4 @@
-"""The keys of a study file beside the base experiment's tables."""
+"""The keys of a study file, other than the base experiment's tables."""
 
 from typing import Annotated, Any, Literal, get_args
 
@@ -31,7 +31,7 @@ Seeds = Annotated[int, Field(ge=1, le=MAX_SEEDS, strict=True)]
 
 
 class Budget(Record):
-    """What every arm may spend, of which one is given; by default the epochs of the base experiment.
+    """Budget of every arm, of which one is given; by default the epochs of the base experiment.
 
     Attributes:
         epochs: for each arm.
@@ -59,7 +59,7 @@ class Range(Record):
 
 
 class Plan(Record):
-    """The keys of a study file beside the base experiment's tables; each that a line can say is an option.
+    """The keys of a study file, other than the base experiment's tables; each with a single value is an option.
 
     Attributes:
         seeds: how many; block s of a study has seed `first_seed` + s.
@@ -69,15 +69,13 @@ class Plan(Record):
     """
 
     name: str = option("study", "Name of the study.", DESIGN, shown="by what is varied")
-    description: str = option("", "What it asks, in a sentence.", DESIGN, shown="none")
+    description: str = option("", "The study's question, in a sentence.", DESIGN, shown="none")
     recipe: str | None = option(
-        None, "The experiment that arms change.", DESIGN, metavar="NAME", shown="digits-quick, unless --data is given"
+        None, "Base experiment of the arms.", DESIGN, metavar="NAME", shown="digits-quick, unless --data is given"
     )
-    seeds: Seeds = option(6, "Seeds of each arm.", DESIGN)
+    seeds: Seeds = option(6, "Number of seeds per arm.", DESIGN)
     first_seed: Seed = option(0, "The first seed.", DESIGN)
-    metric: Metric = option(
-        "macro_accuracy", "Metric that verdicts are about, on the test part.", DESIGN, metavar="NAME"
-    )
+    metric: Metric = option("macro_accuracy", "Metric of the verdicts, on the test part.", DESIGN, metavar="NAME")
     margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)
     population: Population = option(
         "new",
@@ -85,11 +83,11 @@ class Plan(Record):
         DESIGN,
     )
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(
-        get_args(Varied), "What differs from seed to seed; the rest is that of the first seed throughout.", DESIGN
+        get_args(Varied), "What is varied across seeds; the rest keeps the first seed.", DESIGN
     )
     fraction: Literal["full", "half"] = option(
         "full",
-        "Half a factorial leaves out every arm that differs from the baseline in an odd number of factors.",
+        "half leaves out every arm that differs from the baseline in an odd number of factors.",
         DESIGN,
     )
     factors: Entries[tuple[str | int | Finite | bool, ...]] = Field(default_factory=dict)
@@ -97,8 +95,7 @@ class Plan(Record):
     budget: Budget = Budget()
     tune_lr: Annotated[tuple[Positive, ...], Field(max_length=MAX_LEVELS)] = option(
         (),
-        "Learning rates of which every arm takes the one that is best on the validation part, tried at the first seed "
-        "alone.",
+        "Learning rates to tune: each arm takes the best on the validation part, tried at the first seed only.",
         DESIGN,
     )
     search: Entries[Range] = Field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What a study would take and could find, before it runs."""
+"""Cost and power of a study, before it runs."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from resnet_lab.study.statistics import FEWEST, power, seeds_needed
 from resnet_lab.study.trials import tuning_trials
 
 DETECTABLE = (0.005, 0.01, 0.02, 0.05)
-"""Differences that a plan tells of, in the metric's unit."""
+"""Differences that a plan reports the power of, in the metric's unit."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one arm: milliseconds of a measured training step, steps of an epoch, epochs, and seconds of a trial."""
+    """Estimate for one arm: milliseconds per measured training step, steps per epoch, epochs, and seconds per trial."""
 
     arm: str
     step_ms: float
@@ -30,7 +30,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a study can find of one true difference.
+    """Power of a study for one true difference.
 
     Attributes:
         kind: of the effect: `main`, `interaction` or `arm`; `any` where the spread was given.
@@ -83,7 +83,7 @@ class Forecast:
 def forecast(
     study: Study, registry: Registry, pilot: StudyFindings | None = None, spread: float | None = None
 ) -> Forecast:
-    """Time a few training steps of every arm, and say what the seeds can find.
+    """Time a few training steps of every arm, and compute the power of the seeds.
 
     Args:
         study: within its budget.
@@ -126,7 +126,7 @@ def forecast(
 
 
 def _spreads(pilot: StudyFindings | None, population: Population) -> tuple[Spread, ...]:
-    """Of each kind the root mean square of the standard deviations; interactions vary more than main effects."""
+    """Root mean square of the standard deviations, by kind: interactions vary more than main effects."""
     effects = [] if pilot is None else [effect for effect in pilot.families[0] if effect.n >= 2]
     found = []
     for kind in dict.fromkeys(effect.kind for effect in effects):

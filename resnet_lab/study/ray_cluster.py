@@ -21,7 +21,7 @@ OBJECT_STORE = 100 * 2**20
 
 @dataclass(frozen=True)
 class RayOptions:
-    """What trials are to run on.
+    """Options of a Ray cluster.
 
     Attributes:
         address: of the cluster's head, `auto` for the one this machine belongs to, or `local` to start one here.
@@ -48,7 +48,7 @@ def handlers_kept() -> Iterator[None]:
 
 
 def trials_at_once(wishes: RayOptions, gpus: float, nodes: Sequence[dict[str, float]]) -> int:
-    """Trials that share the memory of one device: of a GPU, or of the node with the most processors."""
+    """Trials that share the memory of one device: of a GPU, or of the node with the most CPUs."""
     if gpus:
         return max(1, int(1 / gpus))
     return max(1, int(max(node.get("CPU", 0) for node in nodes) / wishes.cpus))
@@ -75,7 +75,7 @@ def connect(address: str) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """By a process of its own, as `ray.init` would wait for minutes and say a lot."""
+    """Require an answer, by a process of its own: `ray.init` would wait for minutes and print a lot."""
     command = python_module("ray.scripts.scripts", "health-check")
     if address != "auto":
         command += ["--address", address]
@@ -91,17 +91,17 @@ def _require_answer(address: str) -> None:
 
 
 def gpus_of_trial(study: Study, wishes: RayOptions, nodes: Sequence[dict[str, float]]) -> float:
-    """As wished for, or by what arms may use and nodes have.
+    """GPUs of a trial, as wished for, or by what arms may use and nodes have.
 
     Raises:
-        ConfigError: no node has that and the processors too.
+        ConfigError: no node has that and the CPUs too.
     """
     gpus = wishes.gpus
     if gpus is None:
         wanted = any(arm.train.device != "cpu" for arm in study.arms)
         gpus = float(wanted and any(node.get("GPU", 0) >= 1 for node in nodes))
     if gpus > 1 and gpus % 1:
-        raise ConfigError(f"{gpus:g} GPUs a trial: more than one must be a whole number")
+        raise ConfigError(f"{gpus:g} GPUs per trial: more than one must be a whole number")
     if not any(node.get("CPU", 0) >= wishes.cpus and node.get("GPU", 0) >= gpus for node in nodes):
         largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise ConfigError(

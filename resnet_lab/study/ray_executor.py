@@ -1,4 +1,4 @@
-"""Trials as tasks of a Ray cluster, which places them and begins them anew elsewhere when a node is lost.
+"""Trials as tasks of a Ray cluster, which places them and restarts them elsewhere when a node is lost.
 
 A task works in the study folder itself where that is on a disk all nodes share. With an address for artefacts it works
 in a folder of its node's, which it keeps at that address as it goes; the driver, the process that the user started,
@@ -37,11 +37,11 @@ GRACE = 60.0
 """Seconds that trials have to save their state when the study is stopped."""
 
 AT_ONCE = 500
-"""Tasks that are handed to Ray before the first of them is over; each may hold a lock, and so an open file."""
+"""Tasks that are submitted to Ray at a time; each may hold a lock, and so an open file."""
 
 
 class _Stopped(Exception):
-    """`Interrupted` as a task tells it: that one does not survive pickling."""
+    """`Interrupted` as raised by a task: that one does not survive pickling."""
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def on_ray(study: Study, wishes: RayOptions) -> Iterator[Executor]:
     artefacts = None if wishes.artefacts is None else Artefacts(wishes.artefacts)
     if artefacts is not None:
         artefacts.require_writable()
-    with redirect_stdout(io.StringIO()):  # where Ray tells of lost nodes, between the lines of --json
+    with redirect_stdout(io.StringIO()):  # where Ray reports lost nodes, between the lines of --json
         with handlers_kept():
             connect(wishes.address)
         try:
@@ -128,11 +128,11 @@ class _Drive:
             raise RunError(
                 f"{len(self.lost)} of {len(self.trials)} trials were lost with their process or node, as were their "
                 f"retries, the first {trial.name}: {reason}; "
-                f"`resnet-lab study run --resume {self.folder.folder}` goes on"
+                f"`resnet-lab study run --resume {self.folder.folder}` resumes them"
             )
 
     def _submit(self) -> None:
-        """Hand over what is not over, nor another process's."""
+        """Submit trials that have not finished and are not another process's."""
         for _ in range(min(len(self.waiting), AT_ONCE - len(self.flying))):
             trial, claim = self.waiting.popleft(), ExitStack()
             if self.artefacts is not None and not self._claim(trial, claim):
@@ -199,7 +199,7 @@ def _told(cause: BaseException) -> BaseException:
 
 
 def _answered(reference: Any) -> Any:
-    """What a task gives, as soon as it is over.
+    """Result of a task, as soon as it is finished.
 
     Raises:
         RunError: its process or node was lost, as were its retries.
@@ -223,7 +223,7 @@ def _answered(reference: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Home:
-    """Where the driver stands, and what it was allowed and has loaded.
+    """State of the driver: its folder, its permissions and its plugins.
 
     Attributes:
         allowed: environment variables by which the user lets data be fetched.
@@ -264,7 +264,7 @@ class _Place:
 
 
 def _decide(study: Study, home: _Home, sharing: int) -> tuple[list[str], list[ResolvedArm]]:
-    """What a node's device decides, and what is said of it, by a process of Ray's."""
+    """Decide on a node's device, with messages, in a process of Ray's."""
     said: list[str] = []
     with home.entered() as registry:
         return said, decided(study, registry, said.append, sharing)
@@ -283,7 +283,7 @@ def _work(study: Study, trial: Trial, place: _Place) -> None:
 
 
 def _apart(study: Study, trial: Trial, artefacts: Artefacts, registry: Registry) -> None:
-    """In a folder of this node's, from where the artefacts are to where they shall be."""
+    """Run a trial in a folder of this node's, fetching its artefacts first and storing them afterwards."""
     with TemporaryDirectory(prefix="resnet-lab-") as temporary:
         folder = StudyFolder(Path(temporary))
         make_folder(folder.trials)

@@ -1,4 +1,4 @@
-"""What a reader of a study should know beside its verdicts."""
+"""Remarks for a reader of a study, in addition to its verdicts."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def never_finished(outcomes: Grid[Outcome]) -> list[str]:
 
 
 def divergence(arm: str, seeds: Sequence[int]) -> str:
-    """Where an arm diverged, in words."""
+    """Seeds at which an arm diverged, in words."""
     return f"{arm} diverged at seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
 
 
@@ -33,7 +33,7 @@ def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[
     varied = ", ".join(
         {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
     )
-    found = [f"from seed to seed differ: {varied}", claim(study.plan)]
+    found = [f"varied across seeds: {varied}", claim(study.plan)]
     if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
         found.append(
             "the study was recorded before a design said what its verdicts are about: it is judged for "
@@ -47,7 +47,8 @@ def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[
             left = "" if len(seeds) == study.plan.seeds else "; it is compared at the other seeds alone"
             found.append(f"{divergence(arm, seeds)} of {study.plan.seeds}{left}")
     if study.plan.factors and (hopeless := never_finished(outcomes)):
-        found.append(f"no effect of a factor can be told, since an arm failed at every seed: {', '.join(hopeless)}")
+        arms = ", ".join(hopeless)
+        found.append(f"no effect of a factor can be estimated, since an arm failed at every seed: {arms}")
     if study.plan.seeds < FEWEST:
         found.append(f"{study.plan.seeds} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
     else:
@@ -57,7 +58,7 @@ def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[
         )
     if others := orphaned(study, folder):
         found.append(
-            f"{len(others)} trials in the folder are of another design and count for nothing: {', '.join(others[:3])}"
+            f"{len(others)} trials in the folder are of another design and are ignored: {', '.join(others[:3])}"
         )
     versions = {tuple(sorted(outcome.versions.items())) for outcome in outcomes.values() if outcome.versions}
     if len(versions) > 1:

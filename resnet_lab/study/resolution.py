@@ -1,4 +1,4 @@
-"""What the design of a study leaves open, as it was decided: `resolved.json`, read by all who run or report the study.
+"""Decisions on what a study's design leaves open: `resolved.json`, read by all who run or report the study.
 
 It is decided once. Epochs and learning rate are part of a trial's name: a second look at the clock could turn finished
 trials into orphaned ones.
@@ -34,7 +34,7 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class ResolvedArm(Record):
-    """How an arm is trained, where its design may leave that open.
+    """Decided configuration of an arm, where its design leaves it open.
 
     Attributes:
         lr: learning rate; None until it is tuned.
@@ -62,17 +62,17 @@ class ResolvedArm(Record):
 
 
 class ResolvedStudy(Record):
-    """What is decided, by `question`; answers to earlier designs stay, for when these come back."""
+    """Decisions by `question`; answers to earlier designs stay, for when these come back."""
 
     format: Annotated[int, Field(ge=1, le=FORMAT, strict=True)] = FORMAT
     arms: Entries[ResolvedArm] = Field(default_factory=dict)
 
     def arm(self, arm: Arm, plan: Plan) -> ResolvedArm | None:
-        """What is decided of an arm of the design; None where nothing is yet."""
+        """Decisions for an arm of the design; None where there are none yet."""
         return self.arms.get(question(arm, plan))
 
     def with_arms(self, plan: Plan, decided: Sequence[tuple[Arm, ResolvedArm]]) -> "ResolvedStudy":
-        """With more decided, or otherwise."""
+        """Copy with further or changed decisions."""
         return self.model_copy(update={"arms": {**self.arms, **{question(arm, plan): each for arm, each in decided}}})
 
     def of(self, study: Study) -> Study:
@@ -90,7 +90,7 @@ def question(arm: Arm, plan: Plan) -> str:
 
 
 def read_resolution(folder: StudyFolder) -> ResolvedStudy | None:
-    """What a study folder has; None where it has nothing yet.
+    """Read a study folder's resolution; None where it has none yet.
 
     Raises:
         RunError: the file is damaged, or of a newer format.
@@ -111,7 +111,7 @@ def write_resolution(folder: StudyFolder, resolved: ResolvedStudy) -> None:
 
 
 def recovered(study: Study, folder: StudyFolder) -> ResolvedStudy:
-    """What the trials of a folder were trained with, which an earlier version has left without a resolution.
+    """Recover the configuration of a folder's trials, left without a resolution by an earlier version.
 
     A trial's record says its epochs, and its name whether it is a trial of the arm with so many. Of several numbers of
     epochs, as a study has them that was timed again, the one with the most trials is taken.
@@ -153,7 +153,7 @@ def _recovered(arm: Arm, plan: Plan, epochs: int, trials: "Sequence[_Trained]") 
 
 
 def _possible_epochs(arm: Arm, plan: Plan) -> set[int]:
-    """Those that the design says; none where they follow from another budget."""
+    """Epochs that the design gives; none where they follow from another budget."""
     if plan.budget.epochs is not None:
         return {plan.budget.epochs}
     return set() if plan.budget.model_dump(exclude_none=True) else {arm.train.epochs}
@@ -165,7 +165,7 @@ def _with(arm: Arm, **changes: object) -> Arm:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What is known of how a trial was trained."""
+    """Known configuration of a trial."""
 
     epochs: int
     batch_size: int | None = None
@@ -191,7 +191,7 @@ class _Outcome(BaseModel):
 
 
 def _trained(folder: StudyFolder) -> dict[str, _Trained]:
-    """Of each trial by name: what its record says, or without one its outcome; damaged ones say nothing here."""
+    """Configuration of each trial by name: from its record or else its outcome; damaged ones give nothing here."""
     found = {}
     for path in folder.trials.glob("*.json"):
         if (outcome := _read(_Outcome, path)) is not None:

@@ -1,4 +1,4 @@
-"""What a study found: effects with verdicts, arms with scores and times, every trial. Legend: S seeds, A arms."""
+"""Results of a study: effects with verdicts, arms with scores and times, every trial. Legend: S seeds, A arms."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class ArmRow:
     Attributes:
         mean, interval: of the metric over seeds, for the population of the verdicts; None without finished trials.
         seconds: mean of an epoch.
-        time_ratio: geometric mean over seeds of its seconds an epoch by the baseline's; None where one is missing.
+        time_ratio: geometric mean over seeds of its seconds per epoch over the baseline's; None where one is missing.
         problems: of trials that failed, by seed.
         diverged: seeds of those that diverged.
     """
@@ -49,14 +49,14 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class StudyFindings:
-    """Everything that a study's trials say.
+    """All results of a study's trials.
 
     Attributes:
-        outcomes: of the trials that are over, failed ones among them.
+        outcomes: of the finished trials, including failed ones.
         families: of effects, the first tested first; the last is each arm against the baseline.
         time_ratios: of each effect by name: how many times as long an epoch takes with the change.
         costs: that were measured of all arms; None where they were not.
-        missing: trials that are not over.
+        missing: trials that have not finished.
         remarks: what a reader should know.
         predicted: on the test part, of the trials that finished.
     """
@@ -73,17 +73,17 @@ class StudyFindings:
 
     @property
     def effects(self) -> list[Effect]:
-        """Of factors and their interactions; none in a study of named arms."""
+        """Effects of factors and their interactions; none in a study of named arms."""
         return self.families[0] if len(self.families) > 1 else []
 
     @property
     def finished(self) -> Grid[Outcome]:
-        """Of the trials that did not fail."""
+        """Trials that did not fail."""
         return _finished(self.outcomes)
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """In the study's metric, NaN where a trial failed or is not over; shape (S, A)."""
+        """Scores in the study's metric, NaN where a trial failed or is not finished; shape (S, A)."""
         return _scores(self.finished, self.study.plan.metric)
 
 
@@ -139,7 +139,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     if costs is None and folder.bench.exists():
         known.append(
             f"the costs in {folder.bench.name} are of other arms, or were timed otherwise than these are trained, and "
-            f"count for nothing; `resnet-lab study run --resume {folder.folder}` measures them anew"
+            f"are ignored; `resnet-lab study run --resume {folder.folder}` measures them again"
         )
     return StudyFindings(
         study=study,
@@ -160,7 +160,7 @@ def _require_finished(outcomes: Grid[Outcome], folder: StudyFolder) -> None:
         raise ConfigError(f"{folder.folder}: no trial has finished; run the study first: `resnet-lab study run`")
     if problems[0] is not None and None not in problems:
         raise ConfigError(
-            f"{folder.folder}: all of the {len(problems)} trials that are over failed, the first since: "
+            f"{folder.folder}: all of the {len(problems)} finished trials failed, the first with: "
             f"{shortened(problems[0], 500)}"
         )
 
@@ -176,20 +176,20 @@ def _scores(finished: Grid[Outcome], metric: str) -> NDArray[np.float64]:
 
 
 def _seconds(finished: Grid[Outcome]) -> NDArray[np.float64]:
-    """Of an epoch, shape (S, A)."""
+    """Seconds per epoch, shape (S, A)."""
     return finished.numbers(lambda outcome: outcome.seconds / outcome.epochs if outcome.epochs else np.nan)
 
 
 @dataclass(frozen=True)
 class _Scores:
-    """Of seeds and arms (S, A), with what tells how sure an arm's mean is."""
+    """Scores of seeds and arms (S, A), with what their intervals need."""
 
     values: NDArray[np.float64]
     images: Images
     population: Population
 
     def interval(self, number: int) -> tuple[float, float] | None:
-        """Of an arm's mean."""
+        """Interval of an arm's mean."""
         whole = ~np.isnan(self.values[:, number])
         own = self.values[whole, number].tolist()
         new = self.images.new(own, np.eye(self.values.shape[1])[number], whole) if own else None

@@ -43,7 +43,7 @@ def run_study(
 ) -> Study:
     """Bring every trial to its end, and give the study as it was run: with tuned rates and epochs by budget.
 
-    Trials that are over are left as they are, interrupted ones go on. Several calls on one folder, in this or other
+    Finished trials are kept, interrupted ones are resumed. Several calls on one folder, in this or other
     processes, share the trials.
 
     Args:
@@ -75,7 +75,7 @@ def resolve(
     *,
     decide: Decide = decided,
 ) -> ResolvedStudy:
-    """What the design leaves open: as the folder has it, else decided now and kept there.
+    """Resolve what the design leaves open: as the folder has it, else decided now and kept there.
 
     Of several processes that come to it, one decides, and the others wait for it.
 
@@ -93,7 +93,7 @@ def resolve(
 
 
 def known(study: Study, folder: StudyFolder) -> ResolvedStudy:
-    """What is decided already, by the folder's file or else by its trials."""
+    """Decisions already made, by the folder's file or else by its trials."""
     there = read_resolution(folder)
     return recovered(study, folder) if there is None else there
 
@@ -145,7 +145,7 @@ def _require_tuned(study: Study, resolved: ResolvedStudy, folder: StudyFolder) -
 
 
 def _kept(study: Study, folder: StudyFolder, complete: Callable[[], ResolvedStudy]) -> ResolvedStudy:
-    """What `complete` gives, written down while no other process does."""
+    """Result of `complete`, written while no other process does."""
     make_folder(folder.folder)
     with held(folder.resolution.with_suffix(".lock")):
         before, resolved = read_resolution(folder), complete()

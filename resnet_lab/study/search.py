@@ -57,11 +57,11 @@ class Tried:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search has come to.
+    """State of a search.
 
     Attributes:
         tried: the best first, those that failed last.
-        importances: share of the differences that each value explains, by Optuna; empty where it cannot tell.
+        importances: share of the differences that each value explains, by Optuna; empty where unknown.
         confirm: a study file of the best against the baseline; None where nothing was better.
     """
 
@@ -73,17 +73,17 @@ class Found:
 
 
 class SearchWatcher(Protocol):
-    """What a search tells of itself."""
+    """Interface through which a search reports its progress."""
 
     def tried(self, row: Tried, done: int, total: int) -> None:
-        """A try is over; of the baseline `done` is 0."""
+        """A try has finished; for the baseline `done` is 0."""
 
     def training(self, values: Values) -> TrainingWatcher:
         """The watcher of the next training."""
 
 
 def noted(folder: Path) -> Space:
-    """The space of a search that was begun; raises `ConfigError` where there is none."""
+    """The space of a started search; raises `ConfigError` where there is none."""
     return space_from(_content(folder)["tables"], str(folder / NOTED))
 
 
@@ -102,15 +102,15 @@ def _content(folder: Path) -> dict[str, Any]:
 
 
 def search(space: Space, folder: Path, trials: int, registry: Registry, watcher: SearchWatcher) -> Found:
-    """Try until so many tries are over, those of earlier calls on the folder counted.
+    """Try until so many tries have finished, including those of earlier calls on the folder.
 
     What Optuna proposes depends on the space and on what was tried before alone, so that a search that was stopped
-    proposes what it would have. A try that fails is told to Optuna as pruned, which lets it look elsewhere.
+    proposes what it would have. A failed try is reported to Optuna as pruned, so that it searches elsewhere.
 
     Raises:
         ConfigError: optuna is not installed, or the folder has another search.
         ResNetLabError: what would fail in every try.
-        Interrupted: SIGINT or SIGTERM came; called again, it goes on within the same try.
+        Interrupted: SIGINT or SIGTERM came; called again, it resumes within the same try.
     """
     if trials > MAX_TRIALS:
         raise ConfigError(f"{trials:,} tries, and a search has at most {MAX_TRIALS:,}; give fewer with --trials")
@@ -178,7 +178,7 @@ class _Search:
             self.watcher.tried(row, done + 1, trials)
 
     def found(self, baseline: Tried) -> Found:
-        """All tries by merit; trains nothing that is over."""
+        """All tries by merit; finished ones are not trained again."""
         rows = [self.outcome(each.number, self._values(each.params)) for each in self._over()]
         rows.sort(key=_merit, reverse=True)
         confirm = None
@@ -189,7 +189,7 @@ class _Search:
         return Found(self.space, baseline, tuple(rows), self._importances(rows), confirm)
 
     def outcome(self, number: int | None, values: Values) -> Tried:
-        """Of one try: trained, gone on with, or read where an equal one is over."""
+        """Outcome of one try: trained, resumed, or read where an equal one is finished."""
         try:
             arm = self._arm(values)
         except CANNOT_BE as error:
@@ -241,7 +241,7 @@ class _Search:
         return trial.number, self._values(trial.params)
 
     def _values(self, params: Mapping[str, Any]) -> Values:
-        """With factors of one level, and numbers as a setting writes them, of six digits."""
+        """Complete values: with factors of one level, and numbers rounded to six digits as settings write them."""
         rounded = {name: float(f"{value:g}") if isinstance(value, float) else value for name, value in params.items()}
         return {**self.space.baseline, **rounded}
 

@@ -1,4 +1,4 @@
-"""What a search may try: factors as choices, and ranges beside them."""
+"""Search space: factors as choices, and ranges."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from resnet_lab.study.design import Arm, arm_from, plan_and_base
 from resnet_lab.study.plan import Plan, Range
 
 COMBINATIONS = 32
-"""With other factors, of which one has to let a level be built."""
+"""Most combinations with other factors that are tried, until one lets a level be built."""
 
 Values = Mapping[str, str | int | float | bool]
-"""By the keys of factors."""
+"""Values by the keys of factors."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a search may try.
+    """Search space.
 
     Attributes:
         base: the experiment that values are put into.
@@ -44,7 +44,7 @@ class Space:
         return {name: levels[0] for name, levels in self.plan.factors.items()}
 
     def combinations(self, name: str, level: str | int | float | bool) -> Iterator[Values]:
-        """Of a level with those of all other factors, the baseline's first."""
+        """Combinations of a level with those of all other factors, the baseline's first."""
         levels = {**self.plan.factors, name: (level,)}
         for values in product(*levels.values()):
             yield dict(zip(levels, values, strict=True))

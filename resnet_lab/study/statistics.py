@@ -1,4 +1,4 @@
-"""From paired differences to verdicts. Legend: S seeds, A arms.
+"""Statistics of paired differences, up to the verdicts. Legend: S seeds, A arms.
 
 Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks", arXiv:2103.03098; Agarwal et al. 2021
 (rliable), arXiv:2108.13264; Jordan 2023, arXiv:2304.01910; Picard 2021, arXiv:2109.08203.
@@ -29,17 +29,17 @@ FEWEST_EQUIVALENT = 6
 """Seeds below which nothing is called equivalent."""
 
 EXACT = 16
-"""Seeds up to which all sign flips are gone through, 65,536 at most; beyond, as many are drawn."""
+"""Seeds up to which all sign flips are enumerated, at most 65,536; beyond, as many are sampled."""
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "exploratory"]
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What is known of one contrast; None where there is no seed in which all its trials finished.
+    """Statistics of one contrast; None where there is no seed in which all its trials finished.
 
     Attributes:
-        differences: one a seed, in the metric's unit; positive where the score is higher.
+        differences: one per seed, in the metric's unit; positive where the score is higher.
         difference: their mean.
         population: that the verdict is about: `new` images, or the `pool` that seeds drew their test images from.
         interval: of the mean, for that population, at 95% by itself; None with one seed.
@@ -50,7 +50,7 @@ class Effect:
         size: the mean by the standard deviation of the differences (Cohen's d_z); None without spread.
         covariance: of two seeds' differences, on new images; None where nothing tells it.
         improvement: share of seeds in which the score is better, ties counting half, and its Wilson interval.
-        aliases: effects that the design cannot tell from this one.
+        aliases: effects that are confounded with this one.
         diverged: of the arms it needs, those that diverged, and at which seeds.
     """
 
@@ -138,7 +138,7 @@ def _repeats(first: Sequence[Contrast], later: Sequence[Contrast]) -> bool:
 
 
 def t_interval(differences: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
-    """Of the mean; None for a single difference."""
+    """Student's t interval of the mean; None for a single difference."""
     found = over_seeds(differences)
     return None if found is None else found.interval(1 - level)
 
@@ -203,10 +203,10 @@ def _effect(
     *,
     higher_is_better: bool,
 ) -> Effect:
-    """Not tested yet.
+    """Estimate of a contrast, not tested yet.
 
     Args:
-        tests: of its family.
+        tests: number of contrasts of its family.
     """
     needed = contrast.weights != 0
     whole = np.asarray(~np.isnan(scores[:, needed]).any(1))

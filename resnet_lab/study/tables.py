@@ -42,7 +42,7 @@ def make_tables(found: StudyFindings, folder: StudyFolder) -> dict[str, list[Row
 
 
 def _trials(found: StudyFindings) -> list[Row]:
-    """A row a trial that is over: arm, seed, levels, scores, seconds, problem, and whether it diverged."""
+    """One row per finished trial: arm, seed, levels, scores, seconds, problem, and whether it diverged."""
     levels = {arm.name: arm.levels for arm in found.study.arms}
     rows = []
     for outcome in found.outcomes.values():
@@ -130,7 +130,7 @@ def _curves(found: StudyFindings, folder: StudyFolder) -> list[Row]:
 
 
 def as_csv(rows: Sequence[Row]) -> bytes:
-    """With a line of column names, for people (`escaping.cell`); nothing where there are no rows."""
+    """CSV with a line of column names, for people (`escaping.cell`); empty where there are no rows."""
     text = io.StringIO()
     if rows:
         columns = list(dict.fromkeys(name for row in rows for name in row))

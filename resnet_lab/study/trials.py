@@ -1,7 +1,7 @@
-"""One arm in the block of one seed: trained once, wherever and however often that is begun.
+"""Trial: one arm in the block of one seed, trained once, wherever and however often it is started.
 
 A study folder has `study.json` (the design), `resolved.json` (what the design leaves open), and for each trial
-`trials/NAME/` (the run folder), `trials/NAME.json` (what came of it, written last) and `trials/NAME.lock` (held by the
+`trials/NAME/` (the run folder), `trials/NAME.json` (its outcome, written last) and `trials/NAME.lock` (held by the
 process that works on it). `bench.json` has what the arms cost.
 """
 
@@ -51,14 +51,14 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Of its folder: the arm, what it is, and the seed."""
+        """Name of its folder: the arm with its configuration's hash, and the seed."""
         tuned = "" if self.lr is None else f"-lr{self.lr:g}"
         return f"{prefix_of(self.arm)}{tuned}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a trial.
+    """Outcome of a trial.
 
     Attributes:
         problem: why it failed; None where it finished.
@@ -144,7 +144,7 @@ class StudyFolder:
         return Run(self.trials / trial.name)
 
     def outcome(self, trial: Trial) -> Outcome | None:
-        """What came of it; None where it is not over.
+        """Outcome; None where it is not finished.
 
         Raises:
             RunError: the file is damaged, of another trial, or of a newer format.
@@ -164,7 +164,7 @@ class StudyFolder:
         return found
 
     def keep(self, trial: Trial, outcome: Outcome) -> None:
-        """Write what came of it, the last thing of a trial."""
+        """Write the outcome, the last step of a trial."""
         text = json.dumps({"format": FORMAT, **vars(outcome)}, indent=1)
         write_atomically(self._outcome(trial), text.encode())
 
@@ -176,7 +176,7 @@ class StudyFolder:
             yield is_mine
 
     def state(self, trial: Trial) -> State:
-        """As far as the files say."""
+        """State, as far as the files show it."""
         outcome = self.outcome(trial)
         if outcome is not None:
             return "finished" if outcome.problem is None else "failed"
@@ -194,13 +194,13 @@ def trials_of(study: Study, arms: Sequence[Arm] | None = None) -> list[Trial]:
 def carry_out(
     study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher
 ) -> Outcome | None:
-    """Train a trial, or go on with it; None where another process works on it.
+    """Train or resume a trial; None where another process works on it.
 
     A network that diverges or does not fit the memory is an outcome too.
 
     Raises:
         ResNetLabError: what would fail in any other trial as well, such as missing data.
-        Interrupted: SIGINT or SIGTERM came; called again, it goes on from where it was.
+        Interrupted: SIGINT or SIGTERM came; called again, it resumes.
     """
     with folder.claimed(trial) as is_ours:
         if not is_ours:
@@ -277,7 +277,7 @@ def _outcome(trial: Trial, folder: StudyFolder, **known: Any) -> Outcome:
 
 
 def orphaned(study: Study, folder: StudyFolder) -> list[str]:
-    """Names of finished trials in the folder that are not of this design; they are kept, and count for nothing."""
+    """Names of finished trials in the folder that are not of this design; they are kept and ignored."""
     own = {trial.name for trial in (*trials_of(study), *tuning_trials(study))}
     return sorted(path.stem for path in folder.trials.glob("*.json") if path.stem not in own)
 

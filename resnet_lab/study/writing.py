@@ -12,7 +12,7 @@ from resnet_lab.study.results import ArmRow, StudyFindings
 from resnet_lab.study.statistics import FEWEST_EQUIVALENT, LEVEL, Effect
 
 NOT_SHARES = ("log_loss",)
-"""Metrics that are not told in points of a hundred."""
+"""Metrics that are not given in percentage points."""
 
 
 def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
@@ -71,7 +71,7 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
 
 
 def _baseline_json(row: ArmRow) -> dict[str, Any]:
-    """With the keys of every arm, though there is nothing to compare it with."""
+    """JSON of the baseline, with the keys of every arm, though there is nothing to compare it with."""
     nothing = {"difference": 0.0, "interval": None, "p_holm": None}
     return {"name": row.arm.name, **nothing, "verdict": "baseline", "n": row.n}
 
@@ -105,7 +105,7 @@ def as_markdown(found: StudyFindings) -> str:
     for family in found.families:
         title = "Effects" if family is found.families[0] and found.effects else "Arms against the baseline"
         lines += ["", f"## {title}", "", *_head(EFFECT_COLUMNS), *(_markdown_row(effect) for effect in family)]
-    columns = ("arm", "parameters", "MACs (10^9)", plan.metric, "95% interval", "s an epoch", "time", "trials")
+    columns = ("arm", "parameters", "MACs (10^9)", plan.metric, "95% interval", "s per epoch", "time", "trials")
     lines += ["", "## Arms", "", *_head(columns)]
     for row in found.arms:
         cells = (
@@ -142,13 +142,13 @@ def _costs_markdown(found: StudyFindings, costs: Costs) -> list[str]:
     return [
         *lines,
         "",
-        markdown(f"Measured in turns on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}."),
+        markdown(f"Interleaved rounds on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}."),
         *(f"- {markdown(remark)}" for remark in costs.remarks),
     ]
 
 
 def ratio_text(cost: ArmCost) -> str:
-    """Of its time to the baseline's, with interval."""
+    """Ratio of its time to the baseline's, with interval."""
     if cost.ratio_interval is None:
         return f"{cost.ratio:.2f}"
     return "{:.2f} ({:.2f} to {:.2f})".format(cost.ratio, *cost.ratio_interval)
@@ -159,7 +159,7 @@ def _head(columns: tuple[str, ...]) -> tuple[str, str]:
 
 
 def method(found: StudyFindings) -> str:
-    """A paragraph that can stand in a paper."""
+    """A paragraph for a paper."""
     plan, arms = found.study.plan, found.study.arms
     tested = sum(len(family) for family in found.families)
     tuning = (
@@ -193,7 +193,7 @@ def method(found: StudyFindings) -> str:
         f"epoch with the highest validation macro-averaged accuracy was tested once.{tuning} Scores ({plan.metric}) "
         "were compared by paired differences within blocks, with Student's t interval and a paired t test; p-values "
         f"were adjusted {procedure}, {tested} tests in all; simultaneous intervals are Bonferroni's within each family."
-        f"{about} Exact sign-flip permutation tests stand beside.{margin}"
+        f"{about} Exact sign-flip permutation tests are reported too.{margin}"
     )
 
 
@@ -209,12 +209,12 @@ def _markdown_row(effect: Effect) -> str:
 
 
 def told_verdict(effect: Effect) -> str:
-    """Its verdict in a table."""
+    """Verdict of an effect in a table."""
     return f"{effect.verdict} (differs, within the margin)" if effect.differs_within_margin else effect.verdict
 
 
 def p_value(value: float | None) -> str:
-    """To three digits; nothing where there is none."""
+    """p to three digits; nothing where there is none."""
     return "" if value is None else f"{value:.3g}"
 
 

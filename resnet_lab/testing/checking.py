@@ -1,4 +1,4 @@
-"""All checks in order, and what comes of them for one component."""
+"""All checks in order, and their results for one component."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,7 +30,7 @@ class Check:
 
     Attributes:
         run: gives what was measured; raises `BreachError` or `NotCheckedError`.
-        needs: checks without which it would only say the same again.
+        needs: checks without which it would only repeat their failure.
         only: kinds that it is for; empty for all that are modules.
     """
 
@@ -41,12 +41,12 @@ class Check:
 
     @property
     def about(self) -> str:
-        """What it looks at, in one line."""
+        """Description of a check, in one line."""
         return (self.run.__doc__ or "").splitlines()[0]
 
 
 SAME = ("shapes", "determinism", "input_kept")
-"""Without which outputs cannot be compared."""
+"""Checks without which outputs cannot be compared."""
 
 MODULE_CHECKS = (
     Check("shapes", shapes.shapes),
@@ -141,11 +141,11 @@ class Checks:
 
     @property
     def names(self) -> list[str]:
-        """Of the checks, in order."""
+        """Names of the checks, in order."""
         return list(self._checks)
 
     def result(self, name: str) -> Result:
-        """What comes of a check; those that it needs are made before it."""
+        """Result of a check; those that it needs are run before it."""
         if name not in self._results:
             self._results[name] = self._made(self._checks[name])
         return self._results[name]
@@ -182,7 +182,7 @@ def subject_of(
     registry: Registry | None = None,
     traits: Mapping[str, bool] | None = None,
 ) -> ComponentUnderTest | DataSubject:
-    """What is checked; raises like `check`."""
+    """Component under test; raises like `check`."""
     if kind not in KINDS:
         raise PluginError(f"unknown kind {kind!r} of component; {nearest(kind, KINDS)}")
     if isinstance(component, str):

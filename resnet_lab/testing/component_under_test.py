@@ -1,4 +1,4 @@
-"""What is checked: a component in the cases that its hook promises. Legend: N batch, C channels, H W pixels."""
+"""Component under test in the cases that its hook promises. Legend: N batch, C channels, H W pixels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -56,7 +56,7 @@ class ComponentUnderTest:
 
     @property
     def kind(self) -> str:
-        """Of the component."""
+        """Kind of the component."""
         return self.entry.kind
 
     def make(self, case: Case, seed: int = 0) -> nn.Module:
@@ -91,7 +91,7 @@ class ComponentUnderTest:
         return module.eval()
 
     def cases(self) -> list[Case]:
-        """Those that the hook promises, the smallest first."""
+        """Cases that the hook promises, the smallest first."""
         return sorted(self._cases(), key=lambda case: torch.Size(case.shape).numel())
 
     @cached_property
@@ -114,7 +114,7 @@ class ComponentUnderTest:
 
     @cached_property
     def _reduction(self) -> int:
-        """By what a stem divides the size, seen on a large image."""
+        """Factor by which a stem divides the size, seen on a large image."""
         side = 64
         (arguments, words), *_ = _ways(self.entry)
         shape = (1, arguments[0], side, side)
@@ -149,7 +149,7 @@ class ComponentUnderTest:
 
 
 def _ways(entry: Entry) -> Iterator[tuple[tuple[int, ...], str]]:
-    """What a factory of a kind may be given, but for `parts`, and the same in words."""
+    """Arguments that a factory of a kind may be given, but for `parts`, and the same in words."""
     given = tuple(name for name in entry.row.given if name != "parts")
     for values in _values(entry, given):
         yield values, ", ".join(f"{name} {value}" for name, value in zip(given, values, strict=True))
@@ -206,7 +206,7 @@ def _stem(subject: ComponentUnderTest, arguments: tuple[int, ...], chance: int) 
 
 
 MAKERS = {"block": _block, "shortcut": _shortcut, "stem": _stem}
-"""Of kinds that are given `parts`, which the program makes."""
+"""Makers of `parts` for the kinds that are given them."""
 
 
 def one_block(kind: Component, in_channels: int, width: int, out_channels: int, stride: int) -> ModelSpec:

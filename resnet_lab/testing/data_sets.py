@@ -30,7 +30,7 @@ class DataSubject:
         self.entry, self.component, self.registry = entry, component, registry
 
     def open(self) -> ImageSet:
-        """The images, opened anew."""
+        """The images, opened again."""
         with breach_if_raised(str(self.component), what="opening it raises"):
             images = self.registry.bind("dataset", self.component, "check")()
         if not isinstance(images, ImageSet):
@@ -47,19 +47,19 @@ class DataSubject:
 
 
 def classes(subject: DataSubject) -> str:
-    """Two classes or more, each with a name of its own and an image."""
+    """At least two classes, each with a unique name and at least one image."""
     images = subject.open()
     named = Counter(images.classes)
     if len(named) < 2:
-        raise BreachError(f"{len(named)} class is too few to tell apart", str(subject.component), "give two or more")
+        raise BreachError(f"{len(named)} class is too few", str(subject.component), "give two or more")
     for name, times in named.items():
         if not isinstance(name, str) or not name or times > 1:
-            raise BreachError(f"class name {name!r} stands {times} times", str(subject.component), "name each once")
+            raise BreachError(f"class name {name!r} occurs {times} times", str(subject.component), "name each once")
     return f"{len(images.classes)} classes"
 
 
 def labels(subject: DataSubject) -> str:
-    """int64, one an image, each a position in the classes, and every class used."""
+    """Labels are int64, one per image, each an index of a class, and every class is used."""
     images = subject.open()
     array, where = images.labels, str(subject.component)
     if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.shape != (len(images),):
@@ -81,11 +81,11 @@ def labels(subject: DataSubject) -> str:
 
 
 def paths(subject: DataSubject) -> str:
-    """One identifying text an image, unique; `parts` and `chunks`, where given, one an image too."""
+    """One unique identifying text per image; `parts` and `chunks`, where given, have one entry per image too."""
     images, where = subject.open(), str(subject.component)
     for path, times in Counter(images.paths).items():
         if not isinstance(path, str) or times > 1:
-            raise BreachError(f"path {path!r} stands {times} times", where, "give each image a text of its own")
+            raise BreachError(f"path {path!r} occurs {times} times", where, "give each image a text of its own")
     if images.parts is not None and (len(images.parts) != len(images) or set(images.parts) - {*PARTS, ""}):
         raise BreachError("parts must have train, val, test or nothing for each image", where)
     if images.chunks is not None and images.chunks.shape != (len(images),):
@@ -106,7 +106,7 @@ def decoding(subject: DataSubject) -> str:
 
 
 def determinism(subject: DataSubject) -> str:
-    """Opened or read again it is the same, and no global generator of random numbers is touched."""
+    """Opening or reading it again gives the same, and changes no global random number generator."""
     hint = "draw with numpy.random.default_rng([seed, index]), so that an image depends on its number alone"
     before = _generators()
     first, second = subject.open(), subject.open()
@@ -131,7 +131,7 @@ def _generators() -> str:
 
 
 def spec(subject: DataSubject) -> str:
-    """Its text with every parameter written out opens the same images, as `--data` does."""
+    """The specification with every parameter written out opens the same images, as with `--data`."""
     written = written_out(subject.entry, subject.component)
     try:
         opened = open_images(str(written), subject.registry)

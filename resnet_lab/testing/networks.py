@@ -1,4 +1,4 @@
-"""Checks of a component within networks: built, trained a step, counted, and timed beside what it replaces."""
+"""Checks of a component within networks: built, trained a step, counted, and timed against what it replaces."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ TIMED: tuple[Mode, ...] = ("infer", "train")
 
 
 def network(subject: ComponentUnderTest) -> str:
-    """Built into blocks of both shapes, trained one step, and run again."""
+    """Networks of both kinds of block are built with it, trained one step, and run again."""
     for name, spec in _networks(subject):
         with breach_if_raised(name, "see the hook's contract for what a factory is given", "building raises"):
             built = assemble(spec, subject.registry)
@@ -50,7 +50,7 @@ APPLIED: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
 
 
 def parts(subject: ComponentUnderTest) -> str:
-    """Of a block: what it asks `parts` for it also applies."""
+    """Blocks apply what they ask `parts` for."""
     applied = []
     for part, (choice, kind) in APPLIED.items():
         try:
@@ -78,7 +78,7 @@ def _idle(model: nn.Module, kind: type[nn.Module]) -> list[str]:
 
 
 def _networks(subject: ComponentUnderTest) -> list[tuple[str, ModelSpec]]:
-    """By name, with the component where it can stand."""
+    """Networks by name, with the component where it can be used."""
     found = [(f"{block} blocks", small_network(block, subject.kind, subject.component)) for block in BLOCKS]
     if subject.kind == "attention":
         parameters = dict(subject.component.parameters) | {"position": "output"}
@@ -99,7 +99,7 @@ def _require_finite(model: nn.Module, x: torch.Tensor, where: str) -> None:
 
 
 def macs(subject: ComponentUnderTest) -> str:
-    """Counted on the meta device, as `build` and `bench` do; operators without a formula are named."""
+    """Multiply-adds are counted on the meta device, as in `build` and `bench`; unknown operators are listed."""
     hint = "let forward work on shapes alone: `build` and `bench` count without computing"
     with breach_if_raised("basic blocks", hint, "counting without computing raises"):
         own, base = _costs(subject)
@@ -109,7 +109,7 @@ def macs(subject: ComponentUnderTest) -> str:
 
 
 def cost(subject: ComponentUnderTest) -> str:
-    """Parameters, multiply-adds and time by those of the built-in that it replaces; for information."""
+    """Parameters, multiply-adds and time relative to the built-in that it replaces; informational."""
     if subject.component.name == _rival(subject):
         raise NotCheckedError("it is the built-in that others are compared with")
     own, base = _costs(subject)

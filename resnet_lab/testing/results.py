@@ -1,4 +1,4 @@
-"""What checks found, as text and as JSON."""
+"""Results of checks, as text and as JSON."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,12 +24,12 @@ class BreachError(Exception):
 
 
 class NotCheckedError(Exception):
-    """A check that cannot be made here; the text says why."""
+    """A check that cannot run here; the text has the reason."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one check.
+    """Result of one check.
 
     Attributes:
         text: what was wrong, why it was skipped, or what was measured.
@@ -90,14 +90,14 @@ class Report:
 
 
 def in_a_line(error: BaseException) -> str:
-    """What an exception says first; torch's go on for pages."""
+    """First line of an exception; torch's have many."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {shorten(lines[0], 200)}" if lines else type(error).__name__
 
 
 @contextmanager
 def breach_if_raised(case: str, hint: str = "", what: str = "raises") -> Iterator[None]:
-    """Turn whatever a stranger's code raises in here into a `BreachError`."""
+    """Turn whatever third-party code raises in here into a `BreachError`."""
     try:
         yield
     except (BreachError, NotCheckedError):

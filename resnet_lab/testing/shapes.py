@@ -35,7 +35,7 @@ def _require_shape(out: object, case: Case, hint: str) -> None:
 
 
 def elementwise(subject: ComponentUnderTest) -> str:
-    """Of an activation: each value depends on one value, wherever it stands."""
+    """Activations are elementwise: each output depends on one input alone, wherever it is."""
     case = subject.plain
     module, x = subject.make(case), case.input()
     order = torch.randperm(x.numel(), generator=torch.Generator().manual_seed(0))
@@ -52,7 +52,7 @@ def elementwise(subject: ComponentUnderTest) -> str:
 
 
 def traits(subject: ComponentUnderTest) -> str:
-    """What was said at registration: `mixes_channels`, `takes_groups`, `adds_bias`, and the argument `bias`."""
+    """Traits given at registration hold: `mixes_channels`, `takes_groups`, `adds_bias`, and the argument `bias`."""
     if subject.kind == "norm":
         return _norm_traits(subject)
     told = []
@@ -84,7 +84,7 @@ def _case(subject: ComponentUnderTest, channels: int, groups: int, bias: bool = 
 
 
 def _influence(module: nn.Module, case: Case) -> Tensor:
-    """Which output channels (rows) have a gradient from which input channels (columns)."""
+    """Matrix of which output channels (rows) have a gradient from which input channels (columns)."""
     rows = []
     for channel in range(case.expected[1]):
         x = case.input().requires_grad_()
@@ -101,7 +101,7 @@ def _require_groups(subject: ComponentUnderTest) -> None:
         raise BreachError(
             "with groups 2, an output channel depends on channels of the other group",
             str(case),
-            "hand groups on to the convolutions, or register it with takes_groups=False",
+            "pass groups on to the convolutions, or register it with takes_groups=False",
         )
 
 
@@ -112,7 +112,7 @@ def _require_bias(subject: ComponentUnderTest) -> None:
         raise BreachError(
             f"with bias True it has {counts[1]} parameters, with bias False {counts[0]}",
             str(having),
-            "hand bias on to the last convolution: it is True where no norm follows that adds one",
+            "pass bias on to the last convolution: it is True where no norm follows that adds one",
         )
 
 

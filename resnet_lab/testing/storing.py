@@ -24,13 +24,13 @@ def initial_weights(subject: ComponentUnderTest) -> str:
             raise BreachError(
                 f"{name!r} starts at random, and differently in two networks of one seed",
                 str(case),
-                "define reset_parameters(), which draws it anew; the program calls it under a seed of its own",
+                "define reset_parameters(), which draws it again; the program calls it under its own seed",
             )
     return f"{len(first)} tensors"
 
 
 def fixed_state(subject: ComponentUnderTest) -> str:
-    """A forward pass, in evaluation or training, makes and removes no parameter and no buffer."""
+    """A forward pass, in evaluation or training, creates and removes no parameter and no buffer."""
     case = subject.plain
     hint = "make layers and buffers in __init__"
     for training in (False, True):
@@ -48,7 +48,7 @@ def fixed_state(subject: ComponentUnderTest) -> str:
 
 
 def state_dict(subject: ComponentUnderTest) -> str:
-    """State dict to safetensors and back into another module: the same outputs."""
+    """A state dict saved to safetensors and loaded into another module gives the same outputs."""
     case = subject.plain
     module, other = subject.make(case, seed=0), subject.make(case, seed=1)
     hint = "register what the output depends on by nn.Parameter or register_buffer, each tensor once"
@@ -61,7 +61,7 @@ def state_dict(subject: ComponentUnderTest) -> str:
 
 
 def deep_copy(subject: ComponentUnderTest) -> str:
-    """A copy, made after a training step, that shares nothing with the module."""
+    """A deep copy, made after a training step, shares nothing with the module."""
     case = subject.plain
     module = subject.make(case).train()
     hint = "keep no tensor of a forward pass, no generator and no lambda as an attribute"
@@ -80,7 +80,7 @@ def deep_copy(subject: ComponentUnderTest) -> str:
 
 
 def spec(subject: ComponentUnderTest) -> str:
-    """The component with every parameter written out: text, JSON and back, to the same module."""
+    """The component with every parameter written out round-trips through text and JSON to the same module."""
     written = written_out(subject.entry, subject.component)
     if (text := str(written)) and Component.parse(text) != written:
         raise BreachError(f"{text} is read back as {Component.parse(text)}", text, DEFAULTS)

@@ -22,7 +22,7 @@ def compile_of(backend: str) -> Callable[[ComponentUnderTest], str]:
     """The check `compile` by a backend of torch.compile: `aot_eager` traces, `inductor` makes code too."""
 
     def check(subject: ComponentUnderTest) -> str:
-        """torch.compile(fullgraph=True), forwards and backwards."""
+        """torch.compile(fullgraph=True), forward and backward."""
         case = subject.plain
         module = subject.make(case)
         expected = run(module, case)
@@ -38,7 +38,7 @@ def compile_of(backend: str) -> Callable[[ComponentUnderTest], str]:
 
 @contextmanager
 def _fresh_dynamo() -> Iterator[None]:
-    """What was compiled before does not count against torch's limit of recompilations."""
+    """Reset torch's compiler, so that earlier compilations do not count against its limit of recompilations."""
     torch.compiler.reset()
     try:
         yield

@@ -13,11 +13,11 @@ from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 
 LOOSE = 0.1
-"""Of the largest value: how far bfloat16 may be from float32."""
+"""Tolerance of bfloat16 against float32, relative to the largest value."""
 
 
 def determinism(subject: ComponentUnderTest) -> str:
-    """Same input, same output; chance in training alone, and from torch's generator."""
+    """Same input, same output; randomness only in training, and from torch's generator."""
     case = subject.plain
     module = subject.make(case)
     hint = "draw random numbers in training alone, with torch's own functions"
@@ -54,7 +54,7 @@ def run(module: nn.Module, case: Case, x: Tensor | None = None) -> Tensor:
 
 
 def input_kept(subject: ComponentUnderTest) -> str:
-    """The input, which the shortcut may need, is not overwritten."""
+    """The input, which the shortcut may need, is not modified."""
     case = subject.plain
     for training in (False, True):
         x = case.input()
@@ -68,7 +68,7 @@ def input_kept(subject: ComponentUnderTest) -> str:
 
 
 def dtype(subject: ComponentUnderTest) -> str:
-    """float32, bfloat16 and float64 in, the same out, and nearly the same values."""
+    """Output dtype equals input dtype for float32, bfloat16 and float64, with nearly the same values."""
     case = subject.plain
     reference = run(subject.make(case).double(), case, case.input().double())
     for kind in (torch.float32, torch.bfloat16, torch.float64):
@@ -96,7 +96,7 @@ def _require_near(out: Tensor, reference: Tensor, where: str, tolerance: float) 
 
 
 def channels_last(subject: ComponentUnderTest) -> str:
-    """An input in channels-last layout gives an output in it, and the same values."""
+    """A channels-last input gives a channels-last output with the same values."""
     case = subject.plain
     module = subject.make(case)
     expected = run(module, case)
@@ -137,7 +137,7 @@ def gradient(subject: ComponentUnderTest) -> str:
 
 
 def parameters(subject: ComponentUnderTest) -> str:
-    """Every parameter gets a gradient that is not zero everywhere."""
+    """Every parameter gets a non-zero gradient."""
     case = subject.plain
     names = [name for name, each in subject.make(case).named_parameters() if each.requires_grad]
     if not names:
@@ -163,7 +163,7 @@ def parameters(subject: ComponentUnderTest) -> str:
 
 
 def train_eval(subject: ComponentUnderTest) -> str:
-    """In evaluation nothing changes and images are independent; in training no parameter changes by itself."""
+    """Evaluation changes nothing and keeps images independent; training changes no parameter by itself."""
     case = subject.plain
     module = subject.make(case)
     before = _copied(module.state_dict())
@@ -196,7 +196,7 @@ def _require_same(before: dict[str, Tensor], after: dict[str, Tensor], where: st
 
 
 def autocast(subject: ComponentUnderTest) -> str:
-    """Mixed precision: float32 parameters under bfloat16 autocast, forwards and backwards."""
+    """Mixed precision: float32 parameters under bfloat16 autocast, forward and backward."""
     case = subject.plain
     reference = run(subject.make(case), case)
     for kind in (torch.float32, torch.bfloat16):
@@ -212,7 +212,7 @@ def autocast(subject: ComponentUnderTest) -> str:
 
 
 def cuda(subject: ComponentUnderTest) -> str:
-    """The same values on a CUDA device, forwards and backwards."""
+    """The same values on a CUDA device, forward and backward."""
     case = subject.plain
     expected = run(subject.make(case), case)
     module, x = subject.make(case).cuda(), case.input().cuda().requires_grad_()
@@ -225,7 +225,7 @@ def cuda(subject: ComponentUnderTest) -> str:
 
 @contextmanager
 def _exact() -> Iterator[None]:
-    """Full float32 in convolutions and matrix products, as on the processor."""
+    """Full float32 in convolutions and matrix products, as on the CPU."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     try:

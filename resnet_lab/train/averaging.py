@@ -44,12 +44,12 @@ class Average:
             torch._foreach_copy_(*self._integers)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that `load_state_dict` needs to go on; the averages are not copied."""
+        """All that `load_state_dict` needs to resume; the averages are not copied."""
         averages = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         return {"updates": torch.tensor(self.updates), **averages}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on where another average was; raises `KeyError` or `RuntimeError` where it was of another network."""
+        """Resume from another average; raises `KeyError` or `RuntimeError` where it was of another network."""
         averages = {name.removeprefix("model."): tensor for name, tensor in state.items() if name != "updates"}
         self.model.load_state_dict(averages)
         self.updates = int(state["updates"])

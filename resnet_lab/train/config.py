@@ -17,7 +17,7 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**62, strict=True)]
 Count = Annotated[int, Field(ge=1, le=10**6, strict=True)]
-"""Of epochs, of images in a batch and the like."""
+"""Number of epochs, of images per batch and the like."""
 
 _PART = re.compile(r"stem|layer[1-9][0-9]?|fc")
 _STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")
@@ -27,7 +27,7 @@ def parse_freeze(text: str) -> tuple[str, ...]:
     """Read `1-3`, `1,2`, `stem,layer1` or `none`: names for `freeze`, which says whether a network has them.
 
     The number 1 brings the stem along, as studies count that freeze "stages 1 to 3": what stands before a frozen stage
-    would otherwise go on learning. `layer1` is the stage alone.
+    would otherwise keep learning. `layer1` is the stage alone.
 
     Raises:
         ConfigError: the text is of another form.
@@ -39,7 +39,7 @@ def parse_freeze(text: str) -> tuple[str, ...]:
 
 
 def _parts(item: str, text: str) -> set[str]:
-    """Those of `3`, `1-3` or `layer1`."""
+    """Parts written `3`, `1-3` or `layer1`."""
     if _PART.fullmatch(item):
         return {item}
     if stages := _STAGES.fullmatch(item):
@@ -60,7 +60,7 @@ def _named_parts(value: Any) -> Any:
 
 
 class TrainConfig(Record):
-    """How to train; each field is an option of the command line.
+    """Training configuration; each field is an option of the command line.
 
     Attributes:
         weight_decay: AdamW's is decoupled from the gradient, that of the others is not.
@@ -77,48 +77,48 @@ class TrainConfig(Record):
     epochs: Count = option(15, "Passes over the training part.", LEARNING)
     batch_size: Count | Literal["auto"] = option(
         32,
-        "Images per optimizer step, over all processes; auto takes the most that the memory holds.",
+        "Global batch size; auto takes the largest that fits the memory.",
         LEARNING,
         metavar="N",
     )
-    accumulate: Count = option(1, "Micro-batches per optimizer step; more take less memory at once.", LEARNING)
+    accumulate: Count = option(1, "Micro-batches per optimizer step; more need less memory.", LEARNING)
     optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimizer; SGD is with Nesterov momentum.", LEARNING)
     lr: Positive = option(
         3e-3, "Learning rate of the first epoch after the warm-up; the highest of one_cycle.", LEARNING
     )
     weight_decay: NotNegative = option(0.0, "Weight decay; decoupled from the gradient in AdamW.", LEARNING)
-    decay_norms: bool = option(True, "Whether weight decay acts on norms and biases too.", LEARNING)
+    decay_norms: bool = option(True, "Whether weight decay applies to norms and biases.", LEARNING)
     momentum: Share = option(0.9, "Momentum of SGD.", LEARNING)
     schedule: Literal["exponential", "step", "cosine", "one_cycle", "constant"] = option(
         "cosine", "How the learning rate changes.", LEARNING
     )
     decay: Annotated[float, Field(gt=0, le=1, strict=True)] = option(
-        0.7, "Factor of the rate: exponential takes it after each epoch, step after some.", LEARNING
+        0.7, "Factor of the rate, applied after each epoch by exponential, and every decay_epochs by step.", LEARNING
     )
     decay_epochs: Count = option(30, "Epochs between two steps of the step schedule.", LEARNING)
-    warmup_epochs: NotNegative = option(0.0, "Epochs in which the rate rises linearly first.", LEARNING)
-    clip_norm: Positive | None = option(None, "Largest norm of the gradient; a longer one is scaled to it.", LEARNING)
-    label_smoothing: Share = option(0.0, "Share of the target that is spread over all classes.", LEARNING)
+    warmup_epochs: NotNegative = option(0.0, "Epochs of linear warm-up.", LEARNING)
+    clip_norm: Positive | None = option(None, "Maximum norm of the gradient.", LEARNING)
+    label_smoothing: Share = option(0.0, "Share of the target that is distributed over all classes.", LEARNING)
     ema: Share = option(
         0.0,
-        "Decay per step of an exponential moving average of the weights, which is then scored and kept; 0 is none.",
+        "Decay per step of a moving average of the weights, which is then evaluated and saved; 0 is off.",
         LEARNING,
     )
-    patience: Count | None = option(None, "End after so many epochs without a better one.", LEARNING)
+    patience: Count | None = option(None, "Stop early after so many epochs without a better one.", LEARNING)
     augment: tuple[str, ...] = option(
         (),
-        "flip, rotate90, crop, jitter, erase, mixup, cutmix: several with commas, applied in this order, with "
-        "parameters if any: crop(scale=0.5),flip.",
+        "flip, rotate90, crop, jitter, erase, mixup, cutmix: comma-separated, applied in this order, with "
+        "optional parameters: crop(scale=0.5),flip.",
         LEARNING,
         metavar="LIST",
     )
     balance: Balance = option(
-        "none", "For classes of unequal size: equal shares of an epoch, or class weights in the loss.", LEARNING
+        "none", "For unbalanced classes: equal shares of an epoch, or class weights in the loss.", LEARNING
     )
     weights: str | None = option(
         None,
         "Start from pretrained weights: a name of torchvision's such as IMAGENET1K_V2, a run folder, or a "
-        ".safetensors or .pth file; FILE:KEY for what lies under a key.",
+        ".safetensors or .pth file; FILE:KEY for a state dict under a key.",
         TRANSFER,
         metavar="NAME|FILE[:KEY]",
     )
@@ -134,18 +134,18 @@ class TrainConfig(Record):
     cache_frozen: Literal["auto", "on", "off"] = option(
         "auto", "Compute the output of frozen stages once and store it.", TRANSFER
     )
-    sync_batch_norm: bool = option(False, "Take batch norm's statistics over all processes.", SPEED)
-    zero_init_residual: bool = option(False, "Start each residual branch at zero.", LEARNING)
-    seed: Seed = option(0, "Of initial weights, split, order and augmentation.")
-    init_seed: Seed | None = option(None, "Of initial weights alone.", shown="that of --seed")
-    split_seed: Seed | None = option(None, "Of the split alone.", shown="that of --seed")
+    sync_batch_norm: bool = option(False, "Synchronise batch norm's statistics over all processes.", SPEED)
+    zero_init_residual: bool = option(False, "Initialise each residual branch to zero.", LEARNING)
+    seed: Seed = option(0, "Seed of initial weights, split, order and augmentation.")
+    init_seed: Seed | None = option(None, "Seed of initial weights only.", shown="that of --seed")
+    split_seed: Seed | None = option(None, "Seed of the split only.", shown="that of --seed")
     order_seed: Seed | None = option(
-        None, "Of the order of images, augmentation and dropout alone.", shown="that of --seed"
+        None, "Seed of the order of images, augmentation and dropout only.", shown="that of --seed"
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
-    precision: Precision = option("auto", "Number format of convolutions and matrix products.", SPEED)
+    precision: Precision = option("auto", "Precision of convolutions and matrix products.", SPEED)
     compile: Compile = option(
-        "auto", "Whether to compile the network; auto measures once a network and device, max tunes kernels too.", SPEED
+        "auto", "Whether to compile the network; auto measures once per network and device, max autotunes too.", SPEED
     )
     channels_last: bool | None = option(
         None,
@@ -154,13 +154,13 @@ class TrainConfig(Record):
         name="--channels-last/--channels-first",
         shown="by device",
     )
-    deterministic: bool = option(False, "The same bits each time.", SPEED)
+    deterministic: bool = option(False, "Make training reproducible bit for bit.", SPEED)
     save_minutes: Positive = option(
-        10.0, "Minutes between two saved states; one is saved after each epoch too.", OUTPUT
+        10.0, "Minutes between saved states; a state is also saved after each epoch.", OUTPUT
     )
 
     def seed_of(self, what: Literal["init", "split", "order"]) -> int:
-        """Of initial weights, of the split, or of order, augmentation and dropout."""
+        """Seed of initial weights, of the split, or of order, augmentation and dropout."""
         own: int | None = getattr(self, f"{what}_seed")
         return self.seed if own is None else own
 
@@ -183,19 +183,17 @@ def train_config(values: dict[str, Any], where: str) -> TrainConfig:
 
 
 def data_config(values: dict[str, Any], where: str) -> DataConfig:
-    """What the table `[data]` and the options beside it say; raises like `train_config`.
+    """Make a data configuration of the table `[data]` and the options beside it; raises like `train_config`.
 
-    No table says `download`: that is the user's to allow.
+    No table sets `download`: only the user can allow it.
     """
     if values.get("download"):
-        raise ConfigError(
-            f"{where}: download cannot be said in a file or by --set; give --download on the command line"
-        )
+        raise ConfigError(f"{where}: download cannot be set in a file or by --set; give --download on the command line")
     config = _config(DataConfig, values, where)
     if config.folds is None and config.fold:
         raise ConfigError(f"{where}: fold is {config.fold}, but not of how many; give folds too")
     if config.folds is not None and config.split_file is not None:
-        raise ConfigError(f"{where}: folds and split_file each say which image stands in which part; give one of them")
+        raise ConfigError(f"{where}: folds and split_file each define the split; give one of them")
     return config
 
 

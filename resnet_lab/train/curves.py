@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from resnet_lab.train.find_lr import RangeTest
 
-BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's palette, told apart by colour-blind eyes
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind safe palette
 GREY = "0.5"
 LOSS = "cross-entropy (nats)"
 MARKED = 50

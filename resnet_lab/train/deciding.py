@@ -1,4 +1,4 @@
-"""What a training's configuration leaves to the device, decided before it begins. Legend: N batch."""
+"""Decisions that a training's configuration leaves to the device, made before it starts. Legend: N batch."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -22,7 +22,7 @@ from resnet_lab.train.progress import TrainingWatcher
 
 @dataclass(frozen=True)
 class Decided:
-    """What a training would do.
+    """Decided training configuration.
 
     Attributes:
         batch_size: images an optimiser step.

@@ -9,7 +9,7 @@ import torch
 from resnet_lab.core.errors import ConfigError
 
 NO_WAY = "does not have a deterministic implementation"
-"""How torch says so."""
+"""Part of torch's message for it."""
 
 
 @contextmanager

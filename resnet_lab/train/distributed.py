@@ -18,7 +18,7 @@ def spread(network: nn.Module, processes: Processes, example: Sequence[int], *, 
     its own, times the number of processes, divided by the number of all images (or by the sum of all their weights).
 
     Args:
-        network: on its device; all processes go on with the first one's weights.
+        network: on its device; all processes get rank 0's weights.
         example: shape of one input, without N.
         sync_batch_norm: take batch norm's statistics over all processes; changes the network's modules in place.
     """
@@ -35,7 +35,7 @@ def spread(network: nn.Module, processes: Processes, example: Sequence[int], *, 
 
 
 def exchange(network: nn.Module, *, last: bool) -> AbstractContextManager[None]:
-    """To be entered with each piece of a step: gradients go from process to process with the last piece alone."""
+    """Context of each micro-batch of a step: gradients are exchanged between processes with the last one alone."""
     wait = getattr(network, "no_sync", nullcontext)
     return nullcontext() if last else wait()
 

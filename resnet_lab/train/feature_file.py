@@ -101,7 +101,7 @@ class FeatureFile:
         self.store = RowStore(folder / f"{part}.features", prod(shape) * dtype.itemsize, self.sums)
 
     def missing(self) -> NDArray[np.bool_]:
-        """Whether each row has yet to be computed, shape (N, V), by what the sums say."""
+        """Whether each row has yet to be computed, shape (N, V), by the checksums."""
         missing = np.ones(self.length, dtype=bool)
         missing[self.sums.checksums()[0]] = False
         return missing.reshape(-1, self.views)

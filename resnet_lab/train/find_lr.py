@@ -32,7 +32,7 @@ TOO_HIGH = 4.0
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What the test saw, step by step, before it ended.
+    """Losses of the test, step by step, until it ended.
 
     Attributes:
         rates: at even distances on a logarithmic scale.
@@ -74,7 +74,7 @@ def find_learning_rate(
         ConfigError: too few steps, or a non-finite loss at the first or lowest there.
     """
     if steps < 20:
-        raise ConfigError(f"a range test of {steps} steps says nothing; give it at least 20")
+        raise ConfigError(f"a range test of {steps} steps is not informative; give it at least 20")
     watcher.begin("range test", steps)
     rates: list[float] = np.geomspace(LOWEST, HIGHEST, steps).tolist()
     losses: list[float] = []

@@ -23,11 +23,11 @@ class PartlyFrozen(nn.Module):
 
     The modules are the network's own under its own names, so the state dict is the network's. A frozen part gets no
     gradient and is in evaluation mode whatever the rest is in: batch norm keeps its statistics, dropout is off. Those
-    frozen parts that stand before all others run without a graph.
+    frozen parts that precede all others run without a graph.
 
     Attributes:
         frozen: the parts that learn nothing: `stem`, `layer1`, ..., `fc`.
-        fixed_parts: those of them that stand before all others.
+        fixed_parts: those of them that precede all others.
         fixed_modules: what these consist of, and the pool where only the classifier learns.
         takes_features: whether it is called with what `fixed` gives, and not with images.
     """
@@ -90,7 +90,7 @@ def freeze(model: ResNet, names: Collection[str]) -> PartlyFrozen:
 
 
 def parts_of(model: ResNet) -> dict[str, tuple[str, ...]]:
-    """What can be frozen, in the network's order: for each part the names of the network's modules that it is."""
+    """Parts that can be frozen, in the network's order: for each the names of the network's modules that it is."""
     return {"stem": STEM, **{name: (name,) for name in model.stage_names}, "fc": ("fc",)}
 
 
@@ -112,7 +112,7 @@ def require_possible(network: PartlyFrozen, augment: Augmentations) -> None:
 def features_of(
     network: PartlyFrozen, images: Loader, missing: NDArray[np.bool_]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
-    """What `network.fixed` makes of images, a batch and view at a time.
+    """Outputs of `network.fixed` for images, a batch and view at a time.
 
     Args:
         missing: for each image and view whether it is asked for, shape (N, V).

@@ -1,4 +1,4 @@
-"""What the frozen beginning of a network gives, computed once for each image and view, and kept on disk.
+"""Output of a network's frozen first parts, computed once for each image and view, and kept on disk.
 
 A folder of the cache, `frozen/KEY`, belongs to one beginning with its weights and one split of a set, and holds
 
@@ -34,7 +34,7 @@ from resnet_lab.train.feature_file import FeatureFile
 from resnet_lab.train.freezing import PartlyFrozen, require_possible
 
 FORMAT = 1
-"""Of a folder; raised whenever what a frozen part computes from the same weights changes."""
+"""Format of a folder; raised whenever what a frozen part computes from the same weights changes."""
 
 Wish = Literal["auto", "on", "off"]
 
@@ -52,7 +52,7 @@ def cache_features(
 ) -> dict[Part, Loader]:
     """The batches that a training is to go through: of features where these are stored, and `network` then takes them.
 
-    The test part, which is looked at once, stays as it is.
+    The test part, which is used once, is not cached.
 
     Args:
         network: on its device, with the weights that its frozen parts keep.
@@ -60,7 +60,7 @@ def cache_features(
         metadata: of the network.
         wish: `auto` stores where that can be, fits on the disk, and is less work than it saves.
         epochs: that are still to come.
-        watcher: is told what is done and why.
+        watcher: notified of what is done and why.
         after_step: called after each batch; what it raises ends the work, and what was computed is kept.
 
     Raises:
@@ -186,7 +186,7 @@ def _key(
     views: Mapping[Part, int],
     dtype: torch.dtype,
 ) -> str:
-    """What changes with anything that a feature depends on: 16 hexadecimal digits."""
+    """Key that changes with anything that a feature depends on: 16 hexadecimal digits."""
     spec, placement = metadata.spec, batches["train"].placement
     numbering = [type(each).__name__ for each in batches["train"].transform.augment.rearranging]
     frozen_stages = spec.stages[: sum(name.startswith("layer") for name in network.fixed_parts)]

@@ -15,7 +15,7 @@ class Interrupted(Exception):
 
 
 class Interruption:
-    """While it is entered, the first SIGINT or SIGTERM is only noted; a second one acts at once."""
+    """Context in which the first SIGINT or SIGTERM is only noted; a second one acts immediately."""
 
     def __init__(self) -> None:
         self.number: int | None = None

@@ -44,7 +44,7 @@ class Learner:
 
     @property
     def scored(self) -> nn.Module:
-        """What an epoch is judged by, and kept: the moving average, or the network itself."""
+        """Network that an epoch is scored by, and kept: the moving average, or the network itself."""
         return self.model if self.average is None else self.average.model
 
     def step(self, x: Tensor, y: Tensor, rate: float) -> tuple[Tensor, Tensor, Tensor]:

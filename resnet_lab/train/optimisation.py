@@ -25,7 +25,7 @@ ONE_CYCLE_LAST = ONE_CYCLE_FIRST / 1e4
 def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """The optimiser that `config` names, over the parameters that require a gradient, in the model's order.
 
-    Without `decay_norms` those of at most one axis, which norms and biases are, stand in a group without weight decay,
+    Without `decay_norms` those of at most one axis, which norms and biases are, are in a group without weight decay,
     as timm has it (He et al. 2018, arXiv:1812.01187, section 3.1).
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -50,7 +50,7 @@ def _lay_out(optimizer: Optimizer) -> None:
     """Give what was loaded the memory layout of its parameter.
 
     Files hold it row by row, and torch's fused steps go through the memory of both side by side without a look at the
-    layout: on the CPU they would pair the wrong numbers and say nothing.
+    layout: on the CPU they would silently pair the wrong numbers.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
@@ -76,7 +76,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
 
 
 def warmup_steps(config: TrainConfig, steps_per_epoch: int) -> int:
-    """How many steps the warm-up has.
+    """Number of warm-up steps.
 
     Raises:
         ConfigError: it leaves none to the schedule.
@@ -91,7 +91,7 @@ def warmup_steps(config: TrainConfig, steps_per_epoch: int) -> int:
 
 
 def _share(config: TrainConfig, step: int, total: int, steps_per_epoch: int) -> float:
-    """Of the configured rate, at a step of the schedule's `total`."""
+    """Share of the configured rate, at a step of the schedule's `total`."""
     epoch = step // steps_per_epoch
     match config.schedule:
         case "exponential":
@@ -142,13 +142,13 @@ class Loss:
     smoothing: float = 0.0
 
     def sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Of logits (N, K) with int64 labels (N,) or float shares (N, K); a scalar in float32."""
+        """Sum of the losses of logits (N, K) with int64 labels (N,) or float shares (N, K); a scalar in float32."""
         return F.cross_entropy(
             outputs.float(), targets, self.class_weights, reduction="sum", label_smoothing=self.smoothing
         )
 
     def weight(self, targets: Tensor) -> Tensor:
-        """What the sum over these targets is to be divided by; a scalar in float32, on their device."""
+        """Divisor of the sum over these targets; a scalar in float32, on their device."""
         if self.class_weights is not None and targets.ndim == 1:
             return self.class_weights[targets].sum()
         return torch.full((), len(targets), dtype=torch.float32, device=targets.device)

@@ -31,7 +31,7 @@ from resnet_lab.train.optimisation import warmup_steps
 from resnet_lab.train.progress import TrainingWatcher
 
 STEPS_AT_LEAST = 10
-"""Of an epoch, that a batch size of `auto` leaves: a few large steps learn less than many."""
+"""Fewest steps per epoch that a batch size of `auto` leaves: a few large steps learn less than many."""
 
 TRIED = 2
 """Images of the smallest step that a batch size of `auto` tries."""
@@ -42,7 +42,7 @@ OPTIMISER_STATES = 3
 
 @dataclass(frozen=True)
 class Ready:
-    """What `make_ready` returns.
+    """Result of `make_ready`.
 
     Attributes:
         metadata: of the weights files to come.
@@ -118,7 +118,7 @@ def make_ready(
             )
     watcher.say(f"{int(prepared.usable.sum())} images of {len(images.classes)} classes; training on {placement}")
     if config.batch_size == "auto":
-        watcher.say(f"{batch_size} images a step")
+        watcher.say(f"batch size {batch_size}")
     mean, std = prepared.statistics()
     metadata = Metadata(
         spec=spec,
@@ -136,7 +136,7 @@ def make_ready(
 
 
 def _refuse_broken_plugins(network: nn.Module, spec: ModelSpec, registry: Registry) -> None:
-    """Two images through a network with plugins' parts: a fault of theirs is better said before anything is decoded.
+    """Two images through a network with plugins' parts: their errors are better raised before anything is decoded.
 
     The network is then as it was.
     """
@@ -195,7 +195,7 @@ def _batch_size(
     processes: Processes,
     sharing: int,
 ) -> int:
-    """Images a step: as asked for, or the largest power of two that the memory holds and of which an epoch has ten."""
+    """Batch size: as asked for, or the largest power of two that the memory holds and of which an epoch has ten."""
     if config.batch_size == "auto":
         placed = placement.place(network)
         weights = sum(parameter.nbytes for parameter in placed.parameters() if parameter.requires_grad)
@@ -230,7 +230,7 @@ def _require_memory(
 
 
 def _refuse_single_images(spec: ModelSpec, smallest: int, registry: Registry) -> None:
-    """Batch norm has no variance to take over one image at one pixel; better said now than at the first step."""
+    """Batch norm has no variance to take over one image at one pixel; better raised now than at the first step."""
     if smallest > 1:
         return
     x = torch.empty(1, spec.in_channels, spec.input_size, spec.input_size, device="meta")

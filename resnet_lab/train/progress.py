@@ -1,4 +1,4 @@
-"""What a training tells of itself."""
+"""Interface through which a training reports its progress."""
 
 from resnet_lab.core.history import Epoch
 from resnet_lab.core.watcher import Watcher
@@ -6,7 +6,7 @@ from resnet_lab.network.weights import Coverage
 
 
 class TrainingWatcher(Watcher):
-    """Is told of a training's own events too; this one keeps silent."""
+    """Is notified of a training's events too; this one ignores them."""
 
     def weights(self, coverage: Coverage) -> None:
         """Pretrained weights were loaded."""
@@ -15,4 +15,4 @@ class TrainingWatcher(Watcher):
         """A step is done; `latest` are the epoch's mean loss and macro-averaged accuracy so far, where known."""
 
     def epoch(self, epoch: Epoch, best: Epoch) -> None:
-        """An epoch is over."""
+        """An epoch has ended."""

@@ -1,4 +1,4 @@
-"""What run.json says of how a run was made, and whether it can go on as it was."""
+"""Record of a run in run.json, and whether the run can be resumed."""
 
 import platform
 from collections.abc import Mapping, Sequence
@@ -61,10 +61,10 @@ def describe_run(
 
 
 def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
-    """What the run was told, its parts as they were drawn.
+    """Recorded choices of the run, its parts as they were drawn.
 
     Raises:
-        RunError: run.json is damaged, or of a version that was told other things.
+        RunError: run.json is damaged, or of a version with other settings.
     """
     record, where = run.read(), str(run.record)
     if record.get("status") == "imported":
@@ -113,8 +113,8 @@ def require_same_data(record: Mapping[str, Any], run: Run, prepared: Prepared) -
     then, now = sum(was["images"].values()), int(prepared.usable.sum())
     difference = f"{then} images then, {now} now" if then != now else f"{now} images as then, but not the same ones"
     raise RunError(
-        f"{run.folder} cannot go on: {was['source']} has changed since ({difference}); "
-        "put the images back, or start a new run"
+        f"{run.folder} cannot be resumed: {was['source']} has changed since ({difference}); "
+        "restore the images, or start a new run"
     )
 
 

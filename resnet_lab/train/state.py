@@ -1,4 +1,4 @@
-"""All that a training has come to, in one file, so that it goes on to the bit where it was.
+"""State of a training in one file, from which it resumes bit for bit.
 
 Order, augmentation and dropout are pure functions of seed, epoch and step, and the learning rate of the step: so they
 need no place here.
@@ -43,10 +43,10 @@ class _Header(Record):
 
 @dataclass
 class Progress:
-    """Where a training is.
+    """Position in a training.
 
     Attributes:
-        history: epochs that are over.
+        history: finished epochs.
         step: steps done of the next one.
         seconds: spent on these.
         tally: of these.
@@ -75,9 +75,9 @@ class Progress:
 
 
 def write_state(path: Path, progress: Progress, learner: Learner) -> None:
-    """Replace the file at once; what stood there stays until the new one is whole.
+    """Replace the file atomically.
 
-    All processes have to call it, and the first writes: it speaks for the others but for the tally.
+    All processes have to call it, and rank 0 writes: its state is that of all, except for the tally.
 
     Raises:
         RunError: the file cannot be written.

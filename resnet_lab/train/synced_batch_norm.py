@@ -1,6 +1,6 @@
-"""Batch norm over the images of all processes. Legend: N batch, C channels, H W pixels, M = N H W values a channel.
+"""Batch norm over the images of all processes. Legend: N batch, C channels, H W pixels, M = N H W values per channel.
 
-torch's `SyncBatchNorm` does so on GPUs and refuses the processor; the class here gives the same on the processor.
+torch's `SyncBatchNorm` does so on GPUs and refuses the CPU; the class here gives the same on the CPU.
 """
 
 from typing import Any
@@ -77,7 +77,7 @@ class _Normalise(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
-        """Those of weight and bias are this process's own, as of any layer; that of x knows of all images."""
+        """Gradients; those of weight and bias are this process's own, as of any layer; that of x is over all images."""
         x, weight, mean, variance, number = ctx.saved_tensors
         # with x' = (x - mean) / deviation: sums of grad x' and of grad
         _, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
@@ -105,7 +105,7 @@ def _combined(mean: Tensor, variance: Tensor, number: Tensor) -> tuple[Tensor, T
     own = torch.cat((mean, variance, number)).double()
     all_of_them = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
     distributed.all_gather(all_of_them, own)
-    rows = torch.stack(all_of_them)  # one a process
+    rows = torch.stack(all_of_them)  # one per process
     means, variances, numbers = rows[:, : len(mean)], rows[:, len(mean) : -1], rows[:, -1:]
     total = numbers.sum()
     weights = numbers / total

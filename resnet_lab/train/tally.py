@@ -12,7 +12,7 @@ class DivergedError(ResNetLabError):
 
 
 class Tally:
-    """Loss, and images seen and predicted rightly by class.
+    """Loss, and images seen and predicted correctly by class.
 
     Attributes:
         sums: float64 (2 + 2 K,): loss, its weight, then images seen and right of each class.
@@ -39,7 +39,7 @@ class Tally:
         self._losses.append(loss)
 
     def first_diverged(self) -> tuple[int, float] | None:
-        """Which of the steps since the last call had a non-finite loss, and the loss; waits for the device."""
+        """First step since the last call with a non-finite loss, and the loss; waits for the device."""
         losses, self._losses = self._losses, []
         if losses:
             values = torch.stack(losses).cpu()

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a training: the columns of metrics.csv and times.csv."""
+"""TensorBoard events of a training: the columns of metrics.csv and times.csv."""
 
 from dataclasses import asdict
 from pathlib import Path

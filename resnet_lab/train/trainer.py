@@ -1,4 +1,4 @@
-"""A training in its run folder: learns, saves, and goes on from what was saved."""
+"""Training in a run folder: trains, saves, and resumes from saved states."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -41,12 +41,12 @@ from resnet_lab.train.state import Progress, read_state, write_state
 from resnet_lab.train.tally import DivergedError, Tally
 
 SAVE = 1
-"""Said by the first process where it is time to save; every signal's number is greater."""
+"""Sent by rank 0 when it is time to save; every signal's number is greater."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training came to.
+    """Result of a training.
 
     Attributes:
         signal: SIGINT or SIGTERM that came after the last step, when nothing was left to stop.
@@ -87,7 +87,7 @@ class Trainer:
         self._schedule_save()
 
     def carry_out(self) -> TrainResult:
-        """Learn, test the best epoch once, and say so in run.json.
+        """Train, test the best epoch once, and record it in run.json.
 
         Raises:
             RunError: another process trains in the folder, or a file cannot be written.
@@ -141,7 +141,7 @@ class Trainer:
         if self.run.state.exists():
             read_state(self.run.state, self.progress, self.learner, len(train))
             self.saved_at = str(self.progress)
-            self.watcher.say(f"going on at {self.progress}")
+            self.watcher.say(f"resuming at {self.progress}")
         if self.progress.history:
             self._publish()
         agree = Agreement(self.processes)
@@ -161,7 +161,7 @@ class Trainer:
         yield from epochs(self.learner, train, val, self.config, self.placement, self.progress, after_step)
 
     def _called(self, network: nn.Module, train: Loader) -> nn.Module:
-        """The network as a step calls it: spread over processes, compiled, or itself; the same when a run goes on."""
+        """The network as a step calls it: distributed, compiled, or itself; the same when a run resumes."""
         _, x, _ = next(train.training(1))
         whole = spread(network, self.processes, x.shape[1:], sync_batch_norm=self.config.sync_batch_norm)
         placement, device = self.placement, self.record["device"]
@@ -174,7 +174,7 @@ class Trainer:
         return called
 
     def _batches(self, network: nn.Module, interruption: Interruption) -> dict[Part, Loader]:
-        """Of images, or of what frozen parts make of them."""
+        """Batches of images, or of the outputs of frozen parts."""
         ready = self.ready
         if not isinstance(network, PartlyFrozen):
             return ready.batches
@@ -190,7 +190,7 @@ class Trainer:
         )
 
     def _tell_step(self) -> None:
-        """On a GPU the figures so far are those of the last look at the losses."""
+        """Report a step; on a GPU the figures so far are those of the last look at the losses."""
         progress, train = self.progress, self.ready.batches["train"]
         rate = progress.step / len(train) * len(train.images) / progress.seconds
         self.watcher.advance()
@@ -224,7 +224,7 @@ class Trainer:
             checkpoint.write(path, self.learner.scored, self.ready.metadata)
 
     def _publish(self) -> None:
-        """Bring the files that people read to what the state says."""
+        """Update the human-readable files to the state."""
         if not self.processes.is_first:
             return
         history = self.progress.history
@@ -247,7 +247,7 @@ class Trainer:
         self.curves_due = monotonic() + 20 * (monotonic() - start)
 
     def _test(self) -> Scores:
-        """Of the best epoch's weights, which every process reads once the first has written them.
+        """Test the best epoch's weights, which every process reads once rank 0 has written them.
 
         The first keeps the predictions, as `evaluation.scoring.evaluate` does.
         """

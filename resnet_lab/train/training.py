@@ -36,14 +36,14 @@ def train(
 
     Args:
         spec: the network; its classes are set to those of the source.
-        data: where the images come from and how they are made ready; a text is the source alone.
+        data: the source of images and their preparation; a text is the source alone.
         folder: where to put the run; it must not exist.
         command: what the user typed, for the record.
         processes: those that train together, each of which has to call this; by default this one is alone.
 
     Raises:
         ResNetLabError: anything that is wrong with the input is found before the folder is made.
-        Interrupted: SIGINT or SIGTERM came; `resume` goes on from where it was.
+        Interrupted: SIGINT or SIGTERM came; `resume` continues it.
     """
     config, watcher, registry = config or TrainConfig(), watcher or TrainingWatcher(), registry or default_registry()
     data = DataConfig(source=data) if isinstance(data, str) else data
@@ -72,7 +72,7 @@ def resume(
     watcher: TrainingWatcher | None = None,
     processes: Processes | None = None,
 ) -> TrainResult:
-    """Go on with a training that was interrupted or killed, to the same weights as if it had not been.
+    """Resume a training that was interrupted or killed, to the same weights as if it had not been.
 
     Raises:
         RunError: not a run folder, one that another process trains in, one whose data have changed, or one that is

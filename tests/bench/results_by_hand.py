@@ -11,7 +11,7 @@ PLACEMENT = {"type": "cpu", "name": "a processor", "dtype": "bfloat16", "precisi
 
 
 def result(arm: BenchArm, samples: Sequence[float], baseline: Sequence[float], macs: int = 10**9) -> BenchResult:
-    """With inference times in milliseconds."""
+    """Results with inference times in milliseconds."""
     static = Static(1000, macs, 10, 10**6, 10**5, 1, 2, {"layer1": macs}, {"convolution 3x3": macs})
     found = BenchResult(arm, static, PLACEMENT, Floor(4.0, 2.0), [])
     found.timings["infer"] = timing(samples, baseline)
@@ -20,7 +20,7 @@ def result(arm: BenchArm, samples: Sequence[float], baseline: Sequence[float], m
 
 
 def bench(results: list[BenchResult]) -> Bench:
-    """With a control that equals the baseline."""
+    """Bench with a control that equals the baseline."""
     samples = results[0].timings["infer"].samples
     roof = Roof(bandwidth=1e9, macs={"bfloat16": 1e10})
     return Bench(results, {"infer": timing(list(samples), samples)}, {"x": "why"}, ["a remark"], roof, len(samples))

@@ -8,7 +8,7 @@ from resnet_lab.bench import interleaved_timing, measuring, roofline
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
-    """Until the patches are undone; a study's bench takes six rounds."""
+    """Shorten benches until the patches are undone; a study's bench takes six rounds."""
     patch.setattr(interleaved_timing, "SAMPLE", 0.001)
     patch.setattr(interleaved_timing, "WARM_SECONDS", 0.01)
     patch.setattr(interleaved_timing, "MOST_WARM", 3)

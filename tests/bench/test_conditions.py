@@ -16,19 +16,19 @@ def told(others: list[float], speeds: list[float]) -> list[str]:
     return watched.remarks()
 
 
-def test_a_quiet_steady_machine_needs_no_word() -> None:
+def test_a_quiet_steady_machine_has_no_remarks() -> None:
     assert told([0.01] * 6, [1.0, 1.02, 0.99, 1.0, 1.01, 1.0]) == []
 
 
-def test_what_is_said_of_others_and_of_speed() -> None:
+def test_remarks_on_other_programs_and_on_speed() -> None:
     assert told([0.0, 0.5, 0.3, 0.0], [1.0] * 4) == [
-        "other programs had more than 10% of the processors in 2 of 4 rounds (median 15%)"
+        "other programs used more than 10% of the CPU in 2 of 4 rounds (median 15%)"
     ]
     assert told([0.0] * 6, [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]) == [
-        "the processor was 30% slower in the last rounds than in the first"
+        "the CPU was 30% slower in the last rounds than in the first"
     ]
     assert told([0.0] * 6, [1.0, 1.0, 0.9, 0.9, 0.7, 0.7]) == [
-        "the processor was 30% faster in the last rounds than in the first"
+        "the CPU was 30% faster in the last rounds than in the first"
     ]
 
 
@@ -52,7 +52,7 @@ def test_a_processor_has_no_gpu_facts() -> None:
 
 
 def test_a_gpu_that_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a stand-in of the library, as there may be no GPU."""
+    """A stand-in of the library is used, as there may be no GPU."""
     library = SimpleNamespace(
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,

@@ -92,7 +92,7 @@ def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
 subjects_call = timed_networks.InferenceCall
 
 
-def test_an_arm_that_does_not_fit_is_marked_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arm_that_does_not_fit_is_marked_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = measuring.ready
 
     def ready(arm: Any, *rest: Any) -> Any:
@@ -127,7 +127,7 @@ def test_cuda_where_there_is_none() -> None:
     assert str(failure.value) == "device 'cuda' is not there: torch sees 0 CUDA devices"
 
 
-def test_a_control_that_is_apart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_control_that_differs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     genuine, calls = measuring.ready, []
 
     def ready(*arguments: Any) -> Any:
@@ -141,7 +141,7 @@ def test_a_control_that_is_apart_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     assert any("a second copy of the baseline came out at " in remark for remark in found.remarks)
 
 
-def test_times_that_spread_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_with_a_large_spread_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "SPREAD", -1.0)
     found = bench(arms_of([R20], {"act": ["relu", "gelu"]}, batches=[2]), REGISTRY, modes=["infer"], rounds=2)
     assert "infer: times spread by more than 10%: relu, gelu: more rounds narrow the intervals" in found.remarks
@@ -176,7 +176,7 @@ def test_reasons_name_what_came_and_what_went() -> None:
 
 
 def test_a_doubled_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one of two equal arms; smaller ones want a quiet machine."""
+    """One of two equal arms is slowed; smaller slowdowns need a quiet machine."""
     arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[8])
     monkeypatch.setattr(measuring, "ready", planting(arms, 1.0))
     timing = bench(arms, REGISTRY, modes=["infer"], rounds=15).results[1].timings["infer"]
@@ -187,7 +187,7 @@ def test_a_doubled_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("planted", "verdicts"), [(0.0, NOT_APART), (0.01, NOT_APART), (0.05, ("slower",))])
 def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one of two equal arms: 5% are found, 1% is not decided; at the default settings where the machine is quiet.
+    """One of two equal arms is slowed: 5% are found, 1% is not decided; at the default settings on a quiet machine.
 
     On one thread, and with more rounds where the times spread, as the remarks ask; a wrong sign is never found.
     """

@@ -41,7 +41,7 @@ def traced(spec: ModelSpec) -> list:
     ],
 )
 def test_three_counts_of_every_network_agree(name: str) -> None:
-    """Of torch's counter, operator by operator; of fvcore; and of the closed formula."""
+    """Torch's counter, operator by operator; fvcore; and the closed formula."""
     spec = zoo.get(name)
     found = sum(each.macs for each in traced(spec))
     assert found == count(spec)[1] == cost.measure(spec).macs

@@ -52,7 +52,7 @@ def test_timm_takes_activations_and_attentions() -> None:
         ("timm", {"norm": "group"}, "timm cannot change norm"),
     ],
 )
-def test_what_they_cannot_say(maker: str, changes: dict[str, object], why: str) -> None:
+def test_changes_that_peers_lack(maker: str, changes: dict[str, object], why: str) -> None:
     with pytest.raises(InexpressibleError) as failure:
         peer(maker, R18.modified(**changes))
     assert str(failure.value).startswith(why)

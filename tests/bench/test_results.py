@@ -64,14 +64,14 @@ def test_two_results_that_agree_and_differ() -> None:
     assert results.diff(content(), few, ("a", "b"))[1].verdict == "undecided"
 
 
-def test_unlike_machines_are_refused_unless_told() -> None:
+def test_different_machines_are_refused_by_default() -> None:
     other = content()
     other["machine"]["threads"] = 99
     with pytest.raises(RunError) as failure:
         results.diff(content(), other, ("a.json", "b.json"))
     assert str(failure.value) == (
-        f"a.json and b.json were measured on unlike machines (threads {torch.get_num_threads()} and 99); "
-        "give --unlike to compare them still"
+        f"a.json and b.json were measured on different machines (threads {torch.get_num_threads()} and 99); "
+        "give --unlike to compare them"
     )
     assert len(results.diff(content(), other, ("a", "b"), unlike=True)) == 2
 
@@ -96,7 +96,7 @@ def test_files_of_other_formats(tmp_path: Path) -> None:
             results.read(path)
         assert str(failure.value) == f"{path}: not a result of `resnet-lab bench --out`; name a file that it wrote"
     path.write_text("no json")
-    with pytest.raises(RunError, match=r"r\.json: damaged: not JSON: .*; put the file back as it was, or measure"):
+    with pytest.raises(RunError, match=r"r\.json: damaged: not JSON: .*; restore the file, or measure"):
         results.read(path)
     path.write_text(json.dumps({**content(), "format": 2}))
     with pytest.raises(RunError) as failure:

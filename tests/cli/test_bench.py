@@ -105,7 +105,7 @@ precision = "fp32"
         ("--peer", "timm"),
     ):
         assert cli("bench", "--study", "s.toml", option, value) == (
-            2, "", f"resnet-lab: {option} cannot be given beside --study, which names the arms\n",
+            2, "", f"resnet-lab: {option} cannot be combined with --study, which names the arms\n",
         )  # fmt: skip
     Path("s.toml").write_text(text.replace("batch_size = 2", 'batch_size = "auto"'))
     assert cli("bench", "--study", "s.toml") == (

@@ -49,7 +49,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(kind: Any, *words: str, seen: list[Any] | None = None) -> Any:
-    """What a command with a bundle is given, or its output where it does not run."""
+    """Arguments that a command with a bundle is given, or its output where it does not run."""
     app, given = typer.Typer(add_completion=False), []
 
     @command(app)
@@ -83,7 +83,7 @@ def test_values_by_field(words: tuple[str, ...], values: dict[str, Any]) -> None
     assert isinstance(Baking.model_validate(given), Baking)
 
 
-def test_help_says_what_the_field_says() -> None:
+def test_help_is_that_of_the_field() -> None:
     lines = {
         line.split()[1]: " ".join(line.strip("│ ").split()) for line in run(Bake, "--help").splitlines() if "--" in line
     }
@@ -109,7 +109,7 @@ def test_some_fields_alone_and_what_is_made_of_them() -> None:
     assert "No such option: --glaze" in run(Part, "--glaze", "egg")
 
 
-def test_an_old_name_is_told_with_the_new_one() -> None:
+def test_an_old_name_is_reported_with_the_new_one() -> None:
     with pytest.raises(ConfigError) as failure:
         run(Bake, "--time", "3")
     assert str(failure.value) == "--time is --minutes now; write --minutes 3"

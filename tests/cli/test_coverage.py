@@ -55,9 +55,7 @@ def test_the_table_and_what_is_below_it(capsys: pytest.CaptureFixture[str], monk
     ]
 
 
-def test_figures_stand_under_their_headings(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_are_under_their_headings(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     print_coverage(COVERAGE)
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}

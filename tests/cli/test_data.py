@@ -15,7 +15,7 @@ from tests.data.drawn_sets import painted
 EMPTY_AND_TEXT = {"red/empty.png": b"", "blue/text.jpg": b"no image"}
 
 
-NOT_COMPARED = "near copies were looked for among 0 of them: the others are small, flat, letters or plain drawings"
+NOT_COMPARED = "near copies were searched among 0 of them: the others are small, flat, letters or plain drawings"
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +82,7 @@ def test_near_copies_can_be_left_alone(cli: Callable, paintings: Path) -> None:
     assert told["compared"] == 10
     off = json.loads(cli("data", "check", paintings, "--near-copies", "off", "--json").out)
     assert (off["copies"], off["compared"]) == ([], None)
-    assert cli("data", "check", paintings, "--near-copies", "off").out.endswith("no picture is there twice\n")
+    assert cli("data", "check", paintings, "--near-copies", "off").out.endswith("there are no copies\n")
     for command in (("check",), ("describe",), ("split", "--out", "s.csv")):
         code, out, err = cli("data", command[0], paintings, *command[1:], "--near-copies", "some")
         assert (code, out) == (2, "")
@@ -91,11 +91,11 @@ def test_near_copies_can_be_left_alone(cli: Callable, paintings: Path) -> None:
 
 def test_a_sound_source_on_the_screen(cli: Callable, paintings: Path) -> None:
     assert cli("data", "check", paintings, "--strict").out == (
-        f"{paintings}: 24 images, 2 classes\nevery file can be used, and no picture is there twice\n{NOT_COMPARED}\n"
+        f"{paintings}: 24 images, 2 classes\nevery file can be used, and there are no copies\n{NOT_COMPARED}\n"
     )
 
 
-def test_a_strict_check_fails_after_it_told_all(cli: Callable, damaged: Path) -> None:
+def test_a_strict_check_reports_all_before_it_fails(cli: Callable, damaged: Path) -> None:
     code, out, err = cli("data", "check", damaged, "--strict", "--json")
     assert code == 2
     assert len(json.loads(out)["bad"]) == 2
@@ -125,7 +125,7 @@ def test_names_that_would_not_print(cli: Callable, paintings: Path) -> None:
     assert json.loads(cli("data", "check", paintings, "--json").out)["bad"][0]["path"] == f"red/{name}"
 
 
-def test_a_source_of_bad_files_alone_and_of_few_images_is_told_of(cli: Callable, tmp_path: Path) -> None:
+def test_sources_of_bad_files_or_few_images_are_described(cli: Callable, tmp_path: Path) -> None:
     for label in "ab":
         (tmp_path / "bad" / label).mkdir(parents=True)
         (tmp_path / "bad" / label / "1.png").write_bytes(b"")
@@ -169,7 +169,7 @@ def test_describe_on_the_screen(cli: Callable, damaged: Path, monkeypatch: pytes
     assert max(len(line) for line in out.splitlines() if not line.startswith(str(damaged))) <= 80
 
 
-def test_copies_in_several_parts_are_told(cli: Callable, paintings: Path) -> None:
+def test_copies_in_several_parts_are_reported(cli: Callable, paintings: Path) -> None:
     (paintings / "red" / "3 again.png").write_bytes((paintings / "red" / "3.png").read_bytes())
     cli("data", "split", paintings, "--out", "splits.csv")
     moved = Path("splits.csv").read_text()
@@ -286,9 +286,9 @@ def test_a_page_cannot_be_written_where_there_is_no_folder(cli: Callable, painti
     assert err.splitlines()[-1] == "resnet-lab: absent/page.html: cannot be written: No such file or directory"
 
 
-def test_handled_kinds_are_told(cli: Callable, paintings: Path) -> None:
+def test_handled_kinds_are_reported(cli: Callable, paintings: Path) -> None:
     content = io.BytesIO()
     Image.new("CMYK", (20, 20), (10, 20, 30, 0)).save(content, format="JPEG")
     (paintings / "red" / "press.jpg").write_bytes(content.getvalue())
-    assert "out of the ordinary, and handled: 1 CMYK" in cli("data", "check", paintings).out
+    assert "unusual and handled: 1 CMYK" in cli("data", "check", paintings).out
     assert json.loads(cli("data", "check", paintings, "--json").out)["handled"] == {"CMYK": 1}

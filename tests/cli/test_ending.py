@@ -1,4 +1,4 @@
-"""How commands end when somebody stops them or nobody listens."""
+"""Termination of commands that somebody stops or whose reader has gone."""
 
 import os
 import signal

@@ -69,7 +69,7 @@ def test_bad_input(cli: Callable, trained: Path, tmp_path: Path) -> None:
         ("empty", "--to", "card"): "empty is not a run folder: it holds no run.json",
         ("unweighted", "--to", "card"): "unweighted: the run has no weights yet (no best.safetensors)",
         ("there.pt2", "--to", "program"): "there.pt2: not a whole safetensors file",
-        ("run", "--to", "program", "--license", "mit"): "a license is said in the model card, not in program",
+        ("run", "--to", "program", "--license", "mit"): "a license belongs in the model card, not in program",
     }.items():
         code, out, err = cli("export", *arguments)
         told = err.splitlines()[-1]

@@ -10,7 +10,7 @@ from resnet_lab import cli as package
 
 
 def test_help_names_every_command_and_is_quick() -> None:
-    """Under 0.4 s of user CPU time: torch must not be imported for it."""
+    """It takes under 0.4 s of user CPU time: torch must not be imported for it."""
     before = os.times().children_user
     done = subprocess.run([sys.executable, "-m", "resnet_lab", "--help"], capture_output=True, text=True, check=True)
     assert os.times().children_user - before < 0.4

@@ -12,7 +12,7 @@ from resnet_lab.core.option import OUTPUT
 
 
 def outputs(command: object, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """Of each command its words, and each option of a file or folder that it writes, with what that stands for."""
+    """Words of each command, and each of its options that names an output, with its placeholder."""
     for name, inner in getattr(command, "commands", {}).items():
         yield from outputs(inner, (*words, name))
     for option in command.get_params(typer.Context(command)):  # type: ignore[attr-defined]

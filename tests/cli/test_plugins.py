@@ -43,7 +43,7 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
 
 
 def install(folder: Path, name: str, code: str) -> None:
-    """What pip leaves of a distribution with one module."""
+    """Install as pip does a distribution with one module."""
     module = name.replace("-", "_")
     (folder / f"{module}.py").write_text(code)
     info = folder / f"{module}-0.3.dist-info"
@@ -209,7 +209,7 @@ def test_processes_of_a_study_have_the_file(cli: Callable, halve: Path, painting
 
 
 @pytest.mark.slow
-def test_a_search_goes_on_with_the_file(cli: Callable, halve: Path) -> None:
+def test_a_search_resumes_with_the_file(cli: Callable, halve: Path) -> None:
     pytest.importorskip("optuna", reason="needs the package optuna")
     small = ("--model", "resnet20", "--size", 8, "--data", "digits", "--epochs", 1, "--set", "train.batch_size=256")
     space = ("--act", "relu,halve", "--range", "train.lr=1e-3,1e-2", *small, "--set", "train.compile=off")

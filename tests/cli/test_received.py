@@ -133,7 +133,7 @@ def test_nothing_is_fetched_for_a_file(cli: Callable, received: Path, source: st
 
 def test_no_file_says_download(cli: Callable) -> None:
     Path("recipe.toml").write_text("[data]\nsource = 'torchvision:CIFAR10'\ndownload = true\n")
-    told = "download cannot be said in a file or by --set; give --download on the command line\n"
+    told = "download cannot be set in a file or by --set; give --download on the command line\n"
     assert cli("train", "--recipe", "recipe.toml") == (2, "", f"resnet-lab: recipe.toml: {told}")
     assert cli("train", "--set", "data.download=true") == (2, "", f"resnet-lab: data: {told}")
 

@@ -17,7 +17,7 @@ def test_the_list(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (code, err) == (0, "")
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert "paintings-frozen-1-3 Paintings, fine-tuned with stages 1-3 frozen resnet50 15" in rows
-    assert "strong Paintings, from scratch by today's practice resnet50 100" in rows
+    assert "strong Paintings, from scratch with a modern recipe resnet50 100" in rows
     assert "paintings-modified Paintings, three parts modified, from scratch resnet50, gelu, 15" in rows
     assert all(any(row.startswith(f"{name} ") for row in rows) for name in names())
 

@@ -40,7 +40,7 @@ def test_a_page_with_the_figures_of_eval(cli: Callable, run: str) -> None:
             image.load()
 
 
-def test_the_page_is_made_anew_and_another_file_is_not_replaced(cli: Callable, run: str) -> None:
+def test_the_page_is_replaced_and_other_files_are_not(cli: Callable, run: str) -> None:
     code, out, _ = cli("report", run)
     assert (code, out) == (0, "page: run/report.html\n")
     assert cli("report", run).code == 0

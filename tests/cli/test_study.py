@@ -46,7 +46,9 @@ def test_from_options_to_a_verdict(cli: Callable, done: Path, monkeypatch: pytes
     assert arm["difference"] == effect["difference"]
 
 
-def test_said_again_without_training(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_study_is_reported_without_training(
+    cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("resnet_lab.study.trials.train", None)
     code, out, err = cli("study", "report", done, "--json", "--markdown", "r.md", "--csv", "t", "--latex", "r.tex")
     assert code == 0, err
@@ -133,7 +135,7 @@ def test_a_page_and_its_plots(cli: Callable, done: Path) -> None:
     assert (done / "report.html").read_text() == html
 
 
-def test_what_failed_and_what_is_missing_is_said(cli: Callable, done: Path) -> None:
+def test_failed_and_missing_trials_are_reported(cli: Callable, done: Path) -> None:
     shutil.copytree(done, "copy")
     first, second = sorted(Path("copy/trials").glob("eca-*.json"))[:2]
     content = json.loads(first.read_text())
@@ -142,7 +144,7 @@ def test_what_failed_and_what_is_missing_is_said(cli: Callable, done: Path) -> N
     code, out, _ = cli("study", "report", "copy")
     assert code == 0
     assert "eca, seed 0 failed: it diverged" in out
-    assert "1 trials are not over" in out
+    assert "1 trials have not finished" in out
     assert "1 seed" in out
     assert "exploratory" in out
 
@@ -174,13 +176,13 @@ def test_a_file(cli: Callable) -> None:
 def test_bad_input(cli: Callable, done: Path) -> None:
     for arguments, message in {
         ("run",): "there is nothing to compare: name a study file, or parts such as --attn none,cbam",
-        ("run", "--attn", "none"): "the options: there is no arm beside the baseline; give a factor two levels",
+        ("run", "--attn", "none"): "the options: there is no arm other than the baseline; give a factor two levels",
         ("run", "--attn", "none,se", "--metric", "kappa"): "the options: study: metric: input should be 'accuracy', ",
         ("run", "--model", "resnet20", "--depth", "18,34"): "the options: model and depth each name networks; give one",
         ("run", "--factor", "train.lr=1e-3,1e-2", "--tune-lr", "0.1"): "the options: tune_lr sets each arm's learning",
-        ("run", "s.toml", "--attn", "se"): "--attn cannot be given beside s.toml; say it in the file",
-        ("run", "--resume", done, "--attn", "se"): "--attn cannot be given with --resume, which goes on as it began",
-        ("run", "--resume", done, "--out", "b"): "--out cannot be given with --resume, which goes on as it began",
+        ("run", "s.toml", "--attn", "se"): "--attn cannot be combined with s.toml; set it in the file",
+        ("run", "--resume", done, "--attn", "se"): "--attn cannot be combined with --resume, which keeps the design",
+        ("run", "--resume", done, "--out", "b"): "--out cannot be combined with --resume, which keeps the design",
         ("report", "absent"): "absent is not a study folder: it holds no study.json; name one that",
         ("run", "--attn", "none,se", "--data", "absent"): "absent: no such folder, and no data set of that name",
     }.items():  # fmt: skip
@@ -192,7 +194,7 @@ def test_bad_input(cli: Callable, done: Path) -> None:
 
 @pytest.mark.long
 def test_a_thousand_trials_are_reported_in_20_seconds(tmp_path: Path) -> None:
-    """Of the processor, by the whole command, in one of three tries, since the machine may have other work."""
+    """CPU time of the whole command, in one of three tries, since the machine may have other work."""
     factors = {"act": ["relu", "gelu"], "attn": ["none", "eca"], "conv": ["dense", "depthwise"]}
     factors |= {"train.label_smoothing": [0.0, 0.1], "train.ema": [0.0, 0.9]}
     chosen = design(factors=factors, seeds=32)

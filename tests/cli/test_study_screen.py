@@ -34,7 +34,7 @@ def lines(made: StudyScreen) -> list[str]:
     return [line.rstrip() for line in captured.get().splitlines()]
 
 
-def test_scores_of_every_trial_stand_under_their_seeds() -> None:
+def test_scores_are_in_the_columns_of_their_seeds() -> None:
     study = design(factors=FACTORS, seeds=3)
     trials = trials_of(study)
     made = screen(study, [outcome(trials[0]), outcome(trials[1], "it diverged"), outcome(trials[4])])
@@ -53,7 +53,7 @@ def test_scores_of_every_trial_stand_under_their_seeds() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 120])
-def test_many_trials_are_marks_and_arms_that_are_over_make_room(width: int) -> None:
+def test_many_trials_are_marks_and_finished_arms_make_room(width: int) -> None:
     study = design(factors=MANY, seeds=30)
     rows = {arm.name: [trial for trial in trials_of(study) if trial.arm == arm] for arm in study.arms}
     first, second, *_ = rows

@@ -47,15 +47,15 @@ def test_bad_input(cli: Callable) -> None:
         (): "the options: there is nothing to search; give a factor two levels, or [study.search] a range",
         ("s.toml",): "s.toml: study.search: train.lr: low must be less than high, got 0.1 and 0.01",
         ("t.toml",): "t.toml: there is nothing to search; give a factor two levels, or [study.search] a range",
-        ("t.toml", "--attn", "none,se"): "--attn cannot be given beside t.toml; say it in the file",
+        ("t.toml", "--attn", "none,se"): "--attn cannot be combined with t.toml; set it in the file",
         ("--range", "train.lr"): "--range 'train.lr' must be TABLE.KEY=LOW,HIGH or TABLE.KEY=LOW,HIGH,log, such as ",
         ("--range", "train.lr=1e-3,1e-2,lag"): "--range 'train.lr=1e-3,1e-2,lag' must be TABLE.KEY=LOW,HIGH or ",
         ("--range", "lr=1e-3,1e-2"): "the options: arm 'arm': unknown key 'lr'; write one of model, depth, ",
         ("--range", "train.lr=0,1e-2,log"): "the options: study.search: train.lr: a range by log must begin above 0, ",
         ("--attn", "none,seee"): "attn 'seee': stage 1: unknown attention 'seee'; did you mean 'se'?",
         ("--resume", "absent"): "absent is not a search folder: it holds no search.json; name one that `resnet-lab ",
-        ("--resume", "absent", "--out", "b"): "--out cannot be given with --resume, which goes on as it began",
-        ("--resume", "absent", "--attn", "se"): "--attn cannot be given with --resume, which goes on as it began",
+        ("--resume", "absent", "--out", "b"): "--out cannot be combined with --resume, which keeps the design",
+        ("--resume", "absent", "--attn", "se"): "--attn cannot be combined with --resume, which keeps the design",
     }.items():  # fmt: skip
         code, out, err = cli("study", "search", *arguments)
         assert (code, out) == (2, ""), arguments

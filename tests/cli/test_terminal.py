@@ -1,4 +1,4 @@
-"""What names may do to the terminal of whoever looks at them: nothing, in any command."""
+"""Names do nothing to the terminal of whoever looks at them, in any command."""
 
 import json
 import os

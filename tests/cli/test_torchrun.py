@@ -27,7 +27,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("together") / "run"
     done = torchrun("resnet_lab", "train", *SMOOTH, "--sync-batch-norm", "--out", folder, "--json")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("epoch   2: loss") == 1, "the first process alone speaks"
+    assert done.stderr.count("epoch   2: loss") == 1, "only rank 0 logs"
     assert json.loads(done.stdout)["run"] == str(folder)
     return folder
 
@@ -50,7 +50,7 @@ def test_the_evaluation_is_one_process_s(cli: Callable, together: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
+def test_errors_are_reported_once(tmp_path: Path) -> None:
     done = torchrun("resnet_lab", "train", "--data", tmp_path / "nothing", "--device", "cpu")
     assert done.returncode != 0
     assert done.stderr.count("resnet-lab: ") == 1
@@ -78,11 +78,11 @@ def _stopped_in_the_middle(folder: Path, stop: Callable[[int], None], *options: 
 
 
 @pytest.mark.slow
-def test_a_stop_is_agreed_and_the_training_goes_on(together: Path, tmp_path: Path) -> None:
+def test_a_stop_is_agreed_and_the_training_resumes(together: Path, tmp_path: Path) -> None:
     """SIGTERM to one process ends both at the same step; two others go on, to the bits of an undisturbed run."""
     folder = tmp_path / "run"
     _, err = _stopped_in_the_middle(folder, lambda pid: os.kill(pid, signal.SIGTERM))
-    assert f"go on with `resnet-lab train --resume {folder}`" in err
+    assert f"resume with `resnet-lab train --resume {folder}`" in err
     assert json.loads((folder / "run.json").read_text())["status"] == "stopped by SIGTERM"
     done = torchrun("resnet_lab", "train", "--resume", folder)
     assert done.returncode == 0, done.stderr
@@ -92,7 +92,7 @@ def test_a_stop_is_agreed_and_the_training_goes_on(together: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_a_lost_process_is_replaced_and_the_training_goes_on(together: Path, tmp_path: Path) -> None:
+def test_a_lost_process_is_replaced_and_the_training_resumes(together: Path, tmp_path: Path) -> None:
     """torchrun starts all anew when one was killed, and they find the run folder again."""
 
     def kill_one(pid: int) -> None:
@@ -101,5 +101,5 @@ def test_a_lost_process_is_replaced_and_the_training_goes_on(together: Path, tmp
     folder = tmp_path / "run"
     code, err = _stopped_in_the_middle(folder, kill_one, "--max-restarts", "1")
     assert code == 0, err
-    assert "going on at epoch" in err
+    assert "resuming at epoch" in err
     assert (folder / "metrics.csv").read_text() == (together / "metrics.csv").read_text()

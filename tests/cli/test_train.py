@@ -131,9 +131,7 @@ BAD = {
     "--folds 5 --fold 5": (
         "fold 5 of 5: there must be at least 3 folds (test, validation, training), and they are counted from 0"
     ),
-    "--folds 5 --split-file splits.csv": (
-        "data: folds and split_file each say which image stands in which part; give one of them"
-    ),
+    "--folds 5 --split-file splits.csv": ("data: folds and split_file each define the split; give one of them"),
     "--device tpu": "device 'tpu' is not a device; write auto, cpu, cuda or cuda:0",
     "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam'?",
     "--config absent.toml": "absent.toml: cannot be read: No such file or directory",
@@ -249,7 +247,7 @@ def test_an_interrupted_training_saves_its_state(
         os.kill(process.pid, number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == code
-    assert f"stopped by {number.name}; go on with `resnet-lab train --resume run`" in err
+    assert f"stopped by {number.name}; resume with `resnet-lab train --resume run`" in err
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == f"stopped by {number.name}"
     assert cli("predict", "run", paintings / "red" / "1.png").code == 0
 
@@ -257,7 +255,7 @@ def test_an_interrupted_training_saves_its_state(
 SAID = {"channels_last": "by device", **dict.fromkeys(("init_seed", "split_seed", "order_seed"), "that of --seed")}
 
 
-def test_the_help_tells_the_defaults_that_are_taken(cli: Callable) -> None:
+def test_the_help_has_the_defaults_in_use(cli: Callable) -> None:
     text = " ".join(cli("train", "--help").out.replace("│", " ").split())
     shown = dict(re.findall(r" --([a-z-]+) (?:(?! --).)*?\[default: \((.*?)\)\]", text))
     written = {True: "yes", False: "no", (): "none", None: "none"}
@@ -282,7 +280,7 @@ def test_a_recipe_with_values_put_in(cli: Callable, paintings: Path) -> None:
     assert record["spec"]["stages"][2]["block"]["attn"] == "se"
 
 
-def test_options_overrule_what_a_file_says(cli: Callable, paintings: Path, tmp_path: Path) -> None:
+def test_options_override_a_file(cli: Callable, paintings: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         '[model]\nmodel = "resnet20"\ninput_size = 8\n[data]\nstrict = true\nfolds = 3\n[train]\n'
         'epochs = 1\nbatch_size = 8\nprecision = "fp32"\n'
@@ -303,7 +301,7 @@ def test_a_recipe_and_a_configuration_file(cli: Callable) -> None:
     code, _, err = cli("train", "--recipe", "strong", "--config", "c.toml")
     assert code == 2
     assert err == (
-        "resnet-lab: --recipe and --config each say how to train; give one of them, and change it with --set\n"
+        "resnet-lab: --recipe and --config each define the training; give one of them, and change it with --set\n"
     )
 
 
@@ -327,7 +325,7 @@ def stopped(cli: Callable, paintings: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_resumption(cli: Callable, stopped: None) -> None:
     code, out, err = cli("train", "--resume", "run", "--json")
     assert code == 0
-    assert "going on at epoch" in err
+    assert "resuming at epoch" in err
     assert json.loads(out)["run"] == "run"
     assert cli("train", "--resume", "run").err == (
         "resnet-lab: run: this training is finished; `resnet-lab eval run` scores it\n"
@@ -337,9 +335,9 @@ def test_a_resumption(cli: Callable, stopped: None) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--lr", "0.5"), "run was begun with lr 0.003, and 0.5 is asked for"),
-        (("--fit", "pad"), "run was begun with fit squash, and pad is asked for"),
-        (("--act", "gelu"), "run was begun with network resnet20, and another is asked for"),
+        (("--lr", "0.5"), "run was started with lr 0.003, and 0.5 is asked for"),
+        (("--fit", "pad"), "run was started with fit squash, and pad is asked for"),
+        (("--act", "gelu"), "run was started with network resnet20, and another is asked for"),
     ],
 )
 def test_a_resumption_with_other_wishes(cli: Callable, stopped: None, options: tuple[str, ...], message: str) -> None:
@@ -356,7 +354,7 @@ def test_what_cannot_be_given_with_a_resumption(cli: Callable, stopped: None) ->
     for option, *value in (("--recipe", "strong"), ("--find-lr",)):
         code, _, err = cli("train", "--resume", "run", option, *value)
         assert code == 2
-        assert err == f"resnet-lab: {option} cannot be given with --resume, which goes on as the run began\n"
+        assert err == f"resnet-lab: {option} cannot be combined with --resume, which keeps the run's configuration\n"
 
 
 def test_a_range_test_writes_no_events(cli: Callable) -> None:

@@ -64,7 +64,7 @@ def test_a_child_is_stopped_and_its_last_line_is_kept() -> None:
         time.sleep(0.01)
     child.stop()
     assert child.ended() == (-signal.SIGTERM, "bytes \ufffd")
-    assert Child([sys.executable, "-c", "raise SystemExit(3)"], os.environ).ended() == (3, "without a word")
+    assert Child([sys.executable, "-c", "raise SystemExit(3)"], os.environ).ended() == (3, "without a message")
 
 
 CHILD = """

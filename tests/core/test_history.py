@@ -26,7 +26,7 @@ def test_a_non_finite_validation_loss_is_never_the_best(loss: float) -> None:
     assert best_of([overflowed, worse]) is worse
 
 
-def test_times_stand_in_a_table_of_their_own() -> None:
+def test_times_have_their_own_table() -> None:
     history = [EPOCH, replace(EPOCH, epoch=2, seconds=2.5, train_loss=1 / 3)]
     assert metrics_table(history).splitlines() == [
         "epoch,learning_rate,train_loss,train_macro_accuracy,val_loss,val_accuracy,val_macro_accuracy",

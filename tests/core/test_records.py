@@ -55,10 +55,10 @@ def test_what_the_library_writes_is_read(content: Any) -> None:
         (b"1" * 10**6, "a whole number of 1,000,000 digits"),
         (b"-1e999", "the number -1e999 is too large"),
         (b"1e" + b"9" * 10**6, "the number 1e999999999999999999... is too large"),
-        (b"[NaN]", "NaN is no number"),
-        (b"-Infinity", "-Infinity is no number"),
-        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' stands twice in one table"),
-        (b"{" + b'"a": 1,' * 10**5 + b'"a": 1}', "the key 'a' stands twice in one table"),
+        (b"[NaN]", "NaN is not a number"),
+        (b"-Infinity", "-Infinity is not a number"),
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "the key 'b' occurs twice in one table"),
+        (b"{" + b'"a": 1,' * 10**5 + b'"a": 1}', "the key 'a' occurs twice in one table"),
         (b'"\xff"', "not UTF-8 at byte 1"),
         (b'"' + b'\\"' * 10**6, "not JSON: Unterminated string starting at: line 1 column 1 (char 0)"),
         (b"{", "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
@@ -79,7 +79,7 @@ def test_brackets_in_texts_are_none() -> None:
     assert len(parse_json(json.dumps({"a": "," * (VALUES + 1)}))["a"]) == VALUES + 1
 
 
-def test_numbers_that_are_none_where_they_mean_something() -> None:
+def test_non_finite_numbers_are_refused() -> None:
     assert str(parse_json("[NaN, -Infinity]", non_finite=True)) == "[nan, -inf]"
 
 
@@ -101,7 +101,7 @@ def test_files(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     for content, most, problem in (
         (None, 10, "cannot be read: No such file or directory"),
-        (b"[1, 2, 3, 4]", 10, "larger than 10 bytes, which no such file is; write it again"),
+        (b"[1, 2, 3, 4]", 10, "larger than 10 bytes, the limit for such a file; write it again"),
         (b"[1", 10, "damaged: not JSON: Expecting ',' delimiter: line 1 column 3 (char 2); write it again"),
     ):
         if content is not None:
@@ -123,7 +123,7 @@ class Outer(OpenRecord):
     size: Finite = 1.0
 
 
-def test_a_sentence_says_where_and_what() -> None:
+def test_a_sentence_has_place_and_cause() -> None:
     for data, problem in (
         ({"inner": [{"width": 1}, {"width": "wide"}]}, "inner.1.width: input should be a valid integer, "
          "unable to parse string as an integer, got 'wide'"),
@@ -178,7 +178,7 @@ def test_a_sentence_stays_short() -> None:
 
 
 OWN_MESSAGES = {"device/processes.py", "bench/process_memory.py", "data/sources/permission.py"}
-"""What processes of one command say to each other, which nobody else writes."""
+"""Messages between processes of one command, which nobody else writes."""
 
 
 def test_no_other_module_reads_json_or_toml() -> None:

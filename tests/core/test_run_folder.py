@@ -109,7 +109,7 @@ def test_a_damaged_record(tmp_path: Path, text: str, problem: str) -> None:
 
 
 def test_classes_that_are_named_twice_or_not_at_all(tmp_path: Path) -> None:
-    for classes, problem in ((["a", "b", "a"], "class 'a' stands twice"), (["a", ""], "a class has no name")):
+    for classes, problem in ((["a", "b", "a"], "class 'a' is listed twice"), (["a", ""], "a class has no name")):
         content = run_record()
         content["data"]["classes"] = classes
         Run(tmp_path).write(content)
@@ -129,7 +129,7 @@ def test_damaged_epochs(tmp_path: Path, table: str, problem: str) -> None:
     (tmp_path / "metrics.csv").write_text(table)
     with pytest.raises(RunError) as failure:
         Run(tmp_path).epochs()
-    assert str(failure.value) == f"{tmp_path}/metrics.csv: {problem}; put the file back as it was"
+    assert str(failure.value) == f"{tmp_path}/metrics.csv: {problem}; restore the file"
 
 
 def test_a_record_of_a_newer_program(tmp_path: Path) -> None:

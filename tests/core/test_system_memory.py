@@ -34,7 +34,7 @@ def test_without_control_groups(root: Path) -> None:
 
 @pytest.mark.parametrize("seen_from_inside", [True, False])
 def test_a_container_s_limit_in_version_2(root: Path, seen_from_inside: bool) -> None:
-    """Of 500,000 bytes 300,000 are used, 120,000 of them by files that nobody has open."""
+    """300,000 of 500,000 bytes are used, 120,000 of them by files that nobody has open."""
     (root / "proc/self/cgroup").write_text("0::/box\n")
     folder = root / "sys/fs/cgroup" / ("" if seen_from_inside else "box")
     stat = "anon 180000\ninactive_file 120000"

@@ -13,16 +13,16 @@ from resnet_lab.core.tables import csv_table, read_text, rows_of
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("a,b\n1,2\n3\n", "{path}: line 3: 1 values for 2 columns; put the file back as it was"),
-        ("a,b\n1,2,3\n", "{path}: line 2: 3 values for 2 columns; put the file back as it was"),
+        ("a,b\n1,2\n3\n", "{path}: line 3: 1 values for 2 columns; restore the file"),
+        ("a,b\n1,2,3\n", "{path}: line 2: 3 values for 2 columns; restore the file"),
         ("a,c\n", "{path} has no column 'b'"),
         ("", "{path} has no column 'a'"),
         ("a,b,a\n", "{path} has two columns 'a'; remove one"),
         (
             "a,b\n" + "x" * 200_000,
-            "{path}: line 2: not CSV: field larger than field limit (131072); put the file back as it was",
+            "{path}: line 2: not CSV: field larger than field limit (131072); restore the file",
         ),
-        ("a,b\n" + "1,2\n" * 100, "{path}: larger than 300 bytes, which no such file is"),
+        ("a,b\n" + "1,2\n" * 100, "{path}: larger than 300 bytes, the limit for such a file"),
     ],
 )
 def test_tables_that_are_damaged(tmp_path: Path, text: str, problem: str) -> None:

@@ -86,7 +86,7 @@ def _image(values: NDArray[np.float64]) -> Image.Image:
 
 
 def saved(image: Image.Image, quality: int = 90) -> bytes:
-    """As JPEG."""
+    """Image saved as JPEG."""
     file = io.BytesIO()
     image.convert("RGB").save(file, "JPEG", quality=quality)
     return file.getvalue()
@@ -119,7 +119,7 @@ COPIES: dict[str, Callable[[Image.Image], bytes]] = {
     "in grey": lambda image: saved(image.convert("L")),
     "mirrored": lambda image: saved(ImageOps.mirror(image)),
 }
-"""What is done to an RGB picture; a border or trim is on all four sides, in percent of a side (a border's of the
+"""Changes to an RGB picture; a border or trim is on all four sides, in percent of a side (a border's of the
 shorter)."""
 
 
@@ -128,5 +128,5 @@ def darkened(image: Image.Image) -> Image.Image:
 
 
 def flattened(image: Image.Image) -> Image.Image:
-    """With a fifth of its contrast."""
+    """Image with a fifth of its contrast."""
     return image.point([110 + level // 5 for level in range(256)] * 3)

@@ -1,4 +1,4 @@
-"""Against correlations by hand, and pictures that were scaled and shifted by known amounts."""
+"""Alignment compared with correlations by hand, and pictures that were scaled and shifted by known amounts."""
 
 import numpy as np
 import pytest
@@ -34,16 +34,14 @@ def test_a_picture_is_like_itself_in_other_tones() -> None:
 @pytest.mark.parametrize(
     ("scale", "shift"), [((0.9, 0.9), (0, 0)), ((1, 1), (2, -1.5)), ((0.92, 1), (1, 0)), ((1.1, 0.95), (0, 1.5))]
 )
-def test_a_picture_that_is_scaled_and_shifted_is_laid_over_the_other(
-    scale: tuple[float, float], shift: tuple[float, float]
-) -> None:
+def test_scaled_and_shifted_pictures_are_aligned(scale: tuple[float, float], shift: tuple[float, float]) -> None:
     for seed in range(5):
         one, other = seen_at(blobs(seed), scale, shift), seen_at(blobs(seed), (1, 1), (0, 0))
         assert alike(one, other) > 0.93
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] < 0.98, "they are less alike as they are"
 
 
-def test_a_large_difference_in_scale_is_found_from_where_it_is_looked_for() -> None:
+def test_a_large_difference_in_scale_is_found() -> None:
     one, other = seen_at(blobs(2), (0.8, 0.8), (0, 0)), seen_at(blobs(2), (1, 1), (0, 0))
     assert alike(one, other, 0.8) > 0.93
     assert alike(other, one, 1.25) > 0.93

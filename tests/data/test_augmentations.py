@@ -1,4 +1,4 @@
-"""Against torchvision on single images, the papers' formulas in numpy, and torchvision's own distributions."""
+"""Compared with torchvision on single images, the papers' formulas in numpy, and torchvision's own distributions."""
 
 from collections.abc import Callable, Iterator
 from math import exp, floor, inf, log, nan, sqrt
@@ -181,7 +181,7 @@ def test_an_image_of_one_colour_survives_erasing() -> None:
 
 @pytest.mark.parametrize("augmentation", PIXEL, ids=repr)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_an_image_comes_out_alike_whatever_batch_it_stands_in(augmentation: PixelAugmentation, channels: int) -> None:
+def test_augmentation_does_not_depend_on_the_batch(augmentation: PixelAugmentation, channels: int) -> None:
     batch = images(12, channels)
     together = augmentation(batch.clone(), draws_of(12))
     assert torch.equal(augmentation(batch.clone(), draws_of(12)), together)
@@ -210,7 +210,7 @@ def test_type_and_layout_stay_and_no_new_memory_is_asked_for(
 def test_images_changed_together_and_one_by_one_are_the_same(
     monkeypatch: pytest.MonkeyPatch, augmentation: PixelAugmentation, channels: int
 ) -> None:
-    """As a GPU does it and as the processor does: every pixel where none is computed, else up to rounding."""
+    """GPU and CPU code paths agree: in every pixel where none is computed, else up to rounding."""
     batch = images(40, channels)
     one_by_one = augmentation(batch.clone(), draws_of(40))
     monkeypatch.setattr(augmentations, "_in_memory", lambda batch: False)
@@ -390,7 +390,7 @@ def test_what_cannot_be_is_one_sentence(texts: list[str], sentence: str) -> None
 
 @pytest.mark.parametrize("make", [Flip, Erase, Crop, Jitter, Mixup, Cutmix])
 @pytest.mark.parametrize("value", [nan, inf, -inf])
-def test_no_parameter_is_endless_or_no_number(make: Callable[..., object], value: float) -> None:
+def test_non_finite_parameters_are_refused(make: Callable[..., object], value: float) -> None:
     for name in make.__dataclass_fields__:  # type: ignore[attr-defined]
         with pytest.raises(ConfigError, match=rf"\({name}={value}\): {name} must be "):
             make(**{name: value})

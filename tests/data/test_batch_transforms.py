@@ -1,4 +1,4 @@
-"""Against torchvision's functions on single images."""
+"""Compared with torchvision's functions on single images."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Against the images decoded one by one, whatever was done to the cache in between."""
+"""Compared with the images decoded one by one, whatever was done to the cache in between."""
 
 import errno
 import os
@@ -44,7 +44,7 @@ def decoded(images: ImageSet, form: ImageFormat = FORM) -> NDArray[np.uint8]:
 
 
 def is_right(stored: Stored, images: ImageSet, form: ImageFormat = FORM) -> bool:
-    """Whether pixels and what decoding told are those of decoding each image now."""
+    """Whether pixels and what decoding found are those of decoding each image now."""
     told = tuple(decode(images.read(position), form)[1] for position in range(len(images)))
     return np.array_equal(pixels(stored, form), decoded(images, form)) and stored.examined == told
 
@@ -279,7 +279,7 @@ def cut_index(entry: Path) -> None:
         (cut_index, "database disk image is malformed"),
     ],
 )
-def test_a_damaged_index_is_begun_anew(folder: Path, damage: Callable[[Path], None], cause: str) -> None:
+def test_a_damaged_index_is_rebuilt(folder: Path, damage: Callable[[Path], None], cause: str) -> None:
     stored = store(set_of(folder), FORM)
     before = (one_entry() / "pixels.u8").open("rb")
     damage(one_entry())
@@ -322,7 +322,7 @@ def test_any_damage_to_the_index_is_survived(folder: Path, seed: int) -> None:
     assert is_right(found, set_of(folder))
 
 
-def test_checksums_are_looked_at_only_where_the_file_may_have_changed(
+def test_checksums_are_verified_only_where_files_changed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def phases() -> list[tuple[str, int]]:
@@ -389,7 +389,7 @@ def test_two_processes_at_once_share_the_work(tmp_path: Path) -> None:
     assert is_right(store(set_of(folder), FORM), set_of(folder))
 
 
-def test_who_waits_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listener, acquire, tries = Listener(), filelock.FileLock.acquire, count()
 
     def held_once(self: filelock.FileLock, timeout: float | None = None) -> Any:
@@ -403,7 +403,7 @@ def test_who_waits_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_one_sentence_and_nothing_half_written_is_taken(
+def test_a_full_disk_is_one_sentence_without_partial_files(
     folder: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = 0

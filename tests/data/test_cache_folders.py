@@ -1,4 +1,4 @@
-"""What the cache holds is listed and cleared, and nothing else."""
+"""The cache's content is listed and cleared, and nothing else."""
 
 import errno
 import json
@@ -57,14 +57,14 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_goes_wrong_within_is_told(error: Exception, told: str) -> None:
+def test_errors_within_are_reported(error: Exception, told: str) -> None:
     place = cache_folder() / "frozen" / "0123456789abcdef"
     with pytest.raises(CacheError) as failure, held(place, SILENT):
         raise error
     assert str(failure.value) == f"{place}: {told}"
 
 
-def test_entries_tell_what_there_is(tmp_path: Path) -> None:
+def test_entries_describe_the_content(tmp_path: Path) -> None:
     assert entries() == []
     assert clear() == 0
     small, large = fill(tmp_path / "small", 3), fill(tmp_path / "large", 7)

@@ -1,4 +1,4 @@
-"""Against the formulas of the colour spaces (`icc.py`)."""
+"""Compared with the formulas of the colour spaces (`icc.py`)."""
 
 import io
 from typing import Any
@@ -78,7 +78,7 @@ def test_grey_levels_with_a_profile(mode: str, gamma: float) -> None:
 
 @pytest.mark.parametrize("ink", ["", "c", "m", "y", "k"])
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
-def test_inks_are_what_their_profile_says(ink: str, kind: str) -> None:
+def test_inks_agree_with_their_profile(ink: str, kind: str) -> None:
     amounts = tuple(255 * (name == ink) for name in "cmyk")
     options = {"quality": 100} if kind == "JPEG" else {}
     content = file_of(Image.new("CMYK", (16, 16), amounts), icc.cmyk_profile(), kind, **options)

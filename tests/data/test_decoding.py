@@ -1,4 +1,4 @@
-"""Against Pillow's and torchvision's own calls, and numpy on the pixels that were encoded."""
+"""Compared with Pillow's and torchvision's own calls, and numpy on the pixels that were encoded."""
 
 import io
 import os
@@ -329,7 +329,7 @@ def test_decompression_bombs_are_refused_before_memory_is_asked_for(
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_of_a_very_large_jpeg_a_smaller_version_is_decoded(progressive: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By libjpeg's scaled inverse transform, which is not pixel for pixel that of the whole."""
+    """libjpeg's scaled inverse transform is not pixel for pixel that of the whole."""
     exif = Image.Exif()
     exif[0x0112] = 6
     picture = smooth(640, 480)
@@ -363,7 +363,7 @@ def test_a_progressive_jpeg_that_asks_for_too_many_passes() -> None:
     bomb = content[:scan] + content[scan:-2] * 20_000 + content[-2:]
     assert examined(content).cause == ""
     scans = 20_000 + content[:scan].count(b"\xff\xda")
-    assert examined(bomb).cause == f"256 x 256 pixels in {scans} passes; save it anew"
+    assert examined(bomb).cause == f"256 x 256 pixels in {scans} passes; save it again"
 
 
 def test_a_huge_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +372,7 @@ def test_a_huge_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert examined(content).cause == f"a file of {len(content)} bytes, more than 1000; shrink it"
 
 
-def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*arguments: object) -> None:
         raise MemoryError
 
@@ -396,7 +396,7 @@ def test_decoded_images_are_taken_as_they_are() -> None:
     assert examined(image).digest == digest_of(image.copy())
 
 
-def test_digests_tell_contents_apart() -> None:
+def test_digests_distinguish_contents() -> None:
     image = Image.fromarray(noise())
     recoloured = image.convert("P")
     other = recoloured.copy()
@@ -503,7 +503,7 @@ def test_mutated_files_are_accepted_or_listed() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_says_the_same_of_mutated_files() -> None:
+def test_the_command_agrees_on_mutated_files() -> None:
     fuzz_images = pytest.importorskip("benchmarks.fuzz_images", reason="benchmarks are not in this copy")
     figures = SimpleNamespace(**fuzz_images.checked(images=1000, seed=1))
     assert figures.exit_code == 0

@@ -21,7 +21,7 @@ from tests.data.test_decoding import png
 
 
 def values(bits: int, seed: int = 0) -> NDArray[np.uint16]:
-    """Of which the largest is the largest of so many bits."""
+    """Values of which the largest has so many bits."""
     made = np.random.default_rng(seed).integers(0, 2**bits, (8, 8), dtype=np.uint16)
     made[0, 0] = 2**bits - 1
     return made
@@ -85,7 +85,7 @@ def test_the_set_decides_not_the_picture() -> None:
 
 
 @pytest.mark.parametrize("cache_use", ["disk", "stream"])
-def test_one_of_full_range_keeps_the_others_as_they_are_and_that_is_said(cache_use: str) -> None:
+def test_one_full_range_image_keeps_the_others_with_a_remark(cache_use: str) -> None:
     dark, bright = values(12), values(16, seed=1)
     listener = Listener()
     config = DataConfig(cache=cache_use)
@@ -138,7 +138,7 @@ def test_colours_of_few_bits_are_refused(bits: int, readable: int) -> None:
     assert np.array_equal(gathered(found.pixels, [0, 1]), np.stack([colours, whole]) >> 8)
 
 
-def test_a_check_says_so_too() -> None:
+def test_a_check_reports_it_too() -> None:
     listener = Listener()
     findings = check(set_of(file_of(values(12)), file_of(values(12, seed=1))), listener)
     assert findings.handled == {"greyscale": 2, "16-bit": 2}

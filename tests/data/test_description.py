@@ -1,4 +1,4 @@
-"""Against counts by hand, numpy in float64 on the same pixels, and statistics of the standard library."""
+"""Compared with counts by hand, numpy in float64 on the same pixels, and statistics of the standard library."""
 
 import io
 import statistics
@@ -42,7 +42,7 @@ def paintings(number: int, width: int = 80, height: int = 72) -> dict[str, bytes
 
 
 def image_set(files: dict[str, bytes], parts: Sequence[str] | None = None) -> ImageSet:
-    """Of files in memory, whose classes are the first part of their paths."""
+    """Set of files in memory, whose classes are the first part of their paths."""
     paths = tuple(files)
     classes = tuple(dict.fromkeys(path.split("/")[0] for path in paths))
     labels = np.array([classes.index(path.split("/")[0]) for path in paths], dtype=np.int64)
@@ -90,7 +90,7 @@ def test_empty_files_are_no_copies() -> None:
     assert check(image_set(ODD)).copies == ()
 
 
-def test_a_set_without_a_usable_image_is_told_of_too() -> None:
+def test_a_set_without_a_usable_image_is_described() -> None:
     findings = check(image_set({"a/1.jpg": b"", "b/1.jpg": b"x"}))
     assert (findings.usable, findings.classes, len(findings.bad)) == (0, {"a": 0, "b": 0}, 3)
 
@@ -202,7 +202,7 @@ def test_sizes_are_those_of_the_upright_files() -> None:
     assert found.enlarged == sum(min(size) < 60 for size in sizes)
 
 
-def test_copies_across_parts_are_told() -> None:
+def test_copies_across_parts_are_reported() -> None:
     files = paintings(4)
     files["a/4.png"] = files["a/0.png"]
     files["b/4.png"] = files["b/1.png"]

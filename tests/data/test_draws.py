@@ -1,4 +1,4 @@
-"""Against a scalar transcription of the published generator, and the statistics of uniform numbers."""
+"""Compared with a scalar transcription of the published generator, and the statistics of uniform numbers."""
 
 import numpy as np
 import pytest
@@ -31,13 +31,13 @@ def test_the_first_numbers_of_seed_1234567_are_those_of_the_reference_code() -> 
     assert splitmix64(1234567, 2) == [6457827717110365317, 3203168211198807973]
 
 
-def test_an_image_has_its_numbers_whatever_stands_beside_it() -> None:
+def test_numbers_do_not_depend_on_other_images() -> None:
     whole = Draws(3, 2, np.arange(100)).uniform("flip", 2)
     chosen = np.array([70, 3, 3])
     assert torch.equal(Draws(3, 2, chosen).uniform("flip", 2), whole[chosen])
 
 
-def test_an_image_that_comes_again_has_other_numbers_and_its_first_ones_stay() -> None:
+def test_a_repeated_image_has_further_numbers() -> None:
     images = np.array([5, 7, 5, 5, 7])
     first = Draws(3, 2, images).uniform("flip", 2)
     numbers = Draws(3, 2, images, np.array([0, 0, 1, 2, 1])).uniform("flip", 2)

@@ -1,4 +1,4 @@
-"""Against torchvision and Pillow on single images."""
+"""Compared with torchvision and Pillow on single images."""
 
 from functools import partial
 

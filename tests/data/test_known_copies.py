@@ -1,4 +1,4 @@
-"""Near copies are looked for once, and what was kept of them is taken for them only where it is sound."""
+"""Near copies are searched once, and what was kept of them is used only where it is sound."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ FORM = ImageFormat(32)
 
 @pytest.fixture
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Of each search, among how many pictures."""
+    """Number of pictures in each search."""
     numbers: list[int] = []
 
     def search(signatures: Sequence[bytes]) -> NearCopies:
@@ -41,7 +41,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture(scope="module")
 def signatures() -> list[bytes]:
-    """Of 12 pictures, one that cannot be compared, a copy of the third, and nine of one, which are too many."""
+    """Signatures of 12 pictures, one that cannot be compared, a copy of the third, and nine of one: too many."""
     crowd = [painted(20).resize((192 - 2 * number, 144)) for number in range(LARGEST + 1)]
     images = [*(painted(seed) for seed in range(12)), painted(2).convert("L"), *crowd]
     return [b"", *map(signature, images)]
@@ -84,7 +84,7 @@ def test_a_set_is_searched_once(tmp_path: Path, searches: list[int]) -> None:
     assert searches == [24, 24, 24], "in another form they are in another folder"
 
 
-def test_nothing_is_kept_where_near_copies_are_not_looked_for(tmp_path: Path, searches: list[int]) -> None:
+def test_nothing_is_kept_without_a_search(tmp_path: Path, searches: list[int]) -> None:
     prepare(pictures(tmp_path / "set"), FORM, DataConfig(near_copies="off"), 0)
     assert (searches, list(cache_folder().glob("decoded/*/copies.json"))) == ([], [])
 

@@ -231,7 +231,7 @@ def test_balanced_epochs_give_every_class_its_share() -> None:
     assert sorted(counts.tolist()) == [13, 13, 14]
 
 
-def test_an_image_that_comes_again_is_augmented_anew() -> None:
+def test_a_repeated_image_is_augmented_differently() -> None:
     """Class 1 has a single image, which fills half of the places."""
     batches = labelled(NOISE, np.repeat([0, 1], [39, 1]), balanced=True, augment=("crop",))
     x, y = (torch.cat(parts) for parts in list(zip(*batches.training(1), strict=True))[1:])
@@ -248,7 +248,7 @@ def test_augmentation_is_for_training_alone() -> None:
 
 
 @pytest.mark.parametrize("augment", [("rotate90", "flip"), ("flip", "erase"), ("crop", "rotate90")], ids=",".join)
-def test_augmentations_follow_each_other_whether_or_not_the_first_comes_while_images_are_read(
+def test_the_order_of_augmentations_is_kept(
     augment: tuple[str, ...],
 ) -> None:
     batches = served(augment=augment)

@@ -1,4 +1,4 @@
-"""Against the arrays that the images were made of."""
+"""Compared with the arrays that the images were made of."""
 
 import gc
 import os
@@ -68,9 +68,7 @@ def test_a_file_that_was_cut_short(tmp_path: Path) -> None:
     gathered(pixels, ORDER[:39].tolist())
     with pytest.raises(DataError) as failure:
         gathered(pixels, [int(ORDER[39])])
-    assert str(failure.value) == (
-        f"{tmp_path / 'pixels.u8'}: cut short while it was in use; start again to have it mended"
-    )
+    assert str(failure.value) == (f"{tmp_path / 'pixels.u8'}: truncated while in use; restart to repair it")
 
 
 def test_a_file_that_was_deleted_is_read_on(tmp_path: Path) -> None:
@@ -112,5 +110,5 @@ def test_a_file_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(DataError) as failure:
         StoredPixels(tmp_path / "pixels.u8", np.arange(1), ImageFormat(4))
     assert str(failure.value) == (
-        f"{tmp_path}/pixels.u8: cannot be opened: No such file or directory; start again to have it made anew"
+        f"{tmp_path}/pixels.u8: cannot be opened: No such file or directory; restart to rebuild it"
     )

@@ -55,7 +55,7 @@ def test_the_fingerprint_is_of_classes_labels_and_content_alone(tmp_path: Path) 
     assert decode_all(relabelled, FORM, DataConfig()).fingerprint != expected
 
 
-def test_bad_files_are_said_and_left_out(tmp_path: Path) -> None:
+def test_bad_files_are_reported_and_left_out(tmp_path: Path) -> None:
     images = replace(two_classes(tmp_path / "set"), left_out=(("a/notes.txt", "no image by its name"),))
     (tmp_path / "set" / "0003.png").write_bytes(b"")
     listener = Listener()
@@ -97,14 +97,14 @@ def test_sets_too_large_for_the_disk_are_decoded_in_every_epoch(
     large = decode_all(images, ImageFormat(100), DataConfig(), listener)
     assert isinstance(large.pixels, DecodedPixels)
     assert "40 decoded images would take 1.1 MiB and the disk of " in listener.said[-1]
-    assert listener.said[-1].endswith("has 1.0 MiB free: they are decoded anew in every epoch")
+    assert listener.said[-1].endswith("has 1.0 MiB free: they are decoded in every epoch")
     streamed = decode_all(images, FORM, DataConfig(cache="stream"))
     assert isinstance(streamed.pixels, DecodedPixels)
     with pytest.raises(DataError) as failure:
         decode_all(images, ImageFormat(100), DataConfig(cache="disk"))
     assert str(failure.value) == (
         f"40 decoded images would take 1.1 MiB and the disk of {cache_folder()} has 1.0 MiB free; free some space, "
-        "`resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, or decode them anew in every epoch: "
+        "`resnet-lab data cache clear`, name another place in RESNET_LAB_CACHE, or decode them in every epoch with "
         "--cache stream"
     )
     monkeypatch.setattr(preparation, "bytes_free", lambda: 2**34)
@@ -163,7 +163,7 @@ def test_near_copies_do_not_depend_on_the_form(tmp_path: Path) -> None:
     assert len(set(groups[0])) == 12
 
 
-def test_notes_of_the_source_are_said(tmp_path: Path) -> None:
+def test_notes_of_the_source_are_reported(tmp_path: Path) -> None:
     listener = Listener()
     prepare(
         replace(two_classes(tmp_path / "set"), notes=("two folders are one class",)), FORM, DataConfig(), 0, listener

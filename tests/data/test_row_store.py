@@ -1,4 +1,4 @@
-"""Against zlib on the rows as they were written."""
+"""Compared with zlib on the rows as they were written."""
 
 import os
 import zlib
@@ -24,7 +24,7 @@ class Row:
 
 @dataclass
 class Index:
-    """In memory."""
+    """Index in memory."""
 
     known: dict[int, int] = field(default_factory=dict)
     kept_seal: str = ""
@@ -80,7 +80,7 @@ def test_damaged_rows_are_found_among_many_and_forgotten(tmp_path: Path) -> None
     assert index.known == {}
 
 
-def test_a_file_that_is_as_it_was_sealed_is_not_looked_at(tmp_path: Path) -> None:
+def test_a_sealed_file_is_not_read(tmp_path: Path) -> None:
     store, index, _ = written(tmp_path / "rows", 3)
     counter = Counter()
     index.kept_seal = store.seal()
@@ -88,7 +88,7 @@ def test_a_file_that_is_as_it_was_sealed_is_not_looked_at(tmp_path: Path) -> Non
     assert counter.begun == ()
 
 
-def test_a_file_that_nothing_is_known_of_begins_anew(tmp_path: Path) -> None:
+def test_an_unknown_file_is_replaced(tmp_path: Path) -> None:
     store, index, contents = written(tmp_path / "rows", 3)
     reader = RowReader(tmp_path / "rows", 24)
     index.known.clear()
@@ -113,7 +113,7 @@ def test_an_interrupted_check_has_forgotten_what_it_found(tmp_path: Path) -> Non
     assert 3 in index.known
 
 
-def test_the_index_is_told_of_rows_once_they_are_written(tmp_path: Path) -> None:
+def test_the_index_gets_rows_once_they_are_written(tmp_path: Path) -> None:
     def interrupted() -> Iterator[Row]:
         yield Row(0, b"a" * 24)
         yield Row(None, b"")
@@ -136,10 +136,10 @@ def test_rows_are_read_by_number(tmp_path: Path) -> None:
     os.truncate(tmp_path / "rows", 3 * 24 + 23)
     with pytest.raises(DataError) as failure:
         reader.gather(rows, found)
-    assert str(failure.value) == f"{tmp_path}/rows: cut short while it was in use; start again to have it mended"
+    assert str(failure.value) == f"{tmp_path}/rows: truncated while in use; restart to repair it"
 
 
-def test_a_write_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_store, "pwrite", lambda file, content, offset: os.pwrite(file, content[:5], offset))
     written(tmp_path / "rows", 3)
 

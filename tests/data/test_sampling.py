@@ -1,4 +1,4 @@
-"""Against torch's DistributedSampler, scikit-learn's class weights, and counting by hand."""
+"""Compared with torch's DistributedSampler, scikit-learn's class weights, and counting by hand."""
 
 import re
 from collections import Counter

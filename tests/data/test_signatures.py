@@ -1,4 +1,4 @@
-"""Against numpy's own means, and pictures with known margins."""
+"""Compared with numpy's own means, and pictures with known margins."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Against the rule written out for one image at a time, binomial bounds, and other sets of the same images."""
+"""Compared with the rule written out for one image at a time, binomial bounds, and other sets of the same images."""
 
 import csv
 from collections import Counter
@@ -108,7 +108,7 @@ def test_every_image_is_held_out_under_some_seed() -> None:
     assert chosen == set(range(45))
 
 
-def test_copies_never_stand_on_both_sides() -> None:
+def test_copies_are_never_in_two_parts() -> None:
     data = images(300, 300)
     groups = np.random.default_rng(0).integers(0, 180, 600)  # across classes too
     for seed in range(5):
@@ -282,7 +282,7 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("path,label,split\na/99.png,a,test\n", "set: a/99.png of the split in {path} is no longer there; put it back"),
+        ("path,label,split\na/99.png,a,test\n", "set: a/99.png of the split in {path} is no longer there; restore it"),
         (
             "path,label,split\na/1.png,a,dev\n",
             "{path}: line 2: a/1.png is in the part 'dev'; parts are train, val, test",
@@ -293,11 +293,11 @@ def test_the_file_comes_back(tmp_path: Path) -> None:
             "{path}: a/1.png is in two parts, val and test; leave one of them",
         ),
         ("path,label,split,split\na/1.png,a,val,test\n", "{path} has two columns 'split'; remove one"),
-        ("path,label,split\na/1.png\n", "{path}: line 2: 1 values for 3 columns; put the file back as it was"),
+        ("path,label,split\na/1.png\n", "{path}: line 2: 1 values for 3 columns; restore the file"),
         ("file,part\n1,2\n", "{path} has no column 'path'"),
         (
             'path,label,split\n"' + "a" * 200_000,
-            "{path}: line 2: not CSV: field larger than field limit (131072); put the file back as it was",
+            "{path}: line 2: not CSV: field larger than field limit (131072); restore the file",
         ),
     ],
 )

@@ -26,7 +26,7 @@ def small(*last: nn.Module) -> nn.Module:
 
 
 def lived_in(model: nn.Module) -> nn.Module:
-    """With statistics and weights of batch norms such as a training leaves, not those of the first step."""
+    """Network with statistics and weights of batch norms such as a training leaves, not those of the first step."""
     generator = torch.Generator().manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -38,7 +38,7 @@ def lived_in(model: nn.Module) -> nn.Module:
 
 
 class Breaking(nn.Module):
-    """What Dynamo cannot compile whole."""
+    """Network that Dynamo cannot compile whole."""
 
     def forward(self, x: Tensor) -> Tensor:
         torch._dynamo.graph_break()
@@ -46,7 +46,7 @@ class Breaking(nn.Module):
 
 
 class Choosing(nn.Module):
-    """What cannot be traced symbolically."""
+    """Network that cannot be traced symbolically."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * 2 if x.sum() > 0 else x * 3

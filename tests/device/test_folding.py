@@ -120,6 +120,6 @@ def test_pairs_that_cannot_be_folded_are_left_as_they_are(model: Pair) -> None:
 
 
 def test_a_pair_beside_another_way() -> None:
-    """What the test above compares with is not always one."""
+    """The comparison of the test above is not always the same code path."""
     model = lived_in(Pair("plain"))
     assert norms(folded(model)) == 0

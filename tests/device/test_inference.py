@@ -33,6 +33,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.02)])
 def test_outputs_are_torchvision_s(precision: Any, tolerance: float) -> None:
+    torch.manual_seed(0)
     theirs = lived_in(torchvision.models.resnet18(num_classes=7)).eval()
     ours = resnet_lab.build("resnet18", num_classes=7)
     ours.load_state_dict(theirs.state_dict())
@@ -54,9 +55,10 @@ def test_outputs_are_torchvision_s(precision: Any, tolerance: float) -> None:
     ids=str,
 )
 def test_in_bf16_outputs_are_as_near_as_autocast_s(changes: dict) -> None:
+    torch.manual_seed(0)
     model = lived_in(resnet_lab.build("resnet20", num_classes=7, **changes)).eval()
     placement = choose("cpu", "bf16")
-    x = torch.randn(4, 3, 32, 32)
+    x = torch.randn(64, 3, 32, 32)  # the largest of few differences says little
     with torch.inference_mode():
         expected = model(x)
         with placement.autocast():
@@ -64,7 +66,7 @@ def test_in_bf16_outputs_are_as_near_as_autocast_s(changes: dict) -> None:
     assert distance(optimize_for_inference(model, placement)(x), expected) < 2 * usual + 1e-3
 
 
-def test_the_copy_is_ready_and_the_model_is_as_it_was() -> None:
+def test_the_copy_is_ready_and_the_model_unchanged() -> None:
     model = lived_in(small(nn.Dropout(0.5)))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     network = optimize_for_inference(model, choose("cpu", "bf16"))
@@ -81,7 +83,7 @@ def test_the_copy_is_ready_and_the_model_is_as_it_was() -> None:
     torch.testing.assert_close(network(x), outputs, rtol=0, atol=0)
 
 
-def test_a_network_that_cannot_be_traced_is_not_folded_and_said_to_be_so() -> None:
+def test_a_network_that_cannot_be_traced_is_not_folded() -> None:
     model, listener = lived_in(small(Choosing())), Listener()
     network = optimize_for_inference(model, choose("cpu", "bf16"), watcher=listener)
     (said,) = listener.said

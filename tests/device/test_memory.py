@@ -38,8 +38,8 @@ def test_errors_that_mean_too_little_memory(monkeypatch: pytest.MonkeyPatch, err
         "give a smaller --batch-size (or auto) or --accumulate 2 or --precision bf16"
     )
     assert str(out_of_memory(error, CPU, 4, accumulate=4)) == (
-        "batch size 4 in 4 pieces does not fit into the memory of cpu: 3.0 GiB were taken of 3.5 GiB when there was no "
-        "more; give a smaller --batch-size (or auto) or --precision bf16"
+        "batch size 4 in 4 micro-batches does not fit into the memory of cpu: 3.0 GiB were taken of 3.5 GiB when "
+        "there was no more; give a smaller --batch-size (or auto) or --precision bf16"
     )
     assert str(out_of_memory(error, CPU, 1)) == (
         "batch size 1 does not fit into the memory of cpu: 3.0 GiB were taken of 3.5 GiB when there was no more; "
@@ -79,7 +79,7 @@ def test_the_peak_is_of_what_is_held_at_once() -> None:
 
 
 def test_activations_are_counted_without_any() -> None:
-    """By hand: convolution and sigmoid give 4 channels of 8 x 8 each; the backward pass needs the sigmoid's alone."""
+    """Counted by hand: convolution and sigmoid give 4 channels of 8 x 8 each; backward needs the sigmoid's alone."""
     network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sigmoid()).eval()
     each = 5 * 4 * 8 * 8 * 4
     assert memory._activations(network, (5, 3, 8, 8), training=True) == each
@@ -175,7 +175,7 @@ def test_where_not_even_one_image_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as failure:
         largest_batch(lambda images: None, 64, CPU)
     assert str(failure.value) == (
-        "not even one image fits into the memory of cpu: a step takes 150 MiB an image, and 130 MiB are left for "
+        "not even one image fits into the memory of cpu: a step takes 150 MiB per image, and 130 MiB are left for "
         "images; take smaller images (--size) or a smaller network"
     )
 
@@ -204,7 +204,7 @@ def test_another_error_of_a_step_is_not_taken_for_too_little_memory(monkeypatch:
 
 
 def test_what_an_image_takes_is_what_its_tensors_take() -> None:
-    """In float32, for an image of 3 x 8 x 8: outputs of convolution and norm (4 x 6 x 6), and some gradients."""
+    """Float32 tensors for an image of 3 x 8 x 8: outputs of convolution and norm (4 x 6 x 6), and some gradients."""
     placement, model = choose("cpu", "fp32"), small()
     peaks = [
         memory.peak_of_step(lambda images: try_step(model, placement, (images, 3, 8, 8)), number, CPU)

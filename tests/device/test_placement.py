@@ -32,11 +32,11 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
         ({"device": "cuda:99"}, "device 'cuda:99' is not there: torch sees "),
         (
             {"device": "cpu", "precision": "tf32"},
-            "precision tf32 is for GPUs, and this network runs on the processor; use bf16 or fp32",
+            "precision tf32 is for GPUs, and this network runs on the CPU; use bf16 or fp32",
         ),
         (
             {"device": "cpu", "precision": "fp16"},
-            "precision fp16 is for GPUs, and this network runs on the processor; use bf16 or fp32",
+            "precision fp16 is for GPUs, and this network runs on the CPU; use bf16 or fp32",
         ),
     ],
 )
@@ -61,7 +61,7 @@ def test_tf32_on_an_old_gpu(gpu: list[tuple[int, int]]) -> None:
 
 
 @pytest.mark.parametrize("in_hardware", [True, False])
-def test_on_the_processor_bf16_is_chosen_where_the_hardware_has_it(
+def test_bf16_is_chosen_on_the_cpu_where_the_hardware_has_it(
     monkeypatch: pytest.MonkeyPatch, in_hardware: bool
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: in_hardware)
@@ -69,8 +69,7 @@ def test_on_the_processor_bf16_is_chosen_where_the_hardware_has_it(
     assert placement.dtype == (torch.bfloat16 if in_hardware else torch.float32)
     precision = "bf16 (bf16 in hardware)" if in_hardware else "fp32 (no bf16 in hardware)"
     assert str(placement) == (
-        f"cpu in {precision}, channels-last (no reordering between convolutions), "
-        "compiled where that was measured to pay"
+        f"cpu in {precision}, channels-last (no reordering between convolutions), compiled where measured to be faster"
     )
 
 
@@ -94,7 +93,7 @@ def test_auto_takes_a_gpu_and_what_its_generation_computes(
     gpu: list[tuple[int, int]], capability: tuple[int, int], said: str
 ) -> None:
     gpu[0] = capability
-    assert str(choose()) == f"cuda in {said}, compiled where that was measured to pay"
+    assert str(choose()) == f"cuda in {said}, compiled where measured to be faster"
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((8, 9), True)])
@@ -106,7 +105,7 @@ def test_bf16_in_hardware_from_ampere_on(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
-def test_the_record_says_what_was_chosen(gpu: list[tuple[int, int]], precision: Precision) -> None:
+def test_the_record_has_the_choices(gpu: list[tuple[int, int]], precision: Precision) -> None:
     dtype = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}[precision]
     record = choose("cuda", precision, "off").record()
     assert json.loads(json.dumps(record)) == {
@@ -141,7 +140,7 @@ def test_float32_on_a_gpu_is_rounded_where_that_was_asked_for_only(
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_a_placed_network_runs_as_said(precision: Precision, dtype: torch.dtype, channels_last: bool) -> None:
+def test_a_placed_network_runs_as_chosen(precision: Precision, dtype: torch.dtype, channels_last: bool) -> None:
     placement = choose("cpu", precision, channels_last=channels_last)
     conv = placement.place(nn.Conv2d(4, 4, 3))
     x = placement.layout(torch.randn(2, 4, 8, 8))

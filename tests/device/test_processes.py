@@ -39,7 +39,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
 def everywhere(
     work: Callable[[Processes], T], machines: int = 1, each: int = 2, lasting: HashStore | None = None
 ) -> list[T | BaseException]:
-    """What `work` comes to in every process: threads here, which share a store as processes do."""
+    """Results of `work` in every process: threads here, which share a store as processes do."""
     store, lasting = HashStore(), lasting or HashStore()
     world = [
         Processes(rank, machines * each, rank % each, rank // each, machines, "cpu", store, lasting)
@@ -64,7 +64,7 @@ def test_without_torchrun_a_process_is_alone() -> None:
         assert processes.run_folder(Path("runs/new")) == (Path("runs/new"), False)
 
 
-def test_the_first_process_works_for_all() -> None:
+def test_rank_0_works_for_all() -> None:
     worked: list[int] = []
 
     def work(processes: Processes) -> list[Any]:
@@ -79,7 +79,7 @@ class OfAPlugin(DataError):
 
 
 @pytest.mark.parametrize("kind", [DataError, ConfigError, DivergedError, ResNetLabError])
-def test_what_fails_in_the_first_process_ends_all_with_the_same_error(kind: type[ResNetLabError]) -> None:
+def test_an_error_on_rank_0_ends_all_alike(kind: type[ResNetLabError]) -> None:
     def work(processes: Processes) -> None:
         def fail() -> None:
             raise kind("a.jpg: not an image")
@@ -106,11 +106,11 @@ def test_a_class_that_another_process_names_is_looked_up_and_never_imported() ->
     assert type(error_of(["SystemExit", "RunError", "DataError"], "text")) is RunError
 
 
-def test_a_defect_in_the_first_process_ends_all() -> None:
+def test_a_bug_on_rank_0_ends_all() -> None:
     first, other = everywhere(lambda processes: processes.from_first(lambda: 1 // 0))
     assert isinstance(first, ZeroDivisionError)
     assert isinstance(other, ProcessError)
-    assert str(other) == "the first process has ended (ZeroDivisionError: integer division or modulo by zero)"
+    assert str(other) == "rank 0 has ended (ZeroDivisionError: integer division or modulo by zero)"
 
 
 def test_the_first_of_each_machine_goes_ahead() -> None:
@@ -140,7 +140,7 @@ def test_what_fails_on_one_machine_ends_all() -> None:
     assert went_on == []
 
 
-def test_a_new_start_goes_on_in_the_folder_of_the_first(tmp_path: Path) -> None:
+def test_a_restart_resumes_in_the_first_folder(tmp_path: Path) -> None:
     lasting = HashStore()
     first = everywhere(lambda p: p.run_folder(tmp_path / f"first {p.rank}"), lasting=lasting)
     assert first == [(tmp_path / "first 0", False)] * 2
@@ -151,13 +151,13 @@ def test_a_new_start_goes_on_in_the_folder_of_the_first(tmp_path: Path) -> None:
     assert again == [(tmp_path / "first 0", True)] * 2
 
 
-def test_a_folder_that_stood_there_before_is_never_gone_on_with(tmp_path: Path) -> None:
+def test_an_older_folder_is_never_resumed(tmp_path: Path) -> None:
     lasting = HashStore()
     for _ in range(2):
         assert everywhere(lambda p: p.run_folder(tmp_path), lasting=lasting) == [(tmp_path, False)] * 2
 
 
-def test_a_start_is_told_from_the_ones_before() -> None:
+def test_a_start_is_distinguished_from_earlier_ones() -> None:
     store, names = HashStore(), []
     with ThreadPoolExecutor(3) as pool:
         for _ in range(3):
@@ -167,7 +167,7 @@ def test_a_start_is_told_from_the_ones_before() -> None:
     assert len(set.union(*names)) == 3
 
 
-def test_a_message_is_said_once_a_start(launched: pytest.MonkeyPatch) -> None:
+def test_a_message_is_reported_once_per_start(launched: pytest.MonkeyPatch) -> None:
     assert [first_to_say("no such folder"), first_to_say("no such folder"), first_to_say("other")] == [
         True,
         False,
@@ -177,7 +177,7 @@ def test_a_message_is_said_once_a_start(launched: pytest.MonkeyPatch) -> None:
     assert first_to_say("no such folder")
 
 
-def test_a_message_is_said_where_the_store_is_gone(launched: pytest.MonkeyPatch) -> None:
+def test_a_message_is_reported_where_the_store_is_gone(launched: pytest.MonkeyPatch) -> None:
     launched.setattr(room, "PATIENCE", timedelta(seconds=0.1))
     launched.setenv("MASTER_PORT", "9")
     assert [first_to_say("bad"), first_to_say("bad")] == [True, True]
@@ -232,7 +232,7 @@ def test_rows_of_another_number_are_refused() -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What two processes found at their first start and, after one of them was killed, at the second."""
+    """Results of two processes at their first start and, after one of them was killed, at the second."""
     folder = tmp_path_factory.mktemp("together")
     done = torchrun("tests.together", folder, restarts=1)
     assert done.returncode == 0, done.stderr
@@ -270,7 +270,7 @@ def test_cores_are_shared_out(found: dict[str, Any], who: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [0, 1])
-def test_bad_for_all_is_said_by_one(found: dict[str, Any], start: int) -> None:
+def test_a_common_error_is_reported_by_one(found: dict[str, Any], start: int) -> None:
     said = [found[f"{start}.{rank}"]["said"] for rank in (0, 1)]
     assert sorted(each[0] for each in said) == [False, True]
     assert [each[1] for each in said] == [True, True]

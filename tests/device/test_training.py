@@ -24,7 +24,7 @@ def counting(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Counting:
 
 @pytest.fixture
 def seconds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
-    """What steps take eager and compiled, as they will be measured; popped when they are."""
+    """Seconds of steps eager and compiled, in the order of measurement; popped when they are measured."""
     results: list[tuple[float, float]] = []
     monkeypatch.setattr(training, "compare", lambda *args: results.pop())
     return results
@@ -79,16 +79,16 @@ def test_a_short_training_is_not_worth_a_compilation(counting: Counting) -> None
     model = small()
     network, (said,) = prepared(model, "auto", steps=10)
     assert network is model
-    assert re.fullmatch(r"not compiled: that can take a minute, and some \d+ s of training are to come", said)
+    assert re.fullmatch(r"not compiled: compilation can take a minute, and about \d+ s of training remain", said)
     assert counting.calls == 0
 
 
 @pytest.mark.parametrize(
     ("compiled", "said"),
     [
-        (0.5, "compiled: a step takes 0.5 s compiled, 0.75 s as it is"),
-        (0.75, "not compiled: a step takes 0.75 s compiled, 0.75 s as it is"),
-        (1.0, "not compiled: a step takes 1 s compiled, 0.75 s as it is"),
+        (0.5, "compiled: a step takes 0.5 s compiled, 0.75 s eager"),
+        (0.75, "not compiled: a step takes 0.75 s compiled, 0.75 s eager"),
+        (1.0, "not compiled: a step takes 1 s compiled, 0.75 s eager"),
     ],
 )
 def test_the_faster_is_measured_once(
@@ -129,7 +129,7 @@ def test_determinism_is_not_left_to_a_stopwatch(counting: Counting, deterministi
     network, said = prepared(model, "auto", MANY)
     assert network is model
     assert said == [
-        "not compiled: which of the two is faster, and so the last bits, may differ from run to run (--compile on does)"
+        "not compiled: which of the two is faster, and so the last bits, can differ from run to run (--compile on does)"
     ]
     assert prepared(model, "on")[0] is not model
 

@@ -1,4 +1,4 @@
-"""Against the same network and images by hand, and Pillow's reading of the pictures."""
+"""Compared with the same network and images by hand, and Pillow's reading of the pictures."""
 
 import io
 import shutil
@@ -57,7 +57,7 @@ def run(paintings: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def other(paintings: Path, run: Run) -> Run:
-    """Of the same images at another size."""
+    """Gallery of the same images at another size."""
     found = Run(paintings.parent / "other")
     config = TrainConfig(epochs=1, batch_size=8, precision="fp32", seed=1)
     spec = SPEC.modified(act="gelu", input_size=24)
@@ -98,9 +98,7 @@ def test_mistakes_are_the_wrong_ones_with_the_surest_first(predictions: Predicti
     assert mistakes(predictions, 2).tolist() == chosen[:2]
 
 
-def test_neighbours_are_the_nearest_by_cosine_of_all_training_images(
-    run: Run, predictions: Predictions, paintings: Path
-) -> None:
+def test_neighbours_are_nearest_by_cosine(run: Run, predictions: Predictions, paintings: Path) -> None:
     numbers = mistakes(predictions, 4)
     found = built(run, predictions, numbers)
     model = checkpoint.load(run.best).eval()
@@ -201,7 +199,7 @@ def test_works_that_changed_since_are_refused(run: Run, predictions: Predictions
         built(run, predictions, numbers)
     path.write_bytes(before)
     assert str(error.value) == (
-        f"{paintings}: {predictions.paths[numbers[0]]} is no longer what was scored; put it back as it was"
+        f"{paintings}: {predictions.paths[numbers[0]]} is no longer what was scored; restore it"
     )
 
 

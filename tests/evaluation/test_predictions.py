@@ -92,7 +92,7 @@ def test_weights_are_known_by_their_content(tmp_path: Path) -> None:
         ({"paths": ("1", "2")}, "the predictions are not of the 2 images and 3 classes named"),
         ({"labels": np.array([0, 2, 3, 1])}, "the predictions have a label that is none of their 3 classes"),
         ({"labels": np.array([0, -1, 2, 1])}, "the predictions have a label that is none of their 3 classes"),
-        ({"classes": ("x", "y", "x")}, "classes: class 'x' stands twice, got ['x', 'y', 'x']"),
+        ({"classes": ("x", "y", "x")}, "classes: class 'x' is listed twice, got ['x', 'y', 'x']"),
     ],
 )
 def test_predictions_that_do_not_fit_together(tmp_path: Path, changes: dict[str, object], problem: str) -> None:

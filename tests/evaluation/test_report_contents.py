@@ -1,4 +1,4 @@
-"""What a page says, gathered from runs on the disk."""
+"""Contents of a page, gathered from runs on the disk."""
 
 from dataclasses import replace
 from pathlib import Path

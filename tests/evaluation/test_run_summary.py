@@ -81,7 +81,7 @@ def test_an_unfinished_run_is_scored_on_its_validation_part_alone(run: Path) -> 
         look(run, part="test")
     assert str(error.value) == (
         f"{run}: the training is not finished (running), and its test part stays unseen until it is; leave --split out "
-        f"to see the validation part, or go on with `resnet-lab train --resume {run}`"
+        f"to see the validation part, or resume with `resnet-lab train --resume {run}`"
     )
     assert [path.name for path in (run / "predictions").iterdir()] == ["val.safetensors"]
 
@@ -121,7 +121,7 @@ def test_tables_that_are_damaged(run: Path) -> None:
     with pytest.raises(RunError) as error:
         read_history(Run(run))
     assert str(error.value) == (
-        f"{run}/metrics.csv: line 2: val_loss: damaged: not a number, got 'much'; put the file back as it was"
+        f"{run}/metrics.csv: line 2: val_loss: damaged: not a number, got 'much'; restore the file"
     )
     changed(run, lambda content: content.pop("spec"))
     with pytest.raises(RunError) as error:

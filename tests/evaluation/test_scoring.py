@@ -141,7 +141,7 @@ def test_classes_are_matched_by_name_whatever_their_order(run: Path, paintings: 
 
 
 @pytest.mark.parametrize("names", [{"red": "red"}, {"green": "green", "red": "red"}], ids=["one", "two"])
-def test_some_of_the_classes_are_scored_and_that_is_said(
+def test_a_subset_of_the_classes_is_scored_with_a_remark(
     run: Path, paintings: Path, tmp_path: Path, names: dict[str, str]
 ) -> None:
     said, source = Listener(), linked(tmp_path / "data", paintings, **names)
@@ -228,12 +228,12 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
     with pytest.raises(DataError) as failure:
         evaluate(copy, CPU, REGISTRY, part="test")
     assert str(failure.value).startswith(f"{data}: all {len(whole)} images of the test part are gone or cannot be read")
-    assert str(failure.value).endswith("); put them back as they were")
+    assert str(failure.value).endswith("); restore them")
     for path in found.paths:
         (data / path).unlink()
     with pytest.raises(DataError) as failure:
         evaluate(copy, CPU, REGISTRY, part="test")
-    assert str(failure.value) == f"{data}: all {len(whole)} images of the test part are gone; put them back"
+    assert str(failure.value) == f"{data}: all {len(whole)} images of the test part are gone; restore them"
 
 
 def test_a_training_keeps_its_own(run: Path, tmp_path: Path) -> None:
@@ -265,9 +265,7 @@ def _never(*_: object) -> None:
     raise AssertionError("called")
 
 
-def test_other_weights_or_images_or_a_damaged_file_are_predicted_anew(
-    run: Path, paintings: Path, tmp_path: Path
-) -> None:
+def test_changed_weights_or_images_or_damage_invalidate_predictions(run: Path, paintings: Path, tmp_path: Path) -> None:
     data, copy = shutil.copytree(paintings, tmp_path / "data"), shutil.copytree(run, tmp_path / "run")
     record = json.loads((copy / "run.json").read_text())
     record["data"]["source"] = str(data)
@@ -320,8 +318,9 @@ def test_a_run_without_weights(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError) as failure:
         evaluate(copy, CPU, REGISTRY)
     assert str(failure.value) == (
-        f"{copy}: the run has no weights yet (no best.safetensors): its first epoch is not over, or they were removed; "
-        f"let it train, or go on with `resnet-lab train --resume {copy}`"
+        f"{copy}: the run has no weights yet (no best.safetensors): its first epoch has not ended, or they were "
+        "removed; "
+        f"let it train, or resume with `resnet-lab train --resume {copy}`"
     )
 
 
@@ -347,6 +346,6 @@ def test_outputs_that_are_no_numbers(run: Path, tmp_path: Path, value: float) ->
     with pytest.raises(CheckpointError) as failure:
         evaluate(copy, CPU, REGISTRY)
     assert str(failure.value) == (
-        f"{copy}/best.safetensors: the network answers with values that are not numbers; with fp16, try "
-        "--precision fp32, else train it anew with a lower learning rate"
+        f"{copy}/best.safetensors: the network's outputs are non-finite; with fp16, try "
+        "--precision fp32, otherwise train it again with a lower learning rate"
     )

@@ -1,4 +1,4 @@
-"""As much of Hugging Face's hub as an upload asks for, on this machine."""
+"""Stand-in of Hugging Face's hub on this machine, with as much of it as an upload asks for."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ LARGE = (".safetensors", ".png")
 
 
 class FakeHub:
-    """What arrived.
+    """Uploads that arrived.
 
     Attributes:
         repositories: whether each is private.

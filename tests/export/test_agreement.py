@@ -20,7 +20,7 @@ def test_the_network_agrees_with_itself(subject: ExportedModel) -> None:
     assert (agreement.images, agreement.probability, agreement.logit) == (4, 0, 0)
 
 
-def test_the_largest_difference_is_told(subject: ExportedModel) -> None:
+def test_the_largest_difference_is_reported(subject: ExportedModel) -> None:
     def shifted(images: Tensor) -> Tensor:
         outputs = subject.model(images).clone()
         outputs[-1, 0] += 1e-4 if len(images) == 3 else 0
@@ -37,7 +37,7 @@ def test_the_largest_difference_is_told(subject: ExportedModel) -> None:
     ("change", "difference"),
     [
         (lambda out: out.roll(1, 1), "another first class for some of 1 random images"),
-        (lambda out: out * torch.nan, "outputs that are not numbers"),
+        (lambda out: out * torch.nan, "non-finite outputs"),
         (lambda out: out[:, :2], "outputs of shape (1, 2), expected (1, 3)"),
         (lambda out: out + (out == out.max()) * 0.01, "probabilities differ by up to "),
         (lambda out: out + 0.1 * out.abs().max(), "probabilities differ by up to "),  # which softmax does not see
@@ -61,13 +61,13 @@ def test_the_sentence_about_differing_outputs(subject: ExportedModel) -> None:
     )
 
 
-def test_what_is_not_a_number_in_one_place_is_refused(subject: ExportedModel) -> None:
+def test_a_single_non_finite_output_is_refused(subject: ExportedModel) -> None:
     def broken(images: Tensor) -> Tensor:
         outputs = subject.model(images).clone()
         outputs[0, int(outputs[0].argmax())] = torch.nan  # where argmax finds it, and so the right class
         return outputs
 
-    with pytest.raises(ExportError, match="outputs that are not numbers"):
+    with pytest.raises(ExportError, match="non-finite outputs"):
         require_same(subject, broken, "copy")
 
 

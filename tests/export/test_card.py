@@ -149,7 +149,7 @@ def test_limits_are_counted(subject: ExportedModel, run: Path) -> None:
     limits = [line for line in model_card(subject).split("## Limits")[1].splitlines() if line.startswith("- ")]
     assert limits == [
         "- It knows the classes above alone: whatever else an image shows, it is given one of them.",
-        "- It was trained on 3 to 33 images a class.",
+        "- It was trained on 3 to 33 images per class.",
         "- The classes are unequal: blue has 11 times as many training images as green.",
         "- 2 of 3 classes have fewer than 10 test images, so that one image moves their recall by more than ten "
         "points.",

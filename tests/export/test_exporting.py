@@ -73,10 +73,10 @@ def test_what_fails_its_check_leaves_nothing(run: Path, registry: Registry, monk
     assert sorted(os.listdir(run)) == before
 
 
-def test_a_license_is_said_in_a_card(run: Path, registry: Registry) -> None:
+def test_a_license_belongs_into_a_card(run: Path, registry: Registry) -> None:
     with pytest.raises(ConfigError) as failure:
         export(run, "program", license="mit", registry=registry)
-    assert str(failure.value) == ("a license is said in the model card, not in program; leave it out, or export a card")
+    assert str(failure.value) == ("a license belongs in the model card, not in program; leave it out, or export a card")
 
 
 def test_a_network_that_torchvision_does_not_have(run: Path, registry: Registry) -> None:
@@ -96,7 +96,7 @@ def test_packages_are_asked_for_first(tmp_path: Path, registry: Registry, monkey
 def test_no_weights(run: Path, tmp_path: Path, registry: Registry) -> None:
     (run / "best.safetensors").unlink()
     for path, kind, message in (
-        (run, RunError, f"{run}: the run has no weights yet (no best.safetensors): its first epoch is not over"),
+        (run, RunError, f"{run}: the run has no weights yet (no best.safetensors): its first epoch has not ended"),
         (tmp_path, RunError, f"{tmp_path} is not a run folder: it holds no run.json"),
         (tmp_path / "a", CheckpointError, f"{tmp_path}/a: cannot read the weights file: No such file or directory"),
     ):

@@ -120,9 +120,7 @@ def test_the_hub_refuses(hub: FakeHub, run: Path, start: str, status: int, messa
     assert hub.files == {}
 
 
-def test_weights_by_the_other_protocol_are_followed_to_its_first_request(
-    hub: FakeHub, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uploads_by_the_other_protocol(hub: FakeHub, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("hf_xet")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
     with pytest.raises(ExportError) as failure:

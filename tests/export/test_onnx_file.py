@@ -82,9 +82,7 @@ def test_large_networks(name: str, subject_of: Callable[..., ExportedModel], tmp
     export(subject_of(zoo.get(name).modified(num_classes=50, input_size=64)), tmp_path / "model.onnx")
 
 
-def test_the_file_says_how_to_use_it_and_not_where_it_was_made(
-    subject_of: Callable[..., ExportedModel], tmp_path: Path
-) -> None:
+def test_metadata_are_complete_and_without_paths(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     subject = subject_of(tiny())
     export(subject, tmp_path / "model.onnx")

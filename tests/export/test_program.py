@@ -58,9 +58,7 @@ def test_a_deep_stem(subject_of: Callable[..., ExportedModel], tmp_path: Path) -
     assert write_program(subject, tmp_path / "model.pt2")[0].probability < 1e-6
 
 
-def test_the_file_says_how_to_use_it_and_not_where_it_was_made(
-    subject_of: Callable[..., ExportedModel], tmp_path: Path
-) -> None:
+def test_metadata_are_complete_and_without_paths(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     subject = subject_of(tiny())
     write_program(subject, tmp_path / "model.pt2")
     said = {PROPERTIES: ""}

@@ -35,7 +35,7 @@ def test_torchvision_loads_it_and_computes_the_same(
         torch.testing.assert_close(network.eval()(images), subject.model(images), rtol=1e-4, atol=1e-5)
 
 
-def test_what_the_file_says_of_itself(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
+def test_metadata_of_the_file(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
     subject = subject_of(zoo.get("resnet18").modified(num_classes=3, input_size=32))
     write_torchvision(subject, tmp_path / "w.safetensors")
     with safe_open(tmp_path / "w.safetensors", "pt") as file:

@@ -49,7 +49,7 @@ def test_the_public_way_is_the_same() -> None:
     assert resolve("resnet20", act="gelu", num_classes=4) == spec
 
 
-def test_components_stand_where_they_were_put() -> None:
+def test_components_are_placed_where_chosen() -> None:
     model = build("resnet50", act="gelu", conv="depthwise", attn=["se", "cbam(reduction=8)@3,4"])
     assert isinstance(model.act1, nn.GELU)
     blocks: list[Any] = [module for module in model.modules() if isinstance(module, Bottleneck)]
@@ -72,7 +72,7 @@ def test_the_position_of_an_attention() -> None:
 
 
 @pytest.mark.parametrize("model", ["resnet18", "resnet20"])
-def test_depthwise_without_a_1x1_gets_one_and_says_so(model: str) -> None:
+def test_depthwise_without_a_1x1_gets_one_with_a_remark(model: str) -> None:
     built = assemble(resolve(model, conv="depthwise"))
     assert built.notes == [
         "depthwise in block basic: each is followed by a 1x1 convolution, or nothing would mix the channels"
@@ -138,7 +138,7 @@ def test_a_zero_pad_shortcut_cannot_drop_channels() -> None:
     assert str(failure.value) == "stage 2: a zero_pad shortcut cannot lead from 16 to 8 channels"
 
 
-def test_a_stranger_s_block_takes_what_it_asks_for(registry: Registry) -> None:
+def test_a_third_party_block_gets_the_parts_it_requests(registry: Registry) -> None:
     spec = resolve("resnet20", block="own_way", attn="se")
     built = assemble(spec, registry)
     assert isinstance(built.model.get_submodule("layer3.2.attn"), SqueezeExcitation)
@@ -209,7 +209,7 @@ def test_every_combination_learns() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet56_b"])
-def test_dropout_stands_in_every_block_and_before_the_classifier(name: str) -> None:
+def test_dropout_in_every_block_and_before_the_classifier(name: str) -> None:
     model = build(name, dropout=0.1, head_dropout=0.3)
     rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     assert rates == [0.1] * sum(stage.depth for stage in zoo.get(name).stages) + [0.3]
@@ -220,7 +220,7 @@ def test_one_owner_is_the_program() -> None:
     assert Component.parse("gelu") == zoo.get("resnet18").modified(act="gelu").stem.act
 
 
-def test_blocks_that_end_in_no_norm_are_said_to_ignore_zero_init_residual() -> None:
+def test_zero_init_residual_without_a_last_norm_is_reported() -> None:
     spec = resolve("resnet20", norm="none")
     assert assemble(spec).notes == assemble(resolve("resnet20"), zero_init_residual=True).notes == []
     assert assemble(spec, zero_init_residual=True).notes == [

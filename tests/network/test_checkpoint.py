@@ -224,7 +224,7 @@ def test_an_unknown_component_is_named_with_the_package_it_came_from(weights: Pa
         ({"mean": [float("nan")] * 3}, "mean.0: input should be a finite number, got nan"),
         ({"std": []}, "mean and std should both be there, or neither, got {"),
         ({"classes": ["a", "b"]}, "the network has 3 classes, and classes has 2, got {"),
-        ({"classes": ["a", "b", "a"]}, "classes: class 'a' stands twice, got ["),
+        ({"classes": ["a", "b", "a"]}, "classes: class 'a' is listed twice, got ["),
         ({"classes": ["a", "", "b"]}, "classes: a class has no name, got ["),
         ({"resize": 10**9}, "resize: input should be less than or equal to 65536, got 1000000000"),
         ({"plugins": [1]}, "plugins: input should be a table, got [1]"),

@@ -1,4 +1,4 @@
-"""What an earlier version wrote (`earlier/`): specs to the letter, initial weights, and a weights file."""
+"""Files of an earlier version (`earlier/`): specs to the letter, initial weights, and a weights file."""
 
 import hashlib
 import json

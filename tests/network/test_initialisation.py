@@ -44,13 +44,13 @@ def test_the_seed_of_a_name_is_stable() -> None:
 
 @pytest.mark.parametrize("attn", ["se", "eca", "cbam", "cbam(norm=true)@3", "se(position=output)"])
 @pytest.mark.parametrize("name", ["resnet20", "resnet50"])
-def test_attention_leaves_every_other_weight_as_it_was(name: str, attn: str) -> None:
+def test_attention_leaves_all_other_weights_unchanged(name: str, attn: str) -> None:
     plain, gated = build(name, seed=3).state_dict(), build(name, seed=3, attn=attn).state_dict()
     assert all(torch.equal(gated[key], tensor) for key, tensor in plain.items())
     assert any("attn" in key for key in gated.keys() - plain.keys())
 
 
-def test_any_one_change_leaves_the_rest_as_it_was() -> None:
+def test_any_single_change_leaves_the_rest_unchanged() -> None:
     plain = build("resnet18").state_dict()
     changes = {"dropout": 0.1, "conv": "separable@4", "norm": "layer@2", "num_classes": 7, "block": "bottleneck@1"}
     for option, value in changes.items():
@@ -95,7 +95,7 @@ def test_deviations_are_he_s() -> None:
 
 @pytest.mark.parametrize("make", [nn.ReLU, nn.GELU, nn.SiLU, nn.Hardswish])
 def test_a_layer_keeps_the_second_moment(make) -> None:
-    """What the gain is for: standard normal signals come out of activation and convolution with E[x^2] = 1."""
+    """The gain keeps E[x^2] = 1 for standard normal signals through activation and convolution."""
     torch.manual_seed(0)
     layer = nn.Sequential(make(), nn.Conv2d(512, 512, 1))
     initialise(layer, 0, {"1": gain(make)})

@@ -29,7 +29,7 @@ def test_a_row_is_whole(kind) -> None:
         assert (PACKAGE / f"scaffold/templates/{side}{kind.name}.py.j2").is_file()
 
 
-def test_what_tells_kinds_apart_is_unique() -> None:
+def test_identifiers_of_kinds_are_unique() -> None:
     rows = (*KINDS.values(), AUGMENTATION)
     for attribute in ("name", "slot", "option", "hook", "words"):
         values = [getattr(kind, attribute) for kind in rows]

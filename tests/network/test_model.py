@@ -64,7 +64,7 @@ OUR_NAMES = {
 
 
 @pytest.mark.parametrize(("theirs_attn", "ours_attn"), [("cbam", "cbam(norm=true)"), ("se", "se"), ("eca", "eca")])
-def test_attention_stands_where_timm_puts_it(theirs_attn: str, ours_attn: str) -> None:
+def test_attention_is_placed_as_in_timm(theirs_attn: str, ours_attn: str) -> None:
     """A whole ResNet-50, weights mapped by name; timm rounds no hidden width here (C / 16 is at least 16)."""
     torch.manual_seed(0)
     theirs = timm.create_model("resnet50", num_classes=10, block_args={"attn_layer": theirs_attn}).double()

@@ -142,17 +142,17 @@ def check_activation(registry):
 
 
 def check_convolution(registry):
-    """As it says that it does not mix the channels, a 1x1 follows it, as it does the program's own."""
+    """Check that a 1x1 follows it, as it declares that it does not mix the channels."""
     assert_equal_networks(registry, {"conv": "each"}, {"conv": "depthwise"})
 
 
 def check_norm(registry):
-    """As it says that it adds no bias, the convolutions before it get one."""
+    """Check that the convolutions before it get a bias, as it declares that it adds none."""
     assert_equal_networks(registry, {"norm": "bare"}, {"norm": "none"})
 
 
 def check_attention(registry):
-    """At its start the scale is 1; it stands at the end of the branch, or of the block."""
+    """Check that its initial scale is 1, at the end of the branch or of the block."""
     for position in ("branch", "output"):
         network = build("resnet20", registry=registry, attn=f"scale(position={position})").eval()
         plain = build("resnet20", registry=registry).eval()

@@ -17,8 +17,8 @@ TORCHVISION = (
 
 
 @pytest.mark.parametrize("row", zoo.ROWS, ids=lambda row: row.name)
-def test_each_row_counts_to_what_it_says(row: zoo.Row) -> None:
-    """By arithmetic on the spec, and by torch's counter on the network; the rest neither counts."""
+def test_counts_of_each_row(row: zoo.Row) -> None:
+    """Arithmetic on the spec agrees with torch's counter on the network; the rest neither counts."""
     measured = measure(row.spec)
     assert (row.parameters, row.macs) == count(row.spec) == (measured.parameters, measured.macs)
     pools = {"max_pool2d_with_indices"} if row.spec.stem.max_pool else set()

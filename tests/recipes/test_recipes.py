@@ -107,7 +107,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert recipe == read_file(path)
 
 
-def test_a_file_need_not_tell_of_itself(tmp_path: Path) -> None:
+def test_the_recipe_table_is_optional(tmp_path: Path) -> None:
     path = tmp_path / "configuration"
     path.write_text("[train]\nlr = 1e-2\n")
     assert read_recipe(str(path)).title == str(path)
@@ -189,7 +189,7 @@ def settings_of_the_page() -> dict[str, dict[str, str]]:
     return found
 
 
-def test_the_page_says_what_the_files_say() -> None:
+def test_the_page_agrees_with_the_files() -> None:
     for name, values in settings_of_the_page().items():
         read = {key: tomllib.loads(f"value = {value}")["value"] for key, value in values.items()}
         tables = read_recipe(name).tables

@@ -76,7 +76,7 @@ def test_what_is_set_is_what_the_configurations_take() -> None:
     assert zoo.from_choices(tables["model"], "model") == zoo.get("resnet20").modified(attn="se@3")
 
 
-def test_the_last_counts_and_the_tables_stay_as_they_were() -> None:
+def test_the_last_setting_wins_and_the_tables_are_unchanged() -> None:
     tables = {"train": {"lr": 1.0, "epochs": 2}}
     changed = apply_settings(tables, ["train.lr=2.0", "train.lr=3.0"])
     assert changed == {"train": {"lr": 3.0, "epochs": 2}}

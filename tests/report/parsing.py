@@ -59,7 +59,7 @@ def require_self_contained(html: str) -> None:
 
 
 def require_readable_aloud(html: str) -> None:
-    """What a screen reader needs: a language, headed tables, texts for pictures, links that lead somewhere."""
+    """Require what a screen reader needs: a language, headed tables, texts for pictures, links that lead somewhere."""
     page = Page(html)
     assert page.all("html")[0]["lang"] == "en"
     assert all(heading.get("scope") in ("col", "row") for heading in page.all("th"))

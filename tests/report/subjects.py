@@ -23,7 +23,7 @@ ANIMALS = ("ant", "bee", "cow", "dog", "eel")
 
 
 def predictions(classes: Sequence[str], n: int = 120, seed: int = 0, part: str = "test") -> Predictions:
-    """Of n images; the network is right on about two in three, and the last class has no images."""
+    """Predictions of n images; the network is right on about two in three, and the last class has no images."""
     draw = np.random.default_rng(seed)
     labels = np.random.default_rng(7).integers(0, len(classes) - 1, n)
     logits = draw.normal(0, 1, (n, len(classes)))
@@ -105,7 +105,7 @@ def webp(nbytes: int = 0) -> bytes:
 
 
 def gallery(made: RunSummary, works: int = 3, nbytes: int = 0) -> Gallery:
-    """Of the surest mistakes."""
+    """Gallery of the surest mistakes."""
     scored = made.predictions
     assert scored is not None
     wrong = np.flatnonzero(scored.predicted != scored.labels)[:works].tolist()
@@ -133,7 +133,7 @@ def gallery(made: RunSummary, works: int = 3, nbytes: int = 0) -> Gallery:
 
 
 def contrasted(compared: Comparison, works: int = 2) -> Gallery:
-    """Of the first works that the second has fixed or broken."""
+    """Contrast of the first works that the second has fixed or broken."""
     numbers = [*compared.paired.fixed[:works].tolist(), *compared.paired.broken[:works].tolist()]
     picture = webp()
     return Gallery(

@@ -46,7 +46,7 @@ def test_figures_and_differences_are_those_of_the_predictions() -> None:
         assert f"It fixed {fixed} and broke {broken} of 120 images; exact McNemar test: p = {p_value:.2g}" in prose
 
 
-def test_recalls_stand_side_by_side() -> None:
+def test_recalls_are_side_by_side() -> None:
     rows = Page(TWO).rows()
     both = [
         recall_score(each.labels, each.predicted, labels=np.arange(5), average=None, zero_division=0)
@@ -58,7 +58,7 @@ def test_recalls_stand_side_by_side() -> None:
         assert row[3] in (f"{second - first:+.3f}".replace("-", "−"), "0.000")
 
 
-def test_works_fixed_and_broken_with_what_both_said() -> None:
+def test_works_fixed_and_broken_with_both_predictions() -> None:
     headings = [" ".join(text.split()) for text in Page(TWO).texts["h3"]]
     number = int(COMPARED[0].paired.fixed[0])
     first, second = SCORED[:2]

@@ -103,7 +103,7 @@ def test_it_can_be_read_by_a_screen_reader() -> None:
         assert drawing.get("aria-hidden") == "true" or drawing["aria-label"]
 
 
-def test_it_says_what_the_description_says() -> None:
+def test_it_agrees_with_the_description() -> None:
     page = Page(FULL)
     assert page.texts["title"][0] == "paintings: 160 images of 2 classes"
     rows = page.rows()
@@ -115,7 +115,7 @@ def test_it_says_what_the_description_says() -> None:
     assert ["width", "/", "height", "0.30", "1.00", "3.33"] in rows
     assert "has 1.7 times as many as the smallest, Klee" in " ".join(page.texts["p"])
     assert "Klee/5.jpg empty file" in [text.strip() for text in page.texts["tr"]]
-    assert [text for text in page.texts["li"] if "handled" in text] == ["Out of the ordinary, and handled: 3 CMYK"]
+    assert [text for text in page.texts["li"] if "handled" in text] == ["Unusual and handled: 3 CMYK"]
 
 
 def test_bars_are_as_long_as_their_classes_are_large() -> None:
@@ -141,10 +141,10 @@ def test_what_to_look_at_comes_first_and_by_gravity() -> None:
     told = description(classes, [CONFLICT, COPY], [("Klee/5.jpg", "empty file")])
     told = replace(told, leaks=(COPY,), sizes=replace(told.sizes, enlarged=7))
     assert remarks(data_page(told, album(classes, [CONFLICT, COPY]))) == [
-        "alarm To mend: 1 picture under several labels: keep the right label and remove the other files. conflicts",
-        "alarm To mend: 1 picture in several parts: the test part promises more than the network can do. copies",
-        "warning Beware: 1 file cannot be used and is left out. bad",
-        "warning Beware: 1 class has fewer than 10 test images. Klee has 2: one mistake there moves its recall by 50 points. classes",  # noqa: E501
+        "alarm Error: 1 picture under several labels: keep the right label and remove the other files. conflicts",
+        "alarm Error: 1 picture in several parts: test scores are too optimistic. copies",
+        "warning Warning: 1 file cannot be used and is left out. bad",
+        "warning Warning: 1 class has fewer than 10 test images. Klee has 2: one mistake there moves its recall by 50 points. classes",  # noqa: E501
         "hint Note: 1 picture more than once under one label. copies",
         "hint Note: 7 images are enlarged, having a side shorter than 224 pixels. sizes",
     ]
@@ -153,7 +153,7 @@ def test_what_to_look_at_comes_first_and_by_gravity() -> None:
 def test_nothing_to_look_at() -> None:
     page = data_page(description(PLENTY), album(PLENTY))
     assert remarks(page) == []
-    assert "Every file can be used, and no picture is there twice." in page
+    assert "Every file can be used, and there are no copies." in page
     assert not {"#conflicts", "#copies", "#bad"} & {link["href"] for link in Page(page).all("a")}
 
 
@@ -172,7 +172,7 @@ def test_names_cannot_become_markup() -> None:
     html.encode()
 
 
-def test_long_lists_are_folded_and_cut_with_a_word() -> None:
+def test_long_lists_are_folded_and_truncated() -> None:
     copies = [Copies((f"Klee/{n}.jpg", f"Klee/{n}b.jpg"), ("Klee",), exact=True) for n in range(30)]
     bad = [(f"Klee/{n}.png", "empty file") for n in range(203)]
     shown = album(PLENTY, copies[:24])
@@ -193,7 +193,7 @@ def test_one_size_and_grey_images() -> None:
     told = description(PLENTY, sizes=Sizes(eight, eight, 0), form=ImageFormat(8, channels=1))
     html = data_page(replace(told, mean=(0.5,), std=(0.25,)), album(PLENTY))
     page = Page(html)
-    assert "All images are of one size." in html
+    assert "All images have the same size." in html
     assert ["grey", "0.5000", "0.2500"] in page.rows()
     assert "#808080" in html
 

@@ -1,4 +1,4 @@
-"""Against numpy's histograms and what an XML parser reads."""
+"""Compared with numpy's histograms and what an XML parser reads."""
 
 import re
 from xml.etree import ElementTree

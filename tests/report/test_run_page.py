@@ -153,12 +153,12 @@ def told(made: RunSummary) -> list[str]:
     return [f"{remark.kind} {remark.text}" for remark in remarks(made)]
 
 
-def test_remarks_stand_above_all_with_a_link() -> None:
+def test_remarks_come_first_with_a_link() -> None:
     found = re.findall(r'<li class="(\w+)"><b>.*?</b> (.*?) <a href="#.*?">', FULL)
     assert [" ".join(each) for each in found] == told(MADE) == ["hint 1 class has no images here."]
 
 
-def test_what_is_gone_or_absent_is_said() -> None:
+def test_missing_images_and_classes_are_reported() -> None:
     scored = MADE.predictions
     assert scored is not None
     one = replace(scored, origin=scored.origin.model_copy(update={"gone": 1}))
@@ -187,7 +187,7 @@ def test_an_unfinished_run_says_so_first() -> None:
         "warning The training is still running, or was killed: 0 epochs done, and nothing is scored yet."
     ]
     html = run_page(nothing_yet, None)
-    assert "The first epoch is not over yet." in html
+    assert "The first epoch has not finished yet." in html
     assert not {"#figures", "#confusion", "#works"} & {link["href"] for link in Page(html).all("a")}
     require_readable_aloud(html)
 
@@ -214,11 +214,11 @@ def test_other_things_to_know() -> None:
         f"{ANIMALS[fewest[1]]} has {fewest[0]}: one mistake moves its recall by {100 / fewest[0]:.0f} points."
     ) in told(small)
     longer = replace(MADE, history=history((1.5, 0.9)))
-    assert "hint The best epoch is the last one: a longer training may go on improving." in told(longer)
+    assert "hint The best epoch is the last one: longer training may improve it." in told(longer)
     trained_on = replace(MADE, predictions=predictions(ANIMALS, part="train"))
     assert any("trained on these images" in text for text in told(trained_on))
     chosen_by = replace(MADE, predictions=predictions(ANIMALS, part="val"))
-    assert any("chosen by these images" in text for text in told(chosen_by))
+    assert any("selected on this validation part" in text for text in told(chosen_by))
 
 
 def test_names_cannot_become_markup() -> None:

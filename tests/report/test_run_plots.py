@@ -1,4 +1,4 @@
-"""Against the numbers that were drawn, as matplotlib and an XML parser have them."""
+"""Compared with the numbers that were drawn, as matplotlib and an XML parser have them."""
 
 import io
 import re
@@ -72,7 +72,7 @@ def test_curves_go_through_the_epochs() -> None:
         assert lines["best epoch (3)"].get_xdata() == [3, 3]
 
 
-def test_a_diverged_loss_leaves_the_scale_as_it_was() -> None:
+def test_a_diverged_loss_does_not_change_the_scale() -> None:
     with styled(PAPER):
         (axes,) = run_plots.losses(history((2.0, 1.0, 0.9, 1e6, float("inf"))), 2, PAPER).axes
     assert axes.get_ylim()[1] < 1000
@@ -90,7 +90,7 @@ def test_bars_of_reliability_are_the_bins() -> None:
     assert set(told) == set(heights)
 
 
-def test_what_is_told_of_a_point_is_in_the_page_beside_it() -> None:
+def test_tooltips_of_points_are_in_the_page() -> None:
     with styled(PAGE):
         figure, told = run_plots.abundance(SUMMARY.abundance, SUMMARY.classes, PAGE)
         svg = inline_svg(figure, "abundance", "alt", told)

@@ -10,8 +10,8 @@ from PIL import Image
 from resnet_lab.evaluation.gallery import GalleryPicture
 from resnet_lab.report.study_building import make_study_report, write_study_plots
 from resnet_lab.report.study_page import answer, study_page
+from resnet_lab.study.analyses import analyse
 from resnet_lab.study.costs import ArmCost, Costs
-from resnet_lab.study.details import details
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.pictures import Wall
 from resnet_lab.study.report_contents import StudyContents, gather_study
@@ -27,7 +27,7 @@ Told = tuple[StudyFindings, StudyFolder]
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """Four arms, six seeds, of which one trial failed and one is not over."""
+    """Four arms, six seeds, of which one trial failed and one has not finished."""
     return found(
         tmp_path_factory.mktemp("told"),
         design(seeds=6, margin=0.001, name="<b>acts", description="Does GELU & ECA help?"),
@@ -58,7 +58,7 @@ def test_the_answer_and_what_is_wrong_come_first(told: Told, html: str) -> None:
     assert (effect.name, effect.verdict) == ("act gelu", "better")
     assert f"Better: act gelu ({100 * effect.difference:+.2f} points). 2 effects undecided." in text
     assert "Does GELU & ECA help?" in text
-    assert "The study is not finished: 1 of 24 trials is not over, and what stands here is of the others." in text
+    assert "The study is not finished: 1 of 24 trials is missing, and the results are those of the others." in text
     assert "1 of 24 trials failed, and is left out of all figures." in text
 
 
@@ -83,7 +83,7 @@ def test_tables_hold_the_numbers(told: Told, html: str) -> None:
         (line,) = [row for row in rows if row.startswith(f"{outcome.arm} {outcome.seed} {state}")]
         if outcome.problem is None:
             assert f"{outcome.scores['macro_f1']:.4f}" in line
-    assert "gelu eca 2 not over" in rows
+    assert "gelu eca 2 not finished" in rows
 
 
 def test_failures_method_and_origin(told: Told, html: str) -> None:
@@ -95,7 +95,7 @@ def test_failures_method_and_origin(told: Told, html: str) -> None:
     assert "a processor (type cpu)" in page.texts["dd"]
 
 
-def test_costs_stand_beside_scores_where_they_were_measured(told: Told, html: str) -> None:
+def test_measured_costs_are_in_the_table_of_arms(told: Told, html: str) -> None:
     assert "Latency, throughput and memory were not measured" in Page(html).prose()
     cost = ArmCost(2.5, (2.4, 2.6), 1.25, None, 1, 3 * 2**20)
     modes = {"latency": cost, "infer": replace(cost, images=16), "train": cost}
@@ -105,9 +105,9 @@ def test_costs_stand_beside_scores_where_they_were_measured(told: Told, html: st
     (row,) = [" ".join(row) for row in page.rows() if row[:3] == ["gelu", "none", "▲"] and "MiB" in row] or [""]
     (row,) = [text for text in (" ".join(row) for row in page.rows()) if text.startswith("gelu none") and "MiB" in text]
     assert "2.5 2.4 to 2.6 6400 1.25× the time 2.5 1.25× 3 MiB" in row
-    assert "medians of one machine" in page.prose()
+    assert "medians on one machine" in page.prose()
     assert "remark on costs" in page.prose()
-    assert "Not drawn, without a score or a time: relu eca and gelu eca." in page.prose()
+    assert "Not shown, without a score or a time: relu eca and gelu eca." in page.prose()
 
 
 def test_works_with_and_without_pictures(told: Told, html: str) -> None:
@@ -115,17 +115,17 @@ def test_works_with_and_without_pictures(told: Told, html: str) -> None:
         "The works cannot be shown: " in Page(html).prose()
         or "Some of the works cannot be shown: " in Page(html).prose()
     )
-    behind = details(*told)
-    works = {each.arm: (each.fixed[:2], each.broken[:1]) for each in behind.errors}
+    analyses = analyse(*told)
+    works = {each.arm: (each.fixed[:2], each.broken[:1]) for each in analyses.paired_errors}
     content = io.BytesIO()
     Image.new("RGB", (8, 8)).save(content, format="WEBP")
     paths = {work.path for both in works.values() for kind in both for work in kind}
     wall = Wall(works, {path: GalleryPicture(path, 8, 8, content.getvalue()) for path in paths}, "")
-    shown = study_page(StudyContents(told[0], behind, wall, "folder"))
+    shown = study_page(StudyContents(told[0], analyses, wall, "folder"))
     require_self_contained(shown)
     require_readable_aloud(shown)
     page = Page(shown)
-    work = behind.errors[1].fixed[0]
+    work = analyses.paired_errors[1].fixed[0]
     assert f"The work {work.path}: {work.true}" in [image["alt"] for image in page.all("img")]
     assert len(page.all("img")) == sum(len(kind) for both in works.values() for kind in both)
     assert "cannot be shown" not in page.prose()
@@ -133,12 +133,12 @@ def test_works_with_and_without_pictures(told: Told, html: str) -> None:
     assert any(text.startswith(f"Fixed in {work.fixed} of {work.tested} seed") for text in items)
 
 
-def test_two_seeds_are_exploratory_and_one_factor_is_told_once(tmp_path: Path) -> None:
+def test_two_seeds_are_exploratory_and_one_factor_is_listed_once(tmp_path: Path) -> None:
     study = design(factors={"attn": ["none", "eca"]}, seeds=2)
     told = found(tmp_path, study, by_chance({"none": 0.5, "eca": 0.9}))
     page = Page(make_study_report(gather_study(*told, REGISTRY)).html)
     header = " ".join(page.texts["header"][0].split())
-    assert "Nothing can be said yet: there are too few finished seeds for a verdict, so this is exploratory." in header
+    assert "No verdict yet: there are too few finished seeds, so this is exploratory." in header
     assert "This is exploratory: with fewer than 3 seeds nothing is called better or worse" in header
     assert "With one factor, these are also the arms against the baseline, none." in page.prose()
     assert not [attributes for attributes in page.all("h2") if attributes.get("id") == "interactions"]
@@ -157,17 +157,17 @@ def test_answers() -> None:
     assert of("undecided", "exploratory").startswith("All 2 effects are undecided")
 
 
-def test_an_arm_that_always_fails_is_the_answer_to_why_no_effect_is_told(tmp_path: Path) -> None:
+def test_an_arm_that_always_fails_explains_missing_effects(tmp_path: Path) -> None:
     planned = design(factors={"act": ["relu", "gelu"], "attn": ["none", "eca"]}, seeds=4)
     rights = by_chance({arm.name: 0.7 for arm in planned.arms})
     always = {("gelu eca", seed): "it diverged" for seed in range(4)}
     told, _ = found(tmp_path / "always", planned, rights, failed=always)
     assert {effect.n for effect in told.effects} == {0}
     assert answer(told) == (
-        "No effect of a factor can be told, since gelu eca failed at every seed; the others are compared with the "
+        "No effect of a factor can be estimated, since gelu eca failed at every seed; the others are compared with the "
         "baseline."
     )
-    told_in_full = "no effect of a factor can be told, since an arm failed at every seed: gelu eca"
+    told_in_full = "no effect of a factor can be estimated, since an arm failed at every seed: gelu eca"
     assert told_in_full in told.remarks
     assert told_in_full in as_markdown(told)
     once, _ = found(tmp_path / "once", planned, rights, failed={("gelu eca", 0): "it diverged"})
@@ -196,9 +196,7 @@ def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Pa
     require_readable_aloud(html)
     assert len(html) < 3_000_000
     page = Page(html)
-    assert any(
-        text.startswith("Show ") and text.endswith("more that are not decided") for text in page.texts["summary"]
-    )
+    assert any(text.startswith("Show ") and text.endswith("more that are undecided") for text in page.texts["summary"])
     assert "All 72 trials" in [text.strip() for text in page.texts["summary"]]
     assert (
         sum(drawing.get("aria-label", "").startswith("Validation macro accuracy of arm") for drawing in page.all("svg"))

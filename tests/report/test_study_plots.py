@@ -13,8 +13,11 @@ from matplotlib.text import Text
 
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.figure_style import PAGE, PAPER, inline_svg, styled
-from resnet_lab.study.details import Cell, ClassEffect, ClassEffects, Curve, Learning, Pair, Pareto, Point
+from resnet_lab.study.class_effects import ClassEffect, ClassEffects
+from resnet_lab.study.interactions import Cell, Interaction
+from resnet_lab.study.learning_curves import Curve, LearningCurves
 from resnet_lab.study.paired_errors import Count, PairedErrors
+from resnet_lab.study.pareto import Pareto, Point
 from resnet_lab.study.statistics import Effect
 
 VERDICTS = ("better", "worse", "equivalent", "undecided", "exploratory")
@@ -90,7 +93,7 @@ def test_factors_two_by_two() -> None:
         for b, attn in enumerate(("none", "se"))
     }
     cells["silu", "se"] = Cell(0, None, None)
-    pair = Pair("act", "attn", (("relu", "gelu", "silu"), ("none", "se")), cells)
+    pair = Interaction("act", "attn", (("relu", "gelu", "silu"), ("none", "se")), cells)
     with styled(PAPER):
         (axes,) = study_plots.interaction(pair, "macro_accuracy", PAPER).axes
     lines = {line.get_label(): line.get_ydata() for line in axes.get_lines() if line.get_marker() == "o"}
@@ -139,7 +142,7 @@ def test_the_front_is_drawn_through_its_points_and_costs_are_named() -> None:
     assert counted.get_xlabel() == "multiply-adds of one image (counted: no latency was measured)"
 
 
-def test_works_fixed_stand_right_and_broken_left() -> None:
+def test_fixed_works_are_plotted_right_and_broken_left() -> None:
     errors = [PairedErrors("new", (Count(0, 9, 4, 1), Count(1, 9, 2, 2)), (), ()), PairedErrors("none", (), (), ())]
     with styled(PAPER):
         (axes,) = study_plots.errors(errors, PAPER).axes
@@ -148,12 +151,12 @@ def test_works_fixed_stand_right_and_broken_left() -> None:
     assert sorted(text.get_text() for text in axes.texts) == ["1.5", "3.0"]
 
 
-def learned(arms: int, seeds: int = 3, epochs: int = 4) -> list[Learning]:
+def learned(arms: int, seeds: int = 3, epochs: int = 4) -> list[LearningCurves]:
     def curve(arm: int, top: float) -> Curve:
         lines = {seed: [top * (k + 1) / (epochs + arm + seed) for k in range(epochs)] for seed in range(seeds)}
         return Curve(lines, np.mean(list(lines.values()), axis=0).tolist())
 
-    return [Learning(f"arm {number}", curve(number, 0.9), curve(number, 2.0)) for number in range(arms)]
+    return [LearningCurves(f"arm {number}", curve(number, 0.9), curve(number, 2.0)) for number in range(arms)]
 
 
 def test_curves_of_a_few_arms_are_in_one_drawing() -> None:
@@ -191,11 +194,11 @@ def test_the_epochs_of_the_longest_training_are_seen() -> None:
     short, long = learned(1, epochs=3), learned(1, epochs=21)
     assert study_detail_plots.span_of_epochs([*short, *long]) == (0, 22)
     assert study_detail_plots.span_of_epochs(learned(2, epochs=1)) == (0.5, 1.5)
-    assert study_detail_plots.span_of_epochs([Learning("none", Curve({}, []), Curve({}, []))]) == (0.5, 1.5)
+    assert study_detail_plots.span_of_epochs([LearningCurves("none", Curve({}, []), Curve({}, []))]) == (0.5, 1.5)
 
 
 def test_a_long_training_is_drawn_by_some_of_its_epochs() -> None:
-    long = [Learning("long", Curve({0: [k / 1000 for k in range(1000)]}, []), Curve({}, []))]
+    long = [LearningCurves("long", Curve({0: [k / 1000 for k in range(1000)]}, []), Curve({}, []))]
     with styled(PAPER):
         (axes,) = study_detail_plots.learning(long, "accuracy", PAPER).axes
     (points,) = axes.collections[0].get_segments()
@@ -207,7 +210,7 @@ def test_a_long_training_is_drawn_by_some_of_its_epochs() -> None:
 
 def test_a_diverging_loss_does_not_flatten_the_others() -> None:
     found = learned(2)
-    wild = Learning("wild", Curve({0: [0.1, 0.1]}, []), Curve({0: [1e9, float("nan")]}, []))
+    wild = LearningCurves("wild", Curve({0: [0.1, 0.1]}, []), Curve({0: [1e9, float("nan")]}, []))
     assert study_detail_plots.scale_of_curves([*found, wild], "loss")[1] < 2
 
 
@@ -234,7 +237,7 @@ def drawings() -> dict[str, Figure]:
     cells = {(one, other): Cell(2, 0.5, (0.4, 0.6)) for one in "ab" for other in "cd"}
     return {
         "effects": study_plots.effects(ALL, "accuracy", 0.01, PAGE)[0],
-        "pair": study_plots.interaction(Pair("f", "g", (("a", "b"), ("c", "d")), cells), "accuracy", PAGE),
+        "pair": study_plots.interaction(Interaction("f", "g", (("a", "b"), ("c", "d")), cells), "accuracy", PAGE),
         "pareto": study_plots.pareto(crowd(8), "accuracy", "act gelu conv 0", PAGE)[0],
         "errors": study_plots.errors([PairedErrors("new", (Count(0, 9, 4, 1),), (), ())], PAGE),
         "learning": study_detail_plots.learning(learned(3), "loss", PAGE),

@@ -12,7 +12,7 @@ TRAIN = {"epochs": 1, "batch_size": 256, "device": "cpu", "precision": "fp32", "
 
 
 def study(train: dict[str, Any] | None = None, **plan: Any) -> Study:
-    """Of a ResNet-20 on digits of 8 pixels, one epoch."""
+    """Study of a ResNet-20 on digits of 8 pixels, one epoch."""
     tables = {
         "study": {"factors": {"attn": ["none", "eca"]}, "seeds": 2, **plan},
         "model": {"model": "resnet20", "input_size": 8},

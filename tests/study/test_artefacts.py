@@ -34,7 +34,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     }[request.param]
 
 
-def test_a_trial_comes_back_as_it_was(address: str, tmp_path: Path) -> None:
+def test_a_trial_round_trips(address: str, tmp_path: Path) -> None:
     here, trial = with_a_run(tmp_path / "here")
     there = StudyFolder(tmp_path / "there")
     there.trials.mkdir(parents=True)

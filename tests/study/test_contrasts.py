@@ -47,8 +47,8 @@ def test_weights_sum_to_zero() -> None:
         assert each.weights.sum() == pytest.approx(0)
 
 
-def test_half_a_factorial_confounds_effects_and_says_so() -> None:
-    """Of 2 x 2 x 2 those arms with an even number of changes: each main effect is another pair's interaction."""
+def test_aliases_of_half_a_factorial() -> None:
+    """The half of 2 x 2 x 2 with an even number of changes: each main effect is another pair's interaction."""
     factors = dict.fromkeys("fgh", ("0", "1"))
     arms = [dict(zip(factors, levels, strict=True)) for levels in product("01", repeat=3) if levels.count("1") % 2 == 0]
     found = {each.name: each for each in factorial_contrasts(factors, arms)}

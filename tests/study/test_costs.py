@@ -55,7 +55,7 @@ def test_figures_are_the_bench_s(measured: StudyFolder) -> None:
     assert found.machine["type"] == "cpu"
 
 
-def test_other_arms_are_measured_anew(measured: StudyFolder) -> None:
+def test_changed_arms_are_measured_again(measured: StudyFolder) -> None:
     other = study(train={"batch_size": BATCH}, factors={"attn": ["none", "se"]})
     assert kept_costs(other.arms, CLASSES, measured) is None
     assert kept_costs(arms(batch_size=128), CLASSES, measured) is None
@@ -110,7 +110,7 @@ def test_one_of_several_measures(tmp_path: Path, measured: StudyFolder, monkeypa
     assert len(calls) == 1
 
 
-def test_what_cannot_be_timed_is_said(tmp_path: Path) -> None:
+def test_arms_that_cannot_be_timed_are_reported(tmp_path: Path) -> None:
     problem = measure_costs(arms(precision="fp16"), CLASSES, StudyFolder(tmp_path), default_registry())
     assert problem is not None
     assert problem.startswith("costs are not measured: ")

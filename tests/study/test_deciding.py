@@ -1,4 +1,4 @@
-"""Against counts in closed form, and clocks that are made up."""
+"""Compared with counts in closed form, and clocks that are made up."""
 
 from collections.abc import Callable
 from functools import partial
@@ -53,7 +53,7 @@ def test_a_budget_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_that_does_not_fit_is_left_to_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which fail, and are outcomes; a defect is none."""
+    """Its trials fail, and are outcomes; a defect is none."""
 
     def seconds(arm: Arm, error: Exception) -> float:
         if arm.name == "eca":

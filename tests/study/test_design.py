@@ -59,7 +59,7 @@ def test_a_recipe_is_the_base() -> None:
 
 
 def test_seeds_of_a_block() -> None:
-    """By default all differ from block to block; or what is named, and the rest is the first block's."""
+    """All seeds differ between blocks by default; else those named do, and the rest is the first block's."""
     found = of(factors={"act": ["relu", "gelu"]}, first_seed=5)
     config = found.at(found.arms[0], 7)
     assert [config.seed_of(what) for what in ("init", "split", "order")] == [7, 7, 7]
@@ -74,7 +74,7 @@ def test_an_arm_is_known_by_what_it_is() -> None:
     assert one.hash == again[1].hash != other.hash == again[0].hash
 
 
-def test_an_arm_is_known_by_near_copies_only_where_they_are_not_looked_for() -> None:
+def test_near_copies_are_in_an_arm_s_hash_only_where_off() -> None:
     """So that trials of older studies are found again."""
     one = of(factors={"act": ["relu", "gelu"]}).arms[0]
     off = replace(one, data=one.data.model_copy(update={"near_copies": "off"}))
@@ -135,7 +135,7 @@ def test_a_file(tmp_path: Path) -> None:
         ({}, "a study has either factors or arms; give [study.factors] or [study.arms.NAME]"),
         (
             {"factors": {"act": ["relu"]}},
-            "there is no arm beside the baseline; give a factor two levels, or name two arms",
+            "there is no arm other than the baseline; give a factor two levels, or name two arms",
         ),
         ({"factors": {"act": ["relu", "relu"]}}, "factor act needs different levels, got ['relu', 'relu']"),
         ({"arms": {"a": {}, "b": {"act": "relu"}}}, "the arms 'a' and 'b' are the same; leave one of them"),

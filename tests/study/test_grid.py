@@ -1,4 +1,4 @@
-"""Against a table by hand, and pandas' pivot of the same rows."""
+"""Compared with a table by hand, and pandas' pivot of the same rows."""
 
 import numpy as np
 import pandas

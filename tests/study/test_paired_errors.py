@@ -1,4 +1,4 @@
-"""Against works counted by hand."""
+"""Compared with works counted by hand."""
 
 from pathlib import Path
 

@@ -60,7 +60,7 @@ def test_few_pictures_go_to_the_arms_that_changed_most(source: Path) -> None:
     assert hang_works([silent], str(source), REGISTRY).works == {}
 
 
-def test_what_changed_or_went_is_said(source: Path) -> None:
+def test_changed_and_missing_images_are_reported(source: Path) -> None:
     made = [errors(source, "new", 3)]
     Image.new("RGB", (50, 50)).save(source / "blue" / "1.png")
     (source / "blue" / "2.png").unlink()

@@ -77,7 +77,7 @@ def test_what_a_node_must_have() -> None:
         assert str(failure.value) == f"no node of the Ray cluster has {message}"
     with pytest.raises(ConfigError) as failure:
         gpus_of_trial(study(), RayOptions(gpus=1.5), gpus)
-    assert str(failure.value) == "1.5 GPUs a trial: more than one must be a whole number"
+    assert str(failure.value) == "1.5 GPUs per trial: more than one must be a whole number"
     assert [trials_at_once(RayOptions(), share, gpus) for share in (0.25, 0.4, 1, 2)] == [4, 2, 1, 1]
     assert [trials_at_once(RayOptions(cpus=number), 0, cpus) for number in (0.5, 1, 3, 4)] == [8, 4, 1, 1]
 
@@ -117,7 +117,7 @@ def test_a_node_without_this_library(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_goes_on_from_its_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_resumes_from_its_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after an epoch on one node and resumed on another, it has the scores of one that nobody disturbed."""
     small = study(train={"epochs": 3})
     trial, kept = trials_of(small)[1], Artefacts(str(tmp_path / "kept"))
@@ -202,7 +202,18 @@ def cluster() -> Iterator[object]:
 
 
 def started(folder: StudyFolder, *options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--resume", str(folder.folder), "--quiet", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "resnet_lab",
+        "study",
+        "run",
+        "--resume",
+        str(folder.folder),
+        "--quiet",
+        "--no-bench",
+        *options,
+    ]
     return subprocess.Popen(command, env={**os.environ, **ONE_THREAD}, stderr=subprocess.PIPE, text=True)
 
 
@@ -225,7 +236,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("where", ["shared", "apart"])
 def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """Of three one is killed while all have work; every trial ends, with the bits of the local executor."""
+    """One of three nodes is killed while all have work; every trial ends, with the bits of the local executor."""
     folder = StudyFolder(tmp_path / "study")
     folder.note(study(seeds=2))
     options = ["--executor", "ray", "--address", cluster.address]
@@ -247,8 +258,8 @@ def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    """By SIGTERM; what its tasks had is resumed here, to what it is without."""
+def test_a_stopped_driver_saves_and_resumes(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """SIGTERM stops the driver; its trials are resumed here, to the bits of an uninterrupted study."""
     long = study(train={"epochs": 8}, seeds=1)
     folder, alone = StudyFolder(tmp_path / "study"), StudyFolder(tmp_path / "alone")
     for each in (folder, alone):
@@ -258,7 +269,7 @@ def test_a_stopped_driver_saves_and_goes_on(cluster, tmp_path: Path) -> None:  #
     driver.send_signal(signal.SIGTERM)
     told = driver.communicate()[1]
     assert driver.returncode == 143
-    assert told == f"resnet-lab: stopped by SIGTERM; go on with `resnet-lab study run --resume {folder.folder}`\n"
+    assert told == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGINT"}
     assert [process.wait() for process in (started(folder), started(alone))] == [0, 0]
     assert table(folder.folder) == table(alone.folder)
@@ -282,7 +293,7 @@ def test_what_is_left_to_the_device_a_node_decides(cluster, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_missing_resources_are_reported_before_anything_runs(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = StudyFolder(tmp_path)
     folder.note(study())
     driver = started(folder, "--executor", "ray", "--address", cluster.address, "--gpus-per-trial", "1")
@@ -296,7 +307,7 @@ def test_what_a_cluster_lacks_is_said_before_anything_runs(cluster, tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_trial_that_is_lost_for_good_is_said_and_can_be_gone_on_with(cluster, quiet, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_lost_trial_is_reported_and_can_be_resumed(cluster, quiet, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """A node is killed, and no retry was wished for; the others' trials come to their end."""
     folder = StudyFolder(tmp_path / "study")
     folder.note(study(seeds=2))
@@ -308,7 +319,7 @@ def test_a_trial_that_is_lost_for_good_is_said_and_can_be_gone_on_with(cluster, 
     assert driver.returncode == 2
     assert re.fullmatch(
         r"resnet-lab: 1 of 4 trials were lost with their process or node, as were their retries, the first \S+: .+; "
-        rf"`resnet-lab study run --resume {folder.folder}` goes on\n",
+        rf"`resnet-lab study run --resume {folder.folder}` resumes them\n",
         told,
     )
     assert len(table(folder.folder)) == 3

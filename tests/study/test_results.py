@@ -119,7 +119,7 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     folder = fabricate(tmp_path / "study", chosen, EVEN)
     told = findings(chosen, folder, REGISTRY)
     assert told.remarks == [
-        "from seed to seed differ: initial weights, split, order",
+        "varied across seeds: initial weights, split, order",
         claim(chosen.plan),
         "2 seeds are too few for a verdict (3 at least): this is exploratory",
     ]
@@ -130,7 +130,7 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     (folder.trials / f"{other.name}.json").write_text(path.read_text())
     remarks = findings(chosen, folder, REGISTRY).remarks
     assert "trials were run with different versions of torch: do not mix them in a verdict" in remarks
-    assert f"1 trials in the folder are of another design and count for nothing: {other.name}" in remarks
+    assert f"1 trials in the folder are of another design and are ignored: {other.name}" in remarks
 
 
 def test_costs_of_other_arms_are_said_to_count_for_nothing(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_costs_of_other_arms_are_said_to_count_for_nothing(tmp_path: Path) -> No
     told = findings(chosen, folder, REGISTRY)
     assert told.costs is None
     assert told.remarks[-1] == (
-        "the costs in bench.json are of other arms, or were timed otherwise than these are trained, and count for "
-        f"nothing; `resnet-lab study run --resume {folder.folder}` measures them anew"
+        "the costs in bench.json are of other arms, or were timed otherwise than these are trained, and are "
+        f"ignored; `resnet-lab study run --resume {folder.folder}` measures them again"
     )
 
 
@@ -170,11 +170,11 @@ def test_a_study_of_which_every_trial_failed(tmp_path: Path) -> None:
     folder = fabricate(tmp_path, design(arms=ARMS, seeds=2), EVEN, failed=failed)
     with pytest.raises(ConfigError) as failure:
         findings(design(arms=ARMS, seeds=2), folder, REGISTRY)
-    assert str(failure.value) == f"{tmp_path}: all of the 4 trials that are over failed, the first since: it diverged"
+    assert str(failure.value) == f"{tmp_path}: all of the 4 finished trials failed, the first with: it diverged"
 
 
 @pytest.mark.parametrize("arm", ["plain", "gated"])
-def test_no_number_is_made_up_for_an_arm_that_always_diverged(
+def test_an_arm_that_always_diverged_has_no_figures(
     tmp_path: Path, arm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failed = {(arm, seed): "it diverged" for seed in range(3)}
@@ -203,7 +203,7 @@ def test_no_number_is_made_up_for_an_arm_that_always_diverged(
 
 
 def test_time_ratios_are_geometric_means(tmp_path: Path) -> None:
-    """Ratios of 2 and 8 seconds an epoch to 1: the square root of 16."""
+    """Ratios of 2 and 8 seconds per epoch to 1: the square root of 16."""
     chosen = design(arms=ARMS, seeds=2)
     folder = fabricate(tmp_path / "study", chosen, EVEN)
     for trial, seconds in zip(trials_of(chosen), (3.0, 6.0, 3.0, 24.0), strict=True):

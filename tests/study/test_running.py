@@ -90,7 +90,7 @@ def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(t
 
 
 @pytest.mark.slow
-def test_an_arm_that_diverges_is_an_outcome_and_the_study_goes_on(tmp_path: Path) -> None:
+def test_a_diverged_arm_is_an_outcome_and_the_study_continues(tmp_path: Path) -> None:
     """All in small batches, so that an epoch has steps after the one that overflows."""
     arms = {"plain": {}, "wild": {"train.lr": 1e30, "train.optimizer": "sgd"}}
     chosen, folder = study(factors={}, arms=arms, seeds=2), StudyFolder(tmp_path)
@@ -148,7 +148,7 @@ def test_a_defect_in_a_process_of_the_study_stays_one(tmp_path: Path, monkeypatc
         run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
 
 
-def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_process_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = StudyFolder(tmp_path)
     folder.note(study())
     (folder.trials / f"{trials_of(study())[0].name}.json").write_text("{")
@@ -158,13 +158,13 @@ def test_a_process_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.slow
 def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) -> None:
-    """By one SIGTERM to the first; what they had is gone on with, to what it is without."""
+    """One SIGTERM to the first; the trials are resumed, to the bits of an uninterrupted study."""
     long = study(train={"epochs": 8}, seeds=1)
     folder, alone = StudyFolder(tmp_path / "study"), StudyFolder(tmp_path / "alone")
     for each in (folder, alone):
         each.note(long)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--quiet", "--resume"]
+    command = [sys.executable, "-m", "resnet_lab", "study", "run", "--quiet", "--no-bench", "--resume"]
     several = [*command, str(folder.folder), "--processes", "2"]
     with subprocess.Popen(several, env=environment, stderr=subprocess.PIPE, text=True) as first:
         while len(list(folder.trials.glob("*/state.safetensors"))) < 2:
@@ -173,7 +173,7 @@ def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) ->
         first.send_signal(signal.SIGTERM)
         told = first.communicate()[1]
     assert first.returncode == 143
-    assert told == f"resnet-lab: stopped by SIGTERM; go on with `resnet-lab study run --resume {folder.folder}`\n"
+    assert told == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGTERM"}
     for each in (folder, alone):
         subprocess.run([*command, str(each.folder)], check=True, env=environment)
@@ -193,7 +193,7 @@ def noted(*arguments, folder, **options):
     return train(*arguments, folder=folder, **options)
 
 trials.train = noted
-main(["study", "run", "--quiet", "--resume", sys.argv[1]])
+main(["study", "run", "--quiet", "--no-bench", "--resume", sys.argv[1]])
 """
 
 
@@ -214,9 +214,9 @@ def test_two_processes_on_a_folder_never_run_a_trial_twice(tmp_path: Path) -> No
 
 
 def resume(folder: Path) -> None:
-    """In a process that is forked from one with the imports."""
+    """Resume in a process that is forked from one with the imports."""
     torch.set_num_threads(1)  # sums of several are rounded otherwise
-    main(["study", "run", "--quiet", "--resume", str(folder)])
+    main(["study", "run", "--quiet", "--no-bench", "--resume", str(folder)])
 
 
 def started(folder: StudyFolder) -> BaseProcess:
@@ -227,7 +227,7 @@ def started(folder: StudyFolder) -> BaseProcess:
 
 
 def require_the_same_table_after_kills(tmp_path: Path, kills: int, seed: int) -> None:
-    """By SIGKILL at random moments; then the study ends with the same bits as one that nobody disturbed."""
+    """Require that a study killed by SIGKILL at random moments ends with the same bits as an undisturbed one."""
     small = study(train={"epochs": 2, "save_minutes": 1e-6}, seeds=4)
     quiet, killed = StudyFolder(tmp_path / "quiet"), StudyFolder(tmp_path / "killed")
     for folder in (quiet, killed):

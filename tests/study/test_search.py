@@ -91,8 +91,8 @@ def test_the_validation_part_decides(tmp_path: Path, trained: list[str]) -> None
     assert sum(found.importances.values()) == pytest.approx(1)
 
 
-def test_what_fails_is_pruned_and_said(tmp_path: Path, trained: list[str]) -> None:
-    """What diverges, and what cannot be built in some combination; neither ends the search."""
+def test_failed_tries_are_pruned_and_reported(tmp_path: Path, trained: list[str]) -> None:
+    """Divergence, and a combination that cannot be built, do not end the search."""
     grouped = space(factors={"norm": ["batch", "group(groups=32)"], "model": ["resnet20", "resnet18"]}, search=LR)
     found, _ = run(tmp_path, 10, grouped)
     problems = {row.problem for row in found.tried if row.problem is not None}
@@ -116,7 +116,7 @@ def test_equal_experiments_are_trained_once(tmp_path: Path, trained: list[str]) 
 
 
 @pytest.mark.slow
-def test_a_search_that_was_stopped_goes_on_as_it_would_have(
+def test_a_stopped_search_resumes_with_the_same_tries(
     tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every fourth training is stopped by SIGTERM: the same tries, each begun anew once and lost never."""
@@ -144,7 +144,7 @@ def test_a_search_that_was_stopped_goes_on_as_it_would_have(
     assert found.tried == quiet.tried
 
 
-def test_a_try_that_was_begun_without_its_values_is_given_up(tmp_path: Path, trained: list[str]) -> None:
+def test_a_started_try_without_values_is_given_up(tmp_path: Path, trained: list[str]) -> None:
     run(tmp_path, 2)
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db")
     optuna.load_study(study_name="search", storage=storage).ask()
@@ -154,7 +154,7 @@ def test_a_try_that_was_begun_without_its_values_is_given_up(tmp_path: Path, tra
 
 
 def test_the_best_is_to_be_confirmed(tmp_path: Path, trained: list[str]) -> None:
-    """By a study that can be read, of the same experiments, at seeds that the search did not see."""
+    """The confirmation is a study that can be read, of the same experiments, at seeds that the search did not see."""
     where = space(seeds=4, first_seed=7, margin=0.01, metric="accuracy", name='a "b"', budget={"epochs": 2})
     found, _ = run(tmp_path, 6, where)
     assert found.confirm == tmp_path / "confirm.toml"
@@ -239,7 +239,7 @@ def test_a_damaged_record_of_a_search(tmp_path: Path, text: str, problem: str) -
     for reader in (noted, searching.plugin_files):
         with pytest.raises(ConfigError) as failure:
             reader(tmp_path)
-        assert str(failure.value) == f"{tmp_path}/search.json: damaged: {problem}; put the file back as it was"
+        assert str(failure.value) == f"{tmp_path}/search.json: damaged: {problem}; restore the file"
     (tmp_path / "search.json").write_text('{"format": 2}')
     with pytest.raises(ConfigError) as failure:
         noted(tmp_path)

@@ -25,7 +25,7 @@ VERSIONS = {"torch": "2.11"}
 
 @pytest.fixture
 def found(tmp_path: Any) -> tuple[StudyFindings, StudyFolder]:
-    """Of scores that were not measured: 2 arms, 3 seeds."""
+    """Findings of scores that were not measured: 2 arms, 3 seeds."""
     chosen, folder = study(seeds=3), StudyFolder(tmp_path)
     folder.note(chosen)
     for arm in chosen.arms:
@@ -109,7 +109,7 @@ NASTY = "[x](y) <b>|`*_# =1+1"
 
 
 def test_names_stay_names(tmp_path: Any) -> None:
-    """In Markdown, read by another library; in LaTeX and CSV by hand."""
+    """Markdown is read by another library; LaTeX and CSV by hand."""
     chosen = design(arms={"plain": {}, NASTY: {"attn": "eca"}, "=1+1": {"act": "gelu"}, "-2": {"act": "silu"}})
     told, folder = found_of(
         tmp_path, chosen, by_chance({arm.name: 0.7 for arm in chosen.arms}), failed={(NASTY, 0): f"why\n{NASTY}"}

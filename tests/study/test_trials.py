@@ -54,9 +54,7 @@ def test_a_trial_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert carry_out(small, trial, folder, REGISTRY, SILENT) == outcome == folder.outcome(trial)
 
 
-def test_one_that_was_killed_after_its_training_is_not_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_killed_after_training_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small, folder = study(), StudyFolder(tmp_path)
     trial = trials_of(small)[0]
     outcome = carry_out(small, trial, folder, REGISTRY, SILENT)
@@ -124,7 +122,7 @@ def test_what_fails_by_itself_is_an_outcome(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_run_whose_best_epoch_has_no_loss_diverged(tmp_path: Path) -> None:
-    """Without predictions, as a run has it whose outputs on the test part were non-finite."""
+    """A run whose outputs on the test part were non-finite has no predictions."""
     small, folder = study(), StudyFolder(tmp_path)
     trial = trials_of(small)[0]
     run = folder.run(trial)

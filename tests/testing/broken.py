@@ -293,7 +293,7 @@ BROKEN = {
         "input 1x1x1x1]; hint: a gate must broadcast over (N, C, H, W); pool with mean((2, 3), keepdim=True)"),
     "stride": Broken("convolution", ForgetsStride, "shapes", "the output is (1, 1, 7, 5), expected (1, 1, 4, 3) "
         "[in_channels 1, out_channels 1, stride 2, groups 1, bias False, input 1x1x7x5]; hint: pad so that the output "
-        "has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and hand the stride on"),
+        "has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and pass the stride on"),
     "no module": Broken("attention", lambda channels: 3, "shapes", "the factory gave int, not a torch.nn.Module "
         "[channels 1, input 1x1x1x1]"),
     "random in evaluation": Broken("attention", AlwaysDrops, "determinism", "in evaluation it draws from a global "
@@ -326,8 +326,8 @@ BROKEN = {
     "overwrites": Broken("attention", Overwrites, "input_kept", f"it overwrites its input [{TALE}]; hint: use x * gate "
         "rather than x *= gate, and no inplace=True on x"),
     "random when made": Broken("attention", DrawsWhenMade, "initial_weights", "'start' starts at random, and "
-        f"differently in two networks of one seed [{TALE}]; hint: define reset_parameters(), which draws it anew; the "
-        "program calls it under a seed of its own"),
+        f"differently in two networks of one seed [{TALE}]; hint: define reset_parameters(), which draws it again; the "
+        "program calls it under its own seed"),
     "batch": Broken("attention", LooksAtTheBatch, "train_eval", "in evaluation an image's output depends on the other "
         f"images of its batch [eval, {TALE}]; hint: keep running statistics for evaluation, or take them over one "
         "image"),
@@ -345,10 +345,10 @@ BROKEN = {
         "[input 2x64x8x8]; hint: an activation is elementwise; what looks at channels or pixels is a norm or an "
         "attention"),
     "groups": Broken("convolution", dense, "traits", "with groups 2, an output channel depends on channels of the "
-        "other group [in_channels 8, out_channels 8, stride 1, groups 2, bias False, input 1x8x8x8]; hint: hand groups "
+        "other group [in_channels 8, out_channels 8, stride 1, groups 2, bias False, input 1x8x8x8]; hint: pass groups "
         "on to the convolutions, or register it with takes_groups=False"),
     "bias": Broken("convolution", biased, "traits", "with bias True it has 584 parameters, with bias False 584 "
-        "[in_channels 8, out_channels 8, stride 1, groups 1, bias True, input 1x8x8x8]; hint: hand bias on to the last "
+        "[in_channels 8, out_channels 8, stride 1, groups 1, bias True, input 1x8x8x8]; hint: pass bias on to the last "
         "convolution: it is True where no norm follows that adds one"),
     "mixes more": Broken("convolution", dense, "traits", "an output channel depends on other channels, and it was "
         "registered with mixes_channels=False [in_channels 8, out_channels 8, stride 1, groups 1, bias False, input "

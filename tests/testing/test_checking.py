@@ -95,17 +95,16 @@ def register_datasets(register):
 
 DATA_FAULTS = {
     "": None,
-    "classes, labels = ('dark',), labels * 0": "classes: failed: 1 class is too few to tell apart [greys]; hint: give "
-    "two or more",
-    "classes = ('dark', 'dark')": "classes: failed: 1 class is too few to tell apart [greys]; hint: give two or more",
-    "classes, labels = ('dark', 'light', 'dark'), np.arange(count) % 3": "classes: failed: class name 'dark' stands 2 "
+    "classes, labels = ('dark',), labels * 0": "classes: failed: 1 class is too few [greys]; hint: give two or more",
+    "classes = ('dark', 'dark')": "classes: failed: 1 class is too few [greys]; hint: give two or more",
+    "classes, labels = ('dark', 'light', 'dark'), np.arange(count) % 3": "classes: failed: class name 'dark' occurs 2 "
     "times [greys]; hint: name each once",
     "labels = labels.astype(float)": "labels: failed: labels are float64, shape (4,), expected int64, shape (4,) "
     "[greys]; hint: np.asarray(labels, dtype=np.int64)",
     "labels = labels + 1": "labels: failed: label 2 is no position in 2 classes [greys, image 1]; hint: a label counts "
     "from 0",
     "labels = labels * 0": "labels: failed: class 'light' has no image [greys]; hint: leave it out",
-    "paths = ('0', '1', '1', '3')": "paths: failed: path '1' stands 2 times [greys]; hint: give each image a text of "
+    "paths = ('0', '1', '1', '3')": "paths: failed: path '1' occurs 2 times [greys]; hint: give each image a text of "
     "its own",
     "read = lambda index: b'no image' if index == 3 else Image.new('L', (9, 5))": "decoding: failed: it cannot be "
     "decoded: not an image of a known format [greys, image 3 (3)]; hint: read(index) gives a whole image",
@@ -148,6 +147,6 @@ def test_errors() -> None:
     )
 
 
-def test_each_check_says_what_it_looks_at() -> None:
+def test_each_check_has_a_description() -> None:
     for kind in KINDS:
         assert all(each.about.endswith((".", "`")) for each in checks_of(kind))

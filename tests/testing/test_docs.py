@@ -1,4 +1,4 @@
-"""What docs/plugins.md prints of the kit, and its worked plugin, taken from the page."""
+"""Output of the kit that docs/plugins.md prints, and the page's worked plugin."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from resnet_lab.testing import check
 from resnet_lab.testing.checking import checks_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
-WORKED = re.search(r"## One worked through.*?```python\n(.*?)```", PAGE, re.DOTALL)
+WORKED = re.search(r"## Worked example.*?```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def printed(heading: str) -> dict[str, str]:
@@ -25,7 +25,7 @@ def printed(heading: str) -> dict[str, str]:
 def test_the_tables_are_the_kit_s() -> None:
     modules = [each for kind in KINDS if kind != "dataset" for each in checks_of(kind)]
     assert printed("## The checks") == {each.name: each.about for each in modules}
-    assert printed("Of data sets:") == {each.name: each.about for each in checks_of("dataset")}
+    assert printed("For data sets:") == {each.name: each.about for each in checks_of("dataset")}
     assert f"API_VERSION` is {API_VERSION}." in PAGE
 
 

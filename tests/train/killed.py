@@ -14,11 +14,11 @@ from time import perf_counter
 
 CONTEXT = multiprocessing.get_context("forkserver")
 SAVED = ("best.safetensors", "last.safetensors", "metrics.csv")
-"""What has to be the same to the bit."""
+"""Files that must be bitwise the same."""
 
 
 def attempt(folder: Path) -> None:
-    """Begin a small training in `folder`, or go on with it; states are saved all the time."""
+    """Begin a small training in `folder`, or resume it; states are saved all the time."""
     import torch
 
     from resnet_lab.network import zoo

@@ -81,8 +81,8 @@ def test_the_average_is_the_weighted_sum_of_all_weights() -> None:
     torch.testing.assert_close(average.model[4].weight.double(), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_an_average_of_weights_that_stand_still_is_these() -> None:
-    """To the last bit after the first update, whatever the initial weights were."""
+def test_an_average_of_constant_weights_equals_them() -> None:
+    """The average equals the weights to the last bit after the first update, whatever the initial weights were."""
     model = network()
     average = Average(model, 0.9999)
     learn(model, 0)
@@ -114,8 +114,8 @@ def test_frozen_parameters_are_shared() -> None:
     assert not torch.equal(average.model[4].weight, model[4].weight)
 
 
-def test_another_average_goes_on_to_the_bit() -> None:
-    """What is saved is contiguous, as safetensors has it, whatever layout the network has."""
+def test_an_average_resumes_bit_for_bit() -> None:
+    """Saved tensors are contiguous, as safetensors has them, whatever layout the network has."""
     model = network()
     average = Average(model, 0.99)
     for step in range(4):

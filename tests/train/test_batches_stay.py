@@ -1,4 +1,4 @@
-"""Against the batches of commit 6e309af, whose digests are in batches_of_6e309af.json: orders, views, pixels, shares.
+"""Compared with the batches of commit 6e309af (digests in batches_of_6e309af.json): orders, views, pixels, shares.
 
 Where images are not mixed, a digest is over whole numbers (labels, and pixels that only change places or are painted
 over), so that it is the same on every machine.
@@ -52,7 +52,7 @@ def loader(case: str) -> Loader:
 
 
 def digest(batches: Iterable[Batch], scale: float = 255) -> str:
-    """Of pixels, or of features that are whole numbers, and of labels."""
+    """Digest of pixels, or of features that are whole numbers, and of labels."""
     found = sha256()
     for _, x, y in batches:
         values = (x.double() * scale).round()
@@ -63,7 +63,7 @@ def digest(batches: Iterable[Batch], scale: float = 255) -> str:
 
 
 def three(batches: Loader, scale: float = 255) -> list[str]:
-    """Of an epoch, of the rest of another, and of an evaluation."""
+    """Batches of an epoch, of the rest of another, and of an evaluation."""
     return [digest(each, scale) for each in (batches.training(1), batches.training(4, 2), batches.evaluation())]
 
 

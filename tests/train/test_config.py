@@ -59,7 +59,7 @@ def test_options_out_of_range(values: dict, message: str) -> None:
         ({"fold": 1}, "fold is 1, but not of how many; give folds too"),
         (
             {"folds": 3, "split_file": "a.csv"},
-            "folds and split_file each say which image stands in which part; give one of them",
+            "folds and split_file each define the split; give one of them",
         ),
     ],
 )
@@ -74,6 +74,6 @@ def test_defaults_and_values() -> None:
     assert train_config({"augment": ["flip", "rotate90"], "lr": 1}, "here").augment == ("flip", "rotate90")
 
 
-def test_a_truth_value_is_no_number() -> None:
+def test_a_boolean_is_not_a_number() -> None:
     with pytest.raises(ConfigError):
         train_config({"lr": True}, "here")

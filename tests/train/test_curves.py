@@ -21,7 +21,7 @@ def history(number: int) -> list[Epoch]:
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Those that are saved."""
+    """Figures that are saved."""
     kept: list[Figure] = []
     save = Figure.savefig
 
@@ -72,7 +72,7 @@ def test_short_and_long_trainings_are_readable(
 
 
 @pytest.mark.parametrize("loss", [4e5, inf, nan])
-def test_a_loss_that_explodes_leaves_the_scale_as_it_was(figures: list[Figure], loss: float) -> None:
+def test_an_exploding_loss_does_not_change_the_scale(figures: list[Figure], loss: float) -> None:
     """The first training loss, 2, is the largest usual one, and the scale ends at its double."""
     epochs = history(15)
     epochs[4], epochs[7] = (replace(epochs[number], val_loss=loss) for number in (4, 7))

@@ -15,7 +15,7 @@ from tests.train.learning_together import SHAPE, Idle, Network, group_norm, imag
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes came to."""
+    """Results of each of two processes."""
     folder = tmp_path_factory.mktemp("learning")
     done = torchrun("tests.train.learning_together", folder)
     assert done.returncode == 0, done.stderr
@@ -67,7 +67,7 @@ def test_two_processes_score_as_one_does(together: list[dict[str, Any]]) -> None
 
 
 @pytest.mark.slow
-def test_pieces_of_a_step_make_the_same_gradient(together: list[dict[str, Any]]) -> None:
+def test_micro_batches_give_the_same_gradient(together: list[dict[str, Any]]) -> None:
     whole = learn(Processes(), Network(group_norm))
     for found in together:
         torch.testing.assert_close(found["pieces"]["losses"], whole["losses"], rtol=1e-5, atol=0)
@@ -92,7 +92,7 @@ def test_without_synced_statistics_the_first_ones_count(together: list[dict[str,
 
 @pytest.mark.slow
 def test_a_part_that_nothing_calls_is_no_hindrance(together: list[dict[str, Any]]) -> None:
-    """Of the second step, whose images are 2 in the one process and 3 in the other."""
+    """The second step has 2 images in the one process and 3 in the other."""
     model = Idle()
     model(torch.full((1, *SHAPE), 2.5)).sum().backward()
     for found in together:

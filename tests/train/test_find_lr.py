@@ -43,7 +43,7 @@ def network(norm: bool = True) -> nn.Module:
 
 def test_it_is_the_plain_pytorch_loop_at_rising_rates() -> None:
     """Written out: epochs one after the other, rates from 1e-6 to 10 by an even factor, each loss before its step."""
-    images = batches(20)  # of three steps an epoch
+    images = batches(20)  # of three steps per epoch
     plain = network(norm=False)
     plain[4].p = 0.0
     result = find_learning_rate(plain, images, CONFIG, CPU, steps=36)
@@ -73,7 +73,7 @@ def test_it_ends_where_the_loss_is_four_times_its_lowest() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_a_loss_that_is_no_number_ends_it() -> None:
+def test_a_non_finite_loss_ends_it() -> None:
     """It jumps over the four times at once, and is not told of."""
 
     class Cliff(nn.Module):
@@ -107,7 +107,7 @@ def test_nothing_is_changed() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_watcher_is_told() -> None:
+def test_the_watcher_is_notified() -> None:
     told: list[Any] = []
 
     class Listener(Watcher):
@@ -124,10 +124,10 @@ def test_the_watcher_is_told() -> None:
 def test_too_few_steps_are_refused() -> None:
     with pytest.raises(ConfigError) as failure:
         find_learning_rate(network(), batches(), CONFIG, CPU, steps=19)
-    assert str(failure.value) == "a range test of 19 steps says nothing; give it at least 20"
+    assert str(failure.value) == "a range test of 19 steps is not informative; give it at least 20"
 
 
-def test_weights_that_are_no_numbers_are_told() -> None:
+def test_non_finite_weights_are_reported() -> None:
     model = network()
     nn.init.constant_(model[0].weight, torch.nan)
     with pytest.raises(ConfigError) as failure:
@@ -137,7 +137,7 @@ def test_weights_that_are_no_numbers_are_told() -> None:
     )
 
 
-def test_a_loss_that_only_rises_is_told() -> None:
+def test_a_loss_that_only_rises_is_reported() -> None:
     class Forgetful(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -22,7 +22,7 @@ CHILDREN = {"stem": ("conv1", "bn1", "act1", "maxpool"), "fc": ("fc",)}
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Of so small a network, more would wait for each other."""
+    """A network this small gains nothing from more threads, which would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -101,7 +101,7 @@ def test_so_does_one_of_any_parts(names: tuple[str, ...], changes: dict[str, str
 
 
 @pytest.mark.parametrize("names", PREFIXES + ANYWHERE, ids="+".join)
-def test_frozen_parts_stay_as_they_were(names: tuple[str, ...]) -> None:
+def test_frozen_parts_are_unchanged(names: tuple[str, ...]) -> None:
     model = build(small())
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     frozen = freeze(model, names)
@@ -139,8 +139,8 @@ def test_no_call_of_train_wakes_a_frozen_part() -> None:
 
 
 @pytest.mark.parametrize("names", PREFIXES, ids="+".join)
-def test_what_stands_before_all_that_learns_leaves_no_graph(names: tuple[str, ...]) -> None:
-    """As many tensors are kept for the backward pass as when the features alone are given."""
+def test_frozen_first_parts_run_without_a_graph(names: tuple[str, ...]) -> None:
+    """The backward pass keeps as many tensors as when the features alone are given."""
     frozen = freeze(build(small()), names).train()
     x, _ = pictures()
     features = frozen.fixed(x)
@@ -251,7 +251,7 @@ def test_freezing_everything_is_refused() -> None:
     )
 
 
-def test_a_refused_network_is_left_as_it_was() -> None:
+def test_a_refused_network_is_unchanged() -> None:
     model = build(small())
     with pytest.raises(ConfigError):
         freeze(model, ("stem", "layer9"))

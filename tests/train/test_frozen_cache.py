@@ -1,4 +1,4 @@
-"""Against the same training on images, and against the network itself on the images that it would have been shown."""
+"""Compared with the same training on images, and with the network itself on the images that it would have seen."""
 
 import errno
 import json
@@ -66,7 +66,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paintings: Pre
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Of so small a network, more would wait for each other."""
+    """A network this small gains nothing from more threads, which would wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -141,7 +141,7 @@ def cached(
 
 
 def losses(model: nn.Module, batches: dict[Part, Loader], placement: Placement = CPU) -> list[float]:
-    """Of each training step of three epochs, and of the validation part after each."""
+    """Losses of each training step of three epochs, and of the validation part after each."""
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.02, momentum=0.9)
     found = []
     for epoch in (1, 2, 3):
@@ -214,7 +214,7 @@ def test_no_image_is_computed_by_itself(paintings: Prepared) -> None:
     assert sizes[1:] == [12, 12, 12, 12, 7]  # after the first, which tells the shape; the last is all of validation
 
 
-def test_a_training_goes_on_in_the_middle_of_an_epoch(paintings: Prepared) -> None:
+def test_a_training_resumes_within_an_epoch(paintings: Prepared) -> None:
     features, _ = cached(network(), served(paintings), paintings)
     whole, rest = list(features["train"].training(4)), list(features["train"].training(4, first_step=2))
     assert len(whole) == len(features["train"]) == 4
@@ -311,7 +311,7 @@ def test_a_renamed_image_is_another_order_and_a_changed_one_another_set(painting
         assert len(folders()) == number
 
 
-def test_a_folder_tells_what_it_is_of(paintings: Prepared) -> None:
+def test_a_folder_records_its_origin(paintings: Prepared) -> None:
     cached(network(), served(paintings), paintings)
     about = json.loads((folders()[0] / "about.json").read_text())
     assert datetime.now(UTC) - datetime.fromisoformat(about.pop("used")) < timedelta(minutes=5)
@@ -397,7 +397,7 @@ def test_damage_is_mended(harm: Callable[[Path], None], rows_lost: int, painting
     assert after.begun == []
 
 
-def test_after_another_start_of_the_system_all_rows_are_looked_at(
+def test_all_rows_are_verified_after_a_reboot(
     paintings: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached(network(), served(paintings), paintings)
@@ -408,13 +408,13 @@ def test_after_another_start_of_the_system_all_rows_are_looked_at(
     assert listener.advanced == 4 * TRAIN + VAL
 
 
-def test_a_file_cut_short_in_use_is_told(paintings: Prepared) -> None:
+def test_a_file_truncated_in_use_is_reported(paintings: Prepared) -> None:
     features, _ = cached(network(), served(paintings), paintings)
     file = folders()[0] / "train.features"
     os.truncate(file, ROW)
     with pytest.raises(DataError) as failure:
         list(features["train"].training(1))
-    assert str(failure.value) == f"{file}: cut short while it was in use; start again to have it mended"
+    assert str(failure.value) == f"{file}: truncated while in use; restart to repair it"
 
 
 def test_a_deleted_folder_stays_open_to_who_uses_it(paintings: Prepared) -> None:
@@ -517,7 +517,7 @@ def test_off_and_nothing_frozen_leave_all_as_it_is(paintings: Prepared) -> None:
         assert listener.said == []
 
 
-def test_storing_is_told_with_its_size(paintings: Prepared) -> None:
+def test_storing_is_reported_with_its_size(paintings: Prepared) -> None:
     for names, named, nbytes in ((EARLY, "stem to layer2", ROW), (("stem",), "stem", 16 * 16 * 16 * 4)):
         _, listener = cached(network(names), served(paintings), paintings, wish="auto")
         size = f"{(4 * TRAIN + VAL) * nbytes / 1e6:.1f} MB"
@@ -575,7 +575,9 @@ def test_storing_must_be_less_work_than_it_saves(paintings: Prepared) -> None:
     assert isinstance(found["train"].rows, FeatureRows)  # it is there now
 
 
-def test_a_small_disk_is_told_before_anything_is_computed(paintings: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_small_disk_is_reported_before_anything_is_computed(
+    paintings: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needed = (4 * TRAIN + VAL) * ROW
     monkeypatch.setattr(frozen_cache, "bytes_free", lambda: needed)
     images, model = served(paintings), network()
@@ -617,7 +619,7 @@ def test_a_disk_that_fills_up_is_given_back_what_was_taken(
     )
 
 
-def test_a_cache_that_cannot_be_written_is_told(paintings: Prepared, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(paintings: Prepared, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file stands there")
     with pytest.raises(DataError) as failure:
         cached(network(), served(paintings), paintings)

@@ -148,7 +148,7 @@ def test_after_step_is_called_at_each_step_and_can_end_the_training() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_divergence_is_told_with_epoch_step_and_rate() -> None:
+def test_divergence_is_reported_with_epoch_step_and_rate() -> None:
     config = TrainConfig(epochs=5, lr=1e30, optimizer="sgd", schedule="constant")
     with pytest.raises(DivergedError) as failure:
         list(trained(network(), batches(50), batches(9), config))
@@ -192,8 +192,8 @@ def test_a_validation_that_overflows_is_a_divergence(value: float, what: str) ->
     assert progress.history == []
 
 
-def test_a_batch_in_pieces_is_the_batch() -> None:
-    """Without batch norm, whose statistics are a piece's own."""
+def test_micro_batches_equal_the_batch() -> None:
+    """There is no batch norm, whose statistics are a micro-batch's own."""
     states = []
     for pieces in (1, 3):
         torch.manual_seed(1)

@@ -48,7 +48,7 @@ def rates(config: TrainConfig) -> list[float]:
 
 
 def reference(make: Callable[[Optimizer], Any], every: int = 1, total: int = TOTAL) -> list[float]:
-    """What torch's schedule gives, taken a step further after `every` steps of the optimiser."""
+    """Rates of torch's schedule, taken a step further after `every` steps of the optimiser."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], RATE, momentum=0.9)
     schedule = make(optimizer)
     seen = []
@@ -202,7 +202,7 @@ def test_optimisers_step_as_torch_s_plain_ones(name: Any) -> None:
 
 
 @pytest.mark.parametrize("name", REFERENCES)
-def test_an_optimiser_goes_on_with_what_a_file_holds(name: Any) -> None:
+def test_an_optimiser_resumes_from_a_file(name: Any) -> None:
     """Files hold tensors row by row; a fused step on the CPU does not look at the layout."""
     options = config(optimizer=name, lr=0.05, weight_decay=0.1)
     ours, theirs = pair()
@@ -280,7 +280,7 @@ def test_a_gradient_too_long_for_float32_is_not_hidden() -> None:
     assert all(parameter.grad.isnan().all() for parameter in ours[:2])
 
 
-def test_a_gradient_that_is_no_number_is_not_hidden() -> None:
+def test_a_non_finite_gradient_is_not_hidden() -> None:
     ours = gradients(1)
     ours[1].grad[0] = float("nan")
     assert clip_gradients(ours, 1.0).isnan()
@@ -301,7 +301,7 @@ def batch(soft: bool) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("balance", ["none", "loss"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_mean_loss_is_torch_s(soft: bool, balance: Any, smoothing: float) -> None:
-    """With scikit-learn's class weights, of a training part that has other numbers than the batch."""
+    """Class weights are scikit-learn's, of a training part that has other numbers than the batch."""
     part = np.repeat(np.arange(K), [40, 10, 20, 5, 25])
     loss = make_loss(config(balance=balance, label_smoothing=smoothing), part, K, CPU)
     outputs, targets = batch(soft)
@@ -313,7 +313,7 @@ def test_the_mean_loss_is_torch_s(soft: bool, balance: Any, smoothing: float) ->
 
 
 @pytest.mark.parametrize("soft", [False, True], ids=["labels", "shares"])
-def test_pieces_of_a_batch_add_up_to_the_whole(soft: bool) -> None:
+def test_losses_of_micro_batches_add_up(soft: bool) -> None:
     """Divided by the weight of the whole batch, their gradients are its gradient, however weights fall on them."""
     loss = Loss(torch.tensor([0.2, 3.0, 1.0, 0.5, 2.0]), smoothing=0.1)
     outputs, targets = batch(soft)

@@ -100,7 +100,7 @@ def test_a_buffer_made_in_a_forward_pass_of_training_alone() -> None:
     )
 
 
-def test_a_sound_network_is_as_it_was() -> None:
+def test_a_sound_network_is_unchanged() -> None:
     known = registry(Odd)
     model = assemble(SPEC, known).model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Against torch's own batch norm with all images in one process."""
+"""Compared with torch's own batch norm with all images in one process."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.train.statistics_together import CASES, network, normalise
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes came to."""
+    """Results of each of two processes."""
     folder = tmp_path_factory.mktemp("statistics")
     done = torchrun("tests.train.statistics_together", folder)
     assert done.returncode == 0, done.stderr
@@ -21,7 +21,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def joined(together: list[dict[str, Any]], case: str) -> dict[str, Any]:
-    """As one process would have it: images one after the other, gradients of weights summed."""
+    """Result as one process would have it: images one after the other, gradients of weights summed."""
     first, second = (found[case] for found in together)
     steps = [
         {

@@ -27,7 +27,7 @@ def test_a_mixed_image_counts_as_its_larger_share() -> None:
     assert tally.result() == (pytest.approx(1 / 3), 0.5)
 
 
-def test_the_first_step_that_diverged_is_told() -> None:
+def test_the_first_diverged_step_is_reported() -> None:
     tally = Tally(2, torch.device("cpu"))
     outputs, labels = torch.eye(2), torch.tensor([0, 1])
     for loss in (1.0, 2.0):

@@ -94,12 +94,12 @@ def test_the_folder_holds_what_is_documented(trained: tuple[Path, Listener]) -> 
         assert image.size == (1350, 540)
 
 
-def test_the_watcher_is_told(trained: tuple[Path, Listener]) -> None:
+def test_the_watcher_is_notified(trained: tuple[Path, Listener]) -> None:
     _, listener = trained
     assert "depthwise in block basic: each is followed by a 1x1 convolution" in listener.said[0]
     assert listener.said[1] == (
         "1797 images of 10 classes; training on cpu in fp32 (as asked), channels-last (no reordering between "
-        "convolutions), compiled where that was measured to pay"
+        "convolutions), compiled where measured to be faster"
     )
     assert listener.phases == {"decoding": 0, "training": 0}
 
@@ -126,9 +126,7 @@ def test_the_test_scores_are_those_of_the_best_weights(trained: tuple[Path, List
     assert metadata.std == pytest.approx([pixels[taught].std()])
 
 
-def test_a_record_says_whether_near_copies_were_looked_for_and_an_older_one_need_not(
-    trained: tuple[Path, Listener], tmp_path: Path
-) -> None:
+def test_near_copies_are_optional_in_older_records(trained: tuple[Path, Listener], tmp_path: Path) -> None:
     shutil.copytree(trained[0], tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["data"].pop("near_copies") == "on"
@@ -215,7 +213,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("steps", [1, 4, 5, 8])
-def test_an_interrupted_training_goes_on_to_the_same_bits(
+def test_an_interrupted_training_resumes_bit_for_bit(
     tmp_path: Path, undisturbed: tuple[Path, Path], number: signal.Signals, steps: int
 ) -> None:
     data, whole = undisturbed
@@ -229,13 +227,13 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     listener = Listener()
     resume(tmp_path / "run", watcher=listener)
     done = (steps - 1) // per_epoch  # an epoch is over when it has been validated
-    assert f"going on at epoch {done + 1} after {steps - done * per_epoch} steps" in listener.said
+    assert f"resuming at epoch {done + 1} after {steps - done * per_epoch} steps" in listener.said
     assert digests(tmp_path / "run") == digests(whole)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_a_finished_training_does_not_go_on(undisturbed: tuple[Path, Path]) -> None:
+def test_a_finished_training_is_not_resumed(undisturbed: tuple[Path, Path]) -> None:
     _, folder = undisturbed
     with pytest.raises(RunError) as failure:
         resume(folder)
@@ -254,12 +252,12 @@ def test_other_images_end_a_resumption(stopped: Path, two_colours: Path) -> None
     with pytest.raises(RunError) as failure:
         resume(stopped)
     assert str(failure.value) == (
-        f"{stopped} cannot go on: {two_colours} has changed since (12 images then, 13 now); "
-        "put the images back, or start a new run"
+        f"{stopped} cannot be resumed: {two_colours} has changed since (12 images then, 13 now); "
+        "restore the images, or start a new run"
     )
     (two_colours / "a" / "new.png").unlink()
     Image.new("L", (8, 8), 77).save(two_colours / "a" / "0.png")
-    with pytest.raises(RunError, match=r"\(12 images as then, but not the same ones\); put the images back"):
+    with pytest.raises(RunError, match=r"\(12 images as then, but not the same ones\); restore the images"):
         resume(stopped)
 
 
@@ -343,10 +341,10 @@ def test_a_full_disk_leaves_the_last_state(tmp_path: Path, two_colours: Path, mo
     monkeypatch.setattr(os, "replace", real)
     listener = Listener()
     resume(tmp_path / "run", watcher=listener)
-    assert "going on at epoch 2 after 0 steps" in listener.said
+    assert "resuming at epoch 2 after 0 steps" in listener.said
 
 
-def test_more_pieces_than_images_in_a_step(tmp_path: Path, two_colours: Path) -> None:
+def test_more_micro_batches_than_images(tmp_path: Path, two_colours: Path) -> None:
     config = QUICK.model_copy(update={"batch_size": 2, "accumulate": 3})
     with pytest.raises(ConfigError) as failure:
         train(SPEC, str(two_colours), config, folder=tmp_path / "run")
@@ -420,7 +418,7 @@ def test_a_divergence_leaves_the_state_before_it(
     assert (tmp_path / "run" / "state.safetensors").exists()
 
 
-def test_a_validation_that_overflows_leaves_the_best_of_earlier_epochs(
+def test_an_overflowing_validation_keeps_earlier_best_weights(
     tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def overflowing(*args: Any) -> torch.Tensor:

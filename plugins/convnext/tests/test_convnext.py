@@ -52,7 +52,7 @@ def parts(branch=1, output=1, dropout=1):
 
 
 def block_and_input(in_channels, out_channels, stride, size=(9, 6), layer_scale=0.3, **factors):
-    """With parameters that none of them leaves without effect, in float64."""
+    """Block and input, with parameters that all have an effect, in float64."""
     torch.manual_seed(0)
     block = ConvNeXtBlock(in_channels, out_channels, out_channels, stride, parts(**factors), layer_scale=layer_scale)
     for parameter in block.parameters():
@@ -120,7 +120,7 @@ def test_places_of_the_parts(factors, shape):
 
 
 def test_parameters():
-    """96 channels, as in ConvNeXt-T's first stage: 49 + 1 and 2 a channel, 96 x 384 twice with biases, a scale."""
+    """96 channels, as in ConvNeXt-T's first stage: 49 + 1 and 2 per channel, 96 x 384 twice with biases, a scale."""
     block = ConvNeXtBlock(96, 96, 96, 1, parts())
     assert sum(p.numel() for p in block.parameters()) == 96 * 52 + (96 * 384 + 384) + (384 * 96 + 96) + 96
 

@@ -26,7 +26,7 @@ def test_formula(beta):
 
 @pytest.mark.parametrize("beta", BETAS)
 def test_gradients(beta):
-    """By the derivatives on paper: s + beta x s (1 - s) of x, and the sum of x^2 s (1 - s) of beta; s the sigmoid."""
+    """Derived on paper, with s the sigmoid: s + beta x s (1 - s) for x, and the sum of x^2 s (1 - s) for beta."""
     module, x = SwishBeta(start=beta).double(), VALUES.clone().requires_grad_()
     module(x).sum().backward()
     values = VALUES.numpy()
@@ -48,7 +48,7 @@ def test_nears_relu(beta):
 
 
 def test_learns_beta():
-    """From SiLU's beta to that of the values it is shown."""
+    """Beta goes from SiLU's to that of the values it is shown."""
     module, aim = SwishBeta().double(), VALUES * torch.sigmoid(2.5 * VALUES)
     optimizer = torch.optim.LBFGS(
         [module.beta], tolerance_grad=1e-14, tolerance_change=1e-14, line_search_fn="strong_wolfe"

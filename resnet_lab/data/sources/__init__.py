@@ -1,4 +1,4 @@
-"""Where images come from: folders, manifests, torchvision, Hugging Face, and registered data sets."""
+"""Sources of images: folders, manifests, torchvision, Hugging Face, and registered data sets."""
 
 from resnet_lab.data.sources.opening import open_images
 

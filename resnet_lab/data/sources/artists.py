@@ -37,7 +37,7 @@ class Artists:
         return {name: by_key[key] for name in names if (key := loose_key(name)) in by_key}
 
     def compared(self, found: Counter[str], unknown: Collection[str]) -> list[str]:
-        """What does not fit between the table and the images found.
+        """Differences between the table and the images found.
 
         Args:
             found: images of each class.
@@ -64,11 +64,11 @@ def read_artists(table: Path) -> Artists:
         text = read_text(table, LARGE, DataError)
         lines = [values for _, values in csv_rows(io.StringIO(text, newline=""), table, DataError, REMEDY)]
     except DataError as error:
-        return Artists(notes=(f"{TABLE} is passed over: {str(error).removeprefix(f'{table}: ')}",))
+        return Artists(notes=(f"{TABLE} is ignored: {str(error).removeprefix(f'{table}: ')}",))
     columns, *rows = lines or [[]]
     for column in ("name", "paintings"):
         if columns.count(column) > 1:
-            return Artists(notes=(f"{TABLE} is passed over: it has two columns {column!r}",))
+            return Artists(notes=(f"{TABLE} is ignored: it has two columns {column!r}",))
     paintings: dict[str, str] = {}
     keys: set[str] = set()
     notes = []
@@ -83,5 +83,5 @@ def read_artists(table: Path) -> Artists:
             keys.add(key)
             paintings[name] = row.get("paintings", "").strip()
     if not paintings:
-        return Artists(notes=(f"{TABLE} is passed over: it has no column 'name' with names",))
+        return Artists(notes=(f"{TABLE} is ignored: it has no column 'name' with names",))
     return Artists(paintings, tuple(notes))

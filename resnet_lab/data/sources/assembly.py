@@ -1,4 +1,4 @@
-"""What all sources have in common: labels that can be written, parts, and splits put together. Legend: N images."""
+"""Common parts of all sources: labels that can be written, parts, and splits put together. Legend: N images."""
 
 import re
 import unicodedata
@@ -17,10 +17,10 @@ PART_OF = {
     "val": "val", "valid": "val", "validation": "val", "dev": "val", "development": "val",
     "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
-"""What sources call their parts, in any case."""
+"""Names that sources give their parts, in any case."""
 
 FILLERS = frozenset({"set", "data", "dataset", "split", "part", "image", "images", "img", "imgs", "folder"})
-"""Words beside the name of a part that say nothing: `training_set`, `TestImages`, `train2017`."""
+"""Words without meaning next to the name of a part: `training_set`, `TestImages`, `train2017`."""
 
 SOME = 5
 """Names that a note lists before it only counts."""
@@ -129,7 +129,7 @@ def joined(
     """
     if blank := [split.part for split in splits if not np.any(split.numbers >= 0)]:
         splits = [split for split in splits if np.any(split.numbers >= 0)]
-        notes = [*notes, f"the {' and '.join(blank)} part has no labels and is passed over"]
+        notes = [*notes, f"the {' and '.join(blank)} part has no labels and is ignored"]
     if not splits:
         raise DataError(f"{where} holds no labelled image")
     numbers = np.concatenate([split.numbers for split in splits])

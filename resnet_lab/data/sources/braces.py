@@ -9,7 +9,7 @@ from resnet_lab.core.records import repr_of
 
 MAX_SHARDS = 100_000
 MAX_LENGTH = 4096
-"""Of one path or URL with its braces."""
+"""Longest path or URL with braces."""
 
 MAX_DEPTH = 16
 LETTERS = ascii_uppercase + ascii_lowercase
@@ -76,7 +76,7 @@ def _count(pattern: str, where: str) -> int:
 
 
 def _length(found: re.Match[str]) -> int:
-    """Of a range of numbers or letters."""
+    """Length of a range of numbers or letters."""
     first, last, step = found.group(1, 2, 3) if found[1] else found.group(4, 5, 6)
     ends = (int(first), int(last)) if found[1] else (LETTERS.index(first), LETTERS.index(last))
     return abs(ends[1] - ends[0]) // (int(step or 1) or 1) + 1

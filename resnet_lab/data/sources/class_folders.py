@@ -36,7 +36,7 @@ def open_class_folders(root: Path, fewest: int = 2) -> ImageSet:
     aside = {folder: beside.images(folder) for folder in layout.aside}
     found = _flat(listing, layout.flat) if layout.flat is not None else _branches(listing, layout.branches)
     if not found:
-        raise DataError(f"{root} holds no folder; it must hold one folder of images a class")
+        raise DataError(f"{root} holds no folder; it must hold one folder of images per class")
     if not any(found.values()):
         _refuse_locked(listing)
         raise DataError(f"{root} holds no image in its class folders; images end in {ENDINGS}")
@@ -112,7 +112,7 @@ def _refuse_locked(listing: Listing, below: str = "") -> None:
 
 
 def _spellings(class_of: Mapping[str, str], known: Mapping[str, str], what: str) -> list[str]:
-    """Which folders or names were put together, and which were repaired."""
+    """Folders or names that were merged, and those that were repaired."""
     notes = []
     for label in sorted(set(class_of.values())):
         names = sorted(name for name in class_of if class_of[name] == label)

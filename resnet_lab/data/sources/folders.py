@@ -40,7 +40,7 @@ def is_image(name: str) -> bool:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is passed over: by a leading dot, or because a system left it there."""
+    """Whether a file or folder is ignored: by a leading dot, or because a system left it there."""
     return name.startswith(".") or name.lower() in LEFT_BY_SYSTEMS
 
 
@@ -106,7 +106,7 @@ class Listing:
         return folders
 
     def _above(self, folder: str) -> frozenset[Identity]:
-        """Of all folders that a folder of the root lies in."""
+        """Identities of a folder's parents, below the root and above it."""
         within = [self.root / parent for parent in PurePosixPath(folder).parents]
         return frozenset(_identity(parent) for parent in (*within, *self.root.resolve().parents))
 

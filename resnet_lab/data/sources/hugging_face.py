@@ -91,18 +91,18 @@ def _network(library: ModuleType, allowed: bool) -> Iterator[None]:
 
 
 def _errors(library: ModuleType) -> tuple[type[Exception], ...]:
-    """What the library raises where a set is missing or damaged."""
+    """Exceptions that the library raises where a set is missing or damaged."""
     return OSError, ValueError, LookupError, RuntimeError, library.exceptions.DatasetsError
 
 
 def _image_set(
     library: ModuleType, datasets: Mapping[str, Any], named: Named, folder: str | None, fewest: int
 ) -> ImageSet:
-    """The set; where it is of a folder, which may be a stranger's, it reads nothing outside of it."""
+    """The set; where it is of a folder, which may be untrusted, it reads nothing outside of it."""
     notes = []
     known = {name: dataset for name, dataset in datasets.items() if part_of(name)}
     if known and len(known) < len(datasets):
-        notes.append(f"splits that are no part are passed over: {some(sorted(set(datasets) - set(known)))}")
+        notes.append(f"splits that are no part are ignored: {some(sorted(set(datasets) - set(known)))}")
     datasets = known or datasets
     features = next(iter(datasets.values())).features
     image, label = _image_column(library, features, named), _label_column(library, features, named)
@@ -195,7 +195,7 @@ def _split(library: ModuleType, name: str, dataset: Any, image: str, numbers: ND
 
 
 def _stamp(dataset: Any, image: str) -> Callable[[int], str] | None:
-    """From the library's files where these hold the images themselves; none where they name other files."""
+    """Fingerprint of the library's files where these hold the images themselves; none where they name other files."""
     from pyarrow import compute
 
     if not dataset.cache_files or compute.struct_field(dataset.data.column(image), "bytes").null_count:

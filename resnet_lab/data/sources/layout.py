@@ -1,4 +1,4 @@
-"""How a folder lays out its classes, seen from the names in it alone.
+"""Class layout of a folder, seen from the names in it alone.
 
 ROOT/<class>/...                            the usual one
 ROOT/one/two/<class>/...                    folders that hold a single one are gone through
@@ -17,18 +17,18 @@ from resnet_lab.data.sources.part_folders import PartFolders, find_parts
 
 FLAT = "resized"
 NUMBERED = re.compile(r"(?P<name>.+)_\d+")
-"""Of a flat folder's files, without the ending."""
+"""Names of a flat folder's files, without the ending."""
 
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """Where the images of a root are; all paths are from the root.
+    """Location of the images of a root; all paths are relative to the root.
 
     Attributes:
         branches: the class folders; none where the images are flat.
         flat: the folder of images named `<class>_<number>`.
         table: artists.csv.
-        strays: images that lie beside the class folders.
+        strays: images that lie next to the class folders.
         aside: folders of images that belong to no class.
     """
 
@@ -62,7 +62,7 @@ def find_layout(root: Path) -> FolderLayout:
             if not others:
                 return FolderLayout(flat=flat, table=table, strays=tuple(strays))
             if table or others == ["images"]:
-                notes.append(f"the images in {join(folder, FLAT)} are passed over for those in {', '.join(others)}")
+                notes.append(f"the images in {join(folder, FLAT)} are ignored for those in {', '.join(others)}")
                 folders = others
         parts = find_parts(root, folder, folders) if len(folders) > 1 else PartFolders()
         within = parts.within

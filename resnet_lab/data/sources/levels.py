@@ -16,14 +16,14 @@ class Branch(NamedTuple):
 
 
 class Level(NamedTuple):
-    """What is directly in a folder, hidden entries left out, sorted."""
+    """Direct content of a folder, hidden entries left out, sorted."""
 
     folders: list[str]
     images: list[str]
 
 
 def level_of(folder: Path) -> Level:
-    """What is directly in a folder; raises `OSError` where it cannot be listed."""
+    """List a folder's direct content; raises `OSError` where it cannot be listed."""
     folders, images = [], []
     with os.scandir(folder) as entries:
         for entry in entries:

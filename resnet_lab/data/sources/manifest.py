@@ -84,7 +84,7 @@ def open_manifest(manifest: Path, fewest: int = 2) -> ImageSet:
 
 
 def _rewritten(given: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """What to say of labels that look alike, and so are one class."""
+    """Remarks on labels that look alike, and so are one class."""
     spellings: dict[str, set[str]] = {}
     for text, label in zip(given, labels, strict=True):
         spellings.setdefault(label, set()).add(text)
@@ -96,7 +96,7 @@ def _from_csv(manifest: Path) -> Columns:
     text = _text_of(manifest)
     delimiter, text = _delimiter(text, manifest)
     spaced = f'{delimiter} "' in text  # a quote counts at the beginning of a value alone
-    remedy = f"a value with a {DELIMITERS.get(delimiter, repr(delimiter))} stands in double quotes"
+    remedy = f"a value with a {DELIMITERS.get(delimiter, repr(delimiter))} is quoted"
     header, rows = csv_table(
         io.StringIO(text, newline=""),
         manifest,
@@ -131,7 +131,7 @@ def _text_of(manifest: Path) -> str:
 
 
 def _delimiter(text: str, manifest: Path) -> tuple[str, str]:
-    """What stands between the columns, and the text without a first line that says so, as Excel writes it.
+    """Delimiter of the columns, and the text without a first line that names it, as Excel writes it.
 
     It is the one that makes columns `path` and `label` of the first line; the comma where none does.
     """
@@ -172,7 +172,7 @@ def _from_parquet(manifest: Path) -> Columns:
 
 
 def _places(header: Sequence[str], manifest: Path) -> tuple[int, int, int | None]:
-    """Where `path`, `label` and, if it is there, `split` stand among the columns, in any case."""
+    """Indices of the columns `path`, `label` and, if present, `split`, in any case."""
     if not header:
         raise DataError(f"{manifest} is empty; a manifest has the columns path, label and, if it is split, split")
     names = [_column(name) for name in header]
@@ -259,7 +259,7 @@ def _require_files(paths: Sequence[str], manifest: Path) -> None:
 
 
 def _real(path: str, whole: str, root: str, manifest: Path) -> str:
-    """Where a path leads after all links."""
+    """Path after following all links."""
     real = os.path.realpath(whole)
     if os.path.commonpath([root, real]) != root:
         raise DataError(f"{manifest}: {path!r} leads out of its folder through a link, to {real}")

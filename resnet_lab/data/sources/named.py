@@ -31,7 +31,7 @@ class Named:
         if call is None or not name.strip():
             raise DataError(
                 f"{library}:{text} is not of the form {library}:NAME or {library}:NAME(key=value, ...); "
-                "a path as a value stands in quotes"
+                "quote a path as a value"
             )
         return cls(library, name.strip(), dict(call.parameters))
 

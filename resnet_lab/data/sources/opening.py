@@ -1,4 +1,4 @@
-"""Which kind of source a text names."""
+"""Kind of source that a text names."""
 
 import os
 import stat
@@ -66,7 +66,7 @@ def _on_disk(source: str, registry: Registry, fewest: int) -> ImageSet:
         if stat.S_ISREG(mode) and path.suffix.lower() in MANIFESTS:
             return open_manifest(path, fewest)
         raise DataError(
-            f"{source} is a file; give the folder that holds one folder of images a class, or a manifest "
+            f"{source} is a file; give the folder that holds one folder of images per class, or a manifest "
             f"({', '.join(MANIFESTS)})"
         )
     try:

@@ -19,12 +19,12 @@ from resnet_lab.data.sources.spelling import loose_key
 
 @dataclass(frozen=True)
 class PartFolders:
-    """What the folders of one level are.
+    """Roles of the folders of one level.
 
     Attributes:
         branches: class folders with their part; none where the folders are no parts.
         aside: folders with images that belong to no class.
-        strays: images that lie beside the class folders of a part.
+        strays: images that lie next to the class folders of a part.
         within: a folder to look into instead, which holds the parts.
     """
 
@@ -36,7 +36,7 @@ class PartFolders:
 
 
 def find_parts(root: Path, folder: str, folders: Sequence[str]) -> PartFolders:
-    """What `folders` of a folder are, where parts play a role in it.
+    """Roles of a folder's `folders`, where there are parts among them.
 
     Raises:
         DataError: they can be read as parts and as classes.
@@ -79,7 +79,7 @@ def _partition(folders: Sequence[str]) -> dict[str, str]:
 
 
 def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[str]) -> PartFolders:
-    """Of folders of which some are named for parts."""
+    """Roles of folders, some of which are named for parts."""
     others = [name for name in others if _holds_images(root / join(folder, name))]
     inside = {name: _Inside.of(root, join(folder, name)) for name in parts}
     known = {loose_key(each) for name in parts if parts[name] == "train" for each in inside[name].classes}
@@ -89,8 +89,8 @@ def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[s
             return PartFolders()
         raise DataError(
             f"{where}: {', '.join(parts)} can be the parts of a split, whose images then have no class, or classes of "
-            f"that name; give each part a folder of images a class, write a manifest with the columns path, label and "
-            "split, or rename the folders"
+            f"that name; give each part a folder of images per class, write a manifest with the columns path, label "
+            "and split, or rename the folders"
         )
     shared = {
         name: bool(known & {loose_key(each) for each in inside[name].classes})
@@ -128,7 +128,7 @@ def _parts(root: Path, folder: str, parts: Mapping[str, str], others: Sequence[s
 
 @dataclass(frozen=True)
 class _Inside:
-    """What a part holds: in itself, or in the folder of its own name that an archive made of it."""
+    """Content of a part: in itself, or in the folder of its own name that an archive made of it."""
 
     folder: str
     classes: tuple[str, ...]
@@ -176,4 +176,4 @@ def _listed(parts: Mapping[str, str]) -> str:
 
 
 def _passed_over(folders: Sequence[str], why: str) -> str:
-    return f"folders that {why} are passed over: {some(folders)}"
+    return f"folders that {why} are ignored: {some(folders)}"

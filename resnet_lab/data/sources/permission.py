@@ -1,4 +1,4 @@
-"""What the user allows sources of images: any file may name one, and only the user says what is fetched or run for it.
+"""Permission of the user for sources of images: any file may name one, but only the user allows fetching or running.
 
 Both are kept in the environment, so that the processes that a command starts are allowed the same.
 """

@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files of `<key>.jpg` beside `<key>.cls`, on disks or behind URLs. Legend: N images.
+"""WebDataset shards: tar files of `<key>.jpg` next to `<key>.cls`, on disks or behind URLs. Legend: N images.
 
 A shard is read once to learn where each image stands in it; from then on images are read by number, like any other
 source's, and those of one shard are asked for together. Shards behind URLs are fetched by the webdataset library, where
@@ -34,7 +34,7 @@ from resnet_lab.data.sources.permission import is_named, may_download
 PREFIX = "wds:"
 KEPT_BYTES_VARIABLE = "RESNET_LAB_SHARD_BYTES"
 KEPT_BYTES = 100 * 2**30
-"""Of fetched shards, kept on the disk; the environment variable overrules it."""
+"""Bytes of fetched shards kept on the disk; the environment variable overrides it."""
 
 PIPE = "pipe"
 REMOTE = ("http", "https", "ftps", "gs", "hf", "ais")
@@ -57,7 +57,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Shard:
-    """What is in a shard.
+    """Content of a shard.
 
     Attributes:
         left_out: key or name of what is not taken, and cause.
@@ -87,7 +87,7 @@ def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageS
     labels = [member.label for shard in shards for member in shard.members]
     classes = sorted(set(labels), key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
     if not labels:
-        raise DataError(f"{pattern}: no image with a label; shards hold <key>.jpg beside <key>.cls")
+        raise DataError(f"{pattern}: no image with a label; shards hold <key>.jpg next to <key>.cls")
     for url, shard in zip(urls, shards, strict=True):
         for member in shard.members:
             require_label(member.label, f"{_name(url)}/{member.key}")
@@ -119,10 +119,10 @@ def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageS
 
 
 def _others(shards: Sequence[Shard]) -> list[str]:
-    """What to say of files beside images, such as their descriptions."""
+    """Remarks on other files, such as descriptions."""
     endings = sum((Counter(shard.beside) for shard in shards), Counter[str]())
-    listed = some(f"{number} {ending or 'without an ending'}" for ending, number in endings.most_common())
-    return [f"files beside images are not read: {listed}"] if endings else []
+    listed = some(f"{number} {ending or 'without an extension'}" for ending, number in endings.most_common())
+    return [f"other files are not read: {listed}"] if endings else []
 
 
 def _expanded(pattern: str) -> list[str]:
@@ -193,7 +193,7 @@ class _ShardStore:
 
 
 def _indexed(url: str, store: _ShardStore) -> Shard:
-    """What is in a shard; remembered, since learning it means reading the whole tar file."""
+    """Index of a shard, memoised, since making it means reading the whole tar file."""
     remembered = cache_folder() / "shard-contents" / f"{sha256(f'{FORMAT} {url}'.encode()).hexdigest()[:16]}.json"
     stamp = _stamp(url)
     try:
@@ -202,7 +202,7 @@ def _indexed(url: str, store: _ShardStore) -> Shard:
             members = tuple(Member(**member) for member in data["members"])
             return Shard(members, tuple((key, cause) for key, cause in data["left_out"]), data["beside"])
     except (DataError, ValueError, KeyError, TypeError):
-        pass  # not there or damaged: made anew
+        pass  # missing or damaged: rebuilt
     try:
         with store.open(url) as file:
             shard = read_members(file)
@@ -251,11 +251,11 @@ def read_members(file: BinaryIO) -> Shard:
         elif given:
             left_out.append((key, f"labels {' and '.join(map(repr, given))}"))
         else:
-            left_out.append((key, "no label: there is no text <key>.cls beside it"))
+            left_out.append((key, "no label: there is no text <key>.cls next to it"))
     keys = {*images, *map(_until_first_dot, images)}
-    left_out += [(f"{key}{LABEL}", "no image is beside it") for key in labels.keys() - images.keys()]
+    left_out += [(f"{key}{LABEL}", "there is no image next to it") for key in labels.keys() - images.keys()]
     beside = [name for name in others if {os.path.splitext(name)[0], _until_first_dot(name)} & keys]
-    left_out += [(name, "neither an image nor beside one") for name in set(others).difference(beside)]
+    left_out += [(name, "neither an image nor next to one") for name in set(others).difference(beside)]
     endings = Counter(os.path.splitext(name)[1] for name in beside)
     return Shard(tuple(members), tuple(sorted(left_out)), dict(sorted(endings.items())))
 
@@ -286,7 +286,7 @@ def _is_remote(url: str) -> bool:
 
 
 def _scheme(url: str) -> str:
-    """Of a URL, `pipe` of a command, and nothing of a path."""
+    """Scheme of a URL, `pipe` for a command, and nothing for a path."""
     found = re.match(r"(pipe):|([A-Za-z0-9+.-]+)://", url)
     return "" if found is None else found[1] or found[2]
 

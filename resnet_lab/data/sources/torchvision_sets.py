@@ -54,7 +54,7 @@ LIBRARY_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
 )
-"""What torchvision raises where files are missing or damaged, or cannot be fetched."""
+"""Exceptions that torchvision raises where files are missing or damaged, or cannot be fetched."""
 
 
 def open_torchvision(named: Named, download: bool) -> ImageSet:
@@ -92,7 +92,7 @@ def open_torchvision(named: Named, download: bool) -> ImageSet:
 
 
 def default_root() -> Path:
-    """Where torchvision's sets are: `RESNET_LAB_DATA`, or the user's data folder of the platform."""
+    """Folder of torchvision's sets: `RESNET_LAB_DATA`, or the user's data folder of the platform."""
     return Path(os.environ.get("RESNET_LAB_DATA") or platformdirs.user_data_path("resnet-lab") / "torchvision")
 
 
@@ -119,7 +119,7 @@ def _constructor(named: Named) -> type[Any]:
 
 
 def _parameters(constructor: type[Any]) -> dict[str, inspect.Parameter]:
-    """Of a constructor and, where it passes on what it does not know, of its bases'."""
+    """Parameters of a constructor and, where it passes on unknown ones, of its bases'."""
     known: dict[str, inspect.Parameter] = {}
     for base in constructor.__mro__:
         own = inspect.signature(vars(base)["__init__"]).parameters if "__init__" in vars(base) else {}

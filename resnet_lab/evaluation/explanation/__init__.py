@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM maps, and pictures of them."""
+"""Explanations of predictions: Grad-CAM maps, and pictures of them."""
 
 from resnet_lab.evaluation.explanation.explaining import ClassMap, Explainer, Explanation
 from resnet_lab.evaluation.explanation.image_files import Explanations, explain

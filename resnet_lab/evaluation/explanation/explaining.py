@@ -1,4 +1,4 @@
-"""What a network says of pictures, and where it looks. Legend: N images, S size, C channels."""
+"""Predictions for pictures, with their explanations. Legend: N images, S size, C channels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ Role = Literal["predicted", "true", "asked for"]
 
 @dataclass(frozen=True)
 class ClassMap:
-    """Where a network sees a class in a picture.
+    """Map of the evidence for a class in a picture.
 
     Attributes:
         name: of the class.
@@ -47,7 +47,7 @@ class ClassMap:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Of one picture.
+    """Explanation of one picture.
 
     Attributes:
         picture: as the network sees it, uint8, shape (S, S, C).
@@ -111,8 +111,8 @@ class Explainer:
         there = self.cam.run(x)
         if not there.logits.isfinite().all():
             raise CheckpointError(
-                "the network answers with values that are not numbers; with fp16, try --precision fp32, else train it "
-                "anew with a lower learning rate"
+                "the network's outputs are non-finite; with fp16, try --precision fp32, otherwise train "
+                "it again with a lower learning rate"
             )
         probabilities = there.logits.softmax(1)
         best = probabilities.argmax(1)

@@ -31,7 +31,7 @@ class Explained:
 
 @dataclass(frozen=True)
 class Explanations:
-    """Of all images that could be read, and of each other the path and cause.
+    """Explanations of all readable images; path and cause of the others.
 
     Attributes:
         size: of the square that the network sees, in pixels.
@@ -65,7 +65,7 @@ def explain(
         layer: the last stage by default.
         wanted: a class to explain in place of the predicted one.
         out: `explanations` in the run folder or beside the weights file by default.
-        watcher: told of each image.
+        watcher: notified of each image.
 
     Raises:
         RunError, CheckpointError: no usable weights; a file that cannot be written.

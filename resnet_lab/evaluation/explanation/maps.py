@@ -1,4 +1,4 @@
-"""Where a network looks for a class. Legend: N batch, C channels, H W pixels, K classes, h w positions of a layer.
+"""Grad-CAM maps. Legend: N batch, C channels, H W pixels, K classes, h w positions of a layer.
 
 Grad-CAM, Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2: with A the layer's output and y the class's logit,
 
@@ -33,7 +33,7 @@ class GradCAM:
         layer: a name as in `model.get_submodule`; the last stage by default. Of a layer that runs more than once in a
             forward pass, the last time counts.
         images: that are to come; None where that is not known.
-        watcher: told of compilation.
+        watcher: notified of compilation.
 
     Attributes:
         positions: height and width of the layer's output in the last forward pass.
@@ -109,7 +109,7 @@ class GradCAM:
 
 
 class Pass:
-    """What a forward pass left behind.
+    """Activations kept from a forward pass.
 
     Attributes:
         logits: float32 on the CPU, shape (N, K).
@@ -147,7 +147,7 @@ class Pass:
 def grad_cam(
     model: ResNet, x: Tensor, classes: Tensor, layer: str | None = None, placement: Placement | None = None
 ) -> Tensor:
-    """Maps of one batch, shape (N, H, W): `GradCAM(...).run(x).maps(classes)`, on the processor by default."""
+    """Maps of one batch, shape (N, H, W): `GradCAM(...).run(x).maps(classes)`, on the CPU by default."""
     placement = placement or choose("cpu", "fp32", "off")
     return GradCAM(model, placement, layer).run(placement.layout(x)).maps(classes)
 

@@ -27,11 +27,11 @@ STRENGTH = 0.6
 """Share of the map's colour in an overlay."""
 
 LUMA = (0.299, 0.587, 0.114)
-"""Of red, green and blue in a grey level: ITU-R BT.601, section 2.5.1."""
+"""Weights of red, green and blue in a grey level: ITU-R BT.601, section 2.5.1."""
 
 LABEL = "share of the map's maximum"
 HALF = 0.5
-"""Of the maximum, where a line is drawn: it shows the extent where the picture's lights and shadows mislead."""
+"""Share of the maximum where a line is drawn: it shows the extent where the picture's lights and shadows mislead."""
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",

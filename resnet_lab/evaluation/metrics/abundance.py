@@ -34,7 +34,7 @@ class Abundance:
 def abundance(
     classes: Sequence[str], train_images: Sequence[int], recalls: Sequence[float], supports: Sequence[int]
 ) -> Abundance:
-    """Of all classes, each given by its place; those without evaluated images are left out."""
+    """Recall of all classes, each given by its position; those without evaluated images are left out."""
     rows = [row for row in zip(classes, train_images, recalls, supports, strict=True) if row[3]]
     names, images, values, numbers = zip(*rows, strict=True)
     correlation = p_value = None

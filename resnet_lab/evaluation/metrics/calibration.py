@@ -1,4 +1,4 @@
-"""Whether confidence is what it says. Legend: N images, K classes.
+"""Calibration of confidence. Legend: N images, K classes.
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 2: 15 bins of equal width.
 """
@@ -22,7 +22,7 @@ class Bin:
     Attributes:
         low, high: its ends; `low` belongs to the bin below, but for 0.
         confidence: mean over its images.
-        accuracy: share of them classified rightly.
+        accuracy: share of them classified correctly.
         n: images; bins without any are left out.
     """
 
@@ -35,7 +35,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence is from accuracy.
+    """Calibration: distance between confidence and accuracy.
 
     Attributes:
         error: mean over images of that distance in their bin: the expected calibration error.
@@ -50,7 +50,7 @@ class Calibration:
 
 
 def calibration(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> Calibration:
-    """From true classes (N,) and probabilities (N, K)."""
+    """Measure calibration from true classes (N,) and probabilities (N, K)."""
     bins = reliability(labels, probabilities)
     return Calibration(expected_calibration_error(bins), _by_chance(probabilities.max(1).astype(np.float64)), bins)
 

@@ -1,4 +1,4 @@
-"""Which classes are taken for which. Legend: K classes."""
+"""Confusion of classes. Legend: K classes."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class Confusion:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Of each true class's images, shape (K, K); rows of classes without any are 0."""
+        """Shares of each true class's images, shape (K, K); rows of classes without any are 0."""
         support = self.counts.sum(1, keepdims=True)
         shares: NDArray[np.float64] = np.zeros(self.counts.shape)
         np.divide(self.counts, support, out=shares, where=support > 0)
@@ -45,7 +45,7 @@ class Confusion:
         return np.argsort(-self.counts.sum(1), kind="stable").astype(np.int64)
 
     def by_similarity(self) -> NDArray[np.int64]:
-        """Classes so that those taken for one another stand together, shape (K,).
+        """Classes ordered so that confused ones are adjacent, shape (K,).
 
         Average linkage over 1 - the larger share of one taken for the other, with the leaves in their best order.
         """

@@ -16,7 +16,7 @@ class McNemar:
     It is the binomial test in place of the chi-square test of McNemar 1947.
 
     Attributes:
-        fixed: images that the first has wrong and the second right.
+        fixed: images that the first classifies wrongly and the second correctly.
         broken: images that the first has right and the second wrong.
         p_value: two-sided, from the binomial distribution.
     """
@@ -28,7 +28,7 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Paired:
-    """How the second differs from the first.
+    """Paired difference of the second from the first.
 
     Attributes:
         test: of the images fixed and broken.

@@ -1,4 +1,4 @@
-"""Where the true class stands among a network's answers. Legend: N images, K classes."""
+"""Ranks of the true class among a network's answers. Legend: N images, K classes."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ LAST = 5
 
 @dataclass(frozen=True)
 class Rank:
-    """Images whose true class stands at one rank of the network's answers, or beyond the last one shown.
+    """Images whose true class is at one rank of the network's answers, or beyond the last one shown.
 
     Attributes:
         rank: 1 where the network is right; `LAST` + 1 stands for that and all later ones.
         n: images.
-        within: share of all images whose true class stands at this rank or before: top-`rank` accuracy.
+        within: share of all images whose true class is at this rank or before: top-`rank` accuracy.
         confidence: mean probability of the predicted class; None without images.
         truth: mean probability of the true class; None without images.
     """

@@ -28,11 +28,11 @@ class ClassScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score` returns.
+    """Result of `score`.
 
     Attributes:
-        accuracy: share of images classified rightly.
-        macro_accuracy: mean over the classes present of the share of their images classified rightly.
+        accuracy: share of images classified correctly.
+        macro_accuracy: mean over the classes present of the share of their images classified correctly.
         macro_precision, macro_recall, macro_f1: means over all classes; an undefined ratio counts as 0.
         n: images.
         classes: each class's own scores.
@@ -59,7 +59,7 @@ class Scores:
 
 
 def macro_accuracy(labels: NDArray[np.int64], predictions: NDArray[np.int64], num_classes: int) -> float:
-    """Mean over the classes present in `labels` of the share of their images predicted rightly; shapes (N,)."""
+    """Mean over the classes present in `labels` of the share of their images predicted correctly; shapes (N,)."""
     support = np.bincount(labels, minlength=num_classes)
     right = np.bincount(labels[labels == predictions], minlength=num_classes)
     present = support > 0

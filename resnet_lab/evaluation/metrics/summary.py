@@ -17,7 +17,7 @@ from resnet_lab.evaluation.metrics.scores import ClassScores, score
 
 @dataclass(frozen=True)
 class Summary:
-    """What is to be said about predictions of N images.
+    """Summary of predictions of N images.
 
     Attributes:
         headline: figures over all classes, with their intervals.

@@ -1,4 +1,4 @@
-"""What can stand in the place of a block's 3x3 convolution."""
+"""Replacements of a block's 3x3 convolution."""
 
 from torch import nn
 

@@ -11,7 +11,7 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.network.hookspecs import Register, hookimpl
 
 RENDERING = 1
-"""To be raised with every change of what `synthetic` draws: caches know its images by it."""
+"""Version of rendering, raised with every change of what `synthetic` draws: caches know its images by it."""
 
 SMALLEST = 16
 """Pixels a side, below which stripes are no longer to be seen."""
@@ -43,7 +43,7 @@ def synthetic(*, images: int = 1000, classes: int = 10, size: int = 64, seed: in
 
     Args:
         images: how many.
-        size: pixels a side.
+        size: pixels per side.
 
     Raises:
         DataError: fewer than two classes, fewer images than classes, or a size below 16.

@@ -1,4 +1,4 @@
-"""How the residual branch loses resolution. Legend: N batch, C channels, H W pixels."""
+"""Downsampling of the residual branch. Legend: N batch, C channels, H W pixels."""
 
 from math import comb
 

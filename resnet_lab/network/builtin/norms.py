@@ -7,12 +7,12 @@ from resnet_lab.network.hookspecs import RegisterNorm, hookimpl
 
 
 def batch(channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> nn.Module:
-    """Over N H W, by batch statistics in training: Ioffe and Szegedy 2015, arXiv:1502.03167."""
+    """Batch normalisation over N H W: Ioffe and Szegedy 2015, arXiv:1502.03167."""
     return nn.BatchNorm2d(channels, eps=eps, momentum=momentum)
 
 
 def group(channels: int, *, groups: int = 32, eps: float = 1e-5) -> nn.Module:
-    """Over H W and the channels of a group: Wu and He 2018, arXiv:1803.08494.
+    """Group normalisation over H W and the channels of a group: Wu and He 2018, arXiv:1803.08494.
 
     Raises:
         SpecError: the groups do not divide the channels.
@@ -32,7 +32,7 @@ class ChannelLayerNorm(nn.LayerNorm):
 
 
 def layer(channels: int, *, eps: float = 1e-6) -> nn.Module:
-    """Over the channels of each pixel."""
+    """Layer normalisation over the channels of each pixel."""
     return ChannelLayerNorm(channels, eps=eps)
 
 

@@ -1,4 +1,4 @@
-"""What makes one vector of the last feature map. Legend: N batch, C channels, H W pixels."""
+"""Pooling of the last feature map into a vector. Legend: N batch, C channels, H W pixels."""
 
 from math import inf
 

@@ -1,4 +1,4 @@
-"""What carries a block's input to the addition where the shape changes. Legend: N batch, C channels, H W pixels."""
+"""Shortcuts where the shape changes. Legend: N batch, C channels, H W pixels."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Pretrained weights into a network, perhaps a modified one, and an account of what became of each tensor."""
+"""Loading pretrained weights into networks, also modified ones, with a coverage report per tensor."""
 
 from resnet_lab.network.weights.coverage import Coverage
 from resnet_lab.network.weights.loading import load_weights

@@ -30,7 +30,7 @@ _IMAGENET: dict[str, Any] = {"size": 224, "resize": 256, "fit": "crop", "mean": 
 
 
 class Preprocessing(Record):
-    """What overrules the weights' own; None leaves it.
+    """Overrides of the weights' own preprocessing; None keeps it.
 
     Attributes:
         size: height and width of the network's input in pixels.
@@ -139,7 +139,7 @@ def adopt(
         kind: type[CheckpointError | ConfigError] = ConfigError if outputs else CheckpointError
         raise kind(
             f"{weights.name}: the classifier has {spec.head.num_classes} classes, and there are {have} for them; give "
-            "--classes FILE with one name a line, or a JSON list of names, in the order of the classifier"
+            "--classes FILE with one name per line, or a JSON list of names, in the order of the classifier"
         )
     resize, fit = (weights.resize if chosen.resize is None else chosen.resize), chosen.fit or weights.fit
     if chosen.resize:
@@ -165,7 +165,7 @@ def adopt(
 def read_outputs(path: Path) -> tuple[tuple[str, ...], ...]:
     """The names of each output, from a file of names.
 
-    A line a class, of several names between tabs; or JSON: a list, or a table from positions (`{"0": ["n01440764",
+    One line per class, of several names between tabs; or JSON: a list, or a table from positions (`{"0": ["n01440764",
     "tench"]}`), of names or of lists of names.
 
     Raises:
@@ -220,7 +220,7 @@ def _each_channel(key: str, values: tuple[float, ...] | None, spec: ModelSpec, w
 
 
 def _num_classes(weights: Weights, spec: ModelSpec, registry: Registry) -> int:
-    """By the weights' classifier, if they have one."""
+    """Number of classes of the weights' classifier, if they have one."""
     names = assemble(spec, registry, device="meta").model.state_dict().keys()
     classifier = with_names_of(names, weights.tensors).get("fc.weight")
     if classifier is None:

@@ -1,4 +1,4 @@
-"""Which networks' weights are compatible: what a change of components leaves as it is."""
+"""Compatibility of networks' weights: which change of components keeps them."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -50,7 +50,7 @@ class Anatomy(NamedTuple):
 
 
 def anatomy(spec: ModelSpec) -> Anatomy:
-    """Of the network that `spec` describes."""
+    """Anatomy of the network that `spec` describes."""
     kinds = [stage.block.kind for stage in spec.stages]
     return Anatomy(
         blocks=tuple(kind.name if kind.name in ("basic", "bottleneck") else "" for kind in kinds),
@@ -61,7 +61,7 @@ def anatomy(spec: ModelSpec) -> Anatomy:
 
 
 def anatomy_of(tensors: Mapping[str, Tensor]) -> Anatomy:
-    """Of the network that a state dict with torchvision's names belongs to; without stages where it is of another."""
+    """Anatomy of the network of a state dict with torchvision's names; without stages where it has other names."""
     depths: dict[int, int] = {}
     widths: dict[int, int] = {}
     convs: dict[int, set[str]] = {}
@@ -86,7 +86,7 @@ def anatomy_of(tensors: Mapping[str, Tensor]) -> Anatomy:
 
 
 def relatives(spec: ModelSpec, names: Collection[str]) -> list[str]:
-    """Those of the zoo's networks `names` that have the blocks, depths and channels of `spec`, the nearest first.
+    """Networks among the zoo's `names` that have the blocks, depths and channels of `spec`, the nearest first.
 
     Stem, shortcut and components do not count: they are what one changes. Of networks that groups alone tell apart,
     those with the groups of `spec` come first, then the one with its name.

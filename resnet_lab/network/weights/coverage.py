@@ -1,4 +1,4 @@
-"""What became of each tensor when pretrained weights were loaded, as plain data."""
+"""Coverage of each tensor when pretrained weights were loaded, as plain data."""
 
 from typing import Literal, get_args
 
@@ -16,13 +16,13 @@ class Group(Record):
 
 
 class StageCoverage(Record):
-    """What became of the tensors of `stem`, `layer1` to `layerN` or `fc`; unused ones may be `elsewhere`.
+    """Coverage of the tensors of `stem`, `layer1` to `layerN` or `fc`; unused ones may be `elsewhere`.
 
     Attributes:
         loaded: have the values of the weights.
         converted: the kernel that images go through first, made for other input channels.
         diagonal: depthwise filters that have the diagonal of a dense kernel.
-        replaced: the classifier, which starts anew for other classes.
+        replaced: the classifier, which is reinitialised for other classes.
         new: are not in the weights, and keep their initial values.
         shape_differs: are in the weights with another shape, and keep their initial values.
         unused: of the weights; the network has no place for them.
@@ -50,7 +50,7 @@ class Difference(Record):
 
 
 class Coverage(Record):
-    """What `load_weights` did.
+    """Result of `load_weights`.
 
     Attributes:
         source: the weights, for a reader.

@@ -1,4 +1,4 @@
-"""Layouts of public weights: how others name the parts of a ResNet, and which network some names tell of."""
+"""Layouts of public weights: other projects' names of the parts of a ResNet, and networks inferred from names."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -18,7 +18,7 @@ _NAMES = (
     (re.compile(r"(layer\d+\.\d+)\.se\.spatial\.conv\.((?:conv|bn)\..+)"), r"\1.attn.\2"),
     (re.compile(r"layer0\.((?:conv1|bn1)\..+)"), r"\1"),  # of the SENet authors' ResNets
 )
-"""What others call a part, and what torchvision and this program do."""
+"""Parameter names of other projects, and torchvision's, which this program uses."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

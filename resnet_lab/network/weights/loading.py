@@ -93,7 +93,7 @@ def _load(matches: Sequence[_Match], where: str) -> None:
     for match, values in loaded:
         if not torch.stack(values.aminmax()).isfinite().all():
             raise CheckpointError(
-                f"{where}: {match.origin} has values that are infinite or not numbers, so the training that wrote it "
+                f"{where}: {match.origin} has non-finite values, so the training that wrote it "
                 "diverged; give weights of an earlier epoch"
             )
     with torch.no_grad():
@@ -115,7 +115,7 @@ def _as_in(network: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict
 
 
 def _projections(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """At which position of each shortcut its 1x1 convolution stands."""
+    """Position of the 1x1 convolution of each shortcut."""
     matches = (_IN_SHORTCUT.fullmatch(name) for name, tensor in tensors.items() if tensor.ndim == 4)
     return {match[1]: int(match[2]) for match in matches if match}
 

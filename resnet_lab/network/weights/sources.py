@@ -1,4 +1,4 @@
-"""Where weights come from: torchvision, a file or a run folder. Nothing but tensors is ever unpickled."""
+"""Sources of weights: torchvision, a file or a run folder. Nothing but tensors is ever unpickled."""
 
 import pickle
 import re
@@ -29,7 +29,7 @@ _SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"})
 _WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
 """Keys under which state dicts lie, averages of the weights first."""
 _PREFIX = re.compile(r"(module|_orig_mod|model|backbone|encoder|encoder_q|net)\.")
-"""Of DistributedDataParallel, torch.compile, and what a network was part of."""
+"""Prefixes of DistributedDataParallel, torch.compile, and of what a network was part of."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _safetensors(path: Path, key: str) -> Weights:
 
 
 def _unpickled(path: Path) -> Any:
-    """What a .pth file holds, if that is tensors and plain containers; nothing else in it is run."""
+    """Unpickle a .pth file of tensors and plain containers; nothing else in it is run."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -208,7 +208,7 @@ def _unwrapped(content: Any, key: str, where: str) -> tuple[Any, tuple[str, ...]
 
 
 def _below(name: str, prefix: str) -> str:
-    """What follows `prefix` in a name, before which usual prefixes may stand; empty where it is not there."""
+    """Rest of a name after `prefix`, before which usual prefixes may occur; empty where it is not there."""
     while not name.startswith(f"{prefix}."):
         if not (usual := _PREFIX.match(name)):
             return ""
@@ -250,14 +250,14 @@ def _tensors(content: Any, where: str) -> dict[str, Tensor]:
 
 
 def _not_plain(name: str, tensor: Tensor) -> str:
-    """What makes a tensor's values no plain numbers, with the remedy; empty where they are."""
+    """Reason why a tensor's values are no plain numbers, with the remedy; empty where they are."""
     integers = name.endswith("weight") and not tensor.is_floating_point() and not tensor.is_complex()
     if tensor.is_quantized or integers:
         return f"is quantized ({tensor.dtype}); give the weights as they were before, in floating point"
     if tensor.layout != torch.strided:
         return f"is a sparse tensor ({tensor.layout}); save it with tensor.to_dense()"
     if tensor.is_floating_point() and tensor.itemsize == 1:
-        return f"has 8 bits a value ({tensor.dtype}) and no scales; give the weights in float32, float16 or bfloat16"
+        return f"has 8 bits per value ({tensor.dtype}) and no scales; give the weights in float32, float16 or bfloat16"
     if tensor.is_complex():
         return f"is complex ({tensor.dtype}); the networks here are real"
     return "has no values (it was saved from the meta device); give trained weights" if tensor.is_meta else ""

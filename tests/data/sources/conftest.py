@@ -1,4 +1,4 @@
-"""What the tests of sources share: image files, and a registry of the program's own data sets."""
+"""Common fixtures for tests of sources: image files, and a registry of the program's own data sets."""
 
 import io
 import os

@@ -41,7 +41,7 @@ def test_names_are_found_in_any_spelling(tmp_path: Path) -> None:
     )
 
 
-def test_what_does_not_fit_is_told() -> None:
+def test_mismatches_are_reported() -> None:
     artists = Artists({"A B": "3", "C": "2", "D": "", "E": "1", **{f"x{number}": "9" for number in range(6)}})
     assert artists.compared(Counter({"A B": 2, "C": 2, "D": 7, "odd": 1}), ["odd"]) == [
         "without a row in artists.csv: 'odd'",
@@ -58,9 +58,9 @@ def test_two_rows_of_one_artist(tmp_path: Path) -> None:
 
 def test_another_table_of_that_name_is_passed_over(tmp_path: Path) -> None:
     for text, encoding, note in (
-        ("artist,born\nTitian,1488\n", "utf-8", "artists.csv is passed over: it has no column 'name' with names"),
-        ("", "utf-8", "artists.csv is passed over: it has no column 'name' with names"),
-        ("name\nDürer\n", "latin-1", "artists.csv is passed over: not UTF-8 at byte 6; save it as CSV in UTF-8"),
+        ("artist,born\nTitian,1488\n", "utf-8", "artists.csv is ignored: it has no column 'name' with names"),
+        ("", "utf-8", "artists.csv is ignored: it has no column 'name' with names"),
+        ("name\nDürer\n", "latin-1", "artists.csv is ignored: not UTF-8 at byte 6; save it as CSV in UTF-8"),
     ):
         artists = read_artists(table(tmp_path, text, encoding))
         assert not artists.paintings
@@ -70,4 +70,4 @@ def test_another_table_of_that_name_is_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("header", "column"), [("name,name", "name"), ("name,paintings,paintings", "paintings")])
 def test_two_columns_of_a_name(tmp_path: Path, header: str, column: str) -> None:
     artists = read_artists(table(tmp_path, f"{header}\nTitian,2,3\n"))
-    assert artists == Artists(notes=(f"artists.csv is passed over: it has two columns {column!r}",))
+    assert artists == Artists(notes=(f"artists.csv is ignored: it has two columns {column!r}",))

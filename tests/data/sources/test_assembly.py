@@ -42,7 +42,7 @@ def test_images_without_a_label_are_left_out() -> None:
     assert images.paths == ("train/1", "train/2", "test/0")
     assert [images.read(index) for index in range(3)] == [b"train 1", b"train 2", b"test 0"]
     assert images.left_out == (("train/0", "it has no label"), ("test/1", "it has no label"))
-    assert images.notes[:2] == ("before", "the val part has no labels and is passed over")
+    assert images.notes[:2] == ("before", "the val part has no labels and is ignored")
     assert images.parts == ("", "", "test")
 
 

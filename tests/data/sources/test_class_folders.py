@@ -63,7 +63,7 @@ def test_bad_folders(tmp_path: Path, fill) -> None:
     fill(tmp_path / "blank", " /1.png", "c/2.png")
     bad = "holds a line break, a path separator or another control character; rename it"
     for name, text in {
-        "flat": "flat holds no folder; it must hold one folder of images a class",
+        "flat": "flat holds no folder; it must hold one folder of images per class",
         "bare": f"bare holds no image in its class folders; images end in {SUFFIXES}",
         "one": "one holds one class, 'only'; a classifier needs at least two",
         "gap": "gap/b: a class folder without an image; fill it or remove it",
@@ -199,7 +199,7 @@ def test_the_published_set_of_artworks(artworks: Path) -> None:
     assert images.paths[2] == "images/images/Albrecht_Du╠êrer/Albrecht_Du╠êrer_1.jpg"
     assert images.left_out == ()
     assert images.notes == (
-        "the images in resized are passed over for those in images",
+        "the images in resized are ignored for those in images",
         "the class folders are those in images/images",
         "folders 'Albrecht_Duerer' and 'Albrecht_Du╠êrer' are one class, Albrecht Dürer",
         "without a row in artists.csv: 'Nobody_at_all'",

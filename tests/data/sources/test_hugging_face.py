@@ -107,7 +107,7 @@ def test_splits_are_parts(tmp_path: Path, registry: Registry, redness) -> None:
     assert images.parts == ("train", "train", "val", "val", "test", "test")
     assert images.labels.tolist() == [0, 1, 1, 0, 0, 1]
     assert reds(images, redness) == [0, 1, 2, 3, 4, 5]
-    assert images.notes[0] == "splits that are no part are passed over: extra"
+    assert images.notes[0] == "splits that are no part are ignored: extra"
     datasets.DatasetDict({"Training": splits["train"], "dev": splits["test"]}).save_to_disk(tmp_path / "other")
     assert open_images(str(tmp_path / "other"), registry).parts == ("", "", "val", "val")
     datasets.DatasetDict({"everything": make([0, 1])}).save_to_disk(tmp_path / "whole")
@@ -118,7 +118,7 @@ def test_a_part_without_labels_is_passed_over(tmp_path: Path, registry: Registry
     datasets.DatasetDict({"train": make([0, 1]), "test": make([-1, -1])}).save_to_disk(tmp_path / "saved")
     images = open_images(str(tmp_path / "saved"), registry)
     assert (images.parts, images.left_out) == (None, ())
-    assert images.notes[0] == "the test part has no labels and is passed over"
+    assert images.notes[0] == "the test part has no labels and is ignored"
 
 
 def test_texts_and_numbers_as_labels(tmp_path: Path, registry: Registry) -> None:
@@ -226,7 +226,7 @@ def test_a_row_without_an_image(tmp_path: Path, registry: Registry) -> None:
 def test_a_set_from_the_library_s_cache(
     tmp_path: Path, registry: Registry, redness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the library keeps of a set that it once fetched: the files that it prepares, under the set's name.
+    """The library keeps the files that it prepares of a fetched set, under the set's name.
 
     Here the images themselves are in files of their own, so that only reading them shows whether they changed.
     """
@@ -270,7 +270,7 @@ def test_sets_that_are_not_there(tmp_path: Path, registry: Registry, monkeypatch
     assert message(str(tmp_path / "saved"), registry).startswith(f"hf:{tmp_path}/saved cannot be read: ")
 
 
-def test_what_the_library_says_of_fetching(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_library_s_errors_of_fetching(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     offline = []
 
     def load(name: str, config: str | None) -> None:

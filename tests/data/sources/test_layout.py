@@ -91,7 +91,7 @@ def test_parts_by_other_names(
 
 
 def test_folders_of_the_part_s_own_name_are_gone_through(tmp_path: Path, fill) -> None:
-    """As archives unpack them; images that nobody has labelled lie beside."""
+    """Archives unpack to such folders; images that nobody has labelled lie beside."""
     fill(tmp_path, "seg_train/seg_train/a/1.png", "seg_train/seg_train/b/1.png", "seg_test/seg_test/a/1.png")
     fill(tmp_path, "seg_pred/seg_pred.png", "seg_test/seg_test/stray.png")
     assert find_layout(tmp_path) == FolderLayout(
@@ -106,7 +106,7 @@ def test_folders_of_the_part_s_own_name_are_gone_through(tmp_path: Path, fill) -
     )
 
 
-def test_what_a_part_is_is_told_where_its_name_does_not(tmp_path: Path, fill) -> None:
+def test_unusual_names_of_parts_are_reported(tmp_path: Path, fill) -> None:
     fill(tmp_path, "train/a/1.png", "dev/a/1.png", "evaluation/a/1.png")
     assert find_layout(tmp_path).notes == ("the folders dev (val), evaluation (test), train are taken as parts",)
 
@@ -128,7 +128,7 @@ def test_a_folder_without_images_is_no_class_beside_one_with_parts(tmp_path: Pat
     layout = find_layout(tmp_path)
     assert {branch.name for branch in layout.branches} == {"a", "b"}
     assert layout.notes == (
-        "folders that hold no image are passed over: labels",
+        "folders that hold no image are ignored: labels",
         "the class folders are those in data",
         "the folders test, train are taken as parts",
     )
@@ -153,8 +153,8 @@ def test_parts_below_classes(tmp_path: Path, fill) -> None:
         (
             ("train/1.png", "test/2.png"),
             "test, train can be the parts of a split, whose images then have no class, or classes of that name; give "
-            "each part a folder of images a class, write a manifest with the columns path, label and split, or rename "
-            "the folders",
+            "each part a folder of images per class, write a manifest with the columns path, label and split, or "
+            "rename the folders",
         ),
         (
             ("train/a/1.png", "test/a/1.png", "extra/a/1.png"),
@@ -191,7 +191,7 @@ def test_the_published_download(tmp_path: Path, fill) -> None:
     layout = find_layout(tmp_path)
     assert layout.branches == (Branch("A_B", "images/images/A_B"), Branch("C", "images/images/C"))
     assert layout.notes == (
-        "the images in resized are passed over for those in images",
+        "the images in resized are ignored for those in images",
         "the class folders are those in images/images",
     )
     assert layout.table is None

@@ -144,7 +144,7 @@ def test_parquet_is_the_same(folder: Path) -> None:
         ("path,label,Path\na.png,x,b.png\n", " has two columns 'path'; remove one"),
         (
             "path;label\na.png;x;y\n",
-            ": line 2: 3 values for 2 columns; a value with a semicolon stands in double quotes",
+            ": line 2: 3 values for 2 columns; a value with a semicolon is quoted",
         ),
         (
             "path,label\na.png,x\nb.png,y\n./b.png,x\nb.png,z\n",
@@ -165,11 +165,11 @@ def test_parquet_is_the_same(folder: Path) -> None:
         ),
         ("path,label,label\na.png,x,y\n", " has two columns 'label'; remove one"),
         ("path,label,split,split\na.png,x,,\n", " has two columns 'split'; remove one"),
-        ("path,label\na.png,x,y\n", ": line 2: 3 values for 2 columns; a value with a comma stands in double quotes"),
-        ("path,label\na.png\n", ": line 2: 1 values for 2 columns; a value with a comma stands in double quotes"),
+        ("path,label\na.png,x,y\n", ": line 2: 3 values for 2 columns; a value with a comma is quoted"),
+        ("path,label\na.png\n", ": line 2: 1 values for 2 columns; a value with a comma is quoted"),
         (
             'path,label\na.png,"x\n',
-            ": line 2: not CSV: unexpected end of data; a value with a comma stands in double quotes",
+            ": line 2: not CSV: unexpected end of data; a value with a comma is quoted",
         ),
         (
             "path,label" + "x" * 200_000,

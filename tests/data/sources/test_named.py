@@ -29,7 +29,7 @@ def test_what_is_not_of_the_form(text: str) -> None:
     with pytest.raises(DataError) as failure:
         Named.parse("hf", text)
     assert str(failure.value) == (
-        f"hf:{text} is not of the form hf:NAME or hf:NAME(key=value, ...); a path as a value stands in quotes"
+        f"hf:{text} is not of the form hf:NAME or hf:NAME(key=value, ...); quote a path as a value"
     )
 
 

@@ -58,7 +58,7 @@ def test_what_is_no_source(tmp_path: Path, registry: Registry, monkeypatch: pyte
     assert message("", registry) == f": {absent}; known: digits, synthetic"
     for name in ("file", "pipe.csv"):
         assert message(f"{tmp_path}/{name}", registry) == (
-            f"{tmp_path}/{name} is a file; give the folder that holds one folder of images a class, "
+            f"{tmp_path}/{name} is a file; give the folder that holds one folder of images per class, "
             "or a manifest (.csv, .tsv, .parquet)"
         )
     name = "n" * 300

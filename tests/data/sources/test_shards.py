@@ -167,7 +167,7 @@ def test_images_without_a_label_are_listed(shards: Path) -> None:
         writer.write({"__key__": "b", "png": png(2), "json": "{}"})
         writer.write({"__key__": "c", "png": png(3), "cls": "y"})
     images = open_shards(f"wds:{shards}/odd.tar")
-    assert images.left_out == (("odd.tar/b", "no label: there is no text <key>.cls beside it"),)
+    assert images.left_out == (("odd.tar/b", "no label: there is no text <key>.cls next to it"),)
     assert images.classes == ("x", "y")
 
 
@@ -192,7 +192,7 @@ def test_dots_in_keys_survive(shards: Path) -> None:
     assert [images.classes[label] for label in images.labels] == ["x", "y", "x", "y", "x"]
     assert [digest(images.read(k)) for k in range(5)] == [hashlib.sha256(png(k)).hexdigest() for k in range(5)]
     assert images.left_out == ()
-    assert images.notes == ("files beside images are not read: 2 .json",)
+    assert images.notes == ("other files are not read: 2 .json",)
     again = open_shards(f"wds:{shards / 'dots.tar'}")
     assert (again.paths, again.notes) == (images.paths, images.notes), "from what was remembered"
 
@@ -207,17 +207,17 @@ def test_every_member_that_is_not_taken_is_listed_with_its_cause(shards: Path) -
     images = open_shards(f"wds:{write_members(shards / 'odd.tar', members)}")
     assert images.paths == ("odd.tar/a", "odd.tar/b", "odd.tar/d")
     assert [digest(images.read(k)) for k in range(3)] == [hashlib.sha256(png(k)).hexdigest() for k in (0, 2, 5)]
-    no_label = "no label: there is no text <key>.cls beside it"
+    no_label = "no label: there is no text <key>.cls next to it"
     assert dict(images.left_out) == {
         "odd.tar/a.png": "another image of the key a comes before it",
         "odd.tar/b.png": "another image of the key b comes before it",
         "odd.tar/c": "labels 'x' and 'y'",
-        "odd.tar/lost.cls": "no image is beside it",
-        "odd.tar/notes.txt": "neither an image nor beside one",
-        "odd.tar/README": "neither an image nor beside one",
+        "odd.tar/lost.cls": "there is no image next to it",
+        "odd.tar/notes.txt": "neither an image nor next to one",
+        "odd.tar/README": "neither an image nor next to one",
         "odd.tar/8.in": no_label,
         "odd.tar/8.out": no_label,
-        "odd.tar/8.cls": "no image is beside it",
+        "odd.tar/8.cls": "there is no image next to it",
         "odd.tar/e": no_label,
     }
     assert len(images.left_out) == 10
@@ -252,7 +252,7 @@ def test_bad_input(shards: Path, tmp_path: Path) -> None:
         f"{shards}/cut.tar": f"{shards}/cut.tar: not a whole tar file (unexpected end of data); ",
         f"{shards}/one.tar": f"wds:{shards}/one.tar holds one class, 'x'; a classifier needs at least two",
         f"{shards}/empty.tar": (
-            f"wds:{shards}/empty.tar: no image with a label; shards hold <key>.jpg beside <key>.cls"
+            f"wds:{shards}/empty.tar: no image with a label; shards hold <key>.jpg next to <key>.cls"
         ),
         f"{shards}/train-0.tar::{tmp_path}/other/train-0.tar": (
             f"wds:{shards}/train-0.tar::{tmp_path}/other/train-0.tar: two shards are called train-0.tar; "

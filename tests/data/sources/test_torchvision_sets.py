@@ -161,7 +161,7 @@ def test_pickled_batches_that_torchvision_checks(
 
 
 def test_digits_without_names(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In SVHN's files zero is class 10."""
+    """SVHN's files number zero as class 10."""
     splits = {}
     for split in ("train", "test"):
         file = f"{split}_32x32.mat"
@@ -253,7 +253,7 @@ def test_categories_are_classes(tmp_path: Path, registry: Registry) -> None:
     assert (images.classes, images.paths[2]) == (("ant", "yin"), "000002")
 
 
-def test_trainval_stands_for_train(tmp_path: Path, registry: Registry) -> None:
+def test_trainval_is_the_training_part(tmp_path: Path, registry: Registry) -> None:
     folder = tmp_path / "oxford-iiit-pet"
     write_images(folder / "images", "Abyssinian_1.jpg", "beagle_1.jpg", "Abyssinian_2.jpg", "beagle_2.jpg")
     (folder / "annotations").mkdir()

@@ -19,7 +19,7 @@ SMALL = zoo.get("resnet20").modified(num_classes=5, input_size=16)
 
 @cache
 def network(name: str, **choices: object) -> ResNet:
-    """With random weights and the statistics of a trained network; a test that changes it takes a copy."""
+    """Network with random weights and the statistics of a trained one; a test that changes it takes a copy."""
     model = lived_in(build(name, registry=BUILT_IN, num_classes=5, **choices))
     assert isinstance(model, ResNet)
     return model.eval()

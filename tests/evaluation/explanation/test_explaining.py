@@ -28,7 +28,7 @@ def normalised(pictures: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def test_predicted_and_true_class(pictures: NDArray[np.uint8]) -> None:
-    """Of more pictures than go through the network at a time."""
+    """More pictures than go through the network at a time."""
     model, x, truth = deepcopy(network("resnet20")), normalised(pictures), np.arange(70) % 5
     with torch.no_grad():
         model.fc.bias -= model(x).mean(0)  # so that not all are taken for one class
@@ -72,6 +72,6 @@ def test_outputs_that_are_not_numbers(pictures: NDArray[np.uint8]) -> None:
     with pytest.raises(CheckpointError) as failure:
         Explainer(METADATA, model, CPU).explain(pictures[:1])
     assert str(failure.value) == (
-        "the network answers with values that are not numbers; with fp16, try --precision fp32, else train it anew "
+        "the network's outputs are non-finite; with fp16, try --precision fp32, otherwise train it again "
         "with a lower learning rate"
     )

@@ -35,7 +35,7 @@ def tiny(weight: list[list[float]], *blocks: nn.Module) -> ResNet:
 
 
 def correlations(maps: Tensor, others: Tensor) -> list[float]:
-    """Of the maps that are not 0 everywhere, which must be the same ones."""
+    """Correlations of the maps that are not 0 everywhere, which must be the same ones."""
     pairs = [(one.ravel(), other.ravel()) for one, other in zip(maps, others, strict=True) if one.any() or other.any()]
     assert len(pairs) >= 2
     assert all(one.any() and other.any() for one, other in pairs)
@@ -75,7 +75,7 @@ def test_equals_pytorch_grad_cam(name: str, choices: dict[str, str], layer: str 
 @pytest.mark.slow
 @pytest.mark.parametrize("choices", [{}, {"attn": "cbam", "act": "gelu"}, {"norm": "none"}], ids=str)
 def test_every_layer_equals_the_formula(choices: dict[str, str]) -> None:
-    """In-place ReLUs and additions included, which overwrite what the layers before them returned."""
+    """Layers before in-place ReLUs and additions, which overwrite their outputs, are included."""
     model, x = network("resnet20", **choices), images(1, 16)
     classes = model(x).argmax(1)
     names = [name for name, _ in model.named_modules() if name.startswith(("conv1", "bn1", "act1", "layer3.0", "max"))]
@@ -109,7 +109,7 @@ def test_a_block_that_overwrites_its_input(layer: str) -> None:
         torch.testing.assert_close(seen.maps(classes), kept, rtol=1e-4, atol=1e-5)
 
 
-def test_the_network_is_left_as_it_was() -> None:
+def test_the_network_is_unchanged() -> None:
     model = deepcopy(network("resnet18", dropout=0.5, head_dropout=0.5)).train()
     model.layer1.requires_grad_(False)
     model.layer2.eval()

@@ -41,6 +41,6 @@ def test_classes_without_evaluated_images_are_left_out() -> None:
     ("images", "recalls"),
     [((1, 2, 3), (0.1, 0.2, 0.3)), ((5, 5, 5, 5), (0.1, 0.2, 0.3, 0.4)), ((1, 2, 3, 4), (1.0,) * 4)],
 )
-def test_where_nothing_can_be_said(images: tuple[int, ...], recalls: tuple[float, ...]) -> None:
+def test_undefined_correlations(images: tuple[int, ...], recalls: tuple[float, ...]) -> None:
     found = abundance([str(k) for k in images], images, recalls, (3,) * len(images))
     assert (found.correlation, found.p_value) == (None, None)

@@ -17,7 +17,7 @@ def test_scikit_learn_agrees(seed: int) -> None:
 
 
 def shares_kept(counts: np.ndarray) -> np.ndarray:
-    """Of each row what is not in the last column, which scikit-learn was not told of."""
+    """Share of each row that is not in the last column, which scikit-learn was not given."""
     return counts[:, :6].sum(1, keepdims=True) / counts.sum(1, keepdims=True)
 
 

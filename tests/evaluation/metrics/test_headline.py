@@ -52,7 +52,7 @@ def _by_scikit_learn(labels: np.ndarray, probabilities: np.ndarray) -> dict[str,
 
 
 def test_intervals_are_scipy_s() -> None:
-    """Of the same statistic, drawn with other numbers: the ends agree to the noise of 20,000 resamples."""
+    """SciPy's interval uses other random numbers: the ends agree to the noise of 20,000 resamples."""
     labels, probabilities = predictions(np.random.default_rng(0), 150, 4)
     losses = -np.log(np.take_along_axis(probabilities, labels[:, None], 1)[:, 0].astype(float))
     right = (labels == probabilities.argmax(1)).astype(float)
@@ -121,7 +121,7 @@ def test_without_bias_and_skew_an_interval_is_of_quantiles() -> None:
 
 
 def coverage(n: int, k: int, parts: int) -> dict[str, float]:
-    """How often 95% intervals of simulated test parts hold the truth, which is that of a million images."""
+    """Coverage of 95% intervals in simulated test parts, the truth being that of a million images."""
     draw = np.random.default_rng(n)
     truth = headline(*predictions(draw, 1_000_000, k))
     covered = dict.fromkeys(truth, 0)

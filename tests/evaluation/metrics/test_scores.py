@@ -18,7 +18,7 @@ def test_a_case_by_hand() -> None:
 
 @pytest.mark.parametrize("seed", range(200))
 def test_scikit_learn_agrees(seed: int) -> None:
-    """On random predictions with absent and single-image classes among them."""
+    """Random predictions, with absent and single-image classes among them."""
     draw = np.random.default_rng(seed)
     k, n = int(draw.integers(2, 12)), int(draw.integers(1, 60))
     labels, predictions = draw.integers(0, k, n), draw.integers(0, k, n)

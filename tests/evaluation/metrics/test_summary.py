@@ -19,6 +19,6 @@ def test_every_number_is_json() -> None:
     assert sum(each["n"] for each in written["calibration"]["bins"]) == 60
 
 
-def test_without_a_training_part_nothing_is_said_of_it() -> None:
+def test_without_a_training_part_there_is_no_remark() -> None:
     labels, probabilities = predictions(np.random.default_rng(0), 20, 3)
     assert summarise(labels, probabilities, ("a", "b", "c")).abundance is None

@@ -104,7 +104,7 @@ def test_compiles_without_a_graph_break(name):
     ],
 )
 def test_traits_are_what_the_module_does(name, traits):
-    """Which inputs reach output channel 0 says whether the channels are mixed."""
+    """The inputs that reach output channel 0 say whether the channels are mixed."""
     assert BUILT_IN.get("convolution", name, "here").traits == traits
     x = torch.randn(1, 4, 5, 5, requires_grad=True)
     make(name, 4, 4)(x)[:, 0].sum().backward()

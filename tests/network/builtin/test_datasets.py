@@ -73,7 +73,7 @@ def test_a_synthetic_image_depends_on_the_seed_and_its_place_alone():
 
 
 def test_synthetic_images_stay_what_they_were_while_their_stamp_does():
-    """Where this fails, RENDERING is to be raised: caches would serve the old images."""
+    """RENDERING is to be raised where this fails: caches would serve the old images."""
     images = made("synthetic")
     assert images.stamp(7) == "1 7 10 64 0"
     corner = np.asarray(images.read(7).resize((4, 4)), dtype=np.int64)[0]

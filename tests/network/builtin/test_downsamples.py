@@ -39,8 +39,8 @@ class Blur(BlurPool2d):
 
 
 @pytest.mark.parametrize(("name", "theirs"), [("resnet18", resnet.BasicBlock), ("resnet50", resnet.Bottleneck)])
-def test_it_stands_where_timm_puts_it(name: str, theirs: type[nn.Module]) -> None:
-    """Behind norm and activation of the convolution that would have had the stride."""
+def test_it_is_placed_as_in_timm(name: str, theirs: type[nn.Module]) -> None:
+    """It follows norm and activation of the convolution that would have had the stride."""
     ours = build(name, downsample="blur").get_submodule("layer2.0").eval()
     in_channels, width = ours.conv1.in_channels, ours.conv1.out_channels
     block = theirs(in_channels, width, stride=2, downsample=ours.downsample, aa_layer=Blur).eval()

@@ -61,7 +61,7 @@ def test_group(groups, channels):
     torch.testing.assert_close(norm(x[:1]), norm(x)[:1])
 
 
-def test_group_has_32_groups_unless_told():
+def test_group_has_32_groups_by_default():
     torch.testing.assert_close(make("group", 64)(example(64)), make("group(groups=32)", 64)(example(64)))
 
 

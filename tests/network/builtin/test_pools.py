@@ -28,7 +28,7 @@ def test_formula(text: str, formula) -> None:
     np.testing.assert_allclose(module(x).detach().numpy(), formula(x.numpy()))
 
 
-def test_it_stands_before_the_classifier() -> None:
+def test_it_precedes_the_classifier() -> None:
     """And its parameters are counted there."""
     network, plain = build("resnet20", pool="gem"), build("resnet20")
     x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,7 @@ def test_option_a_drops_pixels_and_appends_zeros() -> None:
 
 
 def test_option_a_with_zeros_on_both_sides() -> None:
-    """Of an odd number of new channels the one more stands behind."""
+    """An odd number of new channels puts the extra one at the end."""
     x = torch.arange(1, 3).view(1, 2, 1, 1)
     for out_channels, expected in ((4, [0, 1, 2, 0]), (5, [0, 1, 2, 0, 0]), (8, [0, 0, 0, 1, 2, 0, 0, 0])):
         assert ZeroPadShortcut(2, out_channels, 1, zeros="both")(x).flatten().tolist() == expected

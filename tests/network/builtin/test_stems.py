@@ -53,7 +53,7 @@ def test_a_stem_is_either_a_list_or_a_component(stem: dict) -> None:
         ({"kind": "deep(", "out_channels": 8}, "component 'deep(' is not of the form"),
     ],
 )
-def test_what_a_file_may_not_say(stem: dict, message: str) -> None:
+def test_invalid_stems_in_a_file_are_refused(stem: dict, message: str) -> None:
     data = zoo.get("resnet18").model_dump(mode="json") | {"stem": stem}
     with pytest.raises(SpecError) as failure:
         ModelSpec.from_dict(data)

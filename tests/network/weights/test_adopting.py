@@ -35,7 +35,7 @@ def refusal(kind: type[ResNetLabError], source: str, *arguments: Preprocessing) 
     return str(failure.value)
 
 
-def test_a_foreign_file_with_what_it_does_not_say(small: str) -> None:
+def test_a_foreign_file_with_missing_settings(small: str) -> None:
     found = adopted(small)
     assert found.metadata.spec == SMALL
     assert found.metadata.classes == ("a", "b", "c d")
@@ -107,8 +107,8 @@ def test_what_is_not_known_is_asked_for(small: str) -> None:
     with pytest.raises(CheckpointError) as failure:
         adopt(small, REGISTRY, preprocessing=KNOWN)
     assert str(failure.value) == (
-        f"{small}: the classifier has 3 classes, and there are no names for them; give --classes FILE with one name a "
-        "line, or a JSON list of names, in the order of the classifier"
+        f"{small}: the classifier has 3 classes, and there are no names for them; give --classes FILE with one name "
+        "per line, or a JSON list of names, in the order of the classifier"
     )
 
 
@@ -139,7 +139,7 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     [{}, {"model": "resnet20_b"}, {"attn": "se"}, {"attn": "eca"}, {"attn": "cbam(norm=true)"}],
     ids=str,
 )
-def test_the_network_is_told_by_its_tensors(choices: dict[str, str], tmp_path: Path) -> None:
+def test_the_network_is_inferred_from_its_tensors(choices: dict[str, str], tmp_path: Path) -> None:
     spec = zoo.from_choices({"model": "resnet20", "num_classes": 3, **choices}, "test")
     torch.save(build(spec).state_dict(), tmp_path / "w.pth")
     assert adopted(str(tmp_path / "w.pth")).metadata.spec == spec

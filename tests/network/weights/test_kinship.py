@@ -65,7 +65,7 @@ def test_deep_stems_and_older_strides_are_changes() -> None:
     assert relatives(zoo.get("resnet34_v1"), PUBLISHED) == ["resnet34"]
 
 
-def test_between_networks_that_groups_tell_apart_the_name_decides_last() -> None:
+def test_networks_are_distinguished_by_groups_before_names() -> None:
     """No published network has 8 groups, and both of these have its blocks, depths and channels."""
     for name in ("wide_resnet50_2", "resnext50_32x4d"):
         spec = zoo.get(name).modified(block="bottleneck(groups=8)")
@@ -111,5 +111,5 @@ def test_the_words_for_it(spec: ModelSpec, text: str) -> None:
     assert str(anatomy(spec)) == text
 
 
-def test_unknown_widths_are_not_told() -> None:
+def test_unknown_widths_are_left_out() -> None:
     assert str(anatomy_of({"layer1.0.norm.weight": torch.empty(3)})) == "1 blocks"

@@ -23,7 +23,7 @@ PUBLIC = Path(os.environ.get("RESNET_LAB_CIFAR_RESNETS", BESIDE))
 
 
 class Block(nn.Module):
-    """Of pytorch_resnet_cifar10, option A: a quarter of the new channels on each side."""
+    """Block of pytorch_resnet_cifar10, option A: a quarter of the new channels on each side."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, project: bool) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def test_public_option_a_networks_get_their_zeros_on_both_sides(option_a: tuple[
     )
 
 
-def test_a_side_that_was_chosen_stays_and_is_said_to_differ(option_a: tuple[Path, nn.Module], x: Tensor) -> None:
+def test_a_chosen_side_is_kept_and_reported_as_differing(option_a: tuple[Path, nn.Module], x: Tensor) -> None:
     path, network = option_a
     chosen = zoo.get("resnet20").modified(shortcut="zero_pad(zeros=end)")
     model, spec, coverage = adopted(chosen, path)
@@ -129,7 +129,7 @@ def test_public_option_b_networks_have_shortcuts_by_another_name(tmp_path: Path,
     assert coverage.notes == ()
 
 
-def test_what_a_foreign_file_does_not_show_is_said(tmp_path: Path) -> None:
+def test_unseen_parts_of_a_foreign_file_are_reported(tmp_path: Path) -> None:
     spec = zoo.get("resnet20").modified(act="gelu@1", block="bottleneck(stride_on=conv1)@3")
     torch.save(build(spec).state_dict(), tmp_path / "w.pth")
     _, _, coverage = adopted(spec, tmp_path / "w.pth")
@@ -211,7 +211,7 @@ def test_prefixes_in_any_order(prefix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "net", "model_state_dict", "state_dict_ema", "model_ema"])
-def test_the_key_that_was_taken_is_said(key: str, tmp_path: Path) -> None:
+def test_the_selected_key_is_reported(key: str, tmp_path: Path) -> None:
     model, _, coverage = adopted(SMALL, Path(written(tmp_path / "w.pth", {"epoch": 3, key: state_of()})))
     torch.testing.assert_close(model.state_dict(), state_of(), rtol=0, atol=0)
     assert coverage.notes == (f"the weights are those under {key!r}",)
@@ -233,7 +233,7 @@ def test_of_several_keys_the_average_is_taken_or_what_is_chosen(tmp_path: Path) 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_key_may_be_what_names_begin_with(suffix: str, tmp_path: Path) -> None:
-    """As in momentum contrast, where a network and its average stand in one state dict."""
+    """Momentum contrast keeps a network and its average in one state dict."""
     both = {f"module.{key}.{n}": t for key, seed in (("net", 1), ("e", 2)) for n, t in state_of(seed=seed).items()}
     path = tmp_path / f"w{suffix}"
     save_file(both, path) if suffix == ".safetensors" else written(path, {"state_dict": both})
@@ -277,7 +277,8 @@ def test_two_tensors_for_one_place(tmp_path: Path) -> None:
         ),
         (
             lambda: torch.zeros(2).to(torch.float8_e4m3fn),
-            "has 8 bits a value (torch.float8_e4m3fn) and no scales; give the weights in float32, float16 or bfloat16",
+            "has 8 bits per value (torch.float8_e4m3fn) and no scales; give the weights in float32, float16 or "
+            "bfloat16",
         ),
         (lambda: torch.zeros(2).to_sparse(), "is a sparse tensor (torch.sparse_coo); save it with tensor.to_dense()"),
         (lambda: torch.zeros(2, dtype=torch.complex64), "is complex (torch.complex64); the networks here are real"),
@@ -314,7 +315,7 @@ def test_gates_without_a_place_keep_their_names(tmp_path: Path) -> None:
 
 
 def test_a_deep_stem_of_another_width(tmp_path: Path) -> None:
-    """As timm's resnet50t, whose stem has 24, 32 and 64 channels, into a resnet50d."""
+    """The stem of timm's resnet50t, which has 24, 32 and 64 channels, goes into a resnet50d."""
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in timm.create_model("resnet50t").state_dict().items()}
     spec = zoo.get("resnet50d")

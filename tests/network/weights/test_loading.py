@@ -146,7 +146,7 @@ def test_figures_of_gelu_depthwise_and_cbam_by_hand(thin_file: Path, thin_spec: 
 def test_the_diagonal_is_all_of_a_kernel_that_has_nothing_else(
     thin: nn.Module, thin_spec: ModelSpec, x: Tensor, tmp_path: Path
 ) -> None:
-    """Where no dense 3x3 kernel mixes channels, the depthwise network computes what the dense one does."""
+    """The depthwise network computes what the dense one does where no dense 3x3 kernel mixes channels."""
     state = {name: tensor.clone() for name, tensor in thin.state_dict().items()}
     for name in [name for name in state if name.endswith("conv2.weight")]:
         state[name] *= torch.eye(len(state[name]))[:, :, None, None]
@@ -161,7 +161,7 @@ def test_the_diagonal_is_all_of_a_kernel_that_has_nothing_else(
 
 
 def test_the_diagonal_goes_into_the_first_of_two_convolutions(resnet18: nn.Module, resnet18_file: Path) -> None:
-    """In a basic block a 1x1 follows; where channels grow, a kernel has more outputs than the filters."""
+    """A 1x1 follows in a basic block; where channels grow, a kernel has more outputs than the filters."""
     spec = zoo.get("resnet18").modified(conv="depthwise")
     model, coverage = loaded(spec, resnet18_file, depthwise_from_dense=True)
     kernel = resnet18.state_dict()["layer2.0.conv1.weight"].numpy()
@@ -206,7 +206,7 @@ def test_statistics_that_the_weights_lack_are_new(tmp_path: Path) -> None:
     assert counts(coverage)["new"] == (2 * 19, 0)
 
 
-def test_the_projection_of_a_pooled_shortcut_is_found_behind_its_pool(
+def test_the_projection_of_a_pooled_shortcut_is_found(
     thin: nn.Module, thin_file: Path, thin_spec: ModelSpec, tmp_path: Path, x: Tensor
 ) -> None:
     spec = thin_spec.modified(shortcut="pooled_projection")
@@ -256,7 +256,7 @@ def test_a_deep_stem_is_new_behind_a_first_convolution_of_another_shape(thin_fil
 
 @pytest.mark.parametrize("channels", [1, 2, 4, 7])
 @pytest.mark.parametrize("stem", ["resnet50", "resnet50d"])
-def test_the_first_convolution_is_made_for_other_channels_as_timm_does(
+def test_input_channels_are_converted_as_in_timm(
     channels: int, stem: str, thin_spec: ModelSpec, tmp_path: Path
 ) -> None:
     spec = thin_spec.model_copy(update={"stem": zoo.get(stem).stem})
@@ -375,10 +375,8 @@ def test_weights_of_another_network(ours: str, theirs: str, words_ours: str, wor
     )
 
 
-def test_weights_of_the_same_blocks_and_another_depth_are_not_loaded_in_part(
-    thin_spec: ModelSpec, tmp_path: Path
-) -> None:
-    """As ResNet-101's into ResNet-50, of which every tensor of the network would fit."""
+def test_weights_of_another_depth_are_not_loaded_in_part(thin_spec: ModelSpec, tmp_path: Path) -> None:
+    """ResNet-101's weights have every tensor that ResNet-50 needs."""
     path = tmp_path / "w.pth"
     deeper = thin_spec.model_copy(
         update={
@@ -431,7 +429,7 @@ def test_values_that_are_not_finite(value: float, tmp_path: Path) -> None:
     state = build(SMALL, seed=7).state_dict()
     state["layer3.2.bn2.weight"][5] = value
     assert refusal(SMALL, path, state) == (
-        f"{path}: layer3.2.bn2.weight has values that are infinite or not numbers, so the training that wrote it "
+        f"{path}: layer3.2.bn2.weight has non-finite values, so the training that wrote it "
         "diverged; give weights of an earlier epoch"
     )
 

@@ -158,7 +158,7 @@ def test_a_damaged_file_that_was_kept_is_refused(content: bytes | None, hub: Pat
     assert not (tmp_path / "sprung").exists()
 
 
-def test_without_a_network_the_address_and_the_remedy_are_told(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_the_url_and_the_remedy_are_reported(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "http://127.0.0.1:9/models/resnet18-f37072fd.pth"
     monkeypatch.setattr(ResNet18_Weights.IMAGENET1K_V1.value, "url", url)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
