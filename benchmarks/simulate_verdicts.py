@@ -2,7 +2,7 @@
 
 usage: python benchmarks/simulate_verdicts.py OUT.json [STUDIES] [PROCESSES]
 
-Every study is judged by the program's own functions (`judge`, `tested_images`). An image's score in an arm is the arm's
+Every study is judged by the program's own functions (`judge`, `image_blocks`). An image's score in an arm is the arm's
 mean, what the arm makes of the image in every seed, what it makes of it in this seed, and the arm's luck in the seed;
 the second of these is what seeds share. A score of one run has standard deviation 1; rho is the correlation of two
 seeds' differences. Verdicts and coverage are about new images, so that truth is that of the infinite population.
@@ -30,7 +30,7 @@ from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.evaluation.predictions import Origin, Predictions
 from resnet_lab.study import statistics
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
-from resnet_lab.study.estimand import Block, Images, tested_images
+from resnet_lab.study.estimand import Block, SeedImages, image_blocks
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.plan import Population
 from resnet_lab.study.statistics import Effect, judge
@@ -121,7 +121,7 @@ def _coded(arm: dict[str, str], term: tuple[str, ...]) -> float:
     return 2.0 ** (len(term) - 1) * float(np.prod([int(arm[factor]) - 0.5 for factor in term]))
 
 
-def simulated(case: Case, draw: np.random.Generator) -> tuple[Floats, Images]:
+def simulated(case: Case, draw: np.random.Generator) -> tuple[Floats, SeedImages]:
     """Scores (S, A), and the images that were tested."""
     number, seeds = len(case.means), case.seeds
     overlap = 1.0 if case.part == "fixed" else SHARE
@@ -135,10 +135,10 @@ def simulated(case: Case, draw: np.random.Generator) -> tuple[Floats, Images]:
         values = pool[:, images] + draw.normal(0, np.sqrt(own), (number, TESTED)) + (luck + case.means)[:, None]
         scores[seed] = values.mean(1)
         blocks.append(Block(images, values - values.mean(1, keepdims=True)))
-    return scores, Images(tuple(blocks))
+    return scores, SeedImages(tuple(blocks))
 
 
-def predicted(case: Case, draw: np.random.Generator, classes: int = 10) -> tuple[Floats, Images]:
+def predicted(case: Case, draw: np.random.Generator, classes: int = 10) -> tuple[Floats, SeedImages]:
     """Of two arms that are right as often, through predictions: classes have from 3 images of 100 to 20."""
     assert case.metric is not None
     overlap = 1.0 if case.part == "fixed" else SHARE
@@ -163,7 +163,7 @@ def predicted(case: Case, draw: np.random.Generator, classes: int = 10) -> tuple
         rows.append(tuple(row))
         scores.append([headline(each.labels, each.probabilities)[case.metric] for each in row])
     grid = Grid(tuple(range(case.seeds)), ("one", "other"), tuple(rows))
-    return np.array(scores), Images(tested_images(grid, case.metric))
+    return np.array(scores), SeedImages(image_blocks(grid, case.metric))
 
 
 def _predictions(

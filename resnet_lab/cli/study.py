@@ -47,7 +47,7 @@ def run(
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
     from resnet_lab.network.plugins import require_files
-    from resnet_lab.study.estimand import claim
+    from resnet_lab.study.remarks import claim
     from resnet_lab.study.running import check_arms, known, run_study, tuned
     from resnet_lab.study.trials import StudyFolder, orphaned
     from resnet_lab.train.interruption import Interrupted

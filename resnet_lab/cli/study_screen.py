@@ -18,8 +18,8 @@ from resnet_lab.cli import output
 from resnet_lab.core.history import Epoch
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
-from resnet_lab.study.estimand import claim
 from resnet_lab.study.planning import Forecast
+from resnet_lab.study.remarks import claim
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of

@@ -15,9 +15,8 @@ from resnet_lab.report.pages import render
 from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, device_text, figure_name, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
-from resnet_lab.study.estimand import claim
 from resnet_lab.study.learning_curves import LearningCurves
-from resnet_lab.study.remarks import divergence, never_finished
+from resnet_lab.study.remarks import claim, divergence, never_finished
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import FEWEST, Effect

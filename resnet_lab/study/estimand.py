@@ -21,7 +21,6 @@ from resnet_lab.evaluation.metrics.ranks import ranks_of_truth
 from resnet_lab.evaluation.metrics.scores import log_losses
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.plan import Plan
 
 Floats = NDArray[np.float64]
 Span = tuple[float, float]
@@ -34,7 +33,7 @@ SMALLEST = 1e-30
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanEstimate:
     """A mean with its variance.
 
     Attributes:
@@ -109,7 +108,7 @@ class Shared:
 
 
 @dataclass(frozen=True)
-class Images:
+class SeedImages:
     """Test images of all seeds.
 
     Attributes:
@@ -121,7 +120,7 @@ class Images:
     blocks: tuple[Block | None, ...]
     ratio: float | None = None
 
-    def new(self, differences: Sequence[float], weights: Floats, seeds: NDArray[np.bool_]) -> Estimate | None:
+    def new(self, differences: Sequence[float], weights: Floats, seeds: NDArray[np.bool_]) -> MeanEstimate | None:
         """Estimate of the mean on new images; None where nothing tells it, or there is a single seed.
 
         Args:
@@ -140,30 +139,14 @@ class Images:
             if self.ratio is None:
                 return None
             corrected = variance * (1 + len(differences) * self.ratio)
-            return Estimate(alone.mean, ((corrected, freedom),), alone.least)
+            return MeanEstimate(alone.mean, ((corrected, freedom),), alone.least)
         shared = shared_variance(known, weights)
         if shared.images is None:
-            return Estimate(alone.mean, ((variance + shared.variance, freedom),), alone.least)
-        return Estimate(alone.mean, ((variance, freedom), (shared.variance, shared.images - 1)), alone.least)
+            return MeanEstimate(alone.mean, ((variance + shared.variance, freedom),), alone.least)
+        return MeanEstimate(alone.mean, ((variance, freedom), (shared.variance, shared.images - 1)), alone.least)
 
 
-def claim(plan: Plan) -> str:
-    """What the verdicts of a study are about, in a sentence."""
-    if "split" in plan.vary:
-        about = "which images a seed tests is drawn anew"
-        pool = "the images of this data set, from which each seed draws its test part"
-    else:
-        about = "every seed has the same split, so they are of networks trained on this one training part"
-        pool = "the images of this one test part"
-    if plan.population == "pool":
-        return f"verdicts are about {pool}; they claim nothing about other images"
-    return (
-        f"verdicts are about new images like these: {about}, and what seeds share by testing the same images is part "
-        "of every interval"
-    )
-
-
-def over_seeds(differences: Sequence[float]) -> Estimate | None:
+def over_seeds(differences: Sequence[float]) -> MeanEstimate | None:
     """Estimate of the mean on these images, by the spread between seeds alone; None for a single seed.
 
     Equal differences, which few test images can give, have no spread to test against: their p is that of the sign-flip
@@ -174,7 +157,7 @@ def over_seeds(differences: Sequence[float]) -> Estimate | None:
         return None
     variance = float(np.var(differences, ddof=1)) / n
     equal = np.ptp(differences) <= EQUAL * np.max(np.abs(differences))
-    return Estimate(
+    return MeanEstimate(
         float(np.mean(differences)), ((0.0 if equal else variance, n - 1),), smallest_p(n) if equal else 0.0
     )
 
@@ -204,7 +187,7 @@ def shared_variance(blocks: Sequence[Block], weights: Floats) -> Shared:
     return Shared(tau_squared, float(overlap) * tau_squared / seeds**2, n if fixed else None)
 
 
-def tested_images(predicted: Grid[Predictions], metric: str) -> tuple[Block | None, ...]:
+def image_blocks(predicted: Grid[Predictions], metric: str) -> tuple[Block | None, ...]:
     """Test images of each seed, identified by their content.
 
     Raises:

@@ -10,10 +10,10 @@ import numpy as np
 
 
 def adjusted(families: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Of one family by Holm's procedure; of two by a parallel gatekeeper.
+    """Adjusted p-values: of one family by Holm's procedure, of two by a parallel gatekeeper.
 
     The first of two is tested by Bonferroni's procedure, at alpha / m each. Of its m hypotheses r are rejected, and
-    the alpha of these, alpha r / m, is what is left for the later family, which is tested by Holm's procedure. An
+    the alpha of these, alpha r / m, is unused and passes to the later family, which is tested by Holm's procedure. An
     adjusted p-value is the smallest alpha at which a hypothesis is rejected.
 
     Args:

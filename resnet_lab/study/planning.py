@@ -45,7 +45,7 @@ class Outlook:
 
 
 @dataclass(frozen=True)
-class Spread:
+class KindSpread:
     """How paired differences of one kind of effect vary from seed to seed.
 
     Attributes:
@@ -75,7 +75,7 @@ class Forecast:
     seconds: float
     tests: int
     smallest_p: float
-    spreads: tuple[Spread, ...]
+    spreads: tuple[KindSpread, ...]
     outlooks: tuple[Outlook, ...]
     problem: str | None
 
@@ -101,7 +101,7 @@ def forecast(
     tuning = len(tuning_trials(study)) / len(study.arms)
     seconds = sum(each.seconds for each in estimates) * (study.plan.seeds + tuning)
     tests = len(study.families[0])
-    spreads = (Spread("any", spread),) if spread is not None else _spreads(pilot, study.plan.population)
+    spreads = (KindSpread("any", spread),) if spread is not None else _spreads(pilot, study.plan.population)
     return Forecast(
         arms=tuple(estimates),
         trials=len(study.arms) * study.plan.seeds + len(tuning_trials(study)),
@@ -125,7 +125,7 @@ def forecast(
     )
 
 
-def _spreads(pilot: StudyFindings | None, population: Population) -> tuple[Spread, ...]:
+def _spreads(pilot: StudyFindings | None, population: Population) -> tuple[KindSpread, ...]:
     """Root mean square of the standard deviations, by kind: interactions vary more than main effects."""
     effects = [] if pilot is None else [effect for effect in pilot.families[0] if effect.n >= 2]
     found = []
@@ -133,5 +133,5 @@ def _spreads(pilot: StudyFindings | None, population: Population) -> tuple[Sprea
         alike = [effect for effect in effects if effect.kind == kind]
         deviations = [np.std(effect.differences, ddof=1) for effect in alike]
         shared = [effect.covariance or 0.0 for effect in alike] if population == "new" else [0.0]
-        found.append(Spread(kind, float(np.sqrt(np.mean(np.square(deviations)))), float(np.mean(shared))))
+        found.append(KindSpread(kind, float(np.sqrt(np.mean(np.square(deviations)))), float(np.mean(shared))))
     return tuple(found)

@@ -3,13 +3,30 @@
 from collections.abc import Sequence
 
 from resnet_lab.study.design import Study
-from resnet_lab.study.estimand import claim, smallest_p
+from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
+from resnet_lab.study.plan import Plan
 from resnet_lab.study.statistics import ALPHA, FEWEST
 from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
 
 POPULATIONS = {"new": "new images", "pool": "these images"}
 """In words."""
+
+
+def claim(plan: Plan) -> str:
+    """Sentence that says what the verdicts of a study are about."""
+    if "split" in plan.vary:
+        about = "every seed has a test part of its own"
+        pool = "the images of this data set, from which each seed draws its test part"
+    else:
+        about = "every seed has the same split, so they are of networks trained on this one training part"
+        pool = "the images of this one test part"
+    if plan.population == "pool":
+        return f"verdicts are about {pool}; they claim nothing about other images"
+    return (
+        f"verdicts are about new images like these: {about}, and what seeds share by testing the same images is part "
+        "of every interval"
+    )
 
 
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.design import Arm, Study
-from resnet_lab.study.estimand import Images, over_seeds, tested_images
+from resnet_lab.study.estimand import SeedImages, image_blocks, over_seeds
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.plan import LOWER_IS_BETTER, Population
 from resnet_lab.study.remarks import diverged_at, remarks
@@ -102,7 +102,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     scores, seconds = _scores(finished, study.plan.metric), _seconds(finished)
     higher = study.plan.metric not in LOWER_IS_BETTER
     predicted = finished.map(lambda outcome: stored(folder.run(trials[outcome.arm, outcome.seed])))
-    images = Images(tested_images(predicted, study.plan.metric), _test_by_training(study, trials.values(), folder))
+    images = SeedImages(image_blocks(predicted, study.plan.metric), _test_by_training(study, trials.values(), folder))
     population = study.plan.population
     families = judge(
         scores,
@@ -185,7 +185,7 @@ class _Scores:
     """Scores of seeds and arms (S, A), with what their intervals need."""
 
     values: NDArray[np.float64]
-    images: Images
+    images: SeedImages
     population: Population
 
     def interval(self, number: int) -> tuple[float, float] | None:

@@ -16,7 +16,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from resnet_lab.study.contrasts import Contrast
-from resnet_lab.study.estimand import EQUAL, Estimate, Images, over_seeds
+from resnet_lab.study.estimand import EQUAL, MeanEstimate, SeedImages, over_seeds
 from resnet_lab.study.gatekeeping import adjusted
 from resnet_lab.study.plan import Population
 
@@ -96,7 +96,7 @@ def judge(
     margin: float | None = None,
     higher_is_better: bool = True,
     population: Population = "pool",
-    images: Images | None = None,
+    images: SeedImages | None = None,
 ) -> list[list[Effect]]:
     """Effects of every family with verdicts.
 
@@ -171,7 +171,7 @@ def power(difference: float, spread: float, seeds: int, tests: int = 1, covarian
 
     Args:
         spread: standard deviation of the paired differences.
-        covariance: of the differences of two seeds, which no number of seeds averages out.
+        covariance: of the differences of two seeds, which more seeds do not average out.
     """
     if seeds < 2:
         return 0.0
@@ -199,7 +199,7 @@ def _effect(
     contrast: Contrast,
     tests: int,
     population: Population,
-    images: Images | None,
+    images: SeedImages | None,
     *,
     higher_is_better: bool,
 ) -> Effect:
@@ -221,7 +221,7 @@ def _effect(
     new = None if images is None else images.new(differences, contrast.weights, whole)
     chosen = new if population == "new" and new is not None else pool
 
-    def interval(of: Estimate | None, alpha: float = ALPHA) -> tuple[float, float] | None:
+    def interval(of: MeanEstimate | None, alpha: float = ALPHA) -> tuple[float, float] | None:
         return None if of is None else of.interval(alpha)
 
     return Effect(
@@ -245,8 +245,8 @@ def _effect(
     )
 
 
-def _covariance(seeds: int, pool: Estimate | None, new: Estimate | None) -> float | None:
-    """What the variance of the mean has more on new images, by the S (S - 1) pairs of S^2 that share something."""
+def _covariance(seeds: int, pool: MeanEstimate | None, new: MeanEstimate | None) -> float | None:
+    """Covariance of two seeds: the variance of the mean beyond the pool's is of S (S - 1) pairs, by S^2."""
     if pool is None or new is None:
         return None
     return max(0.0, new.variance - pool.variance) * seeds / (seeds - 1)

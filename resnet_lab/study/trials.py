@@ -134,7 +134,7 @@ class StudyFolder:
         return study_from(read_noted(self.design, RunError)["tables"], str(self.design))
 
     def recorded_population(self) -> str | None:
-        """What the noted design says that verdicts are about; None where it does not, or nothing was noted."""
+        """Population that the noted design names; None where it names none, or nothing was noted."""
         noted = read_noted(self.design, RunError)["tables"] if self.design.is_file() else {}
         about = noted.get("study")
         return str(about["population"]) if isinstance(about, Mapping) and "population" in about else None

@@ -6,8 +6,7 @@ from typing import Any
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
 from resnet_lab.study.costs import ArmCost, Costs
-from resnet_lab.study.estimand import claim
-from resnet_lab.study.remarks import divergence
+from resnet_lab.study.remarks import claim, divergence
 from resnet_lab.study.results import ArmRow, StudyFindings
 from resnet_lab.study.statistics import FEWEST_EQUIVALENT, LEVEL, Effect
 

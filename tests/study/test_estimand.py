@@ -13,16 +13,16 @@ from resnet_lab.core.errors import DataError
 from resnet_lab.evaluation.metrics.headline import FiguresOf
 from resnet_lab.study.estimand import (
     Block,
-    Estimate,
-    Images,
-    claim,
+    MeanEstimate,
+    SeedImages,
     deviations,
+    image_blocks,
     over_seeds,
     shared_variance,
     smallest_p,
-    tested_images,
 )
 from resnet_lab.study.plan import Metric
+from resnet_lab.study.remarks import claim
 from tests.study.fabricated import by_chance, design, found, predictions
 
 ONE = np.array([1.0])
@@ -96,7 +96,7 @@ def test_the_same_test_part_is_known_in_any_order() -> None:
 def test_random_parts_add_the_covariance_to_the_variance() -> None:
     differences = [1.0, 2.0, 4.5]
     blocks = (block([0, 1], [3.0, 1.0]), block([1, 2], [0.0, 4.0]), block([3, 4], [1.0, 1.0]))
-    made = Images(blocks).new(differences, ONE, EVERY)
+    made = SeedImages(blocks).new(differences, ONE, EVERY)
     assert made is not None
     tau_squared, added = 2.0, 2 * (1 / 4) * 2.0 / 9
     assert shared_variance(blocks, ONE).tau_squared == tau_squared
@@ -110,7 +110,7 @@ def test_a_fixed_part_has_both_sources_in_quadrature() -> None:
     differences = [1.0, 2.0, 4.5]
     values = ([1.0, 2.0, 6.0, 3.0], [1.0, 3.0, 5.0, 3.0], [0.0, 2.0, 7.0, 3.0])
     blocks = tuple(block([0, 1, 2, 3], each) for each in values)
-    made = Images(blocks).new(differences, ONE, EVERY)
+    made = SeedImages(blocks).new(differences, ONE, EVERY)
     assert made is not None
     _, added = slowly([(np.arange(4), np.array(each)) for each in values])
     seeds = stats.t.ppf(0.975, 2) * sqrt(np.var(differences, ddof=1) / 3)
@@ -122,21 +122,21 @@ def test_a_fixed_part_has_both_sources_in_quadrature() -> None:
 
 def test_without_predictions_nadeau_and_bengio() -> None:
     differences = [1.0, 2.0, 4.5]
-    made = Images((None,) * 3, ratio=0.25).new(differences, ONE, EVERY)
+    made = SeedImages((None,) * 3, ratio=0.25).new(differences, ONE, EVERY)
     assert made is not None
     reach = stats.t.ppf(0.975, 2) * sqrt(np.var(differences, ddof=1) * (1 / 3 + 0.25))
     assert made.interval(0.05) == pytest.approx((2.5 - reach, 2.5 + reach))
-    assert Images((None,) * 3).new(differences, ONE, EVERY) is None
+    assert SeedImages((None,) * 3).new(differences, ONE, EVERY) is None
     gone = Block(np.arange(2), np.array([[np.nan, np.nan]]))
-    assert Images((block([0, 1], [1, 2]), gone, gone)).new(differences, ONE, EVERY) is None
+    assert SeedImages((block([0, 1], [1, 2]), gone, gone)).new(differences, ONE, EVERY) is None
 
 
 def test_seeds_that_do_not_count_are_not_read() -> None:
     blocks = (block([0, 1], [3.0, 1.0]), None, block([1, 2], [0.0, 4.0]))
-    made = Images(blocks).new([1.0, 2.0], ONE, np.array([True, False, True]))
+    made = SeedImages(blocks).new([1.0, 2.0], ONE, np.array([True, False, True]))
     assert made is not None
     assert made.parts == ((pytest.approx(0.5 / 2 + 0.25), 1),)
-    assert Images(blocks).new([1.0], ONE, np.array([True, False, False])) is None
+    assert SeedImages(blocks).new([1.0], ONE, np.array([True, False, False])) is None
 
 
 def test_equal_differences_have_the_sign_flip_test_s_p() -> None:
@@ -147,7 +147,7 @@ def test_equal_differences_have_the_sign_flip_test_s_p() -> None:
     still = over_seeds([0.0] * 6)
     assert still is not None
     assert still.p_value == 1
-    assert Estimate(1.0, ((1e-4, 5), (0.0, 9)), 0.03).p_value == 0.03
+    assert MeanEstimate(1.0, ((1e-4, 5), (0.0, 9)), 0.03).p_value == 0.03
 
 
 @pytest.mark.parametrize("metric", [each for each in get_args(Metric) if each not in MEANS_OVER_CLASSES])
@@ -179,7 +179,7 @@ def test_arms_of_a_seed_have_the_same_images(tmp_path: Path) -> None:
     assert second is not None
     other = replace(second, digests=tuple(reversed(second.digests)))
     with pytest.raises(DataError, match="arms of one seed were tested on different images: the data changed while the"):
-        tested_images(replace(told.predicted, cells=((first, other), others)), "macro_accuracy")
+        image_blocks(replace(told.predicted, cells=((first, other), others)), "macro_accuracy")
 
 
 def test_an_image_is_known_by_its_content_and_copies_are_told_apart(tmp_path: Path) -> None:
@@ -191,14 +191,14 @@ def test_an_image_is_known_by_its_content_and_copies_are_told_apart(tmp_path: Pa
     one = replace(first, digests=("a", "b", "b", "c"))
     later = replace(third, paths=("w", "x", "y", "z"), digests=("b", "d", "b", "a"))
     grid = replace(told.predicted, cells=((one, None), (later, None)))
-    blocks = tested_images(grid, "accuracy")
+    blocks = image_blocks(grid, "accuracy")
     assert [each.images.tolist() for each in blocks if each is not None] == [[0, 1, 2, 3], [1, 4, 2, 0]]
     assert np.isnan(blocks[0].deviations[1]).all()  # type: ignore[union-attr]
 
 
 def test_what_verdicts_are_about_is_said() -> None:
     assert claim(design(arms=ARMS).plan) == (
-        "verdicts are about new images like these: which images a seed tests is drawn anew, and what seeds share by "
+        "verdicts are about new images like these: every seed has a test part of its own, and what seeds share by "
         "testing the same images is part of every interval"
     )
     assert claim(design(arms=ARMS, vary=("init",)).plan) == (

@@ -14,7 +14,8 @@ from resnet_lab.network.plugins import Registry, default_registry
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.report.study_building import make_study_report
 from resnet_lab.report.study_page import answer
-from resnet_lab.study.estimand import Images, claim, tested_images
+from resnet_lab.study.estimand import SeedImages, image_blocks
+from resnet_lab.study.remarks import claim
 from resnet_lab.study.report_contents import gather_study
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import run_study
@@ -32,7 +33,7 @@ def test_intervals_of_either_population_stand_beside_each_other(tmp_path: Path) 
     """By the paired differences, and with the covariance of seeds; the verdict's is the one that was asked for."""
     told, folder = found(tmp_path / "study", design(arms=ARMS, seeds=6), EVEN, n=90)
     (effect,) = told.families[-1]
-    images = Images(tested_images(told.predicted, "macro_accuracy"))
+    images = SeedImages(image_blocks(told.predicted, "macro_accuracy"))
     new = images.new(effect.differences, np.array([-1.0, 1.0]), np.ones(6, dtype=bool))
     assert new is not None
     assert (effect.population, effect.interval) == ("new", effect.new_interval)
@@ -55,7 +56,7 @@ def test_intervals_of_either_population_stand_beside_each_other(tmp_path: Path) 
 
 def test_an_arm_s_own_interval_is_for_the_same_population(tmp_path: Path) -> None:
     told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=3), EVEN, n=90)
-    images = Images(tested_images(told.predicted, "macro_accuracy"))
+    images = SeedImages(image_blocks(told.predicted, "macro_accuracy"))
     own = told.scores[:, 1].tolist()
     expected = images.new(own, np.array([0.0, 1.0]), np.ones(3, dtype=bool))
     assert expected is not None
