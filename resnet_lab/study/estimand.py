@@ -99,12 +99,12 @@ class Shared:
         tau_squared: covariance of an image's difference in two seeds, the mean over pairs of seeds and images tested
             in both; 0 at least.
         variance: that it adds to the mean over seeds.
-        images: in the test part, where that is the same for all seeds; else None.
+        images: tested by two seeds or more; all of the test part where that is the same for all seeds.
     """
 
     tau_squared: float
     variance: float
-    images: int | None
+    images: int
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,10 @@ class SeedImages:
             corrected = variance * (1 + len(differences) * self.ratio)
             return MeanEstimate(alone.mean, ((corrected, freedom),), alone.least)
         shared = shared_variance(known, weights)
-        if shared.images is None:
-            return MeanEstimate(alone.mean, ((variance + shared.variance, freedom),), alone.least)
-        return MeanEstimate(alone.mean, ((variance, freedom), (shared.variance, shared.images - 1)), alone.least)
+        # one t with S - 1 degrees of freedom for both would hold the truth too often where seeds are few
+        return MeanEstimate(
+            alone.mean, ((variance, freedom), (shared.variance, max(1, shared.images - 1))), alone.least
+        )
 
 
 def over_seeds(differences: Sequence[float]) -> MeanEstimate | None:
@@ -170,21 +171,17 @@ def smallest_p(seeds: int) -> float:
 def shared_variance(blocks: Sequence[Block], weights: Floats) -> Shared:
     """tau^2 of a contrast (A,), and S^-2 times the sum over s != s' of |T_s n T_s'| / (n_s n_s') tau^2."""
     needed = np.flatnonzero(weights)
-    size = max(int(block.images.max()) for block in blocks) + 1
-    # sums over pairs of seeds, as the square of a sum less the sum of squares
-    deviations, counts, shares = np.zeros(size), np.zeros(size), np.zeros(size)
-    within = np.zeros(3)
-    for block in blocks:
-        each = weights[needed] @ block.deviations[needed]
-        deviations[block.images] += each
-        counts[block.images] += 1
-        shares[block.images] += 1 / len(each)
-        within += np.array([each @ each, len(each), 1 / len(each)])
-    products, pairs, overlap = np.array([total @ total for total in (deviations, counts, shares)]) - within
-    tau_squared = max(0.0, float(products / pairs)) if pairs > 0.5 else 0.0
-    seeds, n = len(blocks), len(blocks[0].images)
-    fixed = seeds > 1 and all(len(block.images) == n for block in blocks) and round(pairs) == seeds * (seeds - 1) * n
-    return Shared(tau_squared, float(overlap) * tau_squared / seeds**2, n if fixed else None)
+    images = np.concatenate([block.images for block in blocks])
+    deviations = np.concatenate([weights[needed] @ block.deviations[needed] for block in blocks])
+    shares = np.concatenate([np.full(len(block.images), 1 / len(block.images)) for block in blocks])
+    # a sum over pairs of seeds is the square of the sum less the sum of squares
+    products, pairs, overlap = (
+        float(np.sum(np.bincount(images, of_images) ** 2) - of_images @ of_images)
+        for of_images in (deviations, np.ones(len(images)), shares)
+    )
+    tau_squared = max(0.0, products / pairs) if pairs > 0.5 else 0.0
+    again = int(np.count_nonzero(np.bincount(images) > 1))
+    return Shared(tau_squared, overlap * tau_squared / len(blocks) ** 2, again)
 
 
 def image_blocks(predicted: Grid[Predictions], metric: str) -> tuple[Block | None, ...]:

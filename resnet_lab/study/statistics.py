@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri
 from statsmodels.stats.power import TTestPower
 
 from resnet_lab.study.contrasts import Contrast
@@ -256,7 +256,7 @@ def _improvement(differences: Sequence[float]) -> tuple[float, float, float]:
     """Wilson's interval for a share, with ties counting half."""
     n = len(differences)
     share = (sum(value > 0 for value in differences) + 0.5 * sum(value == 0 for value in differences)) / n
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(ndtri((1 + LEVEL) / 2))
     centre, reach = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     scale = 1 + z**2 / n
     return share, float(max(0.0, (centre - reach) / scale)), float(min(1.0, (centre + reach) / scale))

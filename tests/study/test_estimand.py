@@ -57,7 +57,7 @@ def slowly(blocks: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> t
 def test_tau_by_hand() -> None:
     """Seeds share image 1: deviations -1 and -2, product 2; an overlap of 1 / (2 x 2), twice, by 2^2."""
     found = shared_variance([block([0, 1], [3.0, 1.0]), block([1, 2], [0.0, 4.0])], ONE)
-    assert (found.tau_squared, found.images) == (2.0, None)
+    assert (found.tau_squared, found.images) == (2.0, 1)
     assert found.variance == pytest.approx(2 * 2.0 / 4 / 4)
 
 
@@ -68,7 +68,7 @@ def test_a_negative_covariance_counts_as_none() -> None:
 
 def test_seeds_that_share_no_image_share_no_variance() -> None:
     found = shared_variance([block([0, 1], [3.0, 1.0]), block([2, 3], [4.0, 0.0])], ONE)
-    assert (found.tau_squared, found.variance, found.images) == (0.0, 0.0, None)
+    assert (found.tau_squared, found.variance, found.images) == (0.0, 0.0, 0)
 
 
 def test_pairs_of_seeds_one_by_one_find_the_same() -> None:
@@ -93,17 +93,19 @@ def test_the_same_test_part_is_known_in_any_order() -> None:
     assert (found.tau_squared, found.variance) == pytest.approx(expected)
 
 
-def test_random_parts_add_the_covariance_to_the_variance() -> None:
+def test_random_parts_have_both_sources_in_quadrature() -> None:
+    """Two images are tested twice, so that what they tell has one degree of freedom."""
     differences = [1.0, 2.0, 4.5]
-    blocks = (block([0, 1], [3.0, 1.0]), block([1, 2], [0.0, 4.0]), block([3, 4], [1.0, 1.0]))
+    blocks = (block([0, 1], [3.0, 1.0]), block([1, 2], [0.0, 4.0]), block([2, 3], [1.0, 1.0]))
     made = SeedImages(blocks).new(differences, ONE, EVERY)
     assert made is not None
-    tau_squared, added = 2.0, 2 * (1 / 4) * 2.0 / 9
+    tau_squared = 2 * (2.0 + 0.0) / 4  # of pairs of seeds either way, at image 1 and at image 2
+    added = 4 * (1 / 4) * tau_squared / 9
     assert shared_variance(blocks, ONE).tau_squared == tau_squared
-    error = sqrt(np.var(differences, ddof=1) / 3 + added)
-    reach = stats.t.ppf(0.975, 2) * error
+    seeds = stats.t.ppf(0.975, 2) * sqrt(np.var(differences, ddof=1) / 3)
+    reach = sqrt(seeds**2 + (stats.t.ppf(0.975, 1) * sqrt(added)) ** 2)
     assert made.interval(0.05) == pytest.approx((2.5 - reach, 2.5 + reach))
-    assert made.p_value == pytest.approx(2 * stats.t.sf(2.5 / error, 2))
+    assert made.interval(made.p_value)[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_fixed_part_has_both_sources_in_quadrature() -> None:
@@ -135,7 +137,7 @@ def test_seeds_that_do_not_count_are_not_read() -> None:
     blocks = (block([0, 1], [3.0, 1.0]), None, block([1, 2], [0.0, 4.0]))
     made = SeedImages(blocks).new([1.0, 2.0], ONE, np.array([True, False, True]))
     assert made is not None
-    assert made.parts == ((pytest.approx(0.5 / 2 + 0.25), 1),)
+    assert made.parts == ((pytest.approx(0.5 / 2), 1), (pytest.approx(0.25), 1))
     assert SeedImages(blocks).new([1.0], ONE, np.array([True, False, False])) is None
 
 
