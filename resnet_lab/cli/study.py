@@ -47,6 +47,7 @@ def run(
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
     from resnet_lab.network.plugins import require_files
+    from resnet_lab.study.remarks import claim
     from resnet_lab.study.running import check_arms, known, run_study, tuned
     from resnet_lab.study.trials import StudyFolder, orphaned
     from resnet_lab.train.interruption import Interrupted
@@ -69,6 +70,8 @@ def run(
             f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
             "they are kept and ignored"
         )
+    if not (quiet or json):
+        output.remark(claim(chosen.plan))
     from resnet_lab.cli.study_screen import watching
 
     try:

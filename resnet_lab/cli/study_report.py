@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from resnet_lab.cli import options, output
-from resnet_lab.cli.bundles import command
+from resnet_lab.cli.bundles import Fields, Given, command
 from resnet_lab.cli.study import study
+from resnet_lab.cli.study_design import PLAN
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder of `study run`.")]
 
@@ -16,6 +17,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder o
 def report(
     *,
     folder: Folder,
+    about: Annotated[Given, Fields(PLAN, only=("population",))],
     markdown: Annotated[
         Path | None, options.written("--markdown", "FILE", "Write verdicts, tables and method.")
     ] = None,
@@ -34,6 +36,8 @@ def report(
     json: options.JSON = False,
 ) -> None:
     """Report the results of a study's finished trials, and write them as one HTML page."""
+    from dataclasses import replace
+
     from resnet_lab.cli.study_screen import show_findings
     from resnet_lab.core.files import make_folder, refuse_existing, refuse_unwritable, write_atomically, write_new
     from resnet_lab.network.plugins import require_files
@@ -52,6 +56,7 @@ def report(
     registry = options.load_registry(no_plugin)
     require_files(opened.plugin_files(), registry, str(folder))
     chosen = as_run(opened.study(), opened)
+    chosen = replace(chosen, plan=chosen.plan.model_copy(update=about))
     page = out or folder / "report.html"
     refuse_unwritable(page)
     found = findings(chosen, opened, registry)

@@ -19,10 +19,11 @@ from resnet_lab.core.history import Epoch
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.planning import Forecast
+from resnet_lab.study.remarks import claim
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
-from resnet_lab.study.writing import as_json, in_words, p_value
+from resnet_lab.study.writing import as_json, in_words, p_value, told_verdict
 from resnet_lab.train.progress import TrainingWatcher
 
 SCORE = 8
@@ -194,26 +195,29 @@ def print_forecast(study: Study, told: Forecast) -> None:
         soft_wrap=True,
     )
     console.print(
-        f"{told.tests} effects are tested first, their p-values adjusted by Holm; the sign-flip test can give "
+        f"{told.tests} effects are tested first, their p-values adjusted for their number; the sign-flip test can give "
         f"p = {told.smallest_p:.2g} at least",
         soft_wrap=True,
     )
+    console.print(output.text(claim(study.plan)), soft_wrap=True)
     if told.problem is not None:
         console.print(output.text(f"no verdict: {told.problem}", style="red"), soft_wrap=True)
-    if told.spread is None:
+    if not told.spreads:
         console.print(
             "how large a difference these seeds can find depends on the spread of paired differences: give --spread, "
             "or --pilot with a study folder in which two seeds or more are finished",
             soft_wrap=True,
         )
         return
-    console.print(f"spread of paired differences: {told.spread:.4g}")
+    for spread in told.spreads:
+        shared = f", of which two seeds share a variance of {spread.covariance:.2g}" if spread.covariance else ""
+        console.print(f"spread of paired differences ({spread.kind}): {spread.deviation:.4g}{shared}")
     power = Table(box=box.SIMPLE_HEAD)
-    for column in ("true difference", "found with these seeds", "seeds for 80%"):
+    for column in ("effect", "true difference", "found with these seeds", "seeds for 80%"):
         power.add_column(column, justify="right")
     for outlook in told.outlooks:
         seeds = "more than 1,000" if outlook.seeds is None else str(outlook.seeds)
-        power.add_row(f"{outlook.difference:g}", f"{outlook.power:.0%}", seeds)
+        power.add_row(outlook.kind, f"{outlook.difference:g}", f"{outlook.power:.0%}", seeds)
     console.print(power)
 
 
@@ -287,16 +291,28 @@ def _costs(found: StudyFindings, costs: Costs) -> Table:
 def _effects(title: str, effects: Sequence[Effect]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column(title, no_wrap=True)
-    for column in ("difference", f"{LEVEL:.0%} interval", "p (t)", "p (flip)", "p (Holm)", "d", "n"):
+    for column in (
+        "difference",
+        f"{LEVEL:.0%} interval",
+        "simultaneous",
+        "p (t)",
+        "p (flip)",
+        "p (adjusted)",
+        "d",
+        "n",
+    ):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict")
     for effect in effects:
-        ends = "" if effect.interval is None else "{:+.4f} to {:+.4f}".format(*effect.interval)
+        ends, wide = (
+            "" if span is None else "{:+.4f} to {:+.4f}".format(*span)
+            for span in (effect.interval, effect.simultaneous)
+        )
         table.add_row(
-            output.text(effect.name), "" if effect.difference is None else f"{effect.difference:+.4f}", ends,
+            output.text(effect.name), "" if effect.difference is None else f"{effect.difference:+.4f}", ends, wide,
             p_value(effect.p_t), p_value(effect.p_flip), p_value(effect.p_holm),
             "" if effect.size is None else f"{effect.size:+.2f}", str(effect.n),
-            output.text(effect.verdict, style=COLOURS[effect.verdict]),
+            output.text(told_verdict(effect), style=COLOURS[effect.verdict]),
         )  # fmt: skip
     return table
 

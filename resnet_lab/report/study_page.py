@@ -16,7 +16,7 @@ from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, device_text, figure_name, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
-from resnet_lab.study.remarks import divergence, never_finished
+from resnet_lab.study.remarks import claim, divergence, never_finished
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import FEWEST, Effect
@@ -65,9 +65,14 @@ def study_page(contents: StudyContents) -> str:
         rows_unfolded=ROWS,
         figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
         method=method(found),
+        claim=_capitalized(claim(plan)),
         provenance=provenance(found, contents.folder),
         design=json.dumps(found.study.tables, indent=2),
     )
+
+
+def _capitalized(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def answer(found: StudyFindings) -> str:

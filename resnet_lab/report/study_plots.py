@@ -54,7 +54,7 @@ def effects(
     figure, axes = panel(title, 7, 1.3 + 0.36 * len(found))
     seen = [effect for effect in found if effect.difference is not None]
     values = [0.0, *(effect.difference for effect in seen if effect.difference is not None)]
-    values += [end for effect in seen for end in effect.image_interval or ()]
+    values += [end for effect in seen for end in effect.simultaneous or ()]
     values += [] if margin is None else [-margin, margin]
     spans = [effect.interval for effect in seen if effect.interval is not None]
     low, high = limits([scale * value for value in values], [(scale * one, scale * other) for one, other in spans])
@@ -67,8 +67,8 @@ def effects(
         if effect.interval is not None:
             span = (scale * effect.interval[0], scale * effect.interval[1])
             _draw_span(axes, span, row, (low, high), colour)
-        if effect.image_interval is not None:
-            span = (scale * effect.image_interval[0], scale * effect.image_interval[1])
+        if effect.simultaneous is not None:
+            span = (scale * effect.simultaneous[0], scale * effect.simultaneous[1])
             axes.plot(span, [row + 0.27] * 2, color=colour, linewidth=1.4, solid_capstyle="butt")
         if effect.difference is not None:
             face = "none" if effect.verdict in HOLLOW else colour
@@ -78,8 +78,8 @@ def effects(
             )  # fmt: skip
             told[f"effect{row}"] = f"{effect.name}: {signed(scale * effect.difference, 2)} {unit}, {effect.verdict}"
         axes.annotate(effect.verdict, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=11)
-    axes.plot([], [], color=inks.faint, alpha=0.55, linewidth=5, label="95% over seeds")
-    axes.plot([], [], color=inks.faint, linewidth=1.4, label="over seeds and images")
+    axes.plot([], [], color=inks.faint, alpha=0.55, linewidth=5, label="95% interval")
+    axes.plot([], [], color=inks.faint, linewidth=1.4, label="simultaneous")
     axes.set(xlabel=f"difference ({unit})", xlim=(low, high))
     name_rows(axes, [effect.name for effect in found], LETTERS)
     on_top(figure, axes, columns=3)

@@ -10,6 +10,7 @@ from resnet_lab.network.kinds import of_networks
 from resnet_lab.train.config import Positive
 
 Varied = Literal["init", "split", "order"]
+Population = Literal["new", "pool"]
 SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
 """The key of a training that each is."""
 
@@ -76,6 +77,11 @@ class Plan(Record):
     first_seed: Seed = option(0, "The first seed.", DESIGN)
     metric: Metric = option("macro_accuracy", "Metric of the verdicts, on the test part.", DESIGN, metavar="NAME")
     margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)
+    population: Population = option(
+        "new",
+        "Images that verdicts are about: new ones like these, or the pool that the seeds' test parts are drawn from.",
+        DESIGN,
+    )
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(
         get_args(Varied), "What is varied across seeds; the rest keeps the first seed.", DESIGN
     )

@@ -7,8 +7,10 @@ import numpy as np
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.deciding import seconds_of_step, training_images
 from resnet_lab.study.design import Study
+from resnet_lab.study.estimand import smallest_p
+from resnet_lab.study.plan import Population
 from resnet_lab.study.results import StudyFindings
-from resnet_lab.study.statistics import FEWEST, power, seeds_needed, smallest_p
+from resnet_lab.study.statistics import FEWEST, power, seeds_needed
 from resnet_lab.study.trials import tuning_trials
 
 DETECTABLE = (0.005, 0.01, 0.02, 0.05)
@@ -31,13 +33,29 @@ class Outlook:
     """Power of a study for one true difference.
 
     Attributes:
+        kind: of the effect: `main`, `interaction` or `arm`; `any` where the spread was given.
         power: chance that the planned seeds find it.
         seeds: that find it in 80% of studies; None where 1,000 do not.
     """
 
+    kind: str
     difference: float
     power: float
     seeds: int | None
+
+
+@dataclass(frozen=True)
+class KindSpread:
+    """How paired differences of one kind of effect vary from seed to seed.
+
+    Attributes:
+        deviation: their standard deviation.
+        covariance: of two seeds' differences, where verdicts are about new images; else 0.
+    """
+
+    kind: str
+    deviation: float
+    covariance: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +66,7 @@ class Forecast:
         seconds: of all trials, one after the other, evaluation and starting left out.
         tests: of the first family, for which p-values are adjusted.
         smallest_p: that the sign-flip test can give.
-        spread: standard deviation of paired differences, of finished trials; None where there are too few.
+        spreads: of the first family's kinds of effect, from finished trials; none where there are too few.
         problem: why no verdict can be reached; None where one can.
     """
 
@@ -57,7 +75,7 @@ class Forecast:
     seconds: float
     tests: int
     smallest_p: float
-    spread: float | None
+    spreads: tuple[KindSpread, ...]
     outlooks: tuple[Outlook, ...]
     problem: str | None
 
@@ -82,19 +100,24 @@ def forecast(
         estimates.append(Estimate(arm.name, 1000 * step, steps, arm.train.epochs, step * steps * arm.train.epochs))
     tuning = len(tuning_trials(study)) / len(study.arms)
     seconds = sum(each.seconds for each in estimates) * (study.plan.seeds + tuning)
-    tests, spread = len(study.families[0]), spread if spread is not None else _spread(pilot)
+    tests = len(study.families[0])
+    spreads = (KindSpread("any", spread),) if spread is not None else _spreads(pilot, study.plan.population)
     return Forecast(
         arms=tuple(estimates),
         trials=len(study.arms) * study.plan.seeds + len(tuning_trials(study)),
         seconds=seconds,
         tests=tests,
         smallest_p=smallest_p(study.plan.seeds),
-        spread=spread,
-        outlooks=()
-        if spread is None
-        else tuple(
-            Outlook(each, power(each, spread, study.plan.seeds, tests), seeds_needed(each, spread, tests))
-            for each in DETECTABLE
+        spreads=spreads,
+        outlooks=tuple(
+            Outlook(
+                each.kind,
+                difference,
+                power(difference, each.deviation, study.plan.seeds, tests, each.covariance),
+                seeds_needed(difference, each.deviation, tests, each.covariance),
+            )
+            for each in spreads
+            for difference in DETECTABLE
         ),
         problem=None
         if study.plan.seeds >= FEWEST
@@ -102,9 +125,13 @@ def forecast(
     )
 
 
-def _spread(pilot: StudyFindings | None) -> float | None:
-    """Root mean square of the standard deviations of the first family's differences."""
-    if pilot is None:
-        return None
-    spreads = [np.std(effect.differences, ddof=1) for effect in pilot.families[0] if effect.n >= 2]
-    return float(np.sqrt(np.mean(np.square(spreads)))) if spreads else None
+def _spreads(pilot: StudyFindings | None, population: Population) -> tuple[KindSpread, ...]:
+    """Root mean square of the standard deviations, by kind: interactions vary more than main effects."""
+    effects = [] if pilot is None else [effect for effect in pilot.families[0] if effect.n >= 2]
+    found = []
+    for kind in dict.fromkeys(effect.kind for effect in effects):
+        alike = [effect for effect in effects if effect.kind == kind]
+        deviations = [np.std(effect.differences, ddof=1) for effect in alike]
+        shared = [effect.covariance or 0.0 for effect in alike] if population == "new" else [0.0]
+        found.append(KindSpread(kind, float(np.sqrt(np.mean(np.square(deviations)))), float(np.mean(shared))))
+    return tuple(found)

@@ -3,9 +3,30 @@
 from collections.abc import Sequence
 
 from resnet_lab.study.design import Study
+from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.statistics import ALPHA, FEWEST, smallest_p
+from resnet_lab.study.plan import Plan
+from resnet_lab.study.statistics import ALPHA, FEWEST
 from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
+
+POPULATIONS = {"new": "new images", "pool": "these images"}
+"""In words."""
+
+
+def claim(plan: Plan) -> str:
+    """Sentence that says what the verdicts of a study are about."""
+    if "split" in plan.vary:
+        about = "every seed has a test part of its own"
+        pool = "the images of this data set, from which each seed draws its test part"
+    else:
+        about = "every seed has the same split, so they are of networks trained on this one training part"
+        pool = "the images of this one test part"
+    if plan.population == "pool":
+        return f"verdicts are about {pool}; they claim nothing about other images"
+    return (
+        f"verdicts are about new images like these: {about}, and what seeds share by testing the same images is part "
+        "of every interval"
+    )
 
 
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:
@@ -29,7 +50,15 @@ def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[
     varied = ", ".join(
         {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
     )
-    found = [f"varied across seeds: {varied}"]
+    found = [f"varied across seeds: {varied}", claim(study.plan)]
+    if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
+        found.append(
+            "the study was recorded before a design said what its verdicts are about: it is judged for "
+            f"{POPULATIONS[study.plan.population]}; --population chooses the other"
+            if recorded is None
+            else f"the design asks about {POPULATIONS.get(recorded, recorded)}; that this report is about "
+            f"{POPULATIONS[study.plan.population]} was chosen after the trials"
+        )
     for arm in outcomes.arms:
         if seeds := diverged_at(arm, outcomes):
             left = "" if len(seeds) == study.plan.seeds else "; it is compared at the other seeds alone"
@@ -42,7 +71,7 @@ def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[
     else:
         found.append(
             f"with {study.plan.seeds} seeds the sign-flip test alone can give p = {smallest_p(study.plan.seeds):.2g} "
-            f"at least; verdicts rest on t tests with Holm's adjustment at {ALPHA:.0%}"
+            f"at least; verdicts rest on t tests, adjusted for all tests of the study at {ALPHA:.0%}"
         )
     if others := orphaned(study, folder):
         found.append(

@@ -1,5 +1,7 @@
 """Results of a study: effects with verdicts, arms with scores and times, every trial. Legend: S seeds, A arms."""
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +15,12 @@ from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.design import Arm, Study
+from resnet_lab.study.estimand import SeedImages, image_blocks, over_seeds
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.plan import LOWER_IS_BETTER
+from resnet_lab.study.plan import LOWER_IS_BETTER, Population
 from resnet_lab.study.remarks import diverged_at, remarks
-from resnet_lab.study.resampling import drawn_scores, image_interval
-from resnet_lab.study.statistics import Effect, judge, t_interval
-from resnet_lab.study.trials import Outcome, StudyFolder, trials_of
+from resnet_lab.study.statistics import ALPHA, Effect, judge
+from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class ArmRow:
     """One arm over all its seeds.
 
     Attributes:
-        mean, interval: of the metric over seeds, with Student's t; None without finished trials.
+        mean, interval: of the metric over seeds, for the population of the verdicts; None without finished trials.
         seconds: mean of an epoch.
         time_ratio: geometric mean over seeds of its seconds per epoch over the baseline's; None where one is missing.
         problems: of trials that failed, by seed.
@@ -99,14 +101,21 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     _require_finished(outcomes, folder)
     scores, seconds = _scores(finished, study.plan.metric), _seconds(finished)
     higher = study.plan.metric not in LOWER_IS_BETTER
-    families = judge(scores, study.families, margin=study.plan.margin, higher_is_better=higher)
     predicted = finished.map(lambda outcome: stored(folder.run(trials[outcome.arm, outcome.seed])))
-    drawn = drawn_scores(predicted, study.plan.metric)
+    images = SeedImages(image_blocks(predicted, study.plan.metric), _test_by_training(study, trials.values(), folder))
+    population = study.plan.population
+    families = judge(
+        scores,
+        study.families,
+        margin=study.plan.margin,
+        higher_is_better=higher,
+        population=population,
+        images=images,
+    )
     families = [
         [
             replace(
                 effect,
-                image_interval=image_interval(contrast, drawn),
                 diverged={
                     arm: seeds
                     for arm, weight in zip(names, contrast.weights, strict=True)
@@ -119,6 +128,14 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     ]
     classes = next((len(each.classes) for each in predicted.values()), 1)
     costs, known = kept_costs(study.arms, classes, folder), remarks(study, folder, outcomes)
+    if population == "new" and any(block is None for block in images.blocks):
+        known.append(
+            "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "
+            f"{images.ratio:.3g} test images per training image"
+            if images.ratio is not None
+            else "predictions of some seeds are gone, so that nothing tells how far verdicts that need them hold for "
+            "new images: these are about the images that were tested"
+        )
     if costs is None and folder.bench.exists():
         known.append(
             f"the costs in {folder.bench.name} are of other arms, or were timed otherwise than these are trained, and "
@@ -128,7 +145,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         study=study,
         outcomes=outcomes,
         families=families,
-        arms=_rows(study, outcomes, scores, seconds, classes, registry),
+        arms=_rows(study, outcomes, _Scores(scores, images, population), seconds, classes, registry),
         time_ratios=_time_ratios(study, seconds),
         costs=costs,
         missing=[trials[arm, seed].name for arm, seed, outcome in outcomes.items() if outcome is None],
@@ -163,10 +180,40 @@ def _seconds(finished: Grid[Outcome]) -> NDArray[np.float64]:
     return finished.numbers(lambda outcome: outcome.seconds / outcome.epochs if outcome.epochs else np.nan)
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """Scores of seeds and arms (S, A), with what their intervals need."""
+
+    values: NDArray[np.float64]
+    images: SeedImages
+    population: Population
+
+    def interval(self, number: int) -> tuple[float, float] | None:
+        """Interval of an arm's mean."""
+        whole = ~np.isnan(self.values[:, number])
+        own = self.values[whole, number].tolist()
+        new = self.images.new(own, np.eye(self.values.shape[1])[number], whole) if own else None
+        chosen = new if self.population == "new" and new is not None else over_seeds(own)
+        return None if chosen is None else chosen.interval(ALPHA)
+
+
+def _test_by_training(study: Study, trials: Iterable[Trial], folder: StudyFolder) -> float | None:
+    """Test images by training images of a trial, if each seed has a test part of its own."""
+    if "split" not in study.plan.vary:
+        return None
+    for trial in trials:
+        if (run := folder.run(trial)).splits.exists():
+            images: Counter[str] = Counter()
+            for (part, _), number in run.images_by_part().items():
+                images[part] += number
+            return images["test"] / images["train"] if images["train"] else None
+    return None
+
+
 def _rows(
     study: Study,
     outcomes: Grid[Outcome],
-    scores: NDArray[np.float64],
+    scores: _Scores,
     seconds: NDArray[np.float64],
     classes: int,
     registry: Registry,
@@ -175,7 +222,7 @@ def _rows(
     costs = {spec: measure(spec, registry) for spec in dict.fromkeys(specs)}  # arms may differ in the recipe alone
     ratios = np.log(seconds / seconds[:, :1])
     return [
-        _row(arm, outcomes, scores[:, number], seconds[:, number], ratios[:, number], costs[spec])
+        _row(arm, outcomes, scores, number, seconds[:, number], ratios[:, number], costs[spec])
         for number, (arm, spec) in enumerate(zip(study.arms, specs, strict=True))
     ]
 
@@ -183,19 +230,20 @@ def _rows(
 def _row(
     arm: Arm,
     outcomes: Grid[Outcome],
-    scores: NDArray[np.float64],
+    scores: _Scores,
+    number: int,
     seconds: NDArray[np.float64],
     ratios: NDArray[np.float64],
     cost: NetworkCost,
 ) -> ArmRow:
-    own = scores[~np.isnan(scores)].tolist()
+    own = scores.values[~np.isnan(scores.values[:, number]), number].tolist()
     return ArmRow(
         arm=arm,
         parameters=cost.parameters,
         macs=cost.macs,
         n=len(own),
         mean=float(np.mean(own)) if own else None,
-        interval=t_interval(own),
+        interval=scores.interval(number),
         seconds=None if np.isnan(seconds).all() else float(np.nanmean(seconds)),
         time_ratio=None if np.isnan(ratios).all() else float(np.exp(np.nanmean(ratios))),
         problems=outcomes.map(lambda outcome: outcome.problem).of_arm(arm.name),

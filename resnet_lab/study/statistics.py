@@ -12,21 +12,24 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri
 from statsmodels.stats.power import TTestPower
 
 from resnet_lab.study.contrasts import Contrast
+from resnet_lab.study.estimand import EQUAL, MeanEstimate, SeedImages, over_seeds
+from resnet_lab.study.gatekeeping import adjusted
+from resnet_lab.study.plan import Population
 
 LEVEL = 0.95
 ALPHA = 0.05
 FEWEST = 3
 """Seeds below which a study is exploratory."""
 
+FEWEST_EQUIVALENT = 6
+"""Seeds below which nothing is called equivalent."""
+
 EXACT = 16
 """Seeds up to which all sign flips are enumerated, at most 65,536; beyond, as many are sampled."""
-
-EQUAL = 1e-12
-"""Relative difference below which two numbers differ by rounding alone."""
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "exploratory"]
 
@@ -38,12 +41,15 @@ class Effect:
     Attributes:
         differences: one per seed, in the metric's unit; positive where the score is higher.
         difference: their mean.
-        interval: of that mean, from Student's t; None with one seed.
-        p_t, p_flip: two-sided, of a paired t test, and of the exact sign-flip permutation test.
-        p_holm: `p_t` adjusted for all effects of its family (Holm 1979).
+        population: that the verdict is about: `new` images, or the `pool` that seeds drew their test images from.
+        interval: of the mean, for that population, at 95% by itself; None with one seed.
+        simultaneous: the same, wide enough that all of its family hold at once in 95% of studies (Bonferroni).
+        new_interval, pool_interval: for either population; None where nothing tells it.
+        p_t, p_flip: two-sided, of Student's t for that population, and of the exact sign-flip permutation test.
+        p_holm: `p_t` adjusted for all tests of the study (`gatekeeping.adjusted`); None with too few seeds for a test.
         size: the mean by the standard deviation of the differences (Cohen's d_z); None without spread.
-        improvement: share of seeds with a positive difference, ties counting half, and its Wilson interval.
-        image_interval: over seeds and test images, both resampled; None without predictions.
+        covariance: of two seeds' differences, on new images; None where nothing tells it.
+        improvement: share of seeds in which the score is better, ties counting half, and its Wilson interval.
         aliases: effects that are confounded with this one.
         diverged: of the arms it needs, those that diverged, and at which seeds.
     """
@@ -59,14 +65,28 @@ class Effect:
     size: float | None
     improvement: tuple[float, float, float] | None
     verdict: Verdict
+    population: Population = "pool"
+    simultaneous: tuple[float, float] | None = None
+    new_interval: tuple[float, float] | None = None
+    pool_interval: tuple[float, float] | None = None
+    covariance: float | None = None
     aliases: tuple[str, ...] = ()
-    image_interval: tuple[float, float] | None = None
     diverged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
         """Seeds."""
         return len(self.differences)
+
+    @property
+    def differs(self) -> bool:
+        """Whether the test finds a difference, be it within the margin."""
+        return self.p_holm is not None and self.p_holm <= ALPHA
+
+    @property
+    def differs_within_margin(self) -> bool:
+        """Whether it is equivalent although a difference is found."""
+        return self.differs and self.verdict == "equivalent"
 
 
 def judge(
@@ -75,68 +95,58 @@ def judge(
     *,
     margin: float | None = None,
     higher_is_better: bool = True,
+    population: Population = "pool",
+    images: SeedImages | None = None,
 ) -> list[list[Effect]]:
     """Effects of every family with verdicts.
 
-    Families are tested one after the other, each with Holm's adjustment at 5%: a later one only if an earlier one
-    found something (serial gatekeeping, Westfall and Krishen 2001, doi:10.1016/S0378-3758(01)00077-5). So where no arm
-    differs from any other, the chance of any `better` or `worse` in the whole study is 5% at most.
+    A later family is tested with the alpha that the first leaves unused (`gatekeeping.adjusted`), so that over all of
+    them the chance of a `better` or `worse` where there is none is 5% at most, whatever else there is. Where a later
+    family asks the same as the first, it is asked once.
 
     Args:
         scores: of each seed and arm, shape (S, A); NaN where a trial failed: its seed is left out of effects that
             need it.
         margin: equivalence margin; None for none.
+        population: that verdicts are about, as far as `images` tell.
+        images: that each seed tested.
     """
-    judged: list[list[Effect]] = []
-    is_open = True
-    for family in families:
-        effects = [_effect(scores, contrast) for contrast in family]
-        adjusted = holm([1.0 if effect.p_t is None else effect.p_t for effect in effects])
-        effects = [
-            effect if effect.p_t is None else replace(effect, p_holm=p)
-            for effect, p in zip(effects, adjusted, strict=True)
+    estimated = [
+        [
+            _effect(scores, contrast, len(family), population, images, higher_is_better=higher_is_better)
+            for contrast in family
         ]
-        effects = [
-            replace(effect, verdict=_verdict(effect, margin, higher_is_better=higher_is_better, is_open=is_open))
-            for effect in effects
+        for family in families
+    ]
+    p_values = [[1.0 if each.p_t is None or each.n < FEWEST else each.p_t for each in effects] for effects in estimated]
+    asked_once = len(families) > 1 and _repeats(families[0], families[1])
+    tested = adjusted(p_values[:1] if asked_once else p_values)
+    return [
+        [
+            _with_verdict(effect, p, margin, higher_is_better=higher_is_better)
+            for effect, p in zip(effects, adjusted_p, strict=True)
         ]
-        is_open = is_open and any(effect.p_holm is not None and effect.p_holm <= ALPHA for effect in effects)
-        judged.append(effects)
-    return judged
+        for effects, adjusted_p in zip(estimated, [tested[0]] * len(families) if asked_once else tested, strict=True)
+    ]
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the same order (statsmodels' own collects garbage at each call, which takes 50 ms)."""
-    values = np.asarray(p_values)
-    order = np.argsort(values, kind="stable")
-    adjusted = np.empty(len(values))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate((len(values) - np.arange(len(values))) * values[order]))
-    found: list[float] = adjusted.tolist()
-    return found
+def _repeats(first: Sequence[Contrast], later: Sequence[Contrast]) -> bool:
+    """Whether both ask the same, one by one: the levels of a single factor are the arms."""
+    return len(first) == len(later) and all(
+        np.allclose(one.weights, other.weights) for one, other in zip(first, later, strict=True)
+    )
 
 
 def t_interval(differences: Sequence[float], level: float = LEVEL) -> tuple[float, float] | None:
     """Student's t interval of the mean; None for a single difference."""
-    n = len(differences)
-    if n < 2:
-        return None
-    mean = float(np.mean(differences))
-    reach = float(stats.t.ppf((1 + level) / 2, n - 1) * np.std(differences, ddof=1) / np.sqrt(n))
-    return mean - reach, mean + reach
+    found = over_seeds(differences)
+    return None if found is None else found.interval(1 - level)
 
 
 def t_test(differences: Sequence[float]) -> float:
-    """Two-sided p of a mean of 0; 1 where all are 0, or where there is one.
-
-    Equal differences, which few test images can give, have no spread to test against: their p is the sign-flip test's.
-    """
-    if len(differences) < 2 or not np.any(differences):
-        return 1.0
-    if np.ptp(differences) <= EQUAL * np.max(np.abs(differences)):
-        return smallest_p(len(differences))
-    spread, mean = float(np.std(differences, ddof=1)), float(np.mean(differences))
-    statistic = mean / (spread / np.sqrt(len(differences)))
-    return 2 * float(stats.t.sf(abs(statistic), len(differences) - 1))
+    """Two-sided p of a mean of 0; 1 where all are 0, or where there is one."""
+    found = over_seeds(differences)
+    return 1.0 if found is None else found.p_value
 
 
 def sign_flip_test(differences: Sequence[float]) -> float:
@@ -156,74 +166,115 @@ def _signs(n: int) -> NDArray[np.float64]:
     return np.concatenate([np.ones((1, n)), drawn])
 
 
-def smallest_p(seeds: int) -> float:
-    """Smallest p of the sign-flip test with so many seeds: two of all changes of sign."""
-    return float(min(1.0, 2.0 / 2**seeds))
-
-
-def power(difference: float, spread: float, seeds: int, tests: int = 1) -> float:
-    """Chance that a true difference is found at 5%, Holm's adjustment for so many tests at its strictest.
+def power(difference: float, spread: float, seeds: int, tests: int = 1, covariance: float = 0.0) -> float:
+    """Chance that a true difference is found at 5%, adjusted for so many tests.
 
     Args:
         spread: standard deviation of the paired differences.
+        covariance: of the differences of two seeds, which more seeds do not average out.
     """
     if seeds < 2:
         return 0.0
-    if spread == 0:
+    variance = spread**2 + (seeds - 1) * covariance
+    if variance == 0:
         return 1.0 if difference else 0.0
-    return float(TTestPower().power(abs(difference) / spread, seeds, ALPHA / tests, alternative="two-sided"))
+    size = abs(difference) / np.sqrt(variance)
+    return float(TTestPower().power(size, seeds, ALPHA / tests, alternative="two-sided"))
 
 
-def seeds_needed(difference: float, spread: float, tests: int = 1, wanted: float = 0.8, most: int = 1000) -> int | None:
+def seeds_needed(
+    difference: float, spread: float, tests: int = 1, covariance: float = 0.0, *, wanted: float = 0.8, most: int = 1000
+) -> int | None:
     """The fewest seeds with that power; None where `most` are not enough."""
+    if power(difference, spread, most, tests, covariance) < wanted:
+        return None
     for seeds in range(FEWEST, most + 1):
-        if power(difference, spread, seeds, tests) >= wanted:
+        if power(difference, spread, seeds, tests, covariance) >= wanted:
             return seeds
     return None
 
 
-def _effect(scores: NDArray[np.float64], contrast: Contrast) -> Effect:
+def _effect(
+    scores: NDArray[np.float64],
+    contrast: Contrast,
+    tests: int,
+    population: Population,
+    images: SeedImages | None,
+    *,
+    higher_is_better: bool,
+) -> Effect:
+    """Estimate of a contrast, not tested yet.
+
+    Args:
+        tests: number of contrasts of its family.
+    """
     needed = contrast.weights != 0
-    whole = ~np.isnan(scores[:, needed]).any(1)
+    whole = np.asarray(~np.isnan(scores[:, needed]).any(1))
     differences = tuple((scores[whole][:, needed] @ contrast.weights[needed]).tolist())
     if not differences:
         return Effect(
-            contrast.name, contrast.kind, (), None, None, None, None, None, None, None, "exploratory", contrast.aliases
-        )
+            contrast.name, contrast.kind, (), None, None, None, None, None, None, None, "exploratory", population,
+            aliases=contrast.aliases,
+        )  # fmt: skip
     spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
+    pool = over_seeds(differences)
+    new = None if images is None else images.new(differences, contrast.weights, whole)
+    chosen = new if population == "new" and new is not None else pool
+
+    def interval(of: MeanEstimate | None, alpha: float = ALPHA) -> tuple[float, float] | None:
+        return None if of is None else of.interval(alpha)
+
     return Effect(
         name=contrast.name,
         kind=contrast.kind,
         differences=differences,
         difference=float(np.mean(differences)),
-        interval=t_interval(differences),
-        p_t=t_test(differences),
+        interval=interval(chosen),
+        p_t=1.0 if chosen is None else chosen.p_value,
         p_flip=sign_flip_test(differences),
-        p_holm=1.0,
+        p_holm=None,
         size=float(np.mean(differences)) / spread if spread > 0 else None,
-        improvement=_improvement(differences),
+        improvement=_improvement(differences if higher_is_better else [-each for each in differences]),
         verdict="undecided",
+        population="pool" if chosen is pool else "new",
+        simultaneous=interval(chosen, ALPHA / tests),
+        new_interval=interval(new),
+        pool_interval=interval(pool),
+        covariance=_covariance(len(differences), pool, new),
         aliases=contrast.aliases,
     )
+
+
+def _covariance(seeds: int, pool: MeanEstimate | None, new: MeanEstimate | None) -> float | None:
+    """Covariance of two seeds: the variance of the mean beyond the pool's is of S (S - 1) pairs, by S^2."""
+    if pool is None or new is None:
+        return None
+    return max(0.0, new.variance - pool.variance) * seeds / (seeds - 1)
 
 
 def _improvement(differences: Sequence[float]) -> tuple[float, float, float]:
     """Wilson's interval for a share, with ties counting half."""
     n = len(differences)
     share = (sum(value > 0 for value in differences) + 0.5 * sum(value == 0 for value in differences)) / n
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = float(ndtri((1 + LEVEL) / 2))
     centre, reach = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     scale = 1 + z**2 / n
     return share, float(max(0.0, (centre - reach) / scale)), float(min(1.0, (centre + reach) / scale))
 
 
-def _verdict(effect: Effect, margin: float | None, *, higher_is_better: bool, is_open: bool) -> Verdict:
-    """An interval wholly within the margin is equivalent, whatever its p."""
-    if effect.n < FEWEST or effect.interval is None or effect.difference is None or effect.p_holm is None:
-        return "exploratory"
+def _with_verdict(effect: Effect, p: float, margin: float | None, *, higher_is_better: bool) -> Effect:
+    """An interval wholly within the margin is equivalent, whatever its p.
+
+    Args:
+        p: adjusted.
+    """
+    if effect.n < FEWEST or effect.interval is None or effect.difference is None:
+        return replace(effect, verdict="exploratory")
     low, high = effect.interval
-    if margin is not None and -margin <= low and high <= margin:
-        return "equivalent"
-    if is_open and effect.p_holm <= ALPHA:
-        return "better" if (effect.difference > 0) == higher_is_better else "worse"
-    return "undecided"
+    varied = np.ptp(effect.differences) > EQUAL * np.max(np.abs(effect.differences))
+    verdict: Verdict = "undecided"
+    if margin is not None and -margin <= low and high <= margin and varied and effect.n >= FEWEST_EQUIVALENT:
+        verdict = "equivalent"
+    elif p <= ALPHA:
+        verdict = "better" if (effect.difference > 0) == higher_is_better else "worse"
+    return replace(effect, p_holm=p, verdict=verdict)

@@ -54,7 +54,14 @@ def _trials(found: StudyFindings) -> list[Row]:
 
 def _effect(effect: Effect, found: StudyFindings) -> Row:
     low, high = effect.interval or (None, None)
-    image_low, image_high = effect.image_interval or (None, None)
+    spans = {
+        "simultaneous": effect.simultaneous, "new": effect.new_interval, "pool": effect.pool_interval,
+    }  # fmt: skip
+    ends = {
+        f"{name}_{side}": None if span is None else span[number]
+        for name, span in spans.items()
+        for number, side in enumerate(("low", "high"))
+    }
     share, share_low, share_high = effect.improvement or (None, None, None)
     return {
         "name": effect.name,
@@ -63,8 +70,8 @@ def _effect(effect: Effect, found: StudyFindings) -> Row:
         "difference": effect.difference,
         "low": low,
         "high": high,
-        "image_low": image_low,
-        "image_high": image_high,
+        "population": effect.population,
+        **ends,
         "p_t": effect.p_t,
         "p_flip": effect.p_flip,
         "p_holm": effect.p_holm,
@@ -74,6 +81,7 @@ def _effect(effect: Effect, found: StudyFindings) -> Row:
         "improvement_high": share_high,
         "time_ratio": found.time_ratios.get(effect.name),
         "verdict": effect.verdict,
+        "differs_within_margin": effect.differs_within_margin,
     }
 
 
@@ -156,7 +164,7 @@ def as_latex(found: StudyFindings) -> str:
     lines = [
         r"\begin{tabular}{lrrrrrl}",
         r"\toprule",
-        rf" & $\Delta$ {latex(metric)} & {interval} & $p_\mathrm{{Holm}}$ & $n$ & time & verdict \\",
+        rf" & $\Delta$ {latex(metric)} & {interval} & $p_\mathrm{{adj}}$ & $n$ & time & verdict \\",
     ]
     for family in found.families:
         lines += [r"\midrule", *(_latex_row(effect, found.time_ratios) for effect in family)]

@@ -103,7 +103,9 @@ class StudyFolder:
     def note(self, study: Study, plugin_files: Sequence[Mapping[str, str]] = ()) -> None:
         """Write down the design, and the files that are plugins, as `Registry.files` gives them."""
         make_folder(self.trials)
-        content = {"format": FORMAT, "tables": study.tables, "plugin_files": list(plugin_files)}
+        about = {**study.tables.get("study", {}), "population": study.plan.population}
+        tables = {**study.tables, "study": about}
+        content = {"format": FORMAT, "tables": tables, "plugin_files": list(plugin_files)}
         write_atomically(self.design, json.dumps(content, indent=1).encode())
 
     def plugin_files(self) -> list[dict[str, str]]:
@@ -129,6 +131,12 @@ class StudyFolder:
                 "made"
             )
         return study_from(read_noted(self.design, RunError)["tables"], str(self.design))
+
+    def recorded_population(self) -> str | None:
+        """Population that the noted design names; None where it names none, or nothing was noted."""
+        noted = read_noted(self.design, RunError)["tables"] if self.design.is_file() else {}
+        about = noted.get("study")
+        return str(about["population"]) if isinstance(about, Mapping) and "population" in about else None
 
     def run(self, trial: Trial) -> Run:
         """Its run folder, which need not exist."""

@@ -6,9 +6,9 @@ from typing import Any
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
 from resnet_lab.study.costs import ArmCost, Costs
-from resnet_lab.study.remarks import divergence
+from resnet_lab.study.remarks import claim, divergence
 from resnet_lab.study.results import ArmRow, StudyFindings
-from resnet_lab.study.statistics import LEVEL, Effect
+from resnet_lab.study.statistics import FEWEST_EQUIVALENT, LEVEL, Effect
 
 NOT_SHARES = ("log_loss",)
 """Metrics that are not given in percentage points."""
@@ -29,7 +29,8 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
     times = "" if time_ratio is None else f", at {time_ratio:.2f}x the training time"
     seeds = f"{effect.n} seed{'s' if effect.n != 1 else ''}"
     difference = f"{scale * effect.difference:+.2f}{unit} {name}{interval}"
-    return f"{effect.name}: {difference}, {seeds}{diverged}{times}: {effect.verdict}"
+    within = ", differs, within the margin" if effect.differs_within_margin else ""
+    return f"{effect.name}: {difference}, {seeds}{diverged}{times}{within}: {effect.verdict}"
 
 
 def as_json(found: StudyFindings) -> dict[str, Any]:
@@ -38,6 +39,8 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
         "name": found.study.plan.name,
         "metric": found.study.plan.metric,
         "margin": found.study.plan.margin,
+        "population": found.study.plan.population,
+        "claim": claim(found.study.plan),
         "baseline": found.study.arms[0].name,
         "effects": [_effect_json(effect, found) for effect in found.effects],
         "arms": [
@@ -79,14 +82,15 @@ def _costs_json(found: StudyFindings, arm: str) -> dict[str, Any]:
 
 def _effect_json(effect: Effect, found: StudyFindings) -> dict[str, Any]:
     values = {**asdict(effect), "n": effect.n, "time_ratio": found.time_ratios.get(effect.name)}
+    values["differs_within_margin"] = effect.differs_within_margin
     values["diverged"] = {arm: list(seeds) for arm, seeds in effect.diverged.items()}
     values["in_words"] = in_words(effect, found.study.plan.metric, values["time_ratio"])
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 EFFECT_COLUMNS = (
-    "", "difference", "95% interval", "over seeds and images", "p (t)", "p (flip)", "p (Holm)", "d", "better in",
-    "verdict",
+    "", "difference", "95% interval", "simultaneous", "for new images", "for these images", "p (t)", "p (flip)",
+    "p (adjusted)", "d", "better in", "verdict",
 )  # fmt: skip
 
 
@@ -163,25 +167,49 @@ def method(found: StudyFindings) -> str:
         if plan.tune_lr
         else ""
     )
-    margin = "" if plan.margin is None else f" Differences within {plan.margin:g} count as equivalent."
+    margin = (
+        ""
+        if plan.margin is None
+        else f" With {FEWEST_EQUIVALENT} blocks or more, differences whose 95% interval, which is not adjusted for the "
+        f"number of tests, lies within {plan.margin:g} count as equivalent."
+    )
+    several = len(found.families) > 1
+    procedure = (
+        "by Bonferroni's procedure for effects of factors, and by Holm's for arms with the error that those leave "
+        "unused (Dmitrienko, Offen and Westfall 2003)"
+        if several
+        else "by Holm's procedure"
+    )
+    about = (
+        " The variance of a mean has the covariance that seeds have by images that they both tested, so that intervals "
+        "are of the difference on new images."
+        if plan.population == "new"
+        else " Intervals are of the difference on these images, and not of new ones."
+    )
     return (
         f"{len(arms)} arms were trained in {plan.seeds} blocks; within a block all arms share the split, the order and "
         "augmentation of images, and the initial weights of the parameters that they have in common. Of each run the "
         f"epoch with the highest validation macro-averaged accuracy was tested once.{tuning} Scores ({plan.metric}) "
         "were compared by paired differences within blocks, with Student's t interval and a paired t test; p-values "
-        f"were adjusted by Holm's procedure within each family, and arms were tested only where an effect was found "
-        f"({tested} tests in all). Exact sign-flip permutation tests are reported too.{margin}"
+        f"were adjusted {procedure}, {tested} tests in all; simultaneous intervals are Bonferroni's within each family."
+        f"{about} Exact sign-flip permutation tests are reported too.{margin}"
     )
 
 
 def _markdown_row(effect: Effect) -> str:
     better = "" if effect.improvement is None else "{:.0%} ({:.0%} to {:.0%})".format(*effect.improvement)
     cells = [
-        markdown(effect.name), _number(effect.difference), _interval(effect.interval), _interval(effect.image_interval),
+        markdown(effect.name), _number(effect.difference), _interval(effect.interval), _interval(effect.simultaneous),
+        _interval(effect.new_interval), _interval(effect.pool_interval),
         p_value(effect.p_t), p_value(effect.p_flip), p_value(effect.p_holm),
-        "" if effect.size is None else f"{effect.size:.2f}", better, effect.verdict,
+        "" if effect.size is None else f"{effect.size:.2f}", better, told_verdict(effect),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
+
+
+def told_verdict(effect: Effect) -> str:
+    """Verdict of an effect in a table."""
+    return f"{effect.verdict} (differs, within the margin)" if effect.differs_within_margin else effect.verdict
 
 
 def p_value(value: float | None) -> str:

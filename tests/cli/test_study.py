@@ -156,7 +156,7 @@ def test_a_plan(cli: Callable, done: Path) -> None:
     assert (told["trials"], told["tests"], told["smallest_p"], told["problem"]) == (12, 1, 2 / 64, None)
     assert told["seconds"] == pytest.approx(6 * sum(arm["seconds"] for arm in told["arms"]))
     differences = json.loads(cli("study", "report", done, "--json").out)["effects"][0]["differences"]
-    assert told["spread"] == pytest.approx(np.std(differences, ddof=1))
+    assert told["spreads"][0]["deviation"] == pytest.approx(np.std(differences, ddof=1))
     powers = [outlook["power"] for outlook in told["outlooks"]]
     assert powers == sorted(powers)
     code, out, _ = cli("study", "plan", "--attn", "none,eca", *SMALL, "--seeds", 2, "--spread", "0.01")

@@ -26,7 +26,7 @@ VERDICTS = ("better", "worse", "equivalent", "undecided", "exploratory")
 def effect(name: str, verdict: str, difference: float, reach: float = 0.01) -> Effect:
     return Effect(
         name, "main", (difference,) * 3, difference, (difference - reach, difference + reach), 0.01, 0.25, 0.02, 1.0,
-        (1.0, 0.4, 1.0), verdict, image_interval=(difference - 2 * reach, difference + 2 * reach),
+        (1.0, 0.4, 1.0), verdict, simultaneous=(difference - 2 * reach, difference + 2 * reach),
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def test_effects_say_their_verdict_by_shape_colour_and_word() -> None:
     thin = [line.get_xdata() for line in axes.get_lines() if line.get_linewidth() == 1.4 and len(line.get_xdata())]
     assert thin[1] == pytest.approx([-1, 3])
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["margin", "95% over seeds", "over seeds and images"]
+    assert [text.get_text() for text in legend.get_texts()] == ["margin", "95% interval", "simultaneous"]
     assert figure.get_suptitle() == "All"
 
 
@@ -65,11 +65,11 @@ def test_a_loss_is_no_share() -> None:
         figure, _ = study_plots.effects(ALL, "log_loss", None, PAPER)
     assert figure.axes[0].get_xlabel() == "difference (log loss (nats))"
     assert markers(figure.axes[0])["effect4"][0] == pytest.approx(0.04)
-    assert next(text.get_text() for text in figure.legends[0].get_texts()) == "95% over seeds"
+    assert next(text.get_text() for text in figure.legends[0].get_texts()) == "95% interval"
 
 
 def test_an_interval_beyond_all_measure_leaves_the_others_readable() -> None:
-    wild = replace(effect("wild", "exploratory", 0.02, 5.0), image_interval=None)
+    wild = replace(effect("wild", "exploratory", 0.02, 5.0), simultaneous=None)
     with styled(PAPER):
         figure, _ = study_plots.effects([*ALL, wild], "macro_accuracy", None, PAPER)
     low, high = figure.axes[0].get_xlim()
@@ -79,7 +79,7 @@ def test_an_interval_beyond_all_measure_leaves_the_others_readable() -> None:
 
 
 def test_an_effect_without_seeds_is_named_and_not_drawn() -> None:
-    silent = replace(ALL[4], differences=(), difference=None, interval=None, image_interval=None)
+    silent = replace(ALL[4], differences=(), difference=None, interval=None, simultaneous=None)
     with styled(PAPER):
         figure, told = study_plots.effects([silent], "accuracy", None, PAPER)
     assert told == {}

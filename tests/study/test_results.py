@@ -5,19 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score
+from scipy import stats
 
 from resnet_lab.cli.study_screen import print_findings
-from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry, default_registry
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.report.study_building import make_study_report
 from resnet_lab.report.study_page import answer
-from resnet_lab.study.contrasts import arm_contrasts
-from resnet_lab.study.grid import Grid
+from resnet_lab.study.estimand import SeedImages, image_blocks
+from resnet_lab.study.remarks import claim
 from resnet_lab.study.report_contents import gather_study
-from resnet_lab.study.resampling import drawn_scores, image_interval
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import run_study
 from resnet_lab.study.tables import as_latex, make_tables
@@ -30,45 +29,90 @@ ARMS = {"plain": {}, "gated": {"attn": "eca"}}
 EVEN = by_chance({"plain": 0.7, "gated": 0.7})
 
 
-def test_images_and_seeds_are_both_resampled(tmp_path: Path) -> None:
-    """The same interval as by drawing seeds, images within each, and scikit-learn's balanced accuracy."""
-    told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=4), EVEN, n=90)
-    ours = told.families[-1][0].image_interval
-    assert ours is not None
-    draw = np.random.default_rng(1)
-    drawn = []
-    for _ in range(200):
-        differences = []
-        for seed in draw.integers(4, size=4):
-            plain, gated = told.predicted.cells[seed]
-            assert plain is not None
-            assert gated is not None
-            chosen = draw.integers(90, size=90)
-            labels = plain.labels[chosen]
-            scores = [balanced_accuracy_score(labels, each.predicted[chosen]) for each in (plain, gated)]
-            differences.append(scores[1] - scores[0])
-        drawn.append(np.mean(differences))
-    assert ours == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.025)
+def test_intervals_of_either_population_stand_beside_each_other(tmp_path: Path) -> None:
+    """By the paired differences, and with the covariance of seeds; the verdict's is the one that was asked for."""
+    told, folder = found(tmp_path / "study", design(arms=ARMS, seeds=6), EVEN, n=90)
+    (effect,) = told.families[-1]
+    images = SeedImages(image_blocks(told.predicted, "macro_accuracy"))
+    new = images.new(effect.differences, np.array([-1.0, 1.0]), np.ones(6, dtype=bool))
+    assert new is not None
+    assert (effect.population, effect.interval) == ("new", effect.new_interval)
+    assert effect.new_interval == pytest.approx(new.interval(0.05))
+    assert effect.p_t == pytest.approx(new.p_value)
+    assert effect.pool_interval == pytest.approx(stats.ttest_1samp(effect.differences, 0).confidence_interval())
+    pool = replace(told.study, plan=told.study.plan.model_copy(update={"population": "pool"}))
+    (other,) = findings(pool, folder, REGISTRY).families[-1]
+    assert (other.population, other.interval) == ("pool", effect.pool_interval)
+    assert other.new_interval == effect.new_interval
+    row = make_tables(told, folder)["effects"][0]
+    assert (row["new_low"], row["pool_high"]) == (effect.new_interval[0], effect.pool_interval[1])
+    for text in (as_markdown(told), make_study_report(gather_study(told, folder, REGISTRY)).html):
+        assert "for new images" in text
+        assert "for these images" in text
+        assert claim(told.study.plan) in text.replace("Verdicts are", "verdicts are")
+    content = as_json(told)
+    assert (content["population"], content["claim"]) == ("new", claim(told.study.plan))
 
 
-def test_image_interval_is_wider_than_none(tmp_path: Path) -> None:
-    told, _ = found(tmp_path / "one", design(arms=ARMS, seeds=1), EVEN)
-    assert told.families[-1][0].image_interval is None
-    (contrast,) = arm_contrasts(["plain", "gated"])
+def test_an_arm_s_own_interval_is_for_the_same_population(tmp_path: Path) -> None:
+    told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=3), EVEN, n=90)
+    images = SeedImages(image_blocks(told.predicted, "macro_accuracy"))
+    own = told.scores[:, 1].tolist()
+    expected = images.new(own, np.array([0.0, 1.0]), np.ones(3, dtype=bool))
+    assert expected is not None
+    assert told.arms[1].interval == pytest.approx(expected.interval(0.05))
+
+
+def test_a_study_whose_predictions_are_gone(tmp_path: Path) -> None:
+    """By Nadeau and Bengio's rule where splits say the sizes of the parts; else verdicts are about these images."""
+    chosen = design(arms=ARMS, seeds=3)
+    folder = fabricate(tmp_path / "study", chosen, EVEN)
+    for trial in trials_of(chosen):
+        folder.run(trial).predictions("test").unlink()
+    told = findings(chosen, folder, REGISTRY)
+    (effect,) = told.families[-1]
+    assert (effect.population, effect.new_interval, effect.interval) == ("pool", None, effect.pool_interval)
     assert (
-        image_interval(contrast, drawn_scores(Grid((0, 1), ("plain", "gated"), ((None,) * 2,) * 2), "macro_accuracy"))
-        is None
-    )
+        "predictions of some seeds are gone, so that nothing tells how far verdicts that need them hold for new "
+        "images: these are about the images that were tested"
+    ) in told.remarks
+    for trial in trials_of(chosen):
+        rows = [f"{n},a,{part}" for n, part in enumerate(["train"] * 8 + ["val"] * 3 + ["test"] * 2)]
+        folder.run(trial).splits.write_text("\n".join(["path,label,split", *rows]) + "\n")
+    told = findings(chosen, folder, REGISTRY)
+    (effect,) = told.families[-1]
+    reach = stats.t.ppf(0.975, 2) * np.sqrt(np.var(effect.differences, ddof=1) * (1 / 3 + 2 / 8))
+    assert effect.difference is not None
+    assert effect.interval == pytest.approx((effect.difference - reach, effect.difference + reach))
+    assert effect.population == "new"
+    assert (
+        "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with 0.25 "
+        "test images per training image"
+    ) in told.remarks
 
 
-def test_arms_of_a_seed_have_the_same_images(tmp_path: Path) -> None:
-    chosen = design(arms=ARMS, seeds=2)
-    told, _ = found(tmp_path / "study", chosen, EVEN)
-    (first, second), others = told.predicted.cells
-    assert second is not None
-    other = replace(second, digests=tuple(reversed(second.digests)))
-    with pytest.raises(DataError, match="arms of one seed were tested on different images: the data changed while the"):
-        drawn_scores(replace(told.predicted, cells=((first, other), others)), "macro_accuracy")
+def test_a_study_recorded_without_a_population_is_judged_for_new_images(tmp_path: Path) -> None:
+    chosen = design(arms=ARMS, seeds=3)
+    folder = fabricate(tmp_path / "study", chosen, EVEN)
+    assert folder.recorded_population() == "new"
+    content = json.loads(folder.design.read_text())
+    del content["tables"]["study"]["population"]
+    folder.design.write_text(json.dumps(content))
+    told = findings(folder.study(), folder, REGISTRY)
+    assert told.families[-1][0].population == "new"
+    assert (
+        "the study was recorded before a design said what its verdicts are about: it is judged for new images; "
+        "--population chooses the other"
+    ) in told.remarks
+
+
+def test_a_population_chosen_after_the_trials_is_said(tmp_path: Path) -> None:
+    chosen = design(arms=ARMS, seeds=3)
+    folder = fabricate(tmp_path / "study", chosen, EVEN)
+    other = replace(chosen, plan=chosen.plan.model_copy(update={"population": "pool"}))
+    assert (
+        "the design asks about new images; that this report is about these images was chosen after the trials"
+    ) in findings(other, folder, REGISTRY).remarks
 
 
 def test_what_a_reader_should_know(tmp_path: Path) -> None:
@@ -77,6 +121,7 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     told = findings(chosen, folder, REGISTRY)
     assert told.remarks == [
         "varied across seeds: initial weights, split, order",
+        claim(chosen.plan),
         "2 seeds are too few for a verdict (3 at least): this is exploratory",
     ]
     path = folder.trials / f"{trials_of(chosen)[0].name}.json"
@@ -197,7 +242,7 @@ def test_equal_arms_differ_by_nothing_and_a_handicap_is_found(tmp_path: Path) ->
     told = findings(run_study(chosen, folder, default_registry(), Listening()), folder, default_registry())
     same, slow = told.families[-1]
     assert same.differences == (0, 0, 0, 0)
-    assert (same.verdict, same.interval) == ("equivalent", (0, 0))
+    assert (same.verdict, same.interval) == ("undecided", (0, 0))  # bits that are the same have no spread
     assert slow.verdict == "worse"
     assert slow.interval is not None
     assert slow.interval[1] < -0.2

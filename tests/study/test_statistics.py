@@ -7,16 +7,17 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
+from resnet_lab.study.estimand import smallest_p
+from resnet_lab.study.gatekeeping import holm
 from resnet_lab.study.statistics import (
-    holm,
     judge,
     power,
     seeds_needed,
     sign_flip_test,
-    smallest_p,
     t_interval,
     t_test,
 )
+from resnet_lab.study.writing import in_words, told_verdict
 
 DIFFERENCES = [0.012, 0.004, 0.021, -0.003, 0.015, 0.009]
 
@@ -47,11 +48,6 @@ def test_scipy_s_permutation_test() -> None:
     assert sign_flip_test(many) == pytest.approx(t_test(many), abs=0.01)
 
 
-def test_holm_by_hand() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
-
-
 @pytest.mark.slow
 def test_statsmodels_s_holm() -> None:
     for seed in range(20):
@@ -77,7 +73,8 @@ def test_an_effect_by_hand() -> None:
     ("differences", "margin", "verdict"),
     [
         ([0.0] * 6, None, "undecided"),
-        ([0.0] * 6, 0.01, "equivalent"),
+        ([0.0] * 6, 0.01, "undecided"),  # no spread tells nothing
+        ([0.002, 0.001, 0.0015, 0.001, 0.002], 0.01, "better"),  # too few to call them equivalent
         ([0.002, 0.001, 0.0015, 0.001, 0.002, 0.0012], 0.01, "equivalent"),  # sure, and too small to matter
         ([0.02, -0.02, 0.01, -0.01, 0.0, 0.001], 0.01, "undecided"),
         ([0.02, 0.03], None, "exploratory"),
@@ -108,15 +105,58 @@ def test_what_cannot_be_tested_counts_in_its_family_all_the_same() -> None:
     assert there.p_holm == pytest.approx(2 * stats.ttest_1samp(scores[:, 2], 0).pvalue)
 
 
-def test_a_later_family_is_closed_where_the_first_finds_nothing() -> None:
+SURE, VAGUE = np.linspace(0.09, 0.11, 6), np.array([0.1, -0.1, 0.1, -0.1, 0.05, -0.05])
+
+
+def test_a_later_family_has_the_alpha_that_the_first_leaves() -> None:
     """The second contrast is sure by itself; it counts only if the first family has something too."""
-    sure, vague = np.linspace(0.09, 0.11, 6), np.array([0.1, -0.1, 0.1, -0.1, 0.05, -0.05])
-    scores = np.stack([np.zeros(6), sure, vague], axis=1)
+    scores = np.stack([np.zeros(6), SURE, VAGUE], axis=1)
     x, y = arm_contrasts(["base", "x", "y"])
-    closed = judge(scores, [[y], [x]])
-    assert [closed[0][0].verdict, closed[1][0].verdict] == ["undecided", "undecided"]
-    opened = judge(scores, [[x], [x, y]])
-    assert [effect.verdict for effect in opened[1]] == ["better", "undecided"]
+    closed = judge(scores, [[y], [x, y]])
+    assert [effect.verdict for family in closed for effect in family] == ["undecided"] * 3
+    half = judge(scores, [[x, y], [x]])
+    assert half[1][0].p_holm == pytest.approx(2 * t_test(SURE.tolist()))
+    assert [effect.verdict for effect in half[1]] == ["better"]
+
+
+def test_what_is_asked_twice_is_tested_once() -> None:
+    """Levels of one factor are the arms: Holm's procedure, not Bonferroni's, in both families."""
+    scores = np.stack([np.zeros(6), SURE, VAGUE], axis=1)
+    family = arm_contrasts(["base", "x", "y"])
+    (alone,) = judge(scores, [family])
+    for each in judge(scores, [family, family]):
+        assert [effect.p_holm for effect in each] == [effect.p_holm for effect in alone]
+    assert alone[1].p_holm == pytest.approx(t_test(VAGUE.tolist()))
+
+
+def test_an_exploratory_effect_is_not_tested_and_opens_nothing() -> None:
+    """Two seeds of x, sure as they are, count as p = 1."""
+    scores = np.stack([np.zeros(6), [0.1, 0.1001, *[np.nan] * 4], SURE], axis=1)
+    x, y = arm_contrasts(["base", "x", "y"])
+    (gone,), (closed,) = judge(scores, [[x], [y]])
+    assert (gone.verdict, gone.p_holm) == ("exploratory", None)
+    assert gone.p_t is not None
+    assert gone.p_t < 0.01
+    assert (closed.verdict, closed.p_holm) == ("undecided", 1)
+
+
+def test_simultaneous_intervals_are_those_at_a_share_of_alpha() -> None:
+    scores = np.stack([np.zeros(6), SURE, VAGUE], axis=1)
+    for effect in judge(scores, [arm_contrasts(["base", "x", "y"])])[0]:
+        assert effect.simultaneous == pytest.approx(t_interval(effect.differences, 0.975))
+
+
+def test_a_difference_within_the_margin_is_said() -> None:
+    sure = one([0.002, 0.001, 0.0015, 0.001, 0.002, 0.0012], margin=0.01)
+    assert (sure.verdict, sure.differs, sure.differs_within_margin) == ("equivalent", True, True)
+    assert in_words(sure, "accuracy", None).endswith(", 6 seeds, differs, within the margin: equivalent")
+    assert told_verdict(sure) == "equivalent (differs, within the margin)"
+    vague = one([0.002, -0.001, 0.0015, -0.001, 0.002, -0.002], margin=0.01)
+    assert (vague.verdict, vague.differs_within_margin, told_verdict(vague)) == ("equivalent", False, "equivalent")
+
+
+def test_better_in_counts_lower_losses() -> None:
+    assert one(DIFFERENCES, higher_is_better=False).improvement[0] == pytest.approx(1 / 6)
 
 
 def test_power_is_statsmodels_s_and_simulation_s() -> None:

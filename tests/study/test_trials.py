@@ -151,7 +151,9 @@ def test_a_design_is_noted(tmp_path: Path) -> None:
         f"{tmp_path}/new is not a study folder: it holds no study.json; name one that `resnet-lab study run` made"
     )
     folder.note(study(seeds=3))
-    assert folder.study() == study(seeds=3)
+    noted = folder.study()
+    assert (noted.plan, noted.arms) == (study(seeds=3).plan, study(seeds=3).arms)
+    assert noted.tables["study"] == {**study(seeds=3).tables["study"], "population": "new"}
 
 
 def test_damaged_outcomes(tmp_path: Path) -> None:

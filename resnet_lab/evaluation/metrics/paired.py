@@ -11,7 +11,9 @@ from resnet_lab.evaluation.metrics.headline import LEVEL, RESAMPLES, Interval, p
 
 @dataclass(frozen=True)
 class McNemar:
-    """The exact test of McNemar 1947: of the images on which two disagree, each is equally likely to be right.
+    """The exact sign test: of the images on which two disagree, either is equally often right.
+
+    It is the binomial test in place of the chi-square test of McNemar 1947.
 
     Attributes:
         fixed: images that the first classifies wrongly and the second correctly.
