@@ -57,6 +57,10 @@ CHECKS = (
         "simulated studies of no effect find one in 5% at most, under noise of three kinds",
         tests("tests/study/test_statistics.py"),
     ),
+    Check(
+        "templates", "new plugins of every kind install and pass their own tests",
+        tests("tests/scaffold/test_writing.py"),
+    ),
     Check("strong-digits", "the recipe digits-strong learns digits", tests("tests/recipes/test_recipes.py")),
     Check("large-onnx", "ResNet-50 and ResNeXt-50 as ONNX files", tests("tests/export/test_onnx_file.py")),
     Check(

@@ -97,6 +97,16 @@ Tuple = Annotated[tuple[T, ...], FailFast()]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Proportion = Annotated[float, Field(ge=0, le=1, strict=True)]
+Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**62, strict=True)]
+Count = Annotated[int, Field(ge=1, le=10**6, strict=True)]
+"""Number of epochs, of images per batch and the like."""
+
+Number = Annotated[int, Field(ge=0, le=2**53, strict=True)]
+"""Number of images or files, which may be none."""
+
 
 def distinct(names: Names) -> Names:
     """Names of classes, each there once and none empty; raises for pydantic."""
@@ -121,6 +131,8 @@ def read_bytes(path: Path, most: int, error: type[E], remedy: str = "") -> bytes
             content = file.read(most + 1)
     except OSError as failure:
         raise error(f"{path}: cannot be read: {failure.strerror}") from None
+    except ValueError as failure:  # a NUL in the path
+        raise error(f"{path}: cannot be read: {failure}") from None
     if len(content) > most:
         raise error(f"{path}: larger than {most:,} bytes, the limit for such a file{_and(remedy)}")
     return content

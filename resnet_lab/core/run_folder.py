@@ -18,10 +18,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
+from os.path import isfile
 from pathlib import Path
+from re import compile as pattern
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from resnet_lab.core.choices import CacheUse
 from resnet_lab.core.errors import RunError
@@ -29,23 +32,41 @@ from resnet_lab.core.files import permit_as_usual, refuse_existing, refuse_ways_
 from resnet_lab.core.locks import claimed
 from resnet_lab.core.records import (
     SMALL,
+    Count,
     Entries,
+    Finite,
     Items,
+    NotNegative,
+    Number,
     OpenRecord,
+    Positive,
+    Proportion,
     RecordedFile,
+    Seed,
+    Share,
     distinct,
     read_json,
     repr_of,
     shortened,
     validated,
 )
-from resnet_lab.core.tables import rows_of
+from resnet_lab.core.tables import RESTORE, rows_of
 
 FORMAT = 1
 LONGEST = 200
 """Bytes of a source's name in a file's name, which may have 255 with what stands around it."""
 
+_DECIMAL = pattern(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")
+"""Numbers as the tables of epochs have them."""
+
 REMEDY = "the run's weights can still be used by their path"
+
+
+def _not_negative(value: float) -> float:
+    """A number that is not below 0, or NaN; raises for pydantic."""
+    if value < 0:
+        raise PydanticCustomError("negative", "Input should be greater than or equal to 0")
+    return value
 
 
 class Device(OpenRecord):
@@ -63,10 +84,37 @@ class Source(OpenRecord):
     source: str
 
 
-class Epochs(OpenRecord):
-    """A training's configuration, of which `train.config` knows the rest."""
+class Configuration(OpenRecord):
+    """Numbers of a training's configuration, of which `train.config` knows the rest; earlier versions had fewer."""
 
-    epochs: int
+    epochs: Count
+    batch_size: Count | str | None = None
+    accumulate: Count | None = None
+    lr: Positive | None = None
+    weight_decay: NotNegative | None = None
+    momentum: Share | None = None
+    decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    decay_epochs: Count | None = None
+    warmup_epochs: NotNegative | None = None
+    clip_norm: Positive | None = None
+    label_smoothing: Share | None = None
+    ema: Share | None = None
+    patience: Count | None = None
+    seed: Seed | None = None
+    init_seed: Seed | None = None
+    split_seed: Seed | None = None
+    order_seed: Seed | None = None
+
+
+class RecordedScores(OpenRecord):
+    """Scores on the test part, as `Scores.headline` gives them."""
+
+    accuracy: Proportion
+    macro_accuracy: Proportion
+    macro_precision: Proportion
+    macro_recall: Proportion
+    macro_f1: Proportion
+    n: Number
 
 
 class Classified(OpenRecord):
@@ -75,8 +123,8 @@ class Classified(OpenRecord):
     source: str
     cache: CacheUse
     classes: Annotated[Items[str], AfterValidator(distinct)]
-    mean: Items[float]
-    std: Items[float]
+    mean: Items[Finite]
+    std: Items[Positive]
 
 
 class Bad(OpenRecord):
@@ -89,9 +137,9 @@ class Bad(OpenRecord):
 class Counts(OpenRecord):
     """Images of each part."""
 
-    train: int
-    val: int
-    test: int
+    train: Number
+    val: Number
+    test: Number
 
 
 class Images(Classified):
@@ -100,7 +148,7 @@ class Images(Classified):
     fingerprint: str
     images: Counts
     bad: Items[Bad]
-    copies: int
+    copies: Number
 
 
 class Imported(OpenRecord):
@@ -124,11 +172,25 @@ class Trained(Imported):
     """run.json of a training."""
 
     data: Images
-    config: Epochs
+    config: Configuration
     device: Device
-    best_epoch: int | None = None
-    seconds: float | None = None
-    test: Entries[float] | None = None
+    best_epoch: Count | None = None
+    seconds: NotNegative | None = None
+    test: RecordedScores | None = None
+
+
+class EpochFigures(OpenRecord):
+    """A row of metrics.csv or times.csv; the validation loss may be non-finite in runs of earlier versions."""
+
+    epoch: Annotated[float, Field(ge=1, multiple_of=1)]
+    learning_rate: NotNegative = 0.0
+    train_loss: NotNegative = 0.0
+    train_macro_accuracy: Proportion = 0.0
+    val_loss: Annotated[float, AfterValidator(_not_negative)] = 0.0
+    val_accuracy: Proportion = 0.0
+    val_macro_accuracy: Proportion = 0.0
+    seconds: NotNegative = 0.0
+    images_per_second: NotNegative = 0.0
 
 
 class Run:
@@ -222,7 +284,7 @@ class Run:
         """
         run = cls(folder)
         refuse_ways_out(folder)
-        if not run.record.is_file():
+        if not isfile(run.record):
             raise RunError(f"{folder} is not a run folder: it holds no run.json; name one that `resnet-lab train` made")
         return run
 
@@ -276,19 +338,19 @@ class Run:
 
 
 def _rows(path: Path, *needed: str) -> list[dict[str, float]]:
-    return [
-        {name: _number(value, name, f"{path}: line {line}") for name, value in row.items()}
-        for line, row in rows_of(path, ("epoch", *needed), RunError, most=SMALL)
-    ]
+    rows = []
+    for line, row in rows_of(path, ("epoch", *needed), RunError, most=SMALL):
+        where = f"{path}: line {line}"
+        figures = {name: _number(value, name, where) for name, value in row.items()}
+        validated(EpochFigures, figures, f"{where}: damaged", RunError, RESTORE)
+        rows.append(figures)
+    return rows
 
 
 def _number(text: str, column: str, where: str) -> float:
-    try:
+    if _DECIMAL.fullmatch(text) or (column == "val_loss" and text in ("inf", "nan")):
         return float(text)
-    except ValueError:
-        raise RunError(
-            f"{where}: {shortened(column)}: damaged: not a number, got {repr_of(text)}; restore the file"
-        ) from None
+    raise RunError(f"{where}: {shortened(column)}: damaged: not a decimal number, got {repr_of(text)}; {RESTORE}")
 
 
 def classes_of(folders: Iterable[Path]) -> set[str]:

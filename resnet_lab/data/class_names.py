@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 
 from resnet_lab.core.errors import ConfigError, DataError, nearest
@@ -95,7 +96,7 @@ def read_class_map(texts: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         path = Path(text)
-        for old, new in _pairs_of(path) if path.is_file() else [_pair(text)]:
+        for old, new in _pairs_of(path) if isfile(path) else [_pair(text)]:
             if found.setdefault(old, new) != new:
                 raise DataError(f"--class-map: {old!r} is both {found[old]!r} and {new!r}; leave one of them")
     return found

@@ -59,7 +59,7 @@ def image_files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
+    if os.path.isdir(path):
         try:
             files = find_images(path)
         except OSError as error:
@@ -67,7 +67,7 @@ def _files_of(path: Path) -> list[Path]:
         if not files:
             raise DataError(f"{path} holds no image; images end in {', '.join(sorted(SUFFIXES))}")
         return files
-    if path.exists():
+    if os.path.exists(path):
         return [path]
     if not has_magic(str(path)):
         raise DataError(f"{path}: no such image or folder")

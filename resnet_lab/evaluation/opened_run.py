@@ -1,10 +1,13 @@
 """A run with its best weights and the images that it is evaluated on, each read once."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from resnet_lab.core.errors import RunError
 from resnet_lab.core.images import ImageSet
+from resnet_lab.core.records import repr_of
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.config import DataConfig
@@ -15,6 +18,44 @@ from resnet_lab.evaluation.inference import form_of, load_for_images
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
+from resnet_lab.network.spec import ModelSpec
+
+
+def recorded_spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
+    """The network that run.json describes; raises `RunError` where spec_hash is another's, and `SpecError`."""
+    spec = ModelSpec.from_dict(record["spec"], str(run.record))
+    if spec.hash != record["spec_hash"]:
+        raise RunError(
+            f"{run.record}: damaged: spec_hash should be {spec.hash}, the hash of its spec, got "
+            f"{repr_of(record['spec_hash'])}; restore the run folder"
+        )
+    return spec
+
+
+def require_of_run(metadata: Metadata, run: Run, record: Mapping[str, Any]) -> None:
+    """Raise `RunError` where run.json does not describe the run's best weights, or names an epoch that there was not.
+
+    Args:
+        metadata: of the best weights.
+    """
+    data = record["data"]
+    for what, recorded, own in (
+        ("spec", recorded_spec(run, record), metadata.spec),
+        ("classes", data["classes"], list(metadata.classes)),
+        ("mean", data["mean"], list(metadata.mean)),
+        ("std", data["std"], list(metadata.std)),
+    ):
+        if recorded != own:
+            raise RunError(
+                f"{run.record} and {run.best} differ in their {what}, so that one of them is of another training; "
+                "restore the run folder"
+            )
+    best = record.get("best_epoch")
+    if best is not None and run.metrics.exists() and best > (epochs := len(run.epochs())):
+        raise RunError(
+            f"{run.record}: damaged: best_epoch is {best}, and {run.metrics} has {epochs} epochs; "
+            "restore the run folder"
+        )
 
 
 class Sources:
@@ -66,9 +107,16 @@ class OpenedRun:
 
     @cached_property
     def network(self) -> tuple[Metadata, ResNet]:
-        """The best weights; raises `RunError` where there are none, `CheckpointError` where they are damaged."""
+        """The best weights.
+
+        Raises:
+            RunError: there are none, or they are not those of the training that run.json describes.
+            CheckpointError: they are damaged.
+        """
         self.run.require_weights()
-        return load_for_images(self.run.best, self.sources.registry)
+        metadata, model = load_for_images(self.run.best, self.sources.registry)
+        require_of_run(metadata, self.run, self.record)
+        return metadata, model
 
     def forget_weights(self) -> None:
         """Free their memory; they are read again on their next use."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import isdir
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def weights_of(path: Path) -> Path:
     Raises:
         RunError: a folder that is no run folder, or holds no weights yet.
     """
-    if not path.is_dir():
+    if not isdir(path):
         return path
     run = Run.open(path)
     run.require_weights()

@@ -7,11 +7,10 @@ from typing import Any
 
 from resnet_lab.core.errors import DataError, RunError
 from resnet_lab.core.history import Epoch, best_of, read_history
-from resnet_lab.core.run_folder import Run
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.metrics import Summary
-from resnet_lab.evaluation.opened_run import OpenedRun
+from resnet_lab.evaluation.opened_run import OpenedRun, recorded_spec
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import predictions_of, stored, summary_of
 from resnet_lab.network import cost, zoo
@@ -117,7 +116,7 @@ def look_at(
         )
     part = part or ("test" if finished else "val")
     predictions, obstacle = _scored(opened, placement, part, source, class_map, other_classes)
-    spec = _spec(run, record)
+    spec = recorded_spec(run, record)
     base = zoo.unmodified(spec)
     return RunSummary(
         name=run.folder.resolve().name,
@@ -156,10 +155,3 @@ def _scored(
         if source is not None:
             raise
         return stored(opened.run, part), str(error)
-
-
-def _spec(run: Run, record: Mapping[str, Any]) -> ModelSpec:
-    try:
-        return ModelSpec.from_dict(record["spec"], str(run.record))
-    except KeyError:
-        raise RunError(f"{run.record}: damaged: it does not name its network; restore it") from None

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.escaping import code, fenced, markdown, yaml
 from resnet_lab.core.records import validated
+from resnet_lab.core.run_folder import REMEDY
 from resnet_lab.data.split import PARTS
 from resnet_lab.evaluation.metrics.headline import LEVEL, intervals
 from resnet_lab.evaluation.scoring import stored
@@ -75,7 +76,7 @@ def model_card(subject: ExportedModel, *, license: str | None = None) -> str:
             data=data,
             fit=FITS[metadata.fit] + (f" of a shorter side of {metadata.resize} pixels" if metadata.resize else ""),
             classes=metadata.classes,
-            training=_training(record),
+            training=_training(subject, record),
             results=_results(subject, record),
             in_run=subject.run is not None,
             shape=(spec.in_channels, spec.input_size, spec.input_size),
@@ -138,7 +139,7 @@ def _data(record: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _training(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _training(subject: ExportedModel, record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Training settings; options that are off or have no effect beside the others are left out."""
     config = record.get("config", {})
     without_effect = {
@@ -153,18 +154,19 @@ def _training(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, value in config.items()
         if name not in HOW_IT_RAN and not without_effect.get(name) and (value or name == "seed") and value != "none"
     ]
-    if record.get("weights"):
-        coverage = validated(Coverage, record["weights"], "run.json: damaged: weights", RunError)
+    if subject.run is not None and record.get("weights"):
+        where = f"{subject.run.record}: damaged: weights"
+        coverage = validated(Coverage, record["weights"], where, RunError, REMEDY)
         rows.insert(0, ("started from", f"{public_source(coverage.source)} ({coverage.extent})"))
     return rows
 
 
 def _results(subject: ExportedModel, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    if subject.run is None or "test" not in record:
+    if subject.run is None or record.get("test") is None:
         return None
     predictions = stored(subject.run)
     if predictions is None:
-        values, ends, images = record["test"], {}, record["test"].get("n", "unknown")
+        values, ends, images = record["test"], {}, record["test"]["n"]
     else:
         found = intervals(predictions.labels, predictions.probabilities)
         values = {name: each.value for name, each in found.items()}
@@ -223,5 +225,5 @@ def _provenance(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("started", record["created"]),
         ("versions", ", ".join(f"{name} {version}" for name, version in record["versions"].items())),
         ("device", f"{device['name']} ({device['type']}, {precision})"),
-        *([("time of training", f"{record['seconds']:.0f} s")] if "seconds" in record else []),
+        *([("time of training", f"{record['seconds']:.0f} s")] if record.get("seconds") is not None else []),
     ]

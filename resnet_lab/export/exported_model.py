@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os.path import isdir
 from pathlib import Path
 
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.run_folder import Run
 from resnet_lab.device.compiling import cause
+from resnet_lab.evaluation.opened_run import require_of_run
 from resnet_lab.network import checkpoint
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
@@ -78,13 +80,15 @@ def open_exported_model(path: Path, registry: Registry) -> ExportedModel:
     """A run folder with its best weights, or a weights file alone.
 
     Raises:
-        RunError: a folder that is not a run's, or one without weights yet.
+        RunError: a folder that is not a run's, one without weights yet, or one whose run.json is not of its weights.
         CheckpointError, PluginError: as `checkpoint.load`.
     """
-    run = Run.open(path) if path.is_dir() else None
+    run = Run.open(path) if isdir(path) else None
     if run is not None:
         run.require_weights()
     weights = path if run is None else run.best
     metadata, tensors = checkpoint.read(weights)
+    if run is not None:
+        require_of_run(metadata, run, run.read())
     model = checkpoint.restore(metadata, tensors, str(weights), registry)
     return ExportedModel(weights, metadata, model, registry, run)

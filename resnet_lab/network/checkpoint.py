@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
+from os.path import isdir
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -145,7 +146,7 @@ def read_sealed(path: Path, key: str, newest: int, what: str) -> tuple[dict[str,
     Raises:
         CheckpointError: no such file, not a safetensors file, truncated, without `key`, damaged, or too new.
     """
-    if path.is_dir():
+    if isdir(path):
         raise CheckpointError(f"{path} is a folder, not a {what} file; name a .safetensors file in it")
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,6 +1,7 @@
 """Recipes: experiments as TOML files, built-in ones next to this module, and users' anywhere."""
 
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -58,7 +59,7 @@ def read_recipe(name: str) -> Recipe:
     if name in names():
         return read_file(_FOLDER / f"{name}.toml", name)
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
+    if path.suffix == ".toml" or isfile(path):
         return read_file(path)
     raise ConfigError(f"{name}: no such recipe, and no such file; {nearest(name, names())}")
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from itertools import product
 from json import dumps
 from math import prod
+from os.path import exists
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,7 @@ def read_tables(path: Path) -> dict[str, Any]:
     own = shipped()
     if str(path) in own:
         path = own[str(path)]
-    elif path.suffix != ".toml" and not path.exists():
+    elif path.suffix != ".toml" and not exists(path):
         raise ConfigError(f"{path}: no such file, and no study of that name; {nearest(str(path), own)}")
     try:
         return parse_toml(read_bytes(path, SMALL, ConfigError))

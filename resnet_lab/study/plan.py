@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 
 from resnet_lab.core.option import DESIGN, option
-from resnet_lab.core.records import Entries, Finite, Record
+from resnet_lab.core.records import Count, Entries, Finite, Record, Seed
 from resnet_lab.network.kinds import of_networks
-from resnet_lab.train.config import Count, Positive, Seed
+from resnet_lab.train.config import Positive
 
 Varied = Literal["init", "split", "order"]
 Population = Literal["new", "pool"]

@@ -17,11 +17,11 @@ from pydantic import BaseModel, Field
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import write_atomically
-from resnet_lab.core.records import Entries, Record, read_json, validated
+from resnet_lab.core.records import Count, Entries, Record, read_json, validated
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.plan import Plan
 from resnet_lab.study.trials import StudyFolder, prefix_of
-from resnet_lab.train.config import Count, Positive
+from resnet_lab.train.config import Positive
 
 FORMAT = 1
 

@@ -19,15 +19,14 @@ from pydantic import Field, TypeAdapter
 from resnet_lab.core import locks
 from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
-from resnet_lab.core.records import SMALL, Entries, Finite, read_json, shortened, validated
+from resnet_lab.core.records import SMALL, Count, Entries, Finite, NotNegative, read_json, shortened, validated
 from resnet_lab.core.run_folder import Run
 from resnet_lab.device.memory import is_out_of_memory
 from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.evaluation.scoring import stored
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
-from resnet_lab.train.config import Count as Counted
-from resnet_lab.train.config import NotNegative, Positive
+from resnet_lab.train.config import Positive
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
@@ -74,7 +73,7 @@ class Outcome:
     problem: str | None
     scores: Entries[Finite]
     validation: tuple[Finite, Finite] | None
-    best_epoch: Counted | None
+    best_epoch: Count | None
     epochs: Annotated[int, Field(ge=0, le=10**6)]
     seconds: NotNegative
     lr: Positive

@@ -9,15 +9,10 @@ from resnet_lab.core.choices import Balance, Compile, Precision
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
-from resnet_lab.core.records import Record, repr_of, validated
+from resnet_lab.core.records import Count, NotNegative, Record, Seed, Share, repr_of, validated
 from resnet_lab.data.config import DataConfig
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
-Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
-Seed = Annotated[int, Field(ge=0, le=2**62, strict=True)]
-Count = Annotated[int, Field(ge=1, le=10**6, strict=True)]
-"""Number of epochs, of images per batch and the like."""
 
 _PART = re.compile(r"stem|layer[1-9][0-9]?|fc")
 _STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")

@@ -15,6 +15,7 @@ from resnet_lab.data.preparation import Prepared
 from resnet_lab.data.split import PARTS
 from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
+from resnet_lab.evaluation.opened_run import recorded_spec
 from resnet_lab.network.plugins import Registry, is_file, warn_of_other_sources, why_missing
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig, data_config, train_config
@@ -76,7 +77,7 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
         known = {"near_copies": DataConfig().near_copies, **record["data"]}  # which older records do not have
         data = {name: known[name] for name in DataConfig.model_fields if name != "download"}
         return (
-            ModelSpec.from_dict(record["spec"], where),
+            recorded_spec(run, record),
             data_config(data, where).model_copy(update={"split_file": run.splits, "folds": None}),
             train_config(_tuples(record["config"]), where),
         )

@@ -75,8 +75,8 @@ def resume(
     """Resume a training that was interrupted or killed, to the same weights as if it had not been.
 
     Raises:
-        RunError: not a run folder, one that another process trains in, one whose data have changed, or one that is
-            finished.
+        RunError: not a run folder, one that another process trains in, one whose data have changed, one that is
+            finished, or one whose state is missing.
         PluginError: a plugin of the network is missing or of another version.
         ResNetLabError, Interrupted: as `train`.
     """
@@ -86,6 +86,11 @@ def resume(
     if record.get("status") == "finished":
         raise RunError(f"{run.folder}: this training is finished; `resnet-lab eval {run.folder}` scores it")
     spec, data, config = recorded_choices(run)
+    if run.metrics.exists() and not run.state.exists():
+        raise RunError(
+            f"{run.folder}: epochs are finished (there is {run.metrics.name}), and the state to resume from "
+            f"({run.state.name}) is missing; restore the run folder, or start a new run with --weights {run.folder}"
+        )
     require_plugins(record, registry, str(run.folder))
     processes = processes or Processes(device=config.device)
     placement = choose(processes.device, config.precision, config.compile, config.channels_last)

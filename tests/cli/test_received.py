@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from resnet_lab.cli import main
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.study.trials import StudyFolder
 from tests.study.fabricated import design
 
@@ -44,6 +45,68 @@ def rewrite(file: Path, **values: object) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
 
+def unfinished(run: Path, **values: object) -> None:
+    """Make a run one that can be resumed, as far as the names of its files tell."""
+    rewrite(run / "run.json", **values, status="running")
+    (run / "state.safetensors").touch()
+
+
+# Records that were changed
+
+
+@pytest.mark.parametrize("what", ["spec", "classes", "order of classes", "mean", "std"])
+def test_a_record_of_other_weights_is_refused(cli: Callable, received: Path, what: str) -> None:
+    record = json.loads((received / "run.json").read_text())
+    if what == "spec":
+        spec = ModelSpec.from_dict(record["spec"]).modified(act="gelu")
+        rewrite(received / "run.json", spec=spec.model_dump(mode="json"), spec_hash=spec.hash)
+    else:
+        key, value = {
+            "classes": ("classes", ["cyan", "red"]), "order of classes": ("classes", ["red", "blue"]),
+            "mean": ("mean", [0.5, 0.5, 0.5]), "std": ("std", [0.5, 0.5, 0.5]),
+        }[what]  # fmt: skip
+        rewrite(received / "run.json", data={**record["data"], key: value})
+    for command in (
+        ("eval", received), ("report", received), ("compare", received, received), ("export", received, "--to", "card"),
+    ):  # fmt: skip
+        assert cli(*command) == (
+            2, "", f"resnet-lab: {received}/run.json and {received}/best.safetensors differ in their "
+            f"{what.rpartition(' ')[2]}, so that one of them is of another training; restore the run folder\n",
+        ), command  # fmt: skip
+
+
+def test_a_hash_of_another_network_is_refused(cli: Callable, received: Path) -> None:
+    right = json.loads((received / "run.json").read_text())["spec_hash"]
+    rewrite(received / "run.json", spec_hash="0" * 16)
+    told = (
+        f"resnet-lab: {received}/run.json: damaged: spec_hash should be {right}, the hash of its spec, got "
+        "'0000000000000000'; restore the run folder\n"
+    )
+    for command in (("eval", received), ("report", received), ("export", received, "--to", "card")):
+        assert cli(*command) == (2, "", told), command
+    unfinished(received)
+    assert cli("train", "--resume", received) == (2, "", told)
+
+
+def test_a_best_epoch_that_there_was_not_is_refused(cli: Callable, received: Path) -> None:
+    rewrite(received / "run.json", best_epoch=7)
+    for command in (("eval", received), ("report", received), ("export", received, "--to", "card")):
+        assert cli(*command) == (
+            2, "", f"resnet-lab: {received}/run.json: damaged: best_epoch is 7, and {received}/metrics.csv has 1 "
+            "epochs; restore the run folder\n",
+        )  # fmt: skip
+
+
+def test_a_finished_run_that_says_it_is_running_is_not_trained_again(cli: Callable, received: Path) -> None:
+    rewrite(received / "run.json", status="running")
+    before = (received / "best.safetensors").read_bytes()
+    assert cli("train", "--resume", received) == (
+        2, "", f"resnet-lab: {received}: epochs are finished (there is metrics.csv), and the state to resume from "
+        f"(state.safetensors) is missing; restore the run folder, or start a new run with --weights {received}\n",
+    )  # fmt: skip
+    assert (received / "best.safetensors").read_bytes() == before
+
+
 # Plugin files
 
 
@@ -66,7 +129,7 @@ def asked_for(where: Path, named: dict[str, str]) -> str:
 def test_a_resumed_training_does_not_load_the_plugins_of_its_record(
     cli: Callable, received: Path, named: dict[str, str], tmp_path: Path
 ) -> None:
-    rewrite(received / "run.json", plugin_files=[named], status="running")
+    unfinished(received, plugin_files=[named])
     assert cli("train", "--resume", received) == (2, "", asked_for(received, named))
     for command in ("eval", "report"):
         assert cli(command, received).code == 0
@@ -96,7 +159,7 @@ def test_no_command_runs_a_command_that_a_file_names(cli: Callable, received: Pa
     refused = f"resnet-lab: {source}: a command that a file names is never run; read it, and name it on the command "
     record = json.loads((received / "run.json").read_text())
     data = {**record["data"], "source": source, "download": True}
-    rewrite(received / "run.json", data=data, status="running")
+    unfinished(received, data=data)
     table = f"[data]\nsource = {source!r}\n"
     (tmp_path / "recipe.toml").write_text(table)
     (tmp_path / "study.toml").write_text(f"[study]\nfactors = {{attn = ['none', 'eca']}}\n{table}")
@@ -125,7 +188,7 @@ def test_nothing_is_fetched_for_a_file(cli: Callable, received: Path, source: st
         {"hf": "datasets", "wds": "webdataset"}.get(source.partition(":")[0], "torchvision"), reason="needs its library"
     )
     record = json.loads((received / "run.json").read_text())
-    rewrite(received / "run.json", data={**record["data"], "source": source, "download": True}, status="running")
+    unfinished(received, data={**record["data"], "source": source, "download": True})
     for command in (("eval", received), ("train", "--resume", received)):
         code, _, err = cli(*command)
         assert (code, "fetch it with --download" in err) == (2, True), err

@@ -11,6 +11,10 @@ from resnet_lab.core.files import write_atomically
 from resnet_lab.core.run_folder import Run
 from tests.run_records import run_record
 
+SCORES = {
+    **dict.fromkeys(("accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1"), 0.5), "n": 2,
+}  # fmt: skip
+
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
     content = run_record(status="running")
@@ -120,9 +124,9 @@ def test_classes_that_are_named_twice_or_not_at_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ("epoch,val_loss\n1,0.5\n2,much\n", "line 3: val_loss: damaged: not a number, got 'much'"),
+        ("epoch,val_loss\n1,0.5\n2,much\n", "line 3: val_loss: damaged: not a decimal number, got 'much'"),
         ("epoch,val_loss\n1\n", "line 2: 1 values for 2 columns"),
-        ("epoch,val_loss\n1,\0\n", "line 2: val_loss: damaged: not a number, got '\\x00'"),
+        ("epoch,val_loss\n1,\0\n", "line 2: val_loss: damaged: not a decimal number, got '\\x00'"),
     ],
 )
 def test_damaged_epochs(tmp_path: Path, table: str, problem: str) -> None:
@@ -150,3 +154,76 @@ def test_predictions_on_a_source_with_a_long_name(letter: str, tmp_path: Path) -
     write_atomically(path, b"")
     assert path.exists()
     assert path != Run(tmp_path).predictions("all", source[:-1], whole=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"best_epoch": 0}, "best_epoch: input should be greater than or equal to 1, got 0"),
+        ({"seconds": -1}, "seconds: input should be greater than or equal to 0, got -1"),
+        ({"test": {**SCORES, "accuracy": 1.5}}, "test.accuracy: input should be less than or equal to 1, got 1.5"),
+        ({"test": {**SCORES, "n": -3}}, "test.n: input should be greater than or equal to 0, got -3"),
+        ({"test": {"n": 1}}, "test.accuracy: field required"),
+        ({"test": {name: value for name, value in SCORES.items() if name != "n"}}, "test.n: field required"),
+        ({"config": {"epochs": 0}}, "config.epochs: input should be greater than or equal to 1, got 0"),
+        ({"config": {"epochs": 3, "lr": -0.1}}, "config.lr: input should be greater than 0, got -0.1"),
+        ({"config": {"epochs": 3, "lr": "1"}}, "config.lr: input should be a valid number, got '1'"),
+        ({"config": {"epochs": 3, "ema": 1}}, "config.ema: input should be less than 1, got 1"),
+    ],
+)
+def test_numbers_that_no_training_has(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
+    Run(tmp_path).write(run_record(**changes))
+    with pytest.raises(RunError) as failure:
+        Run(tmp_path).read()
+    assert str(failure.value) == (
+        f"{tmp_path}/run.json: damaged: {problem}; the run's weights can still be used by their path"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"copies": -1}, "copies: input should be greater than or equal to 0, got -1"),
+        ({"images": {"train": -8, "val": 2, "test": 2}}, "images.train: input should be greater than or equal to 0"),
+        ({"std": [0.0, 1.0, 1.0]}, "std.0: input should be greater than 0, got 0.0"),
+    ],
+)
+def test_numbers_that_no_images_have(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
+    content = run_record()
+    content["data"] |= changes
+    Run(tmp_path).write(content)
+    with pytest.raises(RunError, match=re.escape(f"{tmp_path}/run.json: damaged: data.{problem}")):
+        Run(tmp_path).read()
+
+
+def test_results_of_null_are_those_of_a_run_without_them(tmp_path: Path) -> None:
+    Run(tmp_path).write(run_record(best_epoch=None, seconds=None, test=None))
+    assert Run(tmp_path).read()["test"] is None
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("seconds", "inf", "seconds: damaged: not a decimal number, got 'inf'"),
+        ("train_loss", "nan", "train_loss: damaged: not a decimal number, got 'nan'"),
+        ("seconds", "1_0", "seconds: damaged: not a decimal number, got '1_0'"),
+        ("seconds", "1e999", "damaged: seconds: input should be a finite number, got inf"),
+        ("seconds", "-1", "damaged: seconds: input should be greater than or equal to 0, got -1.0"),
+        ("val_accuracy", "1.5", "damaged: val_accuracy: input should be less than or equal to 1, got 1.5"),
+        ("val_accuracy", "-0.5", "damaged: val_accuracy: input should be greater than or equal to 0, got -0.5"),
+        ("val_loss", "-1", "damaged: val_loss: input should be greater than or equal to 0, got -1.0"),
+    ],
+)  # fmt: skip
+def test_figures_that_no_epoch_has(tmp_path: Path, column: str, value: str, problem: str) -> None:
+    (tmp_path / "metrics.csv").write_text(f"epoch,{column}\n1,{value}\n")
+    with pytest.raises(RunError) as failure:
+        Run(tmp_path).epochs()
+    assert str(failure.value) == f"{tmp_path}/metrics.csv: line 2: {problem}; restore the file"
+
+
+def test_epochs_are_whole_numbers(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch\n1.5\n")
+    with pytest.raises(
+        RunError, match=r"line 2: damaged: epoch: input should be a multiple of 1, got 1\.5; restore the file"
+    ):
+        Run(tmp_path).epochs()

@@ -121,7 +121,7 @@ def test_tables_that_are_damaged(run: Path) -> None:
     with pytest.raises(RunError) as error:
         read_history(Run(run))
     assert str(error.value) == (
-        f"{run}/metrics.csv: line 2: val_loss: damaged: not a number, got 'much'; restore the file"
+        f"{run}/metrics.csv: line 2: val_loss: damaged: not a decimal number, got 'much'; restore the file"
     )
     changed(run, lambda content: content.pop("spec"))
     with pytest.raises(RunError) as error:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from markdown_it import MarkdownIt
 
+from resnet_lab.core.errors import RunError
 from resnet_lab.device import choose
 from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.export.card import model_card
@@ -166,6 +167,23 @@ def test_a_run_that_is_not_finished(subject: ExportedModel, run: Path) -> None:
     assert "The training was not finished when this card was written; these are the best weights so far." in card
     assert "## Results" not in card
     assert "model-index" not in header_of(card)
+
+
+def test_results_of_null_are_left_out(subject: ExportedModel, run: Path) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "test": None, "seconds": None}))
+    card = model_card(subject)
+    assert "time of training" not in tables_of(card)
+    assert "## Results" not in card
+
+
+def test_damaged_weights_of_the_record_are_named_with_their_file(subject: ExportedModel, run: Path) -> None:
+    rewritten(run, weights={"source": "a.pth"})
+    with pytest.raises(RunError) as failure:
+        model_card(subject)
+    assert str(failure.value) == (
+        f"{run}/run.json: damaged: weights: share: field required; the run's weights can still be used by their path"
+    )
 
 
 def test_no_folder_of_the_machine_is_named(subject: ExportedModel, run: Path) -> None:

@@ -74,14 +74,20 @@ def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_new_plugins_of_every_kind_install_and_pass_their_own_tests(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param(("attention", "stem", "dataset"), marks=pytest.mark.slow, id="some"),
+        pytest.param(tuple(KINDS), marks=pytest.mark.long, id="all"),
+    ],
+)
+def test_new_plugins_install_and_pass_their_own_tests(tmp_path: Path, kinds: tuple[str, ...]) -> None:
     """Together, so that pip, pytest and ruff start once."""
-    folders = [new_plugin(kind, f"new_{kind}", BUILT_IN, tmp_path)[0].parent for kind in KINDS]
+    folders = [new_plugin(kind, f"new_{kind}", BUILT_IN, tmp_path)[0].parent for kind in kinds]
     site = tmp_path / "site"
     command = "pip install --quiet --no-deps --no-build-isolation --no-index --disable-pip-version-check --target"
     subprocess.run([sys.executable, "-m", *command.split(), site, *folders], check=True, timeout=300)
-    plugins = ",".join(f"new_{kind}" for kind in KINDS)
+    plugins = ",".join(f"new_{kind}" for kind in kinds)
     environment = os.environ | {"PYTHONPATH": str(site), "RESNET_LAB_PLUGINS": plugins}
     names = [folder.name for folder in folders]
     tests = [f"{name}/tests" for name in names]
@@ -96,4 +102,4 @@ def test_new_plugins_of_every_kind_install_and_pass_their_own_tests(tmp_path: Pa
         )  # fmt: skip
         assert done.returncode == 0, f"{check}\n{done.stdout}{done.stderr}"
         if check[0] == "pytest":
-            assert all(f"test_new_{kind}.py::" in done.stdout for kind in KINDS)
+            assert all(f"test_new_{kind}.py::" in done.stdout for kind in kinds)

@@ -159,7 +159,7 @@ def test_a_failed_process_is_reported(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.slow
 def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) -> None:
     """One SIGTERM to the first; the trials are resumed, to the bits of an uninterrupted study."""
-    long = study(train={"epochs": 8}, seeds=1)
+    long = study(train={"epochs": 5}, seeds=1)
     folder, alone = StudyFolder(tmp_path / "study"), StudyFolder(tmp_path / "alone")
     for each in (folder, alone):
         each.note(long)

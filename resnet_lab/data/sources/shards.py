@@ -127,6 +127,8 @@ def _others(shards: Sequence[Shard]) -> list[str]:
 
 def _expanded(pattern: str) -> list[str]:
     """Shards by path, absolute, or by URL, each once."""
+    if "\0" in pattern:
+        raise DataError(f"{PREFIX}{pattern}: no path has a NUL; name shards that are there")
     urls = [url if _is_remote(url) else str(Path(url).resolve()) for url in expanded(pattern)]
     names = [_name(url) for url in urls]
     if len(set(names)) < len(names):
@@ -137,7 +139,7 @@ def _expanded(pattern: str) -> list[str]:
             raise DataError(
                 f"{url}: shards behind {scheme}: are not read; known: {', '.join(REMOTE)}, and paths on a disk"
             )
-        if not _is_remote(url) and not Path(url).is_file():
+        if not _is_remote(url) and not os.path.isfile(url):
             raise DataError(f"{url}: no such shard of {PREFIX}{pattern}")
     return urls
 

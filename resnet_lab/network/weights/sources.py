@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from http.client import HTTPException
+from os.path import exists, isdir, isfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlparse
@@ -82,11 +83,11 @@ def open_weights(source: str, spec: ModelSpec) -> Weights:
         RunError: a folder that is no run.
     """
     path, key = _file_and_key(source)
-    if path.is_dir():
+    if isdir(path):
         return _own(Run.open(path).best)
     if path.suffix == ".safetensors":
         return _safetensors(path, key)
-    if path.exists() or path.suffix in _SUFFIXES or len(path.parts) > 1:
+    if exists(path) or path.suffix in _SUFFIXES or len(path.parts) > 1:
         return _foreign(source, _unpickled(path), key)
     return _of_torchvision(source, spec)
 
@@ -94,7 +95,7 @@ def open_weights(source: str, spec: ModelSpec) -> Weights:
 def _file_and_key(source: str) -> tuple[Path, str]:
     """The parts of `FILE:KEY`, if there is no file of the whole name."""
     file, colon, key = source.rpartition(":")
-    if not colon or Path(source).exists() or not (Path(file).is_file() or Path(file).suffix in _SUFFIXES):
+    if not colon or exists(source) or not (isfile(file) or Path(file).suffix in _SUFFIXES):
         return Path(source), ""
     return Path(file), key
 
@@ -156,6 +157,8 @@ def _unpickled(path: Path) -> Any:
         file = path.open("rb")
     except OSError as error:
         raise _unreadable(path, error) from None
+    except ValueError as error:  # a NUL in the path
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
     with file, warnings.catch_warnings(action="ignore"):  # they are about protocols of pickle
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
