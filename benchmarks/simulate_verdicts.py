@@ -207,7 +207,7 @@ def measure(task: tuple[Case, int, int]) -> dict[str, Any]:
                 margin=case.margin,
                 higher_is_better=case.metric != "log_loss",
                 population=population,
-                images=images,
+                images=images if population == "new" else None,
             )
             effects = [effect for family in judged for effect in family]
             false[population] += any(map(is_false, effects, truths))
