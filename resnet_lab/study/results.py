@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.records import shortened
 from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.evaluation.scoring import stored
 from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.costs import Costs, kept_costs
@@ -18,6 +17,7 @@ from resnet_lab.study.plan import LOWER_IS_BETTER
 from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.resampling import drawn_scores, image_interval
 from resnet_lab.study.statistics import Effect, judge, t_interval
+from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
 from resnet_lab.study.trials import Outcome, StudyFolder, trials_of
 
 
@@ -100,7 +100,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     scores, seconds = _scores(finished, study.plan.metric), _seconds(finished)
     higher = study.plan.metric not in LOWER_IS_BETTER
     families = judge(scores, study.families, margin=study.plan.margin, higher_is_better=higher)
-    predicted = finished.map(lambda outcome: stored(folder.run(trials[outcome.arm, outcome.seed])))
+    predicted = predictions_of_trials(finished, trials, folder)
     drawn = drawn_scores(predicted, study.plan.metric)
     families = [
         [
@@ -117,8 +117,11 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         ]
         for effects, contrasts in zip(families, study.families, strict=True)
     ]
-    classes = next((len(each.classes) for each in predicted.values()), 1)
-    costs, known = kept_costs(study.arms, classes, folder), remarks(study, folder, outcomes)
+    told, known = classes_of_trials(predicted, trials, folder), remarks(study, folder, outcomes)
+    classes = told or study.arms[0].spec.head.num_classes
+    if not told:
+        known.append(f"no trial tells its classes: parameters and MACs are those of a head with {classes} classes")
+    costs = kept_costs(study.arms, classes, folder)
     if costs is None and folder.bench.exists():
         known.append(
             f"the costs in {folder.bench.name} are of other arms, or were timed otherwise than these are trained, and "
