@@ -1,15 +1,19 @@
 """Files that an earlier commit (6e309af) wrote: a run, its weights and predictions, and a study with a trial to go."""
 
+import csv
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from resnet_lab.cli import main
 from resnet_lab.core.run_folder import Run
 from resnet_lab.device import choose
 from resnet_lab.evaluation import Predictions, evaluate, stored, summary_of
 from resnet_lab.network import checkpoint, default_registry
+from resnet_lab.network.builder import build
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import as_run, known, tuned
 from resnet_lab.study.trials import StudyFolder, orphaned, trials_of
@@ -50,3 +54,20 @@ def test_an_earlier_study_resumes_with_its_trials(folder: Path) -> None:
     assert sorted(over.values()) == ["finished"] * 3 + ["waiting"]
     found = findings(resolved, study, default_registry())
     assert [row.arm.name for row in found.arms] == ["relu", "gelu"]
+
+
+def test_an_earlier_study_is_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without weights and predictions, which no trial of it has."""
+    with pytest.raises(SystemExit) as end:
+        main(["study", "report", str(folder / "study"), "--csv", str(folder / "tables"), "--json"])
+    printed = capsys.readouterr()
+    assert (end.value.code, printed.err) == (0, "")
+    path = folder / "study" / "trials" / "relu-a2f9c7ebe8a0-seed0.json"
+    score = json.loads(path.read_text())["scores"]["macro_accuracy"]
+    trials = list(csv.DictReader((folder / "tables" / "trials.csv").open()))
+    assert float(trials[0]["macro_accuracy"]) == pytest.approx(score)
+    page = (folder / "study" / "report.html").read_text()
+    assert ("relu" in page, 'id="classes"' in page) == (True, False)
+    spec = as_run(StudyFolder(folder / "study").study(), StudyFolder(folder / "study")).arms[0].spec
+    network = build(spec.modified(num_classes=10))  # digits
+    assert json.loads(printed.out)["arms"][0]["parameters"] == sum(each.numel() for each in network.parameters())

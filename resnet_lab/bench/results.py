@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from resnet_lab.bench.conditions import gpu_facts
 from resnet_lab.bench.measuring import Bench, BenchResult
@@ -22,7 +22,7 @@ from resnet_lab.bench.statistics import RESOLUTION, Timing, Verdict
 from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.escaping import cell, markdown
-from resnet_lab.core.records import Entries, Items, OpenRecord, Positive, read_json, repr_of, validated
+from resnet_lab.core.records import Items, OpenRecord, Positive, bounded, read_json, repr_of, validated
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
@@ -59,12 +59,22 @@ class _Row(OpenRecord):
     train: _Timed | None = None
 
 
+class _Machine(OpenRecord):
+    """What an arm was timed on; drivers, versions and the like are beside these."""
+
+    __pydantic_extra__: dict[str, str | int | float | bool | None]
+    type: str
+    name: str
+    threads: int
+    torch: str
+
+
 class _Result(OpenRecord):
     """A file of `bench --out`, as far as it is read again."""
 
     format: int
     arms: Items[_Row]
-    machine: Entries[str | int | float | bool | None]
+    machine: Annotated[_Machine, BeforeValidator(bounded)]
     remarks: Items[str]
 
 

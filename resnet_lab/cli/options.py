@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,7 +32,7 @@ def written(name: str, metavar: str, help: str, default: str | bool = False) -> 
 
         (refuse_unwritable if metavar == "FILE" else refuse_unwritable_folder)(path)
         others: dict[Path, tuple[str, str]] = context.meta.setdefault(f"{__name__}.written", {})
-        other, kind = others.setdefault(path.absolute(), (name, metavar))
+        other, kind = others.setdefault(Path(realpath(path)), (name, metavar))
         if other != name and "FILE" in (kind, metavar):
             raise ConfigError(f"{other} and {name} are both {path}; give each a name of its own")
         return path

@@ -13,6 +13,10 @@ TIMES = ("seconds", "images_per_second")
 """Columns that differ from one run to its repetition, and so have a table of their own."""
 
 
+ROUNDING = 1e-6
+"""By which a mean of accuracies may exceed 1."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """Figures of an epoch. Training figures are those of the augmented batches, as in the training steps.
@@ -34,6 +38,15 @@ class Epoch:
     val_macro_accuracy: float
     seconds: float
     images_per_second: float
+
+    @property
+    def problem(self) -> str:
+        """What no epoch can have: an accuracy outside [0, 1], a negative loss or time; empty where all is sound."""
+        for field in fields(self):
+            value, is_share = getattr(self, field.name), field.name.endswith("accuracy")
+            if value < 0 or (is_share and not value <= 1 + ROUNDING):
+                return f"{field.name} is {value:g}, and {'accuracies are in [0, 1]' if is_share else 'at least 0'}"
+        return ""
 
     @property
     def merit(self) -> tuple[float, float]:
@@ -61,7 +74,10 @@ def read_history(run: Run) -> tuple[Epoch, ...]:
         if values["epoch"] != number or values.keys() != {each.name for each in fields(Epoch)}:
             raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; restore it")
         del values["epoch"]
-        epochs.append(Epoch(epoch=number, **values))
+        epoch = Epoch(epoch=number, **values)
+        if epoch.problem:
+            raise RunError(f"{run.metrics}: damaged: epoch {number}: {epoch.problem}; restore it")
+        epochs.append(epoch)
     return tuple(epochs)
 
 

@@ -82,7 +82,7 @@ class Malformed(ValueError):
     """Text that is not a record; the message has the reason."""
 
 
-def _bounded(value: Any) -> Any:
+def bounded(value: Any) -> Any:
     """A table or list that is not checked entry by entry before it is known to be short."""
     if isinstance(value, dict | list | tuple) and len(value) > ENTRIES:
         raise PydanticCustomError("entries", f"Input should have at most {ENTRIES:,} entries")
@@ -121,7 +121,7 @@ def distinct(names: Names) -> Names:
 ClassNames = Annotated[tuple[str, ...], FailFast(), Field(max_length=10**6), AfterValidator(distinct)]
 """Class names in the order of the logits."""
 
-Entries = Annotated[dict[str, T], BeforeValidator(_bounded)]
+Entries = Annotated[dict[str, T], BeforeValidator(bounded)]
 
 
 def read_bytes(path: Path, most: int, error: type[E], remedy: str = "") -> bytes:

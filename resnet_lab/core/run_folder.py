@@ -239,7 +239,28 @@ class Run:
 
     def images_by_part(self) -> Counter[tuple[str, str]]:
         """Images of each part and class, by splits.csv; raises `RunError` where that is damaged."""
-        return Counter((row["split"], row["label"]) for _, row in rows_of(self.splits, ("split", "label"), RunError))
+        return Counter((row["split"], row["label"]) for row in self.split_rows())
+
+    def split_rows(self) -> Iterator[dict[str, str]]:
+        """The rows of splits.csv: path, label and split of each image.
+
+        Raises:
+            RunError: it is damaged, has an image twice, or a class that run.json does not name.
+        """
+        classes = set(self.read()["data"]["classes"]) if self.record.exists() else None
+        seen: set[str] = set()
+        for line, row in rows_of(self.splits, ("path", "split", "label"), RunError):
+            if row["path"] in seen:
+                raise RunError(
+                    f"{self.splits}: line {line}: damaged: {shortened(row['path'])} is listed twice; restore the file"
+                )
+            if classes is not None and row["label"] not in classes:
+                raise RunError(
+                    f"{self.splits}: line {line}: damaged: {repr_of(row['label'])} is none of the run's classes; "
+                    "restore the file"
+                )
+            seen.add(row["path"])
+            yield row
 
     def epochs(self) -> list[dict[str, float]]:
         """The rows of metrics.csv; raises `RunError` where that is damaged."""

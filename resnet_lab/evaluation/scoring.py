@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import CheckpointError, DataError, RunError
 from resnet_lab.core.files import make_folder, refuse_unwritable
+from resnet_lab.core.records import shortened
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.class_names import match_classes, require_known
@@ -127,7 +128,7 @@ def predictions_of(
     digests = tuple(decoded.examined[position].digest for position in positions)
     labels = labels[positions]
     kept = kept_at(run, origin)
-    if not again and (found := _kept(kept, origin, digests, labels)) is not None:
+    if not again and (found := _kept(kept, origin, metadata.classes, digests, labels)) is not None:
         watcher.say(f"predictions of {found.origin.created} are taken from {kept}")
         return found
     make_folder(kept.parent)
@@ -218,13 +219,30 @@ def stored(run: Run, part: Part = "test") -> Predictions | None:
     """Predictions that `evaluate` kept of the run's present best weights; None where there are none.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is damaged, or of another part, other classes or other images than the run's.
+        RunError: run.json or splits.csv is damaged.
     """
     path = run.predictions(part)
     if not (path.exists() and run.best.exists()):
         return None
     found = Predictions.read(path)
-    return found if found.origin.weights == weights_digest(run.best) else None
+    if found.origin.weights != weights_digest(run.best):
+        return None
+    remedy = f"remove the file and score the run again with `resnet-lab eval {run.folder} --split {part}`"
+    if found.origin.part != part:
+        raise CheckpointError(
+            f"{path}: the predictions are of the part {shortened(found.origin.part)}, not of {part}; {remedy}"
+        )
+    if run.record.exists() and list(found.classes) != run.read()["data"]["classes"]:
+        raise CheckpointError(f"{path}: the predictions are of other classes than {run.record}; {remedy}")
+    if run.splits.exists():
+        labels = {row["path"]: row["label"] for row in run.split_rows() if row["split"] == part}
+        named = [found.classes[label] for label in found.labels.tolist()]
+        if len(found) != len(labels) or labels != dict(zip(found.paths, named, strict=True)):
+            raise CheckpointError(
+                f"{path}: the predictions are of other images or labels than the {part} part in {run.splits}; {remedy}"
+            )
+    return found
 
 
 def summary_of(run: Run, predictions: Predictions) -> Summary:
@@ -234,14 +252,16 @@ def summary_of(run: Run, predictions: Predictions) -> Summary:
     )
 
 
-def _kept(path: Path, origin: Origin, digests: tuple[str, ...], labels: NDArray[np.int64]) -> Predictions | None:
+def _kept(
+    path: Path, origin: Origin, classes: tuple[str, ...], digests: tuple[str, ...], labels: NDArray[np.int64]
+) -> Predictions | None:
     """The predictions at `path` if they would be the same now; a damaged file is recomputed."""
     try:
         found = Predictions.read(path)
     except CheckpointError:
         return None
-    same = found.digests == digests and np.array_equal(found.labels, labels) and _made_alike(found.origin, origin)
-    return found if same else None
+    same = (found.classes, found.digests) == (classes, digests) and np.array_equal(found.labels, labels)
+    return found if same and _made_alike(found.origin, origin) else None
 
 
 def _made_alike(one: Origin, other: Origin) -> bool:

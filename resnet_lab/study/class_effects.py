@@ -47,7 +47,12 @@ class ClassEffects:
 
 
 def class_effects(found: StudyFindings) -> list[ClassEffects]:
-    """Effects of the main-effect contrasts, and of each arm that is not one of these under another name."""
+    """Effects of the main-effect contrasts, and of each arm that is not one of these under another name.
+
+    None where no trial has predictions.
+    """
+    if not found.predicted.values():
+        return []
     recalls, images = _recalls(found)
     classes = found.predicted.values()[0].classes
     kept: list[Contrast] = []

@@ -8,12 +8,13 @@ from typing import Any
 from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.measuring import bench
-from resnet_lab.bench.results import as_json, read
+from resnet_lab.bench.results import REMEDY, as_json, read
 from resnet_lab.bench.statistics import median_interval
 from resnet_lab.bench.timed_networks import MODES
-from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.locks import held
+from resnet_lab.core.records import repr_of
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import choose
 from resnet_lab.network.plugins import Registry
@@ -94,7 +95,10 @@ def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs 
     if not folder.bench.exists():
         return None
     content = read(folder.bench)
-    rows = {row["name"]: row for row in content["arms"]}
+    rows: dict[str, Mapping[str, Any]] = {}
+    for row in content["arms"]:
+        if rows.setdefault(row["name"], row) is not row:
+            raise RunError(f"{folder.bench}: damaged: the arm {repr_of(row['name'])} is listed twice; {REMEDY}")
     for each in (arm.for_bench(classes) for arm in arms):
         row = rows.get(each.name)
         if row is None or not _is_of(row, each):

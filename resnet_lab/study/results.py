@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.records import shortened
 from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.evaluation.scoring import stored
 from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.costs import Costs, kept_costs
@@ -20,6 +19,7 @@ from resnet_lab.study.grid import Grid
 from resnet_lab.study.plan import LOWER_IS_BETTER, Population
 from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.statistics import ALPHA, Effect, judge
+from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
 
 
@@ -101,7 +101,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     _require_finished(outcomes, folder)
     scores, seconds = _scores(finished, study.plan.metric), _seconds(finished)
     higher = study.plan.metric not in LOWER_IS_BETTER
-    predicted = finished.map(lambda outcome: stored(folder.run(trials[outcome.arm, outcome.seed])))
+    predicted = predictions_of_trials(finished, trials, folder)
     images = SeedImages(image_blocks(predicted, study.plan.metric), _test_by_training(study, trials.values(), folder))
     population = study.plan.population
     families = judge(
@@ -126,8 +126,11 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         ]
         for effects, contrasts in zip(families, study.families, strict=True)
     ]
-    classes = next((len(each.classes) for each in predicted.values()), 1)
-    costs, known = kept_costs(study.arms, classes, folder), remarks(study, folder, outcomes)
+    told, known = classes_of_trials(predicted, trials, folder), remarks(study, folder, outcomes)
+    classes = told or study.arms[0].spec.head.num_classes
+    if not told:
+        known.append(f"no trial tells its classes: parameters and MACs are those of a head with {classes} classes")
+    costs = kept_costs(study.arms, classes, folder)
     if population == "new" and any(block is None for block in images.blocks):
         known.append(
             "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "

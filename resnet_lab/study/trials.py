@@ -14,18 +14,21 @@ from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 from resnet_lab.core import locks
 from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
+from resnet_lab.core.history import ROUNDING
 from resnet_lab.core.records import SMALL, Count, Entries, Finite, NotNegative, read_json, shortened, validated
 from resnet_lab.core.run_folder import Run
 from resnet_lab.device.memory import is_out_of_memory
-from resnet_lab.evaluation.metrics.headline import headline
+from resnet_lab.evaluation.metrics.headline import NAMES, headline
 from resnet_lab.evaluation.scoring import stored
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
+from resnet_lab.study.plan import LOWER_IS_BETTER
 from resnet_lab.train.config import Positive
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
@@ -33,6 +36,7 @@ from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.training import resume, train
 
 REMEDY = "remove it and its folder to have the trial run again"
+Accuracy = Annotated[Finite, Field(ge=0, le=1 + ROUNDING)]
 State = Literal["waiting", "running", "finished", "failed"]
 
 
@@ -55,6 +59,17 @@ class Trial:
         return f"{prefix_of(self.arm)}{tuned}-seed{self.seed}"
 
 
+def _of_metrics(scores: dict[str, float]) -> dict[str, float]:
+    """Scores within the bounds of their metrics; raises for pydantic."""
+    for name, value in scores.items():
+        if name in NAMES and (value < 0 or (name not in LOWER_IS_BETTER and value > 1 + ROUNDING)):
+            bounds = "at least 0" if name in LOWER_IS_BETTER else "in [0, 1]"
+            raise PydanticCustomError(
+                "score", "{name} is {value}, and should be {bounds}", {"name": name, "value": value, "bounds": bounds}
+            )
+    return scores
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Outcome of a trial.
@@ -71,8 +86,8 @@ class Outcome:
     arm: str
     seed: int
     problem: str | None
-    scores: Entries[Finite]
-    validation: tuple[Finite, Finite] | None
+    scores: Annotated[Entries[Finite], AfterValidator(_of_metrics)]
+    validation: tuple[Accuracy, Annotated[Finite, Field(ge=0)]] | None
     best_epoch: Count | None
     epochs: Annotated[int, Field(ge=0, le=10**6)]
     seconds: NotNegative
@@ -82,6 +97,15 @@ class Outcome:
 
 
 _OUTCOME = TypeAdapter(Outcome)
+
+
+def _lack(outcome: Outcome) -> str:
+    """What the outcome of a trial that finished lacks, if anything."""
+    if outcome.validation is None:
+        return "a validation"
+    if outcome.diverged:
+        return "not diverged"
+    return "" if outcome.seconds > 0 or not outcome.epochs else "taken more than 0 seconds"
 
 
 def prefix_of(arm: Arm) -> str:
@@ -158,8 +182,8 @@ class StudyFolder:
         found = validated(_OUTCOME, content, f"{path}: damaged", RunError, REMEDY)
         if (found.trial, found.arm, found.seed) != (trial.name, trial.arm.name, trial.seed):
             raise RunError(f"{path}: damaged: it is of the trial {shortened(found.trial)}; {REMEDY}")
-        if found.problem is None and found.validation is None:
-            raise RunError(f"{path}: damaged: a trial that finished has a validation; {REMEDY}")
+        if found.problem is None and (lack := _lack(found)):
+            raise RunError(f"{path}: damaged: a trial that finished has {lack}; {REMEDY}")
         return found
 
     def keep(self, trial: Trial, outcome: Outcome) -> None:

@@ -96,8 +96,7 @@ def make_ready(
         _warn_of_frozen_strangers(coverage, config.freeze, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
     form = ImageFormat(spec.input_size, spec.in_channels, data.fit)
-    _require_memory(config, TRIED if config.batch_size == "auto" else min(config.batch_size, len(images) // 2), network,
-                    form, placement, processes)  # fmt: skip
+    _require_memory(config, _smallest_batch(config, len(images)), network, form, placement, processes)
     prepared = prepare(images, form, data, config.seed_of("split"), watcher)
     check(prepared)
     number = len(prepared.positions("train"))
@@ -184,6 +183,13 @@ def _batches(
     order = Order(subset, batch_size, config.seed_of("order"), balanced=config.balance == "sampling")
     augment = parse_augmentations(config.augment)
     return image_loader(prepared.pixels, order, metadata.mean, metadata.std, placement, augment)
+
+
+def _smallest_batch(config: TrainConfig, images: int) -> int:
+    """The smallest that `_batch_size` can come to, before the number of training images is known."""
+    if config.batch_size == "auto":
+        return TRIED
+    return min(config.batch_size, images // 2) if "batch_size" in config.model_fields_set else 1
 
 
 def _batch_size(

@@ -103,7 +103,7 @@ def require_plugins(record: Mapping[str, Any], registry: Registry, where: str) -
         else:
             state = why_missing(distribution, needed, registry)
         raise PluginError(f"the run was made with {distribution} {needed}, and {state}")
-    warn_of_other_sources(record.get("plugin_sources", {}), registry, where)
+    warn_of_other_sources(record.get("plugin_sources") or {}, registry, where)
 
 
 def require_same_data(record: Mapping[str, Any], run: Run, prepared: Prepared) -> None:
@@ -111,7 +111,7 @@ def require_same_data(record: Mapping[str, Any], run: Run, prepared: Prepared) -
     was = record["data"]
     if was["fingerprint"] == prepared.fingerprint:
         return
-    then, now = sum(was["images"].values()), int(prepared.usable.sum())
+    then, now = sum(was["images"][part] for part in PARTS), int(prepared.usable.sum())
     difference = f"{then} images then, {now} now" if then != now else f"{now} images as then, but not the same ones"
     raise RunError(
         f"{run.folder} cannot be resumed: {was['source']} has changed since ({difference}); "

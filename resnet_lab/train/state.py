@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 
 from resnet_lab.core.errors import CheckpointError
 from resnet_lab.core.history import Epoch
@@ -38,6 +38,11 @@ class _Header(Record):
     def _of_epochs_in_order(self) -> Self:
         if [epoch.epoch for epoch in self.history] != list(range(1, len(self.history) + 1)):
             raise PydanticCustomError("history", "The epochs should be counted from 1")
+        for epoch in self.history:
+            if problem := epoch.problem:
+                raise PydanticCustomError(
+                    "history", "Epoch {number}: {problem}", {"number": epoch.epoch, "problem": problem}
+                )
         return self
 
 
@@ -122,12 +127,12 @@ def read_state(path: Path, progress: Progress, learner: Learner, steps_per_epoch
             if tensors["tally"].shape != progress.tally.sums.shape:
                 raise ValueError(f"tally is {tuple(tensors['tally'].shape)}")
             progress.tally.sums.copy_(tensors["tally"])
+        if described.scaler:
+            learner.scaler.load_state_dict(described.scaler)
     except (RuntimeError, ValueError, KeyError, IndexError) as error:
         raise CheckpointError(
             f"{path}: the state is of another network or optimiser than the run describes: {error}"
         ) from None
-    if described.scaler:
-        learner.scaler.load_state_dict(described.scaler)
     progress.history = list(described.history)
     progress.step, progress.seconds = described.step, described.seconds
     progress.tally.checked = progress.step
@@ -143,8 +148,13 @@ def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None
         number, name = key.split(".")
         state.setdefault(int(number), {})[name] = tensor
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kept = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
     for place, values in state.items():
+        if place not in range(len(parameters)):
+            raise ValueError(f"there is no parameter {place}")
+        if values.keys() != kept:
+            raise ValueError(f"parameter {place} has {', '.join(sorted(values))}, not {', '.join(sorted(kept))}")
         for name, tensor in values.items():
-            if tensor.ndim and tensor.shape != parameters[place].shape:
-                raise ValueError(f"{name} of parameter {place} is {tuple(tensor.shape)}")
+            if tensor.shape != (() if name == "step" else parameters[place].shape) or not tensor.is_floating_point():
+                raise ValueError(f"{name} of parameter {place} is {tuple(tensor.shape)} of {tensor.dtype}")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

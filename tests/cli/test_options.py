@@ -47,5 +47,10 @@ def test_two_outputs_cannot_have_one_name(cli: Callable, tmp_path: Path) -> None
     code, out, err = cli("bench", "--out", "a", "--csv", tmp_path / "a")
     assert (code, out) == (2, "")
     assert err == f"resnet-lab: --out and --csv are both {tmp_path}/a; give each a name of its own\n"
+    (tmp_path / "x").mkdir()
+    code, _, err = cli("bench", "--out", "a.html", "--csv", "x/../a.html")
+    assert (code, err) == (2, "resnet-lab: --out and --csv are both x/../a.html; give each a name of its own\n")
+    (tmp_path / "link").symlink_to("x")
+    assert "are both link/a" in cli("bench", "--out", "x/a", "--csv", "link/a").err
     code, _, err = cli("study", "report", "absent", "--csv", "tables", "--parquet", "tables", "--plots", "tables")
     assert (code, "both" in err) == (2, False)

@@ -1,9 +1,12 @@
 from dataclasses import replace
 from math import inf, nan
+from pathlib import Path
 
 import pytest
 
-from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
+from resnet_lab.core.errors import RunError
+from resnet_lab.core.history import Epoch, best_of, metrics_table, read_history, times_table
+from resnet_lab.core.run_folder import Run
 
 EPOCH = Epoch(1, 0.1, 1, 0.5, 0.4, 0.8, 0.8, 1.25, 300)
 
@@ -24,6 +27,27 @@ def test_a_non_finite_validation_loss_is_never_the_best(loss: float) -> None:
     overflowed = replace(EPOCH, val_macro_accuracy=1.0, val_loss=loss)
     worse = replace(EPOCH, epoch=2, val_macro_accuracy=0.0)
     assert best_of([overflowed, worse]) is worse
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"val_macro_accuracy": 9.0}, "val_macro_accuracy is 9, and accuracies are in [0, 1]"),
+        ({"train_macro_accuracy": nan}, "train_macro_accuracy is nan, and accuracies are in [0, 1]"),
+        ({"val_loss": -1.0}, "val_loss is -1, and at least 0"),
+        ({"val_loss": nan, "train_loss": inf}, ""),
+    ],
+)
+def test_an_epoch_that_cannot_be(tmp_path: Path, changes: dict[str, float], problem: str) -> None:
+    epoch, run = replace(EPOCH, **changes), Run(tmp_path)
+    assert epoch.problem == problem
+    run.metrics.write_text(metrics_table([epoch]))
+    if not problem:
+        assert len(read_history(run)) == 1
+        return
+    with pytest.raises(RunError) as failure:
+        read_history(run)
+    assert str(failure.value) == f"{run.metrics}: damaged: epoch 1: {problem}; restore it"
 
 
 def test_times_have_their_own_table() -> None:

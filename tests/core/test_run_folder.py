@@ -136,6 +136,22 @@ def test_damaged_epochs(tmp_path: Path, table: str, problem: str) -> None:
     assert str(failure.value) == f"{tmp_path}/metrics.csv: {problem}; restore the file"
 
 
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        (["1.png,b,train", "2.png,\u00e4,val", "1.png,b,train"], "line 4: damaged: 1.png is listed twice"),
+        (["1.png,b,train", "2.png,c,val"], "line 3: damaged: 'c' is none of the run's classes"),
+    ],
+)
+def test_a_damaged_split(tmp_path: Path, rows: list[str], problem: str) -> None:
+    run = Run(tmp_path)
+    run.write(run_record())
+    run.splits.write_text("\n".join(["path,label,split", *rows]), encoding="utf-8")
+    with pytest.raises(RunError) as failure:
+        run.images_by_part()
+    assert str(failure.value) == f"{run.splits}: {problem}; restore the file"
+
+
 def test_a_record_of_a_newer_program(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"format": 2}')
     with pytest.raises(RunError) as failure:

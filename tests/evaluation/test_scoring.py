@@ -1,6 +1,8 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
 from resnet_lab.evaluation.inference import batch_size_of, form_of, logits
 from resnet_lab.evaluation.prediction import predict
+from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import evaluate, stored, summary_of
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
@@ -289,6 +292,58 @@ def test_changed_weights_or_images_or_damage_invalidate_predictions(run: Path, p
     third = evaluate(copy, CPU, REGISTRY)
     changed = (third.probabilities != second.probabilities).any(1)
     assert changed.tolist() == [True] + [False] * (len(third) - 1)
+
+
+REMEDY = "remove the file and score the run again with `resnet-lab eval {run} --split test`"
+
+
+def swap_classes(copy: Path) -> None:
+    path = Run(copy).predictions("test")
+    found = Predictions.read(path)
+    replace(found, classes=("red", "green", "blue")).write(path)
+
+
+def swap_labels(copy: Path) -> None:
+    text = (copy / "splits.csv").read_text()
+    (copy / "splits.csv").write_text(text.replace('"red","test"', '"?","test"').replace('"blue","test"', '"red","test"')
+                                     .replace('"?","test"', '"blue","test"'))  # fmt: skip
+
+
+def drop_an_image(copy: Path) -> None:
+    lines = (copy / "splits.csv").read_text().splitlines(keepends=True)
+    lines.remove(next(line for line in lines if line.rstrip().endswith('"test"')))
+    (copy / "splits.csv").write_text("".join(lines))
+
+
+def copy_the_training_part(copy: Path) -> None:
+    evaluate(copy, CPU, REGISTRY, part="train")
+    shutil.copy(Run(copy).predictions("train"), Run(copy).predictions("test"))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (copy_the_training_part, "of the part train, not of test"),
+        (swap_classes, "of other classes than {run}/run.json"),
+        (swap_labels, "of other images or labels than the test part in {run}/splits.csv"),
+        (drop_an_image, "of other images or labels than the test part in {run}/splits.csv"),
+    ],
+)
+def test_predictions_of_something_else_are_refused(
+    run: Path, tmp_path: Path, change: Callable[[Path], None], problem: str
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    change(copy)
+    with pytest.raises(CheckpointError) as failure:
+        stored(Run(copy))
+    path = Run(copy).predictions("test")
+    assert str(failure.value) == f"{path}: the predictions are {problem.format(run=copy)}; {REMEDY.format(run=copy)}"
+
+
+def test_kept_predictions_of_other_classes_are_made_again(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    swap_classes(copy)
+    assert evaluate(copy, CPU, REGISTRY).classes == ("blue", "green", "red")
 
 
 def test_all_figures_with_the_run_s_numbers_of_training_images(run: Path) -> None:

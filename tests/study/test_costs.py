@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,30 @@ def test_arms_that_cannot_be_timed_are_reported(tmp_path: Path) -> None:
     assert problem is not None
     assert problem.startswith("costs are not measured: ")
     assert "fp16" in problem
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda content: content["machine"].clear(), "machine.type: field required"),
+        (lambda content: content["machine"].pop("name"), "machine.name: field required"),
+        (lambda content: content["machine"].update(threads="2"),
+         "machine.threads: input should be a valid integer, got '2'"),
+        (lambda content: content["machine"].update(more=[]),
+         "machine.more.str: input should be a valid string, got []"),
+        (lambda content: content["arms"].append({**content["arms"][0]}), "the arm 'none' is listed twice"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_form(
+    tmp_path: Path, measured: StudyFolder, change: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    content = json.loads(measured.bench.read_text())
+    change(content)
+    folder = StudyFolder(tmp_path)
+    folder.bench.write_text(json.dumps(content))
+    with pytest.raises(RunError) as failure:
+        kept_costs(arms(), CLASSES, folder)
+    assert str(failure.value) == f"{folder.bench}: damaged: {problem}; restore the file, or measure again"
 
 
 def test_a_damaged_file(tmp_path: Path) -> None:

@@ -137,7 +137,8 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
 def test_costs_of_other_arms_are_said_to_count_for_nothing(tmp_path: Path) -> None:
     chosen = design(arms=ARMS, seeds=2)
     folder = fabricate(tmp_path / "study", chosen, EVEN)
-    folder.bench.write_text(json.dumps({"format": 1, "arms": [], "machine": {}, "remarks": []}))
+    machine = {"type": "cpu", "name": "a processor", "threads": 2, "torch": "2.99"}
+    folder.bench.write_text(json.dumps({"format": 1, "arms": [], "machine": machine, "remarks": []}))
     told = findings(chosen, folder, REGISTRY)
     assert told.costs is None
     assert told.remarks[-1] == (

@@ -180,6 +180,13 @@ def test_damaged_outcomes(tmp_path: Path) -> None:
         ({"validation": None}, "a trial that finished has a validation"),
         ({"seed": 7}, "it is of the trial {name}"),
         ({"arm": "another"}, "it is of the trial {name}"),
+        ({"scores": {"accuracy": 5}}, "scores: accuracy is 5.0, and should be in [0, 1], got {{'accuracy': 5}}"),
+        ({"scores": {"macro_f1": -2}}, "scores: macro_f1 is -2.0, and should be in [0, 1], got {{'macro_f1': -2}}"),
+        ({"scores": {"log_loss": -1}}, "scores: log_loss is -1.0, and should be at least 0, got {{'log_loss': -1}}"),
+        ({"validation": [9, 1]}, "validation.0: input should be less than or equal to 1.000001, got 9"),
+        ({"validation": [0.5, -1]}, "validation.1: input should be greater than or equal to 0, got -1"),
+        ({"seconds": 0}, "a trial that finished has taken more than 0 seconds"),
+        ({"diverged": True}, "a trial that finished has not diverged"),
         ({"epochs": 10**9}, "epochs: input should be less than or equal to 1000000, got 1000000000"),
     ],
 )  # fmt: skip

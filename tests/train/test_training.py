@@ -310,6 +310,51 @@ def test_a_state_of_another_form(stopped: Path, changes: dict[str, object], prob
     assert str(failure.value) == f"{path}: {problem}"
 
 
+@pytest.mark.parametrize(
+    ("name", "tensor", "problem"),
+    [
+        ("exp_avg", None, "parameter 0 has exp_avg_sq, step, not exp_avg, exp_avg_sq, step"),
+        ("exp_avg", torch.tensor(0.5), r"exp_avg of parameter 0 is \(\) of torch.float32"),
+        ("step", torch.ones(1), r"step of parameter 0 is \(1,\) of torch.float32"),
+        ("max_exp_avg_sq", torch.ones(1), "parameter 0 has exp_avg, exp_avg_sq, max_exp_avg_sq, step, not "),
+    ],
+)
+def test_a_state_with_an_entry_of_another_form(
+    stopped: Path, name: str, tensor: torch.Tensor | None, problem: str
+) -> None:
+    path = stopped / "state.safetensors"
+    header, tensors = checkpoint.read_sealed(path, "resnet_lab_training", 1, "state")
+    tensors.pop(f"optimizer.0.{name}", None)
+    added = {} if tensor is None else {f"optimizer.0.{name}": tensor}
+    checkpoint.write_sealed(path, "resnet_lab_training", header, {**tensors, **added})
+    with pytest.raises(CheckpointError, match=f"of another network or optimiser than the run describes: {problem}"):
+        resume(stopped)
+    moved = {key.replace("optimizer.0.", "optimizer.-1."): value for key, value in {**tensors, **added}.items()}
+    checkpoint.write_sealed(path, "resnet_lab_training", header, moved)
+    with pytest.raises(CheckpointError, match="than the run describes: there is no parameter -1"):
+        resume(stopped)
+
+
+def test_a_state_with_an_impossible_accuracy(stopped: Path) -> None:
+    path = stopped / "state.safetensors"
+    header, tensors = checkpoint.read_sealed(path, "resnet_lab_training", 1, "state")
+    header["history"][0]["val_accuracy"] = 9.0
+    checkpoint.write_sealed(path, "resnet_lab_training", header, tensors)
+    with pytest.raises(CheckpointError) as failure:
+        resume(stopped)
+    assert str(failure.value).startswith(f"{path}: epoch 1: val_accuracy is 9, and accuracies are in [0, 1], got ")
+
+
+def test_a_record_with_more_in_its_counts_or_without_sources(stopped: Path, two_colours: Path) -> None:
+    """Keys of later versions are left alone."""
+    record = json.loads((stopped / "run.json").read_text())
+    record["data"]["images"]["remark"] = "all"
+    (stopped / "run.json").write_text(json.dumps({**record, "plugin_sources": None}))
+    Image.new("L", (8, 8), 99).save(two_colours / "a" / "new.png")
+    with pytest.raises(RunError, match=r"has changed since \(12 images then, 13 now\)"):
+        resume(stopped)
+
+
 def test_a_state_beyond_the_epoch_or_of_other_classes(stopped: Path) -> None:
     path = stopped / "state.safetensors"
     header, tensors = checkpoint.read_sealed(path, "resnet_lab_training", 1, "state")
@@ -376,6 +421,24 @@ def test_a_step_beyond_the_memory_is_refused_before_anything_is_decoded(
         train(SPEC, str(two_colours), config, folder=tmp_path / "run", watcher=listener)
     assert listener.phases == {}
     assert not (tmp_path / "run").exists()
+
+
+def test_no_more_memory_is_asked_for_than_the_training_part_needs(
+    two_colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default batch size comes down to the training part's 2 images, of 12."""
+    asked = []
+
+    def record(network: object, shape: tuple[int, ...], *_: object, **__: object) -> None:
+        asked.append(shape[0])
+
+    monkeypatch.setattr("resnet_lab.train.preparation.require_memory", record)
+    parts = {0: "train", 1: "val"}
+    rows = [f"{name}/{number}.png,{name},{parts.get(number, 'test')}" for name in "ab" for number in range(6)]
+    (tmp_path / "split.csv").write_text("\n".join(["path,label,split", *rows]))
+    data = DataConfig(source=str(two_colours), split_file=tmp_path / "split.csv")
+    train(SPEC, data, QUICK.model_copy(update={"epochs": 1}), folder=tmp_path / "run")
+    assert asked == [1, 2]
 
 
 @pytest.mark.parametrize("changes", [{}, {"dropout": 0.3}], ids=["plain", "dropout"])
