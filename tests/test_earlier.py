@@ -64,7 +64,7 @@ def test_an_earlier_study_is_reported(folder: Path, capsys: pytest.CaptureFixtur
     assert (end.value.code, printed.err) == (0, "")
     path = folder / "study" / "trials" / "relu-a2f9c7ebe8a0-seed0.json"
     score = json.loads(path.read_text())["scores"]["macro_accuracy"]
-    trials = list(csv.DictReader((folder / "tables" / "trials.csv").open()))
+    trials = list(csv.DictReader((folder / "tables" / "trials.csv").read_text().splitlines()))
     assert float(trials[0]["macro_accuracy"]) == pytest.approx(score)
     page = (folder / "study" / "report.html").read_text()
     assert ("relu" in page, 'id="classes"' in page) == (True, False)

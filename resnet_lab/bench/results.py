@@ -60,7 +60,7 @@ class _Row(OpenRecord):
 
 
 class _Machine(OpenRecord):
-    """What an arm was timed on; drivers, versions and the like are beside these."""
+    """Device of an arm's timing, without drivers, versions and the like."""
 
     __pydantic_extra__: dict[str, str | int | float | bool | None]
     type: str

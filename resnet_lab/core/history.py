@@ -41,7 +41,7 @@ class Epoch:
 
     @property
     def problem(self) -> str:
-        """What no epoch can have: an accuracy outside [0, 1], a negative loss or time; empty where all is sound."""
+        """First impossible figure: an accuracy outside [0, 1], a negative loss or time; empty where there is none."""
         for field in fields(self):
             value, is_share = getattr(self, field.name), field.name.endswith("accuracy")
             if value < 0 or (is_share and not value <= 1 + ROUNDING):
@@ -74,10 +74,7 @@ def read_history(run: Run) -> tuple[Epoch, ...]:
         if values["epoch"] != number or values.keys() != {each.name for each in fields(Epoch)}:
             raise RunError(f"{run.metrics}: damaged: row {number} is not of epoch {number}; restore it")
         del values["epoch"]
-        epoch = Epoch(epoch=number, **values)
-        if epoch.problem:
-            raise RunError(f"{run.metrics}: damaged: epoch {number}: {epoch.problem}; restore it")
-        epochs.append(epoch)
+        epochs.append(Epoch(epoch=number, **values))
     return tuple(epochs)
 
 

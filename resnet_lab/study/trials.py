@@ -100,7 +100,7 @@ _OUTCOME = TypeAdapter(Outcome)
 
 
 def _lack(outcome: Outcome) -> str:
-    """What the outcome of a trial that finished lacks, if anything."""
+    """Missing part of the outcome of a finished trial, empty where there is none."""
     if outcome.validation is None:
         return "a validation"
     if outcome.diverged:

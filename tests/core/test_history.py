@@ -30,15 +30,27 @@ def test_a_non_finite_validation_loss_is_never_the_best(loss: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "problem"),
+    ("changes", "problem", "message"),
     [
-        ({"val_macro_accuracy": 9.0}, "val_macro_accuracy is 9, and accuracies are in [0, 1]"),
-        ({"train_macro_accuracy": nan}, "train_macro_accuracy is nan, and accuracies are in [0, 1]"),
-        ({"val_loss": -1.0}, "val_loss is -1, and at least 0"),
-        ({"val_loss": nan, "train_loss": inf}, ""),
+        (
+            {"val_macro_accuracy": 9.0},
+            "val_macro_accuracy is 9, and accuracies are in [0, 1]",
+            "damaged: val_macro_accuracy: input should be less than or equal to 1, got 9.0",
+        ),
+        (
+            {"train_macro_accuracy": nan},
+            "train_macro_accuracy is nan, and accuracies are in [0, 1]",
+            "train_macro_accuracy: damaged: not a decimal number, got 'nan'",
+        ),
+        (
+            {"val_loss": -1.0},
+            "val_loss is -1, and at least 0",
+            "damaged: val_loss: input should be greater than or equal to 0, got -1.0",
+        ),
+        ({"val_loss": nan}, "", ""),
     ],
 )
-def test_an_epoch_that_cannot_be(tmp_path: Path, changes: dict[str, float], problem: str) -> None:
+def test_an_epoch_that_cannot_be(tmp_path: Path, changes: dict[str, float], problem: str, message: str) -> None:
     epoch, run = replace(EPOCH, **changes), Run(tmp_path)
     assert epoch.problem == problem
     run.metrics.write_text(metrics_table([epoch]))
@@ -47,7 +59,7 @@ def test_an_epoch_that_cannot_be(tmp_path: Path, changes: dict[str, float], prob
         return
     with pytest.raises(RunError) as failure:
         read_history(run)
-    assert str(failure.value) == f"{run.metrics}: damaged: epoch 1: {problem}; restore it"
+    assert str(failure.value) == f"{run.metrics}: line 2: {message}; restore the file"
 
 
 def test_times_have_their_own_table() -> None:

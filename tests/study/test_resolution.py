@@ -19,6 +19,7 @@ from resnet_lab.study.resolution import ResolvedArm, read_resolution, recovered
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import as_run, known, resolve, run_study
 from resnet_lab.study.trials import Outcome, StudyFolder, orphaned, trials_of, tuning_trials
+from tests.run_records import run_record
 from tests.study.fabricated import by_chance, design, fabricate
 from tests.study.small import Listening, study
 
@@ -53,8 +54,9 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     fabricate(folder.folder, done, by_chance({"none": 0.7, "eca": 0.7}))
     for trial in trials_of(done):
         config = done.at(trial.arm, trial.seed).model_dump(mode="json")
-        record = {"status": "finished", "config": config, "device": {"compiled": False}}
-        folder.run(trial).write(record)
+        device = run_record()["device"] | {"compiled": False}
+        data = run_record()["data"] | {"classes": ["class 0", "class 1", "class 2"]}
+        folder.run(trial).write(run_record(status="finished", config=config, device=device, data=data))
     return folder
 
 
