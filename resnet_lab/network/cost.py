@@ -1,5 +1,6 @@
 """Cost of a network: parameters and multiply-adds, per stage, without running it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -37,28 +38,38 @@ class NetworkCost:
     Attributes:
         macs: multiply-adds; FLOPs = 2 x MACs.
         uncounted: operators that ran and are in no count: normalisation, activation, pooling, addition, gates.
+        oversized_strides: of convolutions whose stride is larger than the map they get, such as "2 over 1 x 1".
     """
 
     stages: tuple[StageCost, ...]
     parameters: int
     macs: int
     uncounted: tuple[str, ...]
+    oversized_strides: tuple[str, ...]
     notes: tuple[str, ...]
 
 
-class _UncountedOperators(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Records the arithmetic operators that torch's counter has no formula for."""
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records the arithmetic operators that torch's counter has no formula for, and strides larger than their map."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.names: set[str] = set()
+        self.uncounted: set[str] = set()
+        self.oversized_strides: set[str] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         packet = func._overloadpacket
         if packet not in flop_registry and not func.is_view and packet is not torch.ops.aten.empty:
             name = str(packet).removeprefix("aten.")
-            self.names.add("batch_norm" if "batch_norm" in name else name)
+            self.uncounted.add("batch_norm" if "batch_norm" in name else name)
+        if packet is torch.ops.aten.convolution:
+            self._look_at_stride(*args[:2], stride=args[3])
         return func(*args, **(kwargs or {}))
+
+    def _look_at_stride(self, x: Tensor, weight: Tensor, *, stride: Sequence[int]) -> None:
+        size, kernel = x.shape[2:], weight.shape[2:]
+        if max(kernel) > 1 and any(step > pixels for step, pixels in zip(stride, size, strict=False)):
+            self.oversized_strides.add(f"{max(stride)} over {' x '.join(map(str, size))}")
 
 
 def measure(spec: ModelSpec, registry: Registry | None = None) -> NetworkCost:
@@ -73,7 +84,7 @@ def _measured(spec: ModelSpec, registry: Registry) -> NetworkCost:
     shapes: dict[str, tuple[int, ...]] = {}
     _record_shapes(model, shapes)
     x = torch.empty(1, spec.in_channels, spec.input_size, spec.input_size, device="meta")
-    operators = _UncountedOperators()
+    operators = _Operators()
     counter = FlopCounterMode(display=False)
     with faults_of_plugins(spec, registry, "counted"), torch.no_grad(), operators, counter:
         model(x)
@@ -92,7 +103,8 @@ def _measured(spec: ModelSpec, registry: Registry) -> NetworkCost:
         stages=tuple(rows),
         parameters=_parameters(model),
         macs=total,
-        uncounted=tuple(sorted(operators.names)),
+        uncounted=tuple(sorted(operators.uncounted)),
+        oversized_strides=tuple(sorted(operators.oversized_strides)),
         notes=tuple(built.notes),
     )
 

@@ -61,7 +61,7 @@ def decide(
         return Decided(batch_size, config.compile != "off")
     try:
         with deterministic(config.deterministic):
-            return Decided(batch_size, _is_compiled(ready, placement, steps, watcher))
+            return Decided(batch_size, _is_compiled(ready, steps, watcher))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -90,8 +90,9 @@ def compiled_step(
     return compile_for_training(network, placement, key, shape, dtype=x.dtype, steps=steps, watcher=watcher)
 
 
-def _is_compiled(ready: Ready, placement: Placement, steps: int | None, watcher: Watcher) -> bool:
-    network, train, config = placement.place(ready.network), ready.batches["train"], ready.config
+def _is_compiled(ready: Ready, steps: int | None, watcher: Watcher) -> bool:
+    placement, train, config = ready.placement, ready.batches["train"], ready.config
+    network = placement.place(ready.network)
     _, x, _ = next(train.training(1))
     if isinstance(network, PartlyFrozen) and _takes_features(network, ready):
         with placement.autocast():

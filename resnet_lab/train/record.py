@@ -13,7 +13,6 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import Prepared
 from resnet_lab.data.split import PARTS
-from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
 from resnet_lab.evaluation.opened_run import recorded_spec
 from resnet_lab.network.plugins import Registry, is_file, warn_of_other_sources, why_missing
@@ -25,7 +24,6 @@ from resnet_lab.train.preparation import Ready
 def describe_run(
     ready: Ready,
     data: DataConfig,
-    placement: Placement,
     command: Sequence[str],
     processes: Processes,
     registry: Registry,
@@ -57,7 +55,7 @@ def describe_run(
             "python": platform.python_version(),
             **{name: version(name) for name in ("resnet-lab", "torch", "torchvision", "numpy", "pillow")},
         },
-        "device": {**placement.record(), "processes": processes.world_size},
+        "device": {**ready.placement.record(), "processes": processes.world_size},
     }
 
 

@@ -17,7 +17,7 @@ from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.split import Part
-from resnet_lab.device import Placement, optimize_for_inference, out_of_memory
+from resnet_lab.device import optimize_for_inference, out_of_memory
 from resnet_lab.device.processes import Agreement, Processes
 from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.metrics import Scores, score
@@ -71,16 +71,15 @@ class Trainer:
         run: Run,
         record: dict[str, Any],
         ready: Ready,
-        placement: Placement,
         registry: Registry,
         watcher: TrainingWatcher,
         processes: Processes,
     ) -> None:
         self.run, self.record, self.ready = run, record, ready
-        self.placement, self.registry, self.watcher, self.processes = placement, registry, watcher, processes
+        self.placement, self.registry, self.watcher, self.processes = ready.placement, registry, watcher, processes
         self.config = ready.config
         self.batch_size = ready.batches["train"].order.batch_size
-        self.progress = Progress(Tally(len(ready.metadata.classes), placement.device))
+        self.progress = Progress(Tally(len(ready.metadata.classes), self.placement.device))
         self.saved_at = ""
         self.curves_due = monotonic()
         self.curves_of = 0

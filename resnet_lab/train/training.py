@@ -52,11 +52,11 @@ def train(
     placement = choose(processes.device, config.precision, config.compile, config.channels_last)
     with processes.first_ahead():
         ready = make_ready(spec, data, config, placement, registry, watcher, processes)
-    record = describe_run(ready, data, placement, command, processes, registry)
+    record = describe_run(ready, data, command, processes, registry)
     splits = to_csv(ready.data.images, ready.data.parts).encode("utf-8", "surrogateescape")
     run = Run(Path(folder))
     processes.from_first(lambda: run.create({"status": "running", **record}, splits))
-    return Trainer(run, record, ready, placement, registry, watcher, processes).carry_out()
+    return Trainer(run, record, ready, registry, watcher, processes).carry_out()
 
 
 def _require_new(folder: Path) -> None:
@@ -98,7 +98,7 @@ def resume(
         ready = make_ready(
             spec, data, config, placement, registry, watcher, processes, partial(require_same_data, record, run)
         )
-    return Trainer(run, record, ready, placement, registry, watcher, processes).carry_out()
+    return Trainer(run, record, ready, registry, watcher, processes).carry_out()
 
 
 def find_rate(
@@ -113,5 +113,5 @@ def find_rate(
     registry, watcher = registry or default_registry(), watcher or TrainingWatcher()
     placement = choose(config.device, config.precision, "off", config.channels_last)
     ready = make_ready(spec, data, config, placement, registry, watcher, Processes())
-    network = placement.place(ready.network)
-    return find_learning_rate(network, ready.batches["train"], ready.config, placement, watcher)
+    network = ready.placement.place(ready.network)
+    return find_learning_rate(network, ready.batches["train"], ready.config, ready.placement, watcher)

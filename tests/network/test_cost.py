@@ -60,6 +60,20 @@ def test_activations_cost_no_multiply_add_but_are_named() -> None:
     assert set(changed.uncounted) - set(plain.uncounted) == {"gelu"}
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "oversized"),
+    [
+        ("resnet18", 16, ("2 over 1 x 1",)),
+        ("resnet18", 17, ()),
+        ("resnet20", 2, ("2 over 1 x 1",)),
+        ("resnet20", 3, ()),
+    ],
+)
+def test_strides_larger_than_their_map(name: str, size: int, oversized: tuple[str, ...]) -> None:
+    """Before their last stride, ResNet-18 has divided by 16 and ResNet-20 by 2; odd sizes are rounded up."""
+    assert measure(zoo.get(name).modified(input_size=size)).oversized_strides == oversized
+
+
 def test_rows_sum_to_the_whole_and_notes_come_along() -> None:
     cost = measure(zoo.get("resnet18").modified(conv="depthwise", attn="cbam", norm="layer"))
     assert sum(row.parameters for row in cost.stages) == cost.parameters
