@@ -34,8 +34,14 @@ BRIEF = (
     "--set", "train.epochs=1", "--set", "train.augment=none", "--set", "train.compile=off",
     "--set", "train.warmup_epochs=0.0",
 )  # fmt: skip
+SMALLER = ("--depth", "18")  # where other commands train the ResNet-50
 BRIEFER = {
     ("train",): (*BRIEF, "--size", "32"),
+    ("train", "--recipe", "paintings-frozen-1-4"): SMALLER,
+    ("train", "--recipe", "paintings-frozen-1-3"): SMALLER,
+    ("train", "--recipe", "paintings-modified"): SMALLER,
+    ("train", "--recipe", "strong"): SMALLER,
+    ("train", "--config"): SMALLER,
     ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench", "--processes", "1"),
     ("study", "plan"): (*BRIEF, "--size", "8"),
     ("study", "search"): (*BRIEF, "--size", "8", "--trials", "2"),
@@ -65,8 +71,10 @@ def run(block: str) -> None:
         for beginning, more in BRIEFER.items():
             if tuple(arguments[: len(beginning)]) == beginning and not set(WHOLE).intersection(arguments):
                 arguments += more
-                if arguments[0] != "bench":  # the digits are many, the paintings few
-                    arguments += ["--set", f"train.batch_size={256 if 'digits' in shlex.join(arguments) else 32}"]
+                if arguments[0] != "bench":  # the digits, which studies take by default, are many, the paintings few
+                    default = arguments[0] == "study" and "--data" not in arguments
+                    digits = default or "digits" in shlex.join(arguments)
+                    arguments += ["--set", f"train.batch_size={256 if digits else 32}"]
         if arguments[0] == "train" and "--out" in arguments:  # the page's own run takes the place of the template's
             shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
         said = io.StringIO()
@@ -119,7 +127,8 @@ def make_template(folder: Path) -> None:
     small = zoo.get("resnet20").modified(input_size=8)
     train(small, "digits", TrainConfig(epochs=1), folder=folder / "template-runs" / "digits")
     torch.manual_seed(0)
-    torch.save(torchvision.models.resnet50().state_dict(), folder / "resnet50.pth")
+    for name in ("resnet18", "resnet50"):
+        torch.save(torchvision.models.get_model(name).state_dict(), folder / f"{name}.pth")
     torch.save({"model": {}}, folder / "checkpoint.pth")
     plugin = (ROOT / "docs" / "plugins.md").read_text().split("```python\n", 1)[1].split("```", 1)[0]
     (folder / "loud.py").write_text(plugin)
@@ -136,8 +145,9 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     shutil.copytree(template, tmp_path, dirs_exist_ok=True, copy_function=_link)
     (tmp_path / "template-runs").rename(tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
-    for weights in torchvision.models.ResNet50_Weights:
-        monkeypatch.setattr(weights.value, "url", (template / "resnet50.pth").as_uri())
+    for name in ("resnet18", "resnet50"):
+        for weights in torchvision.models.get_model_weights(name):
+            monkeypatch.setattr(weights.value, "url", (template / f"{name}.pth").as_uri())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     shorten(monkeypatch)
     monkeypatch.setenv("RESNET_LAB_PLUGIN_FILES", "")  # which `--plugin` sets

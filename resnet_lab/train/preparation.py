@@ -89,8 +89,8 @@ def make_ready(
     built = assemble(spec, registry, seed=config.seed_of("init"), zero_init_residual=config.zero_init_residual)
     for note in built.notes:
         watcher.say(note)
-    placement = _with_right_gradients(placement, spec, registry, config)
     _refuse_broken_plugins(built.model, spec, registry)
+    placement = _with_right_gradients(placement, spec, registry, config)
     coverage = None
     if weights is not None:
         coverage = load_weights(
