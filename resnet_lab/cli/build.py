@@ -9,6 +9,7 @@ import typer
 from resnet_lab.cli import options, output
 from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.core.choices import InitGain
 from resnet_lab.core.option import NETWORK
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ def build(
     zero_init_residual: Annotated[
         bool, typer.Option("--zero-init-residual", help="Initialise each residual branch to zero.")
     ] = False,
+    init_gain: Annotated[
+        InitGain,
+        typer.Option(
+            "--init-gain",
+            help="Scale initial convolution weights by the gain of their activation, or all by that of ReLU (fixed).",
+        ),
+    ] = "activation",
     out: Annotated[Path | None, options.written("--out", "FILE", "Write the spec as JSON.")] = None,
     weights_out: Annotated[
         Path | None, options.written("--weights-out", "FILE", "Write the initial weights as safetensors.")
@@ -60,7 +68,7 @@ def build(
     if out is not None:
         write_new(out, network.to_json().encode())
     if weights_out is not None:
-        built = assemble(network, registry, seed=seed, zero_init_residual=zero_init_residual)
+        built = assemble(network, registry, seed=seed, zero_init_residual=zero_init_residual, init_gain=init_gain)
         counted = replace(counted, notes=tuple(built.notes))  # some are of the weights
         checkpoint.save(weights_out, built.model, network, registry=registry)
     if json:

@@ -90,13 +90,14 @@ def search(
 
 
 def _space(design: Design, texts: Sequence[str]) -> "Space":
+    from resnet_lab.study.design import with_shared_weights
     from resnet_lab.study.space import space_from
 
     tables, where = design.tables()
     if ranges := _ranges(texts):
         about = tables.get("study", {})
         tables = {**tables, "study": {**about, "search": {**about.get("search", {}), **ranges}}}
-    return space_from(tables, where)
+    return space_from(with_shared_weights(tables, where), where)
 
 
 def _ranges(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -8,6 +8,9 @@ Fit = Literal["squash", "crop", "pad"]
 CacheUse = Literal["auto", "disk", "stream"]
 """Decode once onto the disk, or in every epoch."""
 
+InitGain = Literal["activation", "fixed"]
+"""What initial convolution weights are scaled by: the gain of their activation, or that of ReLU whatever it is."""
+
 Balance = Literal["none", "sampling", "loss"]
 """Ways to treat classes of unequal size: none, equal shares of each epoch, or weights in the loss."""
 

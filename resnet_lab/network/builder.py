@@ -4,17 +4,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from resnet_lab.core.choices import InitGain
 from resnet_lab.core.errors import PluginError, ResNetLabError, SpecError
 from resnet_lab.core.records import Record
 from resnet_lab.core.system_memory import total_memory
 from resnet_lab.network import zoo
-from resnet_lab.network.initialisation import gain, initialise, last_norm_weights
+from resnet_lab.network.initialisation import RELU_GAIN, gain, initialise, last_norm_weights
 from resnet_lab.network.kinds import Place, placed
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.parts import make_dropout, make_pool, make_stage, make_stem
@@ -36,6 +37,7 @@ def build(
     *,
     seed: int = 0,
     zero_init_residual: bool = False,
+    init_gain: InitGain = "activation",
     registry: Registry | None = None,
     **changes: Any,
 ) -> ResNet:
@@ -45,6 +47,8 @@ def build(
         model: a name of the zoo, or a whole spec.
         seed: of the initial weights; each depends on the seed and its parameter's name alone.
         zero_init_residual: start each residual branch at zero, by the weight of its last norm.
+        init_gain: scale initial convolution weights by the gain of their activation (arXiv:1502.01852), or all by
+            that of ReLU, so that networks with other activations begin with the same bits.
         registry: the components to choose from; by default the program's own and those of installed plugins.
         changes: what `ModelSpec.modified` takes.
 
@@ -56,7 +60,7 @@ def build(
         PluginError: a component that is needed is claimed by two plugins.
     """
     spec = resolve(model, **changes)
-    return assemble(spec, registry, seed=seed, zero_init_residual=zero_init_residual).model
+    return assemble(spec, registry, seed=seed, zero_init_residual=zero_init_residual, init_gain=init_gain).model
 
 
 def resolve(model: str | ModelSpec, **changes: Any) -> ModelSpec:
@@ -71,6 +75,7 @@ def assemble(
     *,
     seed: int = 0,
     zero_init_residual: bool = False,
+    init_gain: InitGain = "activation",
     device: str | None = None,
 ) -> Built:
     """Build a spec, with notes on what was added or left out; raises like `build`.
@@ -81,10 +86,12 @@ def assemble(
     registry = registry or default_registry()
     if not 0 <= seed < 2**63:
         raise SpecError(f"seed {seed}: a seed is from 0 to 2^63 - 1; give another")
+    if init_gain not in get_args(InitGain):
+        raise SpecError(f"init_gain {init_gain!r} must be one of {', '.join(get_args(InitGain))}")
     if device != "meta":
         _require_memory(spec, registry)
     with faults_of_plugins(spec, registry, "built"):
-        return _assembled(spec, registry, seed, zero_init_residual, device)
+        return _assembled(spec, registry, seed, zero_init_residual, init_gain, device)
 
 
 def _require_memory(spec: ModelSpec, registry: Registry) -> None:
@@ -108,7 +115,7 @@ def _require_memory(spec: ModelSpec, registry: Registry) -> None:
 def _tensor_bytes(spec: ModelSpec, registry: Registry) -> int:
     """Bytes of a network's tensors, counted on the meta device; all blocks of a stage from its second on are alike."""
     stages = tuple(stage.model_copy(update={"depth": min(stage.depth, 2)}) for stage in spec.stages)
-    model = _assembled(spec.model_copy(update={"stages": stages}), registry, 0, False, "meta").model
+    model = _assembled(spec.model_copy(update={"stages": stages}), registry, 0, False, "activation", "meta").model
 
     def size(module: nn.Module) -> int:
         return sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict(keep_vars=True).values())
@@ -121,7 +128,14 @@ def _tensor_bytes(spec: ModelSpec, registry: Registry) -> int:
     return size(model) + sum(repeated)
 
 
-def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residual: bool, device: str | None) -> Built:
+def _assembled(
+    spec: ModelSpec,
+    registry: Registry,
+    seed: int,
+    zero_init_residual: bool,
+    init_gain: InitGain,
+    device: str | None,
+) -> Built:
     notes: dict[str, None] = {}
     with torch.random.fork_rng(devices=[]), torch.device(device or "cpu"):
         torch.default_generator.manual_seed(seed)  # for a plugin's parameters that no `reset_parameters` sets
@@ -142,9 +156,13 @@ def _assembled(spec: ModelSpec, registry: Registry, seed: int, zero_init_residua
         )
     _refuse_unstorable(model, spec)
     if device != "meta":
-        gains = {"conv1": gain(registry.bind("activation", spec.stem.act, "stem"))}
-        for name, stage in zip(model.stage_names, spec.stages, strict=True):
-            gains[name] = gain(registry.bind("activation", stage.block.act, name))
+        acts = {"conv1": spec.stem.act} | dict(
+            zip(model.stage_names, (stage.block.act for stage in spec.stages), strict=True)
+        )
+        gains = {
+            name: RELU_GAIN if init_gain == "fixed" else gain(registry.bind("activation", act, name))
+            for name, act in acts.items()
+        }
         initialise(model, seed, gains, zero_init_residual=zero_init_residual)
     for name, stage in zip(model.stage_names, spec.stages, strict=True) if zero_init_residual else ():
         if not last_norm_weights(model.get_submodule(name)):

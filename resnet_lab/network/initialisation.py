@@ -21,6 +21,9 @@ def named_seed(seed: int, name: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+RELU_GAIN = sqrt(2)
+
+
 def gain(make_activation: Callable[[], nn.Module]) -> float:
     """1 / sqrt(E[f(z)^2]) for z standard normal: sqrt(2) for ReLU, as in He et al. 2015, arXiv:1502.01852, eq. 10."""
     z = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
@@ -35,7 +38,7 @@ def initialise(model: nn.Module, seed: int, gains: Mapping[str, float], *, zero_
     """Set every parameter of `model` in place.
 
     Convolutions outside attentions: normal with standard deviation gain / sqrt(fan_out), where `gains` maps each top
-    level child's name to the gain of its activation. All else: the module's own `reset_parameters`, seeded by name.
+    level child's name to its gain. All else: the module's own `reset_parameters`, seeded by name.
 
     Args:
         zero_init_residual: set the weight of each block's `last_norm` to zero (arXiv:1706.02677, section 5.1).

@@ -72,6 +72,8 @@ class Arm:
         if self.design is not None:
             train |= {"batch_size": self.design.batch_size, "compile": self.design.compile}
         train = {key: value for key, value in train.items() if not (key in SEEDS.values() and value is None)}
+        if train["init_gain"] == "activation":  # as in all studies before there was a choice
+            del train["init_gain"]
         data = self.data.model_dump(mode="json", exclude={"near_copies"} if self.data.near_copies == "on" else set())
         content = {"spec": self.spec.hash, "data": data, "train": train}
         return sha256(dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -190,7 +192,7 @@ def new_study(tables: Mapping[str, Any], where: str) -> Study:
         ConfigError: also of learning rates that tuning would replace, epochs that a budget would, or models that
             depths would.
     """
-    study = study_from(tables, where)
+    study = study_from(with_shared_weights(tables, where), where)
     plan = study.plan
     varied = [name for name, levels in plan.factors.items() if len(levels) > 1]
     if "train.lr" in varied and plan.tune_lr:
@@ -204,6 +206,13 @@ def new_study(tables: Mapping[str, Any], where: str) -> Study:
     if any({"model", "depth"} <= set(keys) for keys in (plan.factors, *plan.arms.values())):
         raise ConfigError(f"{where}: model and depth each name networks; give one of them")
     return study
+
+
+def with_shared_weights(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The tables of a new study, in which activations have no part in initial weights unless something says so."""
+    _, base = plan_and_base(tables, where)
+    given = base["train"].get("init_gain", "fixed")
+    return {**tables, "train": {**tables.get("train", {}), "init_gain": given}}
 
 
 def study_from(tables: Mapping[str, Any], where: str) -> Study:

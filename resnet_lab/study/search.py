@@ -184,7 +184,7 @@ class _Search:
         confirm = None
         if rows and _merit(rows[0])[0] > _merit(baseline)[0]:
             confirm = self.folder.folder / "confirm.toml"
-            text = confirming(self.space.tables, self.space.plan, baseline.values, rows[0].values)
+            text = confirming(self.space.tables, self.space.base, self.space.plan, baseline.values, rows[0].values)
             write_atomically(confirm, text.encode())
         return Found(self.space, baseline, tuple(rows), self._importances(rows), confirm)
 

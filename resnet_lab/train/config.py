@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from resnet_lab.core.choices import Balance, Compile, Precision
+from resnet_lab.core.choices import Balance, Compile, InitGain, Precision
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
@@ -131,6 +131,11 @@ class TrainConfig(Record):
     )
     sync_batch_norm: bool = option(False, "Synchronise batch norm's statistics over all processes.", SPEED)
     zero_init_residual: bool = option(False, "Initialise each residual branch to zero.", LEARNING)
+    init_gain: InitGain = option(
+        "activation",
+        "Scale initial convolution weights by the gain of their activation, or all by that of ReLU (fixed).",
+        LEARNING,
+    )
     seed: Seed = option(0, "Seed of initial weights, split, order and augmentation.")
     init_seed: Seed | None = option(None, "Seed of initial weights only.", shown="that of --seed")
     split_seed: Seed | None = option(None, "Seed of the split only.", shown="that of --seed")

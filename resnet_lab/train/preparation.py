@@ -86,7 +86,13 @@ def make_ready(
     weights = None if config.weights is None else open_weights(config.weights, spec)
     if weights is not None:
         spec = weights.network(spec)
-    built = assemble(spec, registry, seed=config.seed_of("init"), zero_init_residual=config.zero_init_residual)
+    built = assemble(
+        spec,
+        registry,
+        seed=config.seed_of("init"),
+        zero_init_residual=config.zero_init_residual,
+        init_gain=config.init_gain,
+    )
     for note in built.notes:
         watcher.say(note)
     _refuse_broken_plugins(built.model, spec, registry)

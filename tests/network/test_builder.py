@@ -266,9 +266,9 @@ def test_a_network_that_is_built_again_is_not_counted_again(monkeypatch: pytest.
     devices: list[tuple[int, str | None]] = []
     assembled = builder._assembled
 
-    def recorded(spec: ModelSpec, registry: Registry, seed: int, zero: bool, device: str | None) -> builder.Built:
-        devices.append((spec.stages[0].depth, device))
-        return assembled(spec, registry, seed, zero, device)
+    def recorded(spec: ModelSpec, *arguments: Any) -> builder.Built:
+        devices.append((spec.stages[0].depth, arguments[-1]))
+        return assembled(spec, *arguments)
 
     monkeypatch.setattr(builder, "_assembled", recorded)
     spec = resolve("resnet20", num_classes=7, name="counted_once")

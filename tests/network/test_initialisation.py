@@ -6,6 +6,7 @@ from scipy.integrate import quad
 from torch import nn
 from torch.nn import functional as F
 
+from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builder import build
 from resnet_lab.network.initialisation import gain, initialise, named_seed
 
@@ -66,6 +67,20 @@ def test_an_activation_changes_the_scale_alone() -> None:
     for key in relu:
         factor = ratio if "conv" in key and key.endswith("weight") else 1
         torch.testing.assert_close(gelu[key], relu[key] * factor)
+
+
+def test_no_activation_changes_a_bit_where_the_gain_is_fixed() -> None:
+    relu = build("resnet20", attn="cbam").state_dict()
+    for act in ("relu", "gelu", "hardswish@2"):
+        other = build("resnet20", attn="cbam", act=act, init_gain="fixed").state_dict()
+        assert all(torch.equal(other[key], relu[key]) for key in relu)
+        assert other.keys() == relu.keys()
+
+
+def test_an_unknown_gain() -> None:
+    with pytest.raises(SpecError) as failure:
+        build("resnet20", init_gain="fixd")
+    assert str(failure.value) == "init_gain 'fixd' must be one of activation, fixed"
 
 
 def test_seeds_differ_and_repeat() -> None:

@@ -75,11 +75,12 @@ def test_an_arm_is_known_by_what_it_is() -> None:
 
 
 def test_near_copies_are_in_an_arm_s_hash_only_where_off() -> None:
-    """So that trials of older studies are found again."""
+    """So that trials of older studies are found again; nor is the gain of initial weights that they had."""
     one = of(factors={"act": ["relu", "gelu"]}).arms[0]
     off = replace(one, data=one.data.model_copy(update={"near_copies": "off"}))
     data = {name: value for name, value in one.data.model_dump(mode="json").items() if name != "near_copies"}
-    train = {name: value for name, value in one.train.model_dump(mode="json").items() if not name.endswith("seed")}
+    train = one.train.model_dump(mode="json")
+    train = {name: value for name, value in train.items() if not name.endswith("seed") and name != "init_gain"}
     content = json.dumps({"spec": one.spec.hash, "data": data, "train": train}, sort_keys=True)
     assert one.hash == hashlib.sha256(content.encode()).hexdigest()[:12] != off.hash
 
@@ -199,6 +200,23 @@ def test_an_unknown_table() -> None:
     with pytest.raises(ConfigError) as failure:
         study_from({"studdy": {}}, "s.toml")
     assert str(failure.value) == "s.toml: unknown table 'studdy'; did you mean 'study'?"
+
+
+def test_arms_of_a_new_study_share_initial_weights(tmp_path: Path) -> None:
+    """One that was begun before there was a choice keeps its arms, of which earlier trials are named."""
+    tables = {"study": {"factors": {"act": ["relu", "gelu"]}}, "model": {"model": "resnet20"}, "data": DIGITS}
+    assert [arm.train.init_gain for arm in new_study(tables, "s.toml").arms] == ["fixed", "fixed"]
+    asked = {**tables, "train": {"init_gain": "activation"}}
+    assert [arm.train.init_gain for arm in new_study(asked, "s.toml").arms] == ["activation", "activation"]
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('[train]\ninit_gain = "activation"\n')
+    of_recipe = {**tables, "study": {**tables["study"], "recipe": str(recipe)}}
+    assert [arm.train.init_gain for arm in new_study(of_recipe, "s.toml").arms] == ["activation", "activation"]
+    factor = {**tables, "study": {"factors": {"train.init_gain": ["fixed", "activation"]}}}
+    assert [arm.train.init_gain for arm in new_study(factor, "s.toml").arms] == ["fixed", "activation"]
+    begun, new = study_from(tables, "study.json"), new_study(tables, "s.toml")
+    assert [arm.hash for arm in begun.arms] == [arm.hash for arm in new_study(asked, "s.toml").arms]
+    assert begun.arms[0].hash != new.arms[0].hash
 
 
 @pytest.mark.parametrize(
