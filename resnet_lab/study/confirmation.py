@@ -31,6 +31,5 @@ def confirming(
     about["arms"] = {"baseline": dict(baseline), "found": dict(found)}
     train = {"init_gain": base["train"].get("init_gain", "activation"), **tables.get("train", {})}
     searched = ", ".join([*plan.factors, *plan.search])
-    return HEAD.format(tried=f"values of {printable(searched)}") + tomli_w.dumps(
-        {**tables, "train": train, "study": about}
-    )
+    content = tomli_w.dumps({**tables, "train": train, "study": about})
+    return HEAD.format(tried=f"values of {printable(searched)}") + content
