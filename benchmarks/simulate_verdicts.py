@@ -1,6 +1,6 @@
 """How often the verdicts of studies are false, and how often their intervals hold the truth, by simulation.
 
-usage: python benchmarks/simulate_verdicts.py OUT.json [STUDIES] [PROCESSES]
+usage: python benchmarks/simulate_verdicts.py OUT.json [STUDIES] [PROCESSES] [KIND ...]
 
 Every study is judged by the program's own functions (`judge`, `image_blocks`). An image's score in an arm is the arm's
 mean, what the arm makes of the image in every seed, what it makes of it in this seed, and the arm's luck in the seed;
@@ -12,6 +12,14 @@ seeds' differences. Verdicts and coverage are about new images, so that truth is
   fraction is there, at 1 and at 3 standard deviations, and the others are not.
 - outcomes: two arms that are right or wrong image by image, through stored predictions, by metric.
 - equivalence: a difference exactly as large as the margin.
+- skewed: the changed arms have as much luck as the others on average, with a long tail of bad or of good luck (an
+  exponential of 3 standard deviations), which the others do not have.
+- collapses: the changed arms lose 30 standard deviations in some of their runs, and are better in the others by just as
+  much as that costs, so that there is no difference of means.
+- failures: the changed arms fail in their worst 20%; no arm would differ if they did not. Seeds are left out, verdicts
+  are withheld, or failures have a score of 0, here 45 standard deviations lower, by which the changed arms are worse.
+
+The changed arms are the second of two, or those with the second level of the first factor.
 """
 
 import json
@@ -25,14 +33,16 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.evaluation.predictions import Origin, Predictions
 from resnet_lab.study import statistics
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
-from resnet_lab.study.estimand import Block, SeedImages, image_blocks
+from resnet_lab.study.estimand import Block, SeedImages, image_blocks, with_failures
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.plan import Population
+from resnet_lab.study.spread import collapses
 from resnet_lab.study.statistics import Effect, judge
 
 Floats = NDArray[np.float64]
@@ -44,6 +54,14 @@ TESTED, SHARE = 100, 0.2
 FACTORS = dict.fromkeys("abc", ("0", "1"))
 ARMS = [dict(zip(FACTORS, levels, strict=True)) for levels in product("01", repeat=3)]
 HALF = [arm for arm in ARMS if sum(map(int, arm.values())) % 2 == 0]
+
+
+TAIL, DROP, WORST, FAILING = 3.0, 30.0, 45.0, 0.2
+TROUBLES: dict[str, tuple[Any, ...]] = {
+    "skewed": ("bad", "good"),
+    "collapses": (0.02, 0.05, 0.10),
+    "failures": ("left out", "withhold", "worst"),
+}
 
 
 def named(arms: list[dict[str, str]]) -> list[str]:
@@ -68,6 +86,7 @@ class Case:
     Attributes:
         means: true score of each arm.
         metric: where outcomes are right or wrong; else scores are continuous.
+        trouble: of the changed arms: a tail of luck, the share of runs that collapse, or what becomes of failures.
     """
 
     kind: str
@@ -78,6 +97,29 @@ class Case:
     means: tuple[float, ...]
     margin: float | None = None
     metric: str | None = None
+    trouble: Literal["bad", "good", "left out", "withhold", "worst"] | float | None = None
+
+    @property
+    def changed(self) -> NDArray[np.bool_]:
+        """Arms with a trouble, shape (A,)."""
+        if self.design == "2 named arms":
+            return np.array([False, True])
+        return np.array([arm["a"] == "1" for arm in ARMS])
+
+
+@dataclass(frozen=True)
+class Troubled:
+    """A study of arms with a trouble.
+
+    Attributes:
+        scores: shape (S, A).
+        failed, collapsed: runs, shape (S, A).
+    """
+
+    scores: Floats
+    images: SeedImages
+    failed: NDArray[np.bool_]
+    collapsed: NDArray[np.bool_]
 
 
 def cases() -> Iterator[Case]:
@@ -92,6 +134,10 @@ def cases() -> Iterator[Case]:
         yield Case("outcomes", "2 named arms", seeds, np.nan, part, (0.0, 0.0), metric=metric)
     for seeds, rho, part in product(SEEDS, CORRELATIONS, ("random", "fixed")):
         yield Case("equivalence", "2 named arms", seeds, rho, part, (0.0, 2.0), margin=2.0)
+    for design, number in (("2 named arms", 2), ("2 x 2 x 2", 8)):
+        for kind, troubles in TROUBLES.items():
+            for trouble, seeds in product(troubles, SEEDS):
+                yield Case(kind, design, seeds, 0.04, "random", (0.0,) * number, trouble=trouble)
 
 
 def partial(design: str) -> set[tuple[float, ...]]:
@@ -136,6 +182,24 @@ def simulated(case: Case, draw: np.random.Generator) -> tuple[Floats, SeedImages
         scores[seed] = values.mean(1)
         blocks.append(Block(images, values - values.mean(1, keepdims=True)))
     return scores, SeedImages(tuple(blocks))
+
+
+def troubled(case: Case, scores: Floats, images: SeedImages, draw: np.random.Generator) -> Troubled:
+    """What becomes of a study with such changed arms."""
+    failed, collapsed = (np.zeros(scores.shape, dtype=bool) for _ in range(2))
+    if case.kind == "skewed":
+        tail = TAIL * (draw.exponential(size=scores.shape) - 1) * (1 if case.trouble == "good" else -1)
+        return Troubled(scores + tail * case.changed, images, failed, collapsed)
+    if case.kind == "collapses":
+        assert isinstance(case.trouble, float)
+        collapsed = (draw.random(scores.shape) < case.trouble) & case.changed
+        return Troubled(scores + DROP * (case.trouble * case.changed - collapsed), images, failed, collapsed)
+    failed = (scores < ndtri(FAILING)) & case.changed
+    if case.trouble == "worst":
+        shown = np.where(failed & ~failed.all(1, keepdims=True), -WORST, scores)
+        return Troubled(shown, SeedImages(with_failures(images.blocks, failed)), ~failed & failed, collapsed)
+    shown = np.where(failed, np.nan, scores)
+    return Troubled(shown, images, failed if case.trouble == "withhold" else ~failed & failed, collapsed)
 
 
 def predicted(case: Case, draw: np.random.Generator, classes: int = 10) -> tuple[Floats, SeedImages]:
@@ -233,24 +297,84 @@ def measure(task: tuple[Case, int, int]) -> dict[str, Any]:
     }
 
 
-def main(out: str, studies: int = 4000, processes: int = 1) -> None:
-    """Measure every case, print a line of each, and write all."""
-    tasks = [(case, studies, number) for number, case in enumerate(cases())]
+def measure_trouble(task: tuple[Case, int, int]) -> dict[str, Any]:
+    """Shares of the studies of a case with trouble: with a false verdict, with withheld ones, with skewed differences.
+
+    `false_and_told`: a false verdict where a run collapsed, or whose differences are skewed, which a report says.
+    `collapses_seen`: a run collapsed and is named.
+    """
+    case, studies, number = task
+    statistics.sign_flip_test = lambda differences: 1.0
+    draw = np.random.default_rng([number, studies])
+    families = DESIGNS.get(case.design, [arm_contrasts(["one", "other"])])
+    left = ndtri(FAILING)
+    scored = np.exp(-(left**2) / 2) / np.sqrt(2 * np.pi) - WORST * FAILING  # a normal score where it is above `left`
+    means = scored * case.changed if case.trouble == "worst" else np.zeros(len(case.means))
+    truths = [float(contrast.weights @ means) for family in families for contrast in family]
+    truths = [0.0 if abs(truth) < 1e-9 else truth for truth in truths]
+    false = told = withheld = skewed = seen = held = intervals = 0
+    for _ in range(studies):
+        made = troubled(case, *simulated(case, draw), draw)
+        judged = judge(made.scores, families, population="new", images=made.images, failed=made.failed)
+        effects = [effect for family in judged for effect in family]
+        wrong = [effect for effect, truth in zip(effects, truths, strict=True) if is_false(effect, truth)]
+        false += bool(wrong)
+        told += bool(wrong) and (made.collapsed.any() or any(effect.is_skewed for effect in wrong))
+        withheld += any(effect.verdict == "withheld" for effect in effects)
+        skewed += any(effect.is_skewed for effect in effects)
+        seen += bool(made.collapsed.any() and (collapses(made.scores, -np.inf) & made.collapsed).any())
+        spans = [(effect.interval, truth) for effect, truth in zip(effects, truths, strict=True) if effect.interval]
+        held += sum(holds(span, truth) for span, truth in spans)
+        intervals += len(spans)
+    return {
+        **asdict(case),
+        "studies": studies,
+        "false_verdicts": false / studies,
+        "false_and_told": told / studies,
+        "withheld": withheld / studies,
+        "skewed": skewed / studies,
+        "collapses_seen": seen / studies,
+        "coverage": held / intervals,
+    }
+
+
+def measured(task: tuple[Case, int, int]) -> dict[str, Any]:
+    """What a case comes to."""
+    return measure(task) if task[0].trouble is None else measure_trouble(task)
+
+
+def line(result: dict[str, Any]) -> str:
+    """Figures of a case for the screen."""
+    if result["trouble"] is not None:
+        names = ("false_verdicts", "false_and_told", "withheld", "skewed", "collapses_seen", "coverage")
+        figures = " ".join(f"{name} {result[name]:.3f}" for name in names)
+        return f"{result['kind']:11} {result['design']:13} S={result['seeds']:2} {result['trouble']:8} {figures}"
+    return (
+        f"{result['kind']:11} {result['design']:13} S={result['seeds']:2} rho={result['rho']} "
+        f"{result['part']:6} {result['metric'] or '':14} {result['means']} "
+        f"false {result['false_verdicts']:.3f} "
+        f"(pool {result['false_verdicts_pool']}) coverage {result['coverage']:.3f} "
+        f"(pool {result['coverage_pool']:.3f}) equivalent {result['equivalent']:.3f}"
+    )
+
+
+def main(out: str, studies: str = "4000", processes: str = "1", *kinds: str) -> None:
+    """Measure every case, or those of some kinds, print a line of each, and write all."""
+    tasks = [(case, int(studies), number) for number, case in enumerate(cases()) if not kinds or case.kind in kinds]
     found = []
-    with ProcessPoolExecutor(processes) as pool:
-        for result in pool.map(measure, tasks):
+    with ProcessPoolExecutor(int(processes)) as pool:
+        for result in pool.map(measured, tasks):
             found.append(result)
-            print(
-                f"{result['kind']:11} {result['design']:13} S={result['seeds']:2} rho={result['rho']} "
-                f"{result['part']:6} {result['metric'] or '':14} {result['means']} "
-                f"false {result['false_verdicts']:.3f} "
-                f"(pool {result['false_verdicts_pool']}) coverage {result['coverage']:.3f} "
-                f"(pool {result['coverage_pool']:.3f}) equivalent {result['equivalent']:.3f}",
-                flush=True,
-            )
-            content = {"studies": studies, "numpy": np.__version__, "tested": TESTED, "share": SHARE, "cases": found}
+            print(line(result), flush=True)
+            content = {
+                "studies": int(studies),
+                "numpy": np.__version__,
+                "tested": TESTED,
+                "share": SHARE,
+                "cases": found,
+            }
             Path(out).write_text(json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    main(*sys.argv[1:])

@@ -32,7 +32,14 @@ SCORE = 8
 NARROWEST = 128
 """Characters of a line, below which names and intervals would be cut."""
 
-COLOURS = {"better": "green", "worse": "red", "equivalent": "cyan", "undecided": "yellow", "exploratory": "magenta"}
+COLOURS = {
+    "better": "green",
+    "worse": "red",
+    "equivalent": "cyan",
+    "undecided": "yellow",
+    "withheld": "yellow",
+    "exploratory": "magenta",
+}
 
 
 class StudyScreen:
@@ -294,7 +301,8 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
     for column in (
         "difference",
         f"{LEVEL:.0%} interval",
-        "simultaneous",
+        "median",
+        "worst seed",
         "p (t)",
         "p (flip)",
         "p (adjusted)",
@@ -304,12 +312,11 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict")
     for effect in effects:
-        ends, wide = (
-            "" if span is None else "{:+.4f} to {:+.4f}".format(*span)
-            for span in (effect.interval, effect.simultaneous)
-        )
+        ends = "" if effect.interval is None else "{:+.4f} to {:+.4f}".format(*effect.interval)
         table.add_row(
-            output.text(effect.name), "" if effect.difference is None else f"{effect.difference:+.4f}", ends, wide,
+            output.text(effect.name), "" if effect.difference is None else f"{effect.difference:+.4f}", ends,
+            "" if effect.median is None else f"{effect.median:+.4f}",
+            "" if effect.worst is None else f"{effect.worst:+.4f} ({effect.worst_seed})",
             p_value(effect.p_t), p_value(effect.p_flip), p_value(effect.p_holm),
             "" if effect.size is None else f"{effect.size:+.2f}", str(effect.n),
             output.text(told_verdict(effect), style=COLOURS[effect.verdict]),

@@ -16,7 +16,7 @@ from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, device_text, figure_name, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
-from resnet_lab.study.remarks import claim, divergence, never_finished
+from resnet_lab.study.remarks import WITHHELD, claim, happened, never_finished, skew_of_verdict
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import FEWEST, Effect
@@ -31,7 +31,7 @@ DRAWN = 6
 ROWS = 40
 """Trials up to which their table is unfolded."""
 
-SIGNS = {"better": "▲", "worse": "▼", "equivalent": "■", "undecided": "○", "exploratory": "◇"}
+SIGNS = {"better": "▲", "worse": "▼", "equivalent": "■", "undecided": "○", "withheld": "✕", "exploratory": "◇"}
 DECIDED = ("better", "worse", "equivalent")
 
 
@@ -95,7 +95,11 @@ def answer(found: StudyFindings) -> str:
         named = [_with_difference(effect, found) for effect in effects if effect.verdict == verdict]
         if named:
             parts.append(f"{verdict.capitalize()}: {joined(named)}.")
-    other = sum(effect.verdict not in DECIDED and effect.difference is not None for effect in effects)
+    withheld = [_with_difference(effect, found) for effect in effects if effect.verdict == "withheld"]
+    if withheld:
+        parts.append(f"Withheld, since failures are unequal between the arms compared: {joined(withheld)}.")
+    undecided = [each for each in effects if each.verdict not in (*DECIDED, "withheld") and each.difference is not None]
+    other = len(undecided)
     one, several = ("effect", "effects") if found.effects else ("arm", "arms")
     if not parts:
         all_of = f"All {other} {several} are" if other > 1 else f"The {one} is"
@@ -119,7 +123,8 @@ def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[
 
     if len(effects) <= SENTENCES:
         return [told(effect) for effect in effects], []
-    first = [effect for effect in effects if effect.verdict in DECIDED or effect.kind == "main"] or effects[:SENTENCES]
+    seen = (*DECIDED, "withheld")
+    first = [effect for effect in effects if effect.verdict in seen or effect.kind == "main"] or effects[:SENTENCES]
     return [told(effect) for effect in first], [told(effect) for effect in effects if effect not in first]
 
 
@@ -137,13 +142,25 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
     failed = sum(len(row.problems) for row in found.arms)
     if failed:
         are = "is" if failed == 1 else "are"
-        text = f"{failed:,} of {counted(total, 'trial')} failed, and {are} left out of all figures."
+        left = "have a score of 0" if found.study.plan.failures == "worst" else f"{are} left out of all figures"
+        text = f"{failed:,} of {counted(total, 'trial')} failed, and {left}."
         yield Remark("warning", text, "failures", "Failures")
     for row in found.arms:
         if row.diverged:
-            text = f"{divergence(row.arm.name, row.diverged)} of {found.study.plan.seeds}."
+            text = f"{happened(row.arm.name, 'diverged', row.diverged)} of {found.study.plan.seeds}."
             yield Remark("warning", printable(text), "failures", "Failures")
-    fewest = min(effect.n for family in found.families for effect in family)
+        if row.collapsed:
+            text = (
+                f"{happened(row.arm.name, 'collapsed', row.collapsed)}: at chance level, or far below the other runs."
+            )
+            yield Remark("warning", printable(text), "trials", "Trials")
+    effects = [effect for family in found.families for effect in family]
+    if any(effect.verdict == "withheld" for effect in effects):
+        yield Remark("warning", f"Verdicts are withheld where {WITHHELD}.", "failures", "Failures")
+    for text in dict.fromkeys(skew_of_verdict(effect) or "" for effect in effects):
+        if text:
+            yield Remark("warning", printable(f"{text}."), "effects", "Effects")
+    fewest = min(effect.n for effect in effects)
     if fewest < FEWEST:
         text = (
             f"This is exploratory: with fewer than {FEWEST} seeds nothing is called better or worse "

@@ -26,8 +26,8 @@ from resnet_lab.study.writing import NOT_SHARES
 LETTERS = 34
 """Most characters of an arm's or an effect's name."""
 
-MARKERS = {"better": "^", "worse": "v", "equivalent": "s", "undecided": "o", "exploratory": "D"}
-HOLLOW = ("undecided", "exploratory")
+MARKERS = {"better": "^", "worse": "v", "equivalent": "s", "undecided": "o", "withheld": "X", "exploratory": "D"}
+HOLLOW = ("undecided", "withheld", "exploratory")
 
 FARTHEST = 1.0
 """Most that intervals widen a scale, by the span of the values themselves; arrows mark those that are cut off."""

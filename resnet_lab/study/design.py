@@ -31,7 +31,7 @@ from resnet_lab.network.spec import ModelSpec
 from resnet_lab.recipes.recipe import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
-from resnet_lab.study.plan import MAX_ARMS, MAX_LEVELS, MAX_TRIALS, SEEDS, SHORT, Plan
+from resnet_lab.study.plan import LOWER_IS_BETTER, MAX_ARMS, MAX_LEVELS, MAX_TRIALS, SEEDS, SHORT, Plan
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 
 FORMAT = 1
@@ -222,6 +222,11 @@ def study_from(tables: Mapping[str, Any], where: str) -> Study:
         raise ConfigError(f"{where}: [study.search] is for `resnet-lab study search`; a study that is run has none")
     if bool(plan.factors) == bool(plan.arms):
         raise ConfigError(f"{where}: a study has either factors or arms; give [study.factors] or [study.arms.NAME]")
+    if plan.failures == "worst" and plan.metric in LOWER_IS_BETTER:
+        raise ConfigError(
+            f"{where}: {plan.metric} has no worst value, so failures cannot be 'worst'; give failures = "
+            '"withhold" or another metric'
+        )
     _require_bounded(plan, where)
     arms = _factorial(plan, base, where) if plan.factors else _named(plan, base, where)
     arms = [_with_fixed_seeds(arm, plan) for arm in arms]

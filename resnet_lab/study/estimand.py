@@ -206,6 +206,14 @@ def image_blocks(predicted: Grid[Predictions], metric: str) -> tuple[Block | Non
     return tuple(blocks)
 
 
+def with_failures(blocks: Sequence[Block | None], failed: NDArray[np.bool_]) -> tuple[Block | None, ...]:
+    """Blocks in which a failed trial (S, A) has a score of 0, from which no image deviates."""
+    return tuple(
+        None if block is None else Block(block.images, np.where(row[:, None], 0.0, block.deviations))
+        for block, row in zip(blocks, failed, strict=True)
+    )
+
+
 def _distinct(digests: Sequence[str]) -> list[str]:
     """Digests with a number, which distinguishes copies within a part."""
     seen: dict[str, int] = {}

@@ -11,6 +11,7 @@ from resnet_lab.train.config import Positive
 
 Varied = Literal["init", "split", "order"]
 Population = Literal["new", "pool"]
+Failures = Literal["withhold", "worst"]
 SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
 """The key of a training that each is."""
 
@@ -80,6 +81,11 @@ class Plan(Record):
     population: Population = option(
         "new",
         "Images that verdicts are about: new ones like these, or the pool that the seeds' test parts are drawn from.",
+        DESIGN,
+    )
+    failures: Failures = option(
+        "withhold",
+        "Verdicts where arms fail unequally often: none, or with failed trials scored as 0, the worst.",
         DESIGN,
     )
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(

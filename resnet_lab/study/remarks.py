@@ -1,16 +1,28 @@
 """Remarks for a reader of a study, in addition to its verdicts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from resnet_lab.study.design import Study
 from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.plan import Plan
-from resnet_lab.study.statistics import ALPHA, FEWEST
+from resnet_lab.study.spread import unseen
+from resnet_lab.study.statistics import ALPHA, FEWEST, Effect
 from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
 
 POPULATIONS = {"new": "new images", "pool": "these images"}
 """In words."""
+
+FAILURES = {
+    "withhold": "it is compared at the other seeds alone",
+    "worst": "it has a score of 0 there",
+}
+"""What becomes of a trial that failed."""
+
+WITHHELD = (
+    "failures are unequal between the arms that are compared, and a seed that is left out favours the arm that failed"
+)
+"""Why a verdict is withheld."""
 
 
 def claim(plan: Plan) -> str:
@@ -40,13 +52,33 @@ def never_finished(outcomes: Grid[Outcome]) -> list[str]:
     return [arm for arm in outcomes.arms if len(failed.of_arm(arm)) == len(outcomes.seeds)]
 
 
-def divergence(arm: str, seeds: Sequence[int]) -> str:
-    """Seeds at which an arm diverged, in words."""
-    return f"{arm} diverged at seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
+def happened(arm: str, what: str, seeds: Sequence[int]) -> str:
+    """Seeds at which an arm `diverged`, `failed` or `collapsed`, in words."""
+    return f"{arm} {what} at seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[str]:
-    """All of them."""
+def skew_of_verdict(effect: Effect) -> str | None:
+    """Sentence about a verdict of skewed differences; None about any other."""
+    if effect.verdict not in ("better", "worse") or not effect.is_skewed:
+        return None
+    return (
+        f"{effect.name}: the verdict rests on skewed differences (skewness {effect.skew:+.1f}): t tests of few seeds "
+        f"are then false more often than in {ALPHA:.0%}; read the median and the worst seed too"
+    )
+
+
+def remarks(
+    study: Study,
+    folder: StudyFolder,
+    outcomes: Grid[Outcome],
+    collapsed: Mapping[str, Sequence[int]],
+    effects: Sequence[Effect],
+) -> list[str]:
+    """All of them.
+
+    Args:
+        collapsed: seeds at which each arm did.
+    """
     varied = ", ".join(
         {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
     )
@@ -61,14 +93,27 @@ def remarks(study: Study, folder: StudyFolder, outcomes: Grid[Outcome]) -> list[
         )
     for arm in outcomes.arms:
         if seeds := diverged_at(arm, outcomes):
-            left = "" if len(seeds) == study.plan.seeds else "; it is compared at the other seeds alone"
-            found.append(f"{divergence(arm, seeds)} of {study.plan.seeds}{left}")
+            left = "" if len(seeds) == study.plan.seeds else f"; {FAILURES[study.plan.failures]}"
+            found.append(f"{happened(arm, 'diverged', seeds)} of {study.plan.seeds}{left}")
+    found += [
+        f"{happened(arm, 'collapsed', seeds)}: at chance level, or far below the other runs"
+        for arm, seeds in collapsed.items()
+        if seeds
+    ]
+    if withheld := list(dict.fromkeys(effect.name for effect in effects if effect.verdict == "withheld")):
+        found.append(f"{WITHHELD}: no verdict on {', '.join(withheld)}")
+    skewed = (skew_of_verdict(effect) for effect in effects)
+    found += dict.fromkeys(text for text in skewed if text is not None)
     if study.plan.factors and (hopeless := never_finished(outcomes)):
         arms = ", ".join(hopeless)
         found.append(f"no effect of a factor can be estimated, since an arm failed at every seed: {arms}")
     if study.plan.seeds < FEWEST:
         found.append(f"{study.plan.seeds} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
     else:
+        found.append(
+            f"runs that collapse rarely go unseen: where none of {study.plan.seeds} seeds does, up to "
+            f"{unseen(study.plan.seeds):.0%} of an arm's runs may (at {1 - ALPHA:.0%})"
+        )
         found.append(
             f"with {study.plan.seeds} seeds the sign-flip test alone can give p = {smallest_p(study.plan.seeds):.2g} "
             f"at least; verdicts rest on t tests, adjusted for all tests of the study at {ALPHA:.0%}"

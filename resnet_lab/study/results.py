@@ -1,7 +1,7 @@
 """Results of a study: effects with verdicts, arms with scores and times, every trial. Legend: S seeds, A arms."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,12 +12,14 @@ from resnet_lab.core.records import shortened
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
+from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.design import Arm, Study
-from resnet_lab.study.estimand import SeedImages, image_blocks, over_seeds
+from resnet_lab.study.estimand import SeedImages, image_blocks, over_seeds, with_failures
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.plan import LOWER_IS_BETTER, Population
+from resnet_lab.study.plan import LOWER_IS_BETTER, Plan, Population
 from resnet_lab.study.remarks import diverged_at, remarks
+from resnet_lab.study.spread import collapses, score_of_guessing
 from resnet_lab.study.statistics import ALPHA, Effect, judge
 from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
@@ -28,11 +30,15 @@ class ArmRow:
     """One arm over all its seeds.
 
     Attributes:
-        mean, interval: of the metric over seeds, for the population of the verdicts; None without finished trials.
+        n: trials that finished.
+        mean, interval: of the metric over seeds, for the population of the verdicts; None without scores.
+        median: of the same scores.
+        worst: score of the worst seed, and that seed.
         seconds: mean of an epoch.
         time_ratio: geometric mean over seeds of its seconds per epoch over the baseline's; None where one is missing.
         problems: of trials that failed, by seed.
         diverged: seeds of those that diverged.
+        collapsed: seeds of those that finished far below the others, or at chance level (`spread.collapses`).
     """
 
     arm: Arm
@@ -45,6 +51,9 @@ class ArmRow:
     time_ratio: float | None
     problems: dict[int, str]
     diverged: tuple[int, ...]
+    median: float | None
+    worst: tuple[float, int] | None
+    collapsed: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,8 @@ class StudyFindings:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """Scores in the study's metric, NaN where a trial failed or is not finished; shape (S, A)."""
-        return _scores(self.finished, self.study.plan.metric)
+        """Scores in the study's metric, as they are judged: NaN where a trial is left out; shape (S, A)."""
+        return _scores(self.outcomes, self.study.plan)
 
 
 def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFindings:
@@ -99,39 +108,57 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     outcomes = Grid.filled(study.seeds, names, lambda arm, seed: folder.outcome(trials[arm, seed]))
     finished = _finished(outcomes)
     _require_finished(outcomes, folder)
-    scores, seconds = _scores(finished, study.plan.metric), _seconds(finished)
-    higher = study.plan.metric not in LOWER_IS_BETTER
+    plan = study.plan
+    scores, seconds = _scores(outcomes, plan), _seconds(finished)
+    higher = plan.metric not in LOWER_IS_BETTER
     predicted = predictions_of_trials(finished, trials, folder)
-    images = SeedImages(image_blocks(predicted, study.plan.metric), _test_by_training(study, trials.values(), folder))
-    population = study.plan.population
+    told = classes_of_trials(predicted, trials, folder)
+    classes = told or study.arms[0].spec.head.num_classes
+    failed = _failed(outcomes)
+    blocks = image_blocks(predicted, plan.metric)
+    images = SeedImages(
+        with_failures(blocks, failed) if plan.failures == "worst" else blocks,
+        _test_by_training(study, trials.values(), folder),
+    )
+    population = plan.population
     families = judge(
         scores,
         study.families,
-        margin=study.plan.margin,
+        margin=plan.margin,
         higher_is_better=higher,
         population=population,
         images=images,
+        failed=failed & np.isnan(scores),
+        seeds=study.seeds,
     )
+    own_scores = np.where(failed, np.nan, scores)
+    collapsed = collapses(own_scores, score_of_guessing(plan.metric, classes), higher_is_better=higher)
+    diverged = {arm: diverged_at(arm, outcomes) for arm in names}
+    failed_at, collapsed_at = _at_seeds(failed, outcomes), _at_seeds(collapsed, outcomes)
+
+    def of(contrast: Contrast, arms: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        needed = zip(names, contrast.weights, strict=True)
+        return {arm: arms[arm] for arm, weight in needed if weight and arms[arm]}
+
     families = [
         [
             replace(
                 effect,
-                diverged={
-                    arm: seeds
-                    for arm, weight in zip(names, contrast.weights, strict=True)
-                    if weight and (seeds := diverged_at(arm, outcomes))
-                },
+                diverged=of(contrast, diverged),
+                failed=of(contrast, failed_at),
+                collapsed=of(contrast, collapsed_at),
             )
             for effect, contrast in zip(effects, contrasts, strict=True)
         ]
         for effects, contrasts in zip(families, study.families, strict=True)
     ]
-    told, known = classes_of_trials(predicted, trials, folder), remarks(study, folder, outcomes)
-    classes = told or study.arms[0].spec.head.num_classes
+    known = remarks(study, folder, outcomes, collapsed_at, [each for family in families for each in family])
     if not told:
         known.append(f"no trial tells its classes: parameters and MACs are those of a head with {classes} classes")
     costs = kept_costs(study.arms, classes, folder)
-    if population == "new" and any(block is None for block in images.blocks):
+    if population == "new" and any(
+        block is None and any(row) for block, row in zip(images.blocks, finished.cells, strict=True)
+    ):
         known.append(
             "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "
             f"{images.ratio:.3g} test images per training image"
@@ -148,7 +175,15 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         study=study,
         outcomes=outcomes,
         families=families,
-        arms=_rows(study, outcomes, _Scores(scores, images, population), seconds, classes, registry),
+        arms=_rows(
+            study,
+            outcomes,
+            _Scores(scores, images, population, higher),
+            seconds,
+            classes,
+            registry,
+            collapsed_at,
+        ),
         time_ratios=_time_ratios(study, seconds),
         costs=costs,
         missing=[trials[arm, seed].name for arm, seed, outcome in outcomes.items() if outcome is None],
@@ -172,10 +207,29 @@ def _finished(outcomes: Grid[Outcome]) -> Grid[Outcome]:
     return outcomes.map(lambda outcome: outcome if outcome.problem is None else None)
 
 
-def _scores(finished: Grid[Outcome], metric: str) -> NDArray[np.float64]:
+def _failed(outcomes: Grid[Outcome]) -> NDArray[np.bool_]:
+    """Trials that failed, shape (S, A)."""
+    return np.nan_to_num(outcomes.numbers(lambda outcome: outcome.problem is not None)).astype(bool)
+
+
+def _at_seeds(flags: NDArray[np.bool_], outcomes: Grid[Outcome]) -> dict[str, tuple[int, ...]]:
+    """Seeds of the flags (S, A) that are set, by arm."""
+    return {
+        arm: tuple(seed for seed, is_set in zip(outcomes.seeds, column, strict=True) if is_set)
+        for arm, column in zip(outcomes.arms, flags.T.tolist(), strict=True)
+    }
+
+
+def _scores(outcomes: Grid[Outcome], plan: Plan) -> NDArray[np.float64]:
+    """Scores (S, A), NaN where a trial is left out; a seed is where every arm failed, which favours none."""
+    finished, metric = _finished(outcomes), plan.metric
     if any(metric not in outcome.scores for outcome in finished.values()):
         raise ConfigError(f"metric {metric} does not exist for so few classes; take another")
-    return finished.numbers(lambda outcome: outcome.scores[metric])
+    scores = finished.numbers(lambda outcome: outcome.scores[metric])
+    if plan.failures == "worst":
+        failed = _failed(outcomes)
+        scores[failed & ~failed.all(1, keepdims=True)] = 0.0
+    return scores
 
 
 def _seconds(finished: Grid[Outcome]) -> NDArray[np.float64]:
@@ -190,6 +244,7 @@ class _Scores:
     values: NDArray[np.float64]
     images: SeedImages
     population: Population
+    higher_is_better: bool
 
     def interval(self, number: int) -> tuple[float, float] | None:
         """Interval of an arm's mean."""
@@ -220,12 +275,13 @@ def _rows(
     seconds: NDArray[np.float64],
     classes: int,
     registry: Registry,
+    collapsed: Mapping[str, tuple[int, ...]],
 ) -> list[ArmRow]:
     specs = [arm.spec.modified(num_classes=classes) for arm in study.arms]
     costs = {spec: measure(spec, registry) for spec in dict.fromkeys(specs)}  # arms may differ in the recipe alone
     ratios = np.log(seconds / seconds[:, :1])
     return [
-        _row(arm, outcomes, scores, number, seconds[:, number], ratios[:, number], costs[spec])
+        _row(arm, outcomes, scores, number, seconds[:, number], ratios[:, number], costs[spec], collapsed[arm.name])
         for number, (arm, spec) in enumerate(zip(study.arms, specs, strict=True))
     ]
 
@@ -238,19 +294,29 @@ def _row(
     seconds: NDArray[np.float64],
     ratios: NDArray[np.float64],
     cost: NetworkCost,
+    collapsed: tuple[int, ...],
 ) -> ArmRow:
-    own = scores.values[~np.isnan(scores.values[:, number]), number].tolist()
+    by_seed = {
+        seed: score
+        for seed, score in zip(outcomes.seeds, scores.values[:, number].tolist(), strict=True)
+        if not np.isnan(score)
+    }
+    own = list(by_seed.values())
+    worst = (min if scores.higher_is_better else max)(by_seed, key=by_seed.__getitem__, default=None)
     return ArmRow(
         arm=arm,
         parameters=cost.parameters,
         macs=cost.macs,
-        n=len(own),
+        n=len(_finished(outcomes).of_arm(arm.name)),
         mean=float(np.mean(own)) if own else None,
         interval=scores.interval(number),
         seconds=None if np.isnan(seconds).all() else float(np.nanmean(seconds)),
         time_ratio=None if np.isnan(ratios).all() else float(np.exp(np.nanmean(ratios))),
         problems=outcomes.map(lambda outcome: outcome.problem).of_arm(arm.name),
         diverged=diverged_at(arm.name, outcomes),
+        median=float(np.median(own)) if own else None,
+        worst=None if worst is None else (by_seed[worst], worst),
+        collapsed=collapsed,
     )
 
 

@@ -19,6 +19,7 @@ from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.estimand import EQUAL, MeanEstimate, SeedImages, over_seeds
 from resnet_lab.study.gatekeeping import adjusted
 from resnet_lab.study.plan import Population
+from resnet_lab.study.spread import is_skewed, outliers, skewness
 
 LEVEL = 0.95
 ALPHA = 0.05
@@ -31,7 +32,7 @@ FEWEST_EQUIVALENT = 6
 EXACT = 16
 """Seeds up to which all sign flips are enumerated, at most 65,536; beyond, as many are sampled."""
 
-Verdict = Literal["better", "worse", "equivalent", "undecided", "exploratory"]
+Verdict = Literal["better", "worse", "equivalent", "undecided", "withheld", "exploratory"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ class Effect:
         covariance: of two seeds' differences, on new images; None where nothing tells it.
         improvement: share of seeds in which the score is better, ties counting half, and its Wilson interval.
         aliases: effects that are confounded with this one.
-        diverged: of the arms it needs, those that diverged, and at which seeds.
+        seeds: of the differences.
+        worst_seed: at which the change does worst.
+        diverged, failed, collapsed: of the arms it needs, those to which that happened, and at which seeds; those that
+            failed include those that diverged.
     """
 
     name: str
@@ -71,7 +75,37 @@ class Effect:
     pool_interval: tuple[float, float] | None = None
     covariance: float | None = None
     aliases: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    worst_seed: int | None = None
     diverged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    failed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    collapsed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def median(self) -> float | None:
+        """Median of the differences."""
+        return float(np.median(self.differences)) if self.differences else None
+
+    @property
+    def worst(self) -> float | None:
+        """Difference at the worst seed."""
+        return None if self.worst_seed is None else self.differences[self.seeds.index(self.worst_seed)]
+
+    @property
+    def outliers(self) -> tuple[int, ...]:
+        """Seeds whose difference is far from the median (`spread.outliers`)."""
+        flags = outliers(self.differences) if self.differences else ()
+        return tuple(seed for seed, is_far in zip(self.seeds, flags, strict=True) if is_far)
+
+    @property
+    def skew(self) -> float | None:
+        """Sample skewness of the differences; None where they are too few or equal."""
+        return skewness(self.differences) if self.differences else None
+
+    @property
+    def is_skewed(self) -> bool:
+        """Whether the differences are more skewed than normal ones are (`spread.is_skewed`)."""
+        return is_skewed(self.differences) if self.differences else False
 
     @property
     def n(self) -> int:
@@ -97,6 +131,8 @@ def judge(
     higher_is_better: bool = True,
     population: Population = "pool",
     images: SeedImages | None = None,
+    failed: NDArray[np.bool_] | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[list[Effect]]:
     """Effects of every family with verdicts.
 
@@ -104,21 +140,37 @@ def judge(
     them the chance of a `better` or `worse` where there is none is 5% at most, whatever else there is. Where a later
     family asks the same as the first, it is asked once.
 
+    An effect is withheld where its arms failed unequally often: a seed that is left out favours the arm that failed. It
+    is not tested, and opens no later family.
+
     Args:
         scores: of each seed and arm, shape (S, A); NaN where a trial failed: its seed is left out of effects that
             need it.
         margin: equivalence margin; None for none.
         population: that verdicts are about, as far as `images` tell.
         images: that each seed tested.
+        failed: trials that are left out since they failed, shape (S, A); none by default.
+        seeds: by number; from 0 by default.
     """
+    numbers = np.arange(len(scores)) if seeds is None else np.asarray(seeds)
     estimated = [
         [
-            _effect(scores, contrast, len(family), population, images, higher_is_better=higher_is_better)
+            _effect(scores, numbers, contrast, len(family), population, images, higher_is_better=higher_is_better)
             for contrast in family
         ]
         for family in families
     ]
-    p_values = [[1.0 if each.p_t is None or each.n < FEWEST else each.p_t for each in effects] for effects in estimated]
+    if failed is not None:
+        estimated = [
+            [
+                replace(effect, verdict="withheld") if _fail_unequally(contrast, failed) else effect
+                for effect, contrast in zip(effects, family, strict=True)
+            ]
+            for effects, family in zip(estimated, families, strict=True)
+        ]
+    p_values = [
+        [each.p_t if _is_tested(each) and each.p_t is not None else 1.0 for each in effects] for effects in estimated
+    ]
     asked_once = len(families) > 1 and _repeats(families[0], families[1])
     tested = adjusted(p_values[:1] if asked_once else p_values)
     return [
@@ -128,6 +180,15 @@ def judge(
         ]
         for effects, adjusted_p in zip(estimated, [tested[0]] * len(families) if asked_once else tested, strict=True)
     ]
+
+
+def _fail_unequally(contrast: Contrast, failed: NDArray[np.bool_]) -> bool:
+    """Whether numbers of failures differ as the contrast weighs arms."""
+    return bool(abs(contrast.weights @ failed.sum(0)) > EQUAL)
+
+
+def _is_tested(effect: Effect) -> bool:
+    return effect.n >= FEWEST and effect.verdict != "withheld"
 
 
 def _repeats(first: Sequence[Contrast], later: Sequence[Contrast]) -> bool:
@@ -196,6 +257,7 @@ def seeds_needed(
 
 def _effect(
     scores: NDArray[np.float64],
+    seeds: NDArray[np.int64],
     contrast: Contrast,
     tests: int,
     population: Population,
@@ -216,6 +278,7 @@ def _effect(
             contrast.name, contrast.kind, (), None, None, None, None, None, None, None, "exploratory", population,
             aliases=contrast.aliases,
         )  # fmt: skip
+    gains = differences if higher_is_better else tuple(-each for each in differences)
     spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
     pool = over_seeds(differences)
     new = None if images is None else images.new(differences, contrast.weights, whole)
@@ -234,7 +297,7 @@ def _effect(
         p_flip=sign_flip_test(differences),
         p_holm=None,
         size=float(np.mean(differences)) / spread if spread > 0 else None,
-        improvement=_improvement(differences if higher_is_better else [-each for each in differences]),
+        improvement=_improvement(gains),
         verdict="undecided",
         population="pool" if chosen is pool else "new",
         simultaneous=interval(chosen, ALPHA / tests),
@@ -242,6 +305,8 @@ def _effect(
         pool_interval=interval(pool),
         covariance=_covariance(len(differences), pool, new),
         aliases=contrast.aliases,
+        seeds=tuple(seeds[whole].tolist()),
+        worst_seed=int(seeds[whole][np.argmin(gains)]),
     )
 
 
@@ -270,6 +335,8 @@ def _with_verdict(effect: Effect, p: float, margin: float | None, *, higher_is_b
     """
     if effect.n < FEWEST or effect.interval is None or effect.difference is None:
         return replace(effect, verdict="exploratory")
+    if effect.verdict == "withheld":
+        return effect
     low, high = effect.interval
     varied = np.ptp(effect.differences) > EQUAL * np.max(np.abs(effect.differences))
     verdict: Verdict = "undecided"

@@ -70,6 +70,11 @@ def _effect(effect: Effect, found: StudyFindings) -> Row:
         "difference": effect.difference,
         "low": low,
         "high": high,
+        "median": effect.median,
+        "worst": effect.worst,
+        "worst_seed": effect.worst_seed,
+        "outliers": " ".join(map(str, effect.outliers)),
+        "skew": effect.skew,
         "population": effect.population,
         **ends,
         "p_t": effect.p_t,
@@ -98,9 +103,13 @@ def _arms(found: StudyFindings) -> list[Row]:
             "trials": row.n,
             "failures": len(row.problems),
             "diverged": len(row.diverged),
+            "collapsed": len(row.collapsed),
             "mean": row.mean,
             "low": low,
             "high": high,
+            "median": row.median,
+            "worst": None if row.worst is None else row.worst[0],
+            "worst_seed": None if row.worst is None else row.worst[1],
             "seconds_an_epoch": row.seconds,
             "time_ratio": row.time_ratio,
         }
@@ -162,9 +171,9 @@ def as_latex(found: StudyFindings) -> str:
     """A table of all effects and arms, for the package booktabs."""
     metric, interval = found.study.plan.metric, latex(f"{LEVEL:.0%} interval")
     lines = [
-        r"\begin{tabular}{lrrrrrl}",
+        r"\begin{tabular}{lrrrrrrrl}",
         r"\toprule",
-        rf" & $\Delta$ {latex(metric)} & {interval} & $p_\mathrm{{adj}}$ & $n$ & time & verdict \\",
+        rf" & $\Delta$ {latex(metric)} & {interval} & median & worst & $p_\mathrm{{adj}}$ & $n$ & time & verdict \\",
     ]
     for family in found.families:
         lines += [r"\midrule", *(_latex_row(effect, found.time_ratios) for effect in family)]
@@ -176,9 +185,10 @@ def _latex_row(effect: Effect, time_ratios: Mapping[str, float]) -> str:
     ratio = time_ratios.get(effect.name)
     time = "" if ratio is None else rf"{ratio:.2f}$\times$"
     if effect.difference is None:
-        return rf"{name} & & & & 0 & & {effect.verdict} \\"
+        return rf"{name} & & & & & & 0 & & {effect.verdict} \\"
     ends = "" if effect.interval is None else "[${:+.4f}$, ${:+.4f}$]".format(*effect.interval)
     cells: Iterable[str] = (
-        name, f"${effect.difference:+.4f}$", ends, p_value(effect.p_holm), str(effect.n), time, effect.verdict,
+        name, f"${effect.difference:+.4f}$", ends, f"${effect.median:+.4f}$", f"${effect.worst:+.4f}$",
+        p_value(effect.p_holm), str(effect.n), time, effect.verdict,
     )  # fmt: skip
     return " & ".join(cells) + r" \\"

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from resnet_lab.core import locks
-from resnet_lab.core.errors import ResNetLabError, RunError
+from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.core.history import ROUNDING
 from resnet_lab.core.records import SMALL, Count, Entries, Finite, NotNegative, read_json, shortened, validated
@@ -125,12 +125,28 @@ class StudyFolder:
         self.trials = folder / "trials"
 
     def note(self, study: Study, plugin_files: Sequence[Mapping[str, str]] = ()) -> None:
-        """Write down the design, and the files that are plugins, as `Registry.files` gives them."""
+        """Write down the design, and the files that are plugins, as `Registry.files` gives them.
+
+        Raises:
+            ConfigError: trials have run, and failures were to be judged otherwise.
+        """
         make_folder(self.trials)
-        about = {**study.tables.get("study", {}), "population": study.plan.population}
+        self._require_failures_declared(study)
+        plan = study.plan
+        about = {**study.tables.get("study", {}), "population": plan.population, "failures": plan.failures}
         tables = {**study.tables, "study": about}
         content = {"format": FORMAT, "tables": tables, "plugin_files": list(plugin_files)}
         write_atomically(self.design, json.dumps(content, indent=1).encode())
+
+    def _require_failures_declared(self, study: Study) -> None:
+        if not self.design.is_file() or not any(self.trials.glob("*.json")):
+            return
+        before = self._recorded("failures") or "withhold"
+        if before != study.plan.failures:
+            raise ConfigError(
+                f"{self.folder}: failures is {study.plan.failures!r}, and was {before!r} when its trials ran; what "
+                f"failures count as is declared before the first trial: give --failures {before} or another --out"
+            )
 
     def plugin_files(self) -> list[dict[str, str]]:
         """Files that are plugins, as they were noted; none where there is no study.
@@ -158,9 +174,12 @@ class StudyFolder:
 
     def recorded_population(self) -> str | None:
         """Population that the noted design names; None where it names none, or nothing was noted."""
+        return self._recorded("population")
+
+    def _recorded(self, key: str) -> str | None:
         noted = read_noted(self.design, RunError)["tables"] if self.design.is_file() else {}
         about = noted.get("study")
-        return str(about["population"]) if isinstance(about, Mapping) and "population" in about else None
+        return str(about[key]) if isinstance(about, Mapping) and key in about else None
 
     def run(self, trial: Trial) -> Run:
         """Its run folder, which need not exist."""

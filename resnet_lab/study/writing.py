@@ -6,7 +6,7 @@ from typing import Any
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
 from resnet_lab.study.costs import ArmCost, Costs
-from resnet_lab.study.remarks import claim, divergence
+from resnet_lab.study.remarks import WITHHELD, claim, happened
 from resnet_lab.study.results import ArmRow, StudyFindings
 from resnet_lab.study.statistics import FEWEST_EQUIVALENT, LEVEL, Effect
 
@@ -18,10 +18,9 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
     """One sentence: the change, its difference with interval, seeds, time, verdict."""
     scale, unit = (1.0, "") if metric in NOT_SHARES else (100.0, " points")
     name = metric.replace("_f1", " F1").replace("_", " ")
-    diverged = ", ".join(divergence(arm, seeds) for arm, seeds in effect.diverged.items())
-    diverged = f" ({diverged})" if diverged else ""
+    events = _events(effect)
     if effect.difference is None:
-        return f"{effect.name}: no seed in which all its trials finished{diverged}: exploratory"
+        return f"{effect.name}: no seed in which all its trials finished{events}: exploratory"
     interval = ""
     if effect.interval is not None:
         low, high = (scale * end for end in effect.interval)
@@ -30,7 +29,19 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
     seeds = f"{effect.n} seed{'s' if effect.n != 1 else ''}"
     difference = f"{scale * effect.difference:+.2f}{unit} {name}{interval}"
     within = ", differs, within the margin" if effect.differs_within_margin else ""
-    return f"{effect.name}: {difference}, {seeds}{diverged}{times}{within}: {effect.verdict}"
+    reason = f"; {WITHHELD}" if effect.verdict == "withheld" else ""
+    return f"{effect.name}: {difference}, {seeds}{events}{times}{within}{reason}: {effect.verdict}"
+
+
+def _events(effect: Effect) -> str:
+    """Arms that failed or collapsed, in brackets with their seeds; nothing where none did."""
+    told = []
+    for arm in dict.fromkeys((*effect.failed, *effect.diverged, *effect.collapsed)):
+        diverged, failed, collapsed = (each.get(arm, ()) for each in (effect.diverged, effect.failed, effect.collapsed))
+        otherwise = tuple(seed for seed in failed if seed not in diverged)
+        events = {"diverged": diverged, "failed": otherwise, "collapsed": collapsed}
+        told += [happened(arm, what, seeds) for what, seeds in events.items() if seeds]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def as_json(found: StudyFindings) -> dict[str, Any]:
@@ -40,6 +51,7 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
         "metric": found.study.plan.metric,
         "margin": found.study.plan.margin,
         "population": found.study.plan.population,
+        "failures": found.study.plan.failures,
         "claim": claim(found.study.plan),
         "baseline": found.study.arms[0].name,
         "effects": [_effect_json(effect, found) for effect in found.effects],
@@ -49,6 +61,8 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
                 "parameters": row.parameters,
                 "macs": row.macs,
                 "mean": row.mean,
+                "median_score": row.median,
+                "worst_score": None if row.worst is None else {"seed": row.worst[1], "score": row.worst[0]},
                 "mean_interval": None if row.interval is None else list(row.interval),
                 "seconds_an_epoch": row.seconds,
                 "epochs": row.arm.train.epochs,
@@ -59,6 +73,7 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
                 "trials": row.n,
                 "problems": {str(seed): text for seed, text in row.problems.items()},
                 "diverged": list(row.diverged),
+                "collapsed": list(row.collapsed),
             }
             for row, effect in zip(found.arms, [None, *found.families[-1]], strict=True)
         ],
@@ -83,14 +98,16 @@ def _costs_json(found: StudyFindings, arm: str) -> dict[str, Any]:
 def _effect_json(effect: Effect, found: StudyFindings) -> dict[str, Any]:
     values = {**asdict(effect), "n": effect.n, "time_ratio": found.time_ratios.get(effect.name)}
     values["differs_within_margin"] = effect.differs_within_margin
-    values["diverged"] = {arm: list(seeds) for arm, seeds in effect.diverged.items()}
+    values |= {name: getattr(effect, name) for name in ("median", "worst", "outliers", "skew", "is_skewed")}
+    for what in ("diverged", "failed", "collapsed"):
+        values[what] = {arm: list(seeds) for arm, seeds in values[what].items()}
     values["in_words"] = in_words(effect, found.study.plan.metric, values["time_ratio"])
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 EFFECT_COLUMNS = (
-    "", "difference", "95% interval", "simultaneous", "for new images", "for these images", "p (t)", "p (flip)",
-    "p (adjusted)", "d", "better in", "verdict",
+    "", "difference", "95% interval", "median", "worst seed", "outliers", "simultaneous", "for new images",
+    "for these images", "p (t)", "p (flip)", "p (adjusted)", "d", "better in", "verdict",
 )  # fmt: skip
 
 
@@ -99,17 +116,25 @@ def as_markdown(found: StudyFindings) -> str:
     plan = found.study.plan
     lines = [f"# {markdown(plan.name)}", ""]
     for effect in found.effects or found.families[-1]:
-        named = replace(effect, name=markdown(effect.name))
+        diverged, failed, collapsed = (
+            {markdown(arm): seeds for arm, seeds in each.items()}
+            for each in (effect.diverged, effect.failed, effect.collapsed)
+        )
+        named = replace(effect, name=markdown(effect.name), diverged=diverged, failed=failed, collapsed=collapsed)
         lines.append(f"- {in_words(named, plan.metric, found.time_ratios.get(effect.name))}")
     for family in found.families:
         title = "Effects" if family is found.families[0] and found.effects else "Arms against the baseline"
         lines += ["", f"## {title}", "", *_head(EFFECT_COLUMNS), *(_markdown_row(effect) for effect in family)]
-    columns = ("arm", "parameters", "MACs (10^9)", plan.metric, "95% interval", "s per epoch", "time", "trials")
+    columns = (
+        "arm", "parameters", "MACs (10^9)", plan.metric, "95% interval", "median", "worst seed", "s per epoch", "time",
+        "trials",
+    )  # fmt: skip
     lines += ["", "## Arms", "", *_head(columns)]
     for row in found.arms:
         cells = (
             markdown(row.arm.name), f"{row.parameters:,}", f"{row.macs / 1e9:.3f}", _number(row.mean),
-            _interval(row.interval), _number(row.seconds, 2),
+            _interval(row.interval), _number(row.median),
+            "" if row.worst is None else "{:.4f} ({})".format(*row.worst), _number(row.seconds, 2),
             "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
@@ -192,14 +217,16 @@ def method(found: StudyFindings) -> str:
         f"epoch with the highest validation macro-averaged accuracy was tested once.{tuning} Scores ({plan.metric}) "
         "were compared by paired differences within blocks, with Student's t interval and a paired t test; p-values "
         f"were adjusted {procedure}, {tested} tests in all; simultaneous intervals are Bonferroni's within each family."
-        f"{about} Exact sign-flip permutation tests are reported too.{margin}"
+        f"{about}{_failures_in_method(found)} Exact sign-flip permutation tests are reported too.{margin}"
     )
 
 
 def _markdown_row(effect: Effect) -> str:
     better = "" if effect.improvement is None else "{:.0%} ({:.0%} to {:.0%})".format(*effect.improvement)
     cells = [
-        markdown(effect.name), _number(effect.difference), _interval(effect.interval), _interval(effect.simultaneous),
+        markdown(effect.name), _number(effect.difference), _interval(effect.interval), _number(effect.median),
+        "" if effect.worst is None else f"{effect.worst:.4f} ({effect.worst_seed})",
+        ", ".join(map(str, effect.outliers)), _interval(effect.simultaneous),
         _interval(effect.new_interval), _interval(effect.pool_interval),
         p_value(effect.p_t), p_value(effect.p_flip), p_value(effect.p_holm),
         "" if effect.size is None else f"{effect.size:.2f}", better, told_verdict(effect),
@@ -215,6 +242,14 @@ def told_verdict(effect: Effect) -> str:
 def p_value(value: float | None) -> str:
     """p to three digits; nothing where there is none."""
     return "" if value is None else f"{value:.3g}"
+
+
+def _failures_in_method(found: StudyFindings) -> str:
+    if not any(row.problems for row in found.arms):
+        return ""
+    if found.study.plan.failures == "worst":
+        return " Trials that failed count as a score of 0, as was declared before the first."
+    return " Seeds at which an arm failed are left out, and arms that failed unequally often are not tested."
 
 
 def _number(value: float | None, digits: int = 4) -> str:

@@ -141,6 +141,13 @@ def test_the_arms_of_a_study_sort(visit: Visit, files: dict[str, Path]) -> None:
     assert page.evaluate(scores) == sorted(values)
 
 
+def test_effects_fit_on_a_desktop(visit: Visit, files: dict[str, Path]) -> None:
+    tables = go(visit, files["study"]).locator("table.effects, #arm-table")
+    assert tables.count() == 3
+    for table in tables.all():
+        assert table.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
+
+
 def test_the_method_of_a_study_is_selected_by_one_press(visit: Visit, files: dict[str, Path]) -> None:
     page = go(visit, files["study"])
     page.locator(".paste").click()

@@ -20,7 +20,7 @@ from resnet_lab.study.paired_errors import Count, PairedErrors
 from resnet_lab.study.pareto import Pareto, Point
 from resnet_lab.study.statistics import Effect
 
-VERDICTS = ("better", "worse", "equivalent", "undecided", "exploratory")
+VERDICTS = ("better", "worse", "equivalent", "undecided", "withheld", "exploratory")
 
 
 def effect(name: str, verdict: str, difference: float, reach: float = 0.01) -> Effect:
@@ -44,8 +44,8 @@ def test_effects_say_their_verdict_by_shape_colour_and_word() -> None:
         figure, told = study_plots.effects(ALL, "macro_accuracy", 0.02, PAPER, "All")
     (axes,) = figure.axes
     found = markers(axes)
-    assert [found[f"effect{row}"][0] for row in range(5)] == pytest.approx([0, 1, 2, 3, 4])
-    assert len({marker for _, _, marker in found.values()}) == 5
+    assert [found[f"effect{row}"][0] for row in range(6)] == pytest.approx([0, 1, 2, 3, 4, 5])
+    assert len({marker for _, _, marker in found.values()}) == 6
     assert [text.get_text() for text in axes.texts] == list(VERDICTS)
     colours = [line.get_color() for line in axes.get_lines() if line.get_gid()]
     assert len(set(colours)) == 4, "what is not decided is grey"
@@ -73,13 +73,13 @@ def test_an_interval_beyond_all_measure_leaves_the_others_readable() -> None:
     with styled(PAPER):
         figure, _ = study_plots.effects([*ALL, wild], "macro_accuracy", None, PAPER)
     low, high = figure.axes[0].get_xlim()
-    assert -12 < low < -2
-    assert 6 < high < 16
+    assert -14 < low < -2
+    assert 6 < high < 18
     assert {line.get_marker() for line in figure.axes[0].get_lines()} >= {"<", ">"}
 
 
 def test_an_effect_without_seeds_is_named_and_not_drawn() -> None:
-    silent = replace(ALL[4], differences=(), difference=None, interval=None, simultaneous=None)
+    silent = replace(ALL[5], differences=(), difference=None, interval=None, simultaneous=None)
     with styled(PAPER):
         figure, told = study_plots.effects([silent], "accuracy", None, PAPER)
     assert told == {}

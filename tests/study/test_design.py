@@ -155,6 +155,11 @@ def test_a_file(tmp_path: Path) -> None:
             "downsample, pool, input_size, or train.KEY or data.KEY",
         ),
         (
+            {"arms": {"a": {}, "b": {"attn": "cbam"}}, "metric": "log_loss", "failures": "worst"},
+            "log_loss has no worst value, so failures cannot be 'worst'; give failures = \"withhold\" or "
+            "another metric",
+        ),
+        (
             {"arms": {"a": {}, "b": {"attn": "cbam"}}, "budget": {"epochs": 3, "macs": 1.0}},
             "budget: give one of epochs, steps, macs and seconds",
         ),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from resnet_lab.cli.study_screen import print_findings
@@ -21,7 +22,7 @@ from resnet_lab.study.results import findings
 from resnet_lab.study.running import run_study
 from resnet_lab.study.tables import as_latex, make_tables
 from resnet_lab.study.trials import StudyFolder, trials_of
-from resnet_lab.study.writing import as_json, as_markdown, in_words
+from resnet_lab.study.writing import as_json, as_markdown, in_words, method
 from tests.study.fabricated import REGISTRY, by_chance, design, fabricate, found
 from tests.study.small import Listening, study
 
@@ -165,6 +166,68 @@ def test_failed_trials_leave_their_seed_out(tmp_path: Path) -> None:
     ))  # fmt: skip
     with pytest.raises(ConfigError, match="no trial has finished; run the study first: `resnet-lab study run`"):
         findings(design(arms=ARMS), nothing, REGISTRY)
+
+
+def test_unequal_failures_are_the_reason_of_a_withheld_verdict(tmp_path: Path) -> None:
+    chosen, sure = design(arms=ARMS, seeds=6), by_chance({"plain": 0.5, "gated": 0.9})
+    told, _ = found(tmp_path / "study", chosen, sure, failed={("gated", 1): "no memory"})
+    (effect,) = told.families[-1]
+    assert (effect.verdict, effect.seeds, effect.failed) == ("withheld", (0, 2, 3, 4, 5), {"gated": (1,)})
+    reason = (
+        "failures are unequal between the arms that are compared, and a seed that is left out favours the arm that "
+        "failed"
+    )
+    assert in_words(effect, "macro_accuracy", None).endswith(f", 5 seeds (gated failed at seed 1); {reason}: withheld")
+    assert f"{reason}: no verdict on gated" in told.remarks
+    assert "arms that failed unequally often are not tested." in method(told)
+    alike = {("gated", 1): "no memory", ("plain", 4): "no memory"}
+    equal, _ = found(tmp_path / "equal", chosen, sure, failed=alike)
+    assert (equal.families[-1][0].verdict, equal.families[-1][0].n) == ("better", 4)
+
+
+def test_failures_count_as_the_worst_score_where_that_was_declared(tmp_path: Path) -> None:
+    """0 at that seed, from which no image deviates; a seed at which every arm failed is left out."""
+    chosen = design(arms=ARMS, seeds=5, failures="worst")
+    failed = {("gated", 1): "it diverged", ("gated", 2): "it diverged", ("plain", 2): "it diverged"}
+    told, folder = found(tmp_path / "study", chosen, by_chance({"plain": 0.6, "gated": 0.7}), failed=failed)
+    (effect,) = told.families[-1]
+    assert effect.seeds == (0, 1, 3, 4)
+    assert (effect.worst_seed, effect.worst) == (1, -told.scores[1, 0])
+    assert effect.population == "new"
+    assert effect.verdict == "undecided"
+    assert (told.arms[1].n, told.arms[1].worst) == (3, (0.0, 1))
+    assert told.arms[1].mean == pytest.approx(np.nanmean(told.scores[:, 1]))
+    assert "gated diverged at seeds 1, 2 of 5; it has a score of 0 there" in told.remarks
+    assert (
+        "3 of 10 trials failed, and have a score of 0." in make_study_report(gather_study(told, folder, REGISTRY)).html
+    )
+    assert "Trials that failed count as a score of 0, as was declared before the first." in method(told)
+    assert as_json(told)["failures"] == "worst"
+
+
+def test_collapses_and_skew_are_named(tmp_path: Path) -> None:
+    """One run of the better arm is at chance level: its difference is an outlier, and skews all."""
+
+    def rights(arm: str, seed: int, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        share = 0.35 if (arm, seed) == ("gated", 3) else {"plain": 0.6, "gated": 0.9}[arm] + 0.005 * seed
+        return np.arange(len(labels)) < share * len(labels)
+
+    told, folder = found(tmp_path / "study", design(arms=ARMS, seeds=12), rights, n=300)
+    (effect,) = told.families[-1]
+    assert (effect.collapsed, effect.outliers, effect.worst_seed) == ({"gated": (3,)}, (3,), 3)
+    assert effect.verdict == "better"
+    assert ", 12 seeds (gated collapsed at seed 3): better" in in_words(effect, "macro_accuracy", None)
+    page = make_study_report(gather_study(told, folder, REGISTRY)).html
+    for text in ("\n".join(told.remarks), page, as_markdown(told)):
+        assert "gated collapsed at seed 3: at chance level, or far below the other runs" in text
+        assert f"gated: the verdict rests on skewed differences (skewness {effect.skew:+.1f}): t tests of few" in text
+        assert "read the median and the worst seed too" in text
+    row = make_tables(told, folder)["effects"][0]
+    assert (row["worst_seed"], row["outliers"], row["median"]) == (3, "3", effect.median)
+    arm = as_json(told)["arms"][1]
+    assert (arm["collapsed"], arm["outliers"], arm["worst"]) == ([3], [3], effect.worst)
+    assert arm["worst_score"]["seed"] == 3
+    assert "where none of 12 seeds does, up to 22% of an arm's runs may (at 95%)" in " ".join(told.remarks)
 
 
 def test_a_study_of_which_every_trial_failed(tmp_path: Path) -> None:

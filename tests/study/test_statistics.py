@@ -97,6 +97,38 @@ def test_a_failed_trial_leaves_its_seed_out() -> None:
     assert known == (None,) * 7
 
 
+def test_unequal_failures_withhold_the_verdict() -> None:
+    """The second arm fails once; the third fails as often as the first, and is judged."""
+    scores = np.stack([np.zeros(7), [np.nan, *SURE], [*SURE, np.nan]], axis=1)
+    failed = np.isnan(scores)
+    x, _ = judge(scores, [arm_contrasts(["base", "x", "y"])], failed=failed, seeds=range(10, 17))[0]
+    assert (x.verdict, x.p_holm, x.n, x.seeds) == ("withheld", None, 6, tuple(range(11, 17)))
+    alike = failed.copy()
+    alike[3, 0] = True
+    both = judge(scores, [arm_contrasts(["base", "x", "y"])], failed=alike)[0]
+    assert [each.verdict for each in both] == ["better", "better"]
+    two = judge(scores[:3], [arm_contrasts(["base", "x", "y"])], failed=failed[:3])[0]
+    assert [each.verdict for each in two] == ["exploratory", "better"]
+
+
+def test_a_withheld_effect_opens_nothing() -> None:
+    scores = np.stack([np.zeros(7), [np.nan, *SURE], [*SURE, 0.1]], axis=1)
+    x, y = arm_contrasts(["base", "x", "y"])
+    (gone,), (closed,) = judge(scores, [[x], [y]], failed=np.isnan(scores))
+    assert (gone.verdict, closed.verdict, closed.p_holm) == ("withheld", "undecided", 1)
+
+
+def test_the_worst_seed_the_median_and_outliers_stand_beside_the_mean() -> None:
+    differences = [0.012, 0.004, -0.5, 0.021, 0.015, 0.009]
+    effect = one(differences, seeds=range(3, 9))
+    assert (effect.worst_seed, effect.worst, effect.outliers) == (5, -0.5, (5,))
+    assert effect.median == pytest.approx(0.0105)
+    assert effect.skew == pytest.approx(stats.skew(differences, bias=False))
+    assert effect.is_skewed
+    lower = one(differences, higher_is_better=False)
+    assert (lower.worst_seed, lower.worst) == (3, 0.021)
+
+
 def test_what_cannot_be_tested_counts_in_its_family_all_the_same() -> None:
     """Holm's factor is that of the tests that were planned."""
     scores = np.stack([np.zeros(4), np.full(4, np.nan), np.array([0.1, 0.12, 0.11, 0.12])], axis=1)
@@ -176,7 +208,7 @@ ARMS = [dict(zip(FACTORS, levels, strict=True)) for levels in product(*FACTORS.v
 FAMILIES = [factorial_contrasts(FACTORS, ARMS), arm_contrasts([" ".join(arm.values()) for arm in ARMS])]
 NOISES: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = {
     "normal": lambda draw, shape: draw.normal(size=shape),
-    "skewed": lambda draw, shape: draw.exponential(size=shape),
+    "alike": lambda draw, shape: draw.exponential(size=shape),  # differences of equal distributions are symmetric
     "heavy": lambda draw, shape: draw.standard_t(3, size=shape),
 }
 
@@ -201,6 +233,23 @@ def test_studies_of_no_effect(noise: str, seeds: int) -> None:
     print(noise, seeds, wrong / 2000, np.mean(covered))
     assert wrong / 2000 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 2000)
     assert 0.93 <= np.mean(covered) <= 0.98
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seeds", [6, 10])
+def test_verdicts_of_skewed_differences_are_false_as_often_as_the_t_test(seeds: int) -> None:
+    """One of two arms has exponential noise: more often than 5%, as scipy's t test of exponential values."""
+    draw = np.random.default_rng(seeds)
+    wrong = 0
+    for _ in range(2000):
+        scores = np.stack([draw.normal(0, 0.1, seeds), draw.exponential(size=seeds) - 1], axis=1)
+        (effect,) = judge(scores, [arm_contrasts(["base", "x"])])[0]
+        wrong += effect.verdict in ("better", "worse")
+    alone = np.random.default_rng(100 + seeds).exponential(size=(20_000, seeds)) - 1
+    expected = np.mean(stats.ttest_1samp(alone, 0, axis=1).pvalue <= 0.05)
+    print(seeds, wrong / 2000, expected)
+    assert expected > 0.07
+    assert wrong / 2000 == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.slow

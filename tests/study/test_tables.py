@@ -92,10 +92,15 @@ def test_parquet_needs_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_latex(found: tuple[StudyFindings, StudyFolder]) -> None:
     lines = as_latex(found[0]).splitlines()
-    assert lines[2] == (r" & $\Delta$ macro\_accuracy & 95\% interval & $p_\mathrm{adj}$ & $n$ & time & verdict \\")
-    assert lines[4] == (r"attn eca & $+0.1333$ & [$-0.0101$, $+0.2768$] & 0.0572 & 3 & 1.25$\times$ & undecided \\")
-    assert all(line.count(" & ") == 6 for line in lines if line.endswith(r"\\"))
-    assert (lines[0], lines[-1]) == (r"\begin{tabular}{lrrrrrl}", r"\end{tabular}")
+    assert lines[2] == (
+        r" & $\Delta$ macro\_accuracy & 95\% interval & median & worst & $p_\mathrm{adj}$ & $n$ & time & verdict \\"
+    )
+    assert lines[4] == (
+        r"attn eca & $+0.1333$ & [$-0.0101$, $+0.2768$] & $+0.1000$ & $+0.1000$ & "
+        r"0.0572 & 3 & 1.25$\times$ & undecided \\"
+    )
+    assert all(line.count(" & ") == 8 for line in lines if line.endswith(r"\\"))
+    assert (lines[0], lines[-1]) == (r"\begin{tabular}{lrrrrrrrl}", r"\end{tabular}")
 
 
 def test_markdown_tables_are_whole(found: tuple[StudyFindings, StudyFolder]) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
 from tests.run_records import run_record
+from tests.study.fabricated import by_chance, design, fabricate
 from tests.study.small import study
 
 REGISTRY, SILENT = load(only=[]), TrainingWatcher()
@@ -153,7 +155,22 @@ def test_a_design_is_noted(tmp_path: Path) -> None:
     folder.note(study(seeds=3))
     noted = folder.study()
     assert (noted.plan, noted.arms) == (study(seeds=3).plan, study(seeds=3).arms)
-    assert noted.tables["study"] == {**study(seeds=3).tables["study"], "population": "new"}
+    assert noted.tables["study"] == {**study(seeds=3).tables["study"], "population": "new", "failures": "withhold"}
+
+
+def test_failures_are_declared_before_the_first_trial(tmp_path: Path) -> None:
+    planned, other = design(arms={"plain": {}, "gated": {"attn": "eca"}}), {"failures": "worst"}
+    changed = replace(planned, plan=planned.plan.model_copy(update=other))
+    StudyFolder(tmp_path / "empty").note(planned)
+    StudyFolder(tmp_path / "empty").note(changed)
+    folder = fabricate(tmp_path / "run", planned, by_chance({"plain": 0.7, "gated": 0.7}), n=6)
+    folder.note(planned)
+    with pytest.raises(ConfigError) as failure:
+        folder.note(changed)
+    assert str(failure.value) == (
+        f"{tmp_path}/run: failures is 'worst', and was 'withhold' when its trials ran; what failures count as is "
+        "declared before the first trial: give --failures withhold or another --out"
+    )
 
 
 def test_damaged_outcomes(tmp_path: Path) -> None:
