@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resnet_lab.core.errors import RunError
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder, Trial
 
@@ -51,8 +50,4 @@ def learning_curves(found: StudyFindings, folder: StudyFolder) -> list[LearningC
 
 def _epochs(folder: StudyFolder, trial: Trial) -> list[dict[str, float]]:
     run = folder.run(trial)
-    try:
-        rows = run.epochs() if run.metrics.exists() else []
-        return [{name: row[name] for name in ("val_macro_accuracy", "val_loss")} for row in rows]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.metrics}: damaged ({error}); restore it") from None
+    return run.epochs("val_macro_accuracy", "val_loss") if run.metrics.exists() else []

@@ -20,7 +20,7 @@ from resnet_lab.study.plan import LOWER_IS_BETTER, Population
 from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.statistics import ALPHA, Effect, judge
 from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
+from resnet_lab.study.trials import REMEDY, Outcome, StudyFolder, Trial, trials_of
 
 
 @dataclass(frozen=True)
@@ -173,8 +173,10 @@ def _finished(outcomes: Grid[Outcome]) -> Grid[Outcome]:
 
 
 def _scores(finished: Grid[Outcome], metric: str) -> NDArray[np.float64]:
-    if any(metric not in outcome.scores for outcome in finished.values()):
-        raise ConfigError(f"metric {metric} does not exist for so few classes; take another")
+    for outcome in finished.values():
+        if metric not in outcome.scores:
+            remedy = "take another metric where there are 5 classes or fewer" if metric == "top5_accuracy" else REMEDY
+            raise ConfigError(f"the trial {outcome.trial} has no {metric}; {remedy}")
     return finished.numbers(lambda outcome: outcome.scores[metric])
 
 
