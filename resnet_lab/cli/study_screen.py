@@ -114,7 +114,7 @@ class StudyScreen:
         if outcome.problem is not None:
             return output.text("failed", style="red")
         score = outcome.scores.get(self.study.plan.metric)
-        return output.text("none", style="red") if score is None else output.text(f"{score:.3f}")
+        return output.text("?", style="red") if score is None else output.text(f"{score:.3f}")
 
     def _marks(self, rows: Mapping[str, Sequence[Trial]]) -> Table:
         """A mark for each trial, and the mean of those that have a score."""
