@@ -75,7 +75,7 @@ class _Timed(OpenRecord):
 
 
 def _timed(mode: _Timed | None) -> _Timed:
-    """What was measured, which is left out where nothing was; raises for pydantic."""
+    """Timing of a mode, which is left out where it was not measured; raises for pydantic."""
     if mode is None:
         raise PydanticCustomError("timing", "Input should be a table, or be left out")
     return mode

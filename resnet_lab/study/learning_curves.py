@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from resnet_lab.core.errors import RunError
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder, Trial
 
@@ -49,5 +50,9 @@ def learning_curves(found: StudyFindings, folder: StudyFolder) -> list[LearningC
 
 
 def _epochs(folder: StudyFolder, trial: Trial) -> list[dict[str, float]]:
-    run = folder.run(trial)
-    return run.epochs("val_macro_accuracy", "val_loss") if run.metrics.exists() else []
+    run, outcome = folder.run(trial), folder.outcome(trial)
+    rows = run.epochs("val_macro_accuracy", "val_loss") if run.metrics.exists() else []
+    done = 0 if outcome is None or outcome.problem is not None else outcome.epochs
+    if rows and done not in (0, len(rows)):  # 0 also where there were no times
+        raise RunError(f"{run.metrics}: damaged: it has {len(rows)} epochs, and the trial had {done}; restore the file")
+    return rows

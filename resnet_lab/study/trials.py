@@ -293,7 +293,10 @@ def _require_of_trial(run: Run, record: Mapping[str, Any], trial: Trial, config:
     if config.weights is None and recorded_spec(run, record) != own:  # weights may ask for other parts
         other.insert(0, "spec")
     if other:
-        raise RunError(f"{run.record}: it is of another training than the trial, whose {other[0]} differs; {REMEDY}")
+        raise RunError(
+            f"{run.folder} is of another training than the trial, whose {other[0]} differs; remove the folder to have "
+            "the trial run again"
+        )
 
 
 def _finished(trial: Trial, folder: StudyFolder) -> Outcome:

@@ -33,3 +33,6 @@ def test_a_damaged_table_of_epochs_is_named(tmp_path: Path) -> None:
     run.metrics.write_text("epoch,val_loss\n1,2\n")
     with pytest.raises(RunError, match=r"metrics\.csv has no column 'val_macro_accuracy'"):
         learning_curves(results, folder)
+    run.metrics.write_text("epoch,val_loss,val_macro_accuracy\n1,2,0.5\n")
+    with pytest.raises(RunError, match=r"metrics\.csv: damaged: it has 1 epochs, and the trial had 3; restore"):
+        learning_curves(results, folder)

@@ -243,8 +243,8 @@ def test_a_run_of_another_training_is_not_taken_for_a_trial_s(
     with pytest.raises(DataError if not other else RunError) as failure:
         carry_out(small, trial, folder, REGISTRY, SILENT)
     assert str(failure.value) == (
-        f"{run.record}: it is of another training than the trial, whose {other} differs; remove it and its folder to "
-        "have the trial run again"
+        f"{run.folder} is of another training than the trial, whose {other} differs; remove the folder to have the "
+        "trial run again"
         if other
         else "it is resumed"
     )
