@@ -303,7 +303,7 @@ def _require_as_split(
         if (called := classes[labels[position]]) != (was := named[images.paths[position]]):
             raise DataError(
                 f"{images.name}: {images.paths[position]} is of the class {called!r} now, and of {was!r} in "
-                f"{run.splits}; restore the images, or score all of them with --data {images.name}"
+                f"{run.splits}; restore what changed, or score all images with --data {images.name}"
             )
 
 

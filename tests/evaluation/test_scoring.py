@@ -414,8 +414,8 @@ def test_an_image_of_another_class_than_in_the_training(run: Path, tmp_path: Pat
     with pytest.raises(DataError) as failure:
         evaluate(copy, CPU, REGISTRY)
     assert re.search(
-        rf"\.png is of the class '\w+' now, and of '\w+' in {copy}/splits\.csv; restore the images, or score all of "
-        "them with --data ",
+        rf"\.png is of the class '\w+' now, and of '\w+' in {copy}/splits\.csv; restore what changed, or score all "
+        "images with --data ",
         str(failure.value),
     )
 
