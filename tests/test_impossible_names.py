@@ -9,7 +9,9 @@ import pytest
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.data.class_names import read_class_map
 from resnet_lab.data.image_files import image_files
+from resnet_lab.data.sources.named import Named
 from resnet_lab.data.sources.shards import open_shards
+from resnet_lab.data.sources.torchvision_sets import open_torchvision
 from resnet_lab.evaluation.prediction import weights_of
 from resnet_lab.export.exported_model import open_exported_model
 from resnet_lab.network import checkpoint, zoo
@@ -17,6 +19,8 @@ from resnet_lab.network.plugins import load
 from resnet_lab.network.weights.sources import open_weights
 from resnet_lab.recipes.recipe import read_recipe
 from resnet_lab.study.design import read_tables
+from resnet_lab.study.search import noted
+from resnet_lab.study.trials import StudyFolder
 
 OPENED: dict[str, Callable[[str], Any]] = {
     "recipe": read_recipe,
@@ -33,6 +37,11 @@ OPENED: dict[str, Callable[[str], Any]] = {
     "image": lambda name: image_files([name]),
     "pattern": lambda name: image_files([f"{name}*.png"]),
     "shards": lambda name: open_shards(f"wds:{name}.tar"),
+    "images of torchvision": lambda name: open_torchvision(
+        Named.parse("torchvision", f"CIFAR10(root='{name}')"), False
+    ),
+    "study folder": lambda name: StudyFolder(Path(name)).study(),
+    "search folder": lambda name: noted(Path(name)),
     "class map": lambda name: read_class_map([name]),
 }
 

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from math import isclose
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import median
+from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from resnet_lab.bench.conditions import gpu_facts
 from resnet_lab.bench.measuring import Bench, BenchResult
@@ -22,7 +25,7 @@ from resnet_lab.bench.statistics import RESOLUTION, Timing, Verdict
 from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.escaping import cell, markdown
-from resnet_lab.core.records import Items, OpenRecord, Positive, bounded, read_json, repr_of, validated
+from resnet_lab.core.records import Count, Items, Number, OpenRecord, Positive, bounded, read_json, repr_of, validated
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
@@ -31,16 +34,54 @@ MACHINE = ("type", "name", "threads", "torch")
 
 REMEDY = "restore the file, or measure again"
 
+ROUNDING = 1e-6
+"""Relative difference of a figure that is computed again."""
+
+
+def _ascending(ends: list[float]) -> list[float]:
+    """Ends of an interval, the lower first; raises for pydantic."""
+    if ends[0] > ends[1]:
+        raise PydanticCustomError("interval", "Input should have the lower end first")
+    return ends
+
 
 class _Timed(OpenRecord):
     """An arm in one mode."""
 
     median_ms: Positive
     ratio: Positive
-    interval: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None
+    interval: Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascending)] | None
     verdict: Verdict
     samples_ms: Annotated[Items[Positive], Field(min_length=1)]
-    memory: int | None = None
+    memory: Number | None = None
+
+    @model_validator(mode="after")
+    def _of_its_samples(self) -> Self:
+        """Raise for pydantic where the median is not that of the samples, or the ratio not in its interval."""
+        if not isclose(self.median_ms, own := median(self.samples_ms), rel_tol=ROUNDING):
+            raise PydanticCustomError(
+                "contradiction",
+                "Median_ms is {told}, and {own} by its samples",
+                {"told": f"{self.median_ms:g}", "own": f"{own:g}"},
+            )
+        low, high = self.interval or (self.ratio, self.ratio)
+        if not low * (1 - ROUNDING) <= self.ratio <= high * (1 + ROUNDING):
+            raise PydanticCustomError(
+                "contradiction",
+                "Ratio is {told}, outside its interval of {low} to {high}",
+                {"told": f"{self.ratio:g}", "low": f"{low:g}", "high": f"{high:g}"},
+            )
+        return self
+
+
+def _timed(mode: _Timed | None) -> _Timed:
+    """Timing of a mode, which is left out where it was not measured; raises for pydantic."""
+    if mode is None:
+        raise PydanticCustomError("timing", "Input should be a table, or be left out")
+    return mode
+
+
+_Mode = Annotated[_Timed | None, AfterValidator(_timed)]
 
 
 class _Row(OpenRecord):
@@ -49,14 +90,14 @@ class _Row(OpenRecord):
     name: str
     maker: str
     spec_hash: str
-    batch: int
+    batch: Count
     dtype: str
     channels_last: bool
     compile: str | bool
     problem: str | None
-    latency: _Timed | None = None
-    infer: _Timed | None = None
-    train: _Timed | None = None
+    latency: _Mode = None
+    infer: _Mode = None
+    train: _Mode = None
 
 
 class _Machine(OpenRecord):

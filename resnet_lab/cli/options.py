@@ -42,6 +42,13 @@ def written(name: str, metavar: str, help: str, default: str | bool = False) -> 
     )
 
 
+def refuse_page(page: Path, others: Mapping[str, Path | None]) -> None:
+    """Raise `ConfigError` where another output has the path of the page, which may be one that nobody gave."""
+    for name, path in others.items():
+        if path is not None and realpath(path) == realpath(page):
+            raise ConfigError(f"{name} and the page are both {path}; give {name} another name, or the page, with --out")
+
+
 JSON = Annotated[
     bool,
     typer.Option("--json", help="Print one JSON object, and nothing else on standard output.", rich_help_panel=OUTPUT),

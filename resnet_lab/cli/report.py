@@ -1,5 +1,6 @@
 """`resnet-lab report`."""
 
+from os.path import isdir
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -49,7 +50,8 @@ def report(
     if out is not None:
         refuse_existing(out)
     page = out or default_path(runs)
-    if page.parent.is_dir():
+    options.refuse_page(page, {"--plots": plots})
+    if isdir(page.parent):
         refuse_unwritable(page)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     with Screen() as screen:

@@ -46,6 +46,7 @@ def run(
 
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
+    from resnet_lab.core.files import refuse_other
     from resnet_lab.network.plugins import require_files
     from resnet_lab.study.remarks import claim
     from resnet_lab.study.running import check_arms, known, run_study, tuned
@@ -64,6 +65,7 @@ def run(
     else:
         chosen = design.study()
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
+        refuse_other(folder.folder, folder.design.name)
     images = check_arms(chosen, registry)
     if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
         output.remark(

@@ -58,6 +58,8 @@ def report(
     chosen = as_run(opened.study(), opened)
     chosen = replace(chosen, plan=chosen.plan.model_copy(update=about))
     page = out or folder / "report.html"
+    given = {"--markdown": markdown, "--latex": latex, "--csv": csv, "--parquet": parquet, "--plots": plots}
+    options.refuse_page(page, given)
     refuse_unwritable(page)
     found = findings(chosen, opened, registry)
     if markdown is not None:

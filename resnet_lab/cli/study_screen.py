@@ -120,7 +120,8 @@ class StudyScreen:
             return output.text({"running": "..."}.get(self._states.get(trial.name, ""), "."), style="dim")
         if outcome.problem is not None:
             return output.text("failed", style="red")
-        return output.text(f"{outcome.scores[self.study.plan.metric]:.3f}")
+        score = outcome.scores.get(self.study.plan.metric)
+        return output.text("?", style="red") if score is None else output.text(f"{score:.3f}")
 
     def _marks(self, rows: Mapping[str, Sequence[Trial]]) -> Table:
         """A mark for each trial, and the mean of those that have a score."""
@@ -130,7 +131,7 @@ class StudyScreen:
         table.add_column("# over, x failed, > running", no_wrap=True)
         for name, trials in rows.items():
             outcomes = [outcome for trial in trials if (outcome := self._outcomes.get(trial.name)) is not None]
-            scores = [each.scores[self.study.plan.metric] for each in outcomes if each.problem is None]
+            scores = [score for each in outcomes if (score := each.scores.get(self.study.plan.metric)) is not None]
             mean = f"{fmean(scores):.3f}" if scores else ""
             table.add_row(output.text(name), mean, output.text("".join(map(self._mark, trials))))
         return table
@@ -328,7 +329,8 @@ def _told(outcome: Outcome, metric: str) -> str:
     name = f"{outcome.arm}, seed {outcome.seed}"
     if outcome.problem is not None:
         return f"{name} failed: {outcome.problem}"
-    return f"{name}: {metric.replace('_', ' ')} {outcome.scores[metric]:.4f} in {_duration(outcome.seconds)}"
+    score = f"{outcome.scores[metric]:.4f}" if metric in outcome.scores else "is not known"
+    return f"{name}: {metric.replace('_', ' ')} {score} in {_duration(outcome.seconds)}"
 
 
 def _duration(seconds: float) -> str:

@@ -16,3 +16,7 @@ Balance = Literal["none", "sampling", "loss"]
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Compile = Literal["auto", "off", "on", "max"]
+
+Optimizer = Literal["adam", "adamw", "sgd"]
+Schedule = Literal["exponential", "step", "cosine", "one_cycle", "constant"]
+Switch = Literal["auto", "on", "off"]

@@ -55,6 +55,16 @@ def refuse_existing(path: Path) -> None:
         raise RunError(f"{path} exists already and is left as it is; choose another name or remove it")
 
 
+def refuse_other(folder: Path, record: str) -> None:
+    """Raise `RunError` where a folder is neither new nor empty, and has not the record that tells it is one of ours.
+
+    Hidden files, and the folder of trials, may be what a process left that was killed before it wrote the record.
+    """
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    if record not in names and any(name != "trials" and not name.startswith(".") for name in names):
+        raise RunError(f"{folder} is a folder of something else: it holds no {record}; name a new one with --out")
+
+
 def refuse_unwritable(path: Path) -> None:
     """Raise `RunError` where no file can be written at `path`; nothing is left behind, and a file there stays."""
     if os.path.isdir(path):
@@ -88,6 +98,8 @@ def refuse_ways_out(folder: Path) -> None:
     That is a link to what lies elsewhere, which would be read, replaced or passed on; and what is neither file nor
     folder, which can wait for ever for a reader.
     """
+    if not os.path.isdir(folder):
+        return
     root = os.path.realpath(folder)
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):

@@ -41,9 +41,14 @@ class Epoch:
 
     @property
     def problem(self) -> str:
-        """First impossible figure: an accuracy outside [0, 1], a negative loss or time; empty where there is none."""
+        """First impossible figure, empty where there is none: an accuracy outside [0, 1], a negative loss or time.
+
+        The validation loss alone may be non-finite, where outputs are.
+        """
         for field in fields(self):
             value, is_share = getattr(self, field.name), field.name.endswith("accuracy")
+            if not isfinite(value) and field.name != "val_loss":
+                return f"{field.name} is {value:g}, and should be finite"
             if value < 0 or (is_share and not value <= 1 + ROUNDING):
                 return f"{field.name} is {value:g}, and {'accuracies are in [0, 1]' if is_share else 'at least 0'}"
         return ""

@@ -98,6 +98,9 @@ Tuple = Annotated[tuple[T, ...], FailFast()]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+Seconds = Annotated[float, Field(ge=0, le=1e10, strict=True)]
+"""Duration of a training or an epoch, at most three centuries."""
+
 Proportion = Annotated[float, Field(ge=0, le=1, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**62, strict=True)]
@@ -196,7 +199,7 @@ def validated(
         first = failure.errors(include_url=False)[0]
     keys = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("constrained-", "function-")))
     key = f"{shortened(keys)}: " if keys else ""
-    got = "" if first["type"] in ("missing", "entries") else f", got {repr_of(first['input'])}"
+    got = "" if first["type"] in ("missing", "entries", "contradiction") else f", got {repr_of(first['input'])}"
     allowed = ""
     if first["type"] == "extra_forbidden":
         allowed = " (unknown key; check its spelling, or upgrade resnet-lab)"

@@ -21,35 +21,13 @@ from hashlib import sha256
 from os.path import isfile
 from pathlib import Path
 from re import compile as pattern
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, Field
-from pydantic_core import PydanticCustomError
-
-from resnet_lab.core.choices import CacheUse
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import permit_as_usual, refuse_existing, refuse_ways_out, write_atomically
 from resnet_lab.core.locks import claimed
-from resnet_lab.core.records import (
-    SMALL,
-    Count,
-    Entries,
-    Finite,
-    Items,
-    NotNegative,
-    Number,
-    OpenRecord,
-    Positive,
-    Proportion,
-    RecordedFile,
-    Seed,
-    Share,
-    distinct,
-    read_json,
-    repr_of,
-    shortened,
-    validated,
-)
+from resnet_lab.core.records import SMALL, read_json, repr_of, shortened, validated
+from resnet_lab.core.run_record import EpochFigures, Imported, Trained
 from resnet_lab.core.tables import RESTORE, rows_of
 
 FORMAT = 1
@@ -60,137 +38,6 @@ _DECIMAL = pattern(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?")
 """Numbers as the tables of epochs have them."""
 
 REMEDY = "the run's weights can still be used by their path"
-
-
-def _not_negative(value: float) -> float:
-    """A number that is not below 0, or NaN; raises for pydantic."""
-    if value < 0:
-        raise PydanticCustomError("negative", "Input should be greater than or equal to 0")
-    return value
-
-
-class Device(OpenRecord):
-    """Device as recorded by `Placement.record`."""
-
-    name: str
-    type: str
-    dtype: str
-    precision: str | None = None
-
-
-class Source(OpenRecord):
-    """Origin of weights."""
-
-    source: str
-
-
-class Configuration(OpenRecord):
-    """Numbers of a training's configuration, of which `train.config` knows the rest; earlier versions had fewer."""
-
-    epochs: Count
-    batch_size: Count | str | None = None
-    accumulate: Count | None = None
-    lr: Positive | None = None
-    weight_decay: NotNegative | None = None
-    momentum: Share | None = None
-    decay: Annotated[float, Field(gt=0, le=1)] | None = None
-    decay_epochs: Count | None = None
-    warmup_epochs: NotNegative | None = None
-    clip_norm: Positive | None = None
-    label_smoothing: Share | None = None
-    ema: Share | None = None
-    patience: Count | None = None
-    seed: Seed | None = None
-    init_seed: Seed | None = None
-    split_seed: Seed | None = None
-    order_seed: Seed | None = None
-
-
-class RecordedScores(OpenRecord):
-    """Scores on the test part, as `Scores.headline` gives them."""
-
-    accuracy: Proportion
-    macro_accuracy: Proportion
-    macro_precision: Proportion
-    macro_recall: Proportion
-    macro_f1: Proportion
-    n: Number
-
-
-class Classified(OpenRecord):
-    """Images of a network."""
-
-    source: str
-    cache: CacheUse
-    classes: Annotated[Items[str], AfterValidator(distinct)]
-    mean: Items[Finite]
-    std: Items[Positive]
-
-
-class Bad(OpenRecord):
-    """A file that was left out."""
-
-    path: str
-    cause: str
-
-
-class Counts(OpenRecord):
-    """Images of each part."""
-
-    train: Number
-    val: Number
-    test: Number
-
-
-class Images(Classified):
-    """Images of a training."""
-
-    fingerprint: str
-    images: Counts
-    bad: Items[Bad]
-    copies: Number
-
-
-class Imported(OpenRecord):
-    """run.json of weights that no training here made; unknown keys are those of later versions."""
-
-    format: int
-    created: str
-    command: list[str]
-    status: str | None = None
-    spec: dict[str, Any]
-    spec_hash: str
-    weights: Source | None = None
-    plugins: Entries[str]
-    plugin_sources: Entries[str] | None = None
-    plugin_files: list[RecordedFile] | None = None
-    versions: Entries[str]
-    data: Classified
-
-
-class Trained(Imported):
-    """run.json of a training."""
-
-    data: Images
-    config: Configuration
-    device: Device
-    best_epoch: Count | None = None
-    seconds: NotNegative | None = None
-    test: RecordedScores | None = None
-
-
-class EpochFigures(OpenRecord):
-    """A row of metrics.csv or times.csv; the validation loss may be non-finite in runs of earlier versions."""
-
-    epoch: Annotated[float, Field(ge=1, multiple_of=1)]
-    learning_rate: NotNegative = 0.0
-    train_loss: NotNegative = 0.0
-    train_macro_accuracy: Proportion = 0.0
-    val_loss: Annotated[float, AfterValidator(_not_negative)] = 0.0
-    val_accuracy: Proportion = 0.0
-    val_macro_accuracy: Proportion = 0.0
-    seconds: NotNegative = 0.0
-    images_per_second: NotNegative = 0.0
 
 
 class Run:
@@ -245,10 +92,13 @@ class Run:
         """The rows of splits.csv: path, label and split of each image.
 
         Raises:
-            RunError: it is damaged, has an image twice, or a class that run.json does not name.
+            RunError: it is damaged, has an image twice, a class that run.json does not name, or other numbers of images
+                than that.
         """
-        classes = set(self.read()["data"]["classes"]) if self.record.exists() else None
+        data = self.read()["data"] if self.record.exists() else {}
+        classes = set(data["classes"]) if data else None
         seen: set[str] = set()
+        counts: Counter[str] = Counter()
         for line, row in rows_of(self.splits, ("path", "split", "label"), RunError):
             if row["path"] in seen:
                 raise RunError(
@@ -260,11 +110,18 @@ class Run:
                     "restore the file"
                 )
             seen.add(row["path"])
+            counts[row["split"]] += 1
             yield row
+        for part, number in data.get("images", {}).items():
+            if counts[part] != number:
+                raise RunError(
+                    f"{self.splits}: damaged: it has {counts[part]} images in the {part} part, and {self.record} has "
+                    f"{number}; restore the file"
+                )
 
-    def epochs(self) -> list[dict[str, float]]:
-        """The rows of metrics.csv; raises `RunError` where that is damaged."""
-        return _rows(self.metrics)
+    def epochs(self, *needed: str) -> list[dict[str, float]]:
+        """The rows of metrics.csv; raises `RunError` where that is damaged or misses a needed column."""
+        return _rows(self.metrics, *needed)
 
     def seconds(self) -> list[float]:
         """Seconds per epoch, from times.csv; raises `RunError` where that is damaged."""
@@ -365,6 +222,8 @@ def _rows(path: Path, *needed: str) -> list[dict[str, float]]:
         figures = {name: _number(value, name, where) for name, value in row.items()}
         validated(EpochFigures, figures, f"{where}: damaged", RunError, RESTORE)
         rows.append(figures)
+        if figures["epoch"] != len(rows):
+            raise RunError(f"{where}: damaged: epoch should be {len(rows)}, got {figures['epoch']:g}; {RESTORE}")
     return rows
 
 

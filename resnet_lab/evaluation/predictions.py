@@ -23,6 +23,8 @@ from resnet_lab.network.checkpoint import read_sealed, write_sealed
 
 FORMAT = 1
 KEY = "resnet_lab_predictions"
+TOLERANCE = 1e-3
+"""Greatest difference from 1 of the sum of an image's probabilities."""
 
 
 class Origin(Record):
@@ -126,7 +128,7 @@ class Predictions:
         """Read a file of `write`.
 
         Raises:
-            CheckpointError: no such file, not one of ours, damaged, too new, or with non-finite probabilities.
+            CheckpointError: no such file, not one of ours, damaged, too new, or with numbers that are no probabilities.
         """
         header, tensors = read_sealed(path, KEY, FORMAT, "predictions")
         described = validated(_Header, header, str(path), CheckpointError)
@@ -142,6 +144,11 @@ class Predictions:
             raise CheckpointError(
                 f"{path}: the predictions hold non-finite probabilities, which name no class; remove the file and "
                 "score the run again with `resnet-lab eval`"
+            )
+        if (probabilities < 0).any() or ((probabilities.sum(1) - 1).abs() > TOLERANCE).any():
+            raise CheckpointError(
+                f"{path}: the predictions hold probabilities that are negative or do not add up to 1; remove the file "
+                "and score the run again with `resnet-lab eval`"
             )
         return cls(
             classes=described.classes,

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.core.errors import CheckpointError, DataError, RunError
+from resnet_lab.core.errors import CheckpointError, ConfigError, DataError, RunError
 from resnet_lab.core.files import make_folder, refuse_unwritable
+from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import shortened
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
@@ -120,6 +121,8 @@ def predictions_of(
             if source is None
             else f"{images.name}: no image is left to score; see `resnet-lab data check` and --class-map"
         )
+    if source is None:
+        _require_as_split(run, images, positions, labels, metadata.classes)
     whole = "all" if source is not None else part
     origin = origin_of(run, images.name, whole, placement, record.get("best_epoch")).model_copy(
         update={"gone": len(gone) + len(unreadable), "absent": match.missing if source is not None else ()}
@@ -283,6 +286,25 @@ def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) ->
             f"{sorted(unknown)}; use a folder with the same class names, or say which is which with "
             f"--class-map '{unknown[0]}={missing[0] if missing else 'CLASS'}' (or '{unknown[0]}=' to leave it out)"
         )
+
+
+def _require_as_split(
+    run: Run, images: ImageSet, positions: NDArray[np.int64], labels: NDArray[np.int64], classes: Sequence[str]
+) -> None:
+    """Raise where a part is not scored whole, or has an image of another class than in the training."""
+    named = {row["path"]: row["label"] for row in run.split_rows()}
+    for position in positions.tolist():
+        own = images.classes[images.labels[position]]
+        if labels[position] < 0:
+            raise ConfigError(
+                f"--class-map '{own}=': the run's own parts are scored whole; name other images with --data to leave "
+                "a class out"
+            )
+        if (called := classes[labels[position]]) != (was := named[images.paths[position]]):
+            raise DataError(
+                f"{images.name}: {images.paths[position]} is of the class {called!r} now, and of {was!r} in "
+                f"{run.splits}; restore what changed, or score all images with --data {images.name}"
+            )
 
 
 def _tell_what_is_scored(

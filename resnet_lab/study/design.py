@@ -154,6 +154,8 @@ def read_noted(path: Path, error: type[ResNetLabError]) -> dict[str, Any]:
     version = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
     if isinstance(version, int) and version > FORMAT:
         raise error(f"{path}: format {version} is newer than this resnet-lab reads ({FORMAT}); upgrade resnet-lab")
+    if version != FORMAT:
+        raise error(f"{path}: damaged: format should be {FORMAT}, got {repr_of(version)}; {REMEDY}")
     validated(Noted, content, f"{path}: damaged", error, REMEDY)
     return dict(content)
 

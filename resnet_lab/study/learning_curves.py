@@ -50,9 +50,9 @@ def learning_curves(found: StudyFindings, folder: StudyFolder) -> list[LearningC
 
 
 def _epochs(folder: StudyFolder, trial: Trial) -> list[dict[str, float]]:
-    run = folder.run(trial)
-    try:
-        rows = run.epochs() if run.metrics.exists() else []
-        return [{name: row[name] for name in ("val_macro_accuracy", "val_loss")} for row in rows]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{run.metrics}: damaged ({error}); restore it") from None
+    run, outcome = folder.run(trial), folder.outcome(trial)
+    rows = run.epochs("val_macro_accuracy", "val_loss") if run.metrics.exists() else []
+    done = 0 if outcome is None or outcome.problem is not None else outcome.epochs
+    if rows and done not in (0, len(rows)):  # 0 also where there were no times
+        raise RunError(f"{run.metrics}: damaged: it has {len(rows)} epochs, and the trial had {done}; restore the file")
+    return rows

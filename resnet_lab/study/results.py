@@ -22,7 +22,7 @@ from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.spread import collapses, score_of_guessing
 from resnet_lab.study.statistics import ALPHA, Effect, judge
 from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
+from resnet_lab.study.trials import REMEDY, Outcome, StudyFolder, Trial, trials_of
 
 
 @dataclass(frozen=True)
@@ -223,8 +223,10 @@ def _at_seeds(flags: NDArray[np.bool_], outcomes: Grid[Outcome]) -> dict[str, tu
 def _scores(outcomes: Grid[Outcome], plan: Plan) -> NDArray[np.float64]:
     """Scores (S, A), NaN where a trial is left out; a seed is where every arm failed, which favours none."""
     finished, metric = _finished(outcomes), plan.metric
-    if any(metric not in outcome.scores for outcome in finished.values()):
-        raise ConfigError(f"metric {metric} does not exist for so few classes; take another")
+    for outcome in finished.values():
+        if metric not in outcome.scores:
+            remedy = "take another metric where there are 5 classes or fewer" if metric == "top5_accuracy" else REMEDY
+            raise ConfigError(f"the trial {outcome.trial} has no {metric}; {remedy}")
     scores = finished.numbers(lambda outcome: outcome.scores[metric])
     if plan.failures == "worst":
         failed = _failed(outcomes)

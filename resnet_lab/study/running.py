@@ -22,8 +22,14 @@ def check_arms(study: Study, registry: Registry) -> ImageSet:
 
     Raises:
         SpecError, PluginError, DataError: what cannot be, with the arm's name.
+        ConfigError: a metric that there is not for so few classes.
     """
     images = open_images(study.arms[0].data.source, registry)
+    if study.plan.metric == "top5_accuracy" and len(images.classes) <= 5:
+        raise ConfigError(
+            f"{images.name}: metric top5_accuracy is for more than 5 classes, and there are {len(images.classes)}; "
+            "take another"
+        )
     for arm in study.arms:
         try:
             measure(arm.spec.modified(num_classes=len(images.classes)), registry)

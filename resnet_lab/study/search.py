@@ -9,11 +9,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resnet_lab.core.errors import ConfigError, PluginError, SpecError
-from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
+from resnet_lab.core.files import make_folder, refuse_other, refuse_ways_out, write_atomically
 from resnet_lab.core.locks import claimed
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
@@ -94,7 +95,7 @@ def plugin_files(folder: Path) -> list[dict[str, str]]:
 
 def _content(folder: Path) -> dict[str, Any]:
     refuse_ways_out(folder)
-    if not (folder / NOTED).is_file():
+    if not isfile(folder / NOTED):
         raise ConfigError(
             f"{folder} is not a search folder: it holds no {NOTED}; name one that `resnet-lab study search` made"
         )
@@ -131,6 +132,7 @@ def _opened(space: Space, folder: Path, registry: Registry) -> Iterator["optuna.
         import optuna
     except ImportError:
         raise ConfigError('a search needs the package optuna: pip install "resnet-lab[optuna]"') from None
+    refuse_other(folder, NOTED)
     make_folder(folder / "trials")
     content = {"format": FORMAT, "tables": space.tables, "plugin_files": registry.files()}
     file = folder / NOTED

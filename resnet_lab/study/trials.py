@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,21 +22,31 @@ from resnet_lab.core import locks
 from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.core.history import ROUNDING
-from resnet_lab.core.records import SMALL, Count, Entries, Finite, NotNegative, read_json, shortened, validated
+from resnet_lab.core.records import SMALL, Count, Entries, Finite, Seconds, read_json, repr_of, shortened, validated
 from resnet_lab.core.run_folder import Run
 from resnet_lab.device.memory import is_out_of_memory
 from resnet_lab.evaluation.metrics.headline import NAMES, headline
+from resnet_lab.evaluation.opened_run import recorded_spec
 from resnet_lab.evaluation.scoring import stored
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
 from resnet_lab.study.plan import LOWER_IS_BETTER
-from resnet_lab.train.config import Positive
+from resnet_lab.train.config import Positive, TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
 from resnet_lab.train.training import resume, train
 
 REMEDY = "remove it and its folder to have the trial run again"
+LONGEST = 150
+"""Bytes of an arm's name in the names of its files, which may have 255 with what stands around it."""
+
+LEFT_OPEN = ("batch_size", "compile")
+"""What a design may leave to the device, so that a run's record may differ in it."""
+
+RECORDED_DATA = {"fit", "strict", "folds", "fold"}
+"""What a run's record has of the data as the design says it."""
+
 Accuracy = Annotated[Finite, Field(ge=0, le=1 + ROUNDING)]
 State = Literal["waiting", "running", "finished", "failed"]
 
@@ -57,6 +68,11 @@ class Trial:
         """Name of its folder: the arm with its configuration's hash, and the seed."""
         tuned = "" if self.lr is None else f"-lr{self.lr:g}"
         return f"{prefix_of(self.arm)}{tuned}-seed{self.seed}"
+
+    @property
+    def rate(self) -> float:
+        """Learning rate that it is trained with."""
+        return self.arm.train.lr if self.lr is None else self.lr
 
 
 def _of_metrics(scores: dict[str, float]) -> dict[str, float]:
@@ -90,7 +106,7 @@ class Outcome:
     validation: tuple[Accuracy, Annotated[Finite, Field(ge=0)]] | None
     best_epoch: Count | None
     epochs: Annotated[int, Field(ge=0, le=10**6)]
-    seconds: NotNegative
+    seconds: Seconds
     lr: Positive
     versions: Entries[str]
     diverged: bool = False
@@ -99,18 +115,28 @@ class Outcome:
 _OUTCOME = TypeAdapter(Outcome)
 
 
-def _lack(outcome: Outcome) -> str:
-    """Missing part of the outcome of a finished trial, empty where there is none."""
+def _contradiction(outcome: Outcome, trial: Trial) -> str:
+    """Why an outcome cannot be that of a trial, empty where it can."""
+    if (outcome.trial, outcome.arm, outcome.seed) != (trial.name, trial.arm.name, trial.seed):
+        return f"it is of the trial {shortened(outcome.trial)}"
+    if outcome.lr != trial.rate:
+        return f"lr is {outcome.lr:g}, and {trial.rate:g} in the study"
+    if outcome.problem is not None:
+        return "a trial that failed has no scores" if outcome.scores or outcome.validation is not None else ""
     if outcome.validation is None:
-        return "a validation"
+        return "a trial that finished has a validation"
     if outcome.diverged:
-        return "not diverged"
-    return "" if outcome.seconds > 0 or not outcome.epochs else "taken more than 0 seconds"
+        return "a trial that finished has not diverged"
+    if outcome.epochs and not outcome.seconds:
+        return "a trial that finished has taken more than 0 seconds"
+    if outcome.epochs and (outcome.best_epoch or 0) > outcome.epochs:
+        return f"best_epoch is {outcome.best_epoch}, of {outcome.epochs} epochs"
+    return ""
 
 
 def prefix_of(arm: Arm) -> str:
     """The beginning of the names of an arm's trials."""
-    words = re.sub(r"[^\w.@=+-]+", "-", arm.name).strip("-") or "arm"
+    words = re.sub(r"[^\w.@=+-]+", "-", arm.name).encode()[:LONGEST].decode(errors="ignore").strip("-") or "arm"
     return f"{words}-{arm.hash}"
 
 
@@ -139,7 +165,7 @@ class StudyFolder:
         write_atomically(self.design, json.dumps(content, indent=1).encode())
 
     def _require_failures_declared(self, study: Study) -> None:
-        if not self.design.is_file() or not any(self.trials.glob("*.json")):
+        if not isfile(self.design) or not any(self.trials.glob("*.json")):
             return
         before = self._recorded("failures") or "withhold"
         if before != study.plan.failures:
@@ -155,7 +181,7 @@ class StudyFolder:
             RunError: something in the folder leads out of it, or study.json is damaged.
         """
         refuse_ways_out(self.folder)
-        return list(read_noted(self.design, RunError).get("plugin_files", ())) if self.design.is_file() else []
+        return list(read_noted(self.design, RunError).get("plugin_files", ())) if isfile(self.design) else []
 
     def study(self) -> Study:
         """The design that was noted last.
@@ -165,7 +191,7 @@ class StudyFolder:
             ConfigError, SpecError: the design can no longer be.
         """
         refuse_ways_out(self.folder)
-        if not self.design.is_file():
+        if not isfile(self.design):
             raise RunError(
                 f"{self.folder} is not a study folder: it holds no study.json; name one that `resnet-lab study run` "
                 "made"
@@ -177,7 +203,7 @@ class StudyFolder:
         return self._recorded("population")
 
     def _recorded(self, key: str) -> str | None:
-        noted = read_noted(self.design, RunError)["tables"] if self.design.is_file() else {}
+        noted = read_noted(self.design, RunError)["tables"] if isfile(self.design) else {}
         about = noted.get("study")
         return str(about[key]) if isinstance(about, Mapping) and key in about else None
 
@@ -195,14 +221,14 @@ class StudyFolder:
         if not path.exists():
             return None
         content = read_json(path, RunError, most=SMALL, remedy=REMEDY)
-        written = content.pop("format", None) if isinstance(content, dict) else None
+        written = content.pop("format", FORMAT) if isinstance(content, dict) else FORMAT
         if isinstance(written, int) and written > FORMAT:
             raise RunError(f"{path}: trial format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade")
+        if written != FORMAT:
+            raise RunError(f"{path}: damaged: format should be {FORMAT}, got {repr_of(written)}; {REMEDY}")
         found = validated(_OUTCOME, content, f"{path}: damaged", RunError, REMEDY)
-        if (found.trial, found.arm, found.seed) != (trial.name, trial.arm.name, trial.seed):
-            raise RunError(f"{path}: damaged: it is of the trial {shortened(found.trial)}; {REMEDY}")
-        if found.problem is None and (lack := _lack(found)):
-            raise RunError(f"{path}: damaged: a trial that finished has {lack}; {REMEDY}")
+        if problem := _contradiction(found, trial):
+            raise RunError(f"{path}: damaged: {problem}; {REMEDY}")
         return found
 
     def keep(self, trial: Trial, outcome: Outcome) -> None:
@@ -267,14 +293,29 @@ def carry_out(
 
 def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher) -> int | None:
     """Bring a trial's training to its end; a signal that came too late to stop it."""
-    run = folder.run(trial)
+    run, config = folder.run(trial), study.at(trial.arm, trial.seed, lr=trial.rate)
     if run.record.exists():
-        if run.read().get("status") != "finished":
+        record = run.read()
+        _require_of_trial(run, record, trial, config)
+        if record.get("status") != "finished":
             return resume(run.folder, registry=registry, watcher=watcher).signal
         return None
-    changes: dict[str, Any] = {} if trial.lr is None else {"lr": trial.lr}
-    config = study.at(trial.arm, trial.seed, **changes)
     return train(trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher).signal
+
+
+def _require_of_trial(run: Run, record: Mapping[str, Any], trial: Trial, config: TrainConfig) -> None:
+    """Raise `RunError` where a run in the place of a trial's is of another training."""
+    asked = {**trial.arm.data.model_dump(mode="json", include=RECORDED_DATA), **config.model_dump(mode="json")}
+    noted = {**{name: record["data"].get(name, asked[name]) for name in RECORDED_DATA}, **record["config"]}
+    other = [name for name in noted if name in asked and name not in LEFT_OPEN and noted[name] != asked[name]]
+    own = trial.arm.spec.modified(num_classes=len(record["data"]["classes"]))
+    if config.weights is None and recorded_spec(run, record) != own:  # weights may ask for other parts
+        other.insert(0, "spec")
+    if other:
+        raise RunError(
+            f"{run.folder} is of another training than the trial, whose {other[0]} differs; remove the folder to have "
+            "the trial run again"
+        )
 
 
 def _finished(trial: Trial, folder: StudyFolder) -> Outcome:
@@ -312,7 +353,7 @@ def _outcome(trial: Trial, folder: StudyFolder, **known: Any) -> Outcome:
         seed=trial.seed,
         epochs=len(times),
         seconds=sum(times),
-        lr=trial.arm.train.lr if trial.lr is None else trial.lr,
+        lr=trial.rate,
         versions=record.get("versions", {}),
         **known,
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from resnet_lab.core.choices import Balance, Compile, InitGain, Precision
+from resnet_lab.core.choices import Balance, Compile, InitGain, Optimizer, Precision, Schedule, Switch
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
@@ -77,16 +77,14 @@ class TrainConfig(Record):
         metavar="N",
     )
     accumulate: Count = option(1, "Micro-batches per optimizer step; more need less memory.", LEARNING)
-    optimizer: Literal["adam", "adamw", "sgd"] = option("adam", "Optimizer; SGD is with Nesterov momentum.", LEARNING)
+    optimizer: Optimizer = option("adam", "Optimizer; SGD is with Nesterov momentum.", LEARNING)
     lr: Positive = option(
         3e-3, "Learning rate of the first epoch after the warm-up; the highest of one_cycle.", LEARNING
     )
     weight_decay: NotNegative = option(0.0, "Weight decay; decoupled from the gradient in AdamW.", LEARNING)
     decay_norms: bool = option(True, "Whether weight decay applies to norms and biases.", LEARNING)
     momentum: Share = option(0.9, "Momentum of SGD.", LEARNING)
-    schedule: Literal["exponential", "step", "cosine", "one_cycle", "constant"] = option(
-        "cosine", "How the learning rate changes.", LEARNING
-    )
+    schedule: Schedule = option("cosine", "How the learning rate changes.", LEARNING)
     decay: Annotated[float, Field(gt=0, le=1, strict=True)] = option(
         0.7, "Factor of the rate, applied after each epoch by exponential, and every decay_epochs by step.", LEARNING
     )
@@ -126,9 +124,7 @@ class TrainConfig(Record):
         TRANSFER,
         metavar="STAGES",
     )
-    cache_frozen: Literal["auto", "on", "off"] = option(
-        "auto", "Compute the output of frozen stages once and store it.", TRANSFER
-    )
+    cache_frozen: Switch = option("auto", "Compute the output of frozen stages once and store it.", TRANSFER)
     sync_batch_norm: bool = option(False, "Synchronise batch norm's statistics over all processes.", SPEED)
     zero_init_residual: bool = option(False, "Initialise each residual branch to zero.", LEARNING)
     init_gain: InitGain = option(

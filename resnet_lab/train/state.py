@@ -16,7 +16,7 @@ from torch.optim import SGD, Optimizer
 
 from resnet_lab.core.errors import CheckpointError
 from resnet_lab.core.history import Epoch
-from resnet_lab.core.records import Entries, Record, Tuple, validated
+from resnet_lab.core.records import Entries, Record, Seconds, Tuple, validated
 from resnet_lab.network.checkpoint import read_sealed, write_sealed
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.tally import Tally
@@ -31,17 +31,17 @@ class _Header(Record):
     model_config = ConfigDict(extra="ignore")
     history: Tuple[Epoch]
     step: Annotated[int, Field(ge=0, le=2**53, strict=True)]
-    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    seconds: Seconds
     scaler: Entries[float]
 
     @model_validator(mode="after")
     def _of_epochs_in_order(self) -> Self:
         if [epoch.epoch for epoch in self.history] != list(range(1, len(self.history) + 1)):
-            raise PydanticCustomError("history", "The epochs should be counted from 1")
+            raise PydanticCustomError("contradiction", "The epochs should be counted from 1")
         for epoch in self.history:
             if problem := epoch.problem:
                 raise PydanticCustomError(
-                    "history", "Epoch {number}: {problem}", {"number": epoch.epoch, "problem": problem}
+                    "contradiction", "Epoch {number}: {problem}", {"number": epoch.epoch, "problem": problem}
                 )
         return self
 
@@ -127,6 +127,10 @@ def read_state(path: Path, progress: Progress, learner: Learner, steps_per_epoch
             if tensors["tally"].shape != progress.tally.sums.shape:
                 raise ValueError(f"tally is {tuple(tensors['tally'].shape)}")
             progress.tally.sums.copy_(tensors["tally"])
+            if problem := progress.tally.problem:
+                raise ValueError(f"tally: {problem}")
+            if described.step and not progress.tally.sums[1]:
+                raise ValueError(f"tally: no image was seen in {described.step} steps")
         if described.scaler:
             learner.scaler.load_state_dict(described.scaler)
     except (RuntimeError, ValueError, KeyError, IndexError) as error:
@@ -157,4 +161,6 @@ def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None
         for name, tensor in values.items():
             if tensor.shape != (() if name == "step" else parameters[place].shape) or not tensor.is_floating_point():
                 raise ValueError(f"{name} of parameter {place} is {tuple(tensor.shape)} of {tensor.dtype}")
+            if name in ("step", "exp_avg_sq") and (tensor < 0).any():
+                raise ValueError(f"{name} of parameter {place} is negative")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -50,6 +50,14 @@ class Tally:
         self.checked += len(losses)
         return None
 
+    @property
+    def problem(self) -> str:
+        """Why no step gives such sums, empty where some do; waits for the device."""
+        if not self.sums.isfinite().all() or (self.sums < 0).any():
+            return "a sum is negative or non-finite"
+        seen, right = self.sums[2 : 2 + self.num_classes], self.sums[2 + self.num_classes :]
+        return "more images are right than were seen" if (right > seen).any() else ""
+
     def result(self) -> tuple[float, float]:
         """Mean loss, and macro-averaged accuracy over the classes seen."""
         sums = self.sums.cpu().numpy()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.core.run_folder import Run
@@ -139,6 +139,7 @@ class Trainer:
         self.learner = Learner(network, called, loss, self.config, self.placement, self.processes)
         if self.run.state.exists():
             read_state(self.run.state, self.progress, self.learner, len(train))
+            self._require_all_epochs()
             self.saved_at = str(self.progress)
             self.watcher.say(f"resuming at {self.progress}")
         if self.progress.history:
@@ -158,6 +159,15 @@ class Trainer:
 
         self.watcher.begin("training", self.config.epochs * len(train), self.progress.steps(len(train)))
         yield from epochs(self.learner, train, val, self.config, self.placement, self.progress, after_step)
+
+    def _require_all_epochs(self) -> None:
+        """Raise `RunError` where metrics.csv, which is written after the state, has epochs that the state lacks."""
+        there = len(self.run.epochs()) if self.run.metrics.exists() else 0
+        if there > len(self.progress.history):
+            raise RunError(
+                f"{self.run.state} is of {self.progress}, and {self.run.metrics.name} has {there} epochs, so that one "
+                "of them is of another training; restore the run folder"
+            )
 
     def _called(self, network: nn.Module, train: Loader) -> nn.Module:
         """The network as a step calls it: distributed, compiled, or itself; the same when a run resumes."""

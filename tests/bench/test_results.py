@@ -117,3 +117,25 @@ def test_names_stay_names() -> None:
     assert "<td>=a|&lt;b&gt;`</td>" in page
     rows = list(csv.DictReader(io.StringIO(results.as_csv(told))))
     assert rows[1]["name"] == "'=a|<b>`"
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (None, "input should be a table, or be left out, got None"),
+        ({"memory": -5}, ".memory: input should be greater than or equal to 0, got -5"),
+        ({"interval": [5.0, 1.0]}, ".interval: input should have the lower end first, got [5.0, 1.0]"),
+        ({"median_ms": 1e-300}, "median_ms is 1e-300, and 15 by its samples"),
+        ({"ratio": 1e300}, "ratio is 1e+300, outside its interval of 1.5 to 1.5"),
+    ],
+)
+def test_timings_that_cannot_be(tmp_path: Path, changes: dict[str, object] | None, problem: str) -> None:
+    told, path = content(), tmp_path / "r.json"
+    told["arms"][1]["infer"] = None if changes is None else told["arms"][1]["infer"] | changes
+    path.write_text(json.dumps(told))
+    with pytest.raises(RunError) as failure:
+        results.read(path)
+    assert str(failure.value) == (
+        f"{path}: damaged: arms.1.infer{'' if problem.startswith('.') else ': '}{problem}; restore the file, or "
+        "measure again"
+    )

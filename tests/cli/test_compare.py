@@ -47,6 +47,11 @@ def test_runs_on_different_images(cli: Callable, paintings: Path) -> None:
     path = lines[at].split(",")[0].strip('"')
     lines[at] = lines[at].replace('"test"', '"val"')
     Path("b/splits.csv").write_text("\n".join(lines) + "\n")
+    record = json.loads(Path("b/run.json").read_text())
+    record["data"]["images"]["test"] -= 1
+    record["data"]["images"]["val"] += 1
+    record["test"]["n"] -= 1
+    Path("b/run.json").write_text(json.dumps(record))
     code, out, err = cli("compare", "a", "b")
     assert (code, out) == (2, "")
     assert f"resnet-lab: a and b were scored on different images: 1 scored by a alone ({path})" in err

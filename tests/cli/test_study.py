@@ -135,6 +135,27 @@ def test_a_page_and_its_plots(cli: Callable, done: Path) -> None:
     assert (done / "report.html").read_text() == html
 
 
+@pytest.mark.parametrize("option", ["--markdown", "--latex", "--csv", "--parquet", "--plots"])
+def test_no_output_has_the_place_of_the_page(cli: Callable, done: Path, tmp_path: Path, option: str) -> None:
+    folder = Path(shutil.copytree(done, tmp_path / "copy"))
+    (folder / "report.html").unlink(missing_ok=True)
+    path = folder / "trials" / ".." / "report.html"
+    assert cli("study", "report", folder, option, path) == (
+        2, "", f"resnet-lab: {option} and the page are both {path}; give {option} another name, or the page, with "
+        "--out\n",
+    )  # fmt: skip
+    assert not (folder / "report.html").exists()
+
+
+def test_a_folder_of_something_else_is_no_study_s(cli: Callable) -> None:
+    Path("pictures/cats").mkdir(parents=True)
+    assert cli("study", "run", "--attn", "none,se", "--out", "pictures") == (
+        2, "",
+        "resnet-lab: pictures is a folder of something else: it holds no study.json; name a new one with --out\n",
+    )  # fmt: skip
+    assert [path.name for path in Path("pictures").iterdir()] == ["cats"]
+
+
 def test_failed_and_missing_trials_are_reported(cli: Callable, done: Path) -> None:
     shutil.copytree(done, "copy")
     first, second = sorted(Path("copy/trials").glob("eca-*.json"))[:2]
@@ -183,6 +204,11 @@ def test_bad_input(cli: Callable, done: Path) -> None:
         ("run", "s.toml", "--attn", "se"): "--attn cannot be combined with s.toml; set it in the file",
         ("run", "--resume", done, "--attn", "se"): "--attn cannot be combined with --resume, which keeps the design",
         ("run", "--resume", done, "--out", "b"): "--out cannot be combined with --resume, which keeps the design",
+        ("run", "--attn", "none,se", "--metric", "top5_accuracy", "--data", "synthetic(classes=5)"):
+        "synthetic(classes=5): metric top5_accuracy is for more than 5 classes, and there are 5; take another",
+        ("report", "q" * 300): f"{'q' * 300} is not a study folder: it holds no study.json; name one that",
+        ("run", "--resume", "q" * 300): f"{'q' * 300} is not a study folder: it holds no study.json; name one that",
+        ("search", "--resume", "q" * 300): f"{'q' * 300}",
         ("report", "absent"): "absent is not a study folder: it holds no study.json; name one that",
         ("run", "--attn", "none,se", "--data", "absent"): "absent: no such folder, and no data set of that name",
     }.items():  # fmt: skip

@@ -81,3 +81,20 @@ def test_a_line_for_each_trial_where_there_is_no_terminal() -> None:
         "1 of 4: relu none, seed 0: macro accuracy 0.5000 in 1 s",
         "2 of 4: relu eca, seed 0 failed: it diverged",
     ]
+
+
+@pytest.mark.parametrize(("seeds", "mark"), [(3, "?"), (30, "#")])
+def test_a_trial_without_the_study_s_metric(seeds: int, mark: str) -> None:
+    study = design(factors=FACTORS, seeds=seeds, metric="top5_accuracy")
+    trials = trials_of(study)
+    made = screen(study, [outcome(trials[0])])
+    (row,) = (line for line in lines(made) if line.startswith("  relu none"))
+    assert row.split() == ["relu", "none", *([mark, ".", "."] if seeds == 3 else [mark + 29 * "."])]
+    made.show({trial.name: "waiting" for trial in trials}, [outcome(trials[0]), outcome(trials[1])])
+    assert (
+        made.console.file.getvalue()
+        .splitlines()[-1]
+        .endswith(  # type: ignore[attr-defined]
+            "seed 0: top5 accuracy is not known in 1 s"
+        )
+    )

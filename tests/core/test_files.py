@@ -5,7 +5,7 @@ import pytest
 
 from resnet_lab.core import files
 from resnet_lab.core.errors import RunError
-from resnet_lab.core.files import refuse_unwritable, refuse_unwritable_folder, refuse_ways_out
+from resnet_lab.core.files import refuse_other, refuse_unwritable, refuse_unwritable_folder, refuse_ways_out
 
 
 def test_content_is_replaced_whole(tmp_path: Path) -> None:
@@ -148,3 +148,18 @@ def test_ways_out_of_a_folder(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
         refuse_ways_out(folder)
     assert str(caught.value) == f"{folder}/inner/pipe is neither a file nor a folder; remove it"
+
+
+def test_a_folder_of_something_else(tmp_path: Path) -> None:
+    refuse_other(tmp_path / "new", "study.json")
+    (tmp_path / ".study.json.x").touch()
+    (tmp_path / "trials").mkdir()
+    refuse_other(tmp_path, "study.json")
+    (tmp_path / "cats").mkdir()
+    with pytest.raises(RunError) as failure:
+        refuse_other(tmp_path, "study.json")
+    assert str(failure.value) == (
+        f"{tmp_path} is a folder of something else: it holds no study.json; name a new one with --out"
+    )
+    (tmp_path / "study.json").touch()
+    refuse_other(tmp_path, "study.json")

@@ -39,13 +39,18 @@ def test_a_non_finite_validation_loss_is_never_the_best(loss: float) -> None:
         ),
         (
             {"train_macro_accuracy": nan},
-            "train_macro_accuracy is nan, and accuracies are in [0, 1]",
+            "train_macro_accuracy is nan, and should be finite",
             "train_macro_accuracy: damaged: not a decimal number, got 'nan'",
         ),
         (
             {"val_loss": -1.0},
             "val_loss is -1, and at least 0",
             "damaged: val_loss: input should be greater than or equal to 0, got -1.0",
+        ),
+        (
+            {"train_loss": inf},
+            "train_loss is inf, and should be finite",
+            "train_loss: damaged: not a decimal number, got 'inf'",
         ),
         ({"val_loss": nan}, "", ""),
     ],

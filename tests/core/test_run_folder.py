@@ -223,7 +223,9 @@ def test_results_of_null_are_those_of_a_run_without_them(tmp_path: Path) -> None
         ("seconds", "inf", "seconds: damaged: not a decimal number, got 'inf'"),
         ("train_loss", "nan", "train_loss: damaged: not a decimal number, got 'nan'"),
         ("seconds", "1_0", "seconds: damaged: not a decimal number, got '1_0'"),
-        ("seconds", "1e999", "damaged: seconds: input should be a finite number, got inf"),
+        ("seconds", "1e999", "damaged: seconds: input should be less than or equal to 10000000000, got inf"),
+        ("train_loss", "1e999", "damaged: train_loss: input should be a finite number, got inf"),
+        ("seconds", "1e300", "damaged: seconds: input should be less than or equal to 10000000000, got 1e+300"),
         ("seconds", "-1", "damaged: seconds: input should be greater than or equal to 0, got -1.0"),
         ("val_accuracy", "1.5", "damaged: val_accuracy: input should be less than or equal to 1, got 1.5"),
         ("val_accuracy", "-0.5", "damaged: val_accuracy: input should be greater than or equal to 0, got -0.5"),
@@ -243,3 +245,61 @@ def test_epochs_are_whole_numbers(tmp_path: Path) -> None:
         RunError, match=r"line 2: damaged: epoch: input should be a multiple of 1, got 1\.5; restore the file"
     ):
         Run(tmp_path).epochs()
+
+
+def test_a_split_of_other_numbers_than_the_record_s(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write(run_record())  # of 8, 2 and 2 images
+    rows = [f"{number}.png,b,{part}" for number, part in enumerate(["train"] * 8 + ["val"] * 2 + ["test"] * 2)]
+    run.splits.write_text("\n".join(["path,label,split", *rows]))
+    assert sum(run.images_by_part().values()) == 12
+    run.splits.write_text("\n".join(["path,label,split", *rows[:-1], "11.png,b,train"]))
+    with pytest.raises(RunError) as failure:
+        run.images_by_part()
+    assert str(failure.value) == (
+        f"{run.splits}: damaged: it has 9 images in the train part, and {run.record} has 8; restore the file"
+    )
+
+
+def test_scores_of_another_number_of_images_than_the_test_part(tmp_path: Path) -> None:
+    Run(tmp_path).write(run_record(test={**SCORES, "n": 3}))
+    with pytest.raises(RunError) as failure:
+        Run(tmp_path).read()
+    assert str(failure.value) == (
+        f"{tmp_path}/run.json: damaged: test.n is 3, and data.images.test 2; the run's weights can still be used by "
+        "their path"
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "problem"),
+    [
+        ("optimizer", "magic", "input should be 'adam', 'adamw' or 'sgd', got 'magic'"),
+        ("schedule", 3, "input should be 'exponential', 'step', 'cosine', 'one_cycle' or 'constant', got 3"),
+        ("balance", None, ""),
+        ("batch_size", "many", "input should be a valid integer, got 'many'"),
+        ("cache_frozen", "x", "input should be 'auto', 'on' or 'off', got 'x'"),
+        ("augment", "flip", "input should be a list, got 'flip'"),
+        ("freeze", [1], "input should be a valid string, got 1"),
+        ("deterministic", "yes", "input should be a valid boolean, got 'yes'"),
+        ("weights", [], "input should be a valid string, got []"),
+    ],
+)
+def test_settings_of_another_kind(tmp_path: Path, setting: str, value: object, problem: str) -> None:
+    Run(tmp_path).write(run_record(config={"epochs": 3, setting: value}))
+    if not problem:
+        Run(tmp_path).read()
+        return
+    with pytest.raises(RunError) as failure:
+        Run(tmp_path).read()
+    assert f"run.json: damaged: config.{setting}" in str(failure.value)
+    assert f"{problem}; the run's weights can still be used by their path" in str(failure.value)
+
+
+def test_epochs_are_counted_from_one(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch\n1\n3\n")
+    with pytest.raises(RunError) as failure:
+        Run(tmp_path).epochs()
+    assert str(failure.value) == (
+        f"{tmp_path}/metrics.csv: line 3: damaged: epoch should be 2, got 3; restore the file"
+    )

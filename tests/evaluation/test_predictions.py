@@ -101,3 +101,16 @@ def test_predictions_that_do_not_fit_together(tmp_path: Path, changes: dict[str,
     with pytest.raises(CheckpointError) as failure:
         Predictions.read(path)
     assert str(failure.value) == f"{path}: {problem}"
+
+
+@pytest.mark.parametrize("row", [[1.5, -0.5, 0.0], [1e30, 0.0, 0.0], [0.2, 0.2, 0.2]])
+def test_numbers_that_are_no_probabilities(tmp_path: Path, row: list[float]) -> None:
+    path, made = tmp_path / "p.safetensors", some()
+    made.probabilities[1] = row
+    made.write(path)
+    with pytest.raises(CheckpointError) as failure:
+        Predictions.read(path)
+    assert str(failure.value) == (
+        f"{path}: the predictions hold probabilities that are negative or do not add up to 1; remove the file and "
+        "score the run again with `resnet-lab eval`"
+    )

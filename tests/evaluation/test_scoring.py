@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -309,9 +310,10 @@ def swap_labels(copy: Path) -> None:
                                      .replace('"?","test"', '"blue","test"'))  # fmt: skip
 
 
-def drop_an_image(copy: Path) -> None:
+def change_an_image(copy: Path) -> None:
     lines = (copy / "splits.csv").read_text().splitlines(keepends=True)
-    lines.remove(next(line for line in lines if line.rstrip().endswith('"test"')))
+    number = next(number for number, line in enumerate(lines) if line.rstrip().endswith('"test"'))
+    lines[number] = lines[number].replace(".png", "-2.png")
     (copy / "splits.csv").write_text("".join(lines))
 
 
@@ -326,7 +328,7 @@ def copy_the_training_part(copy: Path) -> None:
         (copy_the_training_part, "of the part train, not of test"),
         (swap_classes, "of other classes than {run}/run.json"),
         (swap_labels, "of other images or labels than the test part in {run}/splits.csv"),
-        (drop_an_image, "of other images or labels than the test part in {run}/splits.csv"),
+        (change_an_image, "of other images or labels than the test part in {run}/splits.csv"),
     ],
 )
 def test_predictions_of_something_else_are_refused(
@@ -403,4 +405,25 @@ def test_outputs_that_are_no_numbers(run: Path, tmp_path: Path, value: float) ->
     assert str(failure.value) == (
         f"{copy}/best.safetensors: the network's outputs are non-finite; with fp16, try "
         "--precision fp32, otherwise train it again with a lower learning rate"
+    )
+
+
+def test_an_image_of_another_class_than_in_the_training(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    swap_labels(copy)
+    with pytest.raises(DataError) as failure:
+        evaluate(copy, CPU, REGISTRY)
+    assert re.search(
+        rf"\.png is of the class '\w+' now, and of '\w+' in {copy}/splits\.csv; restore what changed, or score all "
+        "images with --data ",
+        str(failure.value),
+    )
+
+
+def test_a_class_of_the_run_s_own_images_is_not_left_out(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(ConfigError) as failure:
+        evaluate(copy, CPU, REGISTRY, class_map={"red": ""})
+    assert str(failure.value) == (
+        "--class-map 'red=': the run's own parts are scored whole; name other images with --data to leave a class out"
     )

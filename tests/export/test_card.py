@@ -147,6 +147,9 @@ def test_limits_are_counted(subject: ExportedModel, run: Path) -> None:
         for label, train, test in (("blue", 33, 12), ("green", 3, 1), ("red", 20, 9)):
             table.writerows([f"{label}/{i}", label, "train"] for i in range(train))
             table.writerows([f"{label}/t{i}", label, "test"] for i in range(test))
+    images = {"train": 56, "val": 0, "test": 22}
+    record = json.loads((run / "run.json").read_text())
+    rewritten(run, data={**record["data"], "images": images}, test={**record["test"], "n": 22})
     limits = [line for line in model_card(subject).split("## Limits")[1].splitlines() if line.startswith("- ")]
     assert limits == [
         "- It knows the classes above alone: whatever else an image shows, it is given one of them.",

@@ -53,7 +53,7 @@ def test_a_trial_round_trips(address: str, tmp_path: Path) -> None:
     (here.run(trial).folder / "state.safetensors").touch()
     kept.put(trial, here)
     (here.run(trial).folder / "state.safetensors").unlink()
-    here.keep(trial, Outcome(trial.name, "none", 0, None, {"accuracy": 0.5}, (0.5, 1.0), 1, 1, 1.0, 0.1, {}))
+    here.keep(trial, Outcome(trial.name, "none", 0, None, {"accuracy": 0.5}, (0.5, 1.0), 1, 1, 1.0, trial.rate, {}))
     kept.put(trial, here)
     kept.get(trial, there)
     assert there.outcome(trial) == here.outcome(trial)

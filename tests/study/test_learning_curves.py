@@ -31,5 +31,8 @@ def test_a_damaged_table_of_epochs_is_named(tmp_path: Path) -> None:
     results, folder = found(tmp_path, study, by_hand, n=6)
     run = folder.run(Trial(study.arms[0], 0))
     run.metrics.write_text("epoch,val_loss\n1,2\n")
-    with pytest.raises(RunError, match=r"metrics.csv: damaged \('val_macro_accuracy'\); restore it"):
+    with pytest.raises(RunError, match=r"metrics\.csv has no column 'val_macro_accuracy'"):
+        learning_curves(results, folder)
+    run.metrics.write_text("epoch,val_loss,val_macro_accuracy\n1,2,0.5\n")
+    with pytest.raises(RunError, match=r"metrics\.csv: damaged: it has 1 epochs, and the trial had 3; restore"):
         learning_curves(results, folder)

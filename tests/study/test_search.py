@@ -62,7 +62,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def finished(trial: Trial, folder: StudyFolder) -> Outcome:
         scores = {"macro_accuracy": 1 - merit(trial)}
-        return Outcome(trial.name, "arm", trial.seed, None, scores, (merit(trial), 1.0), 1, 1, 2.0, 0.1, {})
+        return Outcome(trial.name, "arm", trial.seed, None, scores, (merit(trial), 1.0), 1, 1, 2.0, trial.rate, {})
 
     monkeypatch.setattr(trials, "_train", train)
     monkeypatch.setattr(trials, "_finished", finished)

@@ -34,7 +34,8 @@ def found(tmp_path: Any) -> tuple[StudyFindings, StudyFolder]:
             scores = {"macro_accuracy": SCORES[arm.name, seed], "log_loss": 1.0}
             seconds = 10.0 if arm.name == "none" else 12.5
             folder.keep(
-                trial, Outcome(trial.name, arm.name, seed, None, scores, (0.5, 1.0), 1, 1, seconds, 1e-3, VERSIONS)
+                trial,
+                Outcome(trial.name, arm.name, seed, None, scores, (0.5, 1.0), 1, 1, seconds, trial.rate, VERSIONS),
             )
     return findings(chosen, folder, default_registry()), folder
 

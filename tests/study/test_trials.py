@@ -3,6 +3,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,7 +130,7 @@ def test_a_run_whose_best_epoch_has_no_loss_diverged(tmp_path: Path) -> None:
     trial = trials_of(small)[0]
     run = folder.run(trial)
     run.folder.mkdir(parents=True)
-    run.write(run_record(status="finished", best_epoch=1))
+    run.write(run_record(status="finished", best_epoch=1, config={"epochs": 1}))
     run.metrics.write_text("epoch,val_loss,val_macro_accuracy\n1,nan,0.5\n")
     outcome = carry_out(small, trial, folder, REGISTRY, SILENT)
     assert outcome is not None
@@ -204,13 +205,18 @@ def test_damaged_outcomes(tmp_path: Path) -> None:
         ({"validation": [0.5, -1]}, "validation.1: input should be greater than or equal to 0, got -1"),
         ({"seconds": 0}, "a trial that finished has taken more than 0 seconds"),
         ({"diverged": True}, "a trial that finished has not diverged"),
+        ({"best_epoch": 999}, "best_epoch is 999, of 1 epochs"),
+        ({"lr": 1e300}, "lr is 1e+300, and 0.003 in the study"),
+        ({"problem": "it diverged"}, "a trial that failed has no scores"),
+        ({"seconds": 1e300}, "seconds: input should be less than or equal to 10000000000, got 1e+300"),
+        ({"format": "x"}, "format should be 1, got 'x'"),
         ({"epochs": 10**9}, "epochs: input should be less than or equal to 1000000, got 1000000000"),
     ],
 )  # fmt: skip
 def test_an_outcome_of_another_form(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
     folder, trial = StudyFolder(tmp_path), Trial(study().arms[0], 0)
     folder.trials.mkdir()
-    sound = trials.Outcome(trial.name, "none", 0, None, {"accuracy": 0.5}, (0.5, 1.0), 1, 1, 1.0, 0.1, {})
+    sound = trials.Outcome(trial.name, "none", 0, None, {"accuracy": 0.5}, (0.5, 1.0), 1, 1, 1.0, 0.003, {})
     folder.keep(trial, sound)
     assert folder.outcome(trial) == sound
     path = folder.trials / f"{trial.name}.json"
@@ -220,3 +226,51 @@ def test_an_outcome_of_another_form(tmp_path: Path, changes: dict[str, object], 
     assert str(failure.value) == (
         f"{path}: damaged: {problem.format(name=trial.name)}; remove it and its folder to have the trial run again"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "other"),
+    [
+        ({"config": {"lr": 0.5}}, "lr"),
+        ({"config": {"seed": 5}}, "seed"),
+        ({"config": {"epochs": 1, "batch_size": 2, "compile": "on"}}, ""),
+        ({"data": {"fit": "crop"}}, "fit"),
+        ({"arm": 1}, "spec"),
+    ],
+)
+def test_a_run_of_another_training_is_not_taken_for_a_trial_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], other: str
+) -> None:
+    small, folder = study(), StudyFolder(tmp_path)
+    trial = trials_of(small)[0]
+    run, record = folder.run(trial), run_record(status="interrupted")
+    spec = small.arms[changes.get("arm", 0)].spec.modified(num_classes=2)
+    run.folder.mkdir(parents=True)
+    run.write(
+        record
+        | {"config": {"epochs": 1} | changes.get("config", {}), "data": record["data"] | changes.get("data", {})}
+        | {"spec": spec.model_dump(mode="json"), "spec_hash": spec.hash}
+    )
+
+    def resumed(*_: object, **__: object) -> None:
+        raise DataError("it is resumed")
+
+    monkeypatch.setattr(trials, "resume", resumed)
+    with pytest.raises(DataError if not other else RunError) as failure:
+        carry_out(small, trial, folder, REGISTRY, SILENT)
+    assert str(failure.value) == (
+        f"{run.folder} is of another training than the trial, whose {other} differs; remove the folder to have the "
+        "trial run again"
+        if other
+        else "it is resumed"
+    )
+
+
+def test_an_arm_s_long_name_is_shortened_in_its_files(tmp_path: Path) -> None:
+    long = study(factors={"attn": ["none", "eca"], "act": ["relu", "gelu"]})
+    arms = [replace(arm, name=f"{'é' * 200} {arm.name}") for arm in long.arms]
+    names = {Trial(arm, 10**9, 0.000123456).name for arm in arms}
+    assert len(names) == 4
+    assert all(len(f".{name}.json.12345678".encode()) < 256 for name in names)
+    folder = StudyFolder(tmp_path)
+    assert folder.outcome(Trial(arms[0], 0)) is None

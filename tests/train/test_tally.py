@@ -37,3 +37,13 @@ def test_the_first_diverged_step_is_reported() -> None:
     for loss in (1.0, inf, float("nan")):
         tally.add(torch.tensor(loss), 2.0, outputs, labels)
     assert tally.first_diverged() == (3, inf)
+
+
+def test_sums_that_no_step_gives() -> None:
+    tally = Tally(2, torch.device("cpu"))
+    tally.add(torch.tensor(1.0), 2.0, torch.eye(2), torch.tensor([0, 1]))
+    assert tally.problem == ""
+    tally.sums[2 + 2] = 2  # right, of the one image of the first class
+    assert tally.problem == "more images are right than were seen"
+    tally.sums[0] = inf
+    assert tally.problem == "a sum is negative or non-finite"

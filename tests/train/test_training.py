@@ -297,7 +297,7 @@ def test_a_damaged_state(stopped: Path) -> None:
         ({"step": -1}, "step: input should be greater than or equal to 0, got -1"),
         ({"step": "1"}, "step: input should be a valid integer, got '1'"),
         ({"history": [{"epoch": 1}]}, "history.0.learning_rate: field required"),
-        ({"seconds": float("inf")}, "seconds: input should be a finite number, got inf"),
+        ({"seconds": float("inf")}, "seconds: input should be less than or equal to 10000000000, got inf"),
         ({"scaler": []}, "scaler: input should be a table, got []"),
     ],
 )
@@ -315,6 +315,7 @@ def test_a_state_of_another_form(stopped: Path, changes: dict[str, object], prob
     [
         ("exp_avg", None, "parameter 0 has exp_avg_sq, step, not exp_avg, exp_avg_sq, step"),
         ("exp_avg", torch.tensor(0.5), r"exp_avg of parameter 0 is \(\) of torch.float32"),
+        ("step", torch.tensor(-5.0), "step of parameter 0 is negative"),
         ("step", torch.ones(1), r"step of parameter 0 is \(1,\) of torch.float32"),
         ("max_exp_avg_sq", torch.ones(1), "parameter 0 has exp_avg, exp_avg_sq, max_exp_avg_sq, step, not "),
     ],
@@ -342,7 +343,26 @@ def test_a_state_with_an_impossible_accuracy(stopped: Path) -> None:
     checkpoint.write_sealed(path, "resnet_lab_training", header, tensors)
     with pytest.raises(CheckpointError) as failure:
         resume(stopped)
-    assert str(failure.value).startswith(f"{path}: epoch 1: val_accuracy is 9, and accuracies are in [0, 1], got ")
+    assert str(failure.value) == f"{path}: epoch 1: val_accuracy is 9, and accuracies are in [0, 1]"
+    header["history"][0] |= {"val_accuracy": 0.5, "train_loss": float("inf")}
+    checkpoint.write_sealed(path, "resnet_lab_training", header, tensors)
+    with pytest.raises(CheckpointError) as failure:
+        resume(stopped)
+    assert str(failure.value) == f"{path}: epoch 1: train_loss is inf, and should be finite"
+
+
+def test_a_state_of_fewer_epochs_than_the_table(stopped: Path) -> None:
+    path = stopped / "state.safetensors"
+    header, tensors = checkpoint.read_sealed(path, "resnet_lab_training", 1, "state")
+    done, before = len(header["history"]), (stopped / "metrics.csv").read_bytes()
+    checkpoint.write_sealed(path, "resnet_lab_training", {**header, "history": [], "step": 0}, tensors)
+    with pytest.raises(RunError) as failure:
+        resume(stopped)
+    assert str(failure.value) == (
+        f"{path} is of epoch 1 after 0 steps, and metrics.csv has {done} epochs, so that one of them is of another "
+        "training; restore the run folder"
+    )
+    assert (stopped / "metrics.csv").read_bytes() == before
 
 
 def test_a_record_with_more_in_its_counts_or_without_sources(stopped: Path, two_colours: Path) -> None:
@@ -364,6 +384,13 @@ def test_a_state_beyond_the_epoch_or_of_other_classes(stopped: Path) -> None:
     checkpoint.write_sealed(path, "resnet_lab_training", header, {**tensors, "tally": tensors["tally"][:1].clone()})
     with pytest.raises(CheckpointError, match=r"of another network or optimiser than the run describes: tally is \(1"):
         resume(stopped)
+    for tally, problem in (
+        (tensors["tally"] - 1e9, "a sum is negative or non-finite"),
+        (torch.zeros_like(tensors["tally"]), "no image was seen in 1 steps"),
+    ):
+        checkpoint.write_sealed(path, "resnet_lab_training", {**header, "step": 1}, {**tensors, "tally": tally})
+        with pytest.raises(CheckpointError, match=f"than the run describes: tally: {problem}"):
+            resume(stopped)
 
 
 def test_a_full_disk_leaves_the_last_state(tmp_path: Path, two_colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ PARAMETERS = {"image", "label", "config"}
 def is_saved(folder: Path) -> bool:
     """Whether `save_to_disk` wrote a folder."""
     single = [folder / "dataset_info.json", folder / "state.json"]
-    return (folder / "dataset_dict.json").is_file() or all(file.is_file() for file in single)
+    return os.path.isfile(folder / "dataset_dict.json") or all(map(os.path.isfile, single))
 
 
 def open_hugging_face(text: str, download: bool, fewest: int = 2) -> ImageSet:

@@ -74,7 +74,7 @@ def open_torchvision(named: Named, download: bool) -> ImageSet:
     for name, parameter in known.items():
         if parameter.default is parameter.empty and name not in (*given, *FIXED, "root"):
             raise DataError(f"{named} needs its parameter {name!r}, as in {named.having(**{name: '...'})}")
-    if not (download or root.is_dir()):
+    if not (download or os.path.isdir(root)):
         raise DataError(_absent(named, root, "there is no such folder"))
     fixed: dict[str, Any] = {"download": download} if "download" in known else {}
     if "loader" in known:

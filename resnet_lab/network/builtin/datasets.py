@@ -13,8 +13,11 @@ from resnet_lab.network.hookspecs import Register, hookimpl
 RENDERING = 1
 """Version of rendering, raised with every change of what `synthetic` draws: caches know its images by it."""
 
-SMALLEST = 16
-"""Pixels a side, below which stripes are no longer to be seen."""
+SMALLEST, LARGEST = 16, 8192
+"""Pixels a side: below, stripes are no longer to be seen; above, no network takes an image."""
+
+MOST = 10_000_000
+"""Images, and classes."""
 
 
 def digits() -> ImageSet:
@@ -46,11 +49,19 @@ def synthetic(*, images: int = 1000, classes: int = 10, size: int = 64, seed: in
         size: pixels per side.
 
     Raises:
-        DataError: fewer than two classes, fewer images than classes, or a size below 16.
+        DataError: fewer than two classes, fewer images than classes or more than ten million, a size below 16 or above
+            8192, or a negative seed.
     """
-    for name, value, least in (("classes", classes, 2), ("images", images, classes), ("size", size, SMALLEST)):
+    for name, value, least, most in (
+        ("classes", classes, 2, MOST),
+        ("images", images, classes, MOST),
+        ("size", size, SMALLEST, LARGEST),
+        ("seed", seed, 0, 2**62),
+    ):
         if value < least:
             raise DataError(f"synthetic: {name} must be at least {least}, got {value}")
+        if value > most:
+            raise DataError(f"synthetic: {name} must be at most {most}, got {value}")
     labels = np.arange(images, dtype=np.int64) % classes
     return ImageSet(
         name="synthetic",

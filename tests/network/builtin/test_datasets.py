@@ -110,6 +110,9 @@ def test_images_cost_the_memory_of_their_names_alone():
     [
         ("synthetic(classes=1)", "synthetic: classes must be at least 2, got 1"),
         ("synthetic(images=5)", "synthetic: images must be at least 10, got 5"),
+        ("synthetic(images=999999999999)", "synthetic: images must be at most 10000000, got 999999999999"),
+        ("synthetic(size=100000)", "synthetic: size must be at most 8192, got 100000"),
+        ("synthetic(seed=-1)", "synthetic: seed must be at least 0, got -1"),
         ("synthetic(size=8)", "synthetic: size must be at least 16, got 8"),
     ],
 )
