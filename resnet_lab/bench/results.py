@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from math import isclose
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -21,9 +21,9 @@ from resnet_lab.bench.conditions import gpu_facts
 from resnet_lab.bench.measuring import Bench, BenchResult
 from resnet_lab.bench.reasons import Profile
 from resnet_lab.bench.scaling import exponents
-from resnet_lab.bench.statistics import RESOLUTION, Timing, Verdict
+from resnet_lab.bench.statistics import RESOLUTION, Timing, Verdict, quotient_interval
 from resnet_lab.bench.timed_networks import MODES
-from resnet_lab.core.errors import RunError
+from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.escaping import cell, markdown
 from resnet_lab.core.records import Count, Items, Number, OpenRecord, Positive, bounded, read_json, repr_of, validated
 
@@ -269,32 +269,49 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
+Agreement = Literal["agree", "differ", "not told apart"]
+
+
 @dataclass(frozen=True)
 class Change:
     """An arm's ratio to its baseline in two files.
 
     Attributes:
-        verdict: `agree` where the intervals meet, else `differ`; `undecided` where one has no interval.
+        change: the new ratio by the old one.
+        interval: of the change; None where one of the two has none.
+        verdict: `agree` where the interval lies within the margin, `differ` where it lies beyond it, else
+            `not told apart`.
     """
 
     arm: str
     mode: str
     old: Mapping[str, Any]
     new: Mapping[str, Any]
-    verdict: str
+    change: float
+    interval: tuple[float, float] | None
+    verdict: Agreement
 
 
 def diff(
-    old: Mapping[str, Any], new: Mapping[str, Any], names: tuple[str, str], *, unlike: bool = False
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    names: tuple[str, str],
+    *,
+    margin: float = RESOLUTION,
+    unlike: bool = False,
 ) -> list[Change]:
     """Every arm and mode that both files have.
 
     Args:
+        margin: equivalence margin of changes, as a share.
         unlike: compare results of different machines too.
 
     Raises:
+        ConfigError: the margin is no share.
         RunError: the machines are unlike, or the files have no arm in common.
     """
+    if not 0 <= margin < 1:
+        raise ConfigError(f"--margin {margin}: a margin is a share from 0 to below 1, such as 0.02 for 2%")
     differing = [key for key in MACHINE if old["machine"].get(key) != new["machine"].get(key)]
     if differing and not unlike:
         what = ", ".join(f"{key} {old['machine'].get(key)} and {new['machine'].get(key)}" for key in differing)
@@ -303,13 +320,7 @@ def diff(
         )
     before = {_identity(arm): arm for arm in old["arms"]}
     changes = [
-        Change(
-            arm["name"],
-            mode,
-            before[_identity(arm)][mode],
-            arm[mode],
-            _agreement(before[_identity(arm)][mode], arm[mode]),
-        )
+        _change(arm["name"], mode, before[_identity(arm)][mode], arm[mode], margin)
         for arm in new["arms"]
         if _identity(arm) in before
         for mode in MODES
@@ -324,12 +335,18 @@ def _identity(arm: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(arm[key] for key in ("maker", "spec_hash", "batch", "dtype", "channels_last", "compile"))
 
 
-def _agreement(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Intervals nearer than the resolution count as meeting."""
+def _change(arm: str, mode: str, old: Mapping[str, Any], new: Mapping[str, Any], margin: float) -> Change:
+    change = new["ratio"] / old["ratio"]
     if old["interval"] is None or new["interval"] is None:
-        return "undecided"
-    apart = max(old["interval"][0] - new["interval"][1], new["interval"][0] - old["interval"][1])
-    return "agree" if apart <= RESOLUTION else "differ"
+        return Change(arm, mode, old, new, change, None, "not told apart")
+    low, high = quotient_interval(
+        (new["ratio"], *new["interval"]),
+        (old["ratio"], *old["interval"]),
+    )
+    if low >= 1 - margin and high <= 1 + margin:
+        return Change(arm, mode, old, new, change, (low, high), "agree")
+    apart = low > 1 + margin or high < 1 - margin
+    return Change(arm, mode, old, new, change, (low, high), "differ" if apart else "not told apart")
 
 
 def _version(name: str) -> str | None:

@@ -81,6 +81,18 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return ordered[lower], ordered[-1 - lower]
 
 
+def quotient_interval(above: tuple[float, float, float], below: tuple[float, float, float]) -> tuple[float, float]:
+    """Interval of the quotient of two independent estimates, each a value with the ends of its interval.
+
+    The variances that the intervals imply are added on the logarithmic scale: Zou and Donner 2008, "Construction of
+    confidence limits about effect measures: a general approach", doi:10.1002/sim.3095.
+    """
+    (one, one_low, one_high), (other, other_low, other_high) = np.log(above), np.log(below)
+    low = one - other - np.hypot(one - one_low, other_high - other)
+    high = one - other + np.hypot(one_high - one, other - other_low)
+    return float(np.exp(low)), float(np.exp(high))
+
+
 def _verdict(interval: tuple[float, float] | None) -> Verdict:
     if interval is None:
         return "undecided"

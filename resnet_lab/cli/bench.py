@@ -18,6 +18,7 @@ from resnet_lab.core.option import ARMS
 if TYPE_CHECKING:
     from resnet_lab.bench.arms import BenchArm
     from resnet_lab.bench.config import BenchConfig
+    from resnet_lab.bench.results import Change
 
 _LIST = "Comma-separated; the first is the baseline."
 
@@ -152,30 +153,50 @@ def bench(
 def diff(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="A file of `bench --out`.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Another such file.")],
+    margin: Annotated[
+        float | None, typer.Option("--margin", help="Equivalence margin of changes, as a share.", show_default="0.02")
+    ] = None,
     unlike: Annotated[bool, typer.Option("--unlike", help="Compare results of different machines too.")] = False,
     json: options.JSON = False,
 ) -> None:
-    """Compare two measurements arm by arm: whether the ratios to the baseline agree within their intervals."""
+    """Compare two measurements arm by arm: whether the ratios to the baseline agree within a margin.
+
+    An arm's ratios agree where the interval of their change lies within the margin, and differ where it lies beyond.
+    """
     from dataclasses import asdict
 
     from resnet_lab.bench import results
+    from resnet_lab.bench.statistics import RESOLUTION
 
-    changes = results.diff(results.read(old), results.read(new), (str(old), str(new)), unlike=unlike)
+    margin = RESOLUTION if margin is None else margin
+    changes = results.diff(results.read(old), results.read(new), (str(old), str(new)), margin=margin, unlike=unlike)
     if json:
-        output.print_json({"old": str(old), "new": str(new), "changes": [asdict(change) for change in changes]})
+        output.print_json(
+            {"old": str(old), "new": str(new), "margin": margin, "changes": [asdict(change) for change in changes]}
+        )
         return
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    for column in ("arm", "mode", "old ratio", "new ratio", "old ms", "new ms", "ratios"):
+    for column in ("arm", "mode", "old ratio", "new ratio", "change (95% interval)", "old ms", "new ms", "ratios"):
         table.add_column(column, justify="left" if column in ("arm", "mode", "ratios") else "right")
     for change in changes:
         table.add_row(
-            output.text(change.arm), change.mode, results.ratio_text(change.old), results.ratio_text(change.new),
-            f"{change.old['median_ms']:.2f}", f"{change.new['median_ms']:.2f}", change.verdict,
+            output.text(change.arm), change.mode, f"{change.old['ratio']:.3f}", f"{change.new['ratio']:.3f}",
+            _change_text(change), f"{change.old['median_ms']:.2f}", f"{change.new['median_ms']:.2f}", change.verdict,
         )  # fmt: skip
-    output.console().print(table)
+    console = output.console()
+    console.width = max(console.width, NARROWEST)
+    console.print(table)
+    console.print(f"agree: the change is within {margin:.1%}; differ: it is beyond; else it is not told apart")
+
+
+def _change_text(change: "Change") -> str:
+    if change.interval is None:
+        return f"{change.change:.3f}"
+    low, high = change.interval
+    return f"{change.change:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _arms(chosen: Networks, config: "BenchConfig") -> "list[BenchArm]":

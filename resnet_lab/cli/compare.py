@@ -28,7 +28,7 @@ def compare(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Compare two runs on the same images: images that B fixed and broke, McNemar's test, intervals of the differences.
+    """Compare two runs on the same images: images that B fixed and broke, a sign test, intervals of differences.
 
     `resnet-lab report A B` writes the same as a page, with the images.
     """
@@ -69,7 +69,7 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
     from rich import box
     from rich.table import Table
 
-    from resnet_lab.report.text import figure_name, signed
+    from resnet_lab.report.text import figure_name, interval_notes, signed
 
     console = output.console()
     console.print(f"A {first}\nB {second}\n{len(comparison.first)} images", soft_wrap=True)
@@ -81,12 +81,14 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
         table.add_column(column, justify="right")
     for name, each in comparison.paired.differences.items():
         one, other = (figures[name].value for figures in comparison.headlines)
-        ends = f"{signed(each.low, 4)} to {signed(each.high, 4)}"
+        ends = "" if each.ends is None else " to ".join(signed(end, 4) for end in each.ends)
         table.add_row(figure_name(name), f"{one:.4f}", f"{other:.4f}", signed(each.value, 4), ends)
     console.print(table)
+    for note in interval_notes(comparison.paired.differences):
+        console.print(note, soft_wrap=True)
     test = comparison.paired.test
     console.print(
-        f"B fixed {test.fixed} and broke {test.broken} of {len(comparison.first)} images; exact McNemar test: "
+        f"B fixed {test.fixed} and broke {test.broken} of {len(comparison.first)} images; exact sign test: "
         f"p = {test.p_value:.3g}"
     )
     for word, numbers in (("fixed", comparison.paired.fixed), ("broken", comparison.paired.broken)):

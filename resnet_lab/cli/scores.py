@@ -5,7 +5,7 @@ from rich.table import Table
 
 from resnet_lab.cli import output
 from resnet_lab.evaluation.metrics import Scores, Summary
-from resnet_lab.report.text import figure_name
+from resnet_lab.report.text import figure_name, interval_notes
 
 PAIRS = 5
 
@@ -32,12 +32,15 @@ def print_summary(summary: Summary, title: str) -> None:
     headline.add_column("value", justify="right")
     headline.add_column("95% interval", justify="right")
     for name, each in summary.headline.items():
-        headline.add_row(figure_name(name), f"{each.value:.4f}", f"{each.low:.4f} to {each.high:.4f}")
+        ends = "" if each.ends is None else "{:.4f} to {:.4f}".format(*each.ends)
+        headline.add_row(figure_name(name), f"{each.value:.4f}", ends)
     low, high = summary.calibration.by_chance
     headline.add_row(
         "calibration error (ECE)", f"{summary.calibration.error:.4f}", f"by chance {low:.4f} to {high:.4f}"
     )
     console.print(headline)
+    for note in interval_notes(summary.headline):
+        console.print(note, soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("class")
     for column in ("precision", "recall", "95% interval", "F1", "images"):

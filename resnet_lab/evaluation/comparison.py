@@ -47,13 +47,14 @@ class Comparison:
                     "first": self.headlines[0][name].value,
                     "second": self.headlines[1][name].value,
                     "difference": each.value,
-                    "interval": [each.low, each.high],
+                    "interval": each.ends,
+                    "method": each.method,
                 }
                 for name, each in self.paired.differences.items()
             },
             "level": LEVEL,
             "resamples": RESAMPLES,
-            "mcnemar": asdict(test),
+            "sign_test": asdict(test),
             "fixed": [self.told(number) for number in self.paired.fixed.tolist()],
             "broken": [self.told(number) for number in self.paired.broken.tolist()],
         }

@@ -170,12 +170,13 @@ def _results(subject: ExportedModel, record: Mapping[str, Any]) -> dict[str, Any
     else:
         found = intervals(predictions.labels, predictions.probabilities)
         values = {name: each.value for name, each in found.items()}
-        ends, images = {name: (each.low, each.high) for name, each in found.items()}, len(predictions)
+        ends, images = {name: (each.ends, each.method) for name, each in found.items()}, len(predictions)
     return {
         "figures": [
-            {"type": identifier, "name": words, "value": float(values[name]), "interval": ends.get(name)}
+            {"type": identifier, "name": words, "value": float(values[name]), "interval": interval, "method": method}
             for name, (identifier, words) in FIGURES.items()
             if name in values
+            for interval, method in [ends.get(name, (None, ""))]
         ],
         "level": f"{LEVEL:.0%}" if ends else "",
         "epoch": record.get("best_epoch"),

@@ -15,7 +15,7 @@ from resnet_lab.report import comparison_plots
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.run_words import EXPLAINED, class_parts, colour_bar, provenance, sentence
-from resnet_lab.report.text import joined
+from resnet_lab.report.text import interval_notes, joined
 
 SMALLEST_REACH = 0.02
 """Smallest range of a plot of differences, so that noise does not look large."""
@@ -39,6 +39,8 @@ def comparison_page(subjects: Sequence[RunSummary], comparisons: Sequence[Compar
         comparisons=comparisons,
         reaches=[_reach(each.paired.differences) for each in comparisons],
         explained=EXPLAINED,
+        notes=[interval_notes(each.paired.differences) for each in comparisons],
+        own_notes=[[] if subject.summary is None else interval_notes(subject.summary.headline) for subject in subjects],
         curves=_curves(names, subjects),
         class_rows=_class_rows(subjects),
         gallery=gallery,
@@ -59,8 +61,9 @@ def _letter(number: int) -> str:
 
 def _reach(differences: Mapping[str, Interval]) -> float:
     """Range of a plot of the differences between shares, to either side of 0."""
-    ends = [max(abs(each.low), abs(each.high)) for name, each in differences.items() if name != "log_loss"]
-    return max(SMALLEST_REACH, 1.05 * max(ends))
+    shares = [each for name, each in differences.items() if name != "log_loss"]
+    ends: list[float] = [abs(end) for each in shares for end in (each.value, *(each.ends or ()))]
+    return max(SMALLEST_REACH, *(1.05 * end for end in ends))
 
 
 def _curves(names: Sequence[str], subjects: Sequence[RunSummary]) -> list[Markup]:

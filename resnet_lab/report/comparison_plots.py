@@ -45,7 +45,7 @@ def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Palette, titl
     figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(figures)) * len(names))
     _draw_side_by_side(
         axes,
-        {run: [(each[name].low, each[name].value, each[name].high) for name in names] for run, each in figures.items()},
+        {run: [_row(each[name]) for name in names] for run, each in figures.items()},
         inks,
     )
     axes.set(xlim=(0, 1), xlabel="share, with its 95% interval")
@@ -57,12 +57,18 @@ def differences(found: Mapping[str, Mapping[str, Interval]], inks: Palette, titl
     """Differences to the first run, with paired intervals."""
     names = [name for name in next(iter(found.values())) if name != "log_loss"]
     figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(found)) * len(names))
-    rows = {run: [(each[name].low, each[name].value, each[name].high) for name in names] for run, each in found.items()}
+    rows = {run: [_row(each[name]) for name in names] for run, each in found.items()}
     _draw_side_by_side(axes, rows, inks, first=1)
     axes.axvline(0, color=inks.ink, linewidth=1)
     axes.set(xlabel="difference to the first run, with its paired 95% interval")
     axes.set_yticks(range(len(names)), [figure_name(name) for name in names])
     return figure
+
+
+def _row(figure: Interval) -> tuple[float, float, float]:
+    """Low, value, high; a bar without length where there is no interval."""
+    low, high = figure.ends or (figure.value, figure.value)
+    return low, figure.value, high
 
 
 def recalls(

@@ -18,6 +18,7 @@ from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.network import made_of
 from resnet_lab.report.pages import render
 from resnet_lab.report.run_words import EXPLAINED, class_parts, colour_bar, configuration, provenance, remarks, sentence
+from resnet_lab.report.text import interval_notes
 
 PAIRS = 10
 ANSWERS = 5
@@ -59,6 +60,7 @@ def run_page(subject: RunSummary, gallery: Gallery | None) -> str:
         remarks=list(remarks(subject)),
         curves=_curves(subject),
         explained=EXPLAINED,
+        notes=[] if summary is None else interval_notes(summary.headline),
         matrix=None if summary is None else _matrix(summary.confusion),
         plots={} if summary is None else _plots(summary),
         ribbon=[] if summary is None else _ribbon(summary),

@@ -100,7 +100,8 @@ def headline(figures: Mapping[str, Interval], inks: Palette, title: str = "") ->
     shares = {name: each for name, each in figures.items() if name != "log_loss"}
     figure, axes = panel(title, 7, 0.9 + 0.38 * len(shares))
     for row, each in enumerate(shares.values()):
-        axes.plot([each.low, each.high], [row, row], color=inks.first, linewidth=5, alpha=0.35, solid_capstyle="butt")
+        if each.ends is not None:
+            axes.plot(each.ends, [row, row], color=inks.first, linewidth=5, alpha=0.35, solid_capstyle="butt")
         axes.plot(each.value, row, "o", color=inks.first)
         axes.annotate(f"{each.value:.3f}", (1.02, row), xycoords=("axes fraction", "data"), va="center")
     axes.set(xlim=(0, 1), xlabel="share, with its 95% interval", ylim=(len(shares) - 0.5, -0.5))

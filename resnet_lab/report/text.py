@@ -10,6 +10,7 @@ from resnet_lab.core.errors import printable
 
 if TYPE_CHECKING:
     from resnet_lab.data.description import Description
+    from resnet_lab.evaluation.metrics.headline import Interval
 
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 FIGURES = {"log_loss": "log loss (nats)", "top5_accuracy": "top-5 accuracy"}
@@ -34,6 +35,20 @@ def shortened(text: str, letters: int) -> str:
 def figure_name(figure: str) -> str:
     """A headline figure's name as people write it."""
     return FIGURES.get(figure, figure.replace("_f1", " F1").replace("_", " "))
+
+
+def interval_notes(figures: Mapping[str, "Interval"]) -> list[str]:
+    """A sentence for each method that is not the bootstrap: the figures whose intervals it gives."""
+    methods: dict[str, list[str]] = {}
+    for name, each in figures.items():
+        methods.setdefault(each.method, []).append(figure_name(name))
+    return [
+        f"No interval for {joined(names)}: {method.removeprefix('none: ')}."
+        if method.startswith("none: ")
+        else f"Interval for {joined(names)}: {method}."
+        for method, names in methods.items()
+        if "bootstrap" not in method
+    ]
 
 
 def signed(value: float, digits: int = 3) -> str:

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from resnet_lab.bench import results
 from resnet_lab.bench.arms import arms_of
-from resnet_lab.core.errors import RunError
+from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.network import zoo
 from tests.bench.results_by_hand import bench, result
 
@@ -58,10 +58,38 @@ def test_two_results_that_agree_and_differ() -> None:
     (baseline, change) = results.diff(content(), content(1.51), ("a", "b"))
     assert (baseline.arm, baseline.verdict) == ("relu", "agree")
     assert (change.arm, change.mode, change.verdict) == ("gelu", "infer", "agree")
+    assert change.change == pytest.approx(1.51 / 1.5)
+    assert change.interval == pytest.approx((1.51 / 1.5,) * 2), "no spread in either"
     assert results.diff(content(), content(1.6), ("a", "b"))[1].verdict == "differ"
     few = content()
     few["arms"][1]["infer"]["interval"] = None
-    assert results.diff(content(), few, ("a", "b"))[1].verdict == "undecided"
+    (_, change) = results.diff(content(), few, ("a", "b"))
+    assert (change.verdict, change.interval) == ("not told apart", None)
+
+
+@pytest.mark.parametrize(
+    ("interval", "margin", "verdict"),
+    [
+        ([1.4, 1.6], 0.02, "not told apart"),
+        ([1.4, 1.6], 0.1, "agree"),
+        ([1.55, 1.6], 0.02, "differ"),
+        ([1.55, 1.6], 0.05, "not told apart"),
+        ([1.4, 1.45], 0.02, "differ"),
+    ],
+)
+def test_a_wide_interval_is_no_agreement(interval: list[float], margin: float, verdict: str) -> None:
+    new = content()
+    new["arms"][1]["infer"] |= {"ratio": sum(interval) / 2, "interval": interval}
+    (_, change) = results.diff(content(), new, ("a", "b"), margin=margin)
+    assert change.verdict == verdict
+    assert change.interval == pytest.approx([end / 1.5 for end in interval]), "the old ratio has no spread"
+
+
+@pytest.mark.parametrize("margin", [-0.1, 1.0, float("nan")])
+def test_a_margin_is_a_share(margin: float) -> None:
+    with pytest.raises(ConfigError) as failure:
+        results.diff(content(), content(), ("a", "b"), margin=margin)
+    assert str(failure.value) == f"--margin {margin}: a margin is a share from 0 to below 1, such as 0.02 for 2%"
 
 
 def test_different_machines_are_refused_by_default() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from resnet_lab.bench.statistics import FEWEST, RESOLUTION, median_interval, timing
+from resnet_lab.bench.statistics import FEWEST, RESOLUTION, median_interval, quotient_interval, timing
 
 
 def drawn(draw: np.random.Generator, rounds: int, factor: float = 1.0) -> tuple[list[float], list[float]]:
@@ -79,3 +79,23 @@ def test_five_percent_are_found_and_one_is_not_decided() -> None:
     assert not {"faster", "same"} & set(large)
     assert small.count("slower") + small.count("faster") <= 4
     assert RESOLUTION > 0.01
+
+
+def test_the_interval_of_a_quotient_adds_variances_of_logarithms() -> None:
+    """By hand: logarithms 0.2 ± 0.03 and 0.1 ± 0.04 differ by 0.1 ± 0.05."""
+    above, below = (
+        [np.exp(value + each) for each in (0, -reach, reach)] for value, reach in ((0.2, 0.03), (0.1, 0.04))
+    )
+    assert np.log(quotient_interval(tuple(above), tuple(below))) == pytest.approx((0.05, 0.15))
+
+
+def test_the_interval_of_a_quotient_covers_a_true_change() -> None:
+    """Of medians of 15 rounds each, in 1,000 pairs of benches with a change of 5%, whose rounds vary by 4%."""
+    draw = np.random.default_rng(0)
+    covered = 0
+    for _ in range(1000):
+        old, new = (draw.normal(np.log(ratio), 0.04, 15) for ratio in (1.2, 1.2 * 1.05))
+        each = [np.exp((np.median(logs), *(median_interval(logs.tolist()) or ()))) for logs in (new, old)]
+        low, high = quotient_interval(tuple(each[0]), tuple(each[1]))
+        covered += low <= 1.05 <= high
+    assert covered >= 950

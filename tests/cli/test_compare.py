@@ -31,7 +31,7 @@ def test_two_runs(cli: Callable, paintings: Path) -> None:
     scores = [json.loads(cli("eval", run, "--split", "train", "--json").out)["train"] for run in "ab"]
     for name, row in content["figures"].items():
         assert [row["first"], row["second"]] == [score[name] for score in scores]
-    assert content["mcnemar"]["fixed"] == len(content["fixed"])
+    assert content["sign_test"]["fixed"] == len(content["fixed"])
     code, out, _ = cli("compare", "a", "b", "--split", "train")
     assert code == 0
     assert f"B fixed {len(content['fixed'])} and broke {len(content['broken'])} of {content['n']} images" in out

@@ -3,8 +3,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
+
+from resnet_lab.cli.scores import print_summary
+from resnet_lab.evaluation.metrics import summarise
 
 
 def test_every_number(cli: Callable, trained: Path, paintings: Path) -> None:
@@ -64,3 +68,11 @@ def test_bad_input(cli: Callable, trained: Path, paintings: Path, tmp_path: Path
     code, _, err = cli("eval", "run")
     assert code == 2
     assert err.startswith("resnet-lab: run: the run has no weights yet (no best.safetensors)")
+
+
+def test_the_screen_names_the_intervals_of_few_images(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = np.array([0, 0, 1, 1, 1, 2, 2, 2])
+    print_summary(summarise(labels, np.eye(3, dtype=np.float32)[labels], tuple("abc")), "few")
+    out = capsys.readouterr().out
+    assert "Interval for macro accuracy and macro recall: Wilson over classes." in out
+    assert "No interval for log loss (nats): fewer than 5 images are classified wrongly, or correctly." in out

@@ -48,7 +48,7 @@ def test_the_record() -> None:
     assert accuracy["difference"] == pytest.approx(is_.mean() - was.mean())
     row = content["fixed"][0]
     assert row["second"]["predicted"] == row["true"] != row["first"]["predicted"]
-    assert content["mcnemar"]["fixed"] == len(content["fixed"])
+    assert content["sign_test"]["fixed"] == len(content["fixed"])
 
 
 def test_other_images_are_refused_by_name() -> None:

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.device import choose
+from resnet_lab.evaluation.metrics.headline import intervals
 from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.export.card import model_card
 from resnet_lab.export.exported_model import ExportedModel, open_exported_model
@@ -129,8 +130,9 @@ def test_pretrained_weights_are_named_with_what_they_gave(subject: ExportedModel
 def test_intervals_where_predictions_were_kept(subject: ExportedModel, run: Path) -> None:
     kept = evaluate(run, choose("cpu", "fp32"), subject.registry)
     card = model_card(subject)
-    assert f"on the {len(kept)} images of the test part, with 95% bootstrap intervals over images:" in card
-    value, interval = tables_of(card)["Accuracy"]
+    assert f"on the {len(kept)} images of the test part, with 95% intervals over images:" in card
+    value, interval, method = tables_of(card)["Accuracy"]
+    assert method == intervals(kept.labels, kept.probabilities)["accuracy"].method
     low, high = (float(end) for end in interval.split(" to "))
     assert value == f"{np.mean(kept.labels == kept.probabilities.argmax(1)):.4f}"
     assert 0 <= low <= float(value) <= high <= 1

@@ -43,7 +43,7 @@ def test_figures_and_differences_are_those_of_the_predictions() -> None:
     for right in rights[1:]:
         fixed, broken = int(np.sum(right & ~rights[0])), int(np.sum(~right & rights[0]))
         p_value = binomtest(fixed, fixed + broken).pvalue
-        assert f"It fixed {fixed} and broke {broken} of 120 images; exact McNemar test: p = {p_value:.2g}" in prose
+        assert f"It fixed {fixed} and broke {broken} of 120 images; exact sign test: p = {p_value:.2g}" in prose
 
 
 def test_recalls_are_side_by_side() -> None:
@@ -116,3 +116,18 @@ def test_a_run_has_the_same_colour_in_every_plot_and_no_two_are_alike() -> None:
         assert len({found[name] for found in colours.values()}) == 1
     looks = comparison_plots.looks(PAPER)
     assert len(set(looks)) == len(looks) == 24
+
+
+def test_differences_of_few_images_say_how_their_intervals_were_made() -> None:
+    runs = [subject(n=12, seed=seed) for seed in range(2)]
+    compared = compare(runs[0].predictions, runs[1].predictions, ("a", "b"))
+    html = comparison_page(runs, [compared], None)
+    prose = " ".join(Page(html).prose().split())
+    assert "Interval for accuracy and weighted recall: Bonett-Price." in prose
+    assert "Interval for macro accuracy and macro recall: Bonett-Price over classes." in prose
+    assert "B relu: Interval for accuracy and weighted recall: Wilson." in prose
+    _, (_, _, *shown) = [row for row in Page(html).rows() if row[:2] == ["macro", "F1"]]
+    assert len(shown) == 1, "a difference without an interval"
+    with styled(PAPER):
+        figure = comparison_plots.differences({"b": compared.paired.differences}, PAPER, "few")
+    assert len(figure.axes[0].get_lines()) == 2, "dots and the line at 0"

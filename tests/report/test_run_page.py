@@ -275,3 +275,13 @@ def test_no_mistake_at_all() -> None:
     assert "No image is taken for another class." in html
     assert "There are too few different classes for a rank correlation" in html
     assert "#works" not in html
+
+
+def test_figures_of_few_images_say_how_their_intervals_were_made() -> None:
+    html = run_page(subject(n=12), None)
+    prose = " ".join(Page(html).prose().split())
+    assert "bootstrap intervals over images, unless stated below the table." in prose
+    assert "Interval for macro accuracy and macro recall: Wilson over classes." in prose
+    assert "No interval for macro precision, macro F1, weighted precision and weighted F1: a class" in prose
+    (row,) = [" ".join(row) for row in Page(html).rows() if row[:2] == ["macro", "F1"]]
+    assert re.fullmatch(r"macro F1 mean over the classes .* recall 0\.\d{3}", row), "no interval"

@@ -1,11 +1,13 @@
 import pytest
 
 from resnet_lab.core.errors import printable
+from resnet_lab.evaluation.metrics.headline import Interval
 from resnet_lab.report.text import (
     breakable,
     counted,
     duration,
     figure_name,
+    interval_notes,
     joined,
     large,
     shortened,
@@ -79,3 +81,16 @@ def test_figures_and_lists_as_people_write_them() -> None:
     assert [joined(list(words)) for words in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert shortened("a" * 10, 10) == "a" * 10
     assert shortened("a" * 11, 10) == "a" * 9 + "…"
+
+
+def test_intervals_that_are_no_bootstrap_s_are_named_with_their_method() -> None:
+    figures = {
+        "accuracy": Interval(0.5, (0.4, 0.6)),
+        "macro_accuracy": Interval(0.5, (0.3, 0.7), "Wilson over classes"),
+        "macro_recall": Interval(0.5, (0.3, 0.7), "Wilson over classes"),
+        "macro_f1": Interval(0.5, None, "none: a class has fewer than 5 images"),
+    }
+    assert interval_notes(figures) == [
+        "Interval for macro accuracy and macro recall: Wilson over classes.",
+        "No interval for macro F1: a class has fewer than 5 images.",
+    ]

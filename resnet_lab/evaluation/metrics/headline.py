@@ -15,6 +15,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.stats import norm
 
+from resnet_lab.evaluation.metrics.proportions import (
+    Ends,
+    bonett_price,
+    bonett_price_over_classes,
+    wilson,
+    wilson_over_classes,
+)
 from resnet_lab.evaluation.metrics.ranks import ranks_of_truth
 from resnet_lab.evaluation.metrics.scores import log_losses
 
@@ -45,15 +52,40 @@ NAMES = (
     "top5_accuracy",
     "log_loss",
 )
+SHARES = {"accuracy": "accuracy", "weighted_recall": "accuracy", "top5_accuracy": "top5_accuracy"}
+"""Figures that are shares of images, by the images that they count."""
+
+CLASS_MEANS = ("macro_accuracy", "macro_recall")
+RATIOS = ("macro_precision", "macro_f1", "weighted_precision", "weighted_f1")
+
+FEWEST = 5
+"""Images of a class, or right or wrong answers, below which a bootstrap draws too little variety to hold."""
+
+FEWEST_CHANGED = 10
+"""The same of images on which two networks differ."""
+
+BOOTSTRAP = "BCa bootstrap over images"
+WILSON = "Wilson"
+WILSON_OVER_CLASSES = "Wilson over classes"
+BONETT_PRICE = "Bonett-Price"
+BONETT_PRICE_OVER_CLASSES = "Bonett-Price over classes"
+SMALL_CLASS = f"none: a class has fewer than {FEWEST} images"
+FEW_MISTAKES = f"none: fewer than {FEWEST} images are classified wrongly, or correctly"
+FEW_CHANGED = f"none: the two differ on fewer than {FEWEST_CHANGED} images"
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure, and the ends of its confidence interval."""
+    """A figure with its confidence interval.
+
+    Attributes:
+        ends: None where no interval would hold.
+        method: how the interval was computed, or why there is none.
+    """
 
     value: float
-    low: float
-    high: float
+    ends: Ends | None
+    method: str = BOOTSTRAP
 
 
 def headline(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> dict[str, float]:
@@ -73,14 +105,27 @@ def intervals(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> dict[str, Interval]:
-    """`headline` with bias-corrected and accelerated bootstrap intervals over images."""
-    found = _bootstrapped(FiguresOf(labels, probabilities), len(labels), resamples, level)
-    return {
-        name: Interval(each.value, *_of_one_kind(labels, each.value, name, level))
-        if each.value in (0, 1) and name != "log_loss"
-        else each
-        for name, each in found.items()
-    }
+    """`headline` with intervals over images.
+
+    They are bias-corrected and accelerated bootstrap intervals, but where the images do not vary enough: with fewer
+    than `FEWEST` of a class, or right, or wrong. There, shares and their means over classes have Wilson's interval, and
+    the other figures have none.
+    """
+    n, num_classes = probabilities.shape
+    found = _bootstrapped(FiguresOf(labels, probabilities), n, resamples, level)
+    sizes = _sizes(labels)
+    few_answers, small = _few(found["accuracy"].value, n), bool(sizes.min() < FEWEST)
+    for name, each in found.items():
+        if name in SHARES and _few(each.value, n):
+            found[name] = Interval(each.value, wilson(each.value, n, level), WILSON)
+        elif name in CLASS_MEANS and (small or few_answers):
+            ends = wilson_over_classes(found["macro_accuracy"].value, sizes, level)
+            found[name] = Interval(each.value, _of_all_classes(name, ends, sizes, num_classes), WILSON_OVER_CLASSES)
+        elif name in RATIOS and small:
+            found[name] = Interval(each.value, None, SMALL_CLASS)
+        elif (name in RATIOS or name == "log_loss") and few_answers:
+            found[name] = Interval(each.value, None, FEW_MISTAKES)
+    return found
 
 
 def paired_intervals(
@@ -91,27 +136,64 @@ def paired_intervals(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> dict[str, Interval]:
-    """Differences of `headline`, second less first, of the same images, which are drawn for both together."""
+    """Differences of `headline`, second less first, of the same images.
+
+    Shares and their means over classes have the interval of Bonett and Price; the other figures a bootstrap interval
+    that draws the same images for both, or none where these vary too little.
+    """
     before, after = FiguresOf(labels, first), FiguresOf(labels, second)
 
     def differences(weights: Floats) -> dict[str, Floats]:
         old, new = before(weights), after(weights)
         return {name: new[name] - old[name] for name in new}
 
-    return _bootstrapped(differences, len(labels), resamples, level)
+    found = _bootstrapped(differences, len(labels), resamples, level)
+    sizes = _sizes(labels)
+    few_changed = np.sum(first.argmax(1) != second.argmax(1)) < FEWEST_CHANGED
+    few_losses = np.sum(before.of_images["log_loss"] != after.of_images["log_loss"]) < FEWEST_CHANGED
+    for name, each in found.items():
+        if name in SHARES:
+            ends = _paired_share(before, after, name, level)
+            found[name] = Interval(each.value, ends, BONETT_PRICE)
+        elif name in CLASS_MEANS:
+            ends = _paired_class_mean(labels, before, after, level)
+            ends = _of_all_classes(name, ends, sizes, first.shape[1])
+            found[name] = Interval(each.value, ends, BONETT_PRICE_OVER_CLASSES)
+        elif name in RATIOS and sizes.min() < FEWEST:
+            found[name] = Interval(each.value, None, SMALL_CLASS)
+        elif few_changed if name in RATIOS else few_losses:
+            found[name] = Interval(each.value, None, FEW_CHANGED)
+    return found
 
 
-def _of_one_kind(labels: NDArray[np.int64], value: float, name: str, level: float) -> tuple[float, float]:
-    """Wilson's interval where all answers are right or all wrong, of which a bootstrap draws nothing but the same.
+def _few(share: float, n: int) -> bool:
+    return min(share, 1 - share) * n < FEWEST - 0.5
 
-    A mean over classes is as sure as that of K^2 / sum(1 / n_k) images.
-    """
+
+def _sizes(labels: NDArray[np.int64]) -> NDArray[np.int64]:
     support = np.bincount(labels)
-    support = support[support > 0]
-    n = len(support) ** 2 / np.sum(1 / support) if name.startswith("macro") else len(labels)
-    z = norm.ppf((1 + level) / 2)
-    reach = float(z**2 / (n + z**2))
-    return (1 - reach, 1.0) if value == 1 else (0.0, reach)
+    return support[support > 0]
+
+
+def _of_all_classes(name: str, ends: Ends, sizes: NDArray[np.int64], num_classes: int) -> Ends:
+    """Ends for a mean over the classes with images, scaled where the figure is a mean over all."""
+    share = len(sizes) / num_classes if name == "macro_recall" else 1.0
+    return share * ends[0], share * ends[1]
+
+
+def _paired_share(before: "FiguresOf", after: "FiguresOf", name: str, level: float) -> Ends:
+    mended = after.of_images[SHARES[name]] - before.of_images[SHARES[name]]
+    return bonett_price(float(mended.mean()), float(np.abs(mended).mean()), len(mended), level)
+
+
+def _paired_class_mean(labels: NDArray[np.int64], before: "FiguresOf", after: "FiguresOf", level: float) -> Ends:
+    mended = after.of_images["accuracy"] - before.of_images["accuracy"]
+    support = np.bincount(labels)
+    there = support > 0
+    differences, disagreements = (
+        np.bincount(labels, weights=values)[there] / support[there] for values in (mended, np.abs(mended))
+    )
+    return bonett_price_over_classes(differences, disagreements, support[there], level)
 
 
 def _bootstrapped(figures: "Figures", n: int, resamples: int, level: float) -> dict[str, Interval]:
@@ -119,7 +201,7 @@ def _bootstrapped(figures: "Figures", n: int, resamples: int, level: float) -> d
     drawn = _stacked(figures, resampled(n, resamples))
     left_out = _stacked(figures, _jackknifed(n))
     return {
-        name: Interval(float(value[0]), *accelerated(float(value[0]), drawn[name], left_out[name], level))
+        name: Interval(float(value[0]), accelerated(float(value[0]), drawn[name], left_out[name], level))
         for name, value in values.items()
     }
 
@@ -135,7 +217,7 @@ def resampled(n: int, resamples: int) -> Iterator[Floats]:
         yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64, order="F")
 
 
-def accelerated(value: float, drawn: Floats, left_out: Floats, level: float) -> tuple[float, float]:
+def accelerated(value: float, drawn: Floats, left_out: Floats, level: float) -> Ends:
     """Ends of the BCa interval: Efron 1987, section 3.
 
     Args:
@@ -177,6 +259,9 @@ class FiguresOf:
         labels: true classes, shape (N,).
         probabilities: shape (N, K).
         names: of the figures that are wanted.
+
+    Attributes:
+        of_images: value of each image, (N,), of the figures that are means over images.
     """
 
     def __init__(
@@ -190,9 +275,9 @@ class FiguresOf:
         values = np.stack((ones, right, ones), axis=1).ravel()
         places = np.stack((labels, labels + num_classes, predictions + 2 * num_classes), axis=1).ravel()
         self._marks = csr_array((values, places, np.arange(0, 3 * n + 1, 3)), shape=(n, 3 * num_classes))
-        self._columns = {"accuracy": right, "log_loss": log_losses(labels, probabilities)}
+        self.of_images = {"accuracy": right, "log_loss": log_losses(labels, probabilities)}
         if num_classes > 5:
-            self._columns["top5_accuracy"] = (ranks_of_truth(labels, probabilities) <= 5).astype(np.float64)
+            self.of_images["top5_accuracy"] = (ranks_of_truth(labels, probabilities) <= 5).astype(np.float64)
         self._names = [name for name in names if name != "top5_accuracy" or num_classes > 5]
 
     def __call__(self, weights: Floats) -> dict[str, Floats]:
@@ -211,7 +296,7 @@ class FiguresOf:
             "weighted_f1": lambda: (share * f1()).sum(1),
         }
         return {
-            name: formulas[name]() if name in formulas else weights @ self._columns[name] / total
+            name: formulas[name]() if name in formulas else weights @ self.of_images[name] / total
             for name in self._names
         }
 

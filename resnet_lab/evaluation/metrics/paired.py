@@ -10,10 +10,11 @@ from resnet_lab.evaluation.metrics.headline import LEVEL, RESAMPLES, Interval, p
 
 
 @dataclass(frozen=True)
-class McNemar:
+class SignTest:
     """The exact sign test: of the images on which two disagree, either is equally often right.
 
-    It is the binomial test in place of the chi-square test of McNemar 1947.
+    Dixon and Mood 1946, "The Statistical Sign Test", doi:10.1080/01621459.1946.10501898. The chi-square test of
+    McNemar 1947 approximates it.
 
     Attributes:
         fixed: images that the first classifies wrongly and the second correctly.
@@ -32,11 +33,11 @@ class Paired:
 
     Attributes:
         test: of the images fixed and broken.
-        differences: second less first of every headline figure, with paired bootstrap intervals over images.
+        differences: second less first of every headline figure, with paired intervals over images.
         fixed, broken: numbers of these images.
     """
 
-    test: McNemar
+    test: SignTest
     differences: dict[str, Interval]
     fixed: NDArray[np.int64]
     broken: NDArray[np.int64]
@@ -54,14 +55,14 @@ def paired(
     was, is_ = first.argmax(1) == labels, second.argmax(1) == labels
     fixed, broken = np.flatnonzero(~was & is_), np.flatnonzero(was & ~is_)
     return Paired(
-        mcnemar(len(fixed), len(broken)),
+        sign_test(len(fixed), len(broken)),
         paired_intervals(labels, first, second, resamples=resamples, level=level),
         fixed,
         broken,
     )
 
 
-def mcnemar(fixed: int, broken: int) -> McNemar:
+def sign_test(fixed: int, broken: int) -> SignTest:
     """The test from its two counts; without any disagreement its p-value is 1."""
     disagreed = fixed + broken
-    return McNemar(fixed, broken, float(binomtest(fixed, disagreed).pvalue) if disagreed else 1.0)
+    return SignTest(fixed, broken, float(binomtest(fixed, disagreed).pvalue) if disagreed else 1.0)

@@ -39,8 +39,8 @@ class Summary:
             "intervals": {
                 "level": LEVEL,
                 "resamples": RESAMPLES,
-                "method": "BCa bootstrap over images",
-                **{name: [each.low, each.high] for name, each in self.headline.items()},
+                "methods": {name: each.method for name, each in self.headline.items()},
+                **{name: each.ends for name, each in self.headline.items()},
             },
             "classes": [asdict(row) for row in self.classes],
             "confusion": {"classes": list(self.confusion.classes), "counts": self.confusion.counts.tolist()},

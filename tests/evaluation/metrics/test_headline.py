@@ -1,4 +1,5 @@
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +7,6 @@ from scipy.stats import binomtest, bootstrap
 from sklearn import metrics as reference
 
 from resnet_lab.evaluation.metrics.headline import (
-    Interval,
     accelerated,
     headline,
     intervals,
@@ -62,16 +62,15 @@ def test_intervals_are_scipy_s() -> None:
             (values,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1)
         ).confidence_interval
         width = expected.high - expected.low
-        assert (found[name].low, found[name].high) == pytest.approx((expected.low, expected.high), abs=0.03 * width)
+        assert found[name].ends == pytest.approx((expected.low, expected.high), abs=0.03 * width)
+        assert found[name].method == "BCa bootstrap over images"
 
 
 def test_intervals_of_many_images_leave_out_groups() -> None:
     labels, probabilities = predictions(np.random.default_rng(0), 3000, 4)
     found = intervals(labels, probabilities)["accuracy"]
     error = np.sqrt(found.value * (1 - found.value) / 3000)
-    assert (found.low, found.high) == pytest.approx(
-        (found.value - 1.96 * error, found.value + 1.96 * error), abs=0.2 * error
-    )
+    assert found.ends == pytest.approx((found.value - 1.96 * error, found.value + 1.96 * error), abs=0.2 * error)
 
 
 def test_the_same_predictions_give_the_same_intervals() -> None:
@@ -80,31 +79,60 @@ def test_the_same_predictions_give_the_same_intervals() -> None:
 
 
 def test_nothing_but_right_answers_leave_doubt() -> None:
-    """Wilson's interval, for macro figures of as many images as are as sure as a mean over classes of 2 and 6."""
-    labels = np.array([0, 0, 1, 1, 1, 1, 1, 1])
-    found = intervals(labels, np.eye(2, dtype=np.float32)[labels])
-    assert found["accuracy"] == Interval(1.0, pytest.approx(_wilson(8)), 1.0)
-    assert found["macro_recall"] == Interval(1.0, pytest.approx(_wilson(6)), 1.0)  # 2² / (1/2 + 1/6)
-    wrong = intervals(labels, np.eye(2, dtype=np.float32)[1 - labels])
-    assert wrong["accuracy"] == Interval(0.0, 0.0, pytest.approx(1 - _wilson(8)))
+    """Wilson's interval, for means over classes too, and none for the figures that have no such."""
+    labels = np.repeat([0, 1, 2], 6)
+    found = intervals(labels, np.eye(3, dtype=np.float32)[labels])
+    assert found["accuracy"].ends == pytest.approx((_wilson(18, 18).low, 1))
+    assert found["macro_recall"].ends == pytest.approx((_wilson(18, 18).low, 1))
+    assert found["macro_f1"].ends is found["log_loss"].ends is None
+    assert found["macro_f1"].method == "none: fewer than 5 images are classified wrongly, or correctly"
+    wrong = intervals(labels, np.eye(3, dtype=np.float32)[(labels + 1) % 3])
+    assert wrong["accuracy"].ends == pytest.approx((0, _wilson(0, 18).high))
 
 
-def _wilson(n: int) -> float:
-    return float(binomtest(n, n).proportion_ci(method="wilson").low)
+@pytest.mark.parametrize(("mistakes", "method"), [(4, "Wilson"), (5, "BCa bootstrap over images")])
+def test_few_mistakes(mistakes: int, method: str) -> None:
+    labels = np.repeat([0, 1], 20)
+    taken = labels.copy()
+    taken[18 : 18 + mistakes] = 1 - taken[18 : 18 + mistakes]
+    found = intervals(labels, np.eye(2, dtype=np.float32)[taken])
+    assert found["accuracy"].method == found["weighted_recall"].method == method
+    if method == "Wilson":
+        assert found["accuracy"].ends == pytest.approx(tuple(_wilson(36, 40)))
+    assert (found["weighted_f1"].ends is None) == (found["log_loss"].ends is None) == (method == "Wilson")
 
 
-def test_a_paired_interval_is_that_of_the_images_differences() -> None:
+def test_classes_of_few_images() -> None:
+    """Of three each: Wilson's interval of all. A fourth class, without images, lowers macro recall alone."""
+    labels = np.repeat([0, 1, 2], 3)
+    taken = np.array([0, 0, 1, 1, 1, 2, 2, 0, 0])
+    found = intervals(labels, np.eye(4, dtype=np.float32)[taken])
+    low, high = _wilson(5, 9)
+    assert found["macro_accuracy"].ends == pytest.approx((low, high), abs=1e-9)
+    assert found["macro_accuracy"].method == "Wilson over classes"
+    assert found["macro_recall"].ends == pytest.approx((0.75 * low, 0.75 * high))
+    for name in ("macro_precision", "macro_f1", "weighted_precision", "weighted_f1"):
+        assert found[name].ends is None
+        assert found[name].method == "none: a class has fewer than 5 images"
+    assert found["log_loss"].ends is None, "of four right answers"
+
+
+def _wilson(right: int, n: int) -> Any:
+    return binomtest(right, n).proportion_ci(method="wilson")
+
+
+def test_a_paired_interval_of_losses_is_that_of_the_images_differences() -> None:
     draw = np.random.default_rng(0)
     labels, first = predictions(draw, 200, 3, signal=0.5)
-    second = first.copy()
-    second[:60] = np.eye(3, dtype=np.float32)[labels[:60]] * 0.9 + np.float32(0.1 / 3)
-    found = paired_intervals(labels, first, second, resamples=20_000)["accuracy"]
-    differences = (second.argmax(1) == labels).astype(float) - (first.argmax(1) == labels)
+    _, second = predictions(draw, 200, 3, signal=0.5)
+    found = paired_intervals(labels, first, second, resamples=20_000)["log_loss"]
+    losses = [-np.log(np.take_along_axis(each, labels[:, None], 1)[:, 0].astype(float)) for each in (first, second)]
+    differences = losses[1] - losses[0]
     expected = bootstrap(
         (differences,), np.mean, method="BCa", n_resamples=20_000, rng=np.random.default_rng(1)
     ).confidence_interval
     assert found.value == pytest.approx(differences.mean())
-    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.01)
+    assert found.ends == pytest.approx((expected.low, expected.high), abs=0.03 * (expected.high - expected.low))
 
 
 def test_resamples_have_as_many_images_and_each_alike_often() -> None:
@@ -127,7 +155,7 @@ def coverage(n: int, k: int, parts: int) -> dict[str, float]:
     covered = dict.fromkeys(truth, 0)
     for _ in range(parts):
         for name, found in intervals(*predictions(draw, n, k), resamples=1000).items():
-            covered[name] += found.low <= truth[name] <= found.high
+            covered[name] += found.ends is not None and found.ends[0] <= truth[name] <= found.ends[1]
     return {name: count / parts for name, count in covered.items()}
 
 

@@ -12,7 +12,8 @@ def test_every_number_is_json() -> None:
     summary = summarise(labels, probabilities, tuple("abcdef"), (5, 9, 3, 20, 8, 7))
     written = json.loads(json.dumps(summary.as_json(), allow_nan=False))
     assert written["headline"] == {**headline(labels, probabilities), "n": 60}
-    assert set(written["intervals"]) - {"level", "resamples", "method"} == set(written["headline"]) - {"n"}
+    assert set(written["intervals"]) - {"level", "resamples", "methods"} == set(written["headline"]) - {"n"}
+    assert set(written["intervals"]["methods"]) == set(written["headline"]) - {"n"}
     assert np.sum(written["confusion"]["counts"]) == sum(row["support"] for row in written["classes"]) == 60
     assert [row["rank"] for row in written["ranks"]] == [1, 2, 3, 4, 5, 6]
     assert written["abundance"]["train_images"] == [5, 9, 3, 20, 8, 7]
