@@ -196,7 +196,7 @@ TIMED = ("median_ms", "iqr_ms", "n", "ratio", "low", "high", "verdict", "memory"
 
 
 def as_csv(content: Mapping[str, Any]) -> str:
-    """A row an arm, each with the machine it ran on."""
+    """One row per arm, each with the machine it ran on."""
     text = io.StringIO()
     where = {f"machine_{key}": value for key, value in content["machine"].items()}
     columns = [*COLUMNS, *(f"{mode}_{name}" for mode in MODES for name in TIMED), *where]

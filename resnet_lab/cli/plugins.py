@@ -118,8 +118,8 @@ def check_plugin(
     for each_kind, component in components:
         if not json:
             output.line(f"{each_kind} {component}")
-        told = _print_result if not json else lambda result: None
-        reports.append(check(each_kind, component, registry=registry, compiler=compiler, told=told))
+        on_result = _print_result if not json else lambda result: None
+        reports.append(check(each_kind, component, registry=registry, compiler=compiler, on_result=on_result))
     if json:
         output.print_json({"components": [report.as_json() for report in reports]})
     failed = [f"{report.kind} {report.component}: {_named(report.failures)}" for report in reports if report.failures]

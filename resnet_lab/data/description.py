@@ -283,7 +283,7 @@ def _class_rows(prepared: Prepared) -> tuple[ClassRow, ...]:
 
 
 def _samples(prepared: Prepared) -> dict[str, tuple[ExampleImage, ...]]:
-    """Sample of each class by the order of digests, which is as good as random and stable when images are added."""
+    """Sample of each class in the order of digests: effectively random, and stable when images are added."""
     classes = prepared.images.classes
     number = max(1, min(SAMPLES_A_CLASS, MAX_SAMPLES // len(classes)))
     chosen: dict[int, list[int]] = {label: [] for label in range(len(classes))}

@@ -1,4 +1,4 @@
-"""Processes that work together, one a device, as torchrun starts them. Legend: N rows over all processes.
+"""Processes that work together, one per device, as torchrun starts them. Legend: N rows over all processes.
 
 Two ways lead from one process to another: messages through torchrun's store, which may wait for as long as another
 works and which a signal interrupts; and collectives of torch.distributed, for tensors. What is called here by one

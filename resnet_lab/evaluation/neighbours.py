@@ -70,7 +70,7 @@ def nearest_training_images(
 
 
 def _candidates(opened: OpenedRun, training: Decoded, classes: Sequence[int]) -> dict[int, NDArray[np.int64]]:
-    """Positions of some training images of each class: those whose digests come first, as good as drawn."""
+    """Positions of some training images of each class: those with the lowest digests, which act as a random sample."""
     there = (from_csv_as_far_as_there(opened.run.splits, training.images)[0] == "train") & training.usable
     numbers = match_classes(training.images.classes, opened.network[0].classes).numbers
     labels = np.array(numbers, dtype=np.int64)[training.images.labels]

@@ -36,7 +36,7 @@ class Wall:
     obstacle: str
 
 
-def hang_works(errors: Sequence[PairedErrors], source: str, registry: Registry, most: int = MOST) -> Wall:
+def gather_works(errors: Sequence[PairedErrors], source: str, registry: Registry, most: int = MOST) -> Wall:
     """Choose as many works of each arm as the pictures suffice for, those with the most fixed and broken ones first.
 
     Args:

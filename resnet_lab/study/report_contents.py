@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.analyses import StudyAnalyses, analyse
-from resnet_lab.study.pictures import Wall, hang_works
+from resnet_lab.study.pictures import Wall, gather_works
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder
 
@@ -31,5 +31,5 @@ def gather_study(found: StudyFindings, folder: StudyFolder, registry: Registry) 
         RunError: a trial's table of epochs is damaged.
     """
     analyses = analyse(found, folder)
-    wall = hang_works(analyses.paired_errors, found.study.arms[0].data.source, registry)
+    wall = gather_works(analyses.paired_errors, found.study.arms[0].data.source, registry)
     return StudyContents(found, analyses, wall, str(folder.folder))

@@ -103,7 +103,7 @@ def check(
     traits: Mapping[str, bool] | None = None,
     skip: Mapping[str, str] | None = None,
     compiler: Compiler = "aot_eager",
-    told: Callable[[Result], None] = lambda result: None,
+    on_result: Callable[[Result], None] = lambda result: None,
 ) -> Report:
     """Check that a component keeps its hook's contract, and all else that the program does with components.
 
@@ -114,7 +114,7 @@ def check(
         traits: of a factory, as they would be registered.
         skip: checks that are not made, each with the reason.
         compiler: the backend of torch.compile.
-        told: called with each result as it comes.
+        on_result: called with each result as it comes.
 
     Raises:
         SpecError: no such component, or parameters that it does not have.
@@ -122,7 +122,7 @@ def check(
     """
     checks = Checks(subject_of(kind, component, registry, traits), skip or {}, compiler)
     for name in checks.names:
-        told(checks.result(name))
+        on_result(checks.result(name))
     return checks.report()
 
 

@@ -103,7 +103,7 @@ def make_ready(
             built.model, spec, weights, classes=images.classes, depthwise_from_dense=config.depthwise_from_dense
         )
         watcher.weights(coverage)
-        _warn_of_frozen_strangers(coverage, config.freeze, watcher)
+        _warn_of_frozen_unmatched(coverage, config.freeze, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
     form = ImageFormat(spec.input_size, spec.in_channels, data.fit)
     _require_memory(config, _smallest_batch(config, len(images)), network, form, placement, processes)
@@ -194,13 +194,13 @@ def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
-def _warn_of_frozen_strangers(coverage: Coverage, frozen: Sequence[str], watcher: Watcher) -> None:
+def _warn_of_frozen_unmatched(coverage: Coverage, frozen: Sequence[str], watcher: Watcher) -> None:
     """Frozen parts keep even those values that were never learned."""
     for stage in coverage.stages:
-        strangers = (*stage.new.names, *stage.shape_differs.names, *stage.diagonal.names)
-        if stage.stage in frozen and strangers:
+        unmatched = (*stage.new.names, *stage.shape_differs.names, *stage.diagonal.names)
+        if stage.stage in frozen and unmatched:
             watcher.say(
-                f"{stage.stage} is frozen, and {len(strangers)} of its tensors, such as {strangers[0]}, are not from "
+                f"{stage.stage} is frozen, and {len(unmatched)} of its tensors, such as {unmatched[0]}, are not from "
                 "the weights: they keep their initial values"
             )
 

@@ -36,7 +36,7 @@ from resnet_lab.plugin_api import hookimpl  # noqa: E402
 
 
 class Layer(nn.Module):
-    """One weight a channel: Touvron et al. 2021, arXiv:2103.17239, equation 3."""
+    """One weight per channel: Touvron et al. 2021, arXiv:2103.17239, equation 3."""
 
     def __init__(self, channels: int, *, start: float = 0.1) -> None:
         super().__init__()
