@@ -44,7 +44,7 @@ def main(out: str, runs: int = 20) -> None:
         for mode in ("infer", "train")
     }
     print(json.dumps(summary, indent=1))
-    placement = placement_of(arms[0], "auto")
+    placement = placement_of(arms[0], "auto", default_registry())
     content = {"machine": machine(torch.device("cpu"), placement.name), "summary": summary, "runs": found}
     Path(out).write_text(json.dumps(content, indent=1))
 

@@ -38,7 +38,7 @@ def test_arm(benchmark: Any, arm: BenchArm, mode: Mode) -> None:
         if GPU:
             torch.cuda.synchronize()
 
-    placement = placement_of(arm, "auto")
+    placement = placement_of(arm, "auto", default_registry())
     benchmark.extra_info.update(
         machine(placement.device, placement.name), batch=1 if mode == "latency" else BATCH, spec_hash=arm.spec.hash,
         **{key: placement.record()[key] for key in ("dtype", "channels_last")},

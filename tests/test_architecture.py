@@ -169,6 +169,14 @@ def is_plain(module: str, name: str) -> bool:
     return not isinstance(value, ModuleType)
 
 
+@pytest.mark.parametrize("module", MODULES)
+def test_a_function_has_at_most_12_parameters(module: str) -> None:
+    for function in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            parameters = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+            assert len([each for each in parameters if each.arg not in ("self", "cls")]) <= 12, function.name
+
+
 def test_what_is_not_plain() -> None:
     for module, name in (
         ("core.run_folder", "Run"),

@@ -128,9 +128,9 @@ def bench(
         raise ConfigError(f"{rounds:,} rounds, and a bench has at most {MAX_ROUNDS:,}; give fewer with --rounds")
     target = choose(device).device
     results, left_out = _counted(arms, registry, device)
-    roof = measure_roof(target, [placement_of(result.arm, device).dtype for result in results])
+    roof = measure_roof(target, [placement_of(result.arm, device, registry).dtype for result in results])
     for result in results:
-        result.floor = _floor(result, roof, placement_of(result.arm, device).dtype)
+        result.floor = _floor(result, roof, placement_of(result.arm, device, registry).dtype)
     found = Bench(results, {}, left_out, [], roof, rounds)
     for mode in modes:
         _time(found, mode, registry, device, target, watcher)
@@ -142,7 +142,7 @@ def bench(
 def _counted(arms: Sequence[BenchArm], registry: Registry, device: str) -> tuple[list[BenchResult], dict[str, str]]:
     results, left_out = [], {}
     for arm in arms:
-        placement = placement_of(arm, device)
+        placement = placement_of(arm, device, registry)
         try:
             model = network_of(arm, registry, "meta")
         except InexpressibleError as error:
@@ -230,7 +230,8 @@ def _ready(
     try:
         if mode == "train":
             shape = (batch, arm.spec.in_channels, arm.spec.input_size, arm.spec.input_size)
-            require_memory(network_of(arm, registry, "meta"), shape, placement_of(arm, device), training=True)
+            placement = placement_of(arm, device, registry, training=True)
+            require_memory(network_of(arm, registry, "meta"), shape, placement, training=True)
         call = ready(arm, mode, registry, device)
         compiled_on_processor = arm.compile != "off" and target.type == "cpu"
         peak = None if compiled_on_processor else peak_of_step(lambda _: call(), batch, target)

@@ -57,7 +57,7 @@ class Profile:
 
 def profile(result: BenchResult, roof: Roof, registry: Registry, device: str) -> Profile:
     """Time an arm's operators one by one."""
-    placement = placement_of(result.arm, device)
+    placement = placement_of(result.arm, device, registry)
     model = placement.place(network_of(result.arm, registry).to(placement.dtype))
     x = images(result.arm, result.arm.batch, placement)[0].to(placement.dtype)
     found = timed(model, x)

@@ -12,6 +12,7 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import Placement, choose, compile_for_training, optimize_for_inference
 from resnet_lab.device.compiling import Compiled
 from resnet_lab.network.builder import assemble
+from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
@@ -34,9 +35,14 @@ class DifferentError(Exception):
     """An arm whose outputs are not what they should be; the text has the deviation."""
 
 
-def placement_of(arm: BenchArm, device: str) -> Placement:
-    """Placement of an arm on a device; raises `ConfigError` like `device.choose`."""
-    return choose(device, arm.precision, arm.compile, arm.channels_last)
+def placement_of(arm: BenchArm, device: str, registry: Registry, *, training: bool = False) -> Placement:
+    """Placement of an arm on a device, with one precision for all modes; raises `ConfigError` like `device.choose`.
+
+    Args:
+        training: whether the precision has to be one in which the network is trained, if it was asked for.
+    """
+    strides = measure(arm.spec, registry).oversized_strides if training or arm.precision == "auto" else ()
+    return choose(device, arm.precision, arm.compile, arm.channels_last, strides)
 
 
 def network_of(arm: BenchArm, registry: Registry, device: str | None = None) -> nn.Module:
@@ -156,7 +162,7 @@ def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> Inferen
         DifferentError: outputs that are not those of the network in float32.
         ConfigError: the device or precision is not there, or compiling is not possible.
     """
-    placement = placement_of(arm, device)
+    placement = placement_of(arm, device, registry, training=mode == "train")
     if placement.compile == "auto":
         raise ConfigError("compile auto lets each arm choose for itself; bench it as off, on, or both: off,on")
     model = network_of(arm, registry)

@@ -1,6 +1,7 @@
 """Placement of a network: device, precision, memory layout, and whether it is compiled."""
 
 import platform
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar, get_args
@@ -126,19 +127,25 @@ def choose(
     precision: Precision = "auto",
     compile: Compile = "auto",
     channels_last: bool | None = None,
+    oversized_strides: Sequence[str] = (),
 ) -> Placement:
     """The placement for a user's wish.
 
     `auto` takes a GPU where there is one; bf16 where it is computed in hardware, else fp16 on GPUs that multiply it
     fast, else fp32; the memory layout that the device's convolutions are made for.
 
+    Args:
+        oversized_strides: of a network that is to be trained (`NetworkCost`): on a CPU, bf16 weight gradients of such
+            convolutions hold whatever the memory held before (seen with torch 2.14.1, oneDNN 3.12 and AMX).
+
     Raises:
-        ConfigError: something unknown, CUDA where there is none, or a precision that the device does not have.
+        ConfigError: something unknown, CUDA where there is none, or a precision that the device does not have, or in
+            which it does not train the network.
     """
     _require("precision", precision, Precision)
     _require("compile", compile, Compile)
     where = _device(device)
-    taken, reason = _precision(where, precision)
+    taken, reason = _precision(where, precision, oversized_strides)
     last, layout_reason = _layout(where, taken) if channels_last is None else (channels_last, "as asked")
     return Placement(where, DTYPES[taken], reason, taken == "tf32", last, layout_reason, compile)
 
@@ -169,14 +176,22 @@ def _device(wish: str) -> torch.device:
     return device
 
 
-def _precision(device: torch.device, wish: Precision) -> tuple[str, str]:
+def _precision(device: torch.device, wish: Precision, oversized_strides: Sequence[str]) -> tuple[str, str]:
     """The precision and why."""
     if wish in ("tf32", "fp16") and device.type == "cpu":
         raise ConfigError(f"precision {wish} is for GPUs, and this network runs on the CPU; use bf16 or fp32")
     if wish == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
         raise ConfigError(f"precision tf32 is for GPUs from Ampere on, and {device} is older; use fp16 or fp32")
+    wrong = device.type == "cpu" and bool(oversized_strides)
+    if wish == "bf16" and wrong:
+        raise ConfigError(
+            f"precision bf16: the network has a convolution with a stride of {oversized_strides[0]} pixels, whose bf16 "
+            "gradients are wrong on a CPU; use fp32, or larger images"
+        )
     if wish != "auto":
         return wish, "as asked"
+    if computes_bf16(device) and wrong:
+        return "fp32", f"bf16 gradients of a stride of {oversized_strides[0]} pixels are wrong on a CPU"
     if computes_bf16(device):
         return "bf16", "bf16 in hardware"
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):

@@ -101,6 +101,8 @@ def _require_memory(spec: ModelSpec, registry: Registry) -> None:
     except ResNetLabError:
         raise
     except Exception:
+        if not plugins_needed(spec, registry):
+            raise
         return  # a part of a plugin that cannot be made without values, or not at all, as building it tells
     needed = tensors + 4 * spec.in_channels * spec.input_size**2
     if needed > (there := total_memory()):

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 from zipfile import ZipFile
 
-from resnet_lab.core.errors import ConfigError, RunError
+from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.core.files import refuse_ways_out
 from resnet_lab.study.trials import StudyFolder, Trial
 
@@ -85,6 +85,8 @@ class Artefacts:
     def _told(self, what: str) -> Iterator[None]:
         try:
             yield
+        except ResNetLabError:
+            raise
         except Exception as error:  # every kind of address has errors of its own
             cause = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            raise RunError(f"{self.address}: artefacts {what} there: {' '.join(str(cause).split())}") from None
+            raise RunError(f"{self.address}: artefacts {what} there: {' '.join(str(cause).split())}") from error

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.config import DataConfig
-from resnet_lab.device import Placement, choose, compile_for_training
+from resnet_lab.device import Placement, compile_for_training
 from resnet_lab.device.memory import is_out_of_memory
 from resnet_lab.device.processes import Processes
 from resnet_lab.network.plugins import Registry
@@ -53,9 +53,8 @@ def decide(
     Raises:
         ResNetLabError: as `make_ready`.
     """
-    placement = choose(config.device, config.precision, config.compile, config.channels_last)
     processes, silent = Processes(device=config.device), TrainingWatcher()
-    ready = make_ready(spec, data, config, placement, registry, silent, processes, sharing=sharing)
+    ready = make_ready(spec, data, config, registry, silent, processes, sharing=sharing)
     batch_size = ready.batches["train"].order.batch_size
     if config.compile != "auto":
         return Decided(batch_size, config.compile != "off")

@@ -1,7 +1,7 @@
 """Everything that a training needs, found and checked before anything is written."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import torch
@@ -18,7 +18,7 @@ from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
-from resnet_lab.device import Placement, largest_batch, require_memory, try_step
+from resnet_lab.device import Placement, choose, largest_batch, require_memory, try_step
 from resnet_lab.device.processes import Processes
 from resnet_lab.network import cost
 from resnet_lab.network.builder import assemble, faults_of_plugins, plugins_needed, sources_needed
@@ -46,7 +46,6 @@ class Ready:
     """Result of `make_ready`.
 
     Attributes:
-        placement: as given, but for a precision that this network does not learn in.
         metadata: of the weights files to come.
         network: with its initial or pretrained weights, partly frozen where that was asked for.
         coverage: of the pretrained weights, where there are some.
@@ -65,7 +64,6 @@ def make_ready(
     spec: ModelSpec,
     data: DataConfig,
     config: TrainConfig,
-    placement: Placement,
     registry: Registry,
     watcher: TrainingWatcher,
     processes: Processes,
@@ -96,7 +94,8 @@ def make_ready(
     for note in built.notes:
         watcher.say(note)
     _refuse_broken_plugins(built.model, spec, registry)
-    placement = _with_right_gradients(placement, spec, registry, config)
+    strides = cost.measure(spec, registry).oversized_strides
+    placement = choose(processes.device, config.precision, config.compile, config.channels_last, strides)
     coverage = None
     if weights is not None:
         coverage = load_weights(
@@ -143,26 +142,6 @@ def make_ready(
     warmup_steps(config, len(batches["train"]))
     config = config.model_copy(update={"batch_size": batch_size})
     return Ready(config, placement, prepared, batches, metadata, network, coverage)
-
-
-def _with_right_gradients(placement: Placement, spec: ModelSpec, registry: Registry, config: TrainConfig) -> Placement:
-    """The placement, in float32 where this network's bf16 gradients would be wrong.
-
-    On a CPU, bf16 weight gradients of a convolution whose stride is larger than its map hold whatever the memory held
-    before (seen with torch 2.14.1, oneDNN 3.12 and AMX).
-    """
-    if placement.device.type != "cpu" or placement.dtype != torch.bfloat16:
-        return placement
-    strides = cost.measure(spec, registry).oversized_strides
-    if not strides:
-        return placement
-    if config.precision != "auto":
-        raise ConfigError(
-            f"precision {config.precision}: at {spec.input_size} px a convolution has a stride of {strides[0]} pixels, "
-            "whose bf16 gradients are wrong on a CPU; use --precision fp32, or a larger --size"
-        )
-    reason = f"bf16 gradients of a stride of {strides[0]} pixels are wrong on a CPU"
-    return replace(placement, dtype=torch.float32, reason=reason)
 
 
 def _refuse_broken_plugins(network: nn.Module, spec: ModelSpec, registry: Registry) -> None:

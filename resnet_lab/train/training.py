@@ -9,7 +9,6 @@ from resnet_lab.core.files import refuse_existing, refuse_unwritable_folder
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.split import to_csv
-from resnet_lab.device import choose
 from resnet_lab.device.processes import Processes
 from resnet_lab.network.plugins import Registry, default_registry
 from resnet_lab.network.spec import ModelSpec
@@ -49,9 +48,8 @@ def train(
     data = DataConfig(source=data) if isinstance(data, str) else data
     processes = processes or Processes(device=config.device)
     processes.from_first(lambda: _require_new(Path(folder)))
-    placement = choose(processes.device, config.precision, config.compile, config.channels_last)
     with processes.first_ahead():
-        ready = make_ready(spec, data, config, placement, registry, watcher, processes)
+        ready = make_ready(spec, data, config, registry, watcher, processes)
     record = describe_run(ready, data, command, processes, registry)
     splits = to_csv(ready.data.images, ready.data.parts).encode("utf-8", "surrogateescape")
     run = Run(Path(folder))
@@ -93,11 +91,8 @@ def resume(
         )
     require_plugins(record, registry, str(run.folder))
     processes = processes or Processes(device=config.device)
-    placement = choose(processes.device, config.precision, config.compile, config.channels_last)
     with processes.first_ahead():
-        ready = make_ready(
-            spec, data, config, placement, registry, watcher, processes, partial(require_same_data, record, run)
-        )
+        ready = make_ready(spec, data, config, registry, watcher, processes, partial(require_same_data, record, run))
     return Trainer(run, record, ready, registry, watcher, processes).carry_out()
 
 
@@ -111,7 +106,7 @@ def find_rate(
 ) -> RangeTest:
     """The learning-rate range test on the training part; writes nothing. Raises `ResNetLabError` like `train`."""
     registry, watcher = registry or default_registry(), watcher or TrainingWatcher()
-    placement = choose(config.device, config.precision, "off", config.channels_last)
-    ready = make_ready(spec, data, config, placement, registry, watcher, Processes())
+    config = config.model_copy(update={"compile": "off"})
+    ready = make_ready(spec, data, config, registry, watcher, Processes(device=config.device))
     network = ready.placement.place(ready.network)
     return find_learning_rate(network, ready.batches["train"], ready.config, ready.placement, watcher)

@@ -1,11 +1,12 @@
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from resnet_lab.bench import interleaved_timing, measuring, statistics, timed_networks
-from resnet_lab.bench.arms import arms_of
+from resnet_lab.bench.arms import BenchArm, arms_of
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.reasons import explain, profile
 from resnet_lab.core.errors import ConfigError
@@ -235,3 +236,15 @@ class Delayed:
         while time.perf_counter() - end < self.share * (end - start):
             pass
         return output
+
+
+def test_a_precision_in_which_a_network_is_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An arm has one for all modes; one that was asked for is refused where it would train wrongly."""
+    monkeypatch.setattr("resnet_lab.device.placement.computes_bf16", lambda device: True)
+    spec, registry = zoo.get("resnet20").modified(input_size=2), load(only=[])
+    auto = BenchArm("auto", spec, 2, precision="auto", compile="off")
+    assert timed_networks.placement_of(auto, "cpu", registry).precision == "fp32"
+    asked = replace(auto, precision="bf16")
+    assert timed_networks.placement_of(asked, "cpu", registry).precision == "bf16"
+    with pytest.raises(ConfigError, match="a stride of 2 over 1 x 1 pixels, whose bf16 gradients are wrong on a CPU"):
+        timed_networks.ready(asked, "train", registry, "cpu")

@@ -9,6 +9,9 @@ from resnet_lab import device
 from resnet_lab.core.choices import Precision
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import Placement, choose
+from resnet_lab.network import zoo
+from resnet_lab.network.builder import build
+from resnet_lab.network.cost import measure
 
 
 @pytest.fixture
@@ -51,6 +54,39 @@ def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError) as failure:
         choose("cuda")
     assert str(failure.value) == "device 'cuda' is not there: torch sees 0 CUDA devices"
+
+
+def test_bf16_where_a_stride_is_larger_than_its_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnet_lab.device.placement.computes_bf16", lambda device: True)
+    strides = ("2 over 1 x 1",)
+    taken = choose("cpu", oversized_strides=strides)
+    assert str(taken).startswith("cpu in fp32 (bf16 gradients of a stride of 2 over 1 x 1 pixels are wrong on a CPU), ")
+    with pytest.raises(ConfigError) as failure:
+        choose("cpu", "bf16", oversized_strides=strides)
+    assert str(failure.value) == (
+        "precision bf16: the network has a convolution with a stride of 2 over 1 x 1 pixels, whose bf16 gradients are "
+        "wrong on a CPU; use fp32, or larger images"
+    )
+    assert choose("cpu").precision == choose("cpu", "bf16").precision == "bf16"
+    assert choose("cpu", "fp32", oversized_strides=strides).reason == "as asked"
+
+
+def test_a_gpu_s_bf16_is_left_alone(gpu: list[tuple[int, int]]) -> None:
+    assert choose("cuda", oversized_strides=("2 over 1 x 1",)).precision == "bf16"
+
+
+def test_small_maps_have_finite_gradients() -> None:
+    """What was wrong held memory as it was left, so that memory is filled with NaN before."""
+    spec = zoo.get("resnet18").modified(input_size=8)
+    placement = choose("cpu", oversized_strides=measure(spec).oversized_strides)
+    network = placement.place(build(spec)).train()
+    for _ in range(2):
+        left = [torch.full((1 << power,), float("nan")) for power in range(8, 24)]
+        del left
+        with placement.autocast():
+            outputs = network(placement.layout(torch.randn(16, 3, 8, 8)))
+        outputs.float().logsumexp(1).mean().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)
 
 
 def test_tf32_on_an_old_gpu(gpu: list[tuple[int, int]]) -> None:

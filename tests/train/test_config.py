@@ -1,7 +1,12 @@
 import pytest
 
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.run_record import Configuration
 from resnet_lab.train.config import TrainConfig, data_config, train_config
+
+
+def test_a_run_s_record_has_each_setting() -> None:
+    assert set(Configuration.model_fields) == set(TrainConfig.model_fields)
 
 
 @pytest.mark.parametrize(

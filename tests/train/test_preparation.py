@@ -1,4 +1,4 @@
-"""Networks whose parts could not be stored are refused before training, and precisions that they do not learn in."""
+"""Networks whose parts could not be stored are refused before training."""
 
 from collections.abc import Callable
 
@@ -6,13 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.core.errors import ConfigError, PluginError
-from resnet_lab.device import choose
+from resnet_lab.core.errors import PluginError
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.plugins import Entry, Owner, Registry, load
-from resnet_lab.train.config import TrainConfig
-from resnet_lab.train.preparation import _refuse_broken_plugins, _with_right_gradients
+from resnet_lab.train.preparation import _refuse_broken_plugins
 
 OWNER = Owner("lab-odd", "0.1")
 
@@ -139,35 +137,3 @@ def test_a_lazy_module() -> None:
         "resnet20: layer1.0.attn.conv is a lazy module (LazyConv2d), whose tensors have no shape before a forward "
         "pass; make it with its input channels, which each factory is given"
     )
-
-
-def test_bf16_where_a_stride_is_larger_than_its_map(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resnet_lab.device.placement.computes_bf16", lambda device: True)
-    placement, spec, known = choose("cpu"), zoo.get("resnet18"), load(only=[])
-    assert placement.precision == "bf16"
-    small = spec.modified(input_size=8)
-    taken = _with_right_gradients(placement, small, known, TrainConfig())
-    assert taken.precision == "fp32"
-    assert str(taken).startswith("cpu in fp32 (bf16 gradients of a stride of 2 over 1 x 1 pixels are wrong on a CPU), ")
-    with pytest.raises(ConfigError) as failure:
-        _with_right_gradients(placement, small, known, TrainConfig(precision="bf16"))
-    assert str(failure.value) == (
-        "precision bf16: at 8 px a convolution has a stride of 2 over 1 x 1 pixels, whose bf16 gradients are wrong on "
-        "a CPU; use --precision fp32, or a larger --size"
-    )
-    for sound in (spec.modified(input_size=32), zoo.get("resnet20").modified(input_size=8)):
-        assert _with_right_gradients(placement, sound, known, TrainConfig()) is placement
-
-
-def test_small_maps_are_trained_with_finite_gradients() -> None:
-    """What was wrong held memory as it was left, so that memory is filled with NaN before."""
-    spec, known = zoo.get("resnet18").modified(input_size=8), load(only=[])
-    placement = _with_right_gradients(choose("cpu"), spec, known, TrainConfig())
-    network = placement.place(assemble(spec, known).model).train()
-    for _ in range(2):
-        left = [torch.full((1 << power,), float("nan")) for power in range(8, 24)]
-        del left
-        with placement.autocast():
-            outputs = network(placement.layout(torch.randn(16, 3, 8, 8)))
-        outputs.float().logsumexp(1).mean().backward()
-    assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)

@@ -564,3 +564,19 @@ def test_curves_are_drawn_when_it_costs_little_and_at_the_end(
         folder=tmp_path / "run",
     )
     assert drawn == [1, 4]
+
+
+def test_bf16_is_not_trained_with_where_its_gradients_are_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ResNet-20 has divided by 2 before its last stride."""
+    monkeypatch.setattr("resnet_lab.device.placement.computes_bf16", lambda device: True)
+    config = TrainConfig(epochs=1, batch_size=512, device="cpu", compile="off")
+    for size, precision in ((2, "fp32"), (3, "bf16")):
+        folder = tmp_path / str(size)
+        train(zoo.get("resnet20").modified(input_size=size), "digits", config, folder=folder)
+        assert Run(folder).read()["device"]["precision"] == precision
+    asked = config.model_copy(update={"precision": "bf16"})
+    with pytest.raises(ConfigError, match="a stride of 2 over 1 x 1 pixels, whose bf16 gradients are wrong on a CPU"):
+        train(zoo.get("resnet20").modified(input_size=2), "digits", asked, folder=tmp_path / "asked")
+    assert not (tmp_path / "asked").exists()
