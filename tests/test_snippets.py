@@ -42,6 +42,8 @@ BRIEFER = {
     ("train", "--recipe", "paintings-modified"): SMALLER,
     ("train", "--recipe", "strong"): SMALLER,
     ("train", "--config"): SMALLER,
+    ("study", "run", "paintings-five"): ("--set", "model.model=resnet18"),
+    ("study", "plan", "paintings-five"): ("--set", "model.model=resnet18"),
     ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench", "--processes", "1"),
     ("study", "plan"): (*BRIEF, "--size", "8"),
     ("study", "search"): (*BRIEF, "--size", "8", "--trials", "2"),

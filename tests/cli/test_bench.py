@@ -44,7 +44,12 @@ def test_everything_that_is_written(cli: Callable) -> None:
     assert Path("plots/stages.png").exists()
     code, out, _ = cli("bench", "diff", "b.json", "b.json", "--json")
     changes = json.loads(out)["changes"]
-    assert (code, [change["verdict"] for change in changes]) == (0, ["agree"] * 4)
+    assert (code, [change["change"] for change in changes]) == (0, [1] * 4)
+    assert changes[0]["verdict"] == "agree"  # the baseline's, whose ratio is 1
+    for change in changes[1:]:
+        low, high = change["interval"] or (0, 2)
+        assert low < 1 < high
+        assert change["verdict"] == ("agree" if low >= 0.98 and high <= 1.02 else "not told apart")
     code, out, _ = cli("bench", "diff", "b.json", "b.json")
     assert "agree" in out
     assert cli("bench", *QUICK, "--out", "b.json") == (

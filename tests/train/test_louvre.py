@@ -35,10 +35,15 @@ def test_two_epochs_on_paintings_are_those_of_a_plain_loop(tmp_path: Path) -> No
     config = TrainConfig(
         epochs=2, lr=1e-3, optimizer="sgd", batch_size=32, precision="fp32", device="cpu", compile="off"
     )  # fmt: skip
-    train(spec, str(PAINTINGS), config, folder=tmp_path / "run")
+    half = tmp_path / "half"
+    for path in sorted(PAINTINGS.glob("*/*.jpg"))[::2]:
+        link = half / path.relative_to(PAINTINGS)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    train(spec, str(half), config, folder=tmp_path / "run")
     rows = pd.read_csv(tmp_path / "run" / "metrics.csv")
 
-    data = DataConfig(source=str(PAINTINGS))
+    data = DataConfig(source=str(half))
     prepared = prepare(open_images(data.source, load(only=[])), ImageFormat(48, 3, data.fit), data, seed=0)
     pixels, labels = gathered(prepared.pixels, range(len(prepared.images))) / 255, prepared.images.labels
     taught, val = prepared.positions("train"), prepared.positions("val")
