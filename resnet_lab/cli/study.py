@@ -48,6 +48,7 @@ def run(
     """
     from resnet_lab.core.files import refuse_other
     from resnet_lab.network.plugins import require_files
+    from resnet_lab.study.blocks import with_blocks
     from resnet_lab.study.remarks import claim
     from resnet_lab.study.running import check_arms, known, run_study, tuned
     from resnet_lab.study.trials import StudyFolder, orphaned
@@ -67,13 +68,16 @@ def run(
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
         refuse_other(folder.folder, folder.design.name)
     images = check_arms(chosen, registry)
+    if resume is None:
+        before = folder.study() if folder.design.is_file() else None
+        chosen = with_blocks(chosen, images, before, lambda text: None if quiet or json else output.remark(text))
     if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
         output.remark(
             f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
             "they are kept and ignored"
         )
     if not (quiet or json):
-        output.remark(claim(chosen.plan))
+        output.remark(claim(chosen))
     from resnet_lab.cli.study_screen import watching
 
     try:
@@ -114,6 +118,7 @@ def plan(
     from dataclasses import asdict
 
     from resnet_lab.network.plugins import require_files
+    from resnet_lab.study.blocks import with_blocks
     from resnet_lab.study.deciding import within_budget
     from resnet_lab.study.planning import forecast
     from resnet_lab.study.results import findings
@@ -122,7 +127,7 @@ def plan(
 
     registry = options.load_registry(no_plugin)
     chosen = design.study()
-    check_arms(chosen, registry)
+    chosen = with_blocks(chosen, check_arms(chosen, registry))
     known = None
     if pilot is not None:
         folder = StudyFolder(pilot)

@@ -207,7 +207,7 @@ def print_forecast(study: Study, told: Forecast) -> None:
         f"p = {told.smallest_p:.2g} at least",
         soft_wrap=True,
     )
-    console.print(output.text(claim(study.plan)), soft_wrap=True)
+    console.print(output.text(claim(study)), soft_wrap=True)
     if told.problem is not None:
         console.print(output.text(f"no verdict: {told.problem}", style="red"), soft_wrap=True)
     if not told.spreads:

@@ -65,7 +65,7 @@ def study_page(contents: StudyContents) -> str:
         rows_unfolded=ROWS,
         figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
         method=method(found),
-        claim=_capitalized(claim(plan)),
+        claim=_capitalized(claim(found.study)),
         provenance=provenance(found, contents.folder),
         design=json.dumps(found.study.tables, indent=2),
     )

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from resnet_lab.study.design import Study
 from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.plan import Plan
 from resnet_lab.study.spread import unseen
 from resnet_lab.study.statistics import ALPHA, FEWEST, Effect
 from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
@@ -25,9 +24,17 @@ WITHHELD = (
 """Why a verdict is withheld."""
 
 
-def claim(plan: Plan) -> str:
+def claim(study: Study) -> str:
     """Sentence that says what the verdicts of a study are about."""
-    if "split" in plan.vary:
+    plan, folds = study.plan, study.folds
+    shared = "what seeds share by testing the same images is part of every interval"
+    if folds is not None and study.seeds[0] // folds == study.seeds[-1] // folds:
+        about, shared = f"every seed tests another of {folds} folds", "no image is tested at two seeds"
+        pool = f"the images of this data set, of whose {folds} folds each seed tests one"
+    elif folds is not None:
+        about = f"{folds} seeds at a time test the {folds} folds of one split"
+        pool = f"the images of this data set, of whose {folds} folds each seed tests one"
+    elif "split" in plan.vary:
         about = "every seed has a test part of its own"
         pool = "the images of this data set, from which each seed draws its test part"
     else:
@@ -35,10 +42,7 @@ def claim(plan: Plan) -> str:
         pool = "the images of this one test part"
     if plan.population == "pool":
         return f"verdicts are about {pool}; they claim nothing about other images"
-    return (
-        f"verdicts are about new images like these: {about}, and what seeds share by testing the same images is part "
-        "of every interval"
-    )
+    return f"verdicts are about new images like these: {about}, and {shared}"
 
 
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:
@@ -79,10 +83,9 @@ def remarks(
     Args:
         collapsed: seeds at which each arm did.
     """
-    varied = ", ".join(
-        {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
-    )
-    found = [f"varied across seeds: {varied}", claim(study.plan)]
+    split = "split" if study.folds is None else "test fold"
+    varied = ", ".join({"init": "initial weights", "split": split, "order": "order"}[what] for what in study.plan.vary)
+    found = [f"varied across seeds: {varied}", claim(study)]
     if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
         found.append(
             "the study was recorded before a design said what its verdicts are about: it is judged for "

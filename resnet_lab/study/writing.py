@@ -52,7 +52,7 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
         "margin": found.study.plan.margin,
         "population": found.study.plan.population,
         "failures": found.study.plan.failures,
-        "claim": claim(found.study.plan),
+        "claim": claim(found.study),
         "baseline": found.study.arms[0].name,
         "effects": [_effect_json(effect, found) for effect in found.effects],
         "arms": [

@@ -50,9 +50,9 @@ def test_intervals_of_either_population_stand_beside_each_other(tmp_path: Path) 
     for text in (as_markdown(told), make_study_report(gather_study(told, folder, REGISTRY)).html):
         assert "for new images" in text
         assert "for these images" in text
-        assert claim(told.study.plan) in text.replace("Verdicts are", "verdicts are")
+        assert claim(told.study) in text.replace("Verdicts are", "verdicts are")
     content = as_json(told)
-    assert (content["population"], content["claim"]) == ("new", claim(told.study.plan))
+    assert (content["population"], content["claim"]) == ("new", claim(told.study))
 
 
 def test_an_arm_s_own_interval_is_for_the_same_population(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     told = findings(chosen, folder, REGISTRY)
     assert told.remarks == [
         "varied across seeds: initial weights, split, order",
-        claim(chosen.plan),
+        claim(chosen),
         "2 seeds are too few for a verdict (3 at least): this is exploratory",
     ]
     path = folder.trials / f"{trials_of(chosen)[0].name}.json"
