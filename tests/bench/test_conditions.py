@@ -54,6 +54,7 @@ def test_a_processor_has_no_gpu_facts() -> None:
 def test_a_gpu_that_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in of the library is used, as there may be no GPU."""
     library = SimpleNamespace(
+        NVMLError=RuntimeError,
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
         nvmlDeviceGetCurrentClocksEventReasons=lambda handle: 0b100,
@@ -69,3 +70,18 @@ def test_a_gpu_that_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu_facts(device) == {"driver": "555.1", "power_limit_watts": 350.0}
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert (throttling(device), gpu_facts(device)) == (set(), {})
+
+
+def test_only_the_library_s_own_errors_mean_that_there_are_no_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        pass
+
+    def start() -> None:
+        raise failures.pop()
+
+    failures = [AttributeError("a defect"), NVMLError("Driver Not Loaded")]
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=start, NVMLError=NVMLError))
+    device = torch.device("cuda:0")
+    assert gpu_facts(device) == {}
+    with pytest.raises(AttributeError, match="a defect"):
+        gpu_facts(device)
