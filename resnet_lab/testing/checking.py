@@ -53,7 +53,7 @@ MODULE_CHECKS = (
     Check("fixed_state", storing.fixed_state, ("shapes",)),
     Check("determinism", values.determinism, ("shapes", "fixed_state")),
     Check("input_kept", values.input_kept, ("shapes",), tuple(kind.name for kind in of_networks() if kind.input_kept)),
-    Check("elementwise", shapes.elementwise, SAME, ("activation",)),
+    Check("elementwise", shapes.elementwise, SAME, tuple(kind.name for kind in of_networks() if kind.elementwise)),
     Check("traits", shapes.traits, SAME, tuple(kind.name for kind in of_networks() if kind.traits)),
     Check("dtype", values.dtype, SAME),
     Check("channels_last", values.channels_last, SAME),
@@ -69,7 +69,7 @@ MODULE_CHECKS = (
     Check("export", tracing.export, ("compile",)),
     Check("onnx", tracing.onnx, ("export",)),
     Check("network", networks.network, ("shapes", "input_kept")),
-    Check("parts", networks.parts, ("network",), only=("block",)),
+    Check("parts", networks.parts, ("network",), tuple(kind.name for kind in of_networks() if kind.applies_parts)),
     Check("macs", networks.macs, ("shapes", "compile")),
     Check("cuda", values.cuda, SAME),
     Check("cost", networks.cost, ("network", "macs")),
@@ -87,7 +87,7 @@ DATA_CHECKS = (
 
 def checks_of(kind: str, compiler: Compiler = "aot_eager") -> tuple[Check, ...]:
     """The checks of a kind, in order."""
-    if kind == "dataset":
+    if not KINDS[kind].places:
         return DATA_CHECKS
     chosen = (check for check in MODULE_CHECKS if not check.only or kind in check.only)
     return tuple(
@@ -196,4 +196,4 @@ def subject_of(
         entry, wanted = Entry(kind, name, component, UNREGISTERED, traits or {}), Component(name=name)
         entry.check()
         registry.add([entry])
-    return (DataSubject if kind == "dataset" else ComponentUnderTest)(entry, wanted, registry)
+    return (ComponentUnderTest if KINDS[kind].places else DataSubject)(entry, wanted, registry)

@@ -1,6 +1,6 @@
 """Checks of a component within networks: built, trained a step, counted, and timed against what it replaces."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -80,10 +80,12 @@ def _idle(model: nn.Module, kind: type[nn.Module]) -> list[str]:
 def _networks(subject: ComponentUnderTest) -> list[tuple[str, ModelSpec]]:
     """Networks by name, with the component where it can be used."""
     found = [(f"{block} blocks", small_network(block, subject.kind, subject.component)) for block in BLOCKS]
-    if subject.kind == "attention":
-        parameters = dict(subject.component.parameters) | {"position": "output"}
-        moved = Component(name=subject.component.name, parameters=tuple(sorted(parameters.items())))
-        found.append(("on the output of basic blocks", small_network("basic", "attention", moved)))
+    for parameter, (annotation, default) in subject.entry.row.parameters.items():
+        for value in get_args(annotation):
+            if value != default:
+                parameters = dict(subject.component.parameters) | {parameter: value}
+                changed = Component(name=subject.component.name, parameters=tuple(sorted(parameters.items())))
+                found.append((f"basic blocks with {parameter}={value}", small_network("basic", subject.kind, changed)))
     return found
 
 

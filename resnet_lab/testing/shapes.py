@@ -1,5 +1,7 @@
 """Checks of shapes, and of what a component's traits promise. Legend: N batch, C channels, H W pixels."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -53,29 +55,11 @@ def elementwise(subject: ComponentUnderTest) -> str:
 
 def traits(subject: ComponentUnderTest) -> str:
     """Traits given at registration hold: `mixes_channels`, `takes_groups`, `adds_bias`, and the argument `bias`."""
-    if subject.kind == "norm":
-        return _norm_traits(subject)
-    told = []
-    if subject.entry.trait("takes_groups"):
-        _require_groups(subject)
-        told.append("groups")
-    _require_bias(subject)
-    mixes = subject.entry.trait("mixes_channels")
-    case = _case(subject, 8, 1)
-    others = _influence(subject.make(case), case)[0, 1:].any()
-    if mixes and not others:
-        raise BreachError(
-            "an output channel depends on its own input channel alone, and it was registered as mixing them",
-            str(case),
-            "register it with mixes_channels=False, so that a 1x1 follows it where needed",
-        )
-    if not mixes and others:
-        raise BreachError(
-            "an output channel depends on other channels, and it was registered with mixes_channels=False",
-            str(case),
-            "register it without mixes_channels=False",
-        )
-    return ", ".join([*told, "bias", "channel mixing"])
+    row = subject.entry.row
+    kept = [promise(subject) for name, promise in PROMISES.items() if name in {*row.traits, *row.given}]
+    if not kept:
+        raise NotCheckedError(f"there is no check of {', '.join(row.traits)}")
+    return ", ".join(text for text in kept if text)
 
 
 def _case(subject: ComponentUnderTest, channels: int, groups: int, bias: bool = False) -> Case:
@@ -94,7 +78,9 @@ def _influence(module: nn.Module, case: Case) -> Tensor:
     return torch.stack(rows) > 0
 
 
-def _require_groups(subject: ComponentUnderTest) -> None:
+def _groups(subject: ComponentUnderTest) -> str:
+    if not subject.entry.trait("takes_groups"):
+        return ""
     case = _case(subject, 8, 2)
     influence = _influence(subject.make(case), case)
     if influence[:4, 4:].any() or influence[4:, :4].any():
@@ -103,9 +89,10 @@ def _require_groups(subject: ComponentUnderTest) -> None:
             str(case),
             "pass groups on to the convolutions, or register it with takes_groups=False",
         )
+    return "groups"
 
 
-def _require_bias(subject: ComponentUnderTest) -> None:
+def _bias(subject: ComponentUnderTest) -> str:
     without, having = (_case(subject, 8, 1, bias=bias) for bias in (False, True))
     counts = [sum(each.numel() for each in subject.make(case).parameters()) for case in (without, having)]
     if counts[1] <= counts[0]:
@@ -114,9 +101,29 @@ def _require_bias(subject: ComponentUnderTest) -> None:
             str(having),
             "pass bias on to the last convolution: it is True where no norm follows that adds one",
         )
+    return "bias"
 
 
-def _norm_traits(subject: ComponentUnderTest) -> str:
+def _mixing(subject: ComponentUnderTest) -> str:
+    mixes = subject.entry.trait("mixes_channels")
+    case = _case(subject, 8, 1)
+    others = _influence(subject.make(case), case)[0, 1:].any()
+    if mixes and not others:
+        raise BreachError(
+            "an output channel depends on its own input channel alone, and it was registered as mixing them",
+            str(case),
+            "register it with mixes_channels=False, so that a 1x1 follows it where needed",
+        )
+    if not mixes and others:
+        raise BreachError(
+            "an output channel depends on other channels, and it was registered with mixes_channels=False",
+            str(case),
+            "register it without mixes_channels=False",
+        )
+    return "channel mixing"
+
+
+def _added_bias(subject: ComponentUnderTest) -> str:
     """A norm that adds a bias can move a channel of zeros."""
     case = subject.plain
     module = subject.make(case)
@@ -138,3 +145,12 @@ def _norm_traits(subject: ComponentUnderTest) -> str:
             "register it without adds_bias=False",
         )
     return "bias"
+
+
+PROMISES: dict[str, Callable[[ComponentUnderTest], str]] = {
+    "takes_groups": _groups,
+    "bias": _bias,
+    "mixes_channels": _mixing,
+    "adds_bias": _added_bias,
+}
+"""Checks by the trait, or the argument of a factory, that they are about; each gives what was found to hold."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.core.errors import PluginError, SpecError
-from resnet_lab.network.kinds import KINDS
+from resnet_lab.network.kinds import KINDS, of_networks
 from resnet_lab.network.plugins import load
 from resnet_lab.testing import check
 from resnet_lab.testing.checking import Checks, checks_of, subject_of
@@ -150,3 +150,17 @@ def test_errors() -> None:
 def test_each_check_has_a_description() -> None:
     for kind in KINDS:
         assert all(each.about.endswith((".", "`")) for each in checks_of(kind))
+
+
+def test_which_checks_a_kind_gets_is_read_from_the_table() -> None:
+    assert [kind.name for kind in of_networks() if kind.elementwise] == ["activation"]
+    assert [kind.name for kind in of_networks() if kind.applies_parts] == ["block"]
+    for kind in of_networks():
+        names = {check.name for check in checks_of(kind.name)}
+        asked = (kind.elementwise, kind.applies_parts, kind.input_kept, bool(kind.traits))
+        assert tuple(name in names for name in ("elementwise", "parts", "input_kept", "traits")) == asked
+
+
+def test_parameters_of_a_kind_are_checked_at_each_value() -> None:
+    result = Checks(subject_of("attention", "se"), {}).result("network")
+    assert result.text == "basic blocks, bottleneck blocks, basic blocks with position=output"
