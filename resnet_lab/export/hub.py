@@ -63,14 +63,14 @@ def uploads(run: Path, *, license: str | None = None, registry: Registry | None 
         ConfigError: a license, where a card is there already.
     """
     opened = Run.open(run)
-    subject = open_exported_model(run, registry or default_registry())
+    original = open_exported_model(run, registry or default_registry())
     card = opened.folder / CARD
     if card.exists() and license is not None:
         raise ConfigError(f"{card} is there and is uploaded as it is; write the license into it, or remove it")
     record = json.dumps(public_record(opened.read()), indent=2).encode()
     contents: dict[str, Path | bytes] = {
         "model.safetensors": opened.best,
-        CARD: card if card.exists() else model_card(subject, license=license).encode(),
+        CARD: card if card.exists() else model_card(original, license=license).encode(),
         opened.record.name: record,
         **{path.name: path for path in (opened.metrics, opened.curves) if path.exists()},
     }

@@ -89,8 +89,8 @@ def seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
 def training_images(study: Study, arm: Arm, registry: Registry) -> tuple[int, int]:
     """Images of the first block's training part, and classes."""
     images = open_images(arm.data.source, registry)
-    form = ImageFormat(arm.spec.input_size, arm.spec.in_channels, arm.data.fit)
-    prepared = prepare(images, form, arm.data, study.at(arm, study.plan.first_seed).seed_of("split"), SILENT)
+    image_format = ImageFormat(arm.spec.input_size, arm.spec.in_channels, arm.data.fit)
+    prepared = prepare(images, image_format, arm.data, study.at(arm, study.plan.first_seed).seed_of("split"), SILENT)
     return len(prepared.positions("train")), len(images.classes)
 
 

@@ -111,13 +111,15 @@ class _Store:
         self.features: dict[Part, Loader] = {}
         rearranging = batches["train"].transform.augment.rearranging
         views: dict[Part, int] = {"train": prod(each.views for each in rearranging), "val": 1}
-        form, placement = prepared.pixels.form, batches["train"].placement
+        image_format, placement = prepared.pixels.image_format, batches["train"].placement
         with torch.inference_mode(), placement.autocast():
-            example = network.fixed(placement.layout(torch.zeros(1, form.channels, form.size, form.size)))
+            example = network.fixed(
+                placement.layout(torch.zeros(1, image_format.channels, image_format.size, image_format.size))
+            )
         self.about: dict[str, Any] = {
             "format": FORMAT,
             "source": prepared.images.name,
-            "form": asdict(form),
+            "form": asdict(image_format),
             "network": metadata.spec.name,
             "parts": network.fixed_parts,
             "images": {part: len(batches[part].images) for part in views},
@@ -192,7 +194,7 @@ def _key(
     frozen_stages = spec.stages[: sum(name.startswith("layer") for name in network.fixed_parts)]
     described = (
         FORMAT, version("resnet-lab"), torch.__version__, metadata.plugins, metadata.plugin_sources,
-        network.fixed_parts, spec.stem, frozen_stages, metadata.mean, metadata.std, prepared.pixels.form, views,
+        network.fixed_parts, spec.stem, frozen_stages, metadata.mean, metadata.std, prepared.pixels.image_format, views,
         numbering, dtype, placement.device.type, placement.precision, placement.channels_last,
     )  # fmt: skip
     digest = sha256(repr(described).encode())

@@ -104,13 +104,13 @@ def make_ready(
         watcher.weights(coverage)
         _warn_of_frozen_unmatched(coverage, config.freeze, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
-    form = ImageFormat(spec.input_size, spec.in_channels, data.fit)
-    _require_memory(config, _smallest_batch(config, len(images)), network, form, placement, processes)
-    prepared = prepare(images, form, data, config.seed_of("split"), watcher)
+    image_format = ImageFormat(spec.input_size, spec.in_channels, data.fit)
+    _require_memory(config, _smallest_batch(config, len(images)), network, image_format, placement, processes)
+    prepared = prepare(images, image_format, data, config.seed_of("split"), watcher)
     check(prepared)
     number = len(prepared.positions("train"))
-    batch_size = _batch_size(config, number, network, form, placement, processes, sharing)
-    _require_memory(config, batch_size, network, form, placement, processes)
+    batch_size = _batch_size(config, number, network, image_format, placement, processes, sharing)
+    _require_memory(config, batch_size, network, image_format, placement, processes)
     smallest = number // ceil(number / batch_size) // processes.world_size
     if config.accumulate > smallest:
         raise ConfigError(
@@ -134,7 +134,7 @@ def make_ready(
         mean=mean,
         std=std,
         fit=data.fit,
-        depth=prepared.pixels.form.depth,
+        depth=prepared.pixels.image_format.depth,
         plugins=plugins_needed(spec, registry),
         plugin_sources=sources_needed(spec, registry),
     )
@@ -206,7 +206,7 @@ def _batch_size(
     config: TrainConfig,
     images: int,
     network: nn.Module,
-    form: ImageFormat,
+    image_format: ImageFormat,
     placement: Placement,
     processes: Processes,
     sharing: int,
@@ -218,7 +218,9 @@ def _batch_size(
 
         def step(number: int) -> None:
             pieces = min(config.accumulate, number)
-            try_step(placed, placement, (ceil(number / pieces), form.channels, form.size, form.size))
+            try_step(
+                placed, placement, (ceil(number / pieces), image_format.channels, image_format.size, image_format.size)
+            )
 
         most = max(config.accumulate, images // (STEPS_AT_LEAST * processes.world_size))
         each = largest_batch(step, most, placement.device, OPTIMISER_STATES * weights, sharing)
@@ -236,13 +238,15 @@ def _require_memory(
     config: TrainConfig,
     batch_size: int,
     network: nn.Module,
-    form: ImageFormat,
+    image_format: ImageFormat,
     placement: Placement,
     processes: Processes,
 ) -> None:
     """Raise `ConfigError` where the micro-batch of one process cannot fit into the memory."""
     images = max(1, batch_size // (processes.world_size * (1 if config.batch_size == "auto" else config.accumulate)))
-    require_memory(network, (images, form.channels, form.size, form.size), placement, training=True)
+    require_memory(
+        network, (images, image_format.channels, image_format.size, image_format.size), placement, training=True
+    )
 
 
 def _refuse_single_images(spec: ModelSpec, smallest: int, registry: Registry) -> None:

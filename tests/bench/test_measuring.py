@@ -77,7 +77,7 @@ def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         timed_networks,
         "InferenceCall",
-        lambda arm, *rest: (Wrong if "gelu" in arm.name else subjects_call)(arm, *rest),
+        lambda arm, *rest: (Wrong if "gelu" in arm.name else own_call)(arm, *rest),
     )
     arms = arms_of([R20], {"act": ["relu", "gelu", "silu"]}, batches=[2], precisions=["fp32"])
     found = bench(arms, REGISTRY, modes=["infer"], rounds=1)
@@ -90,7 +90,7 @@ def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
     assert wrong.problem.endswith(" of the largest, more than 0.001: it is not timed")
 
 
-subjects_call = timed_networks.InferenceCall
+own_call = timed_networks.InferenceCall
 
 
 def test_an_arm_that_does_not_fit_is_marked_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,7 @@ def test_cache_list_and_clear(cli: Callable, paintings: Path, cache_folder: Path
     code, out, _ = cli("data", "cache", "list", "--json")
     told = json.loads(out)
     assert (code, told["cache"]) == (0, str(cache_folder))
-    assert [(entry["source"], entry["form"], entry["images"]) for entry in told["entries"]] == [
+    assert [(entry["source"], entry["image_format"], entry["images"]) for entry in told["entries"]] == [
         ("digits", {"size": 8, "channels": 3, "fit": "squash", "depth": None, "resize": 0}, 1797),
         (str(paintings), {"size": 16, "channels": 3, "fit": "squash", "depth": None, "resize": 0}, 24),
     ]

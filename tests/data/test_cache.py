@@ -34,19 +34,19 @@ FORM = ImageFormat(8)
 ROOT = Path(__file__).parents[2]
 
 
-def pixels(stored: Stored, form: ImageFormat = FORM) -> NDArray[np.uint8]:
+def pixels(stored: Stored, image_format: ImageFormat = FORM) -> NDArray[np.uint8]:
     assert stored.pixels is not None
-    return np.fromfile(stored.pixels, np.uint8).reshape(-1, *form.shape)[stored.rows]
+    return np.fromfile(stored.pixels, np.uint8).reshape(-1, *image_format.shape)[stored.rows]
 
 
-def decoded(images: ImageSet, form: ImageFormat = FORM) -> NDArray[np.uint8]:
-    return np.stack([to_array(images.read(position), form) for position in range(len(images))])
+def decoded(images: ImageSet, image_format: ImageFormat = FORM) -> NDArray[np.uint8]:
+    return np.stack([to_array(images.read(position), image_format) for position in range(len(images))])
 
 
-def is_right(stored: Stored, images: ImageSet, form: ImageFormat = FORM) -> bool:
+def is_right(stored: Stored, images: ImageSet, image_format: ImageFormat = FORM) -> bool:
     """Whether pixels and what decoding found are those of decoding each image now."""
-    told = tuple(decode(images.read(position), form)[1] for position in range(len(images)))
-    return np.array_equal(pixels(stored, form), decoded(images, form)) and stored.examined == told
+    told = tuple(decode(images.read(position), image_format)[1] for position in range(len(images)))
+    return np.array_equal(pixels(stored, image_format), decoded(images, image_format)) and stored.examined == told
 
 
 @pytest.fixture
@@ -100,9 +100,9 @@ def test_a_changed_file_is_decoded_again_and_a_renamed_one_is_not(
     reads: list[str] = []
     digests: list[str] = []
 
-    def counted(content: bytes, form: ImageFormat, digest: str) -> Any:
+    def counted(content: bytes, image_format: ImageFormat, digest: str) -> Any:
         digests.append(digest)
-        return decode(content, form, digest)
+        return decode(content, image_format, digest)
 
     monkeypatch.setattr(filling, "decode", counted)
     stored = store(set_of(folder, reads), FORM)
@@ -154,10 +154,10 @@ def test_causes_that_may_pass_are_not_kept(folder: Path, monkeypatch: pytest.Mon
     (folder / "0002.png").write_bytes(b"words")
     with monkeypatch.context() as patch:
 
-        def short_of_memory(content: bytes, form: ImageFormat, digest: str) -> Any:
+        def short_of_memory(content: bytes, image_format: ImageFormat, digest: str) -> Any:
             if content == (folder / "0001.png").read_bytes():
                 return None, ImageInfo(digest, NO_MEMORY)
-            return decode(content, form, digest)
+            return decode(content, image_format, digest)
 
         patch.setattr(filling, "decode", short_of_memory)
         assert [each.cause for each in store(set_of(folder), FORM).examined[:2]] == ["", NO_MEMORY]
@@ -174,10 +174,10 @@ def test_causes_that_may_pass_are_not_kept(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_forms_do_not_disturb_each_other(folder: Path) -> None:
-    forms = [ImageFormat(8), ImageFormat(9), ImageFormat(8, 1), ImageFormat(8, fit="pad")]
+    image_formats = [ImageFormat(8), ImageFormat(9), ImageFormat(8, 1), ImageFormat(8, fit="pad")]
     for _ in range(2):
-        for form in forms:
-            assert is_right(store(set_of(folder), form), set_of(folder), form)
+        for image_format in image_formats:
+            assert is_right(store(set_of(folder), image_format), set_of(folder), image_format)
     told = store(set_of(folder), FORM, keep_pixels=False)
     assert told.pixels is None
     assert told.rows.tolist() == [-1] * 12
@@ -284,7 +284,7 @@ def test_a_damaged_index_is_rebuilt(folder: Path, damage: Callable[[Path], None]
     before = (one_entry() / "pixels.u8").open("rb")
     damage(one_entry())
     (entry,) = entries()
-    assert (entry.source, entry.form, entry.used, entry.images) == ("", None, None, 0)
+    assert (entry.source, entry.image_format, entry.used, entry.images) == ("", None, None, 0)
     assert bytes_needed(set_of(folder), FORM) == 12 * FORM.nbytes
     listener, reads = Listener(), []
     (folder / "0000.png").unlink()

@@ -78,7 +78,7 @@ def test_the_set_decides_not_the_picture() -> None:
     listener = Listener()
     found = decode_all(set_of(file_of(dark), file_of(bright)), ImageFormat(8, 1), DataConfig(), listener)
     pixels = gathered(found.pixels, [0, 1])
-    assert found.pixels.form == ImageFormat(8, 1, depth=12)
+    assert found.pixels.image_format == ImageFormat(8, 1, depth=12)
     assert np.array_equal(pixels[..., 0], np.stack([dark, bright]) >> 4)
     assert "2 pictures of 16 bits use 12 of them at most, so that 4095 is taken for white" in listener.said
     assert np.array_equal(grey(file_of(dark), depth=12), dark >> 4)
@@ -102,7 +102,7 @@ def test_ordinary_sets_have_no_depth() -> None:
     Image.new("RGB", (8, 8), (3, 3, 3)).save(content, "PNG")
     listener = Listener()
     found = decode_all(set_of(content.getvalue()), ImageFormat(8), DataConfig(), listener)
-    assert found.pixels.form.depth is None
+    assert found.pixels.image_format.depth is None
     assert listener.said == []
 
 

@@ -29,7 +29,7 @@ def two_classes(folder: Path, number: int = 40) -> ImageSet:
 
 
 def everything(prepared: Prepared, positions: np.ndarray) -> np.ndarray:
-    out = np.empty((len(positions), *prepared.pixels.form.shape), dtype=np.uint8)
+    out = np.empty((len(positions), *prepared.pixels.image_format.shape), dtype=np.uint8)
     prepared.pixels.gather(positions, out)
     return out
 
@@ -156,8 +156,13 @@ def test_near_copies_do_not_depend_on_the_form(tmp_path: Path) -> None:
         picture.resize((100, 75)).save(folder / f"{number:04}.jpg", quality=60)
     images = replace(set_of(folder), classes=("a", "b"), labels=np.repeat(np.arange(12) % 2, 2))
     groups = [
-        prepare(images, form, DataConfig(), 0).grouping.groups.tolist()
-        for form in (ImageFormat(32), ImageFormat(224), ImageFormat(224, fit="crop"), ImageFormat(96, 1, fit="pad"))
+        prepare(images, image_format, DataConfig(), 0).grouping.groups.tolist()
+        for image_format in (
+            ImageFormat(32),
+            ImageFormat(224),
+            ImageFormat(224, fit="crop"),
+            ImageFormat(96, 1, fit="pad"),
+        )
     ]
     assert groups == [groups[0]] * 4
     assert len(set(groups[0])) == 12

@@ -18,7 +18,7 @@ from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
-from resnet_lab.evaluation.inference import batch_size_of, form_of, logits
+from resnet_lab.evaluation.inference import batch_size_of, image_format_of, logits
 from resnet_lab.evaluation.prediction import predict
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import evaluate, stored, summary_of
@@ -173,7 +173,7 @@ def test_the_depth_of_the_training_images_goes_with_the_weights(tmp_path: Path) 
     config, spec = TrainConfig(epochs=1, batch_size=8, precision="fp32"), SPEC.modified(in_channels=1)
     train(spec, str(tmp_path / "data"), config, folder=tmp_path / "run")
     metadata, _ = checkpoint.read(tmp_path / "run" / "best.safetensors")
-    assert (metadata.depth, form_of(metadata).depth) == (12, 12)
+    assert (metadata.depth, image_format_of(metadata).depth) == (12, 12)
     whole = evaluate(tmp_path / "run", CPU, REGISTRY, source=str(tmp_path / "data"))
     place = next(number for number, path in enumerate(whole.paths) if path.startswith("dark"))
     (answer,) = predict(tmp_path / "run", [tmp_path / "data" / whole.paths[place]], CPU, REGISTRY, top=2).images

@@ -12,7 +12,7 @@ from resnet_lab.report.comparison_page import comparison_page
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.study_building import make_study_report
 from resnet_lab.study.report_contents import gather_study
-from tests.report.subjects import ANIMALS, contrasted, gallery, subject
+from tests.report.made_up_runs import ANIMALS, contrasted, gallery, made_up_run
 from tests.study.fabricated import REGISTRY, by_chance, design, found
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -40,8 +40,8 @@ def browser() -> Iterator["playwright.Browser"]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    made, other = subject(), subject(seed=1, name="gelu")
-    fifty = subject([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=400)
+    made, other = made_up_run(), made_up_run(seed=1, name="gelu")
+    fifty = made_up_run([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=400)
     compared = compare(made.predictions, other.predictions, ("a", "b"))
     pages = {
         "run": run_page(made, gallery(made)),

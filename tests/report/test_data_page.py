@@ -41,7 +41,7 @@ def description(
     copies: Sequence[Copies] = (),
     bad: Sequence[tuple[str, str]] = (),
     sizes: Sizes | None = None,
-    form: ImageFormat = FORM,
+    image_format: ImageFormat = FORM,
 ) -> Description:
     counts = {each.name: each.images for each in classes}
     widths = np.array([300, 400, 1000])
@@ -49,7 +49,7 @@ def description(
         findings=DataFindings(
             "/data/paintings", sum(counts.values()), counts, tuple(bad), tuple(copies), None, {"CMYK": 3}, ()
         ),
-        form=form,
+        image_format=image_format,
         seed=0,
         folds=None,
         fold=0,
@@ -190,7 +190,7 @@ def test_a_group_of_many_copies_says_how_many() -> None:
 
 def test_one_size_and_grey_images() -> None:
     eight = np.full(3, 8)
-    told = description(PLENTY, sizes=Sizes(eight, eight, 0), form=ImageFormat(8, channels=1))
+    told = description(PLENTY, sizes=Sizes(eight, eight, 0), image_format=ImageFormat(8, channels=1))
     html = data_page(replace(told, mean=(0.5,), std=(0.25,)), album(PLENTY))
     page = Page(html)
     assert "All images have the same size." in html

@@ -20,11 +20,11 @@ from resnet_lab.evaluation.picture_files import BUDGET
 from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.run_words import remarks, sentence
+from tests.report.made_up_runs import ANIMALS, gallery, history, made_up_run, predictions
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
-from tests.report.subjects import ANIMALS, gallery, history, predictions, subject
 
 EVIL = '<script>alert("1")</script>'
-MADE = subject()
+MADE = made_up_run()
 FULL = run_page(MADE, gallery(MADE))
 
 
@@ -204,7 +204,7 @@ def test_images_that_are_gone() -> None:
 
 
 def test_other_things_to_know() -> None:
-    small = subject(n=20)
+    small = made_up_run(n=20)
     scored = small.predictions
     assert scored is not None
     support = Counter(scored.labels.tolist())
@@ -223,7 +223,7 @@ def test_other_things_to_know() -> None:
 
 def test_names_cannot_become_markup() -> None:
     bytes_name = b"caf\xe9".decode("utf-8", "surrogateescape")
-    evil = subject((EVIL, f'"{bytes_name}', "a & b", "$x_1$", "</td>"), name="<i>run</i>")
+    evil = made_up_run((EVIL, f'"{bytes_name}', "a & b", "$x_1$", "</td>"), name="<i>run</i>")
     evil = replace(evil, obstacle="", changes=(EVIL,), record={**evil.record, "command": ["resnet-lab", EVIL]})
     html = run_page(evil, gallery(evil))
     page = Page(html)
@@ -255,7 +255,7 @@ def test_network_by_stage() -> None:
 
 
 def fifty() -> RunSummary:
-    return subject([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=1000)
+    return made_up_run([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=1000)
 
 
 def test_fifty_classes_stay_under_ten_megabytes_whatever_the_pictures() -> None:
@@ -278,7 +278,7 @@ def test_no_mistake_at_all() -> None:
 
 
 def test_figures_of_few_images_say_how_their_intervals_were_made() -> None:
-    html = run_page(subject(n=12), None)
+    html = run_page(made_up_run(n=12), None)
     prose = " ".join(Page(html).prose().split())
     assert "bootstrap intervals over images, unless stated below the table." in prose
     assert "Interval for macro accuracy and macro recall: Wilson over classes." in prose

@@ -16,9 +16,9 @@ from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report import run_plots
 from resnet_lab.report.figure_style import IN_PAGE, PAGE, PAPER, Palette, as_file, inline_svg, styled
-from tests.report.subjects import ANIMALS, history, subject
+from tests.report.made_up_runs import ANIMALS, history, made_up_run
 
-MADE = subject()
+MADE = made_up_run()
 assert MADE.summary is not None
 SUMMARY = MADE.summary
 FIGURES: dict[str, Callable[[Palette, str], Figure]] = {
@@ -140,7 +140,7 @@ def test_the_matrix_is_drawn_in_order() -> None:
 
 
 def test_fifty_classes_have_fifty_ticks_and_no_numbers() -> None:
-    made = subject([f"class {k}" for k in range(50)], n=300)
+    made = made_up_run([f"class {k}" for k in range(50)], n=300)
     assert made.summary is not None
     with styled(PAPER):
         figure = run_plots.confusion(made.summary.confusion, range(50), PAPER, "x")

@@ -8,7 +8,7 @@ from resnet_lab.core.errors import PluginError, SpecError
 from resnet_lab.network.kinds import KINDS, of_networks
 from resnet_lab.network.plugins import load
 from resnet_lab.testing import check
-from resnet_lab.testing.checking import Checks, checks_of, subject_of
+from resnet_lab.testing.checking import Checks, checks_of, under_test
 from tests.bench.short import shorten
 from tests.testing.broken import BROKEN, Gate
 
@@ -35,7 +35,7 @@ def test_a_broken_component_fails_the_right_check(name: str) -> None:
 def test_a_broken_component_fails_no_slow_check_but_its_own(name: str) -> None:
     """The fast ones are asked for above; those that a failure would fail too are skipped, and say why."""
     broken = BROKEN[name]
-    checks = Checks(subject_of(broken.kind, broken.factory, traits=broken.traits), skip={"cost": ""})
+    checks = Checks(under_test(broken.kind, broken.factory, traits=broken.traits), skip={"cost": ""})
     results = [checks.result(name) for name in SLOW]
     assert [result.check for result in results if result.status == "failed"] == [broken.check] * (broken.check in SLOW)
     assert str(checks.result(broken.check)).startswith(f"{broken.check}: failed: {broken.told}")
@@ -162,5 +162,5 @@ def test_which_checks_a_kind_gets_is_read_from_the_table() -> None:
 
 
 def test_parameters_of_a_kind_are_checked_at_each_value() -> None:
-    result = Checks(subject_of("attention", "se"), {}).result("network")
+    result = Checks(under_test("attention", "se"), {}).result("network")
     assert result.text == "basic blocks, bottleneck blocks, basic blocks with position=output"
