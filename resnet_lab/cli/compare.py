@@ -93,8 +93,8 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
     )
     for word, numbers in (("fixed", comparison.paired.fixed), ("broken", comparison.paired.broken)):
         for number in numbers[:SHOWN].tolist():
-            told = comparison.told(number)
-            taken = f"{told['first']['predicted']} -> {told['second']['predicted']}"
-            console.print(output.text(f"{word}: {told['path']} ({told['true']}): {taken}"), soft_wrap=True)
+            answers = comparison.answers_for(number)
+            taken = f"{answers['first']['predicted']} -> {answers['second']['predicted']}"
+            console.print(output.text(f"{word}: {answers['path']} ({answers['true']}): {taken}"), soft_wrap=True)
         if len(numbers) > SHOWN:
             console.print(f"{word}: {len(numbers) - SHOWN} more, in --json and on the page of `resnet-lab report`")

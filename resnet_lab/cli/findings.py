@@ -66,12 +66,12 @@ def print_description(description: Description) -> None:
     console.print(_colour_table(description))
     if findings.bad or findings.copies:
         bad, copies = counted(len(findings.bad), "file"), counted(len(findings.copies), "picture")
-        told = output.text(f"{bad} cannot be used, {copies} more than once")
+        line = output.text(f"{bad} cannot be used, {copies} more than once")
         if findings.conflicts:
-            told.append(f", {len(findings.conflicts):,} under several labels", style=ALARM)
+            line.append(f", {len(findings.conflicts):,} under several labels", style=ALARM)
         if description.leaks:
-            told.append(f", {len(description.leaks):,} in several parts", style=ALARM)
-        console.print(told.append(": see `resnet-lab data check`", style=""))
+            line.append(f", {len(description.leaks):,} in several parts", style=ALARM)
+        console.print(line.append(": see `resnet-lab data check`", style=""))
 
 
 def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:

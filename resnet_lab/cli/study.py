@@ -128,13 +128,13 @@ def plan(
         folder = StudyFolder(pilot)
         require_files(folder.plugin_files(), registry, str(pilot))
         known = findings(as_run(folder.study(), folder), folder, registry)
-    told = forecast(within_budget(chosen, registry), registry, known, spread)
+    expected = forecast(within_budget(chosen, registry), registry, known, spread)
     if json:
-        output.print_json(asdict(told))
+        output.print_json(asdict(expected))
         return
     from resnet_lab.cli.study_screen import print_forecast
 
-    print_forecast(chosen, told)
+    print_forecast(chosen, expected)
 
 
 @command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
@@ -144,11 +144,11 @@ def list_studies(json: options.JSON = False) -> None:
 
     found = {name: read_study(path) for name, path in shipped().items()}
     if json:
-        told = [
+        rows = [
             {"name": name, "description": each.plan.description, "arms": len(each.arms), "seeds": each.plan.seeds}
             for name, each in found.items()
         ]
-        output.print_json({"studies": told})
+        output.print_json({"studies": rows})
         return
     from rich import box
     from rich.table import Table

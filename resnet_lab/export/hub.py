@@ -164,8 +164,8 @@ def _refusal(error: Any, repository: str, endpoint: str) -> str:
             f"{endpoint} does not let you write to {repository}: {namespace} is another's, or your token may only "
             "read; choose a namespace of yours, or make a token that may write"
         )
-    said = " ".join((error.server_message or str(error)).split())
-    return f"{endpoint} refused {repository} with status {status}: {said}"
+    message = " ".join((error.server_message or str(error)).split())
+    return f"{endpoint} refused {repository} with status {status}: {message}"
 
 
 def _upload(name: str, content: Path | bytes) -> Upload:

@@ -23,7 +23,7 @@ class Kind:
     Attributes:
         name: in `plugins new|check|list` and in errors; its hook is `register_` with it in the plural.
         slot: the option that chooses one without its dashes, and the key in `ModelSpec.modified`, TOML and factors.
-        spec_field: of the specs of its places; `slot` unless said otherwise.
+        spec_field: of the specs of its places; `slot` by default.
         places: where it stands; none for what is no part of a network.
         default: the built-in that stands where none was chosen, and that others are compared with.
         given: the positional arguments of a factory.
@@ -32,7 +32,7 @@ class Kind:
         parameters: that every component of the kind takes and the program reads, with annotation and default.
         words: in sentences.
         title: in help texts.
-        lacks: what a block without a place for it has none of; `words` unless said otherwise.
+        lacks: what a block without a place for it has none of; `words` by default.
         short: what may be written for the name.
         needs_place: whether a choice that a block never asks for is an error.
         input_kept: whether a module must not overwrite its input.

@@ -44,7 +44,9 @@ def comparison_page(runs: Sequence[RunSummary], comparisons: Sequence[Comparison
         curves=_curves(names, runs),
         class_rows=_class_rows(runs),
         gallery=gallery,
-        told={} if gallery is None else {work.number: comparisons[0].told(work.number) for work in gallery.works},
+        answers={}
+        if gallery is None
+        else {work.number: comparisons[0].answers_for(work.number) for work in gallery.works},
         colour_bar=colour_bar(),
         provenances=[provenance(run) for run in runs],
     )

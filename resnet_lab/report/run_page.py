@@ -31,12 +31,12 @@ class MatrixCell:
 
     Attributes:
         share: of the true class's images, in percent.
-        told: tooltip.
+        tooltip: on the cell.
     """
 
     number: int
     share: float
-    told: str
+    tooltip: str
     right: bool
 
     @property
@@ -103,13 +103,13 @@ def _curves(run: RunSummary) -> list[Markup]:
 
 def _plots(summary: Summary) -> dict[str, Markup]:
     with styled(PAGE):
-        figure, told = run_plots.reliability(summary.calibration, PAGE)
+        figure, tooltips = run_plots.reliability(summary.calibration, PAGE)
         alt = f"Reliability diagram: expected calibration error {summary.calibration.error:.3f}"
-        plots = {"reliability": inline_svg(figure, "reliability", alt, told)}
+        plots = {"reliability": inline_svg(figure, "reliability", alt, tooltips)}
         if (found := summary.abundance) is not None:
-            figure, told = run_plots.abundance(found, summary.classes, PAGE)
+            figure, tooltips = run_plots.abundance(found, summary.classes, PAGE)
             alt = f"Recall against training images of {len(found.classes)} classes"
-            plots["abundance"] = inline_svg(figure, "abundance", alt, told)
+            plots["abundance"] = inline_svg(figure, "abundance", alt, tooltips)
     return plots
 
 

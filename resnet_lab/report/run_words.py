@@ -55,7 +55,7 @@ def sentence(run: RunSummary) -> str:
 def remarks(run: RunSummary) -> Iterator[Remark]:
     """Remarks to read first, the gravest first."""
     if not run.finished:
-        yield Remark("warning", _unfinished(run), "figures" if run.summary else "making", "Status")
+        yield Remark("warning", _unfinished(run), "figures" if run.summary else "provenance", "Status")
     if run.obstacle and run.has_weights:
         kept = "the kept predictions are shown, without pictures" if run.predictions else "nothing can be scored"
         yield Remark("warning", f"The images cannot be read now, so {kept}: {printable(run.obstacle)}.", "data", "Data")

@@ -22,7 +22,7 @@ SIDE = 200
 
 
 @dataclass(frozen=True)
-class Wall:
+class WorkGallery:
     """Works with their pictures.
 
     Attributes:
@@ -36,7 +36,7 @@ class Wall:
     obstacle: str
 
 
-def gather_works(errors: Sequence[PairedErrors], source: str, registry: Registry, most: int = MOST) -> Wall:
+def gather_works(errors: Sequence[PairedErrors], source: str, registry: Registry, most: int = MOST) -> WorkGallery:
     """Choose as many works of each arm as the pictures suffice for, those with the most fixed and broken ones first.
 
     Args:
@@ -53,9 +53,9 @@ def gather_works(errors: Sequence[PairedErrors], source: str, registry: Registry
     try:
         pictures, changed = _pictures(wanted, source, registry) if wanted else ({}, [])
     except (ResNetLabError, OSError) as error:
-        return Wall(works, {}, str(error))
+        return WorkGallery(works, {}, str(error))
     obstacle = f"{len(changed)} are no longer what was tested ({changed[0]}, ...)" if changed else ""
-    return Wall(works, pictures, obstacle)
+    return WorkGallery(works, pictures, obstacle)
 
 
 def _pictures(wanted: dict[str, Work], source: str, registry: Registry) -> tuple[dict[str, GalleryPicture], list[str]]:

@@ -106,8 +106,8 @@ def macs(tested: ComponentUnderTest) -> str:
     with breach_if_raised("basic blocks", hint, "counting without computing raises"):
         own, base = _costs(tested)
     uncounted = sorted(set(own.uncounted) - set(base.uncounted))
-    told = f"{own.macs:,} in a small network, {own.macs / base.macs:.2f} times as many as with {_rival(tested)}"
-    return told + (f"; not counted: {', '.join(uncounted)}" if uncounted else "")
+    measured = f"{own.macs:,} in a small network, {own.macs / base.macs:.2f} times as many as with {_rival(tested)}"
+    return measured + (f"; not counted: {', '.join(uncounted)}" if uncounted else "")
 
 
 def cost(tested: ComponentUnderTest) -> str:
@@ -115,7 +115,7 @@ def cost(tested: ComponentUnderTest) -> str:
     if tested.component.name == _rival(tested):
         raise NotCheckedError("it is the built-in that others are compared with")
     own, base = _costs(tested)
-    told = [f"parameters {own.parameters / base.parameters:.3f}", f"MACs {own.macs / base.macs:.3f}"]
+    measured = [f"parameters {own.parameters / base.parameters:.3f}", f"MACs {own.macs / base.macs:.3f}"]
     for mode in TIMED:
         arms = {
             name: ready(BenchArm(name, spec, BATCH, precision="fp32"), mode, tested.registry, "cpu")
@@ -124,8 +124,8 @@ def cost(tested: ComponentUnderTest) -> str:
         samples = interleave(arms, ROUNDS, torch.device("cpu")).samples
         found = timing(samples["own"], samples["base"])
         low, high = found.interval or (found.ratio, found.ratio)
-        told.append(f"time of {mode} {found.ratio:.2f} ({low:.2f} to {high:.2f})")
-    return f"times those of {_rival(tested)} in a small network: {', '.join(told)}"
+        measured.append(f"time of {mode} {found.ratio:.2f} ({low:.2f} to {high:.2f})")
+    return f"times those of {_rival(tested)} in a small network: {', '.join(measured)}"
 
 
 def _rival(tested: ComponentUnderTest) -> str:

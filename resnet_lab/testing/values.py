@@ -12,7 +12,7 @@ from torch.func import functional_call
 from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 
-LOOSE = 0.1
+COARSE = 0.1
 """Tolerance of bfloat16 against float32, relative to the largest value."""
 
 
@@ -81,7 +81,7 @@ def dtype(tested: ComponentUnderTest) -> str:
                 where,
                 "where float32 is needed inside, end with .to(x.dtype)",
             )
-        _require_near(out.double(), reference, where, LOOSE if kind == torch.bfloat16 else 1e-3)
+        _require_near(out.double(), reference, where, COARSE if kind == torch.bfloat16 else 1e-3)
     return ""
 
 
@@ -207,7 +207,7 @@ def autocast(tested: ComponentUnderTest) -> str:
             with torch.autocast("cpu", torch.bfloat16):
                 out = module(x.clone())
             out.float().sum().backward()
-        _require_near(out.detach().float(), reference, where, LOOSE)
+        _require_near(out.detach().float(), reference, where, COARSE)
     return ""
 
 

@@ -36,7 +36,7 @@ from resnet_lab.train.freezing import PartlyFrozen, require_possible
 FORMAT = 1
 """Format of a folder; raised whenever what a frozen part computes from the same weights changes."""
 
-Wish = Literal["auto", "on", "off"]
+Requested = Literal["auto", "on", "off"]
 
 
 def cache_features(
@@ -45,7 +45,7 @@ def cache_features(
     prepared: Decoded,
     metadata: Metadata,
     *,
-    wish: Wish = "auto",
+    requested: Requested = "auto",
     epochs: int,
     watcher: Watcher = SILENT,
     after_step: Callable[[], None] = lambda: None,
@@ -58,7 +58,7 @@ def cache_features(
         network: on its device, with the weights that its frozen parts keep.
         prepared: what the batches were made of.
         metadata: of the network.
-        wish: `auto` stores where that can be, fits on the disk, and is less work than it saves.
+        requested: `auto` stores where that can be, fits on the disk, and is less work than it saves.
         epochs: that are still to come.
         watcher: notified of what is done and why.
         after_step: called after each batch; what it raises ends the work, and what was computed is kept.
@@ -68,7 +68,7 @@ def cache_features(
         DataError: with `on` where the cache cannot be written or the disk is too small.
     """
     placement = batches["train"].placement
-    if wish == "off" or (wish == "auto" and not network.frozen):
+    if requested == "off" or (requested == "auto" and not network.frozen):
         return dict(batches)
 
     def attempt(work: Callable[[], None]) -> bool:
@@ -77,7 +77,7 @@ def cache_features(
         try:
             work()
         except (ConfigError, DataError) as error:
-            if wish == "on":
+            if requested == "on":
                 raise
             reason = str(error)
         if _agreed(not reason, placement):
@@ -88,7 +88,7 @@ def cache_features(
     if not attempt(lambda: require_possible(network, batches["train"].transform.augment)):
         return dict(batches)
     store = _Store(network, batches, prepared, metadata)
-    if wish == "auto" and not attempt(lambda: store.require_gain(epochs)):
+    if requested == "auto" and not attempt(lambda: store.require_gain(epochs)):
         return dict(batches)
     if not (attempt(store.require_room) and attempt(lambda: store.fill(watcher, after_step))):
         return dict(batches)

@@ -10,24 +10,24 @@ from resnet_lab.bench.conditions import Conditions, gpu_facts, throttling
 CPU = torch.device("cpu")
 
 
-def told(others: list[float], speeds: list[float]) -> list[str]:
+def remarks_of(others: list[float], speeds: list[float]) -> list[str]:
     watched = Conditions(CPU)
     watched.others, watched.speeds = others, speeds
     return watched.remarks()
 
 
 def test_a_quiet_steady_machine_has_no_remarks() -> None:
-    assert told([0.01] * 6, [1.0, 1.02, 0.99, 1.0, 1.01, 1.0]) == []
+    assert remarks_of([0.01] * 6, [1.0, 1.02, 0.99, 1.0, 1.01, 1.0]) == []
 
 
 def test_remarks_on_other_programs_and_on_speed() -> None:
-    assert told([0.0, 0.5, 0.3, 0.0], [1.0] * 4) == [
+    assert remarks_of([0.0, 0.5, 0.3, 0.0], [1.0] * 4) == [
         "other programs used more than 10% of the CPU in 2 of 4 rounds (median 15%)"
     ]
-    assert told([0.0] * 6, [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]) == [
+    assert remarks_of([0.0] * 6, [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]) == [
         "the CPU was 30% slower in the last rounds than in the first"
     ]
-    assert told([0.0] * 6, [1.0, 1.0, 0.9, 0.9, 0.7, 0.7]) == [
+    assert remarks_of([0.0] * 6, [1.0, 1.0, 0.9, 0.9, 0.7, 0.7]) == [
         "the CPU was 30% faster in the last rounds than in the first"
     ]
 

@@ -169,11 +169,11 @@ def test_reasons_name_what_came_and_what_went() -> None:
     assert set(dense.stages) == {"stem", "layer1", "layer2", "layer3", "head"}
     assert sum(dense.stages.values()) == pytest.approx(sum(share.seconds for share in dense.shares))
     assert "depthwise 3x3" in {share.kind for share in depthwise.shares}
-    told = explain(found, profiles)
-    assert told["dense"][0].startswith("inference of a batch takes ")
+    explained = explain(found, profiles)
+    assert explained["dense"][0].startswith("inference of a batch takes ")
     macs = found.results[1].static.macs / found.results[0].static.macs
-    assert told["depthwise"][0].startswith(f"{macs:.3f} times the multiply-adds, ")
-    assert any(line.startswith("convolution 3x3 takes less: ") for line in told["depthwise"])
+    assert explained["depthwise"][0].startswith(f"{macs:.3f} times the multiply-adds, ")
+    assert any(line.startswith("convolution 3x3 takes less: ") for line in explained["depthwise"])
 
 
 def test_a_doubled_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,8 +91,8 @@ def test_the_program_s_own(cli: Callable) -> None:
     shown = cli("study", "show", "digits-parts")
     Path("mine.toml").write_text(shown.out)
     assert json.loads(cli("study", "show", "mine.toml", "--json").out)["study"]["name"] == "digits-parts"
-    told = json.loads(cli("study", "plan", "mine.toml", "--seeds", 4, "--size", 8, "--json").out)
-    assert (told["trials"], len(told["arms"])) == (32, 8)
+    printed = json.loads(cli("study", "plan", "mine.toml", "--seeds", 4, "--size", 8, "--json").out)
+    assert (printed["trials"], len(printed["arms"])) == (32, 8)
     assert cli("study", "run", "digits-part") == (
         2, "",
         "resnet-lab: digits-part: no such file, and no study of that name; did you mean 'digits-parts'?\n",
@@ -101,9 +101,9 @@ def test_the_program_s_own(cli: Callable) -> None:
 
 def test_factors_of_a_recipe(cli: Callable) -> None:
     options = ("--attn", "none,eca", "--factor", "train.lr=1e-3,1e-2", "--size", 8)
-    told = json.loads(cli("study", "plan", "--recipe", "digits-quick", *options, "--json").out)
-    assert [arm["arm"] for arm in told["arms"]] == ["none 1e-3", "none 1e-2", "eca 1e-3", "eca 1e-2"]
-    assert told["tests"] == 3
+    printed = json.loads(cli("study", "plan", "--recipe", "digits-quick", *options, "--json").out)
+    assert [arm["arm"] for arm in printed["arms"]] == ["none 1e-3", "none 1e-2", "eca 1e-3", "eca 1e-2"]
+    assert printed["tests"] == 3
     code, out, err = cli("study", "plan", "--depth", "19,34")
     assert (code, out) == (2, "")
     assert "arm '19'" in err
@@ -173,12 +173,12 @@ def test_failed_and_missing_trials_are_reported(cli: Callable, done: Path) -> No
 def test_a_plan(cli: Callable, done: Path) -> None:
     code, out, err = cli("study", "plan", "--attn", "none,eca", *SMALL, "--seeds", 6, "--pilot", done, "--json")
     assert code == 0, err
-    told = json.loads(out)
-    assert (told["trials"], told["tests"], told["smallest_p"], told["problem"]) == (12, 1, 2 / 64, None)
-    assert told["seconds"] == pytest.approx(6 * sum(arm["seconds"] for arm in told["arms"]))
+    printed = json.loads(out)
+    assert (printed["trials"], printed["tests"], printed["smallest_p"], printed["problem"]) == (12, 1, 2 / 64, None)
+    assert printed["seconds"] == pytest.approx(6 * sum(arm["seconds"] for arm in printed["arms"]))
     differences = json.loads(cli("study", "report", done, "--json").out)["effects"][0]["differences"]
-    assert told["spreads"][0]["deviation"] == pytest.approx(np.std(differences, ddof=1))
-    powers = [outlook["power"] for outlook in told["outlooks"]]
+    assert printed["spreads"][0]["deviation"] == pytest.approx(np.std(differences, ddof=1))
+    powers = [outlook["power"] for outlook in printed["outlooks"]]
     assert powers == sorted(powers)
     code, out, _ = cli("study", "plan", "--attn", "none,eca", *SMALL, "--seeds", 2, "--spread", "0.01")
     assert code == 0

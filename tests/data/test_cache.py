@@ -45,8 +45,8 @@ def decoded(images: ImageSet, image_format: ImageFormat = FORM) -> NDArray[np.ui
 
 def is_right(stored: Stored, images: ImageSet, image_format: ImageFormat = FORM) -> bool:
     """Whether pixels and what decoding found are those of decoding each image now."""
-    told = tuple(decode(images.read(position), image_format)[1] for position in range(len(images)))
-    return np.array_equal(pixels(stored, image_format), decoded(images, image_format)) and stored.examined == told
+    expected = tuple(decode(images.read(position), image_format)[1] for position in range(len(images)))
+    return np.array_equal(pixels(stored, image_format), decoded(images, image_format)) and stored.examined == expected
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_every_image_is_decoded_once(folder: Path) -> None:
     second = store(set_of(folder, reads), FORM, watcher=listener)
     assert reads == []
     assert is_right(second, set_of(folder))
-    assert listener.said == []
+    assert listener.notes == []
 
 
 def test_a_set_without_stamps_is_read_but_not_decoded_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,10 +178,10 @@ def test_forms_do_not_disturb_each_other(folder: Path) -> None:
     for _ in range(2):
         for image_format in image_formats:
             assert is_right(store(set_of(folder), image_format), set_of(folder), image_format)
-    told = store(set_of(folder), FORM, keep_pixels=False)
-    assert told.pixels is None
-    assert told.rows.tolist() == [-1] * 12
-    assert told.examined == store(set_of(folder), FORM).examined
+    expected = store(set_of(folder), FORM, keep_pixels=False)
+    assert expected.pixels is None
+    assert expected.rows.tolist() == [-1] * 12
+    assert expected.examined == store(set_of(folder), FORM).examined
     assert sorted(entry.kind for entry in entries()) == [*["images"] * 4, "index"]
 
 
@@ -249,14 +249,14 @@ def test_damaged_images_are_found_and_decoded_again(
     damage(one_entry())
     listener, reads = Listener(), []
     mended = store(set_of(folder, reads), FORM, watcher=listener)
-    assert listener.said == [f"{number} damaged images in the cache are decoded again"]
+    assert listener.notes == [f"{number} damaged images in the cache are decoded again"]
     assert len(reads) == number
     assert is_right(mended, set_of(folder))
     assert np.array_equal(pixels(mended), before)
     assert (one_entry() / "pixels.u8").stat().st_size == rows_after * FORM.nbytes
-    listener.said.clear()
+    listener.notes.clear()
     store(set_of(folder), FORM, watcher=listener)
-    assert listener.said == []
+    assert listener.notes == []
 
 
 def empty_index(entry: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_damaged_index_is_rebuilt(folder: Path, damage: Callable[[Path], None]
     listener, reads = Listener(), []
     (folder / "0000.png").unlink()
     again = store(set_of(folder, reads), FORM, watcher=listener)
-    assert listener.said == [f"the index of the cache is damaged ({cause}); all images are decoded again"]
+    assert listener.notes == [f"the index of the cache is damaged ({cause}); all images are decoded again"]
     assert len(reads) == 11
     assert is_right(again, set_of(folder))
     with before:
@@ -399,7 +399,7 @@ def test_waiting_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(filelock.FileLock, "acquire", held_once)
     store(set_of(folder), FORM, watcher=listener)
-    assert listener.said == ["another process is filling this part of the cache; waiting for it"]
+    assert listener.notes == ["another process is filling this part of the cache; waiting for it"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

@@ -43,7 +43,7 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             OSError(errno.EDQUOT, "Disk quota exceeded"),
@@ -57,11 +57,11 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_errors_within_are_reported(error: Exception, told: str) -> None:
+def test_errors_within_are_reported(error: Exception, message: str) -> None:
     place = cache_folder() / "frozen" / "0123456789abcdef"
     with pytest.raises(CacheError) as failure, held(place, SILENT):
         raise error
-    assert str(failure.value) == f"{place}: {told}"
+    assert str(failure.value) == f"{place}: {message}"
 
 
 def test_entries_describe_the_content(tmp_path: Path) -> None:

@@ -110,11 +110,11 @@ def test_a_batch_beyond_the_memory_is_refused_before_it_is_allocated(
     monkeypatch.setattr(memory, "total_memory", lambda: needed - 1)
     with pytest.raises(ConfigError) as failure:
         memory.require_memory(network, shape, placement, training=True)
-    told = (
+    message = (
         f"256 images of 8192 x 8192 pixels takes {256 // part}.0 GiB for activations alone, and cpu has {256 // part}.0"
     )
     assert str(failure.value) == (
-        f"a training step on {told}; take fewer at a time (--batch-size, --accumulate) or smaller images (--size)"
+        f"a training step on {message}; take fewer at a time (--batch-size, --accumulate) or smaller images (--size)"
     )
 
 

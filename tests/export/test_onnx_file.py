@@ -87,10 +87,10 @@ def test_metadata_are_complete_and_without_paths(exported_model: Callable[..., E
     original = exported_model(tiny())
     export(original, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
-    said = {entry.key: entry.value for entry in model.metadata_props}
-    assert json.loads(said["classes"]) == ["still life", "portrait", "landscape"]
-    assert (json.loads(said["mean"]), json.loads(said["std"])) == ([0.5] * 3, [0.25] * 3)
-    assert (said["fit"], said["input_size"], said["spec_hash"]) == ("squash", "16", original.metadata.spec.hash)
+    about = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(about["classes"]) == ["still life", "portrait", "landscape"]
+    assert (json.loads(about["mean"]), json.loads(about["std"])) == ([0.5] * 3, [0.25] * 3)
+    assert (about["fit"], about["input_size"], about["spec_hash"]) == ("squash", "16", original.metadata.spec.hash)
     shapes = [
         [each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim]
         for value in (*model.graph.input, *model.graph.output)

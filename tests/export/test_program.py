@@ -61,9 +61,9 @@ def test_a_deep_stem(exported_model: Callable[..., ExportedModel], tmp_path: Pat
 def test_metadata_are_complete_and_without_paths(exported_model: Callable[..., ExportedModel], tmp_path: Path) -> None:
     original = exported_model(tiny())
     write_program(original, tmp_path / "model.pt2")
-    said = {PROPERTIES: ""}
-    torch.export.load(tmp_path / "model.pt2", extra_files=said)
-    properties = json.loads(said[PROPERTIES])
+    files = {PROPERTIES: ""}
+    torch.export.load(tmp_path / "model.pt2", extra_files=files)
+    properties = json.loads(files[PROPERTIES])
     assert json.loads(properties["classes"]) == ["still life", "portrait", "landscape"]
     assert (json.loads(properties["mean"]), json.loads(properties["std"])) == ([0.5] * 3, [0.25] * 3)
     assert (properties["fit"], properties["input_size"]) == ("squash", "16")

@@ -39,10 +39,10 @@ def test_metadata_of_the_file(exported_model: Callable[..., ExportedModel], tmp_
     original = exported_model(zoo.get("resnet18").modified(num_classes=3, input_size=32))
     write_torchvision(original, tmp_path / "w.safetensors")
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
-        said = file.metadata()
-    assert said["torchvision"] == "resnet18"
-    assert said["classes"] == '["still life", "portrait", "landscape"]'
-    assert (said["mean"], said["input_size"], said["spec_hash"]) == (
+        about = file.metadata()
+    assert about["torchvision"] == "resnet18"
+    assert about["classes"] == '["still life", "portrait", "landscape"]'
+    assert (about["mean"], about["input_size"], about["spec_hash"]) == (
         "[0.5, 0.5, 0.5]", "32", original.metadata.spec.hash,
     )  # fmt: skip
 

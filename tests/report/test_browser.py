@@ -60,8 +60,8 @@ def study(folder: Path) -> str:
         factors={"act": ["relu", "gelu"], "attn": ["none", "eca"], "train.lr": [0.001, 0.002]}, margin=0.05
     )
     shares = {arm.name: 0.6 + 0.04 * number for number, arm in enumerate(planned.arms)}
-    told, opened = found(folder, planned, by_chance(shares), failed={("gelu eca 0.002", 1): "it diverged"})
-    return make_study_report(gather_study(told, opened, REGISTRY)).html
+    shown, opened = found(folder, planned, by_chance(shares), failed={("gelu eca 0.002", 1): "it diverged"})
+    return make_study_report(gather_study(shown, opened, REGISTRY)).html
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_the_matrix_changes_its_order_and_keeps_its_cells(visit: Visit, files: d
     page = go(visit, files["fifty"])
     rows, columns, cells = matrix(page)
     assert rows == columns
-    assert any(f"{row} taken for {name}: " in told for (row, name), told in cells.items())
+    assert any(f"{row} taken for {name}: " in shown for (row, name), shown in cells.items())
     similarity = page.get_by_label("by similarity")
     page.get_by_label("by images").focus()
     page.keyboard.press("ArrowRight")
@@ -207,7 +207,7 @@ def test_a_cell_is_read_by_pointing_at_it(visit: Visit, files: dict[str, Path]) 
     page = go(visit, files["run"])
     cell = page.locator("#matrix td.wrong").first
     cell.hover()
-    assert page.locator("#matrix-told").inner_text() == cell.get_attribute("title")
+    assert page.locator("#matrix-readout").inner_text() == cell.get_attribute("title")
 
 
 @pytest.mark.parametrize("visit", [360, 1280], indirect=True)

@@ -31,8 +31,8 @@ REGISTRY = load(only=[])
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
 
 
-def enter(wishes: RayOptions) -> None:
-    with on_ray(study(), wishes):
+def enter(ray_options: RayOptions) -> None:
+    with on_ray(study(), ray_options):
         pass
 
 
@@ -67,13 +67,13 @@ def test_what_a_node_must_have() -> None:
         0, 0, 0, 1,
     ]  # fmt: skip
     assert gpus_of_trial(study(), RayOptions(gpus=0.25, cpus=8), gpus) == 0.25
-    for wishes, nodes, message in (
+    for ray_options, nodes, message in (
         (RayOptions(gpus=1), cpus, "the 1 CPUs and 1 GPUs that each trial asks for; the largest has 4 CPUs and 0 GPUs"),
         (RayOptions(cpus=9), gpus, "the 9 CPUs and 0 GPUs that each trial asks for; the largest has 8 CPUs and 2 GPUs"),
         (RayOptions(), [], "the 1 CPUs and 0 GPUs that each trial asks for; the largest has 0 CPUs and 0 GPUs"),
     ):
         with pytest.raises(ConfigError) as failure:
-            gpus_of_trial(study(), wishes, nodes)
+            gpus_of_trial(study(), ray_options, nodes)
         assert str(failure.value) == f"no node of the Ray cluster has {message}"
     with pytest.raises(ConfigError) as failure:
         gpus_of_trial(study(), RayOptions(gpus=1.5), gpus)
@@ -96,8 +96,8 @@ def test_a_node_that_does_not_see_the_study_folder(tmp_path: Path) -> None:
 def test_a_node_decides_as_this_process_does_and_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # as a task does; undone after the test
     home, chosen = ray_executor._Home(tmp_path), study(budget={"steps": 20})
-    said: list[str] = []
-    assert ray_executor._decide(chosen, home, 1) == (said, decided(chosen, REGISTRY, said.append))
+    notes: list[str] = []
+    assert ray_executor._decide(chosen, home, 1) == (notes, decided(chosen, REGISTRY, notes.append))
     with pytest.raises(ConfigError) as failure:
         ray_executor._decide(study(train={"batch_size": 10**6, "compile": "auto"}), home, 1)
     assert str(failure.value).startswith("arm 'none': batch_size is 1000000, and the training part has ")

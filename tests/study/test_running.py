@@ -73,7 +73,7 @@ def test_the_learning_rate_is_the_best_on_the_validation_part(tmp_path: Path) ->
 
 
 def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(tmp_path: Path) -> None:
-    folder, tuning, said = StudyFolder(tmp_path), study(tune_lr=[0.1, 0.01]), []
+    folder, tuning, notes = StudyFolder(tmp_path), study(tune_lr=[0.1, 0.01]), []
     folder.trials.mkdir()
     for trial in tuning_trials(tuning):
         fails = trial.arm.name == "eca"
@@ -84,9 +84,9 @@ def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(t
                 None if fails else (0.5, trial.lr or 0.0), 1, 1, 1.0, trial.lr or 0.0, {}, fails,
             ),
         )  # fmt: skip
-    resolved = tuned(tuning, folder, known(tuning, folder), said.append)
+    resolved = tuned(tuning, folder, known(tuning, folder), notes.append)
     assert [arm.train.lr for arm in resolved.of(tuning).arms] == [0.01, 0.01]
-    assert said == ["eca failed with every learning rate that was tried, and is trained with the lowest of them"]
+    assert notes == ["eca failed with every learning rate that was tried, and is trained with the lowest of them"]
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ def test_a_broken_component_fails_the_right_check(name: str) -> None:
     broken = BROKEN[name]
     report = check(broken.kind, broken.factory, traits=broken.traits, skip=SLOW)
     assert [result.check for result in report.failures] == [broken.check], str(report)
-    assert str(report.of(broken.check)).startswith(f"{broken.check}: failed: {broken.told}")
+    assert str(report.of(broken.check)).startswith(f"{broken.check}: failed: {broken.message}")
 
 
 @pytest.mark.slow
@@ -38,7 +38,7 @@ def test_a_broken_component_fails_no_slow_check_but_its_own(name: str) -> None:
     checks = Checks(under_test(broken.kind, broken.factory, traits=broken.traits), skip={"cost": ""})
     results = [checks.result(name) for name in SLOW]
     assert [result.check for result in results if result.status == "failed"] == [broken.check] * (broken.check in SLOW)
-    assert str(checks.result(broken.check)).startswith(f"{broken.check}: failed: {broken.told}")
+    assert str(checks.result(broken.check)).startswith(f"{broken.check}: failed: {broken.message}")
 
 
 @pytest.mark.slow
