@@ -245,9 +245,9 @@ def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path)
     driver = started(folder, *options)
     wait_until(lambda: table(folder.folder), driver)
     cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
-    told = driver.communicate()[1]
+    stderr = driver.communicate()[1]
     cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
-    assert (driver.returncode, told) == (0, "")
+    assert (driver.returncode, stderr) == (0, "")
     assert table(folder.folder) == quiet
     assert len(quiet) == 4
     assert [path for path in folder.folder.iterdir() if path.name.startswith(".")] == []
@@ -267,9 +267,9 @@ def test_a_stopped_driver_saves_and_resumes(cluster, tmp_path: Path) -> None:  #
     driver = started(folder, "--executor", "ray", "--address", cluster.address)
     wait_until(lambda: len(list(folder.trials.glob("*/state.safetensors"))) == 2, driver)
     driver.send_signal(signal.SIGTERM)
-    told = driver.communicate()[1]
+    stderr = driver.communicate()[1]
     assert driver.returncode == 143
-    assert told == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
+    assert stderr == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGINT"}
     assert [process.wait() for process in (started(folder), started(alone))] == [0, 0]
     assert table(folder.folder) == table(alone.folder)
@@ -314,13 +314,13 @@ def test_a_lost_trial_is_reported_and_can_be_resumed(cluster, quiet, tmp_path: P
     driver = started(folder, "--executor", "ray", "--address", cluster.address, "--retries", "0")
     wait_until(lambda: len(list(folder.trials.glob("*/run.json"))) == 3, driver)
     cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
-    told = driver.communicate()[1]
+    stderr = driver.communicate()[1]
     cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     assert driver.returncode == 2
     assert re.fullmatch(
         r"resnet-lab: 1 of 4 trials were lost with their process or node, as were their retries, the first \S+: .+; "
         rf"`resnet-lab study run --resume {folder.folder}` resumes them\n",
-        told,
+        stderr,
     )
     assert len(table(folder.folder)) == 3
     assert started(folder).wait() == 0

@@ -96,10 +96,10 @@ def test_a_diverged_arm_is_an_outcome_and_the_study_continues(tmp_path: Path) ->
     chosen, folder = study(factors={}, arms=arms, seeds=2), StudyFolder(tmp_path)
     for _ in range(2):  # the second finds all of it done
         run_study(chosen, folder, REGISTRY, Listening())
-    told = findings(chosen, folder, REGISTRY)
-    assert [(row.n, row.diverged) for row in told.arms] == [(2, ()), (0, (0, 1))]
-    assert re.match(r"epoch 1, step \d+ of \d+: the .* is (nan|inf) at learning rate", told.arms[1].problems[1])
-    assert in_words(told.families[-1][0], "accuracy", None) == (
+    judged = findings(chosen, folder, REGISTRY)
+    assert [(row.n, row.diverged) for row in judged.arms] == [(2, ()), (0, (0, 1))]
+    assert re.match(r"epoch 1, step \d+ of \d+: the .* is (nan|inf) at learning rate", judged.arms[1].problems[1])
+    assert in_words(judged.families[-1][0], "accuracy", None) == (
         "wild: no seed in which all its trials finished (wild diverged at seeds 0, 1): exploratory"
     )
 
@@ -171,9 +171,9 @@ def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) ->
             assert first.poll() is None
             time.sleep(0.1)
         first.send_signal(signal.SIGTERM)
-        told = first.communicate()[1]
+        stderr = first.communicate()[1]
     assert first.returncode == 143
-    assert told == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
+    assert stderr == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGTERM"}
     processes = [started(each) for each in (folder, alone)]
     for process in processes:
