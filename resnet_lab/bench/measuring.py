@@ -37,7 +37,7 @@ CONTROL = "baseline again"
 
 @dataclass(frozen=True)
 class Static:
-    """Counts that need no execution, for one image unless it says otherwise.
+    """Counts that need no execution, for one image by default.
 
     Attributes:
         macs: multiply-adds of convolutions and matrix products; FLOPs = 2 x MACs.

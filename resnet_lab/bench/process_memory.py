@@ -19,7 +19,7 @@ def resident(arm: BenchArm, mode: Mode, device: str, no_plugin: Sequence[str]) -
     """Bytes by which the most that a new process held grew from before the network was made; of a GPU, its own peak.
 
     Raises:
-        ConfigError: the process ended without an answer, for want of memory perhaps.
+        ConfigError: the process ended without a result, perhaps for lack of memory.
     """
     request = {
         "arm": {

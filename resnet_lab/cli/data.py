@@ -165,7 +165,7 @@ def list_cache(json: options.JSON = False) -> None:
     Beside decoded images these are an index of images that were only looked at or stream, features of frozen network
     parts, and fetched shards.
 
-    The cache is in the user's cache folder, or where the environment variable RESNET_LAB_CACHE says.
+    The cache is in the user's cache folder, or in the folder that the environment variable RESNET_LAB_CACHE names.
     """
     from resnet_lab.data.cache_folders import cache_folder, entries
 

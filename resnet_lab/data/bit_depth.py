@@ -15,7 +15,7 @@ FEW_BITS = 12
 
 
 def of_sixteen_bits(image: Image.Image, depth: int | None) -> tuple[Image.Image, int | None]:
-    """Grey levels of 16 bits as 8, and how many bits are in use where the file does not say so.
+    """Grey levels of 16 bits as 8, and how many bits are in use where the file does not state it.
 
     Args:
         depth: bits that are in use in the whole set; None where that is not known.

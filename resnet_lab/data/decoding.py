@@ -24,7 +24,7 @@ from resnet_lab.data.squaring import in_mode, on_white, squared
 
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Formats that are opened, whatever a file's name says; Pillow knows more, some of which run other programs."""
+"""Formats that are opened, whatever a file's name; Pillow knows more, some of which run other programs."""
 
 MAX_BYTES = 2**28
 """Largest size of a file."""
@@ -78,7 +78,7 @@ class ImageInfo:
         kinds: what about it is out of the ordinary, each handled.
         signature: what near copies are found by (`signatures.signature`); empty for images too small or too flat.
         sums, squares: of each channel's values 0 to 255 over the square image, and of their squares.
-        depth: bits in use of pixels that are stored in 16; None of others, and where the file says it itself.
+        depth: bits in use of pixels that are stored in 16; None of others, and where the file states it.
     """
 
     digest: str
@@ -94,7 +94,7 @@ class ImageInfo:
 
 
 def digest_of(content: bytes | Image.Image) -> str:
-    """SHA-256 of a file's bytes, or of decoded pixels with all that says what they mean.
+    """SHA-256 of a file's bytes, or of decoded pixels with all that gives them their meaning.
 
     Raises:
         UnreadableError: pixels that were not yet decoded, and cannot be.

@@ -109,7 +109,7 @@ class Filling:
 
     Args:
         pixels: the file of rows.
-        keep_pixels: store rows too, and not only what decoding tells.
+        keep_pixels: store rows too, and not only the properties found while decoding.
     """
 
     def __init__(

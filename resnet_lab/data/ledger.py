@@ -55,7 +55,7 @@ class Ledger:
     """The index of a folder, to be used as a context manager.
 
     Raises:
-        sqlite3.DatabaseError: here and in every method; `is_damage` tells the kinds apart.
+        sqlite3.DatabaseError: here and in every method; `is_damage` distinguishes the kinds.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:

@@ -82,7 +82,7 @@ class Inference(nn.Module):
 
 
 class Frozen:
-    """A network compiled for one shape, its weights built in and laid out as the kernels want them.
+    """A network compiled for one shape, its weights built in and laid out for the kernels.
 
     A trap: `torch.compile(options={"freezing": True})` is without effect, as Dynamo reads the global setting.
     """

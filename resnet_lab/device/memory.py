@@ -145,7 +145,7 @@ def _activations(network: nn.Module, shape: Sequence[int], training: bool) -> in
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error says that there is no more memory, of the device or the system."""
+    """Whether an error means that there is no more memory, of the device or the system."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)

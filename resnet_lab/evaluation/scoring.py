@@ -283,7 +283,7 @@ def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) ->
     if unknown:
         raise DataError(
             f"{name}: its classes are not the network's: missing {sorted(missing) or 'none'}, unknown "
-            f"{sorted(unknown)}; use a folder with the same class names, or say which is which with "
+            f"{sorted(unknown)}; use a folder with the same class names, or map them with "
             f"--class-map '{unknown[0]}={missing[0] if missing else 'CLASS'}' (or '{unknown[0]}=' to leave it out)"
         )
 

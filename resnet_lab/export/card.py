@@ -44,7 +44,7 @@ FIGURES = {
 HOW_IT_RAN = frozenset(
     {"device", "precision", "compile", "channels_last", "cache_frozen", "deterministic", "save_minutes", "weights"}
 )
-"""Options that say how a training ran rather than what it did, and the weights, of which more is known."""
+"""Options about how a training ran rather than what it did, and the weights, of which more is known."""
 
 FITS = {"squash": "both sides scaled", "crop": "the middle cut out", "pad": "white added"}
 

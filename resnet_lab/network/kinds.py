@@ -28,7 +28,7 @@ class Kind:
         default: the built-in that stands where none was chosen, and that others are compared with.
         given: the positional arguments of a factory.
         output: of a module.
-        traits: what a plugin may say at registration, each with what holds where it says nothing.
+        traits: what a plugin may declare at registration, with the default of each.
         parameters: that every component of the kind takes and the program reads, with annotation and default.
         words: in sentences.
         title: in help texts.

@@ -26,7 +26,7 @@ WITHHELD = (
 
 
 def claim(plan: Plan) -> str:
-    """Sentence that says what the verdicts of a study are about."""
+    """What the verdicts of a study are about, in one sentence."""
     if "split" in plan.vary:
         about = "every seed has a test part of its own"
         pool = "the images of this data set, from which each seed draws its test part"
@@ -85,7 +85,7 @@ def remarks(
     found = [f"varied across seeds: {varied}", claim(study.plan)]
     if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
         found.append(
-            "the study was recorded before a design said what its verdicts are about: it is judged for "
+            "the study was recorded before designs had a population: it is judged for "
             f"{POPULATIONS[study.plan.population]}; --population chooses the other"
             if recorded is None
             else f"the design asks about {POPULATIONS.get(recorded, recorded)}; that this report is about "

@@ -55,7 +55,7 @@ def predictions_of_trials(
 def classes_of_trials(
     predicted: Grid[Predictions], trials: Mapping[tuple[str, int], Trial], folder: StudyFolder
 ) -> int:
-    """Number of classes, from predictions or else from a trial's record; 0 where nothing tells it.
+    """Number of classes, from predictions or else from a trial's record; 0 where neither has it.
 
     Raises:
         RunError: a damaged record.

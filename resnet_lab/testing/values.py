@@ -91,7 +91,7 @@ def _require_near(out: Tensor, reference: Tensor, where: str, tolerance: float) 
         raise BreachError(
             f"outputs differ from the reference by {apart:.2g} of the largest, more than {tolerance:g}",
             where,
-            "sums and variances over many pixels want float32",
+            "sums and variances over many pixels need float32",
         )
 
 

@@ -63,7 +63,7 @@ class Trainer:
 
     Args:
         run: its folder, with run.json and splits.csv.
-        record: what run.json says.
+        record: the content of run.json.
     """
 
     def __init__(

@@ -115,7 +115,7 @@ def test_other_classes_are_refused(run: Path, paintings: Path, tmp_path: Path) -
         evaluate(run, CPU, REGISTRY, source=str(tmp_path))
     assert str(failure.value) == (
         f"{tmp_path}: its classes are not the network's: missing ['green', 'red'], unknown ['mauve']; "
-        "use a folder with the same class names, or say which is which with --class-map 'mauve=green' (or 'mauve=' to "
+        "use a folder with the same class names, or map them with --class-map 'mauve=green' (or 'mauve=' to "
         "leave it out)"
     )
 

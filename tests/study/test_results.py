@@ -102,7 +102,7 @@ def test_a_study_recorded_without_a_population_is_judged_for_new_images(tmp_path
     judged = findings(folder.study(), folder, REGISTRY)
     assert judged.families[-1][0].population == "new"
     assert (
-        "the study was recorded before a design said what its verdicts are about: it is judged for new images; "
+        "the study was recorded before designs had a population: it is judged for new images; "
         "--population chooses the other"
     ) in judged.remarks
 
