@@ -63,17 +63,18 @@ class Sources:
 
     Args:
         watcher: notified of each image that is decoded.
+        fewest: classes that there have to be; to be scored, one is enough.
     """
 
-    def __init__(self, registry: Registry, watcher: Watcher = SILENT) -> None:
-        self.registry, self.watcher = registry, watcher
+    def __init__(self, registry: Registry, watcher: Watcher = SILENT, *, fewest: int = 1) -> None:
+        self.registry, self.watcher, self._fewest = registry, watcher, fewest
         self._opened: dict[str, ImageSet] = {}
         self._decoded: dict[tuple[str, ImageFormat, str], Decoded] = {}
 
     def images(self, source: str) -> ImageSet:
         """The images of a source, by the text that names it or by its name; raises `DataError` like `open_images`."""
         if source not in self._opened:
-            images = open_images(source, self.registry, fewest=1)
+            images = open_images(source, self.registry, fewest=self._fewest)
             self._opened[source] = self._opened.setdefault(images.name, images)
         return self._opened[source]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.analyses import StudyAnalyses, analyse
 from resnet_lab.study.pictures import WorkGallery, gather_works
@@ -31,5 +32,5 @@ def gather_study(found: StudyFindings, folder: StudyFolder, registry: Registry) 
         RunError: a trial's table of epochs is damaged.
     """
     analyses = analyse(found, folder)
-    gallery = gather_works(analyses.paired_errors, found.study.arms[0].data.source, registry)
+    gallery = gather_works(analyses.paired_errors, found.study.arms[0].data.source, Sources(registry))
     return StudyContents(found, analyses, gallery, str(folder.folder))
