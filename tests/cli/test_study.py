@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resnet_lab.data.sources import open_images
+from resnet_lab.evaluation import opened_run
+from resnet_lab.study.deciding import decided_eagerly
 from resnet_lab.study.trials import trials_of
 from tests.bench.short import shorten
 from tests.study.fabricated import by_chance, design, fabricate
@@ -168,6 +171,24 @@ def test_failed_and_missing_trials_are_reported(cli: Callable, done: Path) -> No
     assert "1 trials have not finished" in out
     assert "1 seed" in out
     assert "exploratory" in out
+
+
+def test_a_plan_takes_the_pilot_s_resolution(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arms are decided already; of a further arm the clock decides. The source is opened once."""
+    decided, opened = [], []
+    monkeypatch.setattr(
+        "resnet_lab.study.deciding.decided_eagerly",
+        lambda study, sources: decided.extend(arm.name for arm in study.arms) or decided_eagerly(study, sources),
+    )
+    monkeypatch.setattr(
+        opened_run, "open_images", lambda source, *args, **kw: opened.append(source) or open_images(source, *args, **kw)
+    )
+    pilot = json.loads((done / "resolved.json").read_text())["arms"].values()
+    out = cli("study", "plan", "--attn", "none,eca,se", *SMALL, "--seeds", 6, "--pilot", done, "--json").out
+    assert {each["name"] for each in pilot} == {"none", "eca"}
+    assert decided == ["se"]
+    assert {arm["epochs"] for arm in json.loads(out)["arms"]} == {each["epochs"] for each in pilot}
+    assert opened == ["digits"]
 
 
 def test_a_plan(cli: Callable, done: Path) -> None:

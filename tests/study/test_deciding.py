@@ -11,10 +11,11 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import memory
 from resnet_lab.device import training as compiling
 from resnet_lab.device.timing_cache import StepTimes
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network import cost
 from resnet_lab.network.plugins import load
 from resnet_lab.study import deciding
-from resnet_lab.study.deciding import decided, training_images, within_budget
+from resnet_lab.study.deciding import decided, decided_eagerly, training_images
 from resnet_lab.study.design import Arm, Study
 from tests.study.small import study
 
@@ -22,14 +23,14 @@ REGISTRY = load(only=[])
 
 
 def images_of(chosen: Study) -> int:
-    return training_images(chosen, chosen.arms[0], REGISTRY)[0]
+    return training_images(chosen, chosen.arms[0], Sources(REGISTRY))[0]
 
 
 def test_budgets() -> None:
     """1,438 training images of digits are 6 steps of 256; multiply-adds by the closed count."""
 
     def epochs(**budget: float) -> list[int]:
-        return [arm.train.epochs for arm in within_budget(study(budget=budget), REGISTRY).arms]
+        return [each.epochs for each in decided_eagerly(study(budget=budget), Sources(REGISTRY))]
 
     assert epochs(epochs=7) == [7, 7]
     images = images_of(study())
@@ -93,7 +94,7 @@ def test_an_arm_is_compiled_in_all_its_trials_or_in_none(
     assert [each.compile for each in found] == [expected] * 2
     assert [each.epochs for each in found] == [1600 if expected == "on" else 400] * 2
     assert ("none: compiled, in all its trials" in notes) == (expected == "on")
-    assert {arm.train.compile for arm in within_budget(chosen, REGISTRY).arms} == {"off"}
+    assert {each.compile for each in decided_eagerly(chosen, Sources(REGISTRY))} == {"off"}
 
 
 def test_short_and_deterministic_trainings_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

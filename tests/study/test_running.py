@@ -13,6 +13,7 @@ import torch
 
 from resnet_lab.cli import main
 from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.plugins import load
 from resnet_lab.study import executing, running
 from resnet_lab.study.executing import in_processes
@@ -107,7 +108,7 @@ def test_a_diverged_arm_is_an_outcome_and_the_study_continues(tmp_path: Path) ->
 def test_an_arm_that_cannot_be_built_is_named_before_anything_runs() -> None:
     broken = study(factors={"attn": ["none", "ecaa"]})
     with pytest.raises(ResNetLabError) as failure:
-        check_arms(broken, REGISTRY)
+        check_arms(broken, Sources(REGISTRY))
     assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'cbam'?"
 
 
@@ -119,7 +120,7 @@ def test_a_defect_of_the_program_stays_one_when_arms_are_checked(monkeypatch: py
 
     monkeypatch.setattr(running, "measure", measure)
     with pytest.raises(KeyError) as failure:
-        check_arms(study(), REGISTRY)
+        check_arms(study(), Sources(REGISTRY))
     assert failure.value.args == ("a defect",)
     assert failure.traceback[-1].name == "measure"
 
