@@ -226,7 +226,7 @@ def new_study(tables: Mapping[str, Any], where: str) -> Study:
 
 
 def with_shared_weights(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The tables of a new study, in which activations have no part in initial weights unless something says so."""
+    """The tables of a new study, in which activations have no part in initial weights unless the design sets it."""
     _, base = plan_and_base(tables, where)
     given = base["train"].get("init_gain", "fixed")
     return {**tables, "train": {**tables.get("train", {}), "init_gain": given}}

@@ -25,7 +25,7 @@ WITHHELD = (
 
 
 def claim(study: Study) -> str:
-    """Sentence that says what the verdicts of a study are about."""
+    """What the verdicts of a study are about, in one sentence."""
     plan, folds = study.plan, study.folds
     shared = "what seeds share by testing the same images is part of every interval"
     if folds is not None and study.seeds[0] // folds == study.seeds[-1] // folds:
@@ -88,7 +88,7 @@ def remarks(
     found = [f"varied across seeds: {varied}", claim(study)]
     if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
         found.append(
-            "the study was recorded before a design said what its verdicts are about: it is judged for "
+            "the study was recorded before designs had a population: it is judged for "
             f"{POPULATIONS[study.plan.population]}; --population chooses the other"
             if recorded is None
             else f"the design asks about {POPULATIONS.get(recorded, recorded)}; that this report is about "

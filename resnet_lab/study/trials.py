@@ -46,7 +46,7 @@ LEFT_OPEN = ("batch_size", "compile")
 """What a design may leave to the device, so that a run's record may differ in it."""
 
 RECORDED_DATA = {"fit", "strict", "folds", "fold"}
-"""What a run's record has of the data as the design says it."""
+"""What a run's record has of the data as in the design."""
 
 Accuracy = Annotated[Finite, Field(ge=0, le=1 + ROUNDING)]
 State = Literal["waiting", "running", "finished", "failed"]

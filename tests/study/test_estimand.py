@@ -176,23 +176,23 @@ def test_images_of_a_rare_class_weigh_more() -> None:
 
 
 def test_arms_of_a_seed_have_the_same_images(tmp_path: Path) -> None:
-    told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=2), EVEN)
-    (first, second), others = told.predicted.cells
+    judged, _ = found(tmp_path / "study", design(arms=ARMS, seeds=2), EVEN)
+    (first, second), others = judged.predicted.cells
     assert second is not None
     other = replace(second, digests=tuple(reversed(second.digests)))
     with pytest.raises(DataError, match="arms of one seed were tested on different images: the data changed while the"):
-        image_blocks(replace(told.predicted, cells=((first, other), others)), "macro_accuracy")
+        image_blocks(replace(judged.predicted, cells=((first, other), others)), "macro_accuracy")
 
 
 def test_an_image_is_known_by_its_content_and_copies_are_told_apart(tmp_path: Path) -> None:
-    told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=2), EVEN, n=4)
-    (first, second), (third, _) = told.predicted.cells
+    judged, _ = found(tmp_path / "study", design(arms=ARMS, seeds=2), EVEN, n=4)
+    (first, second), (third, _) = judged.predicted.cells
     assert first is not None
     assert second is not None
     assert third is not None
     one = replace(first, digests=("a", "b", "b", "c"))
     later = replace(third, paths=("w", "x", "y", "z"), digests=("b", "d", "b", "a"))
-    grid = replace(told.predicted, cells=((one, None), (later, None)))
+    grid = replace(judged.predicted, cells=((one, None), (later, None)))
     blocks = image_blocks(grid, "accuracy")
     assert [each.images.tolist() for each in blocks if each is not None] == [[0, 1, 2, 3], [1, 4, 2, 0]]
     assert np.isnan(blocks[0].deviations[1]).all()  # type: ignore[union-attr]
