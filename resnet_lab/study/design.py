@@ -226,7 +226,7 @@ def study_from(tables: Mapping[str, Any], where: str) -> Study:
         raise ConfigError(f"{where}: a study has either factors or arms; give [study.factors] or [study.arms.NAME]")
     if plan.failures == "worst" and plan.metric in LOWER_IS_BETTER:
         raise ConfigError(
-            f"{where}: {plan.metric} has no worst value, so failures cannot be 'worst'; give failures = "
+            f"{where}: failures 'worst' scores a failed trial 0, and lower is better in {plan.metric}; give failures = "
             '"withhold" or another metric'
         )
     _require_bounded(plan, where)

@@ -17,8 +17,8 @@ from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 from resnet_lab.core.errors import DataError
+from resnet_lab.evaluation.metrics.headline import OF_PROBABILITIES
 from resnet_lab.evaluation.metrics.ranks import ranks_of_truth
-from resnet_lab.evaluation.metrics.scores import log_losses
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.study.grid import Grid
 
@@ -239,10 +239,10 @@ def deviations(labels: NDArray[np.int64], probabilities: NDArray[np.float32], me
         share = (support > 0).sum() / num_classes if metric == "macro_recall" else 1.0
         found: Floats = n * share * weights * (right - weights @ right)
         return found
-    if metric in ("accuracy", "weighted_recall", "top5_accuracy", "log_loss"):
+    if metric in ("accuracy", "weighted_recall", "top5_accuracy", *OF_PROBABILITIES):
         values = (
-            log_losses(labels, probabilities)
-            if metric == "log_loss"
+            OF_PROBABILITIES[metric](labels, probabilities)
+            if metric in OF_PROBABILITIES
             else (ranks_of_truth(labels, probabilities) <= 5).astype(np.float64)
             if metric == "top5_accuracy"
             else right

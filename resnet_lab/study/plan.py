@@ -17,9 +17,9 @@ SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order":
 
 Metric = Literal[
     "accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
-    "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss",
+    "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss", "brier", "mean_p_true",
 ]  # fmt: skip
-LOWER_IS_BETTER = ("log_loss",)
+LOWER_IS_BETTER = ("log_loss", "brier")
 SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "input_size")
 """Keys of the network that factors and arms may name without `model.` before them."""
 

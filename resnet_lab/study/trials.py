@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,7 +30,6 @@ from resnet_lab.evaluation.opened_run import recorded_spec
 from resnet_lab.evaluation.scoring import stored
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
-from resnet_lab.study.plan import LOWER_IS_BETTER
 from resnet_lab.train.config import Positive, TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
@@ -40,6 +39,9 @@ from resnet_lab.train.training import resume, train
 REMEDY = "remove it and its folder to have the trial run again"
 LONGEST = 150
 """Bytes of an arm's name in the names of its files, which may have 255 with what stands around it."""
+
+HIGHEST = {"log_loss": inf, "brier": 2.0}
+"""Greatest values of metrics that are no shares."""
 
 LEFT_OPEN = ("batch_size", "compile")
 """What a design may leave to the device, so that a run's record may differ in it."""
@@ -78,8 +80,9 @@ class Trial:
 def _of_metrics(scores: dict[str, float]) -> dict[str, float]:
     """Scores within the bounds of their metrics; raises for pydantic."""
     for name, value in scores.items():
-        if name in NAMES and (value < 0 or (name not in LOWER_IS_BETTER and value > 1 + ROUNDING)):
-            bounds = "at least 0" if name in LOWER_IS_BETTER else "in [0, 1]"
+        most = HIGHEST.get(name, 1.0)
+        if name in NAMES and not 0 <= value <= most + ROUNDING:
+            bounds = "at least 0" if most == inf else f"in [0, {most:g}]"
             raise PydanticCustomError(
                 "score", "{name} is {value}, and should be {bounds}", {"name": name, "value": value, "bounds": bounds}
             )

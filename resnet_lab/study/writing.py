@@ -5,19 +5,17 @@ from typing import Any
 
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
+from resnet_lab.core.figure_names import figure_name
+from resnet_lab.evaluation.metrics.headline import NOT_SHARES
 from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.remarks import WITHHELD, claim, happened
 from resnet_lab.study.results import ArmRow, StudyFindings
 from resnet_lab.study.statistics import FEWEST_EQUIVALENT, LEVEL, Effect
 
-NOT_SHARES = ("log_loss",)
-"""Metrics that are not given in percentage points."""
-
 
 def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
     """One sentence: the change, its difference with interval, seeds, time, verdict."""
     scale, unit = (1.0, "") if metric in NOT_SHARES else (100.0, " points")
-    name = metric.replace("_f1", " F1").replace("_", " ")
     events = _events(effect)
     if effect.difference is None:
         return f"{effect.name}: no seed in which all its trials finished{events}: exploratory"
@@ -27,7 +25,7 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
         interval = f", {LEVEL:.0%} interval [{low:+.2f}, {high:+.2f}]"
     times = "" if time_ratio is None else f", at {time_ratio:.2f}x the training time"
     seeds = f"{effect.n} seed{'s' if effect.n != 1 else ''}"
-    difference = f"{scale * effect.difference:+.2f}{unit} {name}{interval}"
+    difference = f"{scale * effect.difference:+.2f}{unit} {figure_name(metric)}{interval}"
     within = ", differs, within the margin" if effect.differs_within_margin else ""
     reason = f"; {WITHHELD}" if effect.verdict == "withheld" else ""
     return f"{effect.name}: {difference}, {seeds}{events}{times}{within}{reason}: {effect.verdict}"
