@@ -48,7 +48,7 @@ def run(
     """
     from resnet_lab.core.files import refuse_other
     from resnet_lab.network.plugins import require_files
-    from resnet_lab.study.remarks import claim
+    from resnet_lab.study.remarks import claim, scored_at
     from resnet_lab.study.running import check_arms, known, run_study, tuned
     from resnet_lab.study.trials import StudyFolder, orphaned
     from resnet_lab.train.interruption import Interrupted
@@ -74,6 +74,7 @@ def run(
         )
     if not (quiet or json):
         output.remark(claim(chosen.plan))
+        output.remark(scored_at(chosen.plan))
     from resnet_lab.cli.study_screen import watching
 
     try:
@@ -115,6 +116,7 @@ def plan(
 
     from resnet_lab.network.plugins import require_files
     from resnet_lab.study.deciding import within_budget
+    from resnet_lab.study.endpoint_comparison import EndpointOutlook, compare_endpoints
     from resnet_lab.study.planning import forecast
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run, check_arms
@@ -124,17 +126,20 @@ def plan(
     chosen = design.study()
     check_arms(chosen, registry)
     known = None
+    endpoints: tuple[EndpointOutlook, ...] = ()
     if pilot is not None:
         folder = StudyFolder(pilot)
         require_files(folder.plugin_files(), registry, str(pilot))
         known = findings(as_run(folder.study(), folder), folder, registry)
+        endpoints = compare_endpoints(known, folder, chosen.plan)
     told = forecast(within_budget(chosen, registry), registry, known, spread)
     if json:
-        output.print_json(asdict(told))
+        output.print_json({**asdict(told), "endpoints": [asdict(each) for each in endpoints]})
         return
-    from resnet_lab.cli.study_screen import print_forecast
+    from resnet_lab.cli.study_screen import print_endpoints, print_forecast
 
     print_forecast(chosen, told)
+    print_endpoints(endpoints)
 
 
 @command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")

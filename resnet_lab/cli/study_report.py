@@ -17,7 +17,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder o
 def report(
     *,
     folder: Folder,
-    about: Annotated[Given, Fields(PLAN, only=("population",))],
+    about: Annotated[Given, Fields(PLAN, only=("metric", "epochs_scored", "margin", "population"))],
     markdown: Annotated[
         Path | None, options.written("--markdown", "FILE", "Write verdicts, tables and method.")
     ] = None,
@@ -42,6 +42,7 @@ def report(
     from resnet_lab.core.files import make_folder, refuse_existing, refuse_unwritable, write_atomically, write_new
     from resnet_lab.network.plugins import require_files
     from resnet_lab.report.study_building import make_study_report, write_study_plots
+    from resnet_lab.study.design import require_scorable
     from resnet_lab.study.report_contents import gather_study
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
@@ -57,6 +58,7 @@ def report(
     require_files(opened.plugin_files(), registry, str(folder))
     chosen = as_run(opened.study(), opened)
     chosen = replace(chosen, plan=chosen.plan.model_copy(update=about))
+    require_scorable(chosen.plan, "the options")
     page = out or folder / "report.html"
     given = {"--markdown": markdown, "--latex": latex, "--csv": csv, "--parquet": parquet, "--plots": plots}
     options.refuse_page(page, given)

@@ -77,6 +77,12 @@ class Plan(Record):
     seeds: Seeds = option(6, "Number of seeds per arm.", DESIGN)
     first_seed: Seed = option(0, "The first seed.", DESIGN)
     metric: Metric = option("macro_accuracy", "Metric of the verdicts, on the test part.", DESIGN, metavar="NAME")
+    epochs_scored: Count | Literal["best", "last"] = option(
+        "best",
+        "Epoch that is scored on the test part: the best on the validation part, the last, or the mean of the last N.",
+        DESIGN,
+        metavar="best|last|N",
+    )
     margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)
     population: Population = option(
         "new",
@@ -105,3 +111,9 @@ class Plan(Record):
         DESIGN,
     )
     search: Entries[Range] = Field(default_factory=dict)
+
+    @property
+    def last_epochs(self) -> int:
+        """Last epochs whose mean score counts; 0 where it is the best epoch's."""
+        names = {"best": 0, "last": 1}
+        return names[self.epochs_scored] if isinstance(self.epochs_scored, str) else self.epochs_scored
