@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from resnet_lab.core.errors import ConfigError, RunError
-from resnet_lab.study.design import Arm, Study, read_noted, study_from
+from resnet_lab.core.records import validated
+from resnet_lab.study.design import Arm, Study, read_noted, require_scorable, study_from
+from resnet_lab.study.plan import Plan
 
 NOT_DECLARED = frozenset({"name", "description", "recipe", "factors", "arms", "search"})
 """Keys of a plan that say nothing of themselves: what they make of the arms does."""
@@ -49,6 +51,17 @@ def changes(before: Mapping[str, Any], study: Study) -> list[Change]:
     now = declared(study)
     known = [name for name in now if before.get(name) is not None or (name in before and name != "population")]
     return [Change(name, before[name], now[name]) for name in known if before[name] != now[name]]
+
+
+def judged_by(study: Study, values: Mapping[str, Any], where: str) -> Study:
+    """The study with other values of its plan; its arms stay as they were trained.
+
+    Raises:
+        ConfigError: a value that a plan cannot have.
+    """
+    plan = validated(Plan, {**study.plan.model_dump(), **values}, where, ConfigError)
+    require_scorable(plan, where)
+    return replace(study, plan=plan)
 
 
 def require_fixed(before: Mapping[str, Any], study: Study, folder: Path) -> None:

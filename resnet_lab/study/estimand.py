@@ -196,7 +196,9 @@ def image_blocks(predicted: Grid[Predictions] | Grid[tuple[Predictions, ...]], m
     numbers: dict[str, int] = {}
     blocks: list[Block | None] = []
     for row in predicted.cells:
-        cells = [() if cell is None else cell if isinstance(cell, tuple) else (cell,) for cell in row]
+        cells: list[tuple[Predictions, ...]] = [
+            () if cell is None else cell if isinstance(cell, tuple) else (cell,) for cell in row
+        ]
         there = [each for cell in cells for each in cell]
         if any((each.paths, each.digests) != (there[0].paths, there[0].digests) for each in there):
             raise DataError("arms of one seed were tested on different images: the data changed while the study ran")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from resnet_lab.core.errors import RunError
+from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.report.study_building import make_study_report
-from resnet_lab.study.declaration import Change, changes, declared
+from resnet_lab.study.declaration import Change, changes, declared, judged_by
 from resnet_lab.study.design import Study
 from resnet_lab.study.report_contents import gather_study
 from resnet_lab.study.resolution import ResolvedArm
@@ -89,6 +89,21 @@ def test_keys_that_were_not_known_then_are_not_told() -> None:
     chosen = design(arms=ARMS)
     assert changes({"metric": "brier"}, chosen) == [Change("metric", "brier", "macro_accuracy")]
     assert changes({}, chosen) == []
+
+
+def test_a_study_judged_by_other_values() -> None:
+    chosen = design(arms=ARMS, seeds=3, failures="worst")
+    other = judged_by(chosen, {"margin": 0.02, "epochs_scored": 1}, "the options")
+    assert (other.plan.margin, other.plan.last_epochs, other.plan.seeds) == (0.02, 1, 3)
+    assert (other.arms, other.plan.arms) == (chosen.arms, chosen.plan.arms)
+    with pytest.raises(ConfigError) as failure:
+        judged_by(chosen, {"metric": "brier"}, "the options")
+    assert str(failure.value) == (
+        "the options: failures 'worst' scores a failed trial 0, and lower is better in brier; give failures = "
+        '"withhold" or another metric'
+    )
+    with pytest.raises(ConfigError, match="^the options: epochs_scored"):
+        judged_by(chosen, {"epochs_scored": 0}, "the options")
 
 
 def test_what_is_decided_later_changes_no_design() -> None:

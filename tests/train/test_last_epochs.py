@@ -1,5 +1,6 @@
 """Predictions on the test part after each of the last epochs."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
 from resnet_lab.core.errors import CheckpointError
 from resnet_lab.core.history import Epoch
@@ -14,7 +16,6 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.device import choose
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import evaluate, stored_epochs
-from resnet_lab.network.checkpoint import read_sealed
 from resnet_lab.network.plugins import load
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
@@ -61,8 +62,9 @@ def test_those_of_the_last_epochs_are_kept(whole: Run, tmp_path: Path) -> None:
     expected = by_last_weights(whole, tmp_path / "copy")
     assert (kept[1].paths, kept[1].digests) == (expected.paths, expected.digests)
     np.testing.assert_allclose(kept[1].probabilities, expected.probabilities, rtol=0, atol=1e-5)
-    header, _ = read_sealed(whole.last, "resnet_lab", 2, "weights")
-    assert kept[1].origin.weights == header["digest"]
+    with safe_open(whole.last, "pt") as file:
+        described = json.loads(file.metadata()["resnet_lab"])
+    assert kept[1].origin.weights == described["digest"]
     assert stored_epochs(whole, 9) is None, "the first epoch's are not kept"
 
 
