@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from resnet_lab.study.declaration import changes
 from resnet_lab.study.design import Study
+from resnet_lab.study.endpoint import endpoint
 from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
+from resnet_lab.study.plan import Plan
 from resnet_lab.study.spread import unseen
 from resnet_lab.study.statistics import ALPHA, FEWEST, Effect
 from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
@@ -43,6 +46,18 @@ def claim(study: Study) -> str:
     if plan.population == "pool":
         return f"verdicts are about {pool}; they claim nothing about other images"
     return f"verdicts are about new images like these: {about}, and {shared}"
+
+
+def scored_at(plan: Plan) -> str:
+    """Sentence that says what trials are scored by."""
+    told = f"trials are scored by {endpoint(plan)}"
+    if plan.last_epochs:
+        several = "that epoch" if plan.last_epochs == 1 else "each of these epochs"
+        told += (
+            f": the test part is seen after {several}, and chooses none; classes, fixed and broken works are those of "
+            "the epoch that is best on the validation part"
+        )
+    return told
 
 
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:
@@ -85,15 +100,13 @@ def remarks(
     """
     split = "split" if study.folds is None else "test fold"
     varied = ", ".join({"init": "initial weights", "split": split, "order": "order"}[what] for what in study.plan.vary)
-    found = [f"varied across seeds: {varied}", claim(study)]
-    if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
+    found = [f"varied across seeds: {varied}", claim(study), scored_at(study.plan)]
+    if "population" in (declared := folder.declared()) and declared["population"] is None:
         found.append(
             "the study was recorded before designs had a population: it is judged for "
             f"{POPULATIONS[study.plan.population]}; --population chooses the other"
-            if recorded is None
-            else f"the design asks about {POPULATIONS.get(recorded, recorded)}; that this report is about "
-            f"{POPULATIONS[study.plan.population]} was chosen after the trials"
         )
+    found += map(str, changes(declared, study))
     for arm in outcomes.arms:
         if seeds := diverged_at(arm, outcomes):
             left = "" if len(seeds) == study.plan.seeds else f"; {FAILURES[study.plan.failures]}"
