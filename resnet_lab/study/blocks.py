@@ -1,4 +1,4 @@
-"""Choice of a study's test parts: disjoint folds of the images, or parts that are drawn anew for each seed."""
+"""Choice of a study's test parts: disjoint folds of the images, or parts that are redrawn for each seed."""
 
 from collections.abc import Callable
 

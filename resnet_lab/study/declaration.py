@@ -1,4 +1,4 @@
-"""What a study declares before its first trial, and what was changed since."""
+"""Declaration of a study before its first trial, and later changes to it."""
 
 import json
 from collections.abc import Mapping

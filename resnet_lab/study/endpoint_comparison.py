@@ -1,4 +1,4 @@
-"""What a pilot shows of each endpoint that a study could have."""
+"""Comparison of the endpoints that a study could have, by the trials of a pilot."""
 
 from dataclasses import dataclass
 

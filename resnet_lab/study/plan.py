@@ -103,7 +103,7 @@ class Plan(Record):
     )
     blocks: Blocks | None = option(
         None,
-        "Test parts of the seeds: disjoint folds of the images (--folds), or drawn anew for each seed.",
+        "Test parts of the seeds: disjoint folds of the images (--folds), or redrawn for each seed.",
         DESIGN,
         shown="folds, if the program makes the split",
     )

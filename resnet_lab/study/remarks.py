@@ -28,7 +28,7 @@ WITHHELD = (
 
 
 def claim(study: Study) -> str:
-    """What the verdicts of a study are about, in one sentence."""
+    """Sentence about what the verdicts of a study are about."""
     plan, folds = study.plan, study.folds
     shared = "what seeds share by testing the same images is part of every interval"
     if folds is not None and study.seeds[0] // folds == study.seeds[-1] // folds:

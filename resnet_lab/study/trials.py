@@ -206,7 +206,7 @@ class StudyFolder:
         write_atomically(self.design, json.dumps(content, indent=1).encode())
 
     def declared(self) -> dict[str, Any]:
-        """What was declared before the first trial; empty where nothing was noted. Raises `RunError`."""
+        """Declaration before the first trial; empty where nothing was noted. Raises `RunError`."""
         return read_declared(self.design) if isfile(self.design) else {}
 
     def plugin_files(self) -> list[dict[str, str]]:

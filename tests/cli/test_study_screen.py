@@ -95,6 +95,6 @@ def test_a_trial_without_the_study_s_metric(seeds: int, mark: str) -> None:
         made.console.file.getvalue()
         .splitlines()[-1]
         .endswith(  # type: ignore[attr-defined]
-            "seed 0: top5 accuracy is not known in 1 s"
+            "seed 0: top-5 accuracy is not known in 1 s"
         )
     )
