@@ -119,7 +119,8 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     told = classes_of_trials(predicted, trials, folder)
     classes = told or study.arms[0].spec.head.num_classes
     failed = _failed(outcomes)
-    blocks = image_blocks(predictions_scored(plan, finished, predicted, trials, folder), plan.metric)
+    scored = predictions_scored(plan, finished, predicted, trials, folder)
+    blocks = image_blocks(scored, plan.metric)
     images = SeedImages(
         with_failures(blocks, failed) if plan.failures == "worst" else blocks,
         _test_by_training(study, trials.values(), folder),
@@ -160,9 +161,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     if not told:
         known.append(f"no trial tells its classes: parameters and MACs are those of a head with {classes} classes")
     costs = kept_costs(study.arms, classes, folder)
-    if population == "new" and any(
-        block is None and any(row) for block, row in zip(images.blocks, finished.cells, strict=True)
-    ):
+    if population == "new" and len(scored.values()) < len(finished.values()):
         known.append(
             "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "
             f"{images.ratio:.3g} test images per training image"

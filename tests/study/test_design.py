@@ -79,8 +79,9 @@ def test_near_copies_are_in_an_arm_s_hash_only_where_off() -> None:
     one = of(factors={"act": ["relu", "gelu"]}).arms[0]
     off = replace(one, data=one.data.model_copy(update={"near_copies": "off"}))
     data = {name: value for name, value in one.data.model_dump(mode="json").items() if name != "near_copies"}
-    train, added = one.train.model_dump(mode="json"), ("init_gain", "keep_predictions")
-    train = {name: value for name, value in train.items() if not name.endswith("seed") and name not in added}
+    train = one.train.model_dump(mode="json")
+    later = ("init_gain", "keep_predictions")
+    train = {name: value for name, value in train.items() if not name.endswith("seed") and name not in later}
     content = json.dumps({"spec": one.spec.hash, "data": data, "train": train}, sort_keys=True)
     assert one.hash == hashlib.sha256(content.encode()).hexdigest()[:12] != off.hash
 
