@@ -26,7 +26,7 @@ WITHHELD = (
 
 
 def claim(plan: Plan) -> str:
-    """What the verdicts of a study are about, in one sentence."""
+    """Statement of what the verdicts of a study are about, in one sentence."""
     if "split" in plan.vary:
         about = "every seed has a test part of its own"
         pool = "the images of this data set, from which each seed draws its test part"
