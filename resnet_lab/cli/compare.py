@@ -69,7 +69,8 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
     from rich import box
     from rich.table import Table
 
-    from resnet_lab.report.text import figure_name, interval_notes, signed
+    from resnet_lab.core.figure_names import figure_name
+    from resnet_lab.report.text import interval_notes, signed
 
     console = output.console()
     console.print(f"A {first}\nB {second}\n{len(comparison.first)} images", soft_wrap=True)

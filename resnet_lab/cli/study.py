@@ -49,7 +49,8 @@ def run(
     from resnet_lab.core.files import refuse_other
     from resnet_lab.evaluation.opened_run import Sources
     from resnet_lab.network.plugins import require_files
-    from resnet_lab.study.remarks import claim
+    from resnet_lab.study.blocks import with_blocks
+    from resnet_lab.study.remarks import claim, scored_at
     from resnet_lab.study.running import check_arms, known, run_study, tuned
     from resnet_lab.study.trials import StudyFolder, orphaned
     from resnet_lab.train.interruption import Interrupted
@@ -68,13 +69,17 @@ def run(
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
         refuse_other(folder.folder, folder.design.name)
     images = check_arms(chosen, Sources(registry, fewest=2))
+    if resume is None:
+        before = folder.study() if folder.design.is_file() else None
+        chosen = with_blocks(chosen, images, before, lambda text: None if quiet or json else output.remark(text))
     if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
         output.remark(
             f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
             "they are kept and ignored"
         )
     if not (quiet or json):
-        output.remark(claim(chosen.plan))
+        output.remark(claim(chosen))
+        output.remark(scored_at(chosen.plan))
     from resnet_lab.cli.study_screen import watching
 
     try:
@@ -116,7 +121,9 @@ def plan(
 
     from resnet_lab.evaluation.opened_run import Sources
     from resnet_lab.network.plugins import require_files
+    from resnet_lab.study.blocks import with_blocks
     from resnet_lab.study.deciding import decided_eagerly
+    from resnet_lab.study.endpoint_comparison import EndpointOutlook, compare_endpoints
     from resnet_lab.study.planning import forecast
     from resnet_lab.study.resolution import ResolvedStudy
     from resnet_lab.study.results import findings
@@ -126,20 +133,23 @@ def plan(
     registry = options.load_registry(no_plugin)
     chosen = design.study()
     sources = Sources(registry, fewest=2)
-    check_arms(chosen, sources)
+    chosen = with_blocks(chosen, check_arms(chosen, sources))
     finished, there = None, ResolvedStudy()
+    endpoints: tuple[EndpointOutlook, ...] = ()
     if pilot is not None:
         folder = StudyFolder(pilot)
         require_files(folder.plugin_files(), registry, str(pilot))
         finished, there = findings(as_run(folder.study(), folder), folder, registry), known(chosen, folder)
+        endpoints = compare_endpoints(finished, folder, chosen.plan)
     resolved = completed(chosen, there, lambda missing: decided_eagerly(missing, sources)).of(chosen)
     expected = forecast(resolved, sources, finished, spread)
     if json:
-        output.print_json(asdict(expected))
+        output.print_json({**asdict(expected), "endpoints": [asdict(each) for each in endpoints]})
         return
-    from resnet_lab.cli.study_screen import print_forecast
+    from resnet_lab.cli.study_screen import print_endpoints, print_forecast
 
     print_forecast(chosen, expected)
+    print_endpoints(endpoints)
 
 
 @command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")

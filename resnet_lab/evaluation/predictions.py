@@ -31,7 +31,7 @@ class Origin(Record):
     """Origin of predictions.
 
     Attributes:
-        weights: SHA-256 of the weights file.
+        weights: SHA-256 of the weights file, or `checkpoint.digest_of` weights that no file has.
         source: of the images.
         part: `train`, `val`, `test`, or `all` of the source.
         device: as in `Placement.record`: device, precision, layout and the like.

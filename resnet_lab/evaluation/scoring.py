@@ -124,7 +124,7 @@ def predictions_of(
     if source is None:
         _require_as_split(run, images, positions, labels, metadata.classes)
     whole = "all" if source is not None else part
-    origin = origin_of(run, images.name, whole, placement, record.get("best_epoch")).model_copy(
+    origin = origin_of(weights_digest(run.best), images.name, whole, placement, record.get("best_epoch")).model_copy(
         update={"gone": len(gone) + len(unreadable), "absent": match.missing if source is not None else ()}
     )
     _report_scored(match.remarks, gone, unreadable, origin, len(metadata.classes), watcher)
@@ -195,10 +195,10 @@ def evaluate_weights(
     )
 
 
-def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int | None) -> Origin:
-    """Origin of new predictions of a run's best weights; raises `CheckpointError` where there are none."""
+def origin_of(weights: str, source: str, part: str, placement: Placement, epoch: int | None) -> Origin:
+    """Origin of new predictions by weights of that digest."""
     return Origin(
-        weights=weights_digest(run.best),
+        weights=weights,
         source=source,
         part=part,
         device=placement.record(),
@@ -232,6 +232,32 @@ def stored(run: Run, part: Part = "test") -> Predictions | None:
     if found.origin.weights != weights_digest(run.best):
         return None
     remedy = f"remove the file and score the run again with `resnet-lab eval {run.folder} --split {part}`"
+    _require_of_run(found, run, path, part, remedy)
+    return found
+
+
+def stored_epochs(run: Run, number: int) -> tuple[Predictions, ...] | None:
+    """Predictions on the test part after each of a run's last epochs, so many or all; None where some were not kept.
+
+    Raises:
+        CheckpointError: a file is damaged, or of another part, epoch, other classes or other images than the run's.
+        RunError: run.json, metrics.csv or splits.csv is damaged.
+    """
+    done = len(run.epochs())
+    epochs = range(max(1, done - number + 1), done + 1)
+    if not all(run.predictions_of_epoch(epoch).exists() for epoch in epochs):
+        return None
+    found = tuple(Predictions.read(run.predictions_of_epoch(epoch)) for epoch in epochs)
+    for epoch, each in zip(epochs, found, strict=True):
+        path, remedy = run.predictions_of_epoch(epoch), f"restore the file, or train the run {run.folder} again"
+        if each.origin.epoch != epoch:
+            raise CheckpointError(f"{path}: the predictions are of epoch {each.origin.epoch}, not of {epoch}; {remedy}")
+        _require_of_run(each, run, path, "test", remedy)
+    return found
+
+
+def _require_of_run(found: Predictions, run: Run, path: Path, part: Part, remedy: str) -> None:
+    """Raise `CheckpointError` where predictions are of another part, other classes or other images than the run's."""
     if found.origin.part != part:
         raise CheckpointError(
             f"{path}: the predictions are of the part {shortened(found.origin.part)}, not of {part}; {remedy}"
@@ -245,7 +271,6 @@ def stored(run: Run, part: Part = "test") -> Predictions | None:
             raise CheckpointError(
                 f"{path}: the predictions are of other images or labels than the {part} part in {run.splits}; {remedy}"
             )
-    return found
 
 
 def summary_of(run: Run, predictions: Predictions) -> Summary:

@@ -37,13 +37,18 @@ FIGURES = {
     "macro_f1": ("f1", "Macro-averaged F1"),
     "top5_accuracy": ("top_5_accuracy", "Top-5 accuracy"),
     "log_loss": ("log_loss", "Log loss (nats)"),
+    "brier": ("brier_score", "Brier score"),
+    "mean_p_true": ("mean_true_class_probability", "Mean probability of the true class"),
     "ece": ("expected_calibration_error", "Expected calibration error"),
 }
 """Figures of a card: the hub's identifier of each, and its name."""
 
 HOW_IT_RAN = frozenset(
-    {"device", "precision", "compile", "channels_last", "cache_frozen", "deterministic", "save_minutes", "weights"}
-)
+    {
+        "device", "precision", "compile", "channels_last", "cache_frozen", "deterministic", "save_minutes",
+        "keep_predictions", "weights",
+    }
+)  # fmt: skip
 """Options about how a training ran rather than what it did, and the weights, of which more is known."""
 
 FITS = {"squash": "both sides scaled", "crop": "the middle cut out", "pad": "white added"}

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from resnet_lab.core.errors import printable
 from resnet_lab.evaluation.comparison import Comparison
 from resnet_lab.evaluation.gallery import Gallery
-from resnet_lab.evaluation.metrics.headline import Interval
+from resnet_lab.evaluation.metrics.headline import NOT_SHARES, Interval
 from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.report import comparison_plots
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
@@ -63,7 +63,7 @@ def _letter(number: int) -> str:
 
 def _reach(differences: Mapping[str, Interval]) -> float:
     """Range of a plot of the differences between shares, to either side of 0."""
-    shares = [each for name, each in differences.items() if name != "log_loss"]
+    shares = [each for name, each in differences.items() if name not in NOT_SHARES]
     ends: list[float] = [abs(end) for each in shares for end in (each.value, *(each.ends or ()))]
     return max(SMALLEST_REACH, *(1.05 * end for end in ends))
 

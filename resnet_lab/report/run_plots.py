@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
 from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.calibration import Calibration
 from resnet_lab.evaluation.metrics.confusion import Confusion
-from resnet_lab.evaluation.metrics.headline import Interval
+from resnet_lab.evaluation.metrics.headline import NOT_SHARES, Interval
 from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report.figure_style import THOUSANDS, Palette, above, panel, sheet
-from resnet_lab.report.text import figure_name, shortened
+from resnet_lab.report.text import shortened
 
 LOSS, ACCURACY = "cross-entropy (nats)", "macro accuracy"
 MARKED = 50
@@ -97,7 +98,7 @@ def _draw_pair(
 
 def headline(figures: Mapping[str, Interval], inks: Palette, title: str = "") -> Figure:
     """Shares as dots with their intervals as bars."""
-    shares = {name: each for name, each in figures.items() if name != "log_loss"}
+    shares = {name: each for name, each in figures.items() if name not in NOT_SHARES}
     figure, axes = panel(title, 7, 0.9 + 0.38 * len(shares))
     for row, each in enumerate(shares.values()):
         if each.ends is not None:

@@ -25,6 +25,8 @@ EXPLAINED = {
     "weighted_f1": "F1, classes weighted by images",
     "top5_accuracy": "true class among the five most probable",
     "log_loss": "mean of −ln of the true class's probability: lower is better",
+    "brier": "mean over images of the sum of squared errors of all probabilities, 0 to 2: lower is better",
+    "mean_p_true": "mean probability of the true class; not a proper score, it rewards overconfidence",
 }
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from resnet_lab.core.errors import printable
+from resnet_lab.core.figure_names import figure_name
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.building import write_figures
 from resnet_lab.report.figure_style import PAPER, styled
 from resnet_lab.report.study_page import study_page
-from resnet_lab.report.text import figure_name
 from resnet_lab.study.report_contents import StudyContents
 
 

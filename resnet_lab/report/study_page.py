@@ -7,16 +7,17 @@ from typing import Any
 from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
+from resnet_lab.core.figure_names import figure_name
 from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.data_page import Remark
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.study_plots import scale_of
-from resnet_lab.report.text import counted, device_text, figure_name, joined, signed, versions_text
+from resnet_lab.report.text import counted, device_text, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
-from resnet_lab.study.remarks import WITHHELD, claim, happened, never_finished, skew_of_verdict
+from resnet_lab.study.remarks import WITHHELD, claim, happened, never_finished, scored_at, skew_of_verdict
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import FEWEST, Effect
@@ -63,12 +64,19 @@ def study_page(contents: StudyContents) -> str:
         classes=_class_table(analyses),
         trials=list(found.outcomes.items()),
         rows_unfolded=ROWS,
-        figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
+        figures=_figures(found),
         method=method(found),
-        claim=_capitalized(claim(plan)),
+        claim=_capitalized(claim(found.study)),
+        scored_at=_capitalized(scored_at(plan)),
         provenance=provenance(found, contents.folder),
         design=json.dumps(found.study.tables, indent=2),
     )
+
+
+def _figures(found: StudyFindings) -> list[str]:
+    """Metrics that a trial has a score in."""
+    scored = [outcome.scored(found.study.plan.last_epochs) for outcome in found.outcomes.values()]
+    return [name for name in NAMES if any(name in each for each in scored)]
 
 
 def _capitalized(text: str) -> str:
@@ -130,6 +138,8 @@ def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[
 
 def remarks(found: StudyFindings) -> Iterator[Remark]:
     """Remarks to read first."""
+    for change in found.changes:
+        yield Remark("warning", printable(_capitalized(f"{change}.")), "method", "Method")
     total = len(found.study.arms) * found.study.plan.seeds
     if found.missing:
         missing = len(found.missing)

@@ -14,14 +14,15 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox
 
+from resnet_lab.core.figure_names import figure_name
+from resnet_lab.evaluation.metrics.headline import NOT_SHARES
 from resnet_lab.report.comparison_plots import looks
 from resnet_lab.report.figure_style import Palette, above, on_top, panel
-from resnet_lab.report.text import figure_name, large, shortened, signed
+from resnet_lab.report.text import large, shortened, signed
 from resnet_lab.study.interactions import Interaction
 from resnet_lab.study.paired_errors import PairedErrors
 from resnet_lab.study.pareto import Pareto, Point
 from resnet_lab.study.statistics import Effect
-from resnet_lab.study.writing import NOT_SHARES
 
 LETTERS = 34
 """Most characters of an arm's or an effect's name."""

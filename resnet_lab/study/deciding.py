@@ -93,22 +93,24 @@ def training_images(study: Study, arm: Arm, sources: Sources) -> tuple[int, int]
     """Images of the first block's training part, and classes."""
     images = sources.images(arm.data.source)
     image_format = ImageFormat(arm.spec.input_size, arm.spec.in_channels, arm.data.fit)
-    prepared = prepare(images, image_format, arm.data, study.at(arm, study.plan.first_seed).seed_of("split"), SILENT)
+    data, config = study.data_at(arm, study.plan.first_seed), study.at(arm, study.plan.first_seed)
+    prepared = prepare(images, image_format, data, config.seed_of("split"), SILENT)
     return len(prepared.positions("train")), len(images.classes)
 
 
 def _resolved(study: Study, arm: Arm, sources: Sources, sharing: int) -> ResolvedArm:
     """Batch size first, on which all else depends; then epochs, and whether so many pay for compiling."""
     plan, left_open = study.plan, arm.train
+    data = study.data_at(arm, plan.first_seed)
     if plan.budget.epochs is not None:
         arm = _with(arm, epochs=plan.budget.epochs)
     if left_open.batch_size == "auto":
         eager = study.at(arm, plan.first_seed, compile="off")
-        arm = _with(arm, batch_size=decide(arm.spec, arm.data, eager, sources.registry, sharing=sharing).batch_size)
+        arm = _with(arm, batch_size=decide(arm.spec, data, eager, sources.registry, sharing=sharing).batch_size)
     if has_open_epochs(study):
         arm = _with(arm, epochs=_epochs(study, _with(arm, compile=_eager(arm)), sources))
     if left_open.compile == "auto":
-        chosen = decide(arm.spec, arm.data, study.at(arm, plan.first_seed), sources.registry)
+        chosen = decide(arm.spec, data, study.at(arm, plan.first_seed), sources.registry)
         arm = _with(arm, compile="on" if chosen.is_compiled else "off")
         if chosen.is_compiled and plan.budget.seconds is not None:
             arm = _with(arm, epochs=_epochs(study, arm, sources))

@@ -49,8 +49,10 @@ def is_skewed(values: Sequence[float]) -> bool:
 
 
 def score_of_guessing(metric: str, classes: int) -> float:
-    """Score of a network that has learned nothing, on balanced classes."""
-    return log(classes) if metric == "log_loss" else min(1.0, (5 if metric == "top5_accuracy" else 1) / classes)
+    """Score of a network that has learned nothing, on balanced classes: of equal probabilities."""
+    if metric == "log_loss":
+        return log(classes)
+    return 1 - 1 / classes if metric == "brier" else min(1.0, (5 if metric == "top5_accuracy" else 1) / classes)
 
 
 def collapses(scores: Floats, guessing: float, *, higher_is_better: bool = True) -> Flags:

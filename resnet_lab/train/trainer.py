@@ -21,7 +21,7 @@ from resnet_lab.device import optimize_for_inference, out_of_memory
 from resnet_lab.device.processes import Agreement, Processes
 from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.metrics import Scores, score
-from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.predictions import Predictions, weights_digest
 from resnet_lab.evaluation.scoring import origin_of
 from resnet_lab.network import checkpoint
 from resnet_lab.network.plugins import Registry
@@ -32,6 +32,7 @@ from resnet_lab.train.distributed import spread
 from resnet_lab.train.freezing import PartlyFrozen
 from resnet_lab.train.frozen_cache import cache_features
 from resnet_lab.train.interruption import Interrupted, Interruption
+from resnet_lab.train.last_epochs import last_epochs, may_be_last, outputs_on_images
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.loop import epochs, require_finite, require_finite_outputs
 from resnet_lab.train.optimisation import make_loss
@@ -214,6 +215,8 @@ class Trainer:
         best = best_of(self.progress.history)
         if best is epoch:
             self._write_weights(self.run.best_of_epoch(epoch.epoch))
+        if may_be_last(self.progress.history, self.config):
+            self._keep_predictions(epoch.epoch)
         self._save()
         self._publish()
         self.watcher.epoch(epoch, best)
@@ -239,10 +242,22 @@ class Trainer:
         history = self.progress.history
         best = best_of(history).epoch
         self.run.settle_best(best)
+        self.run.settle_predictions(last_epochs(history, self.config))
         write_atomically(self.run.metrics, metrics_table(history).encode())
         write_atomically(self.run.times, times_table(history).encode())
         if monotonic() > self.curves_due:
             self._draw_curves()
+
+    def _keep_predictions(self, epoch: int) -> None:
+        """Keep predictions on the test part by the weights after an epoch, before the state says that it is over."""
+        batches, scored = self.ready.batches["test"], self.learner.scored
+        outputs = outputs_on_images(scored, batches, self.placement)
+        outputs = self.processes.gather_in_order(outputs, len(batches.images))
+        require_finite_outputs(outputs, "test", epoch, self.config, len(self.ready.batches["train"]))
+        if self.processes.is_first:
+            weights = checkpoint.digest_of(scored, self.ready.metadata)
+            predictions = self._predictions(batches, outputs.softmax(1).numpy(), weights, epoch)
+            predictions.write(self.run.predictions_of_epoch(epoch))
 
     def _draw_curves(self) -> None:
         """Draw all epochs that are over, and let the next drawing wait until this one is a twentieth of the time."""
@@ -270,11 +285,15 @@ class Trainer:
         best = best_of(self.progress.history).epoch
         require_finite_outputs(outputs, "test", best, self.config, len(self.ready.batches["train"]))
         if self.processes.is_first:
-            self._predictions(batches, outputs.softmax(1).numpy()).write(self.run.predictions("test"))
+            weights = weights_digest(self.run.best)
+            predictions = self._predictions(batches, outputs.softmax(1).numpy(), weights, best)
+            predictions.write(self.run.predictions("test"))
         return score(batches.images.labels, outputs.argmax(1).numpy(), self.ready.metadata.classes)
 
-    def _predictions(self, batches: Loader, probabilities: NDArray[np.float32]) -> Predictions:
-        data, epoch = self.ready.data, best_of(self.progress.history).epoch
+    def _predictions(
+        self, batches: Loader, probabilities: NDArray[np.float32], weights: str, epoch: int
+    ) -> Predictions:
+        data = self.ready.data
         positions = batches.images.positions.tolist()
         return Predictions(
             classes=self.ready.metadata.classes,
@@ -282,5 +301,5 @@ class Trainer:
             digests=tuple(data.examined[position].digest for position in positions),
             labels=batches.images.labels,
             probabilities=probabilities,
-            origin=origin_of(self.run, data.images.name, "test", self.placement, epoch),
+            origin=origin_of(weights, data.images.name, "test", self.placement, epoch),
         )

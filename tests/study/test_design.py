@@ -156,8 +156,8 @@ def test_a_file(tmp_path: Path) -> None:
         ),
         (
             {"arms": {"a": {}, "b": {"attn": "cbam"}}, "metric": "log_loss", "failures": "worst"},
-            "log_loss has no worst value, so failures cannot be 'worst'; give failures = \"withhold\" or "
-            "another metric",
+            "failures 'worst' scores a failed trial 0, and lower is better in log_loss; give failures = \"withhold\" "
+            "or another metric",
         ),
         (
             {"arms": {"a": {}, "b": {"attn": "cbam"}}, "budget": {"epochs": 3, "macs": 1.0}},

@@ -199,18 +199,26 @@ def test_an_image_is_known_by_its_content_and_copies_are_told_apart(tmp_path: Pa
 
 
 def test_what_verdicts_are_about_is_said() -> None:
-    assert claim(design(arms=ARMS).plan) == (
+    assert claim(design(arms=ARMS)) == (
         "verdicts are about new images like these: every seed has a test part of its own, and what seeds share by "
         "testing the same images is part of every interval"
     )
-    assert claim(design(arms=ARMS, vary=("init",)).plan) == (
+    assert claim(design(arms=ARMS, vary=("init",))) == (
         "verdicts are about new images like these: every seed has the same split, so they are of networks trained on "
         "this one training part, and what seeds share by testing the same images is part of every interval"
     )
-    assert claim(design(arms=ARMS, population="pool").plan) == (
+    assert claim(design(arms=ARMS, population="pool")) == (
         "verdicts are about the images of this data set, from which each seed draws its test part; they claim nothing "
         "about other images"
     )
-    assert claim(design(arms=ARMS, population="pool", vary=("order",)).plan) == (
+    assert claim(design(arms=ARMS, population="pool", vary=("order",))) == (
         "verdicts are about the images of this one test part; they claim nothing about other images"
+    )
+    assert claim(design(arms=ARMS, blocks="folds")) == (
+        "verdicts are about new images like these: every seed tests another of 10 folds, and no image is tested at two "
+        "seeds"
+    )
+    assert claim(design(arms=ARMS, blocks="folds", population="pool")) == (
+        "verdicts are about the images of this data set, of whose 10 folds each seed tests one; they claim nothing "
+        "about other images"
     )

@@ -50,9 +50,9 @@ def test_intervals_of_either_population_stand_beside_each_other(tmp_path: Path) 
     for text in (as_markdown(judged), make_study_report(gather_study(judged, folder, REGISTRY)).html):
         assert "for new images" in text
         assert "for these images" in text
-        assert claim(judged.study.plan) in text.replace("Verdicts are", "verdicts are")
+        assert claim(judged.study) in text.replace("Verdicts are", "verdicts are")
     content = as_json(judged)
-    assert (content["population"], content["claim"]) == ("new", claim(judged.study.plan))
+    assert (content["population"], content["claim"]) == ("new", claim(judged.study))
 
 
 def test_an_arm_s_own_interval_is_for_the_same_population(tmp_path: Path) -> None:
@@ -95,8 +95,10 @@ def test_a_study_whose_predictions_are_gone(tmp_path: Path) -> None:
 def test_a_study_recorded_without_a_population_is_judged_for_new_images(tmp_path: Path) -> None:
     chosen = design(arms=ARMS, seeds=3)
     folder = fabricate(tmp_path / "study", chosen, EVEN)
-    assert folder.recorded_population() == "new"
+    assert folder.declared()["population"] == "new"
     content = json.loads(folder.design.read_text())
+    for key in ("declared", "design_hash"):
+        del content[key]
     del content["tables"]["study"]["population"]
     folder.design.write_text(json.dumps(content))
     judged = findings(folder.study(), folder, REGISTRY)
@@ -111,9 +113,8 @@ def test_a_population_chosen_after_the_trials_is_said(tmp_path: Path) -> None:
     chosen = design(arms=ARMS, seeds=3)
     folder = fabricate(tmp_path / "study", chosen, EVEN)
     other = replace(chosen, plan=chosen.plan.model_copy(update={"population": "pool"}))
-    assert (
-        "the design asks about new images; that this report is about these images was chosen after the trials"
-    ) in findings(other, folder, REGISTRY).remarks
+    remark = "the declared population was new, and here it is pool: this is exploratory"
+    assert remark in findings(other, folder, REGISTRY).remarks
 
 
 def test_what_a_reader_should_know(tmp_path: Path) -> None:
@@ -122,7 +123,8 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     judged = findings(chosen, folder, REGISTRY)
     assert judged.remarks == [
         "varied across seeds: initial weights, split, order",
-        claim(chosen.plan),
+        claim(chosen),
+        "trials are scored by macro accuracy at the epoch that is best on the validation part",
         "2 seeds are too few for a verdict (3 at least): this is exploratory",
     ]
     path = folder.trials / f"{trials_of(chosen)[0].name}.json"
