@@ -122,7 +122,7 @@ def _store(images: ImageSet, image_format: ImageFormat, folder: Path, keep_pixel
     pixels = folder / PIXELS
     with Ledger(folder, create=True) as ledger:
         used = datetime.now(UTC).isoformat(timespec="seconds")
-        ledger.tell(source=images.name, form=json.dumps(asdict(image_format)), used=used)
+        ledger.set_facts(source=images.name, form=json.dumps(asdict(image_format)), used=used)
         records = Filling(ledger, pixels, images, image_format, keep_pixels, watcher).run()
     return Stored(
         examined=tuple(record.examined for record in records),

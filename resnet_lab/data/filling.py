@@ -142,7 +142,7 @@ class Filling:
         missing = [position for position, digest in enumerate(self.digests) if not digest]
         if missing:
             self._decode(missing)
-        ledger.tell(seal=self.store.seal(), pillow=PIL.__version__)
+        ledger.set_facts(seal=self.store.seal(), pillow=PIL.__version__)
         return [
             self.index.known[digest] if digest else LedgerRow(None, None, ImageInfo("", self.causes[position]))
             for position, digest in enumerate(self.digests)

@@ -104,7 +104,7 @@ class Ledger:
         return {path: (stamp, digest) for path, stamp, digest in self._index.execute("SELECT * FROM files")}
 
     def about(self) -> dict[str, str]:
-        """Facts that `tell` wrote."""
+        """Facts that `set_facts` wrote."""
         rows = self._index.execute("SELECT * FROM about")
         return {key: decoded(value) for key, value in rows if isinstance(value, bytes)}
 
@@ -124,7 +124,7 @@ class Ledger:
         with self._index:
             self._index.executemany("DELETE FROM images WHERE digest = ?", [(digest,) for digest in digests])
 
-    def tell(self, **about: str) -> None:
+    def set_facts(self, **about: str) -> None:
         with self._index:
             self._index.executemany(
                 "INSERT OR REPLACE INTO about VALUES (?, ?)", [(key, encoded(text)) for key, text in about.items()]

@@ -224,7 +224,7 @@ def begin(device: str = "auto") -> Iterator[Processes]:
         except BaseException as error:
             if own.type == "cpu":  # on a GPU that would wait for processes that may be gone
                 distributed.destroy_process_group()
-            if _tells_of_loss(error):
+            if _means_loss(error):
                 raise ProcessError(LOST) from error
             raise
         distributed.destroy_process_group()
@@ -334,7 +334,7 @@ def _part_of_the_cores() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _tells_of_loss(error: BaseException) -> bool:
+def _means_loss(error: BaseException) -> bool:
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError) and "gloo/transport" in str(error)
     )

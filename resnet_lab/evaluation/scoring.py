@@ -127,7 +127,7 @@ def predictions_of(
     origin = origin_of(weights_digest(run.best), images.name, whole, placement, record.get("best_epoch")).model_copy(
         update={"gone": len(gone) + len(unreadable), "absent": match.missing if source is not None else ()}
     )
-    _tell_what_is_scored(match.remarks, gone, unreadable, origin, len(metadata.classes), watcher)
+    _report_scored(match.remarks, gone, unreadable, origin, len(metadata.classes), watcher)
     digests = tuple(decoded.examined[position].digest for position in positions)
     labels = labels[positions]
     kept = kept_at(run, origin)
@@ -332,7 +332,7 @@ def _require_as_split(
             )
 
 
-def _tell_what_is_scored(
+def _report_scored(
     remarks: Sequence[str],
     gone: Sequence[str],
     unreadable: Sequence[str],

@@ -11,7 +11,7 @@ from resnet_lab.export.agreement import OutputAgreement, random_images, require_
 from resnet_lab.export.exported_model import ExportedModel
 
 PROPERTIES = "resnet_lab.json"
-"""Name of the text in the file that says what `ExportedModel.properties` says."""
+"""Name of the text in the file that holds `ExportedModel.properties`."""
 
 
 def traced(original: ExportedModel, target: str) -> ExportedProgram:

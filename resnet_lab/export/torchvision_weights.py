@@ -34,19 +34,19 @@ def constructor_of(spec: ModelSpec, where: str) -> str:
     Raises:
         ExportError: there is none; each part that differs from the nearest is named.
     """
-    kin = relatives(spec, CONSTRUCTORS)
-    if not kin:
+    alike = relatives(spec, CONSTRUCTORS)
+    if not alike:
         raise ExportError(
             f"{where}: none of torchvision's networks is {anatomy(spec)}, so its weights fit none; "
             "export it with --to onnx or --to program"
         )
-    changed = differences(spec, zoo.get(kin[0]), dropout=False)
+    changed = differences(spec, zoo.get(alike[0]), dropout=False)
     if changed:
         raise ExportError(
-            f"{where}: the network is not torchvision's {kin[0]}, and its weights cannot be loaded there: it has "
+            f"{where}: the network is not torchvision's {alike[0]}, and its weights cannot be loaded there: it has "
             f"{'; '.join(changed)}; export it with --to onnx or --to program"
         )
-    return kin[0]
+    return alike[0]
 
 
 def write_torchvision(original: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:

@@ -121,7 +121,7 @@ class SeedImages:
     ratio: float | None = None
 
     def new(self, differences: Sequence[float], weights: Floats, seeds: NDArray[np.bool_]) -> MeanEstimate | None:
-        """Estimate of the mean on new images; None where nothing tells it, or there is a single seed.
+        """Estimate of the mean on new images; None where it cannot be estimated, or there is a single seed.
 
         Args:
             differences: of the seeds that count.

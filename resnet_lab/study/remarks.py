@@ -49,7 +49,7 @@ def claim(study: Study) -> str:
 
 
 def scored_at(plan: Plan) -> str:
-    """Sentence that says what trials are scored by."""
+    """Statement of what trials are scored by, in one sentence."""
     told = f"trials are scored by {endpoint(plan)}"
     if plan.last_epochs:
         several = "that epoch" if plan.last_epochs == 1 else "each of these epochs"

@@ -159,14 +159,14 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     ]
     known = remarks(study, folder, outcomes, collapsed_at, [each for family in families for each in family])
     if not told:
-        known.append(f"no trial tells its classes: parameters and MACs are those of a head with {classes} classes")
+        known.append(f"no trial records its classes: parameters and MACs are those of a head with {classes} classes")
     costs = kept_costs(study.arms, classes, folder)
     if population == "new" and len(scored.values()) < len(finished.values()):
         known.append(
             "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "
             f"{images.ratio:.3g} test images per training image"
             if images.ratio is not None
-            else "predictions of some seeds are gone, so that nothing tells how far verdicts that need them hold for "
+            else "predictions of some seeds are gone, so it is unknown how far verdicts that need them hold for "
             "new images: these are about the images that were tested"
         )
     if costs is None and folder.bench.exists():

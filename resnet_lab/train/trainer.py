@@ -106,26 +106,26 @@ class Trainer:
                 self._draw_curves()
                 kept = f"; the state before it, of {self.saved_at}, is kept in {self.run.state}"
                 diverged = DivergedError(f"{error}{kept if self.saved_at else ''}")
-                self._tell_status(str(diverged))
+                self._record_status(str(diverged))
                 raise diverged from None
             except Interrupted as error:
                 self._draw_curves()
-                self._tell_status(str(error))
+                self._record_status(str(error))
                 self.processes.from_first(lambda: None)  # or one that ends early has the others killed
                 raise
             except ResNetLabError as error:
-                self._tell_status(str(error))
+                self._record_status(str(error))
                 raise
             except (RuntimeError, MemoryError) as error:
                 message = out_of_memory(error, self.placement.device, self.batch_size, self.config.accumulate)
                 if message is None:
                     raise
-                self._tell_status(str(message))
+                self._record_status(str(message))
                 raise message from error
             history = self.progress.history
             best = best_of(history).epoch
             seconds = sum(epoch.seconds for epoch in history)
-            self._tell_status("finished", best_epoch=best, seconds=seconds, test=test.headline())
+            self._record_status("finished", best_epoch=best, seconds=seconds, test=test.headline())
             if self.processes.is_first:
                 self.run.state.unlink(missing_ok=True)
             return TrainResult(self.run.folder, best, test, interruption.number)
@@ -148,7 +148,7 @@ class Trainer:
         agree = Agreement(self.processes)
 
         def after_step() -> None:
-            self._tell_step()
+            self._report_step()
             time_to_save = monotonic() > self.save_next
             if time_to_save:
                 self._schedule_save()
@@ -180,7 +180,7 @@ class Trainer:
         spec, steps = self.ready.metadata.spec, self.config.epochs * len(train)
         called = compiled_step(whole, x, spec, self.config, placement, steps, self.watcher)
         device["compiled"] = called is not whole
-        self._tell_status("running")
+        self._record_status("running")
         return called
 
     def _batches(self, network: nn.Module, interruption: Interruption) -> dict[Part, Loader]:
@@ -199,14 +199,14 @@ class Trainer:
             after_step=interruption.check,
         )
 
-    def _tell_step(self) -> None:
+    def _report_step(self) -> None:
         """Report a step; on a GPU the figures so far are those of the last look at the losses."""
         progress, train = self.progress, self.ready.batches["train"]
         rate = progress.step / len(train) * len(train.images) / progress.seconds
         self.watcher.advance()
         self.watcher.step(progress.epoch, self.config.epochs, progress.tally.latest, rate)
 
-    def _tell_status(self, status: str, **outcome: Any) -> None:
+    def _record_status(self, status: str, **outcome: Any) -> None:
         if self.processes.is_first:
             self.run.write({**self.record, "status": status, **outcome})
 

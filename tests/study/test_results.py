@@ -74,7 +74,7 @@ def test_a_study_whose_predictions_are_gone(tmp_path: Path) -> None:
     (effect,) = judged.families[-1]
     assert (effect.population, effect.new_interval, effect.interval) == ("pool", None, effect.pool_interval)
     assert (
-        "predictions of some seeds are gone, so that nothing tells how far verdicts that need them hold for new "
+        "predictions of some seeds are gone, so it is unknown how far verdicts that need them hold for new "
         "images: these are about the images that were tested"
     ) in judged.remarks
     for trial in trials_of(chosen):

@@ -32,7 +32,7 @@ _GLUED = re.compile(f"^({'|'.join(PART_OF)})(set|data|images)$")
 def named_part(name: str) -> tuple[str, str]:
     """The part that a name denotes, and the other words in it, which the names of parts of one set share.
 
-    `seg_train` gives (`train`, `seg`), `TestSet2` (`test`, ``). A name that speaks of no part, or of two, gives two
+    `seg_train` gives (`train`, `seg`), `TestSet2` (`test`, ``). A name that denotes no part, or two, gives two
     empty texts.
     """
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_a-zA-Z]+", name)]

@@ -116,7 +116,7 @@ def adopt(
 
     Raises:
         CheckpointError: as `load_weights`; or not every tensor of the network is in the weights, the network cannot be
-            told, or mean, deviation or names of the classes are not known.
+            inferred, or mean, deviation or names of the classes are not known.
         ConfigError: another number of names than classes, or a preprocessing that cannot be.
     """
     weights = open_weights(source, spec or zoo.get("resnet50"))

@@ -96,10 +96,10 @@ def relatives(spec: ModelSpec, names: Collection[str]) -> list[str]:
         return [stage.out_channels for stage in of.stages]
 
     own = anatomy(spec)
-    kin = [
+    alike = [
         row.spec
         for row in zoo.ROWS
         if row.name in names and anatomy(row.spec)[:3] == own[:3] and channels(row.spec) == channels(spec)
     ]
-    kin.sort(key=lambda each: (anatomy(each).groups != own.groups, each.name != spec.name))
-    return [each.name for each in kin]
+    alike.sort(key=lambda each: (anatomy(each).groups != own.groups, each.name != spec.name))
+    return [each.name for each in alike]

@@ -276,20 +276,20 @@ def _of_torchvision(name: str, spec: ModelSpec) -> Weights:
     from torchvision.models import get_model_weights, list_models
 
     published = list_models()
-    kin = relatives(spec, published)
-    if not kin:
+    alike = relatives(spec, published)
+    if not alike:
         raise CheckpointError(
             f"weights {name!r}: no such file or folder, and none of torchvision's networks has the depths, blocks and "
             f"channels of {spec.name}; give a weights file or a run folder"
         )
-    members = get_model_weights(kin[0]).__members__
+    members = get_model_weights(alike[0]).__members__
     if name not in members:
         raise CheckpointError(
-            f"weights {name!r}: no such file or folder, and torchvision's {kin[0]} has no such weights; "
+            f"weights {name!r}: no such file or folder, and torchvision's {alike[0]} has no such weights; "
             f"{nearest(name, members)}"
         )
     weights = members[name]
-    title = f"{weights.name} of torchvision's {kin[0]}"
+    title = f"{weights.name} of torchvision's {alike[0]}"
     content, _ = _unwrapped(_downloaded(weights, title), "", title)
     tensors, normalised = _tensors(content, title), weights.transforms()
     return Weights(
@@ -297,7 +297,7 @@ def _of_torchvision(name: str, spec: ModelSpec) -> Weights:
         tensors,
         mean=tuple(normalised.mean),
         std=tuple(normalised.std),
-        spec=zoo.get(kin[0]),
+        spec=zoo.get(alike[0]),
         size=normalised.crop_size[0],
         fit="crop",
         resize=normalised.resize_size[0],
