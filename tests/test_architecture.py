@@ -211,7 +211,9 @@ def test_no_torch_without_need(modules: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_no_compiler_without_need() -> None:
-    """Dynamo takes two seconds to import, and torchvision brings it along."""
-    code = "import sys\nimport resnet_lab.report.study_page\nassert 'torch._dynamo' not in sys.modules\n"
+def test_nothing_slow_is_imported_without_need() -> None:
+    """Dynamo, which torchvision brings along, takes two seconds; scikit-learn, with pandas and SciPy's, takes one."""
+    slow = {"torch._dynamo", "pandas", "scipy.stats", "sklearn"}
+    modules = "sys, resnet_lab.report.study_page, resnet_lab.train.training"
+    code = f"import {modules}\nassert not {slow} & set(sys.modules)\n"
     subprocess.run([sys.executable, "-c", code], check=True)

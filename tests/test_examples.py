@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from resnet_lab.cli import main
+from tests.bench.short import shorten
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def resnet_lab(*arguments: str) -> None:
+    """Run the program in this process; it must succeed."""
+    with pytest.raises(SystemExit) as end:
+        main([*arguments])
+    assert not end.value.code
 
 
 def run(name: str, *arguments: str | Path) -> str:
@@ -62,18 +72,20 @@ def test_read_a_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_custom_block() -> None:
+def test_custom_block(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Two 3x3 convolutions side by side have the parameters of the basic block's two in a row where width stays."""
-    command = [sys.executable, "-m", "resnet_lab", "build", "--model", "resnet20", "--plugin"]
+    monkeypatch.setenv("RESNET_LAB_PLUGIN_FILES", "")  # which `--plugin` sets
     found = {}
     for name in ("basic", "parallel"):
-        arguments = [*command, str(EXAMPLES / "custom_block.py"), "--block", name, "--json"]
-        found[name] = json.loads(subprocess.run(arguments, check=True, capture_output=True, text=True).stdout)
+        arguments = ["--plugin", str(EXAMPLES / "custom_block.py"), "--block", name, "--json"]
+        resnet_lab("build", "--model", "resnet20", *arguments)
+        found[name] = json.loads(capsys.readouterr().out)
     lost = sum(9 * out * (out - before) for out, before in {32: 16, 64: 32}.items())  # where the second sees fewer
     assert found["parallel"]["parameters"] == found["basic"]["parameters"] - lost
 
 
 @pytest.mark.slow
-def test_custom_block_conforms() -> None:
-    command = [sys.executable, "-m", "resnet_lab", "plugins", "check", "parallel", "--plugin"]
-    subprocess.run([*command, str(EXAMPLES / "custom_block.py")], check=True)
+def test_custom_block_conforms(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+    monkeypatch.setenv("RESNET_LAB_PLUGIN_FILES", "")
+    resnet_lab("plugins", "check", "parallel", "--plugin", str(EXAMPLES / "custom_block.py"))

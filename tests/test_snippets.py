@@ -73,10 +73,12 @@ def run(block: str) -> None:
         for beginning, more in BRIEFER.items():
             if tuple(arguments[: len(beginning)]) == beginning and not set(WHOLE).intersection(arguments):
                 arguments += more
-                if arguments[0] != "bench":  # the digits, which studies take by default, are many, the paintings few
-                    default = arguments[0] == "study" and "--data" not in arguments
-                    digits = default or "digits" in shlex.join(arguments)
-                    arguments += ["--set", f"train.batch_size={256 if digits else 32}"]
+                if arguments[0] == "train" and "digits" in shlex.join(arguments):  # which are many and small
+                    arguments += ["--size", "8", "--set", "train.batch_size=256"]
+                elif arguments[0] != "bench":
+                    arguments += ["--set", "train.batch_size=32"]
+                if arguments[0] == "study" and "images/images" not in arguments:  # the digits, unless said otherwise
+                    arguments += ["--set", "data.source=paintings"]
         if arguments[0] == "train" and "--out" in arguments:  # the page's own run takes the place of the template's
             shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
         printed = io.StringIO()
@@ -121,11 +123,12 @@ def make_template(folder: Path) -> None:
     (folder / "scans").mkdir()
     for name in ("unknown.jpg", "picture.jpg", "scans/lake.jpg", "scans/turban.jpg", "more/scene/a.png"):
         picture(draw, (120, 120, 120)).save(folder / name)
-    for name in ("genres", "plain", "relu", "gelu", "silu"):
-        act = name if name in ("gelu", "silu") else "relu"
+    for act in ("relu", "gelu", "silu"):
         spec = zoo.get("resnet18").modified(input_size=32, act=act)
-        config = TrainConfig(epochs=1, batch_size=8, compile="off")
-        train(spec, DataConfig(source=str(folder / "paintings")), config, folder=folder / "template-runs" / name)
+        config = TrainConfig(epochs=1, batch_size=32, compile="off")
+        train(spec, DataConfig(source=str(folder / "paintings")), config, folder=folder / "template-runs" / act)
+    for name in ("genres", "plain"):
+        shutil.copytree(folder / "template-runs" / "relu", folder / "template-runs" / name)
     small = zoo.get("resnet20").modified(input_size=8)
     train(small, "digits", TrainConfig(epochs=1), folder=folder / "template-runs" / "digits")
     torch.manual_seed(0)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binom
 
 LEVEL = 0.95
 RESOLUTION = 0.02
@@ -74,6 +73,8 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     The number of values below the median is binomial whatever their distribution (David and Nagaraja 2003, "Order
     Statistics", section 7.1). None where even the extremes are not sure enough.
     """
+    from scipy.stats import binom  # a third of a second
+
     lower = int(binom.ppf((1 - LEVEL) / 2, len(values), 0.5)) - 1  # place from 0
     if lower < 0:
         return None

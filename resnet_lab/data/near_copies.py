@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -125,6 +124,8 @@ class _Search:
         """First member of each member's group, as positions in `members`."""
         if len(members) == 2:
             return np.zeros(2, dtype=np.int64)
+        from scipy.cluster.hierarchy import fcluster, linkage  # a third of a second
+
         one, other = np.triu_indices(len(members), 1)
         there = self.likeness(members[one], members[other])
         back = self.likeness(members[other], members[one])

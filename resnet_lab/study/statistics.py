@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
-from statsmodels.stats.power import TTestPower
 
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.estimand import EQUAL, MeanEstimate, SeedImages, over_seeds
@@ -239,6 +238,8 @@ def power(difference: float, spread: float, seeds: int, tests: int = 1, covarian
     variance = spread**2 + (seeds - 1) * covariance
     if variance == 0:
         return 1.0 if difference else 0.0
+    from statsmodels.stats.power import TTestPower  # with it comes pandas: half a second
+
     size = abs(difference) / np.sqrt(variance)
     return float(TTestPower().power(size, seeds, ALPHA / tests, alternative="two-sided"))
 

@@ -1,10 +1,15 @@
-"""Measurements so short that they mean nothing, for tests of all else."""
+"""Measurements so short that they mean nothing, for tests of all else: with `-p tests.bench.short`, for all of them."""
 
 from functools import partial
 
 import pytest
 
 from resnet_lab.bench import interleaved_timing, measuring, roofline
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:

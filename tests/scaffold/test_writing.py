@@ -88,11 +88,12 @@ def test_new_plugins_install_and_pass_their_own_tests(tmp_path: Path, kinds: tup
     command = "pip install --quiet --no-deps --no-build-isolation --no-index --disable-pip-version-check --target"
     subprocess.run([sys.executable, "-m", *command.split(), site, *folders], check=True, timeout=300)
     plugins = ",".join(f"new_{kind}" for kind in kinds)
-    environment = os.environ | {"PYTHONPATH": str(site), "RESNET_LAB_PLUGINS": plugins}
+    path = os.pathsep.join(map(str, (site, Path(__file__).parents[2])))
+    environment = os.environ | {"PYTHONPATH": path, "RESNET_LAB_PLUGINS": plugins}
     names = [folder.name for folder in folders]
     tests = [f"{name}/tests" for name in names]
     for check in (
-        ["pytest", "-v", "-W", "error", "-p", "no:cacheprovider", *tests],
+        ["pytest", "-v", "-W", "error", "-p", "no:cacheprovider", "-p", "tests.bench.short", *tests],
         ["ruff", "check", *names],
         ["ruff", "format", "--check", *names],
     ):

@@ -5,22 +5,23 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from resnet_lab.cli import main
 from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.plugins import load
-from resnet_lab.study import executing, running
+from resnet_lab.study import executing, running, trials
 from resnet_lab.study.executing import in_processes
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import as_run, check_arms, known, run_study, tuned
 from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of, tuning_trials
 from resnet_lab.study.writing import in_words
+from resnet_lab.train.training import train
+from tests.study.resuming import resume, resumed, resuming
 from tests.study.small import Listening, study, table
 from tests.train.killed import CONTEXT
 
@@ -176,28 +177,20 @@ def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) ->
     assert first.returncode == 143
     assert stderr == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGTERM"}
-    processes = [started(each) for each in (folder, alone)]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert resumed(folder, alone) == [0, 0]
     assert table(folder.folder) == table(alone.folder)
 
 
-NOTING = """
-import os, sys
-from resnet_lab.cli import main
-from resnet_lab.study import trials
+def resume_with_notes(folder: Path, begun: Path) -> None:
+    """Resume, and write down what this process begins to train."""
 
-train = trials.train
+    def noted(*arguments: Any, folder: Path, **options: Any) -> Any:
+        with begun.open("a") as file:
+            file.write(f"{folder.name} {os.getpid()}\n")
+        return train(*arguments, folder=folder, **options)
 
-def noted(*arguments, folder, **options):
-    with open(sys.argv[2], "a") as file:
-        file.write(f"{folder.name} {os.getpid()}\\n")
-    return train(*arguments, folder=folder, **options)
-
-trials.train = noted
-main(["study", "run", "--quiet", "--no-bench", "--resume", sys.argv[1]])
-"""
+    trials.train = noted
+    resume(folder)
 
 
 @pytest.mark.slow
@@ -205,9 +198,12 @@ def test_two_processes_on_a_folder_never_run_a_trial_twice(tmp_path: Path) -> No
     """Started at once, each writes down what it begins to train: every trial stands there once."""
     folder, begun = StudyFolder(tmp_path / "study"), tmp_path / "begun"
     folder.note(study(seeds=3))
-    command = [sys.executable, "-c", NOTING, str(folder.folder), str(begun)]
-    processes = [subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) for _ in range(2)]
-    assert [process.wait() for process in processes] == [0, 0]
+    processes = [CONTEXT.Process(target=resume_with_notes, args=(folder.folder, begun)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
     lines = [line.split() for line in begun.read_text().splitlines()]
     names = sorted(trial.name for trial in trials_of(study(seeds=3)))
     assert sorted(name for name, _ in lines) == names
@@ -216,29 +212,15 @@ def test_two_processes_on_a_folder_never_run_a_trial_twice(tmp_path: Path) -> No
     assert {len(folder.run(trial).seconds()) for trial in trials_of(study(seeds=3))} == {1}
 
 
-def resume(folder: Path) -> None:
-    """Resume in a process that is forked from one with the imports."""
-    torch.set_num_threads(1)  # sums of several are rounded otherwise
-    main(["study", "run", "--quiet", "--no-bench", "--resume", str(folder)])
-
-
-def started(folder: StudyFolder) -> BaseProcess:
-    CONTEXT.set_forkserver_preload(["resnet_lab.study.running"])
-    process = CONTEXT.Process(target=resume, args=(folder.folder,))
-    process.start()
-    return process
-
-
 def require_the_same_table_after_kills(tmp_path: Path, kills: int, seed: int, seeds: int) -> None:
     """Require that a study killed by SIGKILL at random moments ends with the same bits as an undisturbed one."""
     small = study(train={"epochs": 2, "save_minutes": 1e-6}, seeds=seeds)
     quiet, killed = StudyFolder(tmp_path / "quiet"), StudyFolder(tmp_path / "killed")
     for folder in (quiet, killed):
         folder.note(small)
-    warm = started(StudyFolder(tmp_path / "none"))  # later ones are forked from a server that has the imports
-    warm.join()
+    resumed(StudyFolder(tmp_path / "none"))  # later ones are forked from a server that has the imports
     start = time.monotonic()
-    undisturbed = started(quiet)
+    undisturbed = resuming(quiet)
     while not list(quiet.trials.glob("*/run.json")):
         time.sleep(0.01)
     begun = time.monotonic() - start
@@ -252,7 +234,7 @@ def require_the_same_table_after_kills(tmp_path: Path, kills: int, seed: int, se
 
     for kill in range(kills):  # by turns while it starts, in the midst of a trial, and just after one
         before, over = written(), len(table(killed.folder))
-        process = started(killed)
+        process = resuming(killed)
         if kill % 3 == 0:
             time.sleep(draw.uniform(0.3, 1) * begun)
         elif kill % 3 == 1:
@@ -267,9 +249,7 @@ def require_the_same_table_after_kills(tmp_path: Path, kills: int, seed: int, se
         process.kill()
         process.join()
     assert table(killed.folder)  # some trials were over by then
-    last = started(killed)
-    last.join()
-    assert last.exitcode == 0
+    assert resumed(killed) == [0]
     assert table(killed.folder) == table(quiet.folder)
 
 

@@ -8,11 +8,14 @@ import multiprocessing
 import random
 import sys
 from hashlib import sha256
-from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import perf_counter
 
 CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["resnet_lab.train.training", "resnet_lab.study.running", "torch._dynamo", "matplotlib.backends.backend_agg"]
+)  # what a training and a study import in the end, once for all processes
 SAVED = ("best.safetensors", "last.safetensors", "metrics.csv")
 """Files that must be bitwise the same."""
 
@@ -60,7 +63,7 @@ def come_to_the_same(folder: Path, seeds: range, expected: dict[str, str], secon
 def whole(folder: Path) -> tuple[dict[str, str], float]:
     """Digests of what an undisturbed training leaves, and the seconds it took."""
     start = perf_counter()
-    process = _started(CONTEXT, folder)
+    process = _started(folder)
     process.join()
     assert process.exitcode == 0
     return digests(folder), perf_counter() - start
@@ -73,7 +76,7 @@ def killed(folder: Path, seconds: float, seed: int) -> int:
     """
     draw = random.Random(seed)
     for kills in range(100):
-        process = _started(CONTEXT, folder)
+        process = _started(folder)
         process.join(draw.uniform(0, seconds) * max(1.0, kills / 2))
         if process.exitcode is not None:
             assert process.exitcode == 0
@@ -99,9 +102,8 @@ def digests(folder: Path) -> dict[str, str]:
     return found
 
 
-def _started(context: ForkServerContext, folder: Path) -> multiprocessing.process.BaseProcess:
-    context.set_forkserver_preload(["resnet_lab.train.training"])
-    process = context.Process(target=attempt, args=(folder,))
+def _started(folder: Path) -> BaseProcess:
+    process = CONTEXT.Process(target=attempt, args=(folder,))
     process.start()
     return process
 

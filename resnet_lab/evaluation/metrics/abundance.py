@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 FEWEST = 4
 """Classes below which a correlation is not informative: of three, one order in six is perfect by chance."""
@@ -74,6 +73,8 @@ def _p_value(correlation: float, order: NDArray[np.float64], supports: NDArray[n
 
 def _standardised(values: NDArray[Any]) -> NDArray[np.float64]:
     """Ranks with mean 0 and length 1 along the last axis, so that a correlation is a sum of products; 0 of equals."""
+    from scipy.stats import rankdata  # a third of a second
+
     ranks = rankdata(values, axis=-1) - (values.shape[-1] + 1) / 2
     length = np.linalg.norm(ranks, axis=-1, keepdims=True)
     standardised: NDArray[np.float64] = np.divide(ranks, length, out=np.zeros_like(ranks), where=length > 0)

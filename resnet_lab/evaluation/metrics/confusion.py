@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
-from scipy.spatial.distance import squareform
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,9 @@ class Confusion:
         """
         if len(self.classes) < 3:
             return np.arange(len(self.classes))
+        from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering  # a third of a second
+        from scipy.spatial.distance import squareform
+
         distances = 1 - np.maximum(self.shares, self.shares.T)
         np.fill_diagonal(distances, 0)
         condensed = squareform(distances, checks=False)

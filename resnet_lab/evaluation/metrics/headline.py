@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from resnet_lab.evaluation.metrics.proportions import (
     Ends,
@@ -240,12 +240,12 @@ def accelerated(value: float, drawn: Floats, left_out: Floats, level: float) -> 
     if not 0 < below < 1:  # all resamples are alike, or all on one side
         low, high = np.quantile(drawn, ((1 - level) / 2, (1 + level) / 2))
         return float(low), float(high)
-    bias = norm.ppf(below)
+    bias = ndtri(below)
     pull = left_out.mean() - left_out
     spread = np.sum(pull**2) ** 1.5
     acceleration = np.sum(pull**3) / (6 * spread) if spread > 0 else 0.0
-    ends = bias + norm.ppf(((1 - level) / 2, (1 + level) / 2))
-    shares = norm.cdf(bias + ends / (1 - acceleration * ends))
+    ends = bias + ndtri(((1 - level) / 2, (1 + level) / 2))
+    shares = ndtr(bias + ends / (1 - acceleration * ends))
     low, high = np.quantile(drawn, shares)
     return float(low), float(high)
 

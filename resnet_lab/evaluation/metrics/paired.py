@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from resnet_lab.evaluation.metrics.headline import LEVEL, RESAMPLES, Interval, paired_intervals
 
@@ -65,4 +65,4 @@ def paired(
 def sign_test(fixed: int, broken: int) -> SignTest:
     """The test from its two counts; without any disagreement its p-value is 1."""
     disagreed = fixed + broken
-    return SignTest(fixed, broken, float(binomtest(fixed, disagreed).pvalue) if disagreed else 1.0)
+    return SignTest(fixed, broken, min(1.0, 2 * float(bdtr(min(fixed, broken), disagreed, 0.5))))

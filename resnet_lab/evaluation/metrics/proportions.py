@@ -3,8 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm
-from statsmodels.stats.proportion import proportion_confint
+from scipy.special import ndtri
 
 TINY = 1e-9
 Ends = tuple[float, float]
@@ -12,8 +11,11 @@ Ends = tuple[float, float]
 
 def wilson(share: float, n: int, level: float) -> Ends:
     """Wilson's interval of a share of n images: Wilson 1927, doi:10.2307/2276774."""
-    low, high = proportion_confint(share * n, n, 1 - level, method="wilson")
-    return float(low), float(high)
+    z = float(ndtri((1 + level) / 2))
+    middle = share + z**2 / (2 * n)
+    reach = z * (share * (1 - share) / n + (z / (2 * n)) ** 2) ** 0.5
+    low, high = ((middle + side * reach) / (1 + z**2 / n) for side in (-1, 1))
+    return max(0.0, low), min(1.0, high)
 
 
 def wilson_over_classes(mean: float, sizes: NDArray[np.int64], level: float) -> Ends:
@@ -26,7 +28,7 @@ def wilson_over_classes(mean: float, sizes: NDArray[np.int64], level: float) -> 
     Args:
         sizes: images of each class, at least one, shape (K,).
     """
-    z = norm.ppf((1 + level) / 2)
+    z = ndtri((1 + level) / 2)
     multipliers, means = _least_certain(sizes)
 
     def distance(m: float) -> float:
@@ -62,7 +64,7 @@ def bonett_price(difference: float, disagreement: float, n: float, level: float)
     """
     middle = n * difference / (n + 2)
     variance = ((n * disagreement + 2) / (n + 2) - middle**2) / (n + 2)
-    reach = float(norm.ppf((1 + level) / 2)) * variance**0.5
+    reach = float(ndtri((1 + level) / 2)) * variance**0.5
     return max(-1.0, middle - reach), min(1.0, middle + reach)
 
 

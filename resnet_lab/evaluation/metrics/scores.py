@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_fscore_support
+
+from resnet_lab.evaluation.metrics.proportions import wilson
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,13 @@ def macro_accuracy(labels: NDArray[np.int64], predictions: NDArray[np.int64], nu
 
 def score(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: tuple[str, ...]) -> Scores:
     """All scores of predicted against true labels; both of shape (N,), N at least 1."""
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predictions, labels=np.arange(len(classes)), zero_division=0
+    support, predicted, right = (
+        np.bincount(each, minlength=len(classes)) for each in (labels, predictions, labels[labels == predictions])
     )
-    right = np.bincount(labels[labels == predictions], minlength=len(classes))
+    precision, recall, f1 = (
+        share / np.maximum(1, whole)
+        for share, whole in ((right, predicted), (right, support), (2 * right, predicted + support))
+    )
     return Scores(
         accuracy=float(np.mean(labels == predictions)),
         macro_accuracy=macro_accuracy(labels, predictions, len(classes)),
@@ -87,10 +90,7 @@ def score(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: tu
 
 
 def _wilson(hits: int, n: int) -> tuple[float, float]:
-    if not n:
-        return 0.0, 1.0
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    return wilson(hits / n, n, 0.95) if n else (0.0, 1.0)
 
 
 def true_probabilities(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
