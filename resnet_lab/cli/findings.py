@@ -85,7 +85,8 @@ def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:
     for column in ("images", "size", "used"):
         table.add_column(column, justify="right", no_wrap=True)
     for entry in entries:
-        form = f"{entry.form.size} {entry.form.fit}" if entry.form else "" if entry.kind == "shards" else "damaged"
+        missing = "" if entry.kind in ("shards", "code") else "damaged"
+        form = f"{entry.form.size} {entry.form.fit}" if entry.form else missing
         used = "" if entry.used is None else f"{entry.used.astimezone():%Y-%m-%d}"
         numbers = (f"{entry.images:,}", decimal(entry.nbytes), used)
         table.add_row(entry.folder.name, output.text(printable(entry.source)), entry.kind, form, *numbers)

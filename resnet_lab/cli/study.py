@@ -66,7 +66,7 @@ def run(
         chosen = design.study()
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
         refuse_other(folder.folder, folder.design.name)
-    images = check_arms(chosen, registry)
+    classes = len(check_arms(chosen, registry).classes) if parent is None else 0  # the parent has checked
     if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
         output.remark(
             f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
@@ -90,7 +90,7 @@ def run(
     if quiet:
         return
     if bench:
-        _measure_costs(done, len(images.classes), folder, registry)
+        _measure_costs(done, classes, folder, registry)
     _tell(done, folder, registry, json)
 
 

@@ -298,9 +298,10 @@ def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, 
         record = run.read()
         _require_of_trial(run, record, trial, config)
         if record.get("status") != "finished":
-            return resume(run.folder, registry=registry, watcher=watcher).signal
+            return resume(run.folder, registry=registry, watcher=watcher, curves=False).signal
         return None
-    return train(trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher).signal
+    arm = trial.arm
+    return train(arm.spec, arm.data, config, folder=run.folder, registry=registry, watcher=watcher, curves=False).signal
 
 
 def _require_of_trial(run: Run, record: Mapping[str, Any], trial: Trial, config: TrainConfig) -> None:
