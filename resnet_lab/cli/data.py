@@ -163,11 +163,12 @@ def list_cache(json: options.JSON = False) -> None:
     """List the cache's content: source, format, number of images, size, and time of last use.
 
     Beside decoded images these are an index of images that were only looked at or stream, features of frozen network
-    parts, and fetched shards.
+    parts, fetched shards, and compiled code of networks.
 
     The cache is in the user's cache folder, or in the folder that the environment variable RESNET_LAB_CACHE names.
     """
-    from resnet_lab.data.cache_folders import cache_folder, entries
+    from resnet_lab.core.cache_location import cache_folder
+    from resnet_lab.data.cache_folders import entries
 
     found = entries()
     if json:

@@ -86,7 +86,8 @@ def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:
         table.add_column(column, justify="right", no_wrap=True)
     for entry in entries:
         wanted = entry.image_format
-        shape = f"{wanted.size} {wanted.fit}" if wanted else "" if entry.kind == "shards" else "damaged"
+        missing = "" if entry.kind in ("shards", "code") else "damaged"
+        shape = f"{wanted.size} {wanted.fit}" if wanted else missing
         used = "" if entry.used is None else f"{entry.used.astimezone():%Y-%m-%d}"
         numbers = (f"{entry.images:,}", decimal(entry.nbytes), used)
         table.add_row(entry.folder.name, output.text(printable(entry.source)), entry.kind, shape, *numbers)

@@ -68,10 +68,13 @@ def run(
         chosen = design.study()
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
         refuse_other(folder.folder, folder.design.name)
-    images = check_arms(chosen, Sources(registry, fewest=2))
-    if resume is None:
-        before = folder.study() if folder.design.is_file() else None
-        chosen = with_blocks(chosen, images, before, lambda text: None if quiet or json else output.remark(text))
+    classes = 0
+    if parent is None:  # which has checked, where there is one
+        images = check_arms(chosen, Sources(registry, fewest=2))
+        classes = len(images.classes)
+        if resume is None:
+            before = folder.study() if folder.design.is_file() else None
+            chosen = with_blocks(chosen, images, before, lambda text: None if quiet or json else output.remark(text))
     if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
         output.remark(
             f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
@@ -96,7 +99,7 @@ def run(
     if quiet:
         return
     if bench:
-        _measure_costs(done, len(images.classes), folder, registry)
+        _measure_costs(done, classes, folder, registry)
     _tell(done, folder, registry, json)
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.bit_depth import DEPTHS
-from resnet_lab.data.cache_folders import PIXELS, cache_folder, held
+from resnet_lab.data.cache_folders import PIXELS, held
 from resnet_lab.data.decoding import ImageInfo
 from resnet_lab.data.filling import Filling
 from resnet_lab.data.image_format import ImageFormat

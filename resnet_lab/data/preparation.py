@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data import split as splitting
 from resnet_lab.data.cache import bytes_needed, store_at_one_depth
-from resnet_lab.data.cache_folders import bytes_free, cache_folder
+from resnet_lab.data.cache_folders import bytes_free
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
 from resnet_lab.data.decoding import ImageInfo

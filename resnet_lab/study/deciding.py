@@ -20,6 +20,7 @@ from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.resolution import Compilation, ResolvedArm
+from resnet_lab.study.trials import trials_of
 from resnet_lab.train.deciding import decide
 
 STEPS = 5
@@ -110,7 +111,8 @@ def _resolved(study: Study, arm: Arm, sources: Sources, sharing: int) -> Resolve
     if has_open_epochs(study):
         arm = _with(arm, epochs=_epochs(study, _with(arm, compile=_eager(arm)), sources))
     if left_open.compile == "auto":
-        chosen = decide(arm.spec, data, study.at(arm, plan.first_seed), sources.registry)
+        trainings = len(trials_of(study, [arm])) + len(plan.tune_lr)
+        chosen = decide(arm.spec, data, study.at(arm, plan.first_seed), sources.registry, trainings=trainings)
         arm = _with(arm, compile="on" if chosen.is_compiled else "off")
         if chosen.is_compiled and plan.budget.seconds is not None:
             arm = _with(arm, epochs=_epochs(study, arm, sources))

@@ -80,7 +80,12 @@ def in_processes(number: int) -> Execute:
         child = ("--quiet", "--parent", str(os.getpid()))
         command = python_module("resnet_lab", "study", "run", "--resume", str(folder.folder), *child)
         threads = str(max(1, (os.cpu_count() or 1) // number))
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, PLUGINS_VARIABLE: ",".join(loaded_plugins(registry))}
+        environment = {
+            "TORCHINDUCTOR_COMPILE_THREADS": threads,  # one compiles in the process itself, without starting others
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            PLUGINS_VARIABLE: ",".join(loaded_plugins(registry)),
+        }
         workers = [Child(command, environment) for _ in range(min(number, len(trials)))]
         try:
             with Interruption() as interruption:

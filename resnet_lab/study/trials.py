@@ -326,9 +326,11 @@ def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, 
         record = run.read()
         _require_of_trial(run, record, trial, config, data)
         if record.get("status") != "finished":
-            return resume(run.folder, registry=registry, watcher=watcher).signal
+            return resume(run.folder, registry=registry, watcher=watcher, curves=False).signal
         return None
-    return train(trial.arm.spec, data, config, folder=run.folder, registry=registry, watcher=watcher).signal
+    return train(
+        trial.arm.spec, data, config, folder=run.folder, registry=registry, watcher=watcher, curves=False
+    ).signal
 
 
 def _data(study: Study, trial: Trial) -> DataConfig:

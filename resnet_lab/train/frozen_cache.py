@@ -21,10 +21,11 @@ import torch
 from rich.filesize import decimal
 from torch import distributed
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.data.cache_folders import ABOUT, CacheError, bytes_free, cache_folder, held, is_full
+from resnet_lab.data.cache_folders import ABOUT, CacheError, bytes_free, held, is_full
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.preparation import FREE_SHARE, Decoded
 from resnet_lab.data.split import Part

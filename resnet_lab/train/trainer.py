@@ -65,6 +65,7 @@ class Trainer:
     Args:
         run: its folder, with run.json and splits.csv.
         record: the content of run.json.
+        draws: whether curves.png is drawn.
     """
 
     def __init__(
@@ -75,7 +76,10 @@ class Trainer:
         registry: Registry,
         watcher: TrainingWatcher,
         processes: Processes,
+        *,
+        draws: bool = True,
     ) -> None:
+        self.draws = draws
         self.run, self.record, self.ready = run, record, ready
         self.placement, self.registry, self.watcher, self.processes = ready.placement, registry, watcher, processes
         self.config = ready.config
@@ -262,7 +266,7 @@ class Trainer:
     def _draw_curves(self) -> None:
         """Draw all epochs that are over, and let the next drawing wait until this one is a twentieth of the time."""
         history = self.progress.history
-        if not self.processes.is_first or len(history) == self.curves_of:
+        if not (self.draws and self.processes.is_first) or len(history) == self.curves_of:
             return
         start = monotonic()
         title = f"{self.ready.metadata.spec.name} on {Path(self.ready.data.images.name).name}"

@@ -20,11 +20,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data import cache, filling, row_store
 from resnet_lab.data.cache import Stored, bytes_needed, store
-from resnet_lab.data.cache_folders import bytes_free, cache_folder, clear, entries
+from resnet_lab.data.cache_folders import bytes_free, clear, entries
 from resnet_lab.data.decoding import NO_MEMORY, ImageInfo, decode, to_array
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.ledger import Ledger

@@ -10,10 +10,11 @@ from pathlib import Path
 import filelock
 import pytest
 
+from resnet_lab.core.cache_location import cache_folder, code_folder
 from resnet_lab.core.errors import DataError, RunError
 from resnet_lab.core.watcher import SILENT
 from resnet_lab.data.cache import bytes_needed, store
-from resnet_lab.data.cache_folders import CacheError, cache_folder, clear, entries, held
+from resnet_lab.data.cache_folders import CacheError, clear, entries, held
 from resnet_lab.data.image_format import ImageFormat
 from tests.data.folder_sets import fill, set_of
 from tests.data.test_cache import FORM, is_right, one_entry
@@ -180,6 +181,17 @@ def test_features_and_shards_are_listed_and_cleared() -> None:
     assert entries() == []
     assert not features.exists()
     assert not shards.exists()
+
+
+def test_compiled_code_is_listed_and_cleared() -> None:
+    (code_folder() / "fxgraph" / "ab").mkdir(parents=True)
+    (code_folder() / "fxgraph" / "ab" / "code").write_bytes(bytes(3000))
+    (code_folder() / "main.so").write_bytes(bytes(500))
+    (entry,) = entries()
+    assert (entry.kind, entry.folder, entry.nbytes, entry.form, entry.source) == ("code", code_folder(), 3500, None, "")
+    assert clear([code_folder().name]) == 3500
+    assert not code_folder().exists()
+    assert entries() == []
 
 
 def test_a_cache_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data import known_copies
-from resnet_lab.data.cache_folders import cache_folder, clear, entries
+from resnet_lab.data.cache_folders import clear, entries
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.description import check
 from resnet_lab.data.image_format import ImageFormat

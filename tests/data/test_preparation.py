@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data import preparation
-from resnet_lab.data.cache_folders import cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, StoredPixels

@@ -8,7 +8,9 @@ from torch import distributed, nn
 
 from resnet_lab.core.choices import Compile
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.device import choose, compile_for_training, training
+from resnet_lab.device import Placement, choose, compile_for_training, training
+from resnet_lab.device.compiling import _shared as compiled_networks
+from resnet_lab.device.timing_cache import StepTimes, recall, remember
 from tests.device.networks import SHAPE, Breaking, Counting, Listener, lived_in, put_in_place_of_the_compiler, small
 
 COMPILING = "compiling the network, which can take a minute"
@@ -18,6 +20,7 @@ MANY = 10**12
 
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Counting:
+    forget()
     monkeypatch.setenv("RESNET_LAB_CACHE", str(tmp_path))
     return put_in_place_of_the_compiler(monkeypatch)
 
@@ -115,6 +118,65 @@ def test_a_remembered_gain_must_pay_for_the_compilation(
     model = small()
     assert prepared(model, "auto", 40)[0] is model
     assert prepared(model, "auto", 41)[0] is not model
+
+
+def test_compilation_is_spread_over_all_trainings(counting: Counting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """12 s of compiling are 10 steps that each save 0.25 s, in each of 5 trainings; 9 would save 11.25 s."""
+    monkeypatch.setattr(training, "perf_counter", lambda: 0.0)
+    placement, model = choose("cpu", "bf16", "auto"), small()
+    for steps, trainings, is_compiled in ((9, 5, False), (10, 5, True), (10, 1, False)):
+        forget()
+        remember(StepTimes(12.0, 0.75, 0.5), *facts_of(placement))
+        found = compile_for_training(model, placement, "key", SHAPE, steps=steps, trainings=trainings)
+        assert (found is not model) == is_compiled
+
+
+def test_the_last_time_of_compilation_is_remembered(
+    counting: Counting, seconds: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """60 s for new code, and 7 s to load it in another process: 29 steps that each save 0.25 s then pay for it."""
+    facts = facts_of(choose("cpu", "bf16", "auto"))
+    seconds.append((0.75, 0.5))
+    for taken in (60.0, 7.0):
+        take(monkeypatch, taken)
+        prepared(small(), "auto", MANY)
+        assert recall(*facts) == StepTimes(taken, 0.75, 0.5)
+    prepared(small(), "auto", MANY)  # in the same process, where nothing is left to load
+    assert recall(*facts) == StepTimes(7.0, 0.75, 0.5)
+    assert prepared(model := small(), "auto", 28)[0] is model
+    assert prepared(model := small(), "auto", 29)[0] is not model
+
+
+def test_code_that_is_kept_is_worth_measuring_sooner(
+    counting: Counting, seconds: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a compilation as asked for, that took 7 s to load, 70 s of training are enough; 599 s were not before."""
+    monkeypatch.setattr(training, "seconds_of_step", lambda network, placement, x: (network(x), 1.0)[1])
+    before = "not compiled: compilation can take a minute, and about 599 s of training remain"
+    assert prepared(small(), "auto", 599)[1] == [before]
+    take(monkeypatch, 7.0)
+    prepared(small(), "on")
+    assert prepared(small(), "auto", 69)[1] == [
+        "not compiled: compilation takes 7 s, and about 69 s of training remain"
+    ]
+    seconds.append((0.75, 0.5))
+    assert prepared(small(), "auto", 70)[1] == [COMPILING, "compiled: a step takes 0.5 s compiled, 0.75 s eager"]
+
+
+def take(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Have the next compilation take so long, in a new process."""
+    forget()
+    clock = iter((0.0, seconds))
+    monkeypatch.setattr(training, "perf_counter", lambda: next(clock, 0.0))
+
+
+def facts_of(placement: Placement) -> tuple[str, ...]:
+    return ("key", "x".join(map(str, SHAPE)), "torch.float32", *placement.facts())
+
+
+def forget() -> None:
+    """As a new process: without compiled networks."""
+    compiled_networks.clear()
 
 
 @pytest.fixture

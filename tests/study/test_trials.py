@@ -45,6 +45,8 @@ def test_a_trial_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     outcome = carry_out(small, trial, folder, REGISTRY, SILENT)
     assert outcome is not None
     assert folder.state(trial) == "finished"
+    assert folder.run(trial).metrics.exists()
+    assert not folder.run(trial).curves.exists()  # which takes a second, and no report reads it
     predictions = Predictions.read(folder.run(trial).predictions("test"))
     assert outcome.scores["macro_accuracy"] == pytest.approx(
         balanced_accuracy_score(predictions.labels, predictions.predicted)

@@ -22,11 +22,11 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from resnet_lab import build
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data import row_store
 from resnet_lab.data.augmentations import parse_augmentations
-from resnet_lab.data.cache_folders import cache_folder
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.image_loader import image_loader

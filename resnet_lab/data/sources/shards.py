@@ -20,11 +20,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import TABLE, read_json
-from resnet_lab.data.cache_folders import SHARDS, cache_folder
+from resnet_lab.data.cache_folders import SHARDS
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
 from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts, some
 from resnet_lab.data.sources.braces import expanded
