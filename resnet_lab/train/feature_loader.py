@@ -1,7 +1,7 @@
 """Stored features as batches. Legend: N images of a part, V views, B of a batch, C channels, H W pixels of a map."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 import numpy as np
@@ -25,7 +25,8 @@ def feature_loader(images: Loader, reader: RowReader, views: int, shape: tuple[i
         shape: of one image's features: C H W, or C.
     """
     augment, placement = images.transform.augment, images.placement
-    order = FeatureOrder(**vars(images.order), augment=augment, views=views)
+    shared = {each.name: getattr(images.order, each.name) for each in fields(Order)}
+    order = FeatureOrder(**shared, augment=augment, views=views)
     return Loader(FeatureRows(reader, shape, dtype, placement), order, FeatureTransform(augment, placement), placement)
 
 
