@@ -87,7 +87,7 @@ def run(
 
     try:
         with (
-            where.executing(chosen) as executor,
+            where.executing(chosen, classes, registry) as executor,
             watching(chosen, quiet=quiet or json) as watcher,
         ):
             if resume is None:

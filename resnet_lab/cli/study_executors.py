@@ -11,6 +11,7 @@ from resnet_lab.cli import options
 from resnet_lab.core.errors import ConfigError
 
 if TYPE_CHECKING:
+    from resnet_lab.network.plugins import Registry
     from resnet_lab.study.design import Study
     from resnet_lab.study.executing import Executor
 
@@ -25,7 +26,15 @@ OF_RAY = {
 class Where:
     """Executor of trials: this process, several processes, or a Ray cluster."""
 
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Concurrent trials.", rich_help_panel=WHERE)] = 1
+    processes: Annotated[
+        str,
+        typer.Option(
+            "--processes",
+            metavar="N|auto",
+            help="Concurrent trials; auto: as many as a short measurement finds best.",
+            rich_help_panel=WHERE,
+        ),
+    ] = "1"
     executor: Annotated[
         Literal["local", "ray"],
         typer.Option("--executor", help="This machine, or a Ray cluster.", rich_help_panel=WHERE),
@@ -77,22 +86,32 @@ class Where:
         ),
     ] = None
 
+    def _number(self) -> int | None:
+        """Concurrent trials; None where they are to be measured."""
+        if self.processes == "auto":
+            return None
+        if not (self.processes.isascii() and self.processes.isdecimal() and int(self.processes)):
+            raise ConfigError(f"--processes is {self.processes!r}; give a whole number of at least 1, or auto")
+        return int(self.processes)
+
     @contextmanager
-    def executing(self, study: "Study") -> "Iterator[Executor]":
+    def executing(self, study: "Study", classes: int, registry: "Registry") -> "Iterator[Executor]":
         """Make the executor.
 
         Raises:
             ConfigError: options that exclude one another. Of a cluster, as `on_ray`.
         """
+        from resnet_lab.study.concurrency import measured_processes
         from resnet_lab.study.executing import local
 
+        number = self._number()
         given = options.given({name: getattr(self, name) for name in OF_RAY})
         if self.executor == "local":
             if given:
                 raise ConfigError(f"{OF_RAY[next(iter(given))]} is for a Ray cluster; give --executor ray too")
-            yield local(self.processes)
+            yield local(measured_processes(study, classes, registry) if number is None else number)
             return
-        if self.processes > 1:
+        if number != 1:
             raise ConfigError(
                 "--processes is for this machine, --executor ray has the cluster decide how many trials run at a time "
                 "by --cpus-per-trial and --gpus-per-trial; give one of them"

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
+from resnet_lab.device.compiled_code import keep_compiled_code
 from resnet_lab.device.compiling import MODES, Mode, cause, own_code
 from resnet_lab.device.folding import folded
 from resnet_lab.device.memory import require_memory
@@ -88,6 +89,7 @@ class Frozen:
     """
 
     def __init__(self, network: nn.Module, shape: torch.Size, mode: Mode) -> None:
+        keep_compiled_code()
         self.shape = shape
         self._call = torch.compile(own_code(network), fullgraph=True, dynamic=False, mode=MODES[mode])
 

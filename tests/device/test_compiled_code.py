@@ -2,12 +2,17 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from resnet_lab.core.cache_location import code_folder
 from resnet_lab.device.compiled_code import VARIABLE, keep_compiled_code
+from resnet_lab.device.compiling import Compiled
+from resnet_lab.device.inference import Frozen
+from tests.device.networks import SHAPE, small
 
 
 @pytest.fixture
@@ -22,6 +27,12 @@ def test_code_is_kept_in_a_folder_of_the_cache_for_this_user_alone(cache: Path) 
     assert os.environ[VARIABLE] == str(code_folder())
     assert code_folder() == cache / f"compiled-{os.getuid()}"
     assert stat.S_IMODE(code_folder().stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("make", [lambda: Compiled(small(), "on"), lambda: Frozen(small(), torch.Size(SHAPE), "on")])
+def test_every_compiled_network_keeps_its_code_there(cache: Path, make: Callable[[], object]) -> None:
+    make()
+    assert os.environ[VARIABLE] == str(code_folder())
 
 
 def test_a_folder_that_the_user_named_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

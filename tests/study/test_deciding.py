@@ -17,6 +17,7 @@ from resnet_lab.network.plugins import load
 from resnet_lab.study import deciding
 from resnet_lab.study.deciding import decided, decided_eagerly, training_images
 from resnet_lab.study.design import Arm, Study
+from resnet_lab.train.deciding import Decided
 from tests.study.small import study
 
 REGISTRY = load(only=[])
@@ -77,7 +78,9 @@ def test_an_arm_is_compiled_in_all_its_trials_or_in_none(
     calls: list[Any] = []
 
     class Compiled(torch.nn.Module):
-        def __init__(self, network: torch.nn.Module, mode: str) -> None:
+        is_shared = True
+
+        def __init__(self, network: torch.nn.Module, mode: str, key: object) -> None:
             super().__init__()
             self.network = network
             calls.append(mode)
@@ -95,6 +98,20 @@ def test_an_arm_is_compiled_in_all_its_trials_or_in_none(
     assert [each.epochs for each in found] == [1600 if expected == "on" else 400] * 2
     assert ("none: compiled, in all its trials" in notes) == (expected == "on")
     assert {each.compile for each in decided_eagerly(chosen, Sources(REGISTRY))} == {"off"}
+
+
+def test_compiling_is_spread_over_the_trials_of_an_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rates at one seed and three seeds: 5 trainings."""
+    asked: list[int] = []
+
+    def decide(*arguments: object, trainings: int, **options: object) -> Decided:
+        asked.append(trainings)
+        return Decided(256, is_compiled=True)
+
+    monkeypatch.setattr(deciding, "decide", decide)
+    chosen = study(train={"compile": "auto"}, seeds=3, tune_lr=[0.01, 0.1])
+    assert [each.compile for each in decided(chosen, REGISTRY, print)] == ["on", "on"]
+    assert asked == [5, 5]
 
 
 def test_short_and_deterministic_trainings_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from socket import gethostname
+from typing import Any
 
 import pytest
 
@@ -18,7 +21,7 @@ from resnet_lab.network.plugins import load
 from resnet_lab.study import ray_executor
 from resnet_lab.study.artefacts import Artefacts
 from resnet_lab.study.deciding import decided
-from resnet_lab.study.executing import in_processes, one_by_one
+from resnet_lab.study.executing import Executor, in_processes, one_by_one
 from resnet_lab.study.ray_cluster import RayOptions, gpus_of_trial, trials_at_once
 from resnet_lab.study.ray_executor import on_ray
 from resnet_lab.study.running import as_run
@@ -43,20 +46,32 @@ def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(failure.value) == 'the executor ray needs the package ray: pip install "resnet-lab[ray]"'
 
 
-def test_options_that_exclude_one_another() -> None:
-    with pytest.raises(ConfigError) as failure, Where(executor="ray", processes=2).executing(study()):
+def executing(**wishes: Any) -> AbstractContextManager[Executor]:
+    return Where(**wishes).executing(study(), 10, REGISTRY)
+
+
+def test_options_that_exclude_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError) as failure, executing(executor="ray", processes="2"):
         pass
     assert str(failure.value) == (
         "--processes is for this machine, --executor ray has the cluster decide how many trials run at a time by "
         "--cpus-per-trial and --gpus-per-trial; give one of them"
     )
-    with pytest.raises(ConfigError) as failure, Where(retries=1).executing(study()):
+    with pytest.raises(ConfigError) as failure, executing(retries=1):
         pass
     assert str(failure.value) == "--retries is for a Ray cluster; give --executor ray too"
-    with Where().executing(study()) as where:
+    with executing() as where:
         assert where.execute is one_by_one
-    with Where(processes=2).executing(study()) as where:
-        assert where.execute.__qualname__ == in_processes(2).__qualname__
+    monkeypatch.setattr("resnet_lab.study.concurrency.measured_processes", lambda *arguments: 2)
+    for processes in ("2", "auto"):
+        with executing(processes=processes) as where:
+            assert where.execute.__qualname__ == in_processes(2).__qualname__
+            assert isinstance(where.decide, partial)
+            assert where.decide.keywords == {"sharing": 2}
+    for processes in ("0", "-1", "two", "1.5", ""):
+        with pytest.raises(ConfigError) as failure, executing(processes=processes):
+            pass
+        assert str(failure.value) == f"--processes is {processes!r}; give a whole number of at least 1, or auto"
 
 
 def test_what_a_node_must_have() -> None:
