@@ -1,6 +1,7 @@
 import gc
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from importlib.metadata import EntryPoints
@@ -36,6 +37,7 @@ def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
     """No test reads or writes the user's cache, and no process that a test starts loads an installed plugin."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESNET_LAB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/resnet-lab-compiled-by-tests")
         patch.setenv("RESNET_LAB_PLUGINS", "")
         yield
 

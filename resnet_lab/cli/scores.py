@@ -4,8 +4,9 @@ from rich import box
 from rich.table import Table
 
 from resnet_lab.cli import output
+from resnet_lab.core.figure_names import figure_name
 from resnet_lab.evaluation.metrics import Scores, Summary
-from resnet_lab.report.text import figure_name, interval_notes
+from resnet_lab.report.text import interval_notes
 
 PAIRS = 5
 

@@ -17,7 +17,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder o
 def report(
     *,
     folder: Folder,
-    about: Annotated[Given, Fields(PLAN, only=("population",))],
+    about: Annotated[Given, Fields(PLAN, only=("metric", "epochs_scored", "margin", "population"))],
     markdown: Annotated[
         Path | None, options.written("--markdown", "FILE", "Write verdicts, tables and method.")
     ] = None,
@@ -36,12 +36,11 @@ def report(
     json: options.JSON = False,
 ) -> None:
     """Report the results of a study's finished trials, and write them as one HTML page."""
-    from dataclasses import replace
-
     from resnet_lab.cli.study_screen import show_findings
     from resnet_lab.core.files import make_folder, refuse_existing, refuse_unwritable, write_atomically, write_new
     from resnet_lab.network.plugins import require_files
     from resnet_lab.report.study_building import make_study_report, write_study_plots
+    from resnet_lab.study.declaration import judged_by
     from resnet_lab.study.report_contents import gather_study
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
@@ -56,7 +55,7 @@ def report(
     registry = options.load_registry(no_plugin)
     require_files(opened.plugin_files(), registry, str(folder))
     chosen = as_run(opened.study(), opened)
-    chosen = replace(chosen, plan=chosen.plan.model_copy(update=about))
+    chosen = judged_by(chosen, about, "the options")
     page = out or folder / "report.html"
     given = {"--markdown": markdown, "--latex": latex, "--csv": csv, "--parquet": parquet, "--plots": plots}
     options.refuse_page(page, given)

@@ -15,11 +15,14 @@ from rich.text import Text
 
 from resnet_lab.bench.config import Mode
 from resnet_lab.cli import output
+from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
+from resnet_lab.study.endpoint_comparison import DIFFERENT, EndpointOutlook
+from resnet_lab.study.plan import Plan
 from resnet_lab.study.planning import Forecast
-from resnet_lab.study.remarks import claim
+from resnet_lab.study.remarks import claim, scored_at
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
@@ -50,7 +53,7 @@ class StudyScreen:
         self.console = output.console(stderr=True)
         self.live = Live(console=self.console, transient=True, refresh_per_second=4)
         self.is_live = self.console.is_terminal
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._status = ""
         self._states: dict[str, State] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -65,12 +68,12 @@ class StudyScreen:
         self._states, self._outcomes = states, {outcome.trial: outcome for outcome in outcomes}
         if self._done_before < 0:
             self._done_before = len(outcomes)
-            self._told = set(self._outcomes)
+            self._logged = set(self._outcomes)
         for outcome in outcomes:
-            if outcome.trial not in self._told:
-                self._told.add(outcome.trial)
+            if outcome.trial not in self._logged:
+                self._logged.add(outcome.trial)
                 if not self.is_live:
-                    self.say(f"{len(self._outcomes)} of {len(states)}: {_told(outcome, self.study.plan.metric)}")
+                    self.say(f"{len(self._outcomes)} of {len(states)}: {_in_words(outcome, self.study.plan)}")
         if self.is_live:
             self.live.update(self.shown())
 
@@ -120,7 +123,7 @@ class StudyScreen:
             return output.text({"running": "..."}.get(self._states.get(trial.name, ""), "."), style="dim")
         if outcome.problem is not None:
             return output.text("failed", style="red")
-        score = outcome.scores.get(self.study.plan.metric)
+        score = outcome.scored(self.study.plan.last_epochs).get(self.study.plan.metric)
         return output.text("?", style="red") if score is None else output.text(f"{score:.3f}")
 
     def _marks(self, rows: Mapping[str, Sequence[Trial]]) -> Table:
@@ -131,8 +134,9 @@ class StudyScreen:
         table.add_column("# over, x failed, > running", no_wrap=True)
         for name, trials in rows.items():
             outcomes = [outcome for trial in trials if (outcome := self._outcomes.get(trial.name)) is not None]
-            scores = [score for each in outcomes if (score := each.scores.get(self.study.plan.metric)) is not None]
-            mean = f"{fmean(scores):.3f}" if scores else ""
+            plan = self.study.plan
+            every = (each.scored(plan.last_epochs).get(plan.metric) for each in outcomes)
+            mean = f"{fmean(scores):.3f}" if (scores := [score for score in every if score is not None]) else ""
             table.add_row(output.text(name), mean, output.text("".join(map(self._mark, trials))))
         return table
 
@@ -186,47 +190,70 @@ def watching(study: Study, *, quiet: bool) -> Iterator[StudyScreen | _Quiet]:
         yield screen
 
 
-def print_forecast(study: Study, told: Forecast) -> None:
+def print_forecast(study: Study, estimate: Forecast) -> None:
     """Print what would run, how long it takes, and which differences it could find."""
     console = output.console()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("arm")
     for column in ("ms per step", "steps per epoch", "epochs", "per trial"):
         table.add_column(column, justify="right")
-    for each in told.arms:
+    for each in estimate.arms:
         row = (f"{each.step_ms:.1f}", str(each.steps), str(each.epochs), _duration(each.seconds))
         table.add_row(output.text(each.arm), *row)
     console.print(table)
     console.print(
-        f"{told.trials} trials of {len(study.arms)} arms, {study.plan.seeds} seeds: {_duration(told.seconds)} of "
-        "training one after the other",
+        f"{estimate.trials} trials of {len(study.arms)} arms, {study.plan.seeds} seeds: "
+        f"{_duration(estimate.seconds)} of training one after the other",
         soft_wrap=True,
     )
     console.print(
-        f"{told.tests} effects are tested first, their p-values adjusted for their number; the sign-flip test can give "
-        f"p = {told.smallest_p:.2g} at least",
+        f"{estimate.tests} effects are tested first, their p-values adjusted for their number; the sign-flip test can "
+        f"give p = {estimate.smallest_p:.2g} at least",
         soft_wrap=True,
     )
-    console.print(output.text(claim(study.plan)), soft_wrap=True)
-    if told.problem is not None:
-        console.print(output.text(f"no verdict: {told.problem}", style="red"), soft_wrap=True)
-    if not told.spreads:
+    console.print(output.text(claim(study)), soft_wrap=True)
+    console.print(output.text(scored_at(study.plan)), soft_wrap=True)
+    if estimate.problem is not None:
+        console.print(output.text(f"no verdict: {estimate.problem}", style="red"), soft_wrap=True)
+    if not estimate.spreads:
         console.print(
             "how large a difference these seeds can find depends on the spread of paired differences: give --spread, "
             "or --pilot with a study folder in which two seeds or more are finished",
             soft_wrap=True,
         )
         return
-    for spread in told.spreads:
+    for spread in estimate.spreads:
         shared = f", of which two seeds share a variance of {spread.covariance:.2g}" if spread.covariance else ""
         console.print(f"spread of paired differences ({spread.kind}): {spread.deviation:.4g}{shared}")
     power = Table(box=box.SIMPLE_HEAD)
     for column in ("effect", "true difference", "found with these seeds", "seeds for 80%"):
         power.add_column(column, justify="right")
-    for outlook in told.outlooks:
+    for outlook in estimate.outlooks:
         seeds = "more than 1,000" if outlook.seeds is None else str(outlook.seeds)
         power.add_row(outlook.kind, f"{outlook.difference:g}", f"{outlook.power:.0%}", seeds)
     console.print(power)
+
+
+def print_endpoints(endpoints: Sequence[EndpointOutlook]) -> None:
+    """Print what a pilot shows of each endpoint; nothing without one."""
+    if not endpoints:
+        return
+    console = output.console()
+    console.width = max(console.width, NARROWEST)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("effect in the pilot", no_wrap=True)
+    table.add_column("endpoint")
+    for column in ("mean", "sd", "gain / sd", "n", "seeds for 80%"):
+        table.add_column(column, justify="right", no_wrap=True)
+    previous = ""
+    for each in endpoints:
+        ratio = "" if each.ratio is None else f"{each.ratio:+.2f}"
+        seeds = "more than 1,000" if each.seeds is None else str(each.seeds)
+        name, previous = "" if each.contrast == previous else each.contrast, each.contrast
+        cells = (f"{each.mean:+.4f}", f"{each.deviation:.4f}", ratio, str(each.n), seeds)
+        table.add_row(output.text(name), output.text(each.words), *cells)
+    console.print(table)
+    console.print(DIFFERENT, soft_wrap=True)
 
 
 def print_findings(found: StudyFindings) -> None:
@@ -325,12 +352,13 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
     return table
 
 
-def _told(outcome: Outcome, metric: str) -> str:
+def _in_words(outcome: Outcome, plan: Plan) -> str:
     name = f"{outcome.arm}, seed {outcome.seed}"
     if outcome.problem is not None:
         return f"{name} failed: {outcome.problem}"
-    score = f"{outcome.scores[metric]:.4f}" if metric in outcome.scores else "is not known"
-    return f"{name}: {metric.replace('_', ' ')} {score} in {_duration(outcome.seconds)}"
+    found = outcome.scored(plan.last_epochs).get(plan.metric)
+    score = "is not known" if found is None else f"{found:.4f}"
+    return f"{name}: {figure_name(plan.metric)} {score} in {_duration(outcome.seconds)}"
 
 
 def _duration(seconds: float) -> str:

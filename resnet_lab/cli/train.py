@@ -122,12 +122,12 @@ def train(
         _find_learning_rate(spec, images, training, out or Path("learning-rates.png"), no_plugin, json)
         return
 
-    def work(folder: Path, again: bool, **told: Any) -> "TrainResult":
+    def work(folder: Path, again: bool, **keywords: Any) -> "TrainResult":
         from resnet_lab.train.training import resume, train
 
         if again:
-            return resume(folder, **told)
-        return train(spec, images, training, folder=folder, command=sys.argv, **told)
+            return resume(folder, **keywords)
+        return train(spec, images, training, folder=folder, command=sys.argv, **keywords)
 
     _carry_out(work, out or _default_folder(spec.name), training.device, no_plugin, tensorboard, json)
 
@@ -150,11 +150,11 @@ def _resume(
     spec, images, learning = recorded_choices(run)
     _require_as_begun(folder, (spec, images, learning), *beside)
 
-    def work(folder: Path, again: bool, registry: "Registry", **told: Any) -> "TrainResult":
+    def work(folder: Path, again: bool, registry: "Registry", **keywords: Any) -> "TrainResult":
         from resnet_lab.train import training
 
         require_files(run.read().get("plugin_files", ()), registry, str(folder))
-        return training.resume(folder, registry=registry, **told)
+        return training.resume(folder, registry=registry, **keywords)
 
     _carry_out(work, folder, learning.device, no_plugin, tensorboard, json)
 
@@ -225,8 +225,8 @@ def _find_learning_rate(
     title = f"range test of {network.name} on {Path(images.source).name}"
     write_new(plot, draw_range_test(found, title))
     if json:
-        told = {"suggestion": found.suggestion, "plot": str(plot), "rates": found.rates, "losses": found.losses}
-        output.print_json(told)
+        content = {"suggestion": found.suggestion, "plot": str(plot), "rates": found.rates, "losses": found.losses}
+        output.print_json(content)
         return
     output.line(f"suggested: --lr {found.suggestion:.1e} (a tenth of the rate at which the smoothed loss is lowest)")
     output.line(f"plot: {plot}")

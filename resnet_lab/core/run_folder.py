@@ -8,14 +8,14 @@ best.safetensors    weights of the best epoch by validation macro-averaged accur
 last.safetensors    weights of the last epoch, when training has finished
 state.safetensors   all that is needed to resume, until training has finished
 curves.png          losses and macro-averaged accuracies
-predictions/        what `eval` found, a file for each part
+predictions/        what `eval` found, a file for each part; test-epochN is of the weights after epoch N
 """
 
 import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
 from os.path import isfile
@@ -67,6 +67,10 @@ class Run:
         if not whole:
             part += "-incomplete"
         return self.folder / "predictions" / f"{part}.safetensors"
+
+    def predictions_of_epoch(self, epoch: int) -> Path:
+        """File of the predictions on the test part by the weights after an epoch."""
+        return self.predictions(f"test-epoch{epoch}")
 
     def require_weights(self) -> None:
         """Raise `RunError` where there are none yet."""
@@ -190,6 +194,13 @@ class Run:
             if path == self.best_of_epoch(epoch):
                 path.replace(self.best)
             else:
+                path.unlink()
+
+    def settle_predictions(self, epochs: Collection[int]) -> None:
+        """Remove predictions of single epochs that are not among these."""
+        kept = {self.predictions_of_epoch(epoch) for epoch in epochs}
+        for path in self.folder.glob("predictions/test-epoch*.safetensors"):
+            if path not in kept:
                 path.unlink()
 
     def write(self, content: Mapping[str, Any]) -> None:

@@ -84,6 +84,7 @@ class Configuration(OpenRecord):
     channels_last: bool | None = None
     deterministic: bool | None = None
     save_minutes: Positive | None = None
+    keep_predictions: Number | None = None
 
 
 class RecordedScores(OpenRecord):

@@ -12,9 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
-
 from resnet_lab.core import locks
+from resnet_lab.core.cache_location import cache_folder, code_folder
 from resnet_lab.core.errors import DataError, RunError, nearest
 from resnet_lab.core.locks import claimed
 from resnet_lab.core.records import parse_json, read_json
@@ -33,11 +32,6 @@ _UNFINISHED = re.compile(r"^\.(.+)\.[^.]+")
 
 SHARDS = "shards"
 """The folder of those that were fetched."""
-
-
-def cache_folder() -> Path:
-    """Folder of the cache: `RESNET_LAB_CACHE`, or the user's cache folder of the platform."""
-    return Path(os.environ.get("RESNET_LAB_CACHE") or platformdirs.user_cache_path("resnet-lab"))
 
 
 def bytes_free() -> int:
@@ -78,7 +72,7 @@ def is_full(error: Exception) -> bool:
     return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "full" in str(error)
 
 
-Kind = Literal["images", "index", "features", "shards"]
+Kind = Literal["images", "index", "features", "shards", "code"]
 
 
 @dataclass(frozen=True)
@@ -87,18 +81,18 @@ class CacheEntry:
 
     Attributes:
         kind: decoded images, their properties without pixels, what frozen parts of a network made of
-            them, or fetched shards.
-        source: the name of the image set; empty where the folder's index is damaged, and of shards.
-        form: of its images; None where the index is damaged, and of shards.
-        images: number of different images, with those that cannot be used; of shards, of these.
+            them, fetched shards, or compiled code of networks.
+        source: the name of the image set; empty where the folder's index is damaged, of shards and code.
+        image_format: of its images; None where the index is damaged, of shards and code.
+        images: number of different images, with those that cannot be used; of shards, of these; of code, 0.
         nbytes: that it takes on the disk.
-        used: when a set was last stored or looked up there; None where the index is damaged, and of shards.
+        used: when a set was last stored or looked up there; None where the index is damaged, of shards and code.
     """
 
     kind: Kind
     folder: Path
     source: str
-    form: ImageFormat | None
+    image_format: ImageFormat | None
     images: int
     nbytes: int
     used: datetime | None
@@ -154,6 +148,9 @@ def _entries() -> list[CacheEntry]:
     shards = cache_folder() / SHARDS
     if shards.is_dir() and (fetched := [path.stat().st_size for path in shards.iterdir()]):
         found.append(CacheEntry("shards", shards, "", None, len(fetched), sum(fetched), None))
+    code = code_folder()
+    if not code.is_symlink() and (sizes := [path.stat().st_size for path in code.rglob("*") if path.is_file()]):
+        found.append(CacheEntry("code", code, "", None, 0, sum(sizes), None))
     return found
 
 
@@ -177,8 +174,8 @@ def _images(folder: Path) -> CacheEntry:
     try:
         with Ledger(folder) as ledger:
             about, number = ledger.about(), len(ledger)
-        form, used = ImageFormat(**parse_json(about["form"])), datetime.fromisoformat(about["used"])
-        return CacheEntry(kind, folder, about["source"], form, number, nbytes, used)
+        image_format, used = ImageFormat(**parse_json(about["form"])), datetime.fromisoformat(about["used"])
+        return CacheEntry(kind, folder, about["source"], image_format, number, nbytes, used)
     except (sqlite3.DatabaseError, KeyError, ValueError, TypeError):
         return CacheEntry(kind, folder, "", None, 0, nbytes, None)
 
@@ -190,8 +187,8 @@ def _features(folder: Path) -> CacheEntry:
         images = sum(  # a sum of 8 bytes for each view of each
             (folder / f"{part}.sums").stat().st_size // 8 // views for part, views in about["views"].items()
         )
-        form, used = ImageFormat(**about["form"]), datetime.fromisoformat(about["used"])
-        return CacheEntry("features", folder, about["source"], form, images, nbytes, used)
+        image_format, used = ImageFormat(**about["form"]), datetime.fromisoformat(about["used"])
+        return CacheEntry("features", folder, about["source"], image_format, images, nbytes, used)
     except (OSError, CacheError, AttributeError, KeyError, ValueError, TypeError):
         return CacheEntry("features", folder, "", None, 0, nbytes, None)
 

@@ -55,7 +55,7 @@ class Ledger:
     """The index of a folder, to be used as a context manager.
 
     Raises:
-        sqlite3.DatabaseError: here and in every method; `is_damage` tells the kinds apart.
+        sqlite3.DatabaseError: here and in every method; `is_damage` distinguishes the kinds.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
@@ -92,9 +92,9 @@ class Ledger:
     def records(self) -> tuple[dict[str, LedgerRow], set[str]]:
         """Records by digest, and the digests of those that are not as they were written."""
         records, damaged = {}, set()
-        for digest, row, checksum, told, record_checksum in self._index.execute("SELECT * FROM images"):
-            if _checksum(digest, row, checksum, told) == record_checksum:
-                records[digest] = LedgerRow(row, checksum, _examined(digest, told))
+        for digest, row, checksum, content, record_checksum in self._index.execute("SELECT * FROM images"):
+            if _checksum(digest, row, checksum, content) == record_checksum:
+                records[digest] = LedgerRow(row, checksum, _examined(digest, content))
             else:
                 damaged.add(digest)
         return records, damaged
@@ -104,7 +104,7 @@ class Ledger:
         return {path: (stamp, digest) for path, stamp, digest in self._index.execute("SELECT * FROM files")}
 
     def about(self) -> dict[str, str]:
-        """Facts that `tell` wrote."""
+        """Facts that `set_facts` wrote."""
         rows = self._index.execute("SELECT * FROM about")
         return {key: decoded(value) for key, value in rows if isinstance(value, bytes)}
 
@@ -124,7 +124,7 @@ class Ledger:
         with self._index:
             self._index.executemany("DELETE FROM images WHERE digest = ?", [(digest,) for digest in digests])
 
-    def tell(self, **about: str) -> None:
+    def set_facts(self, **about: str) -> None:
         with self._index:
             self._index.executemany(
                 "INSERT OR REPLACE INTO about VALUES (?, ?)", [(key, encoded(text)) for key, text in about.items()]
@@ -151,14 +151,14 @@ def is_damage(error: sqlite3.DatabaseError, folder: Path) -> bool:
 
 
 def _written(record: LedgerRow) -> tuple[str, int | None, int | None, str, int]:
-    told = {field.name: getattr(record.examined, field.name) for field in fields(ImageInfo)}
-    digest = told.pop("digest")
-    text = json.dumps({**told, "signature": b64encode(record.examined.signature).decode()})
+    content = {field.name: getattr(record.examined, field.name) for field in fields(ImageInfo)}
+    digest = content.pop("digest")
+    text = json.dumps({**content, "signature": b64encode(record.examined.signature).decode()})
     return digest, record.row, record.checksum, text, _checksum(digest, record.row, record.checksum, text)
 
 
-def _examined(digest: str, told: str) -> ImageInfo:
-    found: dict[str, Any] = parse_json(told)
+def _examined(digest: str, content: str) -> ImageInfo:
+    found: dict[str, Any] = parse_json(content)
     tuples = {name: tuple(found[name]) for name in ("kinds", "sums", "squares")}
     shared = {"mode": intern(found["mode"])}
     return ImageInfo(digest, **{**found, **tuples, **shared, "signature": b64decode(found["signature"])})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -79,6 +80,11 @@ class Order:
 
     def __len__(self) -> int:
         """Steps of an epoch."""
+        return self._num_steps
+
+    @cached_property
+    def _num_steps(self) -> int:
+        """Cached, as each step of a training asks for it."""
         return len(steps_of(np.arange(len(self.images)), self.batch_size, *self.shard))
 
     def training(self, epoch: int, first_step: int = 0) -> Iterator[Step]:

@@ -4,12 +4,10 @@ The file saves time and nothing depends on it: one that cannot be read or writte
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import platformdirs
-
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.records import read_json
@@ -17,17 +15,21 @@ from resnet_lab.core.records import read_json
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Seconds that compiling a network took, and those of its training step eager and compiled."""
+    """Seconds that compiling a network took when it was done last, and those of its training step eager and compiled.
+
+    Those of a step are None where they were not measured.
+    """
 
     compiling: float
-    eager: float
-    compiled: float
+    eager: float | None = None
+    compiled: float | None = None
 
 
 def recall(*facts: str) -> StepTimes | None:
     """Recall what `remember` kept under the same facts."""
     try:
-        return StepTimes(**{name: float(value) for name, value in _read()[", ".join(facts)].items()})
+        found = _read()[", ".join(facts)].items()
+        return StepTimes(**{name: float(value) for name, value in found if value is not None})
     except (KeyError, TypeError, ValueError, AttributeError):
         return None
 
@@ -43,7 +45,7 @@ def remember(measured: StepTimes, *facts: str) -> None:
 
 
 def _path() -> Path:
-    return Path(os.environ.get("RESNET_LAB_CACHE") or platformdirs.user_cache_path("resnet-lab")) / "compiled.json"
+    return cache_folder() / "compiled.json"
 
 
 def _read() -> dict[str, dict[str, float]]:

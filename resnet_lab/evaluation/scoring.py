@@ -21,7 +21,7 @@ from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.assembly import some
 from resnet_lab.data.split import Part, from_csv_as_far_as_there
 from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.inference import form_of, prepare, probabilities_of, with_progress
+from resnet_lab.evaluation.inference import image_format_of, prepare, probabilities_of, with_progress
 from resnet_lab.evaluation.metrics import Summary, summarise
 from resnet_lab.evaluation.opened_run import OpenedRun, Sources
 from resnet_lab.evaluation.predictions import Origin, Predictions, weights_digest
@@ -124,10 +124,10 @@ def predictions_of(
     if source is None:
         _require_as_split(run, images, positions, labels, metadata.classes)
     whole = "all" if source is not None else part
-    origin = origin_of(run, images.name, whole, placement, record.get("best_epoch")).model_copy(
+    origin = origin_of(weights_digest(run.best), images.name, whole, placement, record.get("best_epoch")).model_copy(
         update={"gone": len(gone) + len(unreadable), "absent": match.missing if source is not None else ()}
     )
-    _tell_what_is_scored(match.remarks, gone, unreadable, origin, len(metadata.classes), watcher)
+    _report_scored(match.remarks, gone, unreadable, origin, len(metadata.classes), watcher)
     digests = tuple(decoded.examined[position].digest for position in positions)
     labels = labels[positions]
     kept = kept_at(run, origin)
@@ -170,7 +170,7 @@ def evaluate_weights(
     images = open_images(source, registry, download=download)
     outputs = np.array(adopted.positions_of(images.classes, images.name))
     metadata = adopted.metadata
-    decoded = decode_all(images, form_of(metadata), DataConfig(source=source), watcher)
+    decoded = decode_all(images, image_format_of(metadata), DataConfig(source=source), watcher)
     positions = np.flatnonzero(decoded.usable)
     labels = outputs[images.labels]
     batches = prepare(decoded.pixels, positions, metadata, placement, labels[positions])
@@ -195,10 +195,10 @@ def evaluate_weights(
     )
 
 
-def origin_of(run: Run, source: str, part: str, placement: Placement, epoch: int | None) -> Origin:
-    """Origin of new predictions of a run's best weights; raises `CheckpointError` where there are none."""
+def origin_of(weights: str, source: str, part: str, placement: Placement, epoch: int | None) -> Origin:
+    """Origin of new predictions by weights of that digest."""
     return Origin(
-        weights=weights_digest(run.best),
+        weights=weights,
         source=source,
         part=part,
         device=placement.record(),
@@ -232,6 +232,32 @@ def stored(run: Run, part: Part = "test") -> Predictions | None:
     if found.origin.weights != weights_digest(run.best):
         return None
     remedy = f"remove the file and score the run again with `resnet-lab eval {run.folder} --split {part}`"
+    _require_of_run(found, run, path, part, remedy)
+    return found
+
+
+def stored_epochs(run: Run, number: int) -> tuple[Predictions, ...] | None:
+    """Predictions on the test part after each of a run's last epochs, so many or all; None where some were not kept.
+
+    Raises:
+        CheckpointError: a file is damaged, or of another part, epoch, other classes or other images than the run's.
+        RunError: run.json, metrics.csv or splits.csv is damaged.
+    """
+    done = len(run.epochs())
+    epochs = range(max(1, done - number + 1), done + 1)
+    if not all(run.predictions_of_epoch(epoch).exists() for epoch in epochs):
+        return None
+    found = tuple(Predictions.read(run.predictions_of_epoch(epoch)) for epoch in epochs)
+    for epoch, each in zip(epochs, found, strict=True):
+        path, remedy = run.predictions_of_epoch(epoch), f"restore the file, or train the run {run.folder} again"
+        if each.origin.epoch != epoch:
+            raise CheckpointError(f"{path}: the predictions are of epoch {each.origin.epoch}, not of {epoch}; {remedy}")
+        _require_of_run(each, run, path, "test", remedy)
+    return found
+
+
+def _require_of_run(found: Predictions, run: Run, path: Path, part: Part, remedy: str) -> None:
+    """Raise `CheckpointError` where predictions are of another part, other classes or other images than the run's."""
     if found.origin.part != part:
         raise CheckpointError(
             f"{path}: the predictions are of the part {shortened(found.origin.part)}, not of {part}; {remedy}"
@@ -245,7 +271,6 @@ def stored(run: Run, part: Part = "test") -> Predictions | None:
             raise CheckpointError(
                 f"{path}: the predictions are of other images or labels than the {part} part in {run.splits}; {remedy}"
             )
-    return found
 
 
 def summary_of(run: Run, predictions: Predictions) -> Summary:
@@ -283,7 +308,7 @@ def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) ->
     if unknown:
         raise DataError(
             f"{name}: its classes are not the network's: missing {sorted(missing) or 'none'}, unknown "
-            f"{sorted(unknown)}; use a folder with the same class names, or say which is which with "
+            f"{sorted(unknown)}; use a folder with the same class names, or map them with "
             f"--class-map '{unknown[0]}={missing[0] if missing else 'CLASS'}' (or '{unknown[0]}=' to leave it out)"
         )
 
@@ -307,7 +332,7 @@ def _require_as_split(
             )
 
 
-def _tell_what_is_scored(
+def _report_scored(
     remarks: Sequence[str],
     gone: Sequence[str],
     unreadable: Sequence[str],

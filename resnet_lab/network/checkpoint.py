@@ -112,6 +112,12 @@ def save(
     write(Path(path), model, validated(Metadata, described, str(path), CheckpointError))
 
 
+def digest_of(model: nn.Module, metadata: Metadata) -> str:
+    """SHA-256 of weights with their description, as a file of `write` has it within."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return _digest(metadata.model_dump(mode="json"), tensors)
+
+
 def write(path: Path, model: nn.Module, metadata: Metadata) -> None:
     """Write like `save`, with the metadata already made."""
     write_sealed(path, KEY, metadata.model_dump(mode="json"), model.state_dict())

@@ -6,11 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
-from resnet_lab.evaluation.metrics.headline import Interval
+from resnet_lab.evaluation.metrics.headline import NOT_SHARES, Interval
 from resnet_lab.report.figure_style import LINES, Palette, above, panel
 from resnet_lab.report.run_plots import ACCURACY, LETTERS, LOSS
-from resnet_lab.report.text import figure_name, shortened
+from resnet_lab.report.text import shortened
 
 Histories = Mapping[str, Sequence[Epoch]]
 """Epochs by the name of the run."""
@@ -41,7 +42,7 @@ def _validation(histories: Histories, inks: Palette, title: str, label: str, val
 
 def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Palette, title: str) -> Figure:
     """Shares of each run as dots with their intervals as bars."""
-    names = [name for name in next(iter(figures.values())) if name != "log_loss"]
+    names = [name for name in next(iter(figures.values())) if name not in NOT_SHARES]
     figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(figures)) * len(names))
     _draw_side_by_side(
         axes,
@@ -55,7 +56,7 @@ def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Palette, titl
 
 def differences(found: Mapping[str, Mapping[str, Interval]], inks: Palette, title: str) -> Figure:
     """Differences to the first run, with paired intervals."""
-    names = [name for name in next(iter(found.values())) if name != "log_loss"]
+    names = [name for name in next(iter(found.values())) if name not in NOT_SHARES]
     figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(found)) * len(names))
     rows = {run: [_row(each[name]) for name in names] for run, each in found.items()}
     _draw_side_by_side(axes, rows, inks, first=1)

@@ -11,7 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
-from resnet_lab.report.text import breakable, counted, duration, figure_name, joined, large, signed
+from resnet_lab.core.figure_names import figure_name
+from resnet_lab.report.text import breakable, counted, duration, joined, large, signed
 
 
 @cache

@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
+from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
 from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.calibration import Calibration
 from resnet_lab.evaluation.metrics.confusion import Confusion
-from resnet_lab.evaluation.metrics.headline import Interval
+from resnet_lab.evaluation.metrics.headline import NOT_SHARES, Interval
 from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report.figure_style import THOUSANDS, Palette, above, panel, sheet
-from resnet_lab.report.text import figure_name, shortened
+from resnet_lab.report.text import shortened
 
 LOSS, ACCURACY = "cross-entropy (nats)", "macro accuracy"
 MARKED = 50
@@ -97,7 +98,7 @@ def _draw_pair(
 
 def headline(figures: Mapping[str, Interval], inks: Palette, title: str = "") -> Figure:
     """Shares as dots with their intervals as bars."""
-    shares = {name: each for name, each in figures.items() if name != "log_loss"}
+    shares = {name: each for name, each in figures.items() if name not in NOT_SHARES}
     figure, axes = panel(title, 7, 0.9 + 0.38 * len(shares))
     for row, each in enumerate(shares.values()):
         if each.ends is not None:
@@ -115,14 +116,14 @@ def reliability(calibration: Calibration, inks: Palette, title: str = "") -> tup
     """Accuracy against confidence, and the images of each bin below; tooltips of bars by gid."""
     figure = sheet(title, 5, 4.6)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    told = {}
+    tooltips = {}
     axes.plot((0, 1), (0, 1), color=inks.faint, linestyle="--", label="perfect")
     for number, each in enumerate(calibration.bins):
         place, width = (each.low + each.high) / 2, 0.92 * (each.high - each.low)
         axes.bar(place, each.accuracy, width, color=inks.first, alpha=0.55, gid=f"bin{number}")
         axes.plot([each.low, each.high], [each.confidence] * 2, color=inks.second, linewidth=2.5)
         below.bar(place, each.n, width, color=inks.first, alpha=0.55, gid=f"count{number}")
-        told[f"bin{number}"] = told[f"count{number}"] = (
+        tooltips[f"bin{number}"] = tooltips[f"count{number}"] = (
             f"confidence {each.low:.2f} to {each.high:.2f}: {each.n} images, mean confidence {each.confidence:.3f}, "
             f"accuracy {each.accuracy:.3f}"
         )
@@ -133,7 +134,7 @@ def reliability(calibration: Calibration, inks: Palette, title: str = "") -> tup
     below.set(xlabel="confidence of the predicted class", ylabel="images")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.yaxis.set_major_formatter(THOUSANDS)
-    return figure, told
+    return figure, tooltips
 
 
 def abundance(
@@ -143,14 +144,14 @@ def abundance(
     figure, axes = panel(title, 7, 4.2)
     intervals = {row.name: (row.recall_low, row.recall_high) for row in rows}
     faint = 0.45 if len(found.classes) <= NUMBERED else 0.25
-    told = {}
+    tooltips = {}
     for number, (name, images, recall, support) in enumerate(
         zip(found.classes, found.train_images, found.recalls, found.supports, strict=True)
     ):
         low, high = intervals[name]
         axes.plot([images, images], [low, high], color=inks.first, linewidth=1.2, alpha=faint)
         axes.plot(images, recall, "o", color=inks.first, gid=f"class{number}")
-        told[f"class{number}"] = (
+        tooltips[f"class{number}"] = (
             f"{shortened(name, 80)}: recall {recall:.3f} ({low:.3f} to {high:.3f}) of {support} images, "
             f"{images:,} training images"
         )
@@ -159,7 +160,7 @@ def abundance(
     _scale(axes, found.train_images)
     axes.grid()
     _name_points(figure, axes, found)
-    return figure, told
+    return figure, tooltips
 
 
 def _scale(axes: Axes, images: Sequence[int]) -> None:

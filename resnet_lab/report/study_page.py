@@ -7,16 +7,17 @@ from typing import Any
 from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
+from resnet_lab.core.figure_names import figure_name
 from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.data_page import Remark
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.study_plots import scale_of
-from resnet_lab.report.text import counted, device_text, figure_name, joined, signed, versions_text
+from resnet_lab.report.text import counted, device_text, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
-from resnet_lab.study.remarks import WITHHELD, claim, happened, never_finished, skew_of_verdict
+from resnet_lab.study.remarks import WITHHELD, claim, happened, never_finished, scored_at, skew_of_verdict
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import FEWEST, Effect
@@ -48,7 +49,7 @@ def study_page(contents: StudyContents) -> str:
         found=found,
         plan=plan,
         analyses=analyses,
-        wall=contents.wall,
+        gallery=contents.gallery,
         answer=answer(found),
         remarks=list(remarks(found)),
         sentences=shown,
@@ -59,16 +60,23 @@ def study_page(contents: StudyContents) -> str:
         verdicts=verdicts_of_arms(found),
         arms_are_effects=bool(found.effects) and not analyses.interactions,
         plots=plots,
-        together=len(analyses.learning_curves) <= study_detail_plots.TOGETHER,
+        in_one_figure=len(analyses.learning_curves) <= study_detail_plots.MOST_IN_ONE,
         classes=_class_table(analyses),
         trials=list(found.outcomes.items()),
         rows_unfolded=ROWS,
-        figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
+        figures=_figures(found),
         method=method(found),
-        claim=_capitalized(claim(plan)),
+        claim=_capitalized(claim(found.study)),
+        scored_at=_capitalized(scored_at(plan)),
         provenance=provenance(found, contents.folder),
         design=json.dumps(found.study.tables, indent=2),
     )
+
+
+def _figures(found: StudyFindings) -> list[str]:
+    """Metrics that a trial has a score in."""
+    scored = [outcome.scored(found.study.plan.last_epochs) for outcome in found.outcomes.values()]
+    return [name for name in NAMES if any(name in each for each in scored)]
 
 
 def _capitalized(text: str) -> str:
@@ -117,19 +125,21 @@ def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[
     """Texts without the verdict, and the verdict; those that are seen, and those that are folded."""
     effects = found.effects or found.families[-1]
 
-    def told(effect: Effect) -> tuple[str, str]:
+    def worded(effect: Effect) -> tuple[str, str]:
         text = in_words(effect, found.study.plan.metric, found.time_ratios.get(effect.name))
         return printable(text.removesuffix(effect.verdict)), effect.verdict
 
     if len(effects) <= SENTENCES:
-        return [told(effect) for effect in effects], []
+        return [worded(effect) for effect in effects], []
     seen = (*DECIDED, "withheld")
     first = [effect for effect in effects if effect.verdict in seen or effect.kind == "main"] or effects[:SENTENCES]
-    return [told(effect) for effect in first], [told(effect) for effect in effects if effect not in first]
+    return [worded(effect) for effect in first], [worded(effect) for effect in effects if effect not in first]
 
 
 def remarks(found: StudyFindings) -> Iterator[Remark]:
     """Remarks to read first."""
+    for change in found.changes:
+        yield Remark("warning", printable(_capitalized(f"{change}.")), "method", "Method")
     total = len(found.study.arms) * found.study.plan.seeds
     if found.missing:
         missing = len(found.missing)
@@ -168,7 +178,7 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
         )
         yield Remark("warning", text, "effects", "Effects")
     if len({tuple(sorted(each.versions.items())) for each in found.outcomes.values() if each.versions}) > 1:
-        yield Remark("warning", "Trials were run with different versions of packages.", "making", "Provenance")
+        yield Remark("warning", "Trials were run with different versions of packages.", "provenance", "Provenance")
 
 
 def verdicts_of_arms(found: StudyFindings) -> dict[str, Effect]:
@@ -181,9 +191,9 @@ def _plots(found: StudyFindings, analyses: StudyAnalyses) -> dict[str, Any]:
     plan = found.study.plan
     plots: dict[str, Any] = {"families": []}
     for number, family in enumerate(found.families):
-        figure, told = study_plots.effects(family, plan.metric, plan.margin, PAGE)
-        alt = f"Differences with their intervals: {'; '.join(told.values())}"
-        plots["families"].append(inline_svg(figure, f"effects{number}", alt, told))
+        figure, tooltips = study_plots.effects(family, plan.metric, plan.margin, PAGE)
+        alt = f"Differences with their intervals: {'; '.join(tooltips.values())}"
+        plots["families"].append(inline_svg(figure, f"effects{number}", alt, tooltips))
     plots["pairs"] = [
         inline_svg(
             study_plots.interaction(pair, plan.metric, PAGE),
@@ -193,16 +203,16 @@ def _plots(found: StudyFindings, analyses: StudyAnalyses) -> dict[str, Any]:
         for number, pair in enumerate(analyses.interactions)
     ]
     if analyses.pareto.points:
-        figure, told = study_plots.pareto(analyses.pareto, plan.metric, found.study.arms[0].name, PAGE)
+        figure, tooltips = study_plots.pareto(analyses.pareto, plan.metric, found.study.arms[0].name, PAGE)
         front = joined([point.arm for point in analyses.pareto.points if point.is_front])
-        plots["pareto"] = inline_svg(figure, "pareto", f"Score against cost; on the front: {front}", told)
+        plots["pareto"] = inline_svg(figure, "pareto", f"Score against cost; on the front: {front}", tooltips)
     curves = analyses.learning_curves
     plots["accuracy"], plots["loss"] = _curves(curves, "accuracy"), _curves(curves, "loss")
     plots["classes"] = []
     for number, each in enumerate(analyses.class_effects[:DRAWN]):
-        figure, told = study_detail_plots.classes(each, PAGE)
+        figure, tooltips = study_detail_plots.classes(each, PAGE)
         alt = f"Differences of each class's recall by {each.name}, with their intervals"
-        plots["classes"].append((each.name, inline_svg(figure, f"classes{number}", alt, told)))
+        plots["classes"].append((each.name, inline_svg(figure, f"classes{number}", alt, tooltips)))
     if any(each.counts for each in analyses.paired_errors):
         alt = "Test works that each arm fixed and broke against the baseline, per seed on average"
         plots["errors"] = inline_svg(study_plots.errors(analyses.paired_errors, PAGE), "errors", alt)
@@ -214,7 +224,7 @@ def _curves(found: Sequence[LearningCurves], what: study_detail_plots.Validated)
     label = study_detail_plots.LABELS[what]
     if not any(each.accuracy.seeds for each in found):
         return []
-    if len(found) <= study_detail_plots.TOGETHER:
+    if len(found) <= study_detail_plots.MOST_IN_ONE:
         figure = study_detail_plots.learning(found, what, PAGE)
         return [("", inline_svg(figure, what, f"Validation {label} of each arm by epoch, all seeds and their means"))]
     drawings = study_detail_plots.LearningOfArms(found, what, PAGE)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 from resnet_lab.core.errors import printable
+from resnet_lab.core.figure_names import figure_name
 
 if TYPE_CHECKING:
     from resnet_lab.data.description import Description
     from resnet_lab.evaluation.metrics.headline import Interval
 
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
-FIGURES = {"log_loss": "log loss (nats)", "top5_accuracy": "top-5 accuracy"}
 
 
 def counted(number: int, singular: str, plural: str | None = None) -> str:
@@ -30,11 +30,6 @@ def shortened(text: str, letters: int) -> str:
     """`printable`, cut where it is longer."""
     text = printable(text)
     return text if len(text) <= letters else f"{text[: letters - 1]}…"
-
-
-def figure_name(figure: str) -> str:
-    """A headline figure's name as people write it."""
-    return FIGURES.get(figure, figure.replace("_f1", " F1").replace("_", " "))
 
 
 def interval_notes(figures: Mapping[str, "Interval"]) -> list[str]:

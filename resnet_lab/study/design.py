@@ -74,6 +74,8 @@ class Arm:
         train = {key: value for key, value in train.items() if not (key in SEEDS.values() and value is None)}
         if train["init_gain"] == "activation":  # as in all studies before there was a choice
             del train["init_gain"]
+        if not train["keep_predictions"]:
+            del train["keep_predictions"]
         data = self.data.model_dump(mode="json", exclude={"near_copies"} if self.data.near_copies == "on" else set())
         content = {"spec": self.spec.hash, "data": data, "train": train}
         return sha256(dumps(content, sort_keys=True).encode()).hexdigest()[:12]
@@ -129,11 +131,26 @@ class Study:
         factors = {name: [_text(level) for level in levels] for name, levels in self.plan.factors.items()}
         return [factorial_contrasts(factors, [arm.levels for arm in self.arms]), arms]
 
+    @property
+    def folds(self) -> int | None:
+        """Number of folds that seeds go through; None where each seed draws a split."""
+        return self.arms[0].data.folds if self.plan.blocks == "folds" else None
+
     def at(self, arm: Arm, seed: int, **changes: Any) -> TrainConfig:
-        """Configuration of an arm in the block of a seed."""
+        """Configuration of an arm in the block of a seed; every K seeds go through K folds of one split."""
         seeds: dict[str, int] = {"seed": self.plan.first_seed}
         seeds |= {SEEDS[what]: seed for what in self.plan.vary}
+        if self.folds is not None:
+            seeds[SEEDS["split"]] = seed // self.folds
         return arm.train.model_copy(update={**seeds, **changes})
+
+    def data_at(self, arm: Arm, seed: int) -> DataConfig:
+        """Data of an arm in the block of a seed."""
+        return arm.data if self.folds is None else arm.data.model_copy(update={"fold": seed % self.folds})
+
+    def tuning_data(self, arm: Arm) -> DataConfig:
+        """Data that learning rates are tuned on: the last two folds, which later blocks need not test."""
+        return self.data_at(arm, self.plan.first_seed if self.folds is None else self.folds - 2)
 
 
 def shipped() -> dict[str, Path]:
@@ -146,6 +163,8 @@ class Noted(OpenRecord):
 
     tables: dict[str, Any]
     plugin_files: list[RecordedFile] | None = None
+    declared: dict[str, Any] | None = None
+    design_hash: str | None = None
 
 
 def read_noted(path: Path, error: type[ResNetLabError]) -> dict[str, Any]:
@@ -211,7 +230,7 @@ def new_study(tables: Mapping[str, Any], where: str) -> Study:
 
 
 def with_shared_weights(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The tables of a new study, in which activations have no part in initial weights unless something says so."""
+    """The tables of a new study, in which activations have no part in initial weights unless the design sets it."""
     _, base = plan_and_base(tables, where)
     given = base["train"].get("init_gain", "fixed")
     return {**tables, "train": {**tables.get("train", {}), "init_gain": given}}
@@ -224,16 +243,25 @@ def study_from(tables: Mapping[str, Any], where: str) -> Study:
         raise ConfigError(f"{where}: [study.search] is for `resnet-lab study search`; a study that is run has none")
     if bool(plan.factors) == bool(plan.arms):
         raise ConfigError(f"{where}: a study has either factors or arms; give [study.factors] or [study.arms.NAME]")
+    require_scorable(plan, where)
+    _require_bounded(plan, where)
+    if plan.blocks == "folds":
+        base["data"].setdefault("folds", plan.default_folds)
+    arms = _factorial(plan, base, where) if plan.factors else _named(plan, base, where)
+    arms = [_keeping_predictions(_with_fixed_seeds(arm, plan), plan, where) for arm in arms]
+    _require_comparable(arms, where)
+    if plan.blocks == "folds":
+        _require_folds(plan, arms, where)
+    return Study(plan, tuple(arms), tables)
+
+
+def require_scorable(plan: Plan, where: str) -> None:
+    """Raise `ConfigError` where failed trials are to be scored 0 in a metric of which that is the best."""
     if plan.failures == "worst" and plan.metric in LOWER_IS_BETTER:
         raise ConfigError(
-            f"{where}: {plan.metric} has no worst value, so failures cannot be 'worst'; give failures = "
+            f"{where}: failures 'worst' scores a failed trial 0, and lower is better in {plan.metric}; give failures = "
             '"withhold" or another metric'
         )
-    _require_bounded(plan, where)
-    arms = _factorial(plan, base, where) if plan.factors else _named(plan, base, where)
-    arms = [_with_fixed_seeds(arm, plan) for arm in arms]
-    _require_comparable(arms, where)
-    return Study(plan, tuple(arms), tables)
 
 
 def _require_bounded(plan: Plan, where: str) -> None:
@@ -253,12 +281,42 @@ def _require_bounded(plan: Plan, where: str) -> None:
             )
 
 
+def _require_folds(plan: Plan, arms: Sequence[Arm], where: str) -> None:
+    problem = None
+    if "split" not in plan.vary:
+        problem = "vary leaves out split"
+    elif any(arm.train.split_seed is not None for arm in arms):
+        problem = "train.split_seed is given"
+    elif any(arm.data.fold for arm in arms):
+        problem = "data.fold is given"
+    elif len({arm.data.folds for arm in arms}) > 1:
+        problem = "data.folds differs between arms"
+    if problem is not None:
+        raise ConfigError(
+            f'{where}: blocks is "folds", where each seed tests a fold of its own, and {problem}; give blocks = '
+            '"random", or leave that out'
+        )
+
+
 def _with_fixed_seeds(arm: Arm, plan: Plan) -> Arm:
     """Give what no block changes the first block's seed, unless the arm names one of its own."""
     fixed = {
         key: plan.first_seed for what, key in SEEDS.items() if what not in plan.vary and getattr(arm.train, key) is None
     }
     return replace(arm, train=arm.train.model_copy(update=fixed))
+
+
+def _keeping_predictions(arm: Arm, plan: Plan, where: str) -> Arm:
+    """The arm that keeps predictions of the last epochs that are scored."""
+    budget = plan.budget.model_dump(exclude_none=True)
+    epochs = budget.get("epochs", plan.last_epochs if budget else arm.train.epochs)
+    if epochs < plan.last_epochs:
+        raise ConfigError(
+            f"{where}: epochs_scored is {plan.last_epochs}, and the arm {arm.name!r} is trained for {epochs} epochs; "
+            "give at most as many"
+        )
+    kept = max(arm.train.keep_predictions, plan.last_epochs)
+    return replace(arm, train=arm.train.model_copy(update={"keep_predictions": kept}))
 
 
 def plan_and_base(tables: Mapping[str, Any], where: str) -> tuple[Plan, Tables]:

@@ -17,8 +17,8 @@ from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 from resnet_lab.core.errors import DataError
+from resnet_lab.evaluation.metrics.headline import OF_PROBABILITIES
 from resnet_lab.evaluation.metrics.ranks import ranks_of_truth
-from resnet_lab.evaluation.metrics.scores import log_losses
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.study.grid import Grid
 
@@ -121,7 +121,7 @@ class SeedImages:
     ratio: float | None = None
 
     def new(self, differences: Sequence[float], weights: Floats, seeds: NDArray[np.bool_]) -> MeanEstimate | None:
-        """Estimate of the mean on new images; None where nothing tells it, or there is a single seed.
+        """Estimate of the mean on new images; None where it cannot be estimated, or there is a single seed.
 
         Args:
             differences: of the seeds that count.
@@ -184,8 +184,11 @@ def shared_variance(blocks: Sequence[Block], weights: Floats) -> Shared:
     return Shared(tau_squared, overlap * tau_squared / len(blocks) ** 2, again)
 
 
-def image_blocks(predicted: Grid[Predictions], metric: str) -> tuple[Block | None, ...]:
+def image_blocks(predicted: Grid[Predictions] | Grid[tuple[Predictions, ...]], metric: str) -> tuple[Block | None, ...]:
     """Test images of each seed, identified by their content.
+
+    Args:
+        predicted: of each trial, or several of it, over which an image's deviation is averaged.
 
     Raises:
         DataError: arms of one seed were tested on different images.
@@ -193,7 +196,10 @@ def image_blocks(predicted: Grid[Predictions], metric: str) -> tuple[Block | Non
     numbers: dict[str, int] = {}
     blocks: list[Block | None] = []
     for row in predicted.cells:
-        there = [each for each in row if each is not None]
+        cells: list[tuple[Predictions, ...]] = [
+            () if cell is None else cell if isinstance(cell, tuple) else (cell,) for cell in row
+        ]
+        there = [each for cell in cells for each in cell]
         if any((each.paths, each.digests) != (there[0].paths, there[0].digests) for each in there):
             raise DataError("arms of one seed were tested on different images: the data changed while the study ran")
         if not there:
@@ -201,7 +207,10 @@ def image_blocks(predicted: Grid[Predictions], metric: str) -> tuple[Block | Non
             continue
         images = np.array([numbers.setdefault(digest, len(numbers)) for digest in _distinct(there[0].digests)])
         gone = np.full(len(images), np.nan)
-        of_arms = [gone if each is None else deviations(each.labels, each.probabilities, metric) for each in row]
+        of_arms = [
+            np.mean([deviations(each.labels, each.probabilities, metric) for each in cell], axis=0) if cell else gone
+            for cell in cells
+        ]
         blocks.append(Block(images, np.stack(of_arms)))
     return tuple(blocks)
 
@@ -239,10 +248,10 @@ def deviations(labels: NDArray[np.int64], probabilities: NDArray[np.float32], me
         share = (support > 0).sum() / num_classes if metric == "macro_recall" else 1.0
         found: Floats = n * share * weights * (right - weights @ right)
         return found
-    if metric in ("accuracy", "weighted_recall", "top5_accuracy", "log_loss"):
+    if metric in ("accuracy", "weighted_recall", "top5_accuracy", *OF_PROBABILITIES):
         values = (
-            log_losses(labels, probabilities)
-            if metric == "log_loss"
+            OF_PROBABILITIES[metric](labels, probabilities)
+            if metric in OF_PROBABILITIES
             else (ranks_of_truth(labels, probabilities) <= 5).astype(np.float64)
             if metric == "top5_accuracy"
             else right

@@ -12,16 +12,20 @@ from resnet_lab.train.config import Positive
 Varied = Literal["init", "split", "order"]
 Population = Literal["new", "pool"]
 Failures = Literal["withhold", "worst"]
+Blocks = Literal["folds", "random"]
 SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
 """The key of a training that each is."""
 
 Metric = Literal[
     "accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
-    "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss",
+    "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss", "brier", "mean_p_true",
 ]  # fmt: skip
-LOWER_IS_BETTER = ("log_loss",)
+LOWER_IS_BETTER = ("log_loss", "brier")
 SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "input_size")
 """Keys of the network that factors and arms may name without `model.` before them."""
+
+FOLDS = 10
+"""Folds where none are given: training, validation and test parts as large as without folds."""
 
 MAX_ARMS = 1024
 MAX_SEEDS = 10_000
@@ -77,6 +81,12 @@ class Plan(Record):
     seeds: Seeds = option(6, "Number of seeds per arm.", DESIGN)
     first_seed: Seed = option(0, "The first seed.", DESIGN)
     metric: Metric = option("macro_accuracy", "Metric of the verdicts, on the test part.", DESIGN, metavar="NAME")
+    epochs_scored: Count | Literal["best", "last"] = option(
+        "best",
+        "Epoch that is scored on the test part: the best on the validation part, the last, or the mean of the last N.",
+        DESIGN,
+        metavar="best|last|N",
+    )
     margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)
     population: Population = option(
         "new",
@@ -90,6 +100,12 @@ class Plan(Record):
     )
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(
         get_args(Varied), "What is varied across seeds; the rest keeps the first seed.", DESIGN
+    )
+    blocks: Blocks | None = option(
+        None,
+        "Test parts of the seeds: disjoint folds of the images (--folds), or redrawn for each seed.",
+        DESIGN,
+        shown="folds, if the program makes the split",
     )
     fraction: Literal["full", "half"] = option(
         "full",
@@ -105,3 +121,14 @@ class Plan(Record):
         DESIGN,
     )
     search: Entries[Range] = Field(default_factory=dict)
+
+    @property
+    def default_folds(self) -> int:
+        """Folds where none are given; with tuning two more than seeds, whose images no seed is tested on."""
+        return max(FOLDS, self.seeds + (2 if self.tune_lr else 0))
+
+    @property
+    def last_epochs(self) -> int:
+        """Last epochs whose mean score counts; 0 where it is the best epoch's."""
+        names = {"best": 0, "last": 1}
+        return names[self.epochs_scored] if isinstance(self.epochs_scored, str) else self.epochs_scored

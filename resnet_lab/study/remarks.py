@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from resnet_lab.study.declaration import changes
 from resnet_lab.study.design import Study
+from resnet_lab.study.endpoint import endpoint
 from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.plan import Plan
@@ -25,9 +27,17 @@ WITHHELD = (
 """Why a verdict is withheld."""
 
 
-def claim(plan: Plan) -> str:
-    """Sentence that says what the verdicts of a study are about."""
-    if "split" in plan.vary:
+def claim(study: Study) -> str:
+    """Sentence about what the verdicts of a study are about."""
+    plan, folds = study.plan, study.folds
+    shared = "what seeds share by testing the same images is part of every interval"
+    if folds is not None and study.seeds[0] // folds == study.seeds[-1] // folds:
+        about, shared = f"every seed tests another of {folds} folds", "no image is tested at two seeds"
+        pool = f"the images of this data set, of whose {folds} folds each seed tests one"
+    elif folds is not None:
+        about = f"{folds} seeds at a time test the {folds} folds of one split"
+        pool = f"the images of this data set, of whose {folds} folds each seed tests one"
+    elif "split" in plan.vary:
         about = "every seed has a test part of its own"
         pool = "the images of this data set, from which each seed draws its test part"
     else:
@@ -35,10 +45,19 @@ def claim(plan: Plan) -> str:
         pool = "the images of this one test part"
     if plan.population == "pool":
         return f"verdicts are about {pool}; they claim nothing about other images"
-    return (
-        f"verdicts are about new images like these: {about}, and what seeds share by testing the same images is part "
-        "of every interval"
-    )
+    return f"verdicts are about new images like these: {about}, and {shared}"
+
+
+def scored_at(plan: Plan) -> str:
+    """Statement of what trials are scored by, in one sentence."""
+    told = f"trials are scored by {endpoint(plan)}"
+    if plan.last_epochs:
+        several = "that epoch" if plan.last_epochs == 1 else "each of these epochs"
+        told += (
+            f": the test part is seen after {several}, and chooses none; classes, fixed and broken works are those of "
+            "the epoch that is best on the validation part"
+        )
+    return told
 
 
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:
@@ -79,18 +98,15 @@ def remarks(
     Args:
         collapsed: seeds at which each arm did.
     """
-    varied = ", ".join(
-        {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
-    )
-    found = [f"varied across seeds: {varied}", claim(study.plan)]
-    if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
+    split = "split" if study.folds is None else "test fold"
+    varied = ", ".join({"init": "initial weights", "split": split, "order": "order"}[what] for what in study.plan.vary)
+    found = [f"varied across seeds: {varied}", claim(study), scored_at(study.plan)]
+    if "population" in (declared := folder.declared()) and declared["population"] is None:
         found.append(
-            "the study was recorded before a design said what its verdicts are about: it is judged for "
+            "the study was recorded before designs had a population: it is judged for "
             f"{POPULATIONS[study.plan.population]}; --population chooses the other"
-            if recorded is None
-            else f"the design asks about {POPULATIONS.get(recorded, recorded)}; that this report is about "
-            f"{POPULATIONS[study.plan.population]} was chosen after the trials"
         )
+    found += map(str, changes(declared, study))
     for arm in outcomes.arms:
         if seeds := diverged_at(arm, outcomes):
             left = "" if len(seeds) == study.plan.seeds else f"; {FAILURES[study.plan.failures]}"

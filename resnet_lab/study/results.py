@@ -14,7 +14,9 @@ from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.costs import Costs, kept_costs
+from resnet_lab.study.declaration import Change, changes
 from resnet_lab.study.design import Arm, Study
+from resnet_lab.study.endpoint import predictions_scored, score
 from resnet_lab.study.estimand import SeedImages, image_blocks, over_seeds, with_failures
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.plan import LOWER_IS_BETTER, Plan, Population
@@ -22,7 +24,7 @@ from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.spread import collapses, score_of_guessing
 from resnet_lab.study.statistics import ALPHA, Effect, judge
 from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
-from resnet_lab.study.trials import REMEDY, Outcome, StudyFolder, Trial, trials_of
+from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class StudyFindings:
         costs: that were measured of all arms; None where they were not.
         missing: trials that have not finished.
         remarks: what a reader should know.
-        predicted: on the test part, of the trials that finished.
+        predicted: on the test part at the best epoch, of the trials that finished.
+        changes: of the design since it was declared.
     """
 
     study: Study
@@ -79,6 +82,7 @@ class StudyFindings:
     missing: list[str]
     remarks: list[str]
     predicted: Grid[Predictions]
+    changes: list[Change]
 
     @property
     def effects(self) -> list[Effect]:
@@ -93,7 +97,7 @@ class StudyFindings:
     @property
     def scores(self) -> NDArray[np.float64]:
         """Scores in the study's metric, as they are judged: NaN where a trial is left out; shape (S, A)."""
-        return _scores(self.outcomes, self.study.plan)
+        return scores_of(self.outcomes, self.study.plan, self.predicted)
 
 
 def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFindings:
@@ -109,13 +113,14 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     finished = _finished(outcomes)
     _require_finished(outcomes, folder)
     plan = study.plan
-    scores, seconds = _scores(outcomes, plan), _seconds(finished)
-    higher = plan.metric not in LOWER_IS_BETTER
     predicted = predictions_of_trials(finished, trials, folder)
+    scores, seconds = scores_of(outcomes, plan, predicted), _seconds(finished)
+    higher = plan.metric not in LOWER_IS_BETTER
     told = classes_of_trials(predicted, trials, folder)
     classes = told or study.arms[0].spec.head.num_classes
     failed = _failed(outcomes)
-    blocks = image_blocks(predicted, plan.metric)
+    scored = predictions_scored(plan, finished, predicted, trials, folder)
+    blocks = image_blocks(scored, plan.metric)
     images = SeedImages(
         with_failures(blocks, failed) if plan.failures == "worst" else blocks,
         _test_by_training(study, trials.values(), folder),
@@ -154,16 +159,14 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     ]
     known = remarks(study, folder, outcomes, collapsed_at, [each for family in families for each in family])
     if not told:
-        known.append(f"no trial tells its classes: parameters and MACs are those of a head with {classes} classes")
+        known.append(f"no trial records its classes: parameters and MACs are those of a head with {classes} classes")
     costs = kept_costs(study.arms, classes, folder)
-    if population == "new" and any(
-        block is None and any(row) for block, row in zip(images.blocks, finished.cells, strict=True)
-    ):
+    if population == "new" and len(scored.values()) < len(finished.values()):
         known.append(
             "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "
             f"{images.ratio:.3g} test images per training image"
             if images.ratio is not None
-            else "predictions of some seeds are gone, so that nothing tells how far verdicts that need them hold for "
+            else "predictions of some seeds are gone, so it is unknown how far verdicts that need them hold for "
             "new images: these are about the images that were tested"
         )
     if costs is None and folder.bench.exists():
@@ -189,6 +192,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         missing=[trials[arm, seed].name for arm, seed, outcome in outcomes.items() if outcome is None],
         remarks=known,
         predicted=predicted,
+        changes=changes(folder.declared(), study),
     )
 
 
@@ -220,14 +224,14 @@ def _at_seeds(flags: NDArray[np.bool_], outcomes: Grid[Outcome]) -> dict[str, tu
     }
 
 
-def _scores(outcomes: Grid[Outcome], plan: Plan) -> NDArray[np.float64]:
-    """Scores (S, A), NaN where a trial is left out; a seed is where every arm failed, which favours none."""
-    finished, metric = _finished(outcomes), plan.metric
-    for outcome in finished.values():
-        if metric not in outcome.scores:
-            remedy = "take another metric where there are 5 classes or fewer" if metric == "top5_accuracy" else REMEDY
-            raise ConfigError(f"the trial {outcome.trial} has no {metric}; {remedy}")
-    scores = finished.numbers(lambda outcome: outcome.scores[metric])
+def scores_of(outcomes: Grid[Outcome], plan: Plan, predicted: Grid[Predictions]) -> NDArray[np.float64]:
+    """Scores (S, A), NaN where a trial is left out; a seed is where every arm failed, which favours none.
+
+    Raises:
+        ConfigError: a trial has no such score.
+    """
+    finished = _finished(outcomes)
+    scores = finished.numbers(lambda outcome: score(outcome, plan, predicted[outcome.arm, outcome.seed]))
     if plan.failures == "worst":
         failed = _failed(outcomes)
         scores[failed & ~failed.all(1, keepdims=True)] = 0.0

@@ -49,15 +49,17 @@ def is_skewed(values: Sequence[float]) -> bool:
 
 
 def score_of_guessing(metric: str, classes: int) -> float:
-    """Score of a network that has learned nothing, on balanced classes."""
-    return log(classes) if metric == "log_loss" else min(1.0, (5 if metric == "top5_accuracy" else 1) / classes)
+    """Score of a network that has learned nothing, on balanced classes: of equal probabilities."""
+    if metric == "log_loss":
+        return log(classes)
+    return 1 - 1 / classes if metric == "brier" else min(1.0, (5 if metric == "top5_accuracy" else 1) / classes)
 
 
 def collapses(scores: Floats, guessing: float, *, higher_is_better: bool = True) -> Flags:
     """Runs that collapsed, shape (S, A): at chance level, or far below the other runs of their arm.
 
     Far is more than `BOUND` robust standard deviations below the arm's median, and `LEAST_DROP` at least. The deviation
-    is that of all arms from their medians: few seeds tell it poorly, and an arm's own hides what often happens to it.
+    is that of all arms from their medians: few seeds estimate it poorly, and an arm's own hides its frequent collapses.
 
     Args:
         scores: shape (S, A), NaN where a trial failed or has not finished.

@@ -44,11 +44,11 @@ class Effect:
         population: that the verdict is about: `new` images, or the `pool` that seeds drew their test images from.
         interval: of the mean, for that population, at 95% by itself; None with one seed.
         simultaneous: the same, wide enough that all of its family hold at once in 95% of studies (Bonferroni).
-        new_interval, pool_interval: for either population; None where nothing tells it.
+        new_interval, pool_interval: for either population; None where it cannot be estimated.
         p_t, p_flip: two-sided, of Student's t for that population, and of the exact sign-flip permutation test.
         p_holm: `p_t` adjusted for all tests of the study (`gatekeeping.adjusted`); None with too few seeds for a test.
         size: the mean by the standard deviation of the differences (Cohen's d_z); None without spread.
-        covariance: of two seeds' differences, on new images; None where nothing tells it.
+        covariance: of two seeds' differences, on new images; None where it cannot be estimated.
         improvement: share of seeds in which the score is better, ties counting half, and its Wilson interval.
         aliases: effects that are confounded with this one.
         seeds: of the differences.
@@ -146,7 +146,7 @@ def judge(
         scores: of each seed and arm, shape (S, A); NaN where a trial failed: its seed is left out of effects that
             need it.
         margin: equivalence margin; None for none.
-        population: that verdicts are about, as far as `images` tell.
+        population: that verdicts are about, as far as `images` has them.
         images: that each seed tested.
         failed: trials that are left out since they failed, shape (S, A); none by default.
         seeds: by number; from 0 by default.

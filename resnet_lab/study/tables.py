@@ -47,7 +47,8 @@ def _trials(found: StudyFindings) -> list[Row]:
     rows = []
     for outcome in found.outcomes.values():
         row: Row = {"arm": outcome.arm, "seed": outcome.seed, **levels[outcome.arm], "lr": outcome.lr}
-        row |= {name: outcome.scores.get(name) for name in NAMES}
+        scores = outcome.scored(found.study.plan.last_epochs)
+        row |= {name: scores.get(name) for name in NAMES}
         rows.append(row | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS})
     return rows
 

@@ -36,7 +36,8 @@ def predictions_of_trials(
         if each is None:
             continue
         name = trials[arm, seed].name
-        _require_scores(finished[arm, seed], each, folder, name)
+        outcome = finished[arm, seed]
+        require_scores(outcome.scores if outcome is not None else {}, each, folder, name)
         first = classes.setdefault(each.classes, name)
         if len(classes) > 1:
             raise RunError(
@@ -55,7 +56,7 @@ def predictions_of_trials(
 def classes_of_trials(
     predicted: Grid[Predictions], trials: Mapping[tuple[str, int], Trial], folder: StudyFolder
 ) -> int:
-    """Number of classes, from predictions or else from a trial's record; 0 where nothing tells it.
+    """Number of classes, from predictions or else from a trial's record; 0 where neither has it.
 
     Raises:
         RunError: a damaged record.
@@ -68,13 +69,14 @@ def classes_of_trials(
     return 0
 
 
-def _require_scores(outcome: Outcome | None, predictions: Predictions, folder: StudyFolder, name: str) -> None:
-    if outcome is None or not len(predictions):
+def require_scores(told: Mapping[str, float], predictions: Predictions, folder: StudyFolder, name: str) -> None:
+    """Raise `RunError` where a trial's outcome tells other scores than its predictions."""
+    if not len(predictions):
         return
     for metric, value in headline(predictions.labels, predictions.probabilities).items():
-        told = outcome.scores.get(metric, value)
-        if not np.isclose(told, value, rtol=TOLERANCE, atol=TOLERANCE):
+        recorded = told.get(metric, value)
+        if not np.isclose(recorded, value, rtol=TOLERANCE, atol=TOLERANCE):
             raise RunError(
-                f"{folder.trials / name}.json: damaged: {metric} is {told:g}, and {value:g} by the trial's "
+                f"{folder.trials / name}.json: damaged: {metric} is {recorded:g}, and {value:g} by the trial's "
                 f"predictions; {REMEDY}"
             )

@@ -10,27 +10,40 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from os.path import isfile
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 from resnet_lab.core import locks
-from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
+from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.core.history import ROUNDING
-from resnet_lab.core.records import SMALL, Count, Entries, Finite, Seconds, read_json, repr_of, shortened, validated
+from resnet_lab.core.records import (
+    SMALL,
+    Count,
+    Entries,
+    Finite,
+    Seconds,
+    Tuple,
+    read_json,
+    repr_of,
+    shortened,
+    validated,
+)
 from resnet_lab.core.run_folder import Run
+from resnet_lab.data.config import DataConfig
 from resnet_lab.device.memory import is_out_of_memory
 from resnet_lab.evaluation.metrics.headline import NAMES, headline
 from resnet_lab.evaluation.opened_run import recorded_spec
-from resnet_lab.evaluation.scoring import stored
+from resnet_lab.evaluation.scoring import stored, stored_epochs
 from resnet_lab.network.plugins import Registry
+from resnet_lab.study.declaration import declared, design_hash, read_declared, require_fixed
 from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
-from resnet_lab.study.plan import LOWER_IS_BETTER
 from resnet_lab.train.config import Positive, TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
@@ -41,11 +54,14 @@ REMEDY = "remove it and its folder to have the trial run again"
 LONGEST = 150
 """Bytes of an arm's name in the names of its files, which may have 255 with what stands around it."""
 
+HIGHEST = {"log_loss": inf, "brier": 2.0}
+"""Greatest values of metrics that are no shares."""
+
 LEFT_OPEN = ("batch_size", "compile")
 """What a design may leave to the device, so that a run's record may differ in it."""
 
 RECORDED_DATA = {"fit", "strict", "folds", "fold"}
-"""What a run's record has of the data as the design says it."""
+"""What a run's record has of the data as in the design."""
 
 Accuracy = Annotated[Finite, Field(ge=0, le=1 + ROUNDING)]
 State = Literal["waiting", "running", "finished", "failed"]
@@ -78,8 +94,9 @@ class Trial:
 def _of_metrics(scores: dict[str, float]) -> dict[str, float]:
     """Scores within the bounds of their metrics; raises for pydantic."""
     for name, value in scores.items():
-        if name in NAMES and (value < 0 or (name not in LOWER_IS_BETTER and value > 1 + ROUNDING)):
-            bounds = "at least 0" if name in LOWER_IS_BETTER else "in [0, 1]"
+        most = HIGHEST.get(name, 1.0)
+        if name in NAMES and not 0 <= value <= most + ROUNDING:
+            bounds = "at least 0" if most == inf else f"in [0, {most:g}]"
             raise PydanticCustomError(
                 "score", "{name} is {value}, and should be {bounds}", {"name": name, "value": value, "bounds": bounds}
             )
@@ -96,6 +113,7 @@ class Outcome:
         validation: macro-averaged accuracy and loss of that epoch on the validation part.
         seconds: that its epochs took.
         diverged: whether it failed by that.
+        last_scores: `scores` of the last epochs whose predictions were kept, the last of them last.
     """
 
     trial: str
@@ -110,6 +128,14 @@ class Outcome:
     lr: Positive
     versions: Entries[str]
     diverged: bool = False
+    last_scores: Tuple[Annotated[Entries[Finite], AfterValidator(_of_metrics)]] = ()
+
+    def scored(self, last: int) -> dict[str, float]:
+        """Scores of the best epoch, or with `last` the means of so many last epochs, of all where it had fewer."""
+        if not last:
+            return self.scores
+        epochs = self.last_scores[-last:]
+        return {name: fmean(each[name] for each in epochs) for name in (epochs[0] if epochs else ())}
 
 
 _OUTCOME = TypeAdapter(Outcome)
@@ -122,13 +148,16 @@ def _contradiction(outcome: Outcome, trial: Trial) -> str:
     if outcome.lr != trial.rate:
         return f"lr is {outcome.lr:g}, and {trial.rate:g} in the study"
     if outcome.problem is not None:
-        return "a trial that failed has no scores" if outcome.scores or outcome.validation is not None else ""
+        scored = outcome.scores or outcome.last_scores or outcome.validation is not None
+        return "a trial that failed has no scores" if scored else ""
     if outcome.validation is None:
         return "a trial that finished has a validation"
     if outcome.diverged:
         return "a trial that finished has not diverged"
     if outcome.epochs and not outcome.seconds:
         return "a trial that finished has taken more than 0 seconds"
+    if len({frozenset(each) for each in outcome.last_scores}) > 1 or len(outcome.last_scores) > outcome.epochs:
+        return "last_scores are of more epochs than were trained, or of different metrics"
     if outcome.epochs and (outcome.best_epoch or 0) > outcome.epochs:
         return f"best_epoch is {outcome.best_epoch}, of {outcome.epochs} epochs"
     return ""
@@ -153,26 +182,32 @@ class StudyFolder:
     def note(self, study: Study, plugin_files: Sequence[Mapping[str, str]] = ()) -> None:
         """Write down the design, and the files that are plugins, as `Registry.files` gives them.
 
+        What was declared before the first trial stays on record, whatever is changed later.
+
         Raises:
             ConfigError: trials have run, and failures were to be judged otherwise.
         """
         make_folder(self.trials)
-        self._require_failures_declared(study)
+        has_run = isfile(self.design) and any(self.trials.glob("*.json"))
+        before = self.declared() if has_run else declared(study)
+        require_fixed(before, study, self.folder)
         plan = study.plan
         about = {**study.tables.get("study", {}), "population": plan.population, "failures": plan.failures}
         tables = {**study.tables, "study": about}
-        content = {"format": FORMAT, "tables": tables, "plugin_files": list(plugin_files)}
+        if study.folds is not None:  # the default depends on the number of seeds, which may grow
+            tables["data"] = {**study.tables.get("data", {}), "folds": study.folds}
+        content = {
+            "format": FORMAT,
+            "tables": tables,
+            "plugin_files": list(plugin_files),
+            "declared": before,
+            "design_hash": design_hash(before),
+        }
         write_atomically(self.design, json.dumps(content, indent=1).encode())
 
-    def _require_failures_declared(self, study: Study) -> None:
-        if not isfile(self.design) or not any(self.trials.glob("*.json")):
-            return
-        before = self._recorded("failures") or "withhold"
-        if before != study.plan.failures:
-            raise ConfigError(
-                f"{self.folder}: failures is {study.plan.failures!r}, and was {before!r} when its trials ran; what "
-                f"failures count as is declared before the first trial: give --failures {before} or another --out"
-            )
+    def declared(self) -> dict[str, Any]:
+        """Declaration before the first trial; empty where nothing was noted. Raises `RunError`."""
+        return read_declared(self.design) if isfile(self.design) else {}
 
     def plugin_files(self) -> list[dict[str, str]]:
         """Files that are plugins, as they were noted; none where there is no study.
@@ -197,15 +232,6 @@ class StudyFolder:
                 "made"
             )
         return study_from(read_noted(self.design, RunError)["tables"], str(self.design))
-
-    def recorded_population(self) -> str | None:
-        """Population that the noted design names; None where it names none, or nothing was noted."""
-        return self._recorded("population")
-
-    def _recorded(self, key: str) -> str | None:
-        noted = read_noted(self.design, RunError)["tables"] if isfile(self.design) else {}
-        about = noted.get("study")
-        return str(about[key]) if isinstance(about, Mapping) and key in about else None
 
     def run(self, trial: Trial) -> Run:
         """Its run folder, which need not exist."""
@@ -293,19 +319,27 @@ def carry_out(
 
 def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher) -> int | None:
     """Bring a trial's training to its end; a signal that came too late to stop it."""
-    run, config = folder.run(trial), study.at(trial.arm, trial.seed, lr=trial.rate)
+    run, data = folder.run(trial), _data(study, trial)
+    for_tuning = {} if trial.lr is None else {"keep_predictions": 0}
+    config = study.at(trial.arm, trial.seed, lr=trial.rate, **for_tuning)
     if run.record.exists():
         record = run.read()
-        _require_of_trial(run, record, trial, config)
+        _require_of_trial(run, record, trial, config, data)
         if record.get("status") != "finished":
-            return resume(run.folder, registry=registry, watcher=watcher).signal
+            return resume(run.folder, registry=registry, watcher=watcher, curves=False).signal
         return None
-    return train(trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher).signal
+    return train(
+        trial.arm.spec, data, config, folder=run.folder, registry=registry, watcher=watcher, curves=False
+    ).signal
 
 
-def _require_of_trial(run: Run, record: Mapping[str, Any], trial: Trial, config: TrainConfig) -> None:
+def _data(study: Study, trial: Trial) -> DataConfig:
+    return study.data_at(trial.arm, trial.seed) if trial.lr is None else study.tuning_data(trial.arm)
+
+
+def _require_of_trial(run: Run, record: Mapping[str, Any], trial: Trial, config: TrainConfig, data: DataConfig) -> None:
     """Raise `RunError` where a run in the place of a trial's is of another training."""
-    asked = {**trial.arm.data.model_dump(mode="json", include=RECORDED_DATA), **config.model_dump(mode="json")}
+    asked = {**data.model_dump(mode="json", include=RECORDED_DATA), **config.model_dump(mode="json")}
     noted = {**{name: record["data"].get(name, asked[name]) for name in RECORDED_DATA}, **record["config"]}
     other = [name for name in noted if name in asked and name not in LEFT_OPEN and noted[name] != asked[name]]
     own = trial.arm.spec.modified(num_classes=len(record["data"]["classes"]))
@@ -326,8 +360,8 @@ def _finished(trial: Trial, folder: StudyFolder) -> Outcome:
         raise RunError(f"{run.metrics}: damaged: it has no epoch {record.get('best_epoch')}, the best; {REMEDY}")
     if not isfinite(best["val_loss"]):
         raise DivergedError(f"epoch {record['best_epoch']}: the validation loss is {best['val_loss']}")
-    predictions = stored(run)
-    if predictions is None:
+    predictions, last = stored(run), stored_epochs(run, record["config"].get("keep_predictions", 0))
+    if predictions is None or last is None:
         raise RunError(f"{run.folder}: its predictions are gone; remove the folder to have the trial run again")
     return _outcome(
         trial,
@@ -336,6 +370,7 @@ def _finished(trial: Trial, folder: StudyFolder) -> Outcome:
         scores=headline(predictions.labels, predictions.probabilities),
         validation=(best["val_macro_accuracy"], best["val_loss"]),
         best_epoch=record["best_epoch"],
+        last_scores=tuple(headline(each.labels, each.probabilities) for each in last),
     )
 
 

@@ -5,19 +5,19 @@ from typing import Any
 
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
+from resnet_lab.core.figure_names import figure_name
+from resnet_lab.evaluation.metrics.headline import NOT_SHARES
 from resnet_lab.study.costs import ArmCost, Costs
+from resnet_lab.study.endpoint import endpoint
+from resnet_lab.study.plan import Plan
 from resnet_lab.study.remarks import WITHHELD, claim, happened
 from resnet_lab.study.results import ArmRow, StudyFindings
 from resnet_lab.study.statistics import FEWEST_EQUIVALENT, LEVEL, Effect
-
-NOT_SHARES = ("log_loss",)
-"""Metrics that are not given in percentage points."""
 
 
 def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
     """One sentence: the change, its difference with interval, seeds, time, verdict."""
     scale, unit = (1.0, "") if metric in NOT_SHARES else (100.0, " points")
-    name = metric.replace("_f1", " F1").replace("_", " ")
     events = _events(effect)
     if effect.difference is None:
         return f"{effect.name}: no seed in which all its trials finished{events}: exploratory"
@@ -27,7 +27,7 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
         interval = f", {LEVEL:.0%} interval [{low:+.2f}, {high:+.2f}]"
     times = "" if time_ratio is None else f", at {time_ratio:.2f}x the training time"
     seeds = f"{effect.n} seed{'s' if effect.n != 1 else ''}"
-    difference = f"{scale * effect.difference:+.2f}{unit} {name}{interval}"
+    difference = f"{scale * effect.difference:+.2f}{unit} {figure_name(metric)}{interval}"
     within = ", differs, within the margin" if effect.differs_within_margin else ""
     reason = f"; {WITHHELD}" if effect.verdict == "withheld" else ""
     return f"{effect.name}: {difference}, {seeds}{events}{times}{within}{reason}: {effect.verdict}"
@@ -35,13 +35,13 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
 
 def _events(effect: Effect) -> str:
     """Arms that failed or collapsed, in brackets with their seeds; nothing where none did."""
-    told = []
+    noted = []
     for arm in dict.fromkeys((*effect.failed, *effect.diverged, *effect.collapsed)):
         diverged, failed, collapsed = (each.get(arm, ()) for each in (effect.diverged, effect.failed, effect.collapsed))
         otherwise = tuple(seed for seed in failed if seed not in diverged)
         events = {"diverged": diverged, "failed": otherwise, "collapsed": collapsed}
-        told += [happened(arm, what, seeds) for what, seeds in events.items() if seeds]
-    return f" ({', '.join(told)})" if told else ""
+        noted += [happened(arm, what, seeds) for what, seeds in events.items() if seeds]
+    return f" ({', '.join(noted)})" if noted else ""
 
 
 def as_json(found: StudyFindings) -> dict[str, Any]:
@@ -49,10 +49,13 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
     return {
         "name": found.study.plan.name,
         "metric": found.study.plan.metric,
+        "epochs_scored": found.study.plan.epochs_scored,
+        "endpoint": endpoint(found.study.plan),
+        "changes": [asdict(change) for change in found.changes],
         "margin": found.study.plan.margin,
         "population": found.study.plan.population,
         "failures": found.study.plan.failures,
-        "claim": claim(found.study.plan),
+        "claim": claim(found.study),
         "baseline": found.study.arms[0].name,
         "effects": [_effect_json(effect, found) for effect in found.effects],
         "arms": [
@@ -213,12 +216,20 @@ def method(found: StudyFindings) -> str:
     )
     return (
         f"{len(arms)} arms were trained in {plan.seeds} blocks; within a block all arms share the split, the order and "
-        "augmentation of images, and the initial weights of the parameters that they have in common. Of each run the "
-        f"epoch with the highest validation macro-averaged accuracy was tested once.{tuning} Scores ({plan.metric}) "
-        "were compared by paired differences within blocks, with Student's t interval and a paired t test; p-values "
+        "augmentation of images, and the initial weights of the parameters that they have in common. Of each run "
+        f"{_tested(plan)}.{tuning} Scores ({plan.metric}) were compared by paired differences within blocks, with "
+        "Student's t interval and a paired t test; p-values "
         f"were adjusted {procedure}, {tested} tests in all; simultaneous intervals are Bonferroni's within each family."
         f"{about}{_failures_in_method(found)} Exact sign-flip permutation tests are reported too.{margin}"
     )
+
+
+def _tested(plan: Plan) -> str:
+    if not plan.last_epochs:
+        return "the epoch with the highest validation macro-averaged accuracy was tested once"
+    if plan.last_epochs == 1:
+        return "the last epoch was tested, whatever its validation accuracy"
+    return f"the last {plan.last_epochs} epochs were tested, and their scores averaged"
 
 
 def _markdown_row(effect: Effect) -> str:

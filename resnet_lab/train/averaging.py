@@ -25,10 +25,12 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        frozen = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
+        shared = {name: parameter for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        frozen = {id(parameter): parameter for parameter in shared.values()}
         self.model = deepcopy(model, memo=dict(frozen)).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
+        self._shared = shared
         mine, theirs = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (self.model, model))
         moving = [(mine[name], tensor) for name, tensor in theirs.items() if id(tensor) not in frozen]
         self._floats = _columns([pair for pair in moving if pair[0].is_floating_point()])
@@ -44,14 +46,15 @@ class Average:
             torch._foreach_copy_(*self._integers)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that `load_state_dict` needs to resume; the averages are not copied."""
-        averages = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        """All that `load_state_dict` needs to resume, without shared parameters; the averages are not copied."""
+        own = {name: tensor for name, tensor in self.model.state_dict().items() if name not in self._shared}
+        averages = {f"model.{name}": tensor for name, tensor in own.items()}
         return {"updates": torch.tensor(self.updates), **averages}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Resume from another average; raises `KeyError` or `RuntimeError` where it was of another network."""
         averages = {name.removeprefix("model."): tensor for name, tensor in state.items() if name != "updates"}
-        self.model.load_state_dict(averages)
+        self.model.load_state_dict({**self._shared, **averages})
         self.updates = int(state["updates"])
 
 

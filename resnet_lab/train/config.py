@@ -9,7 +9,7 @@ from resnet_lab.core.choices import Balance, Compile, InitGain, Optimizer, Preci
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
-from resnet_lab.core.records import Count, NotNegative, Record, Seed, Share, repr_of, validated
+from resnet_lab.core.records import Count, NotNegative, Number, Record, Seed, Share, repr_of, validated
 from resnet_lab.data.config import DataConfig
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
@@ -19,7 +19,7 @@ _STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")
 
 
 def parse_freeze(text: str) -> tuple[str, ...]:
-    """Read `1-3`, `1,2`, `stem,layer1` or `none`: names for `freeze`, which says whether a network has them.
+    """Read `1-3`, `1,2`, `stem,layer1` or `none`: names for `freeze`, which checks that a network has them.
 
     The number 1 brings the stem along, as studies count that freeze "stages 1 to 3": what stands before a frozen stage
     would otherwise keep learning. `layer1` is the stage alone.
@@ -67,6 +67,7 @@ class TrainConfig(Record):
         balance: `sampling` gives each class the same share of an epoch, `loss` weighs the loss by N / (K N_k).
         init_seed, split_seed, order_seed: of one part of chance alone; `seed` where it is not given.
         deterministic: on the CPU and on one GPU.
+        keep_predictions: of the last epochs, beside those of the best; none is chosen by them.
     """
 
     epochs: Count = option(15, "Passes over the training part.", LEARNING)
@@ -153,6 +154,9 @@ class TrainConfig(Record):
     deterministic: bool = option(False, "Make training reproducible bit for bit.", SPEED)
     save_minutes: Positive = option(
         10.0, "Minutes between saved states; a state is also saved after each epoch.", OUTPUT
+    )
+    keep_predictions: Number = option(
+        0, "Also score the test part after each of the last N epochs, and keep the predictions.", OUTPUT, metavar="N"
     )
 
     def seed_of(self, what: Literal["init", "split", "order"]) -> int:

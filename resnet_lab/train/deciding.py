@@ -41,6 +41,7 @@ def decide(
     *,
     steps: int | None = None,
     sharing: int = 1,
+    trainings: int = 1,
     watcher: Watcher = SILENT,
 ) -> Decided:
     """Decide as `train` would, with the same network and images; a step that the memory cannot hold is not compiled.
@@ -48,7 +49,8 @@ def decide(
     Args:
         steps: optimiser steps to come; those of the configuration's epochs unless given.
         sharing: trainings that the device's memory has to do for at one time.
-        watcher: told whether a step is compiled, and why.
+        trainings: number of those to come with the same network, over which the cost of compiling it is spread.
+        watcher: notified whether a step is compiled, and why.
 
     Raises:
         ResNetLabError: as `make_ready`.
@@ -60,7 +62,7 @@ def decide(
         return Decided(batch_size, config.compile != "off")
     try:
         with deterministic(config.deterministic):
-            return Decided(batch_size, _is_compiled(ready, steps, watcher))
+            return Decided(batch_size, _is_compiled(ready, steps, trainings, watcher))
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -75,21 +77,26 @@ def compiled_step(
     placement: Placement,
     steps: int,
     watcher: Watcher = SILENT,
+    *,
+    trainings: int = 1,
 ) -> nn.Module:
     """The network as a training step calls it; itself, or compiled (`compile_for_training`).
 
     Args:
         network: on its device.
         x: input of a whole step, shape (N, ...).
-        steps: optimiser steps to come.
+        steps: optimiser steps to come, in each training.
+        trainings: that are to come with this network.
     """
     shape = (ceil(len(x) / config.accumulate), *x.shape[1:])
     key = f"{spec.hash} {','.join(config.freeze)}"  # what is frozen has no backward pass
     steps *= config.accumulate
-    return compile_for_training(network, placement, key, shape, dtype=x.dtype, steps=steps, watcher=watcher)
+    return compile_for_training(
+        network, placement, key, shape, dtype=x.dtype, steps=steps, trainings=trainings, watcher=watcher
+    )
 
 
-def _is_compiled(ready: Ready, steps: int | None, watcher: Watcher) -> bool:
+def _is_compiled(ready: Ready, steps: int | None, trainings: int, watcher: Watcher) -> bool:
     placement, train, config = ready.placement, ready.batches["train"], ready.config
     network = placement.place(ready.network)
     _, x, _ = next(train.training(1))
@@ -98,7 +105,8 @@ def _is_compiled(ready: Ready, steps: int | None, watcher: Watcher) -> bool:
             x = network.fixed(x)
         network.takes_features = True
     steps = config.epochs * len(train) if steps is None else steps
-    return compiled_step(network, x, ready.metadata.spec, config, placement, steps, watcher) is not network
+    called = compiled_step(network, x, ready.metadata.spec, config, placement, steps, watcher, trainings=trainings)
+    return called is not network
 
 
 def _takes_features(network: PartlyFrozen, ready: Ready) -> bool:

@@ -21,7 +21,7 @@ from resnet_lab.device import optimize_for_inference, out_of_memory
 from resnet_lab.device.processes import Agreement, Processes
 from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.metrics import Scores, score
-from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.predictions import Predictions, weights_digest
 from resnet_lab.evaluation.scoring import origin_of
 from resnet_lab.network import checkpoint
 from resnet_lab.network.plugins import Registry
@@ -32,6 +32,7 @@ from resnet_lab.train.distributed import spread
 from resnet_lab.train.freezing import PartlyFrozen
 from resnet_lab.train.frozen_cache import cache_features
 from resnet_lab.train.interruption import Interrupted, Interruption
+from resnet_lab.train.last_epochs import last_epochs, may_be_last, outputs_on_images
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.loop import epochs, require_finite, require_finite_outputs
 from resnet_lab.train.optimisation import make_loss
@@ -63,7 +64,8 @@ class Trainer:
 
     Args:
         run: its folder, with run.json and splits.csv.
-        record: what run.json says.
+        record: the content of run.json.
+        draws: whether curves.png is drawn.
     """
 
     def __init__(
@@ -74,7 +76,10 @@ class Trainer:
         registry: Registry,
         watcher: TrainingWatcher,
         processes: Processes,
+        *,
+        draws: bool = True,
     ) -> None:
+        self.draws = draws
         self.run, self.record, self.ready = run, record, ready
         self.placement, self.registry, self.watcher, self.processes = ready.placement, registry, watcher, processes
         self.config = ready.config
@@ -105,26 +110,26 @@ class Trainer:
                 self._draw_curves()
                 kept = f"; the state before it, of {self.saved_at}, is kept in {self.run.state}"
                 diverged = DivergedError(f"{error}{kept if self.saved_at else ''}")
-                self._tell_status(str(diverged))
+                self._record_status(str(diverged))
                 raise diverged from None
             except Interrupted as error:
                 self._draw_curves()
-                self._tell_status(str(error))
+                self._record_status(str(error))
                 self.processes.from_first(lambda: None)  # or one that ends early has the others killed
                 raise
             except ResNetLabError as error:
-                self._tell_status(str(error))
+                self._record_status(str(error))
                 raise
             except (RuntimeError, MemoryError) as error:
-                told = out_of_memory(error, self.placement.device, self.batch_size, self.config.accumulate)
-                if told is None:
+                message = out_of_memory(error, self.placement.device, self.batch_size, self.config.accumulate)
+                if message is None:
                     raise
-                self._tell_status(str(told))
-                raise told from error
+                self._record_status(str(message))
+                raise message from error
             history = self.progress.history
             best = best_of(history).epoch
             seconds = sum(epoch.seconds for epoch in history)
-            self._tell_status("finished", best_epoch=best, seconds=seconds, test=test.headline())
+            self._record_status("finished", best_epoch=best, seconds=seconds, test=test.headline())
             if self.processes.is_first:
                 self.run.state.unlink(missing_ok=True)
             return TrainResult(self.run.folder, best, test, interruption.number)
@@ -147,7 +152,7 @@ class Trainer:
         agree = Agreement(self.processes)
 
         def after_step() -> None:
-            self._tell_step()
+            self._report_step()
             time_to_save = monotonic() > self.save_next
             if time_to_save:
                 self._schedule_save()
@@ -179,7 +184,7 @@ class Trainer:
         spec, steps = self.ready.metadata.spec, self.config.epochs * len(train)
         called = compiled_step(whole, x, spec, self.config, placement, steps, self.watcher)
         device["compiled"] = called is not whole
-        self._tell_status("running")
+        self._record_status("running")
         return called
 
     def _batches(self, network: nn.Module, interruption: Interruption) -> dict[Part, Loader]:
@@ -192,20 +197,20 @@ class Trainer:
             ready.batches,
             ready.data,
             ready.metadata,
-            wish=self.config.cache_frozen,
+            requested=self.config.cache_frozen,
             epochs=self.config.epochs,
             watcher=self.watcher,
             after_step=interruption.check,
         )
 
-    def _tell_step(self) -> None:
+    def _report_step(self) -> None:
         """Report a step; on a GPU the figures so far are those of the last look at the losses."""
         progress, train = self.progress, self.ready.batches["train"]
         rate = progress.step / len(train) * len(train.images) / progress.seconds
         self.watcher.advance()
         self.watcher.step(progress.epoch, self.config.epochs, progress.tally.latest, rate)
 
-    def _tell_status(self, status: str, **outcome: Any) -> None:
+    def _record_status(self, status: str, **outcome: Any) -> None:
         if self.processes.is_first:
             self.run.write({**self.record, "status": status, **outcome})
 
@@ -214,6 +219,8 @@ class Trainer:
         best = best_of(self.progress.history)
         if best is epoch:
             self._write_weights(self.run.best_of_epoch(epoch.epoch))
+        if may_be_last(self.progress.history, self.config):
+            self._keep_predictions(epoch.epoch)
         self._save()
         self._publish()
         self.watcher.epoch(epoch, best)
@@ -239,15 +246,27 @@ class Trainer:
         history = self.progress.history
         best = best_of(history).epoch
         self.run.settle_best(best)
+        self.run.settle_predictions(last_epochs(history, self.config))
         write_atomically(self.run.metrics, metrics_table(history).encode())
         write_atomically(self.run.times, times_table(history).encode())
         if monotonic() > self.curves_due:
             self._draw_curves()
 
+    def _keep_predictions(self, epoch: int) -> None:
+        """Keep predictions on the test part by the weights after an epoch, before the state says that it is over."""
+        batches, scored = self.ready.batches["test"], self.learner.scored
+        outputs = outputs_on_images(scored, batches, self.placement)
+        outputs = self.processes.gather_in_order(outputs, len(batches.images))
+        require_finite_outputs(outputs, "test", epoch, self.config, len(self.ready.batches["train"]))
+        if self.processes.is_first:
+            weights = checkpoint.digest_of(scored, self.ready.metadata)
+            predictions = self._predictions(batches, outputs.softmax(1).numpy(), weights, epoch)
+            predictions.write(self.run.predictions_of_epoch(epoch))
+
     def _draw_curves(self) -> None:
         """Draw all epochs that are over, and let the next drawing wait until this one is a twentieth of the time."""
         history = self.progress.history
-        if not self.processes.is_first or len(history) == self.curves_of:
+        if not (self.draws and self.processes.is_first) or len(history) == self.curves_of:
             return
         start = monotonic()
         title = f"{self.ready.metadata.spec.name} on {Path(self.ready.data.images.name).name}"
@@ -270,11 +289,15 @@ class Trainer:
         best = best_of(self.progress.history).epoch
         require_finite_outputs(outputs, "test", best, self.config, len(self.ready.batches["train"]))
         if self.processes.is_first:
-            self._predictions(batches, outputs.softmax(1).numpy()).write(self.run.predictions("test"))
+            weights = weights_digest(self.run.best)
+            predictions = self._predictions(batches, outputs.softmax(1).numpy(), weights, best)
+            predictions.write(self.run.predictions("test"))
         return score(batches.images.labels, outputs.argmax(1).numpy(), self.ready.metadata.classes)
 
-    def _predictions(self, batches: Loader, probabilities: NDArray[np.float32]) -> Predictions:
-        data, epoch = self.ready.data, best_of(self.progress.history).epoch
+    def _predictions(
+        self, batches: Loader, probabilities: NDArray[np.float32], weights: str, epoch: int
+    ) -> Predictions:
+        data = self.ready.data
         positions = batches.images.positions.tolist()
         return Predictions(
             classes=self.ready.metadata.classes,
@@ -282,5 +305,5 @@ class Trainer:
             digests=tuple(data.examined[position].digest for position in positions),
             labels=batches.images.labels,
             probabilities=probabilities,
-            origin=origin_of(self.run, data.images.name, "test", self.placement, epoch),
+            origin=origin_of(weights, data.images.name, "test", self.placement, epoch),
         )

@@ -30,6 +30,7 @@ def train(
     command: Sequence[str] = (),
     watcher: TrainingWatcher | None = None,
     processes: Processes | None = None,
+    curves: bool = True,
 ) -> TrainResult:
     """Train a network on a source of images and score its best epoch on the test part, once.
 
@@ -39,6 +40,7 @@ def train(
         folder: where to put the run; it must not exist.
         command: what the user typed, for the record.
         processes: those that train together, each of which has to call this; by default this one is alone.
+        curves: whether curves.png is drawn, which takes about a second; `metrics.csv` has the same figures.
 
     Raises:
         ResNetLabError: anything that is wrong with the input is found before the folder is made.
@@ -54,7 +56,7 @@ def train(
     splits = to_csv(ready.data.images, ready.data.parts).encode("utf-8", "surrogateescape")
     run = Run(Path(folder))
     processes.from_first(lambda: run.create({"status": "running", **record}, splits))
-    return Trainer(run, record, ready, registry, watcher, processes).carry_out()
+    return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
 
 
 def _require_new(folder: Path) -> None:
@@ -69,6 +71,7 @@ def resume(
     registry: Registry | None = None,
     watcher: TrainingWatcher | None = None,
     processes: Processes | None = None,
+    curves: bool = True,
 ) -> TrainResult:
     """Resume a training that was interrupted or killed, to the same weights as if it had not been.
 
@@ -93,7 +96,7 @@ def resume(
     processes = processes or Processes(device=config.device)
     with processes.first_ahead():
         ready = make_ready(spec, data, config, registry, watcher, processes, partial(require_same_data, record, run))
-    return Trainer(run, record, ready, registry, watcher, processes).carry_out()
+    return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
 
 
 def find_rate(

@@ -58,7 +58,7 @@ def test_bad_input(cli: Callable, trained: Path, paintings: Path, tmp_path: Path
     assert (code, out) == (2, "")
     assert err == (
         f"resnet-lab: {paintings}: its classes are not the network's: missing ['red'], unknown ['green']; "
-        "use a folder with the same class names, or say which is which with --class-map 'green=red' (or 'green=' to "
+        "use a folder with the same class names, or map them with --class-map 'green=red' (or 'green=' to "
         "leave it out)\n"
     )
     code, out, err = cli("eval", "run", "--data", paintings, "--class-map", "green=red", "--json")
@@ -75,4 +75,5 @@ def test_the_screen_names_the_intervals_of_few_images(capsys: pytest.CaptureFixt
     print_summary(summarise(labels, np.eye(3, dtype=np.float32)[labels], tuple("abc")), "few")
     out = capsys.readouterr().out
     assert "Interval for macro accuracy and macro recall: Wilson over classes." in out
-    assert "No interval for log loss (nats): fewer than 5 images are classified wrongly, or correctly." in out
+    named = "No interval for log loss (nats), Brier score and mean p(true class)"
+    assert f"{named}: fewer than 5 images are classified wrongly, or correctly." in out

@@ -10,10 +10,11 @@ from pathlib import Path
 import filelock
 import pytest
 
+from resnet_lab.core.cache_location import cache_folder, code_folder
 from resnet_lab.core.errors import DataError, RunError
 from resnet_lab.core.watcher import SILENT
 from resnet_lab.data.cache import bytes_needed, store
-from resnet_lab.data.cache_folders import CacheError, cache_folder, clear, entries, held
+from resnet_lab.data.cache_folders import CacheError, clear, entries, held
 from resnet_lab.data.image_format import ImageFormat
 from tests.data.folder_sets import fill, set_of
 from tests.data.test_cache import FORM, is_right, one_entry
@@ -43,7 +44,7 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             OSError(errno.EDQUOT, "Disk quota exceeded"),
@@ -57,11 +58,11 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_errors_within_are_reported(error: Exception, told: str) -> None:
+def test_errors_within_are_reported(error: Exception, message: str) -> None:
     place = cache_folder() / "frozen" / "0123456789abcdef"
     with pytest.raises(CacheError) as failure, held(place, SILENT):
         raise error
-    assert str(failure.value) == f"{place}: {told}"
+    assert str(failure.value) == f"{place}: {message}"
 
 
 def test_entries_describe_the_content(tmp_path: Path) -> None:
@@ -71,8 +72,8 @@ def test_entries_describe_the_content(tmp_path: Path) -> None:
     store(set_of(small), ImageFormat(8, 1, "crop"))
     store(set_of(large), ImageFormat(32))
     first, second = entries()
-    assert (first.source, first.form, first.images) == (str(large), ImageFormat(32), 7)
-    assert (second.source, second.form, second.images) == (str(small), ImageFormat(8, 1, "crop"), 3)
+    assert (first.source, first.image_format, first.images) == (str(large), ImageFormat(32), 7)
+    assert (second.source, second.image_format, second.images) == (str(small), ImageFormat(8, 1, "crop"), 3)
     for entry in (first, second):
         assert entry.nbytes == sum(path.stat().st_size for path in entry.folder.iterdir())
         assert entry.used is not None
@@ -168,13 +169,29 @@ def test_features_and_shards_are_listed_and_cleared() -> None:
     (shards / "a.tar").write_bytes(bytes(5000))
     first, second = entries()
     assert (first.kind, first.images, first.nbytes) == ("shards", 1, 5000)
-    assert (second.kind, second.source, second.images, second.form) == ("features", "/paintings", 7, ImageFormat(8))
+    assert (second.kind, second.source, second.images, second.image_format) == (
+        "features",
+        "/paintings",
+        7,
+        ImageFormat(8),
+    )
     (features / "about.json").write_text("{")
-    assert (entries()[1].kind, entries()[1].source, entries()[1].form) == ("features", "", None)
+    assert (entries()[1].kind, entries()[1].source, entries()[1].image_format) == ("features", "", None)
     clear()
     assert entries() == []
     assert not features.exists()
     assert not shards.exists()
+
+
+def test_compiled_code_is_listed_and_cleared() -> None:
+    (code_folder() / "fxgraph" / "ab").mkdir(parents=True)
+    (code_folder() / "fxgraph" / "ab" / "code").write_bytes(bytes(3000))
+    (code_folder() / "main.so").write_bytes(bytes(500))
+    (entry,) = entries()
+    assert (entry.kind, entry.folder, entry.nbytes, entry.form, entry.source) == ("code", code_folder(), 3500, None, "")
+    assert clear([code_folder().name]) == 3500
+    assert not code_folder().exists()
+    assert entries() == []
 
 
 def test_a_cache_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data import known_copies
-from resnet_lab.data.cache_folders import cache_folder, clear, entries
+from resnet_lab.data.cache_folders import clear, entries
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.description import check
 from resnet_lab.data.image_format import ImageFormat
@@ -81,7 +82,7 @@ def test_a_set_is_searched_once(tmp_path: Path, searches: list[int]) -> None:
     assert searches == [24, 24]
     check(images)
     check(images)
-    assert searches == [24, 24, 24], "in another form they are in another folder"
+    assert searches == [24, 24, 24], "in another format they are in another folder"
 
 
 def test_nothing_is_kept_without_a_search(tmp_path: Path, searches: list[int]) -> None:

@@ -17,8 +17,8 @@ def test_records_come_back(tmp_path: Path) -> None:
     files = {b"a/\xff.jpg": (b"12 34", FULL.digest), b"b\n.jpg": (b"", BAD.digest)}
     with Ledger(tmp_path, create=True) as ledger:
         ledger.add(records.values(), files)
-        ledger.tell(source="\udcff", form="square")
-        ledger.tell(form="round")
+        ledger.set_facts(source="\udcff", form="square")
+        ledger.set_facts(form="round")
     with Ledger(tmp_path) as ledger:
         assert ledger.records() == (records, set())
         assert ledger.files() == files

@@ -18,6 +18,8 @@ def test_what_was_measured_is_found_again_under_the_same_facts(folder: Path) -> 
     remember(StepTimes(1, 2, 3), "resnet18", "threads 2")
     assert recall("resnet50", "threads 2") == MEASURED
     assert recall("resnet50", "threads 4") is None
+    remember(StepTimes(20.5), "resnet34")
+    assert recall("resnet34") == StepTimes(20.5, None, None)
     assert [path.name for path in folder.iterdir()] == ["compiled.json"]
 
 

@@ -76,8 +76,9 @@ def test_differences_have_signs_and_nothing_has_none() -> None:
 
 
 def test_figures_and_lists_as_people_write_them() -> None:
-    names = ("macro_f1", "log_loss", "top5_accuracy", "weighted_recall")
-    assert [figure_name(name) for name in names] == ["macro F1", "log loss (nats)", "top-5 accuracy", "weighted recall"]
+    names = {"macro_f1": "macro F1", "top5_accuracy": "top-5 accuracy", "weighted_recall": "weighted recall"}
+    names |= {"log_loss": "log loss (nats)", "brier": "Brier score", "mean_p_true": "mean p(true class)"}
+    assert [figure_name(name) for name in names] == list(names.values())
     assert [joined(list(words)) for words in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert shortened("a" * 10, 10) == "a" * 10
     assert shortened("a" * 11, 10) == "a" * 9 + "…"

@@ -1,6 +1,7 @@
 """Studies whose trials nobody trained: the files that they would have left, with made-up predictions."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def fabricate(
     classes: int = 3,
     failed: Mapping[tuple[str, int], str] | None = None,
     waiting: tuple[tuple[str, int], ...] = (),
+    last: int = 0,
     **changes: Any,
 ) -> StudyFolder:
     """The folder of a study.
@@ -90,6 +92,7 @@ def fabricate(
     Args:
         failed: problems by arm and seed.
         waiting: arms and seeds of trials that have not finished.
+        last: epochs whose predictions are kept too, right as at the seed 100 times the epoch later.
         changes: to what all predictions hold.
     """
     folder = StudyFolder(path)
@@ -105,6 +108,13 @@ def fabricate(
         made = predictions(labels, rights(*key, labels), classes, weights_digest(run.best), **changes)
         made.write(run.predictions("test"))
         scores = headline(made.labels, made.probabilities)
+        last_scores = []
+        for epoch in range(4 - last, 4):
+            right = rights(trial.arm.name, trial.seed + 100 * epoch, labels)
+            one = predictions(labels, right, classes, "kept", **changes)
+            one = replace(one, origin=one.origin.model_copy(update={"epoch": epoch}))
+            one.write(run.predictions_of_epoch(epoch))
+            last_scores.append(headline(one.labels, one.probabilities))
         history = epochs_of(scores["macro_accuracy"])
         run.metrics.write_text(metrics_table(history))
         run.times.write_text(times_table(history))
@@ -116,6 +126,7 @@ def fabricate(
                 scores={} if problem else scores, validation=None if problem else (scores["macro_accuracy"], 1.2),
                 best_epoch=None if problem else 3, epochs=3, seconds=30.0, lr=trial.arm.train.lr,
                 versions={"torch": "2.99", "resnet-lab": "1.0"}, diverged=problem == "it diverged",
+                last_scores=() if problem else tuple(last_scores),
             ),
         )  # fmt: skip
     return folder

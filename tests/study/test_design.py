@@ -80,7 +80,8 @@ def test_near_copies_are_in_an_arm_s_hash_only_where_off() -> None:
     off = replace(one, data=one.data.model_copy(update={"near_copies": "off"}))
     data = {name: value for name, value in one.data.model_dump(mode="json").items() if name != "near_copies"}
     train = one.train.model_dump(mode="json")
-    train = {name: value for name, value in train.items() if not name.endswith("seed") and name != "init_gain"}
+    later = ("init_gain", "keep_predictions")
+    train = {name: value for name, value in train.items() if not name.endswith("seed") and name not in later}
     content = json.dumps({"spec": one.spec.hash, "data": data, "train": train}, sort_keys=True)
     assert one.hash == hashlib.sha256(content.encode()).hexdigest()[:12] != off.hash
 
@@ -156,8 +157,8 @@ def test_a_file(tmp_path: Path) -> None:
         ),
         (
             {"arms": {"a": {}, "b": {"attn": "cbam"}}, "metric": "log_loss", "failures": "worst"},
-            "log_loss has no worst value, so failures cannot be 'worst'; give failures = \"withhold\" or "
-            "another metric",
+            "failures 'worst' scores a failed trial 0, and lower is better in log_loss; give failures = \"withhold\" "
+            "or another metric",
         ),
         (
             {"arms": {"a": {}, "b": {"attn": "cbam"}}, "budget": {"epochs": 3, "macs": 1.0}},

@@ -39,6 +39,8 @@ def test_scores_of_guessing() -> None:
     assert score_of_guessing("macro_accuracy", 10) == 0.1
     assert (score_of_guessing("top5_accuracy", 10), score_of_guessing("top5_accuracy", 3)) == (0.5, 1)
     assert score_of_guessing("log_loss", 10) == pytest.approx(2.302585)
+    assert score_of_guessing("brier", 4) == 0.75 == 0.75**2 + 3 * 0.25**2
+    assert score_of_guessing("mean_p_true", 4) == 0.25
 
 
 def test_rare_collapses_go_unseen() -> None:

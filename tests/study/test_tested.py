@@ -83,7 +83,7 @@ def test_without_predictions_the_records_tell_the_classes(folder: StudyFolder) -
     found = findings(STUDY, folder, REGISTRY)
     assert found.predicted.values() == []
     head = STUDY.arms[0].spec.head.num_classes
-    assert f"no trial tells its classes: parameters and MACs are those of a head with {head} classes" in found.remarks
+    assert f"no trial records its classes: parameters and MACs are those of a head with {head} classes" in found.remarks
     record = run_record()
     record["data"]["classes"] = ["a", "b", "c"]
     folder.run(trials_of(STUDY)[0]).write(record)

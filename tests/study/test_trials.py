@@ -45,6 +45,8 @@ def test_a_trial_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     outcome = carry_out(small, trial, folder, REGISTRY, SILENT)
     assert outcome is not None
     assert folder.state(trial) == "finished"
+    assert folder.run(trial).metrics.exists()
+    assert not folder.run(trial).curves.exists()  # which takes a second, and no report reads it
     predictions = Predictions.read(folder.run(trial).predictions("test"))
     assert outcome.scores["macro_accuracy"] == pytest.approx(
         balanced_accuracy_score(predictions.labels, predictions.predicted)
@@ -200,6 +202,7 @@ def test_damaged_outcomes(tmp_path: Path) -> None:
         ({"arm": "another"}, "it is of the trial {name}"),
         ({"scores": {"accuracy": 5}}, "scores: accuracy is 5.0, and should be in [0, 1], got {{'accuracy': 5}}"),
         ({"scores": {"macro_f1": -2}}, "scores: macro_f1 is -2.0, and should be in [0, 1], got {{'macro_f1': -2}}"),
+        ({"scores": {"brier": 2.5}}, "scores: brier is 2.5, and should be in [0, 2], got {{'brier': 2.5}}"),
         ({"scores": {"log_loss": -1}}, "scores: log_loss is -1.0, and should be at least 0, got {{'log_loss': -1}}"),
         ({"validation": [9, 1]}, "validation.0: input should be less than or equal to 1.000001, got 9"),
         ({"validation": [0.5, -1]}, "validation.1: input should be greater than or equal to 0, got -1"),

@@ -114,15 +114,21 @@ def test_frozen_parameters_are_shared() -> None:
     assert not torch.equal(average.model[4].weight, model[4].weight)
 
 
-def test_an_average_resumes_bit_for_bit() -> None:
+@pytest.mark.parametrize("frozen", [0, 3])
+def test_an_average_resumes_bit_for_bit(frozen: int) -> None:
     """Saved tensors are contiguous, as safetensors has them, whatever layout the network has."""
     model = network()
+    for parameter in list(model.parameters())[:frozen]:
+        parameter.requires_grad_(False)
     average = Average(model, 0.99)
     for step in range(4):
         learn(model, step)
         average.update()
     saved: dict[str, Tensor] = {
         name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in average.state_dict().items()
+    }
+    assert not {tensor.data_ptr() for tensor in average.state_dict().values()} & {
+        parameter.data_ptr() for parameter in model.parameters()
     }
     resumed = copy.deepcopy(model)
     other = Average(resumed, 0.99)

@@ -35,7 +35,7 @@ def open_hugging_face(text: str, download: bool, fewest: int = 2) -> ImageSet:
     of a set is ever run.
 
     Raises:
-        DataError: the library is not installed, the set is not there, or its columns do not say which is the image
+        DataError: the library is not installed, the set is not there, or its columns do not show which is the image
             and which the label.
     """
     named = Named("hf", text, {}) if os.path.isdir(text) else Named.parse("hf", text)

@@ -20,11 +20,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import TABLE, read_json
-from resnet_lab.data.cache_folders import SHARDS, cache_folder
+from resnet_lab.data.cache_folders import SHARDS
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
 from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts, some
 from resnet_lab.data.sources.braces import expanded
@@ -72,7 +73,7 @@ class Shard:
 def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageSet:
     """The images of shards: `wds:` and paths or URLs with braces, such as `wds:shards/train-{000..099}.tar`.
 
-    A label is the text of `<key>.cls`. A shard whose name says `train`, `val` or `test` gives that part.
+    A label is the text of `<key>.cls`. A shard whose name contains `train`, `val` or `test` gives that part.
 
     Args:
         download: let shards behind URLs be fetched that the user did not name; those behind a pipe never are.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEWEST = 4
-"""Classes below which a correlation says nothing: of three, one order in six is perfect by chance."""
+"""Classes below which a correlation is not informative: of three, one order in six is perfect by chance."""
 
 PERMUTATIONS = 1999
 SIMULTANEOUS = 2**20

@@ -23,7 +23,7 @@ from resnet_lab.evaluation.metrics.proportions import (
     wilson_over_classes,
 )
 from resnet_lab.evaluation.metrics.ranks import ranks_of_truth
-from resnet_lab.evaluation.metrics.scores import log_losses
+from resnet_lab.evaluation.metrics.scores import brier_scores, log_losses, true_probabilities
 
 Floats = NDArray[np.float64]
 Figures = Callable[[Floats], dict[str, Floats]]
@@ -51,7 +51,15 @@ NAMES = (
     "weighted_f1",
     "top5_accuracy",
     "log_loss",
+    "brier",
+    "mean_p_true",
 )
+NOT_SHARES = ("log_loss", "brier")
+"""Figures that are no shares or probabilities; of both lower is better."""
+
+OF_PROBABILITIES = {"log_loss": log_losses, "brier": brier_scores, "mean_p_true": true_probabilities}
+"""Figures that are means over images of a value of their probabilities."""
+
 SHARES = {"accuracy": "accuracy", "weighted_recall": "accuracy", "top5_accuracy": "top5_accuracy"}
 """Figures that are shares of images, by the images that they count."""
 
@@ -123,7 +131,7 @@ def intervals(
             found[name] = Interval(each.value, _of_all_classes(name, ends, sizes, num_classes), WILSON_OVER_CLASSES)
         elif name in RATIOS and small:
             found[name] = Interval(each.value, None, SMALL_CLASS)
-        elif (name in RATIOS or name == "log_loss") and few_answers:
+        elif (name in RATIOS or name in OF_PROBABILITIES) and few_answers:
             found[name] = Interval(each.value, None, FEW_MISTAKES)
     return found
 
@@ -150,7 +158,6 @@ def paired_intervals(
     found = _bootstrapped(differences, len(labels), resamples, level)
     sizes = _sizes(labels)
     few_changed = np.sum(first.argmax(1) != second.argmax(1)) < FEWEST_CHANGED
-    few_losses = np.sum(before.of_images["log_loss"] != after.of_images["log_loss"]) < FEWEST_CHANGED
     for name, each in found.items():
         if name in SHARES:
             ends = _paired_share(before, after, name, level)
@@ -161,9 +168,13 @@ def paired_intervals(
             found[name] = Interval(each.value, ends, BONETT_PRICE_OVER_CLASSES)
         elif name in RATIOS and sizes.min() < FEWEST:
             found[name] = Interval(each.value, None, SMALL_CLASS)
-        elif few_changed if name in RATIOS else few_losses:
+        elif few_changed if name in RATIOS else _few_differ(before.of_images[name], after.of_images[name]):
             found[name] = Interval(each.value, None, FEW_CHANGED)
     return found
+
+
+def _few_differ(before: Floats, after: Floats) -> bool:
+    return bool(np.sum(before != after) < FEWEST_CHANGED)
 
 
 def _few(share: float, n: int) -> bool:
@@ -275,7 +286,8 @@ class FiguresOf:
         values = np.stack((ones, right, ones), axis=1).ravel()
         places = np.stack((labels, labels + num_classes, predictions + 2 * num_classes), axis=1).ravel()
         self._marks = csr_array((values, places, np.arange(0, 3 * n + 1, 3)), shape=(n, 3 * num_classes))
-        self.of_images = {"accuracy": right, "log_loss": log_losses(labels, probabilities)}
+        self.of_images = {"accuracy": right}
+        self.of_images |= {name: of_images(labels, probabilities) for name, of_images in OF_PROBABILITIES.items()}
         if num_classes > 5:
             self.of_images["top5_accuracy"] = (ranks_of_truth(labels, probabilities) <= 5).astype(np.float64)
         self._names = [name for name in names if name != "top5_accuracy" or num_classes > 5]

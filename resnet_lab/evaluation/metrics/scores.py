@@ -93,8 +93,31 @@ def _wilson(hits: int, n: int) -> tuple[float, float]:
     return wilson(hits / n, n, 0.95) if n else (0.0, 1.0)
 
 
+def true_probabilities(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Each image's probability of its true class, shape (N,).
+
+    Its mean is the score x(true), which is not proper: its expectation is highest where all probability is on the most
+    likely class, so that it rewards overconfidence. `log_losses` and `brier_scores` are proper (Gneiting and Raftery
+    2007, doi:10.1198/016214506000001437).
+    """
+    own: NDArray[np.float64] = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0].astype(np.float64)
+    return own
+
+
+def brier_scores(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Each image's sum over classes of (p_k - [k is true])^2, in [0, 2], shape (N,); lower is better.
+
+    Brier 1950, "Verification of Forecasts Expressed in Terms of Probability",
+    doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+    """
+    exact = probabilities.astype(np.float64)
+    own = true_probabilities(labels, probabilities)
+    found: NDArray[np.float64] = (exact**2).sum(1) - own**2 + (1 - own) ** 2
+    return found
+
+
 def log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Each image's cross-entropy in nats, shape (N,); probabilities are clipped to what their precision can tell.
+    """Each image's cross-entropy in nats, shape (N,); probabilities are clipped to the precision of their type.
 
     That is scikit-learn's choice: from the machine epsilon of their type to 1 less that.
     """

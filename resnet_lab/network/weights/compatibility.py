@@ -88,7 +88,7 @@ def anatomy_of(tensors: Mapping[str, Tensor]) -> Anatomy:
 def relatives(spec: ModelSpec, names: Collection[str]) -> list[str]:
     """Networks among the zoo's `names` that have the blocks, depths and channels of `spec`, the nearest first.
 
-    Stem, shortcut and components do not count: they are what one changes. Of networks that groups alone tell apart,
+    Stem, shortcut and components do not count: they are what one changes. Of networks that differ in groups alone,
     those with the groups of `spec` come first, then the one with its name.
     """
 
@@ -96,10 +96,10 @@ def relatives(spec: ModelSpec, names: Collection[str]) -> list[str]:
         return [stage.out_channels for stage in of.stages]
 
     own = anatomy(spec)
-    kin = [
+    alike = [
         row.spec
         for row in zoo.ROWS
         if row.name in names and anatomy(row.spec)[:3] == own[:3] and channels(row.spec) == channels(spec)
     ]
-    kin.sort(key=lambda each: (anatomy(each).groups != own.groups, each.name != spec.name))
-    return [each.name for each in kin]
+    alike.sort(key=lambda each: (anatomy(each).groups != own.groups, each.name != spec.name))
+    return [each.name for each in alike]

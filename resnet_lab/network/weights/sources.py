@@ -63,7 +63,7 @@ class Weights:
     taken: tuple[str, ...] = ()
 
     def network(self, spec: ModelSpec) -> ModelSpec:
-        """`spec` with the zeros of its zero_pad shortcuts where the weights' network has them, unless it says where."""
+        """`spec` with the zeros of its zero_pad shortcuts on the side of the weights' network, unless it sets it."""
         if self.spec is None:
             return spec
         plain = Component(name="zero_pad")
@@ -118,7 +118,7 @@ def _own(path: Path) -> Weights:
 
 
 def _foreign(name: str, content: Any, key: str) -> Weights:
-    """Weights of which a file says nothing, except perhaps by the names of its tensors."""
+    """Weights that a file does not describe, except perhaps by the names of its tensors."""
     content, taken = _unwrapped(content, key, name)
     tensors = _tensors(content, name)
     layout = layout_of(tensors)
@@ -276,20 +276,20 @@ def _of_torchvision(name: str, spec: ModelSpec) -> Weights:
     from torchvision.models import get_model_weights, list_models
 
     published = list_models()
-    kin = relatives(spec, published)
-    if not kin:
+    alike = relatives(spec, published)
+    if not alike:
         raise CheckpointError(
             f"weights {name!r}: no such file or folder, and none of torchvision's networks has the depths, blocks and "
             f"channels of {spec.name}; give a weights file or a run folder"
         )
-    members = get_model_weights(kin[0]).__members__
+    members = get_model_weights(alike[0]).__members__
     if name not in members:
         raise CheckpointError(
-            f"weights {name!r}: no such file or folder, and torchvision's {kin[0]} has no such weights; "
+            f"weights {name!r}: no such file or folder, and torchvision's {alike[0]} has no such weights; "
             f"{nearest(name, members)}"
         )
     weights = members[name]
-    title = f"{weights.name} of torchvision's {kin[0]}"
+    title = f"{weights.name} of torchvision's {alike[0]}"
     content, _ = _unwrapped(_downloaded(weights, title), "", title)
     tensors, normalised = _tensors(content, title), weights.transforms()
     return Weights(
@@ -297,7 +297,7 @@ def _of_torchvision(name: str, spec: ModelSpec) -> Weights:
         tensors,
         mean=tuple(normalised.mean),
         std=tuple(normalised.std),
-        spec=zoo.get(kin[0]),
+        spec=zoo.get(alike[0]),
         size=normalised.crop_size[0],
         fit="crop",
         resize=normalised.resize_size[0],

@@ -38,6 +38,8 @@ def _by_scikit_learn(labels: np.ndarray, probabilities: np.ndarray) -> dict[str,
     expected = {
         "accuracy": reference.accuracy_score(labels, predicted),
         "log_loss": reference.log_loss(labels, probabilities, labels=every),
+        "brier": reference.brier_score_loss(every[labels], probabilities, labels=every, scale_by_half=False),
+        "mean_p_true": np.mean([row[label] for label, row in zip(labels, probabilities, strict=True)], dtype=float),
     }
     with warnings.catch_warnings(action="ignore"):  # of classes that are predicted and not there
         expected["macro_accuracy"] = reference.balanced_accuracy_score(labels, predicted)

@@ -66,4 +66,4 @@ def test_no_disagreement_leaves_doubt() -> None:
     found = paired(labels, same, same).differences
     reach = 1.959964 * np.sqrt(2) / 42
     assert found["accuracy"].ends == pytest.approx((-reach, reach))
-    assert found["log_loss"].ends is None
+    assert found["log_loss"].ends is found["brier"].ends is found["mean_p_true"].ends is None

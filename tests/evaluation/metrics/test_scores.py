@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from resnet_lab.evaluation.metrics.scores import log_losses, macro_accuracy, score
+from resnet_lab.evaluation.metrics.scores import brier_scores, log_losses, macro_accuracy, score, true_probabilities
 
 
 def test_a_case_by_hand() -> None:
@@ -68,3 +68,17 @@ def test_log_losses_are_clipped_as_in_scikit_learn() -> None:
     expected = reference.log_loss(labels, probabilities, normalize=False)
     assert log_losses(labels, probabilities).sum() == pytest.approx(expected)
     assert log_losses(labels, probabilities)[2] == pytest.approx(-np.log(0.75))
+
+
+def test_brier_scores_by_hand() -> None:
+    """0.3^2 + 0.2^2 + 0.1^2 where the first of (0.7, 0.2, 0.1) is true, 0.7^2 + 0.8^2 + 0.1^2 where the second is."""
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1], [0, 0, 1]], dtype=np.float32)
+    assert brier_scores(np.array([0, 1, 0]), probabilities) == pytest.approx([0.14, 1.14, 2])
+    assert true_probabilities(np.array([0, 1, 0]), probabilities) == pytest.approx([0.7, 0.2, 0])
+
+
+def test_of_two_classes_the_brier_score_is_twice_the_one_of_the_positive_class() -> None:
+    draw = np.random.default_rng(1)
+    labels, positive = draw.integers(0, 2, 50), draw.random(50)
+    found = brier_scores(labels, np.stack((1 - positive, positive), axis=1).astype(np.float32)).mean()
+    assert found == pytest.approx(2 * reference.brier_score_loss(labels, positive))
