@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from resnet_lab.core.watcher import Watcher
+from resnet_lab.network.spec import ModelSpec
 
 SHAPE = (4, 3, 8, 8)
 
@@ -23,6 +24,11 @@ def small(*last: nn.Module) -> nn.Module:
         nn.Flatten(),
         nn.Linear(4, 3),
     )
+
+
+def shallow(spec: ModelSpec) -> ModelSpec:
+    """The network with one block per stage, which compiles sooner."""
+    return spec.model_copy(update={"stages": tuple(stage.model_copy(update={"depth": 1}) for stage in spec.stages)})
 
 
 def lived_in(model: nn.Module) -> nn.Module:

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import resnet_lab
 from resnet_lab.device.compiling import Compiled, cause, own_code
-from tests.device.networks import SHAPE, Breaking, Counting, lived_in, put_in_place_of_the_compiler, small
+from resnet_lab.network import zoo
+from tests.device.networks import SHAPE, Breaking, Counting, lived_in, put_in_place_of_the_compiler, shallow, small
 
 
 class Scaled(nn.Module):
@@ -159,7 +160,8 @@ def test_a_cause_is_one_short_line() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_step_gives_the_gradients_of_an_eager_one() -> None:
-    networks = [resnet_lab.build("resnet20", num_classes=3, act="gelu", attn="cbam") for _ in range(2)]
+    spec = shallow(zoo.get("resnet20").modified(num_classes=3, act="gelu", attn="cbam"))
+    networks = [resnet_lab.build(spec) for _ in range(2)]
     compiled = Compiled(networks[0], "on")
     x = torch.randn(4, 3, 16, 16)
     for network in (compiled, networks[1]):

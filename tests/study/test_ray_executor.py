@@ -28,6 +28,7 @@ from resnet_lab.study.running import as_run
 from resnet_lab.study.trials import StudyFolder, carry_out, trials_of
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
+from tests.study.resuming import resumed
 from tests.study.small import Listening, study, table
 
 REGISTRY = load(only=[])
@@ -243,7 +244,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
     """The table of the local executor."""
     folder = StudyFolder(tmp_path_factory.mktemp("quiet"))
     folder.note(study(seeds=2))
-    assert started(folder).wait() == 0
+    assert resumed(folder) == [0]
     return table(folder.folder)
 
 
@@ -286,7 +287,7 @@ def test_a_stopped_driver_saves_and_resumes(cluster, tmp_path: Path) -> None:  #
     assert driver.returncode == 143
     assert stderr == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGINT"}
-    assert [process.wait() for process in (started(folder), started(alone))] == [0, 0]
+    assert resumed(folder, alone) == [0, 0]
     assert table(folder.folder) == table(alone.folder)
 
 
@@ -338,5 +339,5 @@ def test_a_lost_trial_is_reported_and_can_be_resumed(cluster, quiet, tmp_path: P
         stderr,
     )
     assert len(table(folder.folder)) == 3
-    assert started(folder).wait() == 0
+    assert resumed(folder) == [0]
     assert table(folder.folder) == quiet
