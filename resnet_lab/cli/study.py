@@ -37,6 +37,7 @@ def run(
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the arms' costs after training.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
+    until: Annotated[int | None, typer.Option("--until", hidden=True)] = None,
     out: Annotated[Path | None, options.written("--out", "FOLDER", "The study folder.", "studies/...")] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
@@ -83,7 +84,9 @@ def run(
         ):
             if resume is None:
                 folder.note(chosen, registry.files())
-            done = run_study(chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide)
+            done = run_study(
+                chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide, until=until
+            )
     except Interrupted as error:
         output.remark(f"{error}; resume with `resnet-lab study run --resume {folder.folder}`")
         raise typer.Exit(128 + error.signal) from None

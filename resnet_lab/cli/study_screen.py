@@ -23,7 +23,7 @@ from resnet_lab.study.remarks import claim
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import Outcome, State, Trial, trials_of
-from resnet_lab.study.writing import as_json, in_words, p_value, told_verdict
+from resnet_lab.study.writing import as_json, in_words, p_value, told_verdict, trials_text
 from resnet_lab.train.progress import TrainingWatcher
 
 SCORE = 8
@@ -198,8 +198,8 @@ def print_forecast(study: Study, told: Forecast) -> None:
         table.add_row(output.text(each.arm), *row)
     console.print(table)
     console.print(
-        f"{told.trials} trials of {len(study.arms)} arms, {study.plan.seeds} seeds: {_duration(told.seconds)} of "
-        "training one after the other",
+        f"{'at most ' if study.plan.looks else ''}{told.trials} trials of {len(study.arms)} arms, {study.plan.seeds} "
+        f"seeds: {_duration(told.seconds)} of training one after the other",
         soft_wrap=True,
     )
     console.print(
@@ -249,7 +249,7 @@ def print_findings(found: StudyFindings) -> None:
         arms.add_row(
             output.text(row.arm.name), f"{row.parameters / 1e6:.3f}", f"{row.macs / 1e9:.3f}", mean, ends,
             "" if row.seconds is None else f"{row.seconds:.2f}",
-            "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
+            "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", trials_text(row),
         )  # fmt: skip
     console.print(arms)
     if found.costs is not None:

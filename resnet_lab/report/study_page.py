@@ -16,10 +16,11 @@ from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, device_text, figure_name, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
+from resnet_lab.study.plan import FEWEST
 from resnet_lab.study.remarks import WITHHELD, claim, happened, never_finished, skew_of_verdict
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
-from resnet_lab.study.statistics import FEWEST, Effect
+from resnet_lab.study.statistics import Effect
 from resnet_lab.study.writing import in_words, method
 
 SENTENCES = 10
@@ -130,7 +131,7 @@ def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[
 
 def remarks(found: StudyFindings) -> Iterator[Remark]:
     """Remarks to read first."""
-    total = len(found.study.arms) * found.study.plan.seeds
+    total = len(found.outcomes.values()) + len(found.missing)
     if found.missing:
         missing = len(found.missing)
         are = "is" if missing == 1 else "are"

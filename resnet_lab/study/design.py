@@ -32,6 +32,7 @@ from resnet_lab.recipes.recipe import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
 from resnet_lab.study.plan import LOWER_IS_BETTER, MAX_ARMS, MAX_LEVELS, MAX_TRIALS, SEEDS, SHORT, Plan
+from resnet_lab.study.planned_looks import with_looks
 from resnet_lab.train.config import TrainConfig, data_config, train_config
 
 FORMAT = 1
@@ -119,6 +120,10 @@ class Study:
     def seeds(self) -> range:
         """Seeds of the blocks."""
         return range(self.plan.first_seed, self.plan.first_seed + self.plan.seeds)
+
+    def first(self, seeds: int) -> "Study":
+        """The same study with so many of its seeds."""
+        return replace(self, plan=self.plan.model_copy(update={"seeds": seeds}))
 
     @property
     def families(self) -> list[list[Contrast]]:
@@ -269,7 +274,7 @@ def plan_and_base(tables: Mapping[str, Any], where: str) -> tuple[Plan, Tables]:
             raise ConfigError(f"{where}: unknown table {repr_of(key)}; {nearest(key, allowed)}")
         if not isinstance(tables[key], Mapping):
             raise ConfigError(f"{where}: {key} must be a table, got {repr_of(tables[key])}")
-    plan = validated(Plan, _tuples(tables.get("study", {})), f"{where}: study", ConfigError)
+    plan = with_looks(validated(Plan, _tuples(tables.get("study", {})), f"{where}: study", ConfigError), where)
     base: Tables = {name: dict(read_recipe(plan.recipe).tables[name]) if plan.recipe else {} for name in TABLES}
     for name in TABLES:
         base[name] |= tables.get(name, {})

@@ -77,7 +77,8 @@ def in_processes(number: int) -> Execute:
     def execute(
         study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
     ) -> None:
-        child = ("--quiet", "--parent", str(os.getpid()))
+        until = max(trial.seed for trial in trials) - study.plan.first_seed + 1
+        child = ("--quiet", "--parent", str(os.getpid()), "--until", str(until))
         command = python_module("resnet_lab", "study", "run", "--resume", str(folder.folder), *child)
         threads = str(max(1, (os.cpu_count() or 1) // number))
         environment = {**os.environ, "OMP_NUM_THREADS": threads, PLUGINS_VARIABLE: ",".join(loaded_plugins(registry))}

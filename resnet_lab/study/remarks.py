@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from resnet_lab.study.design import Study
 from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.plan import Plan
+from resnet_lab.study.plan import FEWEST, Plan
 from resnet_lab.study.spread import unseen
-from resnet_lab.study.statistics import ALPHA, FEWEST, Effect
+from resnet_lab.study.statistics import ALPHA, Effect
 from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
 
 POPULATIONS = {"new": "new images", "pool": "these images"}
@@ -83,6 +83,11 @@ def remarks(
         {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
     )
     found = [f"varied across seeds: {varied}", claim(study.plan)]
+    if study.plan.looks:
+        found.append(
+            f"looks after {', '.join(map(str, study.plan.looks))} seeds: adjusted p-values and intervals allow for all "
+            "of them, whichever the study ended at"
+        )
     if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
         found.append(
             "the study was recorded before a design said what its verdicts are about: it is judged for "

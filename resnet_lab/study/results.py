@@ -17,8 +17,10 @@ from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.estimand import SeedImages, image_blocks, over_seeds, with_failures
 from resnet_lab.study.grid import Grid
+from resnet_lab.study.looks import Schedule
 from resnet_lab.study.plan import LOWER_IS_BETTER, Plan, Population
 from resnet_lab.study.remarks import diverged_at, remarks
+from resnet_lab.study.sequential import Evidence, Progress, judge_at_looks
 from resnet_lab.study.spread import collapses, score_of_guessing
 from resnet_lab.study.statistics import ALPHA, Effect, judge
 from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
@@ -39,6 +41,7 @@ class ArmRow:
         problems: of trials that failed, by seed.
         diverged: seeds of those that diverged.
         collapsed: seeds of those that finished far below the others, or at chance level (`spread.collapses`).
+        stopped: look of a sequential study after which no effect needed it, from 1; None while one does.
     """
 
     arm: Arm
@@ -54,6 +57,7 @@ class ArmRow:
     median: float | None
     worst: tuple[float, int] | None
     collapsed: tuple[int, ...]
+    stopped: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,9 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         ConfigError: no trial has finished.
         RunError, CheckpointError: a damaged file.
     """
+    progress = progress_of(study, folder) if study.plan.looks else None
+    if progress is not None:
+        study = study.first(progress.seeds)
     trials = {(trial.arm.name, trial.seed): trial for trial in trials_of(study)}
     names = [arm.name for arm in study.arms]
     outcomes = Grid.filled(study.seeds, names, lambda arm, seed: folder.outcome(trials[arm, seed]))
@@ -121,15 +128,19 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         _test_by_training(study, trials.values(), folder),
     )
     population = plan.population
-    families = judge(
-        scores,
-        study.families,
-        margin=plan.margin,
-        higher_is_better=higher,
-        population=population,
-        images=images,
-        failed=failed & np.isnan(scores),
-        seeds=study.seeds,
+    families = (
+        progress.families
+        if progress is not None
+        else judge(
+            scores,
+            study.families,
+            margin=plan.margin,
+            higher_is_better=higher,
+            population=population,
+            images=images,
+            failed=failed & np.isnan(scores),
+            seeds=study.seeds,
+        )
     )
     own_scores = np.where(failed, np.nan, scores)
     collapsed = collapses(own_scores, score_of_guessing(plan.metric, classes), higher_is_better=higher)
@@ -183,12 +194,44 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
             classes,
             registry,
             collapsed_at,
+            {} if progress is None else progress.stopped,
         ),
         time_ratios=_time_ratios(study, seconds),
         costs=costs,
-        missing=[trials[arm, seed].name for arm, seed, outcome in outcomes.items() if outcome is None],
+        missing=[
+            trials[arm, seed].name
+            for arm, seed, outcome in outcomes.items()
+            if outcome is None and (progress is None or progress.running[names.index(arm)])
+        ],
         remarks=known,
         predicted=predicted,
+    )
+
+
+def progress_of(study: Study, folder: StudyFolder) -> Progress:
+    """Progress of a sequential study: a function of its finished trials up to each look alone.
+
+    Raises:
+        RunError, CheckpointError: a damaged file.
+    """
+    trials = {(trial.arm.name, trial.seed): trial for trial in trials_of(study)}
+    names, plan = [arm.name for arm in study.arms], study.plan
+    outcomes = Grid.filled(study.seeds, names, lambda arm, seed: folder.outcome(trials[arm, seed]))
+    failed, scores = _failed(outcomes), _scores(outcomes, plan)
+    blocks = image_blocks(predictions_of_trials(_finished(outcomes), trials, folder), plan.metric)
+    images = SeedImages(
+        with_failures(blocks, failed) if plan.failures == "worst" else blocks,
+        _test_by_training(study, trials.values(), folder),
+    )
+    finished = ~np.isnan(outcomes.numbers(lambda outcome: 0.0))
+    return judge_at_looks(
+        Schedule(plan.looks),
+        Evidence(scores, finished, failed & np.isnan(scores), images),
+        study.families,
+        margin=plan.margin,
+        higher_is_better=plan.metric not in LOWER_IS_BETTER,
+        population=plan.population,
+        seeds=study.seeds,
     )
 
 
@@ -278,14 +321,16 @@ def _rows(
     classes: int,
     registry: Registry,
     collapsed: Mapping[str, tuple[int, ...]],
+    stopped: Mapping[int, int],
 ) -> list[ArmRow]:
     specs = [arm.spec.modified(num_classes=classes) for arm in study.arms]
     costs = {spec: measure(spec, registry) for spec in dict.fromkeys(specs)}  # arms may differ in the recipe alone
     ratios = np.log(seconds / seconds[:, :1])
-    return [
+    rows = [
         _row(arm, outcomes, scores, number, seconds[:, number], ratios[:, number], costs[spec], collapsed[arm.name])
         for number, (arm, spec) in enumerate(zip(study.arms, specs, strict=True))
     ]
+    return [replace(row, stopped=stopped.get(number)) for number, row in enumerate(rows)]
 
 
 def _row(

@@ -160,6 +160,9 @@ class StudyFolder:
         self._require_failures_declared(study)
         plan = study.plan
         about = {**study.tables.get("study", {}), "population": plan.population, "failures": plan.failures}
+        if plan.looks:
+            about |= {"looks": list(plan.looks), "seeds": plan.seeds}
+            about.pop("adaptive", None)
         tables = {**study.tables, "study": about}
         content = {"format": FORMAT, "tables": tables, "plugin_files": list(plugin_files)}
         write_atomically(self.design, json.dumps(content, indent=1).encode())
