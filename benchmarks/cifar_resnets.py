@@ -19,7 +19,7 @@ from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
-from resnet_lab.evaluation.inference import form_of, logits, prepare
+from resnet_lab.evaluation.inference import image_format_of, logits, prepare
 from resnet_lab.network import zoo
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.plugins import default_registry
@@ -40,7 +40,7 @@ def main(weights: str, source: str, out: str) -> None:
             model = build(network)
             coverage = load_weights(model, network, opened)
             metadata = Metadata(spec=network, classes=images.classes, mean=coverage.mean or (), std=coverage.std or ())
-            decoded = decode_all(images, form_of(metadata), DataConfig(source=source))
+            decoded = decode_all(images, image_format_of(metadata), DataConfig(source=source))
             positions = np.flatnonzero(decoded.usable)
             batches = prepare(decoded.pixels, positions, metadata, placement)
             found = logits(placement.place(model), batches.evaluation(), placement).argmax(1).numpy()

@@ -93,7 +93,7 @@ def measured(data: Prepared, stages: str, precision: Any, rounds: int) -> dict[s
     with tempfile.TemporaryDirectory() as cache:
         before, os.environ["RESNET_LAB_CACHE"] = os.environ.get("RESNET_LAB_CACHE"), cache
         start = perf_counter()
-        stored.batches = cache_features(stored.model, images, data, metadata, wish="on", epochs=rounds)
+        stored.batches = cache_features(stored.model, images, data, metadata, requested="on", epochs=rounds)
         filling = perf_counter() - start
         nbytes = sum(path.stat().st_size for path in Path(cache).rglob("*") if path.is_file())
         os.environ.pop("RESNET_LAB_CACHE") if before is None else os.environ.update(RESNET_LAB_CACHE=before)

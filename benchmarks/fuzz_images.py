@@ -172,8 +172,8 @@ class Worker:
 
 def serve(pipe: Connection) -> None:
     """Decode what comes through the pipe, until it closes."""
-    form = ImageFormat(224)
-    decode(seeds()[0][1], form)  # loads what is loaded late
+    image_format = ImageFormat(224)
+    decode(seeds()[0][1], image_format)  # loads what is loaded late
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -186,7 +186,7 @@ def serve(pipe: Connection) -> None:
                 return
             Path("/proc/self/clear_refs").write_text("5")  # begins a new peak
             start = perf_counter()
-            _, examined = decode(content, form)
+            _, examined = decode(content, image_format)
             pipe.send((examined.cause, perf_counter() - start, peak_memory()))
 
 

@@ -104,7 +104,7 @@ class Records:
         }
         (folder / "search" / search.NOTED).write_text(json.dumps({"format": 1, "tables": space, "plugin_files": named}))
         self.images = open_images("digits", self.registry)
-        self.subject = look_at(OpenedRun(self.run.folder, Sources(self.registry)), self.placement)
+        self.summary = look_at(OpenedRun(self.run.folder, Sources(self.registry)), self.placement)
         metadata, tensors = checkpoint.read(self.run.best)
         model = checkpoint.restore(metadata, tensors, "", self.registry)
         self.exported = Exported(self.run.best, metadata, model, self.registry, self.run)
@@ -153,8 +153,8 @@ class Records:
         record = self.run.read()
         public_record(record)
         spec = ModelSpec.from_dict(record["spec"], str(path))
-        subject = replace(self.subject, record=record, spec=spec)
-        sentence(subject), list(remarks(subject)), provenance(subject), configuration(record), class_parts(subject)
+        summary = replace(self.summary, record=record, spec=spec)
+        sentence(summary), list(remarks(summary)), provenance(summary), configuration(record), class_parts(summary)
         recorded_choices(self.run)
         require_plugins(record, self.registry, "")
         model_card(self.exported)
@@ -182,8 +182,8 @@ class Records:
         model_card(self.exported)
 
     def _metrics(self, path: Path) -> None:
-        subject = replace(self.subject, history=read_history(self.run))
-        sentence(subject), list(remarks(subject))
+        summary = replace(self.summary, history=read_history(self.run))
+        sentence(summary), list(remarks(summary))
 
     def _weights(self, path: Path) -> None:
         metadata, tensors = checkpoint.read(path)

@@ -99,7 +99,7 @@ def arms_of(ours: dict[str, Any], theirs: dict[str, Any], x: Tensor) -> dict[str
         return model.to(torch.bfloat16).to(memory_format=torch.channels_last).requires_grad_(False)
 
     model = resnet_lab.build("resnet50", **ours)
-    eager, compiled = (optimize_for_inference(model, choose("cpu", "bf16", wish)) for wish in ("off", "on"))
+    eager, compiled = (optimize_for_inference(model, choose("cpu", "bf16", requested)) for requested in ("off", "on"))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in (*eager.modules(), *compiled.modules()))
     return {
         "ours eager": eager,

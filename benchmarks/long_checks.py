@@ -129,8 +129,8 @@ def main(arguments: list[str] | None = None, checks: tuple[Check, ...] = CHECKS)
                     outcome = outcomes[check.name] = carried_out(check, Path(folder))
                 if outcome.result == "failed":
                     console.print(outcome.output, markup=False, highlight=False)
-                said = f"{outcome.result} in {outcome.seconds:.0f} s: {check.name}: {check.shows}"
-                console.print(said, highlight=False)
+                line = f"{outcome.result} in {outcome.seconds:.0f} s: {check.name}: {check.shows}"
+                console.print(line, highlight=False)
                 if options.out:
                     record(options.out, outcomes.values())
         except KeyboardInterrupt:

@@ -43,7 +43,7 @@ def groups(examined: Sequence[ImageInfo]) -> NDArray[np.int64]:
     return copies.group_copies(examined).groups
 
 
-def together(examined: Sequence[ImageInfo]) -> list[list[int]]:
+def groups_of(examined: Sequence[ImageInfo]) -> list[list[int]]:
     """Positions of the images of each group of two or more."""
     numbers = groups(examined)
     found = (np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers))
@@ -62,7 +62,7 @@ def main(folder: str, out: str) -> None:
     paintings = {position: _read(files[position]) for position in chosen}
     rows: dict[str, Any] = {}
     for name, make in COPIES.items():
-        found = together([*originals, *looked_at([make(painting) for painting in paintings.values()])])
+        found = groups_of([*originals, *looked_at([make(painting) for painting in paintings.values()])])
         pairs = sum(
             any(len(files) + number in group and position in group for group in found)
             for number, position in enumerate(chosen)
@@ -81,7 +81,7 @@ def main(folder: str, out: str) -> None:
     for name, contents in sets.items():
         examined = looked_at(contents())
         start = perf_counter()
-        found = together(examined)
+        found = groups_of(examined)
         rows[name] = {
             "images": len(examined),
             "grouped": sum(map(len, found)),

@@ -1,6 +1,6 @@
 """Everything a plugin may import; the rest of the package, but for `resnet_lab.testing`, is private to the program.
 
-A plugin that needs a certain version of this says so with a line of its module, `requires_api = 1`.
+A plugin that needs a certain version of this declares it in a line of its module, `requires_api = 1`.
 """
 
 from resnet_lab.core.errors import DataError, SpecError

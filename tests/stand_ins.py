@@ -13,7 +13,7 @@ class ArrayPixels:
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
         self.array = array
-        self.form = ImageFormat(array.shape[1], array.shape[3])
+        self.image_format = ImageFormat(array.shape[1], array.shape[3])
 
     def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         for position, target in zip(positions.tolist(), out, strict=True):

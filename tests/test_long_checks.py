@@ -22,10 +22,10 @@ def test_passes_and_failures_are_reported(tmp_path: Path, capsys: pytest.Capture
         long_checks.Check("missed", "tests that find no images", (*says("1 passed, 1 skipped in 0.1s", 0), "pytest")),
     )
     assert long_checks.main(["--out", str(tmp_path / "out.json")], checks) == 1
-    told = capsys.readouterr().out
-    assert [f"{word} in" in told for word in ("passed", "failed", "skipped")] == [True] * 3
-    assert "broken at 3" in told
-    assert "fine" not in told
+    shown = capsys.readouterr().out
+    assert [f"{word} in" in shown for word in ("passed", "failed", "skipped")] == [True] * 3
+    assert "broken at 3" in shown
+    assert "fine" not in shown
     content = json.loads((tmp_path / "out.json").read_text())
     assert [(row["name"], row["result"], row["output"].strip()) for row in content["checks"]] == [
         ("good", "passed", "fine"), ("bad", "failed", "broken at 3"),

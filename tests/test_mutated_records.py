@@ -29,14 +29,14 @@ def test_mutated_records_are_read_or_refused(records: Any) -> None:
 
 def test_what_goes_wrong_is_seen(records: Any) -> None:
     path, reader = records.readers["bench.json"]
-    for fault, told in (
+    for fault, message in (
         (lambda path: {}["a"], "KeyError"),
         (lambda path: (path.parent / "marker").write_text(""), "AssertionError: open"),
         (lambda path: (path.parent / "made").mkdir(), "AssertionError: os.mkdir"),
     ):
         records.readers["bench.json"] = (path, fault)
         figures = fuzz_records.fuzz(records, 10, seed=1)
-        assert [failure["error"].startswith(told) for failure in figures["failures"] if "error" in failure] == [True]
+        assert [failure["error"].startswith(message) for failure in figures["failures"] if "error" in failure] == [True]
         for made in ("marker", "made"):
             there = records.folder / made
             there.rmdir() if there.is_dir() else there.unlink(missing_ok=True)

@@ -79,12 +79,12 @@ def run(block: str) -> None:
                     arguments += ["--set", f"train.batch_size={256 if digits else 32}"]
         if arguments[0] == "train" and "--out" in arguments:  # the page's own run takes the place of the template's
             shutil.rmtree(arguments[arguments.index("--out") + 1], ignore_errors=True)
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as end:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as end:
             main(arguments)
         assert not end.value.code, shlex.join(words)
         if target is not None:
-            Path(target).write_text(said.getvalue())
+            Path(target).write_text(printed.getvalue())
 
 
 def evaluate_commands(example: Example) -> None:
@@ -170,8 +170,8 @@ def test_page(path: Path, world: Path) -> None:
             ran += 1
         except SkipTest:
             continue
-    told = path.read_text()
-    assert ran or ("```bash" not in told and "```python" not in told) or "skip: next" in told
+    snippets = path.read_text()
+    assert ran or ("```bash" not in snippets and "```python" not in snippets) or "skip: next" in snippets
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

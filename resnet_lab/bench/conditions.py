@@ -108,10 +108,12 @@ def _nvml(device: torch.device) -> tuple[Any, Any] | None:
         return None
     try:
         import pynvml
-
+    except ImportError:
+        return None
+    try:
         pynvml.nvmlInit()
         index = torch.cuda.current_device() if device.index is None else device.index
         uuid = str(torch.cuda.get_device_properties(index).uuid)
         return pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-    except Exception:  # missing, or a driver without it: then there is no remark
+    except pynvml.NVMLError:  # a driver without the library: then there is no remark
         return None

@@ -37,7 +37,7 @@ CONTROL = "baseline again"
 
 @dataclass(frozen=True)
 class Static:
-    """Counts that need no execution, for one image unless it says otherwise.
+    """Counts that need no execution, for one image by default.
 
     Attributes:
         macs: multiply-adds of convolutions and matrix products; FLOPs = 2 x MACs.
@@ -239,10 +239,10 @@ def _ready(
     except (DifferentError, ConfigError) as error:
         result.problem = f"{mode}: {error}"
     except (RuntimeError, MemoryError) as error:
-        told = out_of_memory(error, target, batch)
-        if told is None:
+        message = out_of_memory(error, target, batch)
+        if message is None:
             raise
-        result.problem = f"{mode}: {told}"
+        result.problem = f"{mode}: {message}"
     else:
         return call
     return None

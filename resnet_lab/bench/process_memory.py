@@ -19,9 +19,9 @@ def resident(arm: BenchArm, mode: Mode, device: str, no_plugin: Sequence[str]) -
     """Bytes by which the most that a new process held grew from before the network was made; of a GPU, its own peak.
 
     Raises:
-        ConfigError: the process ended without an answer, for want of memory perhaps.
+        ConfigError: the process ended without a result, perhaps for lack of memory.
     """
-    told = {
+    request = {
         "arm": {
             "name": arm.name, "batch": arm.batch, "maker": arm.maker, "precision": arm.precision,
             "compile": arm.compile, "channels_last": arm.channels_last, "spec": arm.spec.to_json(),
@@ -30,7 +30,7 @@ def resident(arm: BenchArm, mode: Mode, device: str, no_plugin: Sequence[str]) -
     }  # fmt: skip
     done = subprocess.run(
         python_module("resnet_lab.bench.process_memory"),
-        input=json.dumps(told),
+        input=json.dumps(request),
         capture_output=True,
         text=True,
     )
@@ -46,11 +46,11 @@ def main() -> None:
     from resnet_lab.device import choose
     from resnet_lab.network.plugins import load
 
-    told = json.load(sys.stdin)
-    arm = BenchArm(**{**told["arm"], "spec": ModelSpec.from_json(told["arm"]["spec"])})
-    registry, target = load(without=told["no_plugin"]), choose(told["device"]).device
+    request = json.load(sys.stdin)
+    arm = BenchArm(**{**request["arm"], "spec": ModelSpec.from_json(request["arm"]["spec"])})
+    registry, target = load(without=request["no_plugin"]), choose(request["device"]).device
     before = _peak()
-    call = ready(arm, told["mode"], registry, told["device"])
+    call = ready(arm, request["mode"], registry, request["device"])
     for _ in range(CALLS):
         call()
     if target.type == "cuda":

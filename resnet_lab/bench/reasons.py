@@ -8,7 +8,7 @@ from resnet_lab.bench.roofline import Roof
 from resnet_lab.bench.timed_networks import images, network_of, placement_of
 from resnet_lab.network.plugins import Registry
 
-TOLD = 4
+LISTED = 4
 """Kinds of operators that are named for an arm."""
 
 SLOW = 4
@@ -103,7 +103,7 @@ def _of_the_baseline(result: BenchResult, own: Profile, roof: Roof) -> list[str]
     lines = [
         f"{share.kind}: {share.seconds / total:.0%} of the time in {share.calls} calls, "
         f"{_floors(share)}; {_bound(share, roof, result)}"
-        for share in own.shares[:TOLD]
+        for share in own.shares[:LISTED]
     ]
     if (timing := result.timings.get("infer")) is not None:
         lines.insert(
@@ -129,7 +129,7 @@ def _against(result: BenchResult, baseline: BenchResult, profiles: dict[str, Pro
         for kind in own.keys() | other.keys()
     }
     total = sum(share.seconds for share in other.values())
-    for kind in sorted(changes, key=lambda kind: -abs(changes[kind]))[:TOLD]:
+    for kind in sorted(changes, key=lambda kind: -abs(changes[kind]))[:LISTED]:
         change = changes[kind]
         if abs(change) < 0.01 * total:
             break

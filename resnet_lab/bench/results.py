@@ -61,15 +61,15 @@ class _Timed(OpenRecord):
         if not isclose(self.median_ms, own := median(self.samples_ms), rel_tol=ROUNDING):
             raise PydanticCustomError(
                 "contradiction",
-                "Median_ms is {told}, and {own} by its samples",
-                {"told": f"{self.median_ms:g}", "own": f"{own:g}"},
+                "Median_ms is {stated}, and {own} by its samples",
+                {"stated": f"{self.median_ms:g}", "own": f"{own:g}"},
             )
         low, high = self.interval or (self.ratio, self.ratio)
         if not low * (1 - ROUNDING) <= self.ratio <= high * (1 + ROUNDING):
             raise PydanticCustomError(
                 "contradiction",
-                "Ratio is {told}, outside its interval of {low} to {high}",
-                {"told": f"{self.ratio:g}", "low": f"{low:g}", "high": f"{high:g}"},
+                "Ratio is {stated}, outside its interval of {low} to {high}",
+                {"stated": f"{self.ratio:g}", "low": f"{low:g}", "high": f"{high:g}"},
             )
         return self
 
@@ -269,7 +269,7 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-Agreement = Literal["agree", "differ", "not told apart"]
+Agreement = Literal["agree", "differ", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ class Change:
         change: the new ratio by the old one.
         interval: of the change; None where one of the two has none.
         verdict: `agree` where the interval lies within the margin, `differ` where it lies beyond it, else
-            `not told apart`.
+            `undecided`.
     """
 
     arm: str
@@ -338,7 +338,7 @@ def _identity(arm: Mapping[str, Any]) -> tuple[Any, ...]:
 def _change(arm: str, mode: str, old: Mapping[str, Any], new: Mapping[str, Any], margin: float) -> Change:
     change = new["ratio"] / old["ratio"]
     if old["interval"] is None or new["interval"] is None:
-        return Change(arm, mode, old, new, change, None, "not told apart")
+        return Change(arm, mode, old, new, change, None, "undecided")
     low, high = quotient_interval(
         (new["ratio"], *new["interval"]),
         (old["ratio"], *old["interval"]),
@@ -346,7 +346,7 @@ def _change(arm: str, mode: str, old: Mapping[str, Any], new: Mapping[str, Any],
     if low >= 1 - margin and high <= 1 + margin:
         return Change(arm, mode, old, new, change, (low, high), "agree")
     apart = low > 1 + margin or high < 1 - margin
-    return Change(arm, mode, old, new, change, (low, high), "differ" if apart else "not told apart")
+    return Change(arm, mode, old, new, change, (low, high), "differ" if apart else "undecided")
 
 
 def _version(name: str) -> str | None:

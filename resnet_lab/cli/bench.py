@@ -189,7 +189,7 @@ def diff(
     console = output.console()
     console.width = max(console.width, NARROWEST)
     console.print(table)
-    console.print(f"agree: the change is within {margin:.1%}; differ: it is beyond; else it is not told apart")
+    console.print(f"agree: the change is within {margin:.1%}; differ: it is beyond; undecided: neither")
 
 
 def _change_text(change: "Change") -> str:

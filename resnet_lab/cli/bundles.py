@@ -1,7 +1,7 @@
 """Commands with bundles of options.
 
 Typer reads the options of a command from its function's parameters, one by one. Here a parameter may also be a bundle:
-the fields of a pydantic configuration (`Fields`), or those of a dataclass, each annotated as Typer wants it. Options
+the fields of a pydantic configuration (`Fields`), or those of a dataclass, each annotated as Typer expects it. Options
 are made once a command runs or shows its help, so that `resnet-lab --help` imports no configuration.
 """
 
@@ -42,7 +42,7 @@ class Fields(Bundle):
 
     Attributes:
         of: the configuration, `module:class`.
-        only: names of the fields that are options; all that a line can say, where it is empty.
+        only: names of the fields that are options; all of them that a command line can express, where it is empty.
         without: names of fields that are none.
         callbacks: by name of the field, what is made of the text before it is its value; None if it is not given then.
     """

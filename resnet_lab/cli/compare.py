@@ -36,23 +36,23 @@ def compare(
     from resnet_lab.core.run_folder import classes_of
     from resnet_lab.data.class_names import read_class_map
     from resnet_lab.evaluation.comparison import compare as compare_predictions
-    from resnet_lab.evaluation.scoring import evaluate
+    from resnet_lab.evaluation.opened_run import OpenedRun, Sources
+    from resnet_lab.evaluation.scoring import predictions_of
 
     images.refuse_part(split)
     registry = options.load_registry(no_plugin)
     placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
     classes = classes_of([first, second]) if renamed else ()
     with Screen() as screen:
+        sources = Sources(registry, screen)
         one, other = (
-            evaluate(
-                run,
+            predictions_of(
+                OpenedRun(run, sources),
                 placement,
-                registry,
                 part=split or "test",
                 source=images.source,
                 class_map=renamed,
                 other_classes=classes,
-                watcher=screen,
             )
             for run in (first, second)
         )
@@ -93,8 +93,8 @@ def _print(comparison: "Comparison", first: str, second: str) -> None:
     )
     for word, numbers in (("fixed", comparison.paired.fixed), ("broken", comparison.paired.broken)):
         for number in numbers[:SHOWN].tolist():
-            told = comparison.told(number)
-            taken = f"{told['first']['predicted']} -> {told['second']['predicted']}"
-            console.print(output.text(f"{word}: {told['path']} ({told['true']}): {taken}"), soft_wrap=True)
+            answers = comparison.answers_for(number)
+            taken = f"{answers['first']['predicted']} -> {answers['second']['predicted']}"
+            console.print(output.text(f"{word}: {answers['path']} ({answers['true']}): {taken}"), soft_wrap=True)
         if len(numbers) > SHOWN:
             console.print(f"{word}: {len(numbers) - SHOWN} more, in --json and on the page of `resnet-lab report`")

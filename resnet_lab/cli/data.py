@@ -165,7 +165,7 @@ def list_cache(json: options.JSON = False) -> None:
     Beside decoded images these are an index of images that were only looked at or stream, features of frozen network
     parts, and fetched shards.
 
-    The cache is in the user's cache folder, or where the environment variable RESNET_LAB_CACHE says.
+    The cache is in the user's cache folder, or in the folder that the environment variable RESNET_LAB_CACHE names.
     """
     from resnet_lab.data.cache_folders import cache_folder, entries
 
@@ -263,8 +263,8 @@ def _description_as_dict(description: "Description") -> dict[str, Any]:
         "leaks": [asdict(each) for each in description.leaks],
         "mean": description.mean,
         "std": description.std,
-        "size": description.form.size,
-        "fit": description.form.fit,
+        "size": description.image_format.size,
+        "fit": description.image_format.fit,
         "seed": description.seed,
         "folds": description.folds,
         "fold": description.fold if description.folds is not None else None,
@@ -278,7 +278,7 @@ def _entry_as_dict(entry: "CacheEntry") -> dict[str, Any]:
         "kind": entry.kind,
         "folder": str(entry.folder),
         "source": entry.source,
-        "form": None if entry.form is None else asdict(entry.form),
+        "image_format": None if entry.image_format is None else asdict(entry.image_format),
         "images": entry.images,
         "bytes": entry.nbytes,
         "used": None if entry.used is None else entry.used.isoformat(),

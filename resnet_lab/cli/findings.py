@@ -66,12 +66,12 @@ def print_description(description: Description) -> None:
     console.print(_colour_table(description))
     if findings.bad or findings.copies:
         bad, copies = counted(len(findings.bad), "file"), counted(len(findings.copies), "picture")
-        told = output.text(f"{bad} cannot be used, {copies} more than once")
+        line = output.text(f"{bad} cannot be used, {copies} more than once")
         if findings.conflicts:
-            told.append(f", {len(findings.conflicts):,} under several labels", style=ALARM)
+            line.append(f", {len(findings.conflicts):,} under several labels", style=ALARM)
         if description.leaks:
-            told.append(f", {len(description.leaks):,} in several parts", style=ALARM)
-        console.print(told.append(": see `resnet-lab data check`", style=""))
+            line.append(f", {len(description.leaks):,} in several parts", style=ALARM)
+        console.print(line.append(": see `resnet-lab data check`", style=""))
 
 
 def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:
@@ -81,14 +81,15 @@ def print_cache(entries: Sequence[CacheEntry], folder: Path) -> None:
     table.add_column("folder", no_wrap=True)
     table.add_column("source", overflow="fold")
     table.add_column("what")
-    table.add_column("form")
+    table.add_column("format")
     for column in ("images", "size", "used"):
         table.add_column(column, justify="right", no_wrap=True)
     for entry in entries:
-        form = f"{entry.form.size} {entry.form.fit}" if entry.form else "" if entry.kind == "shards" else "damaged"
+        wanted = entry.image_format
+        shape = f"{wanted.size} {wanted.fit}" if wanted else "" if entry.kind == "shards" else "damaged"
         used = "" if entry.used is None else f"{entry.used.astimezone():%Y-%m-%d}"
         numbers = (f"{entry.images:,}", decimal(entry.nbytes), used)
-        table.add_row(entry.folder.name, output.text(printable(entry.source)), entry.kind, form, *numbers)
+        table.add_row(entry.folder.name, output.text(printable(entry.source)), entry.kind, shape, *numbers)
     if entries:
         console.print(table)
     total = decimal(sum(entry.nbytes for entry in entries))
@@ -158,7 +159,7 @@ def _size_table(description: Description) -> Table:
 
 
 def _colour_table(description: Description) -> Table:
-    table = _numbers("training part, 0 to 1", *CHANNELS[description.form.channels])
+    table = _numbers("training part, 0 to 1", *CHANNELS[description.image_format.channels])
     table.add_row("mean", *(f"{value:.4f}" for value in description.mean))
     table.add_row("standard deviation", *(f"{value:.4f}" for value in description.std))
     return table

@@ -287,11 +287,11 @@ class Adopting(NamedNetwork):
 Again = Annotated[bool, typer.Option("--again", help="Recompute the predictions, even if stored ones are valid.")]
 
 
-def placement(wishes: Given) -> "Placed":
+def placement(given: Given) -> "Placed":
     """Choose where and how a network runs."""
     from resnet_lab.device import choose
 
-    return choose(**wishes)
+    return choose(**given)
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def run(
     Several calls of `study run --resume FOLDER`, on one machine or on several that share the folder, share the trials.
     """
     from resnet_lab.core.files import refuse_other
+    from resnet_lab.evaluation.opened_run import Sources
     from resnet_lab.network.plugins import require_files
+    from resnet_lab.study.blocks import with_blocks
     from resnet_lab.study.remarks import claim
     from resnet_lab.study.running import check_arms, known, run_study, tuned
     from resnet_lab.study.trials import StudyFolder, orphaned
@@ -67,14 +69,17 @@ def run(
         chosen = design.study()
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
         refuse_other(folder.folder, folder.design.name)
-    images = check_arms(chosen, registry)
+    images = check_arms(chosen, Sources(registry, fewest=2))
+    if resume is None:
+        before = folder.study() if folder.design.is_file() else None
+        chosen = with_blocks(chosen, images, before, lambda text: None if quiet or json else output.remark(text))
     if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
         output.remark(
             f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
             "they are kept and ignored"
         )
     if not (quiet or json):
-        output.remark(claim(chosen.plan))
+        output.remark(claim(chosen))
     from resnet_lab.cli.study_screen import watching
 
     try:
@@ -116,28 +121,33 @@ def plan(
     """Estimate the time of a study from a few measured steps, and the seeds needed to detect a difference."""
     from dataclasses import asdict
 
+    from resnet_lab.evaluation.opened_run import Sources
     from resnet_lab.network.plugins import require_files
-    from resnet_lab.study.deciding import within_budget
+    from resnet_lab.study.blocks import with_blocks
+    from resnet_lab.study.deciding import decided_eagerly
     from resnet_lab.study.planning import forecast
+    from resnet_lab.study.resolution import ResolvedStudy
     from resnet_lab.study.results import findings
-    from resnet_lab.study.running import as_run, check_arms
+    from resnet_lab.study.running import as_run, check_arms, completed, known
     from resnet_lab.study.trials import StudyFolder
 
     registry = options.load_registry(no_plugin)
     chosen = design.study()
-    check_arms(chosen, registry)
-    known = None
+    sources = Sources(registry, fewest=2)
+    chosen = with_blocks(chosen, check_arms(chosen, sources))
+    finished, there = None, ResolvedStudy()
     if pilot is not None:
         folder = StudyFolder(pilot)
         require_files(folder.plugin_files(), registry, str(pilot))
-        known = findings(as_run(folder.study(), folder), folder, registry)
-    told = forecast(within_budget(chosen, registry), registry, known, spread)
+        finished, there = findings(as_run(folder.study(), folder), folder, registry), known(chosen, folder)
+    resolved = completed(chosen, there, lambda missing: decided_eagerly(missing, sources)).of(chosen)
+    expected = forecast(resolved, sources, finished, spread)
     if json:
-        output.print_json(asdict(told))
+        output.print_json(asdict(expected))
         return
     from resnet_lab.cli.study_screen import print_forecast
 
-    print_forecast(chosen, told)
+    print_forecast(chosen, expected)
 
 
 @command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
@@ -147,11 +157,11 @@ def list_studies(json: options.JSON = False) -> None:
 
     found = {name: read_study(path) for name, path in shipped().items()}
     if json:
-        told = [
+        rows = [
             {"name": name, "description": each.plan.description, "arms": len(each.arms), "seeds": each.plan.seeds}
             for name, each in found.items()
         ]
-        output.print_json({"studies": told})
+        output.print_json({"studies": rows})
         return
     from rich import box
     from rich.table import Table

@@ -86,10 +86,10 @@ class Where:
         """
         from resnet_lab.study.executing import local
 
-        wishes = options.given({name: getattr(self, name) for name in OF_RAY})
+        given = options.given({name: getattr(self, name) for name in OF_RAY})
         if self.executor == "local":
-            if wishes:
-                raise ConfigError(f"{OF_RAY[next(iter(wishes))]} is for a Ray cluster; give --executor ray too")
+            if given:
+                raise ConfigError(f"{OF_RAY[next(iter(given))]} is for a Ray cluster; give --executor ray too")
             yield local(self.processes)
             return
         if self.processes > 1:
@@ -100,5 +100,5 @@ class Where:
         from resnet_lab.study.ray_cluster import RayOptions
         from resnet_lab.study.ray_executor import on_ray
 
-        with on_ray(study, RayOptions(**wishes)) as cluster:
+        with on_ray(study, RayOptions(**given)) as cluster:
             yield cluster

@@ -50,7 +50,7 @@ class StudyScreen:
         self.console = output.console(stderr=True)
         self.live = Live(console=self.console, transient=True, refresh_per_second=4)
         self.is_live = self.console.is_terminal
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self._status = ""
         self._states: dict[str, State] = {}
         self._outcomes: dict[str, Outcome] = {}
@@ -65,12 +65,12 @@ class StudyScreen:
         self._states, self._outcomes = states, {outcome.trial: outcome for outcome in outcomes}
         if self._done_before < 0:
             self._done_before = len(outcomes)
-            self._told = set(self._outcomes)
+            self._logged = set(self._outcomes)
         for outcome in outcomes:
-            if outcome.trial not in self._told:
-                self._told.add(outcome.trial)
+            if outcome.trial not in self._logged:
+                self._logged.add(outcome.trial)
                 if not self.is_live:
-                    self.say(f"{len(self._outcomes)} of {len(states)}: {_told(outcome, self.study.plan.metric)}")
+                    self.say(f"{len(self._outcomes)} of {len(states)}: {_in_words(outcome, self.study.plan.metric)}")
         if self.is_live:
             self.live.update(self.shown())
 
@@ -186,44 +186,44 @@ def watching(study: Study, *, quiet: bool) -> Iterator[StudyScreen | _Quiet]:
         yield screen
 
 
-def print_forecast(study: Study, told: Forecast) -> None:
+def print_forecast(study: Study, estimate: Forecast) -> None:
     """Print what would run, how long it takes, and which differences it could find."""
     console = output.console()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("arm")
     for column in ("ms per step", "steps per epoch", "epochs", "per trial"):
         table.add_column(column, justify="right")
-    for each in told.arms:
+    for each in estimate.arms:
         row = (f"{each.step_ms:.1f}", str(each.steps), str(each.epochs), _duration(each.seconds))
         table.add_row(output.text(each.arm), *row)
     console.print(table)
     console.print(
-        f"{'at most ' if study.plan.looks else ''}{told.trials} trials of {len(study.arms)} arms, {study.plan.seeds} "
-        f"seeds: {_duration(told.seconds)} of training one after the other",
+        f"{'at most ' if study.plan.looks else ''}{estimate.trials} trials of {len(study.arms)} arms, "
+        f"{study.plan.seeds} seeds: {_duration(estimate.seconds)} of training one after the other",
         soft_wrap=True,
     )
     console.print(
-        f"{told.tests} effects are tested first, their p-values adjusted for their number; the sign-flip test can give "
-        f"p = {told.smallest_p:.2g} at least",
+        f"{estimate.tests} effects are tested first, their p-values adjusted for their number; the sign-flip test can "
+        f"give p = {estimate.smallest_p:.2g} at least",
         soft_wrap=True,
     )
-    console.print(output.text(claim(study.plan)), soft_wrap=True)
-    if told.problem is not None:
-        console.print(output.text(f"no verdict: {told.problem}", style="red"), soft_wrap=True)
-    if not told.spreads:
+    console.print(output.text(claim(study)), soft_wrap=True)
+    if estimate.problem is not None:
+        console.print(output.text(f"no verdict: {estimate.problem}", style="red"), soft_wrap=True)
+    if not estimate.spreads:
         console.print(
             "how large a difference these seeds can find depends on the spread of paired differences: give --spread, "
             "or --pilot with a study folder in which two seeds or more are finished",
             soft_wrap=True,
         )
         return
-    for spread in told.spreads:
+    for spread in estimate.spreads:
         shared = f", of which two seeds share a variance of {spread.covariance:.2g}" if spread.covariance else ""
         console.print(f"spread of paired differences ({spread.kind}): {spread.deviation:.4g}{shared}")
     power = Table(box=box.SIMPLE_HEAD)
     for column in ("effect", "true difference", "found with these seeds", "seeds for 80%"):
         power.add_column(column, justify="right")
-    for outlook in told.outlooks:
+    for outlook in estimate.outlooks:
         seeds = "more than 1,000" if outlook.seeds is None else str(outlook.seeds)
         power.add_row(outlook.kind, f"{outlook.difference:g}", f"{outlook.power:.0%}", seeds)
     console.print(power)
@@ -325,7 +325,7 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
     return table
 
 
-def _told(outcome: Outcome, metric: str) -> str:
+def _in_words(outcome: Outcome, metric: str) -> str:
     name = f"{outcome.arm}, seed {outcome.seed}"
     if outcome.problem is not None:
         return f"{name} failed: {outcome.problem}"

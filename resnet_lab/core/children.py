@@ -53,7 +53,7 @@ class Child:
         self._reader.join()
         return code, next((line.strip() for line in reversed(self._lines) if line.strip()), "without a message")
 
-    def said(self) -> str:
+    def stderr(self) -> str:
         """The last lines that it has written on standard error."""
         return "".join(self._lines)
 

@@ -4,7 +4,7 @@
 def comma_list(text: str) -> list[str]:
     """The parts of `none,cbam(reduction=8,norm=true),se@3,4`, without spaces around them.
 
-    Commas part neither what is in brackets nor the stages after `@`. An empty part stays: whoever takes the list says
+    Commas part neither what is in brackets nor the stages after `@`. An empty part stays: the caller decides
     what it means.
     """
     parts, depth = [""], 0

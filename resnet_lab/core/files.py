@@ -56,7 +56,7 @@ def refuse_existing(path: Path) -> None:
 
 
 def refuse_other(folder: Path, record: str) -> None:
-    """Raise `RunError` where a folder is neither new nor empty, and has not the record that tells it is one of ours.
+    """Raise `RunError` where a folder is neither new nor empty, and lacks the record that marks it as one of ours.
 
     Hidden files, and the folder of trials, may be what a process left that was killed before it wrote the record.
     """

@@ -18,7 +18,7 @@ def total_memory() -> int:
 
 
 def free_memory() -> int:
-    """Memory that can be allocated without swapping; half of the total where the system does not say."""
+    """Memory that can be allocated without swapping; half of the total where the system does not report it."""
     try:
         available = _table(ROOT / "proc/meminfo")["MemAvailable:"] * 1024
     except (OSError, KeyError):

@@ -1,4 +1,4 @@
-"""Changes of all images of a batch in few large steps, as a GPU wants them. Legend: N batch, C channels, S size.
+"""Changes of all images of a batch in few large steps, which suits a GPU. Legend: N batch, C channels, S size.
 
 Each image has numbers of its own. What torchvision does to one image, these do to all, up to rounding; the single steps
 are its functions' of the same names in `torchvision.transforms.v2.functional`.

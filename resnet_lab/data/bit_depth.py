@@ -15,15 +15,15 @@ FEW_BITS = 12
 
 
 def of_sixteen_bits(image: Image.Image, depth: int | None) -> tuple[Image.Image, int | None]:
-    """Grey levels of 16 bits as 8, and how many bits are in use where the file does not say so.
+    """Grey levels of 16 bits as 8, and how many bits are in use where the file does not state it.
 
     Args:
         depth: bits that are in use in the whole set; None where that is not known.
     """
     values = np.asarray(image)
-    largest, told = int(values.max(initial=0)), _told_depth(image)
-    own = None if told is not None and largest < 2**told else depth_of(largest)
-    depth = (told if own is None else depth or own) or DEPTHS[-1]
+    largest, stated = int(values.max(initial=0)), _stated_depth(image)
+    own = None if stated is not None and largest < 2**stated else depth_of(largest)
+    depth = (stated if own is None else depth or own) or DEPTHS[-1]
     white = 2**depth - 1
     if largest > white:
         values = np.minimum(values, white)
@@ -44,12 +44,12 @@ def depth_of(largest: int) -> int:
     return next(depth for depth in DEPTHS if largest < 2**depth)
 
 
-def _told_depth(image: Image.Image) -> int | None:
+def _stated_depth(image: Image.Image) -> int | None:
     """Bits in use by a TIFF file's own tags, where these are fewer than 16."""
     if image.format != "TIFF":
         return None
-    told = (_tag(image, BITS_PER_SAMPLE), _tag(image, MAX_SAMPLE_VALUE).bit_length())
-    return min((bits for bits in told if 8 <= bits < 16), default=None)
+    stated = (_tag(image, BITS_PER_SAMPLE), _tag(image, MAX_SAMPLE_VALUE).bit_length())
+    return min((bits for bits in stated if 8 <= bits < 16), default=None)
 
 
 def _tag(image: Image.Image, number: int) -> int:

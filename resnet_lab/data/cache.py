@@ -1,6 +1,6 @@
 """Decoded images on disk: every picture is decoded once, whatever happens to the process that does it.
 
-A folder of the cache belongs to one source in one form and holds
+A folder of the cache belongs to one source in one image format and holds
 
     pixels.u8       one row of S x S x C bytes per image, appended (`row_store`)
     index.sqlite    digest -> row, checksum and what decoding found; path -> stamp and digest (`ledger`)
@@ -51,37 +51,39 @@ class Stored:
     pixels: Path | None
 
 
-def store(images: ImageSet, form: ImageFormat, *, keep_pixels: bool = True, watcher: Watcher = SILENT) -> Stored:
+def store(
+    images: ImageSet, image_format: ImageFormat, *, keep_pixels: bool = True, watcher: Watcher = SILENT
+) -> Stored:
     """Bring the cache up to date with a set: decode what is new or changed, check what is there.
 
     Raises:
         DataError: the cache cannot be written, or the disk is full; what was decoded so far is kept.
     """
-    folder = _folder(images.name, form, keep_pixels)
+    folder = _folder(images.name, image_format, keep_pixels)
     with held(folder, watcher):
         try:
-            return _store(images, form, folder, keep_pixels, watcher)
+            return _store(images, image_format, folder, keep_pixels, watcher)
         except sqlite3.DatabaseError as error:
             if not is_damage(error, folder):
                 raise
             watcher.say(f"the index of the cache is damaged ({error}); all images are decoded again")
             shutil.rmtree(folder)  # with the pixels: whoever reads the old ones has them open still
             folder.mkdir()
-            return _store(images, form, folder, keep_pixels, watcher)
+            return _store(images, image_format, folder, keep_pixels, watcher)
 
 
 def store_at_one_depth(
-    images: ImageSet, form: ImageFormat, *, keep_pixels: bool = True, watcher: Watcher = SILENT
+    images: ImageSet, image_format: ImageFormat, *, keep_pixels: bool = True, watcher: Watcher = SILENT
 ) -> tuple[Stored, ImageFormat]:
-    """`store`, with pictures of 16 bits scaled by the bits in use of all of them; the form with that depth.
+    """`store`, with pictures of 16 bits scaled by the bits in use of all of them; the image format with that depth.
 
     Raises:
         DataError: as `store`.
     """
-    stored = store(images, form, keep_pixels=keep_pixels, watcher=watcher)
+    stored = store(images, image_format, keep_pixels=keep_pixels, watcher=watcher)
     used = [each.depth for each in stored.examined if each.depth is not None]
-    if form.depth is not None or not used:
-        return stored, form
+    if image_format.depth is not None or not used:
+        return stored, image_format
     depth = max(used)
     if depth < DEPTHS[-1]:
         watcher.say(
@@ -92,16 +94,16 @@ def store_at_one_depth(
             f"{dark} of {len(used)} pictures of 16 bits use a sixteenth of the others' range or less, and stay dark: "
             "if they are of another kind, convert them to 8 bits"
         )
-    form = replace(form, depth=depth)
+    image_format = replace(image_format, depth=depth)
     if set(used) != {depth}:  # else each has been scaled so already
-        stored = store(images, form, keep_pixels=keep_pixels, watcher=watcher)
-    return stored, form
+        stored = store(images, image_format, keep_pixels=keep_pixels, watcher=watcher)
+    return stored, image_format
 
 
-def bytes_needed(images: ImageSet, form: ImageFormat) -> int:
+def bytes_needed(images: ImageSet, image_format: ImageFormat) -> int:
     """An upper bound of what storing a set would add to the disk: the images whose files are new or changed."""
     try:
-        with Ledger(_folder(images.name, form, keep_pixels=True)) as ledger:
+        with Ledger(_folder(images.name, image_format, keep_pixels=True)) as ledger:
             seen = ledger.files()
     except (sqlite3.DatabaseError, OSError):
         seen = {}  # missing or damaged: `store` rebuilds it
@@ -113,15 +115,15 @@ def bytes_needed(images: ImageSet, form: ImageFormat) -> int:
         except OSError:
             return False
 
-    return sum(not is_stored(position) for position in range(len(images))) * form.nbytes
+    return sum(not is_stored(position) for position in range(len(images))) * image_format.nbytes
 
 
-def _store(images: ImageSet, form: ImageFormat, folder: Path, keep_pixels: bool, watcher: Watcher) -> Stored:
+def _store(images: ImageSet, image_format: ImageFormat, folder: Path, keep_pixels: bool, watcher: Watcher) -> Stored:
     pixels = folder / PIXELS
     with Ledger(folder, create=True) as ledger:
         used = datetime.now(UTC).isoformat(timespec="seconds")
-        ledger.tell(source=images.name, form=json.dumps(asdict(form)), used=used)
-        records = Filling(ledger, pixels, images, form, keep_pixels, watcher).run()
+        ledger.tell(source=images.name, form=json.dumps(asdict(image_format)), used=used)
+        records = Filling(ledger, pixels, images, image_format, keep_pixels, watcher).run()
     return Stored(
         examined=tuple(record.examined for record in records),
         rows=np.array([-1 if record.row is None else record.row for record in records], dtype=np.int64),
@@ -130,6 +132,6 @@ def _store(images: ImageSet, form: ImageFormat, folder: Path, keep_pixels: bool,
     )
 
 
-def _folder(name: str, form: ImageFormat, keep_pixels: bool) -> Path:
-    key = sha256(encoded(f"{FORMAT} {name} {form} {keep_pixels}")).hexdigest()[:16]
+def _folder(name: str, image_format: ImageFormat, keep_pixels: bool) -> Path:
+    key = sha256(encoded(f"{FORMAT} {name} {image_format} {keep_pixels}")).hexdigest()[:16]
     return cache_folder() / "decoded" / key

@@ -89,7 +89,7 @@ class CacheEntry:
         kind: decoded images, their properties without pixels, what frozen parts of a network made of
             them, or fetched shards.
         source: the name of the image set; empty where the folder's index is damaged, and of shards.
-        form: of its images; None where the index is damaged, and of shards.
+        image_format: of its images; None where the index is damaged, and of shards.
         images: number of different images, with those that cannot be used; of shards, of these.
         nbytes: that it takes on the disk.
         used: when a set was last stored or looked up there; None where the index is damaged, and of shards.
@@ -98,7 +98,7 @@ class CacheEntry:
     kind: Kind
     folder: Path
     source: str
-    form: ImageFormat | None
+    image_format: ImageFormat | None
     images: int
     nbytes: int
     used: datetime | None
@@ -177,8 +177,8 @@ def _images(folder: Path) -> CacheEntry:
     try:
         with Ledger(folder) as ledger:
             about, number = ledger.about(), len(ledger)
-        form, used = ImageFormat(**parse_json(about["form"])), datetime.fromisoformat(about["used"])
-        return CacheEntry(kind, folder, about["source"], form, number, nbytes, used)
+        image_format, used = ImageFormat(**parse_json(about["form"])), datetime.fromisoformat(about["used"])
+        return CacheEntry(kind, folder, about["source"], image_format, number, nbytes, used)
     except (sqlite3.DatabaseError, KeyError, ValueError, TypeError):
         return CacheEntry(kind, folder, "", None, 0, nbytes, None)
 
@@ -190,8 +190,8 @@ def _features(folder: Path) -> CacheEntry:
         images = sum(  # a sum of 8 bytes for each view of each
             (folder / f"{part}.sums").stat().st_size // 8 // views for part, views in about["views"].items()
         )
-        form, used = ImageFormat(**about["form"]), datetime.fromisoformat(about["used"])
-        return CacheEntry("features", folder, about["source"], form, images, nbytes, used)
+        image_format, used = ImageFormat(**about["form"]), datetime.fromisoformat(about["used"])
+        return CacheEntry("features", folder, about["source"], image_format, images, nbytes, used)
     except (OSError, CacheError, AttributeError, KeyError, ValueError, TypeError):
         return CacheEntry("features", folder, "", None, 0, nbytes, None)
 

@@ -24,7 +24,7 @@ from resnet_lab.data.squaring import in_mode, on_white, squared
 
 SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Formats that are opened, whatever a file's name says; Pillow knows more, some of which run other programs."""
+"""Formats that are opened, whatever a file's name; Pillow knows more, some of which run other programs."""
 
 MAX_BYTES = 2**28
 """Largest size of a file."""
@@ -78,7 +78,7 @@ class ImageInfo:
         kinds: what about it is out of the ordinary, each handled.
         signature: what near copies are found by (`signatures.signature`); empty for images too small or too flat.
         sums, squares: of each channel's values 0 to 255 over the square image, and of their squares.
-        depth: bits in use of pixels that are stored in 16; None of others, and where the file says it itself.
+        depth: bits in use of pixels that are stored in 16; None of others, and where the file states it.
     """
 
     digest: str
@@ -94,7 +94,7 @@ class ImageInfo:
 
 
 def digest_of(content: bytes | Image.Image) -> str:
-    """SHA-256 of a file's bytes, or of decoded pixels with all that says what they mean.
+    """SHA-256 of a file's bytes, or of decoded pixels with all that gives them their meaning.
 
     Raises:
         UnreadableError: pixels that were not yet decoded, and cannot be.
@@ -112,7 +112,7 @@ def digest_of(content: bytes | Image.Image) -> str:
 
 
 def decode(
-    content: bytes | Image.Image, form: ImageFormat, digest: str | None = None
+    content: bytes | Image.Image, image_format: ImageFormat, digest: str | None = None
 ) -> tuple[NDArray[np.uint8] | None, ImageInfo]:
     """Pixels, shape (S, S, C), and what was seen; no pixels and the cause where the content is no usable image.
 
@@ -123,25 +123,25 @@ def decode(
         digest = digest or digest_of(content)
         image = _opened(content)
         with nullcontext() if image is content else closing(image):
-            size, nbytes = image.size, _memory_for(image, form)
+            size, nbytes = image.size, _memory_for(image, image_format)
             with _allowance.taken(nbytes):
-                upright, examined = _upright(image, size, digest, form, image is not content)
+                upright, examined = _upright(image, size, digest, image_format, image is not content)
                 if examined.cause:
                     return None, examined
                 if image is not content and image is not upright:
                     image.close()  # its memory is wanted for what comes
-                return _pixels(upright, form, examined)
+                return _pixels(upright, image_format, examined)
     except UnreadableError as error:
         return None, ImageInfo(digest or "", cause=str(error))
 
 
-def to_array(content: bytes | Image.Image, form: ImageFormat) -> NDArray[np.uint8]:
+def to_array(content: bytes | Image.Image, image_format: ImageFormat) -> NDArray[np.uint8]:
     """Pixels alone, shape (S, S, C).
 
     Raises:
         UnreadableError: the content is no usable image.
     """
-    pixels, examined = decode(content, form)
+    pixels, examined = decode(content, image_format)
     if pixels is None:
         raise UnreadableError(examined.cause)
     return pixels
@@ -235,17 +235,17 @@ def _opened(content: bytes | Image.Image) -> Image.Image:
     return image
 
 
-def _memory_for(image: Image.Image, form: ImageFormat) -> int:
+def _memory_for(image: Image.Image, image_format: ImageFormat) -> int:
     """Bytes that decoding the image may take; `UnreadableError` where that is too much.
 
-    Of a JPEG that would take too much a smaller version is decoded, still twice as large as the form or more.
+    Of a JPEG that would take too much a smaller version is decoded, still at least twice as large as the image format.
     """
     _refuse_large(image)
     jpeg, progressive = image.format in ("JPEG", "MPO"), bool(image.info.get("progressive"))
     a_pixel = 9 if jpeg and image.mode != "CMYK" and not progressive else BYTES_A_PIXEL.get(image.format or "", 13)
     width, height = image.size
     nbytes = needed = width * height * a_pixel
-    if needed > MAX_MEMORY and jpeg and image.draft(image.mode, (2 * form.size, 2 * form.size)):
+    if needed > MAX_MEMORY and jpeg and image.draft(image.mode, (2 * image_format.size, 2 * image_format.size)):
         nbytes = image.width * image.height * a_pixel + progressive * width * height * 2 * len(image.getbands())
     if nbytes > MAX_MEMORY:
         what = f"{width} x {height} pixels as {image.format} may take {needed >> 20} MiB to decode"
@@ -259,7 +259,7 @@ def _refuse_large(image: Image.Image) -> None:
 
 
 def _upright(
-    image: Image.Image, size: tuple[int, int], digest: str, form: ImageFormat, may_change: bool
+    image: Image.Image, size: tuple[int, int], digest: str, image_format: ImageFormat, may_change: bool
 ) -> tuple[Image.Image, ImageInfo]:
     """The picture in memory, as L, RGB or RGBA in sRGB, and what was seen of it; with the cause where it is no use.
 
@@ -276,10 +276,10 @@ def _upright(
         orientation = _orientation(image)  # only now: TIFF files were turned while they were loaded
         profile, depth = image.info.get("icc_profile"), None
         if mode.startswith("I;16"):  # Pillow would clip at 255
-            image, depth = of_sixteen_bits(image, form.depth)
+            image, depth = of_sixteen_bits(image, image_format.depth)
         elif "16-bit" in kinds and mode != "CMYK":  # of which Pillow keeps the upper eight
             depth = depth_of(largest_value(image) << 8)
-            if (used := form.depth or depth) <= FEW_BITS:
+            if (used := image_format.depth or depth) <= FEW_BITS:
                 what = f"{used} of 16 bits of its colours are in use, of which {max(0, used - 8)} can be read"
                 return image, ImageInfo(digest, f"{what}; convert it to 8 bits", *size, mode, kinds, depth=depth)
             if used < DEPTHS[-1]:
@@ -314,13 +314,15 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _pixels(picture: Image.Image, form: ImageFormat, examined: ImageInfo) -> tuple[NDArray[np.uint8], ImageInfo]:
+def _pixels(
+    picture: Image.Image, image_format: ImageFormat, examined: ImageInfo
+) -> tuple[NDArray[np.uint8], ImageInfo]:
     """Shape (S, S, C), and the properties found in the pixels; `picture` is upright and sound."""
-    square = on_white(squared(picture, form))
-    square = in_mode(square, "L" if form.channels == 1 else "RGB")
-    counts = np.array(square.histogram(), dtype=np.int64).reshape(form.channels, 256)
+    square = on_white(squared(picture, image_format))
+    square = in_mode(square, "L" if image_format.channels == 1 else "RGB")
+    counts = np.array(square.histogram(), dtype=np.int64).reshape(image_format.channels, 256)
     sums, squares = tuple((counts @ LEVELS).tolist()), tuple((counts @ LEVELS**2).tolist())
-    pixels = np.asarray(square, dtype=np.uint8).reshape(form.shape)
+    pixels = np.asarray(square, dtype=np.uint8).reshape(image_format.shape)
     return pixels, replace(examined, signature=signature(picture), sums=sums, squares=squares)
 
 

@@ -141,7 +141,7 @@ class Description:
     """
 
     findings: DataFindings
-    form: ImageFormat
+    image_format: ImageFormat
     seed: int
     folds: int | None
     fold: int
@@ -166,7 +166,7 @@ class Description:
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """An image to look at, in the form that the network gets.
+    """An image to look at, as the network gets it.
 
     Attributes:
         part: that it stands in.
@@ -210,8 +210,8 @@ def check(images: ImageSet, watcher: Watcher = SILENT, *, near_copies: bool = Tr
     Raises:
         DataError: the cache, which keeps what decoding found, cannot be written.
     """
-    stored, form = store_at_one_depth(images, CHECKED, keep_pixels=False, watcher=watcher)
-    decoded = Decoded(images, stored.examined, DecodedPixels(images, form), stored.folder)
+    stored, image_format = store_at_one_depth(images, CHECKED, keep_pixels=False, watcher=watcher)
+    decoded = Decoded(images, stored.examined, DecodedPixels(images, image_format), stored.folder)
     return _findings(decoded, group_copies(stored.examined, near=near_copies, folder=stored.folder))
 
 
@@ -229,14 +229,14 @@ def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:
     part_of = dict(zip(prepared.images.paths, prepared.parts.tolist(), strict=True))
     return Description(
         findings=findings,
-        form=prepared.pixels.form,
+        image_format=prepared.pixels.image_format,
         seed=seed,
         folds=config.folds,
         fold=config.fold,
         split_file=config.split_file,
         fingerprint=prepared.fingerprint,
         classes=_class_rows(prepared),
-        sizes=Sizes(widths, heights, int(np.sum(np.minimum(widths, heights) < prepared.pixels.form.size))),
+        sizes=Sizes(widths, heights, int(np.sum(np.minimum(widths, heights) < prepared.pixels.image_format.size))),
         mean=mean,
         std=std,
         leaks=tuple(each for each in findings.copies if len({part_of[path] for path in each.paths}) > 1),
@@ -277,7 +277,7 @@ def _class_rows(prepared: Prepared) -> tuple[ClassRow, ...]:
         of_class = labels == label
         counts = {part: int(np.sum(of_class & (prepared.parts == part))) for part in PARTS}
         usable = _at(prepared.examined, np.flatnonzero(of_class & prepared.usable))
-        mean, _ = channel_statistics(usable, prepared.pixels.form)
+        mean, _ = channel_statistics(usable, prepared.pixels.image_format)
         rows.append(ClassRow(name, **counts, bad=int(np.sum(of_class & ~prepared.usable)), mean=mean))
     return tuple(sorted(rows, key=lambda row: (-row.images, row.name)))
 

@@ -109,16 +109,22 @@ class Filling:
 
     Args:
         pixels: the file of rows.
-        keep_pixels: store rows too, and not only what decoding tells.
+        keep_pixels: store rows too, and not only the properties found while decoding.
     """
 
     def __init__(
-        self, ledger: Ledger, pixels: Path, images: ImageSet, form: ImageFormat, keep_pixels: bool, watcher: Watcher
+        self,
+        ledger: Ledger,
+        pixels: Path,
+        images: ImageSet,
+        image_format: ImageFormat,
+        keep_pixels: bool,
+        watcher: Watcher,
     ) -> None:
         self.index = ImageIndex(ledger)
-        self.store = RowStore(pixels, form.nbytes, self.index)
+        self.store = RowStore(pixels, image_format.nbytes, self.index)
         self.images = images
-        self.form = form
+        self.image_format = image_format
         self.keep_pixels = keep_pixels
         self.watcher = watcher
         self.digests = [""] * len(images)
@@ -194,7 +200,7 @@ class Filling:
         known = self.index.known.get(digest)
         if known:
             return _Read(position, stamp, known.examined)
-        pixels, examined = decode(content, self.form, digest)
+        pixels, examined = decode(content, self.image_format, digest)
         if pixels is None or not self.keep_pixels:
             return _Read(position, stamp, examined)
         row = pixels.tobytes()

@@ -39,8 +39,8 @@ class Piece:
 class ArrayPixels:
     """Decoded images in memory, shape (N, S, S, C)."""
 
-    def __init__(self, pixels: NDArray[np.uint8], form: ImageFormat) -> None:
-        self.form = form
+    def __init__(self, pixels: NDArray[np.uint8], image_format: ImageFormat) -> None:
+        self.image_format = image_format
         self._pixels = pixels
 
     def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
@@ -77,19 +77,19 @@ def _files_of(path: Path) -> list[Path]:
     return [Path(match) for match in matches]
 
 
-def decoded(files: Sequence[Path], form: ImageFormat) -> Iterator[Piece]:
+def decoded(files: Sequence[Path], image_format: ImageFormat) -> Iterator[Piece]:
     """The files in order, `PIECE` at a time; decoding runs ahead in threads."""
     with ThreadPoolExecutor(AHEAD) as pieces, ThreadPoolExecutor(os.cpu_count()) as images, without_warnings():
 
         def decode(some: Sequence[Path]) -> Piece:
             good, arrays, bad = [], [], []
-            for file, found in zip(some, images.map(lambda path: _decode(path, form), some), strict=True):
+            for file, found in zip(some, images.map(lambda path: _decode(path, image_format), some), strict=True):
                 if isinstance(found, str):
                     bad.append((file, found))
                 else:
                     good.append(file)
                     arrays.append(found)
-            pixels = np.stack(arrays) if arrays else np.empty((0, *form.shape), np.uint8)
+            pixels = np.stack(arrays) if arrays else np.empty((0, *image_format.shape), np.uint8)
             return Piece(tuple(good), pixels, tuple(bad))
 
         yield from in_order(
@@ -97,10 +97,10 @@ def decoded(files: Sequence[Path], form: ImageFormat) -> Iterator[Piece]:
         )
 
 
-def _decode(file: Path, form: ImageFormat) -> NDArray[np.uint8] | str:
+def _decode(file: Path, image_format: ImageFormat) -> NDArray[np.uint8] | str:
     """Pixels, or why there are none."""
     try:
-        return to_array(read_file(file), form)
+        return to_array(read_file(file), image_format)
     except UnreadableError as error:
         return str(error)
     except OSError as error:

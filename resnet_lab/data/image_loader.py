@@ -72,7 +72,7 @@ class ImageRows:
         return batch.permute(0, 3, 1, 2)
 
     def _taken(self, number: int) -> Tensor:
-        return self._memory.take((number, *self.pixels.form.shape), torch.uint8)
+        return self._memory.take((number, *self.pixels.image_format.shape), torch.uint8)
 
 
 class ResidentRows:
@@ -143,9 +143,9 @@ def _on_device(pixels: Pixels, order: Order, placement: Placement) -> ResidentRo
         return None
     positions = order.images.positions
     free, _ = torch.cuda.mem_get_info(placement.device)
-    if len(positions) * pixels.form.nbytes > DEVICE_SHARE * free:
+    if len(positions) * pixels.image_format.nbytes > DEVICE_SHARE * free:
         return None
-    resident = torch.empty((len(positions), *pixels.form.shape), dtype=torch.uint8, device=placement.device)
+    resident = torch.empty((len(positions), *pixels.image_format.shape), dtype=torch.uint8, device=placement.device)
     for chosen in np.array_split(np.arange(len(positions)), max(1, len(positions) // 256)):
         part = torch.from_numpy(gathered(pixels, positions[chosen]))
         resident[chosen[0] : chosen[0] + len(chosen)] = part.to(placement.device)

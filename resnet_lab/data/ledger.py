@@ -55,7 +55,7 @@ class Ledger:
     """The index of a folder, to be used as a context manager.
 
     Raises:
-        sqlite3.DatabaseError: here and in every method; `is_damage` tells the kinds apart.
+        sqlite3.DatabaseError: here and in every method; `is_damage` distinguishes the kinds.
     """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
@@ -92,9 +92,9 @@ class Ledger:
     def records(self) -> tuple[dict[str, LedgerRow], set[str]]:
         """Records by digest, and the digests of those that are not as they were written."""
         records, damaged = {}, set()
-        for digest, row, checksum, told, record_checksum in self._index.execute("SELECT * FROM images"):
-            if _checksum(digest, row, checksum, told) == record_checksum:
-                records[digest] = LedgerRow(row, checksum, _examined(digest, told))
+        for digest, row, checksum, content, record_checksum in self._index.execute("SELECT * FROM images"):
+            if _checksum(digest, row, checksum, content) == record_checksum:
+                records[digest] = LedgerRow(row, checksum, _examined(digest, content))
             else:
                 damaged.add(digest)
         return records, damaged
@@ -151,14 +151,14 @@ def is_damage(error: sqlite3.DatabaseError, folder: Path) -> bool:
 
 
 def _written(record: LedgerRow) -> tuple[str, int | None, int | None, str, int]:
-    told = {field.name: getattr(record.examined, field.name) for field in fields(ImageInfo)}
-    digest = told.pop("digest")
-    text = json.dumps({**told, "signature": b64encode(record.examined.signature).decode()})
+    content = {field.name: getattr(record.examined, field.name) for field in fields(ImageInfo)}
+    digest = content.pop("digest")
+    text = json.dumps({**content, "signature": b64encode(record.examined.signature).decode()})
     return digest, record.row, record.checksum, text, _checksum(digest, record.row, record.checksum, text)
 
 
-def _examined(digest: str, told: str) -> ImageInfo:
-    found: dict[str, Any] = parse_json(told)
+def _examined(digest: str, content: str) -> ImageInfo:
+    found: dict[str, Any] = parse_json(content)
     tuples = {name: tuple(found[name]) for name in ("kinds", "sums", "squares")}
     shared = {"mode": intern(found["mode"])}
     return ImageInfo(digest, **{**found, **tuples, **shared, "signature": b64decode(found["signature"])})

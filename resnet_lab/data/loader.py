@@ -22,7 +22,7 @@ from resnet_lab.device import Placement
 
 THREADS = min(4, os.cpu_count() or 1)
 AHEAD = THREADS + 1
-"""Batches that are in the making while the device works on another."""
+"""Batches that are prepared while the device works on another."""
 
 
 class Batch(NamedTuple):

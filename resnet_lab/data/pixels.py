@@ -17,9 +17,9 @@ from resnet_lab.data.row_store import RowReader
 
 
 class Pixels(Protocol):
-    """Decoded images of one form."""
+    """Decoded images of one image format."""
 
-    form: ImageFormat
+    image_format: ImageFormat
 
     def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         """Fill the N arrays of `out`, each (S, S, C), with the images at `positions`, shape (N,)."""
@@ -35,10 +35,10 @@ class StoredPixels:
         DataError: the file was removed, such as by clearing the cache.
     """
 
-    def __init__(self, file: Path, rows: NDArray[np.int64], form: ImageFormat) -> None:
-        self.form = form
+    def __init__(self, file: Path, rows: NDArray[np.int64], image_format: ImageFormat) -> None:
+        self.image_format = image_format
         self.rows = rows
-        self._reader = RowReader(file, form.nbytes)
+        self._reader = RowReader(file, image_format.nbytes)
 
     def gather(self, positions: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
         self._reader.gather(self.rows[positions], out)
@@ -47,8 +47,8 @@ class StoredPixels:
 class DecodedPixels:
     """Images decoded whenever they are asked for, by several threads."""
 
-    def __init__(self, images: ImageSet, form: ImageFormat) -> None:
-        self.form = form
+    def __init__(self, images: ImageSet, image_format: ImageFormat) -> None:
+        self.image_format = image_format
         self.images = images
         self._pool = ThreadPoolExecutor(os.cpu_count())
 
@@ -60,7 +60,7 @@ class DecodedPixels:
 
     def _decode(self, position: int) -> NDArray[np.uint8]:
         try:
-            return to_array(self.images.read(position), self.form)
+            return to_array(self.images.read(position), self.image_format)
         except (UnreadableError, OSError) as error:
             cause = getattr(error, "strerror", None) or str(error)
             raise DataError(f"{self.images.paths[position]}: unreadable image ({cause}); repair or remove it") from None
@@ -68,6 +68,6 @@ class DecodedPixels:
 
 def gathered(pixels: Pixels, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
     """The images at `positions` in an array of their own, shape (N, S, S, C)."""
-    out = np.empty((len(positions), *pixels.form.shape), dtype=np.uint8)
+    out = np.empty((len(positions), *pixels.image_format.shape), dtype=np.uint8)
     pixels.gather(np.asarray(positions, dtype=np.int64), out)
     return out

@@ -12,7 +12,7 @@ from torch import Tensor
 from resnet_lab.device import Placement
 
 KEPT = 20
-"""Arrays of a pool: more than are in the making and in use at any time."""
+"""Arrays of a pool: more than are prepared and used at any time."""
 
 
 class Memory(Protocol):

@@ -85,25 +85,33 @@ class Prepared(Decoded):
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over the training part, on a scale of [0, 1]."""
-        return channel_statistics([self.examined[position] for position in self.positions("train")], self.pixels.form)
+        return channel_statistics(
+            [self.examined[position] for position in self.positions("train")], self.pixels.image_format
+        )
 
 
-def decode_all(images: ImageSet, form: ImageFormat, config: DataConfig, watcher: Watcher = SILENT) -> Decoded:
+def decode_all(images: ImageSet, image_format: ImageFormat, config: DataConfig, watcher: Watcher = SILENT) -> Decoded:
     """Decode every image once, onto the disk where they fit.
 
     Raises:
         DataError: no image can be used, or with `strict` one cannot; the cache cannot be written, or its disk is too
             full for `disk`.
     """
-    on_disk = config.cache != "stream" and _fits(images, form, config, watcher)
-    stored, form = store_at_one_depth(images, form, keep_pixels=on_disk, watcher=watcher)
-    pixels = DecodedPixels(images, form) if stored.pixels is None else StoredPixels(stored.pixels, stored.rows, form)
+    on_disk = config.cache != "stream" and _fits(images, image_format, config, watcher)
+    stored, image_format = store_at_one_depth(images, image_format, keep_pixels=on_disk, watcher=watcher)
+    pixels = (
+        DecodedPixels(images, image_format)
+        if stored.pixels is None
+        else StoredPixels(stored.pixels, stored.rows, image_format)
+    )
     decoded = Decoded(images, stored.examined, pixels, stored.folder)
     _report_bad(decoded, config.strict, watcher)
     return decoded
 
 
-def prepare(images: ImageSet, form: ImageFormat, config: DataConfig, seed: int, watcher: Watcher = SILENT) -> Prepared:
+def prepare(
+    images: ImageSet, image_format: ImageFormat, config: DataConfig, seed: int, watcher: Watcher = SILENT
+) -> Prepared:
     """Decode and split a set. Images that are not in the split file go with their copies, or else into training.
 
     Raises:
@@ -113,7 +121,7 @@ def prepare(images: ImageSet, form: ImageFormat, config: DataConfig, seed: int, 
         watcher.say(note)
     if config.split_file is not None:
         images = replace(images, parts=tuple(splitting.from_csv(config.split_file, images).tolist()))
-    decoded = decode_all(images, form, config, watcher)
+    decoded = decode_all(images, image_format, config, watcher)
     if images.parts is not None and config.split_file is not None:
         new = sum(not part and usable for part, usable in zip(images.parts, decoded.usable.tolist(), strict=True))
         if new:
@@ -127,11 +135,13 @@ def prepare(images: ImageSet, form: ImageFormat, config: DataConfig, seed: int, 
     return prepared
 
 
-def channel_statistics(examined: Sequence[ImageInfo], form: ImageFormat) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(
+    examined: Sequence[ImageInfo], image_format: ImageFormat
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, on a scale of [0, 1], from exact sums of integers."""
-    number = len(examined) * form.size * form.size
+    number = len(examined) * image_format.size * image_format.size
     means, deviations = [], []
-    for channel in range(form.channels):
+    for channel in range(image_format.channels):
         total = sum(each.sums[channel] for each in examined)
         squares = sum(each.squares[channel] for each in examined)
         means.append(total / number / 255)
@@ -139,8 +149,8 @@ def channel_statistics(examined: Sequence[ImageInfo], form: ImageFormat) -> tupl
     return tuple(means), tuple(deviations)
 
 
-def _fits(images: ImageSet, form: ImageFormat, config: DataConfig, watcher: Watcher) -> bool:
-    needed, free = bytes_needed(images, form), bytes_free()
+def _fits(images: ImageSet, image_format: ImageFormat, config: DataConfig, watcher: Watcher) -> bool:
+    needed, free = bytes_needed(images, image_format), bytes_free()
     if needed <= FREE_SHARE * free:
         return True
     problem = (

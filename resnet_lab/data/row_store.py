@@ -43,10 +43,10 @@ class RowEntry(Protocol):
 
 
 E = TypeVar("E", bound=RowEntry)
-Told = TypeVar("Told", bound=RowEntry, contravariant=True)
+EntryT = TypeVar("EntryT", bound=RowEntry, contravariant=True)
 
 
-class Index(Protocol[Told]):
+class Index(Protocol[EntryT]):
     """Index of the rows of a store."""
 
     def checksums(self) -> Checksums:
@@ -55,7 +55,7 @@ class Index(Protocol[Told]):
     def seal(self) -> str:
         """The store's when the last process left it; empty where that is not known."""
 
-    def add(self, entries: Sequence[Told]) -> None:
+    def add(self, entries: Sequence[EntryT]) -> None:
         """Their rows are written."""
 
     def forget(self, rows: Sequence[int]) -> None:

@@ -10,11 +10,11 @@ MAX_RESIZED = 2**22
 """Pixels of a whole picture that is resized before its middle is cut out."""
 
 
-def squared(image: Image.Image, form: ImageFormat) -> Image.Image:
+def squared(image: Image.Image, image_format: ImageFormat) -> Image.Image:
     """The picture as S x S pixels of its mode, as the format fits it."""
-    size, fit = form.size, form.fit
-    if fit == "crop" and form.resize:
-        return _middle(image, form)
+    size, fit = image_format.size, image_format.fit
+    if fit == "crop" and image_format.resize:
+        return _middle(image, image_format)
     if fit == "crop":
         return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
     if fit == "pad":
@@ -23,16 +23,16 @@ def squared(image: Image.Image, form: ImageFormat) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR)
 
 
-def _middle(image: Image.Image, form: ImageFormat) -> Image.Image:
-    """Centre crop as made by torchvision's `Resize(form.resize)` and `CenterCrop(form.size)`."""
-    size, shorter = (form.size, form.size), min(image.size)
-    width, height = (form.resize * side // shorter for side in image.size)
-    left, top = round((width - form.size) / 2), round((height - form.size) / 2)
+def _middle(image: Image.Image, image_format: ImageFormat) -> Image.Image:
+    """Centre crop as made by torchvision's `Resize(image_format.resize)` and `CenterCrop(image_format.size)`."""
+    size, shorter = (image_format.size, image_format.size), min(image.size)
+    width, height = (image_format.resize * side // shorter for side in image.size)
+    left, top = round((width - image_format.size) / 2), round((height - image_format.size) / 2)
     if width * height <= MAX_RESIZED:
         whole = image.resize((width, height), Image.Resampling.BILINEAR)
-        return whole.crop((left, top, left + form.size, top + form.size))
+        return whole.crop((left, top, left + image_format.size, top + image_format.size))
     across, down = image.width / width, image.height / height  # of a strip the middle alone, at most 2 levels apart
-    box = left * across, top * down, (left + form.size) * across, (top + form.size) * down
+    box = left * across, top * down, (left + image_format.size) * across, (top + image_format.size) * down
     return image.resize(
         size, Image.Resampling.BILINEAR, box=(*box[:2], min(box[2], image.width), min(box[3], image.height))
     )

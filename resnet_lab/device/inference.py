@@ -59,17 +59,17 @@ class Inference(nn.Module):
         self._settled = True
         if x.ndim == 4:
             require_memory(self.network, x.shape, self._placement, training=False)
-        wish = self._placement.compile
+        requested = self._placement.compile
         self.network(x)  # where the network itself fails, it fails here
-        if wish == "off" or (wish == "auto" and not self._pays(x)):
+        if requested == "off" or (requested == "auto" and not self._pays(x)):
             return
         self._watcher.say("compiling the network for inference, which can take a minute")
-        frozen = Frozen(self.network, x.shape, "on" if wish == "auto" else wish)
+        frozen = Frozen(self.network, x.shape, "on" if requested == "auto" else requested)
         try:
             frozen(x)
         except Exception as error:  # compilers raise whatever they like; the network itself has just run
             problem = f"the network cannot be compiled here ({cause(error)})"
-            if wish != "auto":
+            if requested != "auto":
                 raise ConfigError(f"{problem}; use --compile off") from error
             self._watcher.say(f"not compiled: {problem}")
         else:
@@ -82,7 +82,7 @@ class Inference(nn.Module):
 
 
 class Frozen:
-    """A network compiled for one shape, its weights built in and laid out as the kernels want them.
+    """A network compiled for one shape, its weights built in and laid out for the kernels.
 
     A trap: `torch.compile(options={"freezing": True})` is without effect, as Dynamo reads the global setting.
     """

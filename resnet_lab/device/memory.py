@@ -26,6 +26,9 @@ FEW, MORE = 2, 4
 SIGNS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
 """Signs in errors of other kinds: of torch's allocator for the CPU, and of CUDA's libraries."""
 
+READS_VALUES = ("meta", "tensor.__format__")
+"""Signs in torch's errors that an operation needs the values that a tensor on the meta device does not have."""
+
 GIB = 2**30
 
 
@@ -84,7 +87,8 @@ def require_memory(network: nn.Module, shape: Sequence[int], placement: Placemen
     """Refuse a batch whose activations alone are more than the device has at all, before any of them is allocated.
 
     They are counted on the meta device: what the backward pass needs of a training step, the most that is held at once
-    in inference. A network that cannot run there, such as one with a plugin's part that reads values, is let through.
+    in inference. A network that reads values, as a plugin's part may, cannot be counted and is let through; any other
+    error of its forward pass is raised.
 
     Args:
         shape: of the batch, (N, C, H, W).
@@ -114,7 +118,7 @@ def _most_activations(network: nn.Module, shape: Sequence[int]) -> int:
 
 
 def _activations(network: nn.Module, shape: Sequence[int], training: bool) -> int:
-    """Bytes in float32: in training those held after the forward pass, else the most at once; 0 if untold."""
+    """Bytes in float32: in training those held after the forward pass, else the most at once; 0 if values are read."""
     tensors = {
         name: torch.empty_like(tensor, device="meta", dtype=torch.float32 if tensor.is_floating_point() else None)
         .requires_grad_(training and tensor.requires_grad)
@@ -132,14 +136,16 @@ def _activations(network: nn.Module, shape: Sequence[int], training: bool) -> in
         ):
             outputs = functional_call(network, tensors, (x,))
         return allocations.now if outputs is not None and training else allocations.peak
-    except Exception:  # of a plugin, which says so itself when it runs
+    except (RuntimeError, TypeError) as error:
+        if not any(sign in str(error).lower() for sign in READS_VALUES):
+            raise
         return 0
     finally:
         network.train(was)
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error says that there is no more memory, of the device or the system."""
+    """Whether an error means that there is no more memory, of the device or the system."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)

@@ -129,7 +129,7 @@ def choose(
     channels_last: bool | None = None,
     oversized_strides: Sequence[str] = (),
 ) -> Placement:
-    """The placement for a user's wish.
+    """The placement for what was requested.
 
     `auto` takes a GPU where there is one; bf16 where it is computed in hardware, else fp16 on GPUs that multiply it
     fast, else fp32; the memory layout that the device's convolutions are made for.
@@ -162,34 +162,34 @@ def _require(option: str, value: object, allowed: object) -> None:
         raise ConfigError(f"{option} {value!r} must be one of {', '.join(get_args(allowed))}")
 
 
-def _device(wish: str) -> torch.device:
-    if wish == "auto":
-        wish = "cuda" if torch.cuda.is_available() else "cpu"
+def _device(requested: str) -> torch.device:
+    if requested == "auto":
+        requested = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        device = torch.device(wish)
+        device = torch.device(requested)
     except RuntimeError:
-        raise ConfigError(f"device {wish!r} is not a device; write auto, cpu, cuda or cuda:0") from None
+        raise ConfigError(f"device {requested!r} is not a device; write auto, cpu, cuda or cuda:0") from None
     if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {wish!r} is not supported; write auto, cpu, cuda or cuda:0")
+        raise ConfigError(f"device {requested!r} is not supported; write auto, cpu, cuda or cuda:0")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {wish!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise ConfigError(f"device {requested!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
     return device
 
 
-def _precision(device: torch.device, wish: Precision, oversized_strides: Sequence[str]) -> tuple[str, str]:
+def _precision(device: torch.device, requested: Precision, oversized_strides: Sequence[str]) -> tuple[str, str]:
     """The precision and why."""
-    if wish in ("tf32", "fp16") and device.type == "cpu":
-        raise ConfigError(f"precision {wish} is for GPUs, and this network runs on the CPU; use bf16 or fp32")
-    if wish == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
+    if requested in ("tf32", "fp16") and device.type == "cpu":
+        raise ConfigError(f"precision {requested} is for GPUs, and this network runs on the CPU; use bf16 or fp32")
+    if requested == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
         raise ConfigError(f"precision tf32 is for GPUs from Ampere on, and {device} is older; use fp16 or fp32")
     wrong = device.type == "cpu" and bool(oversized_strides)
-    if wish == "bf16" and wrong:
+    if requested == "bf16" and wrong:
         raise ConfigError(
             f"precision bf16: the network has a convolution with a stride of {oversized_strides[0]} pixels, whose bf16 "
             "gradients are wrong on a CPU; use fp32, or larger images"
         )
-    if wish != "auto":
-        return wish, "as asked"
+    if requested != "auto":
+        return requested, "as asked"
     if computes_bf16(device) and wrong:
         return "fp32", f"bf16 gradients of a stride of {oversized_strides[0]} pixels are wrong on a CPU"
     if computes_bf16(device):

@@ -176,18 +176,18 @@ class Agreement:
 
     def __init__(self, processes: Processes) -> None:
         self._alone = processes.world_size == 1
-        self._said: tuple[Tensor, Work] | None = None
+        self._pending: tuple[Tensor, Work] | None = None
 
     def __call__(self, number: int) -> int:
         if self._alone:
             return number
         agreed = 0
-        if self._said is not None:
-            said, work = self._said
+        if self._pending is not None:
+            sent, work = self._pending
             work.wait()
-            agreed = int(said)  # on the CPU: no device is waited for
-        said = torch.tensor(number)
-        self._said = said, distributed.all_reduce(said, distributed.ReduceOp.MAX, async_op=True)
+            agreed = int(sent)  # on the CPU: no device is waited for
+        sent = torch.tensor(number)
+        self._pending = sent, distributed.all_reduce(sent, distributed.ReduceOp.MAX, async_op=True)
         return agreed
 
 
@@ -199,7 +199,7 @@ def begin(device: str = "auto") -> Iterator[Processes]:
     by gloo.
 
     Args:
-        device: what the user wishes, as `device.choose` takes it.
+        device: as requested, as `device.choose` takes it.
 
     Raises:
         ConfigError: there are fewer GPUs than processes, or one is wished for by several.
@@ -243,7 +243,7 @@ def first_to_say(text: str) -> bool:
     """
     if not _launched():
         return True
-    key = f"said {os.environ['TORCHELASTIC_RESTART_COUNT']} {sha256(text.encode()).hexdigest()}"
+    key = f"reported {os.environ['TORCHELASTIC_RESTART_COUNT']} {sha256(text.encode()).hexdigest()}"
     try:
         return _open_store(PATIENCE).add(key, 1) == 1
     except RuntimeError:
@@ -303,13 +303,15 @@ def _join(store: Store, rank: int, world_size: int, device: torch.device) -> Non
     )
 
 
-def _own_device(wish: str) -> torch.device:
-    device, here = choose(wish).device, int(os.environ["LOCAL_WORLD_SIZE"])
+def _own_device(requested: str) -> torch.device:
+    device, here = choose(requested).device, int(os.environ["LOCAL_WORLD_SIZE"])
     if device.type == "cpu":
         return device
     if device.index is not None:
         if here > 1:
-            raise ConfigError(f"device {wish!r} is one GPU for {here} processes; write cuda, and each takes its own")
+            raise ConfigError(
+                f"device {requested!r} is one GPU for {here} processes; write cuda, and each takes its own"
+            )
         return device
     if here > (there := torch.cuda.device_count()):
         raise ConfigError(

@@ -55,11 +55,11 @@ class Comparison:
             "level": LEVEL,
             "resamples": RESAMPLES,
             "sign_test": asdict(test),
-            "fixed": [self.told(number) for number in self.paired.fixed.tolist()],
-            "broken": [self.told(number) for number in self.paired.broken.tolist()],
+            "fixed": [self.answers_for(number) for number in self.paired.fixed.tolist()],
+            "broken": [self.answers_for(number) for number in self.paired.broken.tolist()],
         }
 
-    def told(self, number: int) -> dict[str, Any]:
+    def answers_for(self, number: int) -> dict[str, Any]:
         """An image, its true class, and what each network takes it for."""
         classes = self.first.classes
         return {

@@ -14,7 +14,7 @@ from resnet_lab.data.preparation import Decoded
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation import GradCAM, overlay
 from resnet_lab.evaluation.gallery import Gallery, GalleryPicture, GalleryWork, Map, Neighbour
-from resnet_lab.evaluation.inference import form_of, prepare, with_progress
+from resnet_lab.evaluation.inference import image_format_of, prepare, with_progress
 from resnet_lab.evaluation.neighbours import NEIGHBOURS, Nearest, nearest_training_images
 from resnet_lab.evaluation.opened_run import OpenedRun
 from resnet_lab.evaluation.picture_files import affordable_side, as_files
@@ -168,7 +168,7 @@ class _Viewer:
         return self._decoded(self._training, positions, side)
 
     def _decoded(self, decoded: Decoded, positions: Sequence[int] | NDArray[np.int64], side: int) -> NDArray[np.uint8]:
-        return gathered(DecodedPixels(decoded.images, form_of(self._metadata).at(side)), positions)
+        return gathered(DecodedPixels(decoded.images, image_format_of(self._metadata).at(side)), positions)
 
     def picture(self, number: int, webp: bytes) -> GalleryPicture:
         return self._as_picture(self._scored, self._at(number), webp)

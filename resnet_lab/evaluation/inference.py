@@ -37,7 +37,7 @@ def load_for_images(path: Path, registry: Registry) -> tuple[Metadata, ResNet]:
     return metadata, checkpoint.restore(metadata, tensors, str(path), registry)
 
 
-def form_of(metadata: Metadata) -> ImageFormat:
+def image_format_of(metadata: Metadata) -> ImageFormat:
     """Image format of a network, as in training."""
     spec = metadata.spec
     return ImageFormat(spec.input_size, spec.in_channels, metadata.fit, depth=metadata.depth, resize=metadata.resize)

@@ -14,7 +14,7 @@ from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
-from resnet_lab.evaluation.inference import form_of, load_for_images
+from resnet_lab.evaluation.inference import image_format_of, load_for_images
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
@@ -63,27 +63,28 @@ class Sources:
 
     Args:
         watcher: notified of each image that is decoded.
+        fewest: classes that there have to be; to be scored, one is enough.
     """
 
-    def __init__(self, registry: Registry, watcher: Watcher = SILENT) -> None:
-        self.registry, self.watcher = registry, watcher
+    def __init__(self, registry: Registry, watcher: Watcher = SILENT, *, fewest: int = 1) -> None:
+        self.registry, self.watcher, self._fewest = registry, watcher, fewest
         self._opened: dict[str, ImageSet] = {}
         self._decoded: dict[tuple[str, ImageFormat, str], Decoded] = {}
 
     def images(self, source: str) -> ImageSet:
         """The images of a source, by the text that names it or by its name; raises `DataError` like `open_images`."""
         if source not in self._opened:
-            images = open_images(source, self.registry, fewest=1)
+            images = open_images(source, self.registry, fewest=self._fewest)
             self._opened[source] = self._opened.setdefault(images.name, images)
         return self._opened[source]
 
-    def decoded(self, source: str, form: ImageFormat, cache: str) -> Decoded:
+    def decoded(self, source: str, image_format: ImageFormat, cache: str) -> Decoded:
         """The same, decoded; `cache` is that of `DataConfig`. Raises `DataError` like `decode_all`."""
         images = self.images(source)
-        key = (images.name, form, cache)
+        key = (images.name, image_format, cache)
         if key not in self._decoded:
             config = DataConfig.model_validate({"source": source, "cache": cache})
-            self._decoded[key] = decode_all(images, form, config, self.watcher)
+            self._decoded[key] = decode_all(images, image_format, config, self.watcher)
         return self._decoded[key]
 
 
@@ -124,4 +125,4 @@ class OpenedRun:
 
     def decoded(self, source: str) -> Decoded:
         """A source's images as the network gets them; raises `DataError`."""
-        return self.sources.decoded(source, form_of(self.network[0]), self.record["data"]["cache"])
+        return self.sources.decoded(source, image_format_of(self.network[0]), self.record["data"]["cache"])

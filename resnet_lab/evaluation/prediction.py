@@ -12,7 +12,7 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import ArrayPixels, decoded, image_files
 from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.inference import form_of, load_for_images, prepare, probabilities_of
+from resnet_lab.evaluation.inference import image_format_of, load_for_images, prepare, probabilities_of
 from resnet_lab.network.plugins import Registry
 
 
@@ -55,15 +55,15 @@ def predict(
     weights = weights_of(weights)
     metadata, model = load_for_images(weights, registry)
     files = image_files(paths)
-    form = form_of(metadata)
+    image_format = image_format_of(metadata)
     watcher.begin("predicting", len(files))
     network = optimize_for_inference(model, placement, len(files), watcher=watcher)
     answers: list[Answer] = []
     bad: list[tuple[str, str]] = []
-    for piece in decoded(files, form):
+    for piece in decoded(files, image_format):
         bad += [(str(file), cause) for file, cause in piece.bad]
         if piece.files:
-            batches = prepare(ArrayPixels(piece.pixels, form), np.arange(len(piece.files)), metadata, placement)
+            batches = prepare(ArrayPixels(piece.pixels, image_format), np.arange(len(piece.files)), metadata, placement)
             found = probabilities_of(network, batches.evaluation(), placement, str(weights))
             best = np.argsort(-found, axis=1, kind="stable")[:, :top]
             answers += [

@@ -35,7 +35,7 @@ class Origin(Record):
         source: of the images.
         part: `train`, `val`, `test`, or `all` of the source.
         device: as in `Placement.record`: device, precision, layout and the like.
-        epoch: that the weights are of; None where the run does not say.
+        epoch: that the weights are of; None where the run has no record of it.
         created: date and time in UTC, ISO 8601.
         versions: of the packages that took part.
         gone: images of the part that were no longer there, or could not be read.

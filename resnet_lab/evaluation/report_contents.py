@@ -70,63 +70,63 @@ def gather_report(
         part = "test" if all(is_finished(Run.open(run).read()) for run in runs) else "val"
     classes = classes_of(runs) if class_map else set()
     opened = [OpenedRun(run, sources) for run in runs]
-    subjects = []
+    summaries = []
     for run in opened:
-        subjects.append(look_at(run, placement, part=part, source=source, class_map=class_map, other_classes=classes))
+        summaries.append(look_at(run, placement, part=part, source=source, class_map=class_map, other_classes=classes))
         if len(runs) > 2:
             run.forget_weights()  # no gallery needs them
-    if len(subjects) == 1:
-        return ReportContents(tuple(subjects), gallery=_mistakes(opened[0], subjects[0], placement, works))
-    return _compared(opened, subjects, placement, class_map, works)
+    if len(summaries) == 1:
+        return ReportContents(tuple(summaries), gallery=_mistakes(opened[0], summaries[0], placement, works))
+    return _compared(opened, summaries, placement, class_map, works)
 
 
-def _mistakes(opened: OpenedRun, subject: RunSummary, placement: Placement, works: int) -> Gallery | None:
-    if subject.predictions is None or not subject.has_images:
+def _mistakes(opened: OpenedRun, summary: RunSummary, placement: Placement, works: int) -> Gallery | None:
+    if summary.predictions is None or not summary.has_images:
         return None
-    numbers = mistakes(subject.predictions, works)
-    return build_gallery(opened, subject.predictions, numbers, placement) if len(numbers) else None
+    numbers = mistakes(summary.predictions, works)
+    return build_gallery(opened, summary.predictions, numbers, placement) if len(numbers) else None
 
 
 def _compared(
     opened: Sequence[OpenedRun],
-    subjects: Sequence[RunSummary],
+    summaries: Sequence[RunSummary],
     placement: Placement,
     class_map: Mapping[str, str] | None,
     works: int,
 ) -> ReportContents:
-    scored = [_predictions(subject) for subject in subjects]
+    scored = [_predictions(summary) for summary in summaries]
     comparisons = tuple(
-        compare(scored[0], other, (subjects[0].path, subject.path), class_map)
-        for subject, other in zip(subjects[1:], scored[1:], strict=True)
+        compare(scored[0], other, (summaries[0].path, summary.path), class_map)
+        for summary, other in zip(summaries[1:], scored[1:], strict=True)
     )
     for comparison in comparisons:
         for note in comparison.notes:
             opened[0].sources.watcher.say(note)
     others = [
-        _in_order(subject, each.run, found)
-        for subject, each, found in zip(subjects[1:], opened[1:], comparisons, strict=True)
+        _in_order(summary, each.run, found)
+        for summary, each, found in zip(summaries[1:], opened[1:], comparisons, strict=True)
     ]
     gallery = None
-    if len(subjects) == 2 and all(subject.has_images for subject in subjects):
+    if len(summaries) == 2 and all(summary.has_images for summary in summaries):
         numbers = _disputed(comparisons[0], works)
         if len(numbers):
             gallery = contrast(opened, (comparisons[0].first, comparisons[0].own), numbers, placement)
-    return ReportContents((subjects[0], *others), comparisons, gallery)
+    return ReportContents((summaries[0], *others), comparisons, gallery)
 
 
-def _in_order(subject: RunSummary, run: Run, comparison: Comparison) -> RunSummary:
+def _in_order(summary: RunSummary, run: Run, comparison: Comparison) -> RunSummary:
     """A run with its figures of classes in the order, and by the names, of the first."""
     if comparison.own.classes == comparison.second.classes:
-        return subject
+        return summary
     second, images = comparison.second, run.training_images(comparison.own.classes)
     counts = tuple(images[place] for place in comparison.places)
-    return replace(subject, summary=summarise(second.labels, second.probabilities, second.classes, counts))
+    return replace(summary, summary=summarise(second.labels, second.probabilities, second.classes, counts))
 
 
-def _predictions(subject: RunSummary) -> Predictions:
-    if subject.predictions is None:
-        raise RunError(f"{subject.path}: there is nothing to compare: {subject.obstacle}; leave the run out")
-    return subject.predictions
+def _predictions(summary: RunSummary) -> Predictions:
+    if summary.predictions is None:
+        raise RunError(f"{summary.path}: there is nothing to compare: {summary.obstacle}; leave the run out")
+    return summary.predictions
 
 
 def _disputed(comparison: Comparison, most: int) -> NDArray[np.int64]:

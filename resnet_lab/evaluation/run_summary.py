@@ -26,7 +26,7 @@ class RunSummary:
     Attributes:
         name: of the run folder.
         path: as the user named it.
-        record: what run.json says.
+        record: the content of run.json.
         base: name of the zoo's network that this one comes from; empty where it is none's.
         changes: differences from it, in words.
         parts: images by part and class, by splits.csv.

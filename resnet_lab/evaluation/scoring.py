@@ -21,7 +21,7 @@ from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.assembly import some
 from resnet_lab.data.split import Part, from_csv_as_far_as_there
 from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.inference import form_of, prepare, probabilities_of, with_progress
+from resnet_lab.evaluation.inference import image_format_of, prepare, probabilities_of, with_progress
 from resnet_lab.evaluation.metrics import Summary, summarise
 from resnet_lab.evaluation.opened_run import OpenedRun, Sources
 from resnet_lab.evaluation.predictions import Origin, Predictions, weights_digest
@@ -170,7 +170,7 @@ def evaluate_weights(
     images = open_images(source, registry, download=download)
     outputs = np.array(adopted.positions_of(images.classes, images.name))
     metadata = adopted.metadata
-    decoded = decode_all(images, form_of(metadata), DataConfig(source=source), watcher)
+    decoded = decode_all(images, image_format_of(metadata), DataConfig(source=source), watcher)
     positions = np.flatnonzero(decoded.usable)
     labels = outputs[images.labels]
     batches = prepare(decoded.pixels, positions, metadata, placement, labels[positions])
@@ -283,7 +283,7 @@ def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) ->
     if unknown:
         raise DataError(
             f"{name}: its classes are not the network's: missing {sorted(missing) or 'none'}, unknown "
-            f"{sorted(unknown)}; use a folder with the same class names, or say which is which with "
+            f"{sorted(unknown)}; use a folder with the same class names, or map them with "
             f"--class-map '{unknown[0]}={missing[0] if missing else 'CLASS'}' (or '{unknown[0]}=' to leave it out)"
         )
 

@@ -32,15 +32,15 @@ class OutputAgreement:
     logit: float
 
 
-def random_images(subject: ExportedModel, number: int) -> Tensor:
+def random_images(original: ExportedModel, number: int) -> Tensor:
     """Normalised images of noise, (N, C, S, S), others for each number."""
-    spec = subject.metadata.spec
+    spec = original.metadata.spec
     generator = torch.Generator().manual_seed(number)
     return torch.randn(number, spec.in_channels, spec.input_size, spec.input_size, generator=generator)
 
 
 @torch.inference_mode()
-def require_same(subject: ExportedModel, exported: Callable[[Tensor], Tensor], what: str) -> OutputAgreement:
+def require_same(original: ExportedModel, exported: Callable[[Tensor], Tensor], what: str) -> OutputAgreement:
     """Compare outputs on batches of several sizes.
 
     Args:
@@ -50,26 +50,26 @@ def require_same(subject: ExportedModel, exported: Callable[[Tensor], Tensor], w
     Raises:
         ExportError: another first class, or outputs further apart than rounding explains.
     """
-    found = [_compared(subject, exported, what, number) for number in BATCHES]
+    found = [_compared(original, exported, what, number) for number in BATCHES]
     return OutputAgreement(sum(BATCHES), max(each.probability for each in found), max(each.logit for each in found))
 
 
-def _compared(subject: ExportedModel, exported: Callable[[Tensor], Tensor], what: str, number: int) -> OutputAgreement:
-    images = random_images(subject, number)
-    wanted, got = subject.model(images), exported(images.clone())
+def _compared(original: ExportedModel, exported: Callable[[Tensor], Tensor], what: str, number: int) -> OutputAgreement:
+    images = random_images(original, number)
+    wanted, got = original.model(images), exported(images.clone())
     if got.shape != wanted.shape:
-        raise _refused(subject, what, f"outputs of shape {tuple(got.shape)}, expected {tuple(wanted.shape)}")
+        raise _refused(original, what, f"outputs of shape {tuple(got.shape)}, expected {tuple(wanted.shape)}")
     if not bool(got.isfinite().all()):
-        raise _refused(subject, what, "non-finite outputs")
+        raise _refused(original, what, "non-finite outputs")
     sure, found = wanted.softmax(1), got.softmax(1)
     chosen = sure.gather(1, found.argmax(1, keepdim=True)).squeeze(1)
     if not bool((sure.amax(1) - chosen <= TIE).all()):
-        raise _refused(subject, what, f"another first class for some of {number} random images")
+        raise _refused(original, what, f"another first class for some of {number} random images")
     probability = float((sure - found).abs().max())
     logit = float((wanted - got).abs().max() / wanted.abs().max().clamp(min=TIE))
     if probability > PROBABILITY or logit > LOGIT:
         raise _refused(
-            subject,
+            original,
             what,
             f"probabilities differ by up to {probability:.1e} (allowed {PROBABILITY:.0e}) and logits by "
             f"{logit:.1e} of the largest (allowed {LOGIT:.0e})",
@@ -77,7 +77,7 @@ def _compared(subject: ExportedModel, exported: Callable[[Tensor], Tensor], what
     return OutputAgreement(number, probability, logit)
 
 
-def _refused(subject: ExportedModel, what: str, difference: str) -> ExportError:
+def _refused(original: ExportedModel, what: str, difference: str) -> ExportError:
     return ExportError(
-        f"{subject.weights}: the {what} does not compute what the network does: {difference}; nothing was written"
+        f"{original.weights}: the {what} does not compute what the network does: {difference}; nothing was written"
     )

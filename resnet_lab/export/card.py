@@ -44,12 +44,12 @@ FIGURES = {
 HOW_IT_RAN = frozenset(
     {"device", "precision", "compile", "channels_last", "cache_frozen", "deterministic", "save_minutes", "weights"}
 )
-"""Options that say how a training ran rather than what it did, and the weights, of which more is known."""
+"""Options about how a training ran rather than what it did, and the weights, of which more is known."""
 
 FITS = {"squash": "both sides scaled", "crop": "the middle cut out", "pad": "white added"}
 
 
-def model_card(subject: ExportedModel, *, license: str | None = None) -> str:
+def model_card(original: ExportedModel, *, license: str | None = None) -> str:
     """The text of a card. Where `evaluate` kept predictions of the test part, its figures have intervals.
 
     Args:
@@ -58,8 +58,8 @@ def model_card(subject: ExportedModel, *, license: str | None = None) -> str:
     Raises:
         RunError, CheckpointError: run.json or the predictions are damaged.
     """
-    metadata, spec = subject.metadata, subject.metadata.spec
-    record = {} if subject.run is None else subject.run.read()
+    metadata, spec = original.metadata, original.metadata.spec
+    record = {} if original.run is None else original.run.read()
     if record.get("status") == "imported":
         record = {}  # it tells of no training
     data = _data(record)
@@ -71,16 +71,16 @@ def model_card(subject: ExportedModel, *, license: str | None = None) -> str:
             license=license,
             name=spec.name,
             title=f"{spec.name}{trained_on}",
-            sentence=_sentence(subject, trained_on),
-            network=_network(subject),
+            sentence=_sentence(original, trained_on),
+            network=_network(original),
             data=data,
             fit=FITS[metadata.fit] + (f" of a shorter side of {metadata.resize} pixels" if metadata.resize else ""),
             classes=metadata.classes,
-            training=_training(subject, record),
-            results=_results(subject, record),
-            in_run=subject.run is not None,
+            training=_training(original, record),
+            results=_results(original, record),
+            in_run=original.run is not None,
             shape=(spec.in_channels, spec.input_size, spec.input_size),
-            limits=list(_limits(subject, record)),
+            limits=list(_limits(original, record)),
             provenance=_provenance(record),
             command=shlex.join(public_command(record.get("command", []))),
         )
@@ -99,18 +99,18 @@ def _environment() -> Environment:
     return environment
 
 
-def _sentence(subject: ExportedModel, trained_on: str) -> str:
-    spec = subject.metadata.spec
+def _sentence(original: ExportedModel, trained_on: str) -> str:
+    spec = original.metadata.spec
     number = spec.head.num_classes
     trained = f", trained{trained_on} with resnet-lab" if trained_on else ""
     classes = "class" if number == 1 else "classes"
     return f"An image classifier for {number} {classes}: a residual network ({spec.name}){trained}."
 
 
-def _network(subject: ExportedModel) -> dict[str, Any]:
-    spec = subject.metadata.spec
+def _network(original: ExportedModel) -> dict[str, Any]:
+    spec = original.metadata.spec
     base = zoo.unmodified(spec)
-    counted = cost.measure(spec, subject.registry)
+    counted = cost.measure(spec, original.registry)
     return {
         "name": spec.name,
         "base": "" if base is None else f"{spec.name} ({zoo.row(spec.name).source})",
@@ -119,7 +119,7 @@ def _network(subject: ExportedModel) -> dict[str, Any]:
         "parameters": counted.parameters,
         "macs": counted.macs,
         "hash": spec.hash,
-        "plugins": ", ".join(f"{name} {version}" for name, version in subject.metadata.plugins.items()),
+        "plugins": ", ".join(f"{name} {version}" for name, version in original.metadata.plugins.items()),
     }
 
 
@@ -139,7 +139,7 @@ def _data(record: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def _training(subject: ExportedModel, record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _training(original: ExportedModel, record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Training settings; options that are off or have no effect beside the others are left out."""
     config = record.get("config", {})
     without_effect = {
@@ -154,17 +154,17 @@ def _training(subject: ExportedModel, record: Mapping[str, Any]) -> list[tuple[s
         for name, value in config.items()
         if name not in HOW_IT_RAN and not without_effect.get(name) and (value or name == "seed") and value != "none"
     ]
-    if subject.run is not None and record.get("weights"):
-        where = f"{subject.run.record}: damaged: weights"
+    if original.run is not None and record.get("weights"):
+        where = f"{original.run.record}: damaged: weights"
         coverage = validated(Coverage, record["weights"], where, RunError, REMEDY)
         rows.insert(0, ("started from", f"{public_source(coverage.source)} ({coverage.extent})"))
     return rows
 
 
-def _results(subject: ExportedModel, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    if subject.run is None or record.get("test") is None:
+def _results(original: ExportedModel, record: Mapping[str, Any]) -> dict[str, Any] | None:
+    if original.run is None or record.get("test") is None:
         return None
-    predictions = stored(subject.run)
+    predictions = stored(original.run)
     if predictions is None:
         values, ends, images = record["test"], {}, record["test"]["n"]
     else:
@@ -184,13 +184,13 @@ def _results(subject: ExportedModel, record: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def _limits(subject: ExportedModel, record: Mapping[str, Any]) -> Iterator[str]:
-    if subject.metadata.classes:
+def _limits(original: ExportedModel, record: Mapping[str, Any]) -> Iterator[str]:
+    if original.metadata.classes:
         yield "It knows the classes above alone: whatever else an image shows, it is given one of them."
     if record and record.get("status") != "finished":
         yield "The training was not finished when this card was written; these are the best weights so far."
-    if record and subject.run is not None and subject.run.splits.is_file():
-        yield from _limits_of_data(subject.run.images_by_part())
+    if record and original.run is not None and original.run.splits.is_file():
+        yield from _limits_of_data(original.run.images_by_part())
     if record:
         yield "It is one training with one seed on one split: another seed or split gives other figures."
     else:

@@ -70,13 +70,13 @@ def export(
         raise ConfigError(f"a license belongs in the model card, not in {format}; leave it out, or export a card")
     if format == "onnx":
         require_packages()
-    subject = open_exported_model(weights, registry or default_registry())
+    original = open_exported_model(weights, registry or default_registry())
     if format == "torchvision":
-        constructor_of(subject.metadata.spec, str(subject.weights))
-    path = out or _usual(subject, format)
+        constructor_of(original.metadata.spec, str(original.weights))
+    path = out or _usual(original, format)
 
-    def write_card(subject: ExportedModel, path: Path) -> tuple[None, dict[str, Any]]:
-        path.write_text(model_card(subject, license=license), encoding="utf-8")
+    def write_card(original: ExportedModel, path: Path) -> tuple[None, dict[str, Any]]:
+        path.write_text(model_card(original, license=license), encoding="utf-8")
         return None, {}
 
     writers: dict[Format, Callable[[ExportedModel, Path], tuple[OutputAgreement | None, dict[str, Any]]]] = {
@@ -86,8 +86,8 @@ def export(
         "card": write_card,
     }
     with draft(path, force=force) as temporary:
-        watcher.say(f"writing {path} from {subject.weights}")
-        agreement, facts = writers[format](subject, temporary)
+        watcher.say(f"writing {path} from {original.weights}")
+        agreement, facts = writers[format](original, temporary)
         size, digest = temporary.stat().st_size, digest_of(temporary)
     return Exported(format, path, size, digest, agreement, facts)
 
@@ -98,9 +98,9 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _usual(subject: ExportedModel, format: Format) -> Path:
+def _usual(original: ExportedModel, format: Format) -> Path:
     name = NAMES[format]
-    if subject.run is not None:
-        return subject.run.folder / name
+    if original.run is not None:
+        return original.run.folder / name
     stem, end = name.split(".", 1)
-    return subject.weights.with_name(f"{subject.weights.stem}.{f'{stem}.{end}' if format == 'torchvision' else end}")
+    return original.weights.with_name(f"{original.weights.stem}.{f'{stem}.{end}' if format == 'torchvision' else end}")

@@ -63,14 +63,14 @@ def uploads(run: Path, *, license: str | None = None, registry: Registry | None 
         ConfigError: a license, where a card is there already.
     """
     opened = Run.open(run)
-    subject = open_exported_model(run, registry or default_registry())
+    original = open_exported_model(run, registry or default_registry())
     card = opened.folder / CARD
     if card.exists() and license is not None:
         raise ConfigError(f"{card} is there and is uploaded as it is; write the license into it, or remove it")
     record = json.dumps(public_record(opened.read()), indent=2).encode()
     contents: dict[str, Path | bytes] = {
         "model.safetensors": opened.best,
-        CARD: card if card.exists() else model_card(subject, license=license).encode(),
+        CARD: card if card.exists() else model_card(original, license=license).encode(),
         opened.record.name: record,
         **{path.name: path for path in (opened.metrics, opened.curves) if path.exists()},
     }
@@ -164,8 +164,8 @@ def _refusal(error: Any, repository: str, endpoint: str) -> str:
             f"{endpoint} does not let you write to {repository}: {namespace} is another's, or your token may only "
             "read; choose a namespace of yours, or make a token that may write"
         )
-    said = " ".join((error.server_message or str(error)).split())
-    return f"{endpoint} refused {repository} with status {status}: {said}"
+    message = " ".join((error.server_message or str(error)).split())
+    return f"{endpoint} refused {repository} with status {status}: {message}"
 
 
 def _upload(name: str, content: Path | bytes) -> Upload:

@@ -28,7 +28,7 @@ def require_packages() -> None:
         )
 
 
-def write_onnx(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
+def write_onnx(original: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
     """Write a file with input `image` (N, C, S, S), normalised, and output `logits` (N, K), for any N.
 
     Weights of more than 1.5 GB lie beside it in a file of their own, since protobuf holds no more than 2 GB.
@@ -39,8 +39,11 @@ def write_onnx(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dic
     Raises:
         ExportError: a part that cannot be exported, or onnxruntime computes something else.
     """
-    program = traced(subject, "ONNX")
-    with subject.faults_of_plugins("ONNX"), warnings.catch_warnings(action="ignore"):  # of the exporter, to torch's own
+    program = traced(original, "ONNX")
+    with (
+        original.faults_of_plugins("ONNX"),
+        warnings.catch_warnings(action="ignore"),
+    ):  # of the exporter, to torch's own
         exported = torch.onnx.export(
             program,
             input_names=[INPUT],
@@ -50,9 +53,9 @@ def write_onnx(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dic
             verbose=False,
         )
     assert exported is not None
-    exported.model.metadata_props.update(subject.properties)
+    exported.model.metadata_props.update(original.properties)
     exported.save(str(path))
-    agreement = require_same(subject, _onnxruntime(path), "ONNX file")
+    agreement = require_same(original, _onnxruntime(path), "ONNX file")
     return agreement, {"opset": exported.model.opset_imports[""], "input": INPUT, "output": OUTPUT}
 
 

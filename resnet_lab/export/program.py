@@ -14,7 +14,7 @@ PROPERTIES = "resnet_lab.json"
 """Name of the text in the file that says what `ExportedModel.properties` says."""
 
 
-def traced(subject: ExportedModel, target: str) -> ExportedProgram:
+def traced(original: ExportedModel, target: str) -> ExportedProgram:
     """The network's operators in order, for any N. They are aliased with which lines of which files they came.
 
     Args:
@@ -23,20 +23,22 @@ def traced(subject: ExportedModel, target: str) -> ExportedProgram:
     Raises:
         ExportError: a plugin's part that cannot be traced.
     """
-    with subject.faults_of_plugins(target):
-        program = torch.export.export(subject.model, (random_images(subject, 2),), dynamic_shapes=({0: Dim("batch")},))
+    with original.faults_of_plugins(target):
+        program = torch.export.export(
+            original.model, (random_images(original, 2),), dynamic_shapes=({0: Dim("batch")},)
+        )
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
 
 
-def write_program(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
+def write_program(original: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
     """Write an exported program, (N, C, S, S), normalised, to logits (N, K), for any N.
 
     Raises:
         ExportError: a plugin's part that cannot be exported, or what was read back computes something else.
     """
-    program = traced(subject, "torch.export")
-    torch.export.save(program, path, extra_files={PROPERTIES: json.dumps(subject.properties)})
+    program = traced(original, "torch.export")
+    torch.export.save(program, path, extra_files={PROPERTIES: json.dumps(original.properties)})
     read_back = torch.export.load(path).module()
-    return require_same(subject, read_back, "exported program"), {"properties": PROPERTIES}
+    return require_same(original, read_back, "exported program"), {"properties": PROPERTIES}

@@ -49,7 +49,7 @@ def constructor_of(spec: ModelSpec, where: str) -> str:
     return kin[0]
 
 
-def write_torchvision(subject: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
+def write_torchvision(original: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:
     """Write tensors by torchvision's names: safetensors, or with the ending .pth or .pt a state dict of `torch.save`.
 
     Returns:
@@ -60,14 +60,14 @@ def write_torchvision(subject: ExportedModel, path: Path) -> tuple[OutputAgreeme
     """
     from torchvision.models import get_model
 
-    spec = subject.metadata.spec
-    name = constructor_of(spec, str(subject.weights))
-    tensors = {key: tensor.contiguous() for key, tensor in subject.model.state_dict().items()}
+    spec = original.metadata.spec
+    name = constructor_of(spec, str(original.weights))
+    tensors = {key: tensor.contiguous() for key, tensor in original.model.state_dict().items()}
     pickled = path.suffix in (".pth", ".pt")
     if pickled:
         torch.save(tensors, path)
     else:
-        save_file(tensors, path, {"format": "pt", "torchvision": name, **subject.properties})
+        save_file(tensors, path, {"format": "pt", "torchvision": name, **original.properties})
     network: nn.Module = get_model(name, weights=None, num_classes=spec.head.num_classes)
     network.load_state_dict(torch.load(path, weights_only=True) if pickled else load_file(path), strict=True)
 
@@ -76,5 +76,5 @@ def write_torchvision(subject: ExportedModel, path: Path) -> tuple[OutputAgreeme
         return result
 
     network.eval()
-    agreement = require_same(subject, outputs, "file of weights")
+    agreement = require_same(original, outputs, "file of weights")
     return agreement, {"constructor": name, "num_classes": spec.head.num_classes}

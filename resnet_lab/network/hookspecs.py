@@ -8,9 +8,9 @@ A plugin is a module named by an entry point of the group `resnet_lab`::
 There is a hook for each kind of component (`kinds`). A plugin implements any of them, marked with
 `resnet_lab.plugin_api.hookimpl`. Each is called once with a function `register(name, factory)`; the name is what users
 write (`--attn simam`), in lower case letters, digits and underscores. A factory is an ordinary function, or a class:
-its positional arguments are given by the program as each hook says, and its keyword-only arguments are the component's
-parameters (`simam(epsilon=1e-4)`), checked against their annotations: `bool`, `int`, `float`, `str` or a `Literal` of
-these::
+its positional arguments are given by the program as described for each hook, and its keyword-only arguments are the
+component's parameters (`simam(epsilon=1e-4)`), checked against their annotations: `bool`, `int`, `float`, `str` or a
+`Literal` of these::
 
     from resnet_lab.plugin_api import hookimpl
 

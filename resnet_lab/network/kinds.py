@@ -23,19 +23,21 @@ class Kind:
     Attributes:
         name: in `plugins new|check|list` and in errors; its hook is `register_` with it in the plural.
         slot: the option that chooses one without its dashes, and the key in `ModelSpec.modified`, TOML and factors.
-        spec_field: of the specs of its places; `slot` unless said otherwise.
+        spec_field: of the specs of its places; `slot` by default.
         places: where it stands; none for what is no part of a network.
         default: the built-in that stands where none was chosen, and that others are compared with.
         given: the positional arguments of a factory.
         output: of a module.
-        traits: what a plugin may say at registration, each with what holds where it says nothing.
+        traits: what a plugin may declare at registration, with the default of each.
         parameters: that every component of the kind takes and the program reads, with annotation and default.
         words: in sentences.
         title: in help texts.
-        lacks: what a block without a place for it has none of; `words` unless said otherwise.
+        lacks: what a block without a place for it has none of; `words` by default.
         short: what may be written for the name.
         needs_place: whether a choice that a block never asks for is an error.
         input_kept: whether a module must not overwrite its input.
+        elementwise: whether each output value must depend on one input value alone.
+        applies_parts: whether a module must apply every part that it asks for.
         hint: for a module whose output has another shape.
         builtin: the module that registers the program's own.
     """
@@ -55,6 +57,8 @@ class Kind:
     short: str = ""
     needs_place: bool = True
     input_kept: bool = True
+    elementwise: bool = False
+    applies_parts: bool = False
     hint: str = ""
     builtin: str = ""
 
@@ -88,6 +92,7 @@ _ROWS = (
         places=("stem", "block"),
         default="relu",
         input_kept=False,
+        elementwise=True,
         hint="an activation gives each value a value: keep the shape",
     ),
     Kind(
@@ -136,6 +141,7 @@ _ROWS = (
         places=("block",),
         default="basic",
         needs_place=False,
+        applies_parts=True,
         given=("in_channels", "width", "out_channels", "stride", "parts"),
         output="strided",
         hint="branch and shortcut must both end at out_channels and ceil(H / stride) rows; pass the stride on to one "

@@ -63,7 +63,7 @@ class ShortcutParts:
 
 
 class MakeStemConvolution(Protocol):
-    """Makes a convolution of the stem, padded by half of its kernel unless said otherwise."""
+    """Makes a convolution of the stem, padded by half of its kernel by default."""
 
     def __call__(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, *, padding: int | None = None

@@ -170,7 +170,7 @@ class Registry:
             raise type(error)(f"{where}: {error}") from None
 
     def find(self, kind: str, name: str) -> Entry:
-        """Find an entry like `get`, with errors that say where the name is written."""
+        """Find an entry like `get`, with errors that state where the name is written."""
         if (kind, name) in self.contested:
             first, second = self.contested[kind, name]
             raise PluginError(

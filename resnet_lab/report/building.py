@@ -30,13 +30,13 @@ class BuiltReport:
     Attributes:
         html: one self-contained file.
         numbers: every number, as JSON.
-        subjects: the runs that it is about.
+        runs: that it is about.
         comparisons: of the first with each other.
     """
 
     html: str
     numbers: dict[str, Any]
-    subjects: tuple[RunSummary, ...]
+    runs: tuple[RunSummary, ...]
     comparisons: tuple[Comparison, ...] = ()
 
 
@@ -62,27 +62,26 @@ def build_report(contents: ReportContents) -> BuiltReport:
     return BuiltReport(comparison_page(runs, comparisons, gallery), numbers, runs, comparisons)
 
 
-def _numbers(subject: RunSummary, gallery: Gallery | None) -> dict[str, Any]:
-    summary, predictions = subject.summary, subject.predictions
+def _numbers(run: RunSummary, gallery: Gallery | None) -> dict[str, Any]:
+    summary, predictions = run.summary, run.predictions
     content: dict[str, Any] = {
-        "run": subject.path,
-        "sentence": sentence(subject),
-        "status": subject.record.get("status"),
-        "best_epoch": subject.best_epoch,
+        "run": run.path,
+        "sentence": sentence(run),
+        "status": run.record.get("status"),
+        "best_epoch": run.best_epoch,
         "split": None if predictions is None else predictions.origin.part,
         "source": None if predictions is None else predictions.origin.source,
-        "remarks": [remark.text for remark in remarks(subject)],
+        "remarks": [remark.text for remark in remarks(run)],
         "network": {
-            "name": subject.spec.name,
-            "changes": list(subject.changes),
-            "spec_hash": subject.spec.hash,
-            "parameters": subject.cost.parameters,
-            "macs": subject.cost.macs,
-            "stages": [asdict(stage) for stage in subject.cost.stages],
+            "name": run.spec.name,
+            "changes": list(run.changes),
+            "spec_hash": run.spec.hash,
+            "parameters": run.cost.parameters,
+            "macs": run.cost.macs,
+            "stages": [asdict(stage) for stage in run.cost.stages],
         },
         "history": [
-            {name: value if isfinite(value) else None for name, value in asdict(epoch).items()}
-            for epoch in subject.history
+            {name: value if isfinite(value) else None for name, value in asdict(epoch).items()} for epoch in run.history
         ],
     }
     if summary is not None:
@@ -126,20 +125,18 @@ def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[P
 
 def _figures(report: BuiltReport) -> Iterator[tuple[str, Figure]]:
     if report.comparisons:
-        return _comparison_figures(report.subjects, report.comparisons)
-    return _run_figures(report.subjects[0])
+        return _comparison_figures(report.runs, report.comparisons)
+    return _run_figures(report.runs[0])
 
 
-def _comparison_figures(
-    subjects: Sequence[RunSummary], comparisons: Sequence[Comparison]
-) -> Iterator[tuple[str, Figure]]:
-    names = letters(subjects)
-    of = f"{printable(subjects[0].scored)}, {len(comparisons[0].first):,} images"
-    histories = {name: subject.history for name, subject in zip(names, subjects, strict=True) if subject.history}
+def _comparison_figures(runs: Sequence[RunSummary], comparisons: Sequence[Comparison]) -> Iterator[tuple[str, Figure]]:
+    names = letters(runs)
+    of = f"{printable(runs[0].scored)}, {len(comparisons[0].first):,} images"
+    histories = {name: run.history for name, run in zip(names, runs, strict=True) if run.history}
     if histories:
         yield "losses", comparison_plots.losses(histories, PAPER, "Validation loss")
         yield "accuracies", comparison_plots.accuracies(histories, PAPER, "Validation macro accuracy")
-    summaries = {name: subject.summary for name, subject in zip(names, subjects, strict=True) if subject.summary}
+    summaries = {name: run.summary for name, run in zip(names, runs, strict=True) if run.summary}
     headlines = {name: summary.headline for name, summary in summaries.items()}
     yield "headline", comparison_plots.headlines(headlines, PAPER, f"Figures on the {of}")
     found = {name: each.paired.differences for name, each in zip(names[1:], comparisons, strict=True)}
@@ -151,13 +148,13 @@ def _comparison_figures(
     yield "recall", comparison_plots.recalls(comparisons[0].first.classes, recalls, PAPER, f"Recall on the {of}")
 
 
-def _run_figures(subject: RunSummary) -> Iterator[tuple[str, Figure]]:
-    who, summary = printable(subject.name), subject.summary
-    if subject.best_epoch is not None:
-        yield "curves", run_plots.curves(subject.history, subject.best_epoch, PAPER, f"Learning curves of {who}")
+def _run_figures(run: RunSummary) -> Iterator[tuple[str, Figure]]:
+    who, summary = printable(run.name), run.summary
+    if run.best_epoch is not None:
+        yield "curves", run_plots.curves(run.history, run.best_epoch, PAPER, f"Learning curves of {who}")
     if summary is None:
         return
-    of = f"{who}, {printable(subject.scored)}, {summary.n:,} images"
+    of = f"{who}, {printable(run.scored)}, {summary.n:,} images"
     yield "headline", run_plots.headline(summary.headline, PAPER, f"Figures of {of}")
     for name, order in (("images", summary.confusion.by_support()), ("similarity", summary.confusion.by_similarity())):
         title = f"Confusions of {of}, classes by {name}"

@@ -21,38 +21,40 @@ SMALLEST_REACH = 0.02
 """Smallest range of a plot of differences, so that noise does not look large."""
 
 
-def comparison_page(subjects: Sequence[RunSummary], comparisons: Sequence[Comparison], gallery: Gallery | None) -> str:
+def comparison_page(runs: Sequence[RunSummary], comparisons: Sequence[Comparison], gallery: Gallery | None) -> str:
     """The HTML of one self-contained page.
 
     Args:
-        subjects: R runs that were scored on the same images.
+        runs: R runs that were scored on the same images.
         comparisons: of the first with each other, R - 1 of them.
         gallery: of works that the second of two has fixed or broken; None where there are none, or more runs.
     """
-    names = letters(subjects)
+    names = letters(runs)
     return render(
         "comparison_page.html.j2",
-        subjects=subjects,
+        runs=runs,
         names=names,
-        title=joined([printable(subject.name) for subject in subjects]),
-        sentences=[sentence(subject) for subject in subjects],
+        title=joined([printable(run.name) for run in runs]),
+        sentences=[sentence(run) for run in runs],
         comparisons=comparisons,
         reaches=[_reach(each.paired.differences) for each in comparisons],
         explained=EXPLAINED,
         notes=[interval_notes(each.paired.differences) for each in comparisons],
-        own_notes=[[] if subject.summary is None else interval_notes(subject.summary.headline) for subject in subjects],
-        curves=_curves(names, subjects),
-        class_rows=_class_rows(subjects),
+        own_notes=[[] if run.summary is None else interval_notes(run.summary.headline) for run in runs],
+        curves=_curves(names, runs),
+        class_rows=_class_rows(runs),
         gallery=gallery,
-        told={} if gallery is None else {work.number: comparisons[0].told(work.number) for work in gallery.works},
+        answers={}
+        if gallery is None
+        else {work.number: comparisons[0].answers_for(work.number) for work in gallery.works},
         colour_bar=colour_bar(),
-        provenances=[provenance(subject) for subject in subjects],
+        provenances=[provenance(run) for run in runs],
     )
 
 
-def letters(subjects: Sequence[RunSummary]) -> list[str]:
+def letters(runs: Sequence[RunSummary]) -> list[str]:
     """A short name for each run: `A relu`, `B gelu`; letters distinguish folders of the same name."""
-    return [f"{_letter(number)} {printable(subject.name)}" for number, subject in enumerate(subjects)]
+    return [f"{_letter(number)} {printable(run.name)}" for number, run in enumerate(runs)]
 
 
 def _letter(number: int) -> str:
@@ -66,8 +68,8 @@ def _reach(differences: Mapping[str, Interval]) -> float:
     return max(SMALLEST_REACH, *(1.05 * end for end in ends))
 
 
-def _curves(names: Sequence[str], subjects: Sequence[RunSummary]) -> list[Markup]:
-    histories = {name: subject.history for name, subject in zip(names, subjects, strict=True) if subject.history}
+def _curves(names: Sequence[str], runs: Sequence[RunSummary]) -> list[Markup]:
+    histories = {name: run.history for name, run in zip(names, runs, strict=True) if run.history}
     if not histories:
         return []
     with styled(PAGE):
@@ -81,10 +83,10 @@ def _curves(names: Sequence[str], subjects: Sequence[RunSummary]) -> list[Markup
         ]
 
 
-def _class_rows(subjects: Sequence[RunSummary]) -> list[dict[str, Any]]:
+def _class_rows(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Rows of classes: images, and recall in every run."""
-    parts = class_parts(subjects[0])
-    tables = [subject.summary.classes for subject in subjects if subject.summary is not None]
+    parts = class_parts(runs[0])
+    tables = [run.summary.classes for run in runs if run.summary is not None]
     return [
         {
             "name": rows[0].name,

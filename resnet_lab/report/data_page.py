@@ -59,8 +59,8 @@ def data_page(description: Description, album: Album) -> str:
         split=split_text(description),
         remarks=list(_remarks(description)),
         bars={row.name: _bars(row, description.classes[0].images) for row in description.classes},
-        plots=size_plots(description.sizes, description.form.size),
-        channels=CHANNELS[description.form.channels],
+        plots=size_plots(description.sizes, description.image_format.size),
+        channels=CHANNELS[description.image_format.channels],
         single_copies=len(findings.copies) - len(findings.conflicts),
         bad_shown=BAD_SHOWN,
         unfolded=UNFOLDED,
@@ -79,7 +79,7 @@ def _bars(row: ClassRow, largest: int) -> list[Bar]:
 
 def _remarks(description: Description) -> Iterator[Remark]:
     """The gravest first."""
-    findings, size = description.findings, description.form.size
+    findings, size = description.findings, description.image_format.size
     if number := len(findings.conflicts):
         text = f"{counted(number, 'picture')} under several labels: keep the right label and remove the other files."
         yield Remark("alarm", text, "conflicts", "Conflicts")

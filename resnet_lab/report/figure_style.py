@@ -136,18 +136,18 @@ def on_top(figure: Figure, axes: Axes, columns: int) -> None:
     )
 
 
-def inline_svg(figure: Figure, name: str, alt: str, told: Mapping[str, str] | None = None) -> Markup:
+def inline_svg(figure: Figure, name: str, alt: str, tooltips: Mapping[str, str] | None = None) -> Markup:
     """The figure as an SVG element whose ids begin with `name`.
 
     Args:
         alt: what it shows, for those who cannot see it.
-        told: tooltips of the artists of that `gid`.
+        tooltips: those of the artists of that `gid`.
     """
     svg = as_file(figure, "svg", transparent=True).decode()
     svg = svg[svg.index("<svg") :]
     for stand_in, colour in IN_PAGE.items():
         svg = svg.replace(stand_in, colour)
-    for gid, text in (told or {}).items():
+    for gid, text in (tooltips or {}).items():
         svg = svg.replace(f'<g id="{gid}">', f'<g id="{gid}"><title>{escape(text)}</title>', 1)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)

@@ -4,7 +4,7 @@ from resnet_lab.network.kinds import placed
 from resnet_lab.network.spec import ModelSpec, chosen, default, of_stem_alone
 
 _NAMED = ("block", "conv", "norm", "act", "shortcut")
-"""Slots of which a stage's text says more than the choice, or nothing; of others it has what is not the default."""
+"""Slots of which a stage's text has more than the choice, or nothing; of others it has what is not the default."""
 
 
 def made_of(spec: ModelSpec) -> list[str]:

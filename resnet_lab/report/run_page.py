@@ -31,12 +31,12 @@ class MatrixCell:
 
     Attributes:
         share: of the true class's images, in percent.
-        told: tooltip.
+        tooltip: on the cell.
     """
 
     number: int
     share: float
-    told: str
+    tooltip: str
     right: bool
 
     @property
@@ -45,20 +45,20 @@ class MatrixCell:
         return 8 + 0.92 * self.share
 
 
-def run_page(subject: RunSummary, gallery: Gallery | None) -> str:
+def run_page(run: RunSummary, gallery: Gallery | None) -> str:
     """The HTML of one self-contained page.
 
     Args:
         gallery: of the run's mistakes; None where there are none, or they cannot be shown.
     """
-    summary = subject.summary
+    summary = run.summary
     return render(
         "run_page.html.j2",
-        subject=subject,
+        run=run,
         summary=summary,
-        sentence=sentence(subject),
-        remarks=list(remarks(subject)),
-        curves=_curves(subject),
+        sentence=sentence(run),
+        remarks=list(remarks(run)),
+        curves=_curves(run),
         explained=EXPLAINED,
         notes=[] if summary is None else interval_notes(summary.headline),
         matrix=None if summary is None else _matrix(summary.confusion),
@@ -67,20 +67,20 @@ def run_page(subject: RunSummary, gallery: Gallery | None) -> str:
         pairs=() if summary is None else summary.confusion.pairs(PAIRS),
         taken_for={} if summary is None else summary.confusion.taken_for(),
         gallery=gallery,
-        answers=_answers(subject, gallery),
+        answers=_answers(run, gallery),
         colour_bar=colour_bar(),
-        class_parts=class_parts(subject),
-        bars=_bars(subject),
-        stages=list(zip(subject.cost.stages, made_of(subject.spec), strict=True)),
-        provenance=provenance(subject),
-        config=configuration(subject.record),
-        raw=json.dumps(subject.record, indent=2),
+        class_parts=class_parts(run),
+        bars=_bars(run),
+        stages=list(zip(run.cost.stages, made_of(run.spec), strict=True)),
+        provenance=provenance(run),
+        config=configuration(run.record),
+        raw=json.dumps(run.record, indent=2),
         largest_share=0 if summary is None else max(row.support for row in summary.classes) / summary.n,
     )
 
 
-def _curves(subject: RunSummary) -> list[Markup]:
-    history, best = subject.history, subject.best_epoch
+def _curves(run: RunSummary) -> list[Markup]:
+    history, best = run.history, run.best_epoch
     if best is None:
         return []
     there = next(epoch for epoch in history if epoch.epoch == best)
@@ -103,13 +103,13 @@ def _curves(subject: RunSummary) -> list[Markup]:
 
 def _plots(summary: Summary) -> dict[str, Markup]:
     with styled(PAGE):
-        figure, told = run_plots.reliability(summary.calibration, PAGE)
+        figure, tooltips = run_plots.reliability(summary.calibration, PAGE)
         alt = f"Reliability diagram: expected calibration error {summary.calibration.error:.3f}"
-        plots = {"reliability": inline_svg(figure, "reliability", alt, told)}
+        plots = {"reliability": inline_svg(figure, "reliability", alt, tooltips)}
         if (found := summary.abundance) is not None:
-            figure, told = run_plots.abundance(found, summary.classes, PAGE)
+            figure, tooltips = run_plots.abundance(found, summary.classes, PAGE)
             alt = f"Recall against training images of {len(found.classes)} classes"
-            plots["abundance"] = inline_svg(figure, "abundance", alt, told)
+            plots["abundance"] = inline_svg(figure, "abundance", alt, tooltips)
     return plots
 
 
@@ -141,15 +141,15 @@ def _cell(confusion: Confusion, true: int, predicted: int) -> MatrixCell:
     return MatrixCell(number, share, f"{what}: {number:,} of {support:,} ({share:.0f}%)", true == predicted)
 
 
-def _answers(subject: RunSummary, gallery: Gallery | None) -> dict[int, list[tuple[str, float]]]:
+def _answers(run: RunSummary, gallery: Gallery | None) -> dict[int, list[tuple[str, float]]]:
     """Predictions for each work."""
-    if gallery is None or subject.predictions is None:
+    if gallery is None or run.predictions is None:
         return {}
-    return {work.number: subject.predictions.answers(work.number, ANSWERS) for work in gallery.works}
+    return {work.number: run.predictions.answers(work.number, ANSWERS) for work in gallery.works}
 
 
-def _bars(subject: RunSummary) -> dict[str, list[Bar]]:
-    parts = class_parts(subject)
+def _bars(run: RunSummary) -> dict[str, list[Bar]]:
+    parts = class_parts(run)
     largest = max(1, *(sum(each.values()) for each in parts.values()))
     bars: dict[str, list[Bar]] = {}
     for name, each in parts.items():

@@ -115,14 +115,14 @@ def reliability(calibration: Calibration, inks: Palette, title: str = "") -> tup
     """Accuracy against confidence, and the images of each bin below; tooltips of bars by gid."""
     figure = sheet(title, 5, 4.6)
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    told = {}
+    tooltips = {}
     axes.plot((0, 1), (0, 1), color=inks.faint, linestyle="--", label="perfect")
     for number, each in enumerate(calibration.bins):
         place, width = (each.low + each.high) / 2, 0.92 * (each.high - each.low)
         axes.bar(place, each.accuracy, width, color=inks.first, alpha=0.55, gid=f"bin{number}")
         axes.plot([each.low, each.high], [each.confidence] * 2, color=inks.second, linewidth=2.5)
         below.bar(place, each.n, width, color=inks.first, alpha=0.55, gid=f"count{number}")
-        told[f"bin{number}"] = told[f"count{number}"] = (
+        tooltips[f"bin{number}"] = tooltips[f"count{number}"] = (
             f"confidence {each.low:.2f} to {each.high:.2f}: {each.n} images, mean confidence {each.confidence:.3f}, "
             f"accuracy {each.accuracy:.3f}"
         )
@@ -133,7 +133,7 @@ def reliability(calibration: Calibration, inks: Palette, title: str = "") -> tup
     below.set(xlabel="confidence of the predicted class", ylabel="images")
     below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     below.yaxis.set_major_formatter(THOUSANDS)
-    return figure, told
+    return figure, tooltips
 
 
 def abundance(
@@ -143,14 +143,14 @@ def abundance(
     figure, axes = panel(title, 7, 4.2)
     intervals = {row.name: (row.recall_low, row.recall_high) for row in rows}
     faint = 0.45 if len(found.classes) <= NUMBERED else 0.25
-    told = {}
+    tooltips = {}
     for number, (name, images, recall, support) in enumerate(
         zip(found.classes, found.train_images, found.recalls, found.supports, strict=True)
     ):
         low, high = intervals[name]
         axes.plot([images, images], [low, high], color=inks.first, linewidth=1.2, alpha=faint)
         axes.plot(images, recall, "o", color=inks.first, gid=f"class{number}")
-        told[f"class{number}"] = (
+        tooltips[f"class{number}"] = (
             f"{shortened(name, 80)}: recall {recall:.3f} ({low:.3f} to {high:.3f}) of {support} images, "
             f"{images:,} training images"
         )
@@ -159,7 +159,7 @@ def abundance(
     _scale(axes, found.train_images)
     axes.grid()
     _name_points(figure, axes, found)
-    return figure, told
+    return figure, tooltips
 
 
 def _scale(axes: Axes, images: Sequence[int]) -> None:

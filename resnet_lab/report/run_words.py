@@ -28,22 +28,22 @@ EXPLAINED = {
 }
 
 
-def sentence(subject: RunSummary) -> str:
+def sentence(run: RunSummary) -> str:
     """Summarise the run: the network and its changes, the data, how long and where."""
-    record = subject.record
+    record = run.record
     data, images = record["data"], record["data"]["images"]
     name = printable(PurePath(data["source"]).name or data["source"])
     parts = ", ".join(
         f"{images[part]:,} {word}" for part, word in zip(PARTS, ("training", "validation", "test"), strict=True)
     )
-    planned, done = record["config"]["epochs"], len(subject.history)
-    epochs = counted(done, "epoch") if subject.finished else f"{done} of {counted(planned, 'epoch')} so far"
-    seconds = sum(epoch.seconds for epoch in subject.history if epoch.seconds == epoch.seconds)
+    planned, done = record["config"]["epochs"], len(run.history)
+    epochs = counted(done, "epoch") if run.finished else f"{done} of {counted(planned, 'epoch')} so far"
+    seconds = sum(epoch.seconds for epoch in run.history if epoch.seconds == epoch.seconds)
     device = record["device"]
-    changed = f" with {joined(list(subject.changes))}," if subject.changes else ""
-    size = subject.spec.input_size
+    changed = f" with {joined(list(run.changes))}," if run.changes else ""
+    size = run.spec.input_size
     return (
-        f"{subject.spec.name}{changed} trained on {name} ({len(data['classes'])} classes; {parts} images of "
+        f"{run.spec.name}{changed} trained on {name} ({len(data['classes'])} classes; {parts} images of "
         f"{size} × {size} pixels) for {epochs}"
         + (f" in {duration(seconds)}" if seconds else "")
         + f" on {device['name']} ({device['type']}, {device.get('precision') or device['dtype']})"
@@ -52,31 +52,29 @@ def sentence(subject: RunSummary) -> str:
     )
 
 
-def remarks(subject: RunSummary) -> Iterator[Remark]:
+def remarks(run: RunSummary) -> Iterator[Remark]:
     """Remarks to read first, the gravest first."""
-    if not subject.finished:
-        yield Remark("warning", _unfinished(subject), "figures" if subject.summary else "making", "Status")
-    if subject.obstacle and subject.has_weights:
-        kept = "the kept predictions are shown, without pictures" if subject.predictions else "nothing can be scored"
-        yield Remark(
-            "warning", f"The images cannot be read now, so {kept}: {printable(subject.obstacle)}.", "data", "Data"
-        )
-    if subject.predictions is not None:
-        yield from _of_what_is_gone(subject.predictions)
-    if subject.predictions is not None and subject.predictions.origin.part == "val" and subject.finished:
+    if not run.finished:
+        yield Remark("warning", _unfinished(run), "figures" if run.summary else "provenance", "Status")
+    if run.obstacle and run.has_weights:
+        kept = "the kept predictions are shown, without pictures" if run.predictions else "nothing can be scored"
+        yield Remark("warning", f"The images cannot be read now, so {kept}: {printable(run.obstacle)}.", "data", "Data")
+    if run.predictions is not None:
+        yield from _of_what_is_gone(run.predictions)
+    if run.predictions is not None and run.predictions.origin.part == "val" and run.finished:
         text = "The best epoch was selected on this validation part, so the figures are slightly optimistic."
         yield Remark("hint", text, "curves", "Learning curves")
-    if subject.predictions is not None and subject.predictions.origin.part == "train":
+    if run.predictions is not None and run.predictions.origin.part == "train":
         yield Remark(
             "warning",
             "The network was trained on these images: the figures show how well it memorised them.",
             "data",
             "Data",
         )
-    if subject.summary is not None:
-        yield from _of_small_classes(subject.summary)
-    last = len(subject.history)
-    if last > 1 and subject.best_epoch == subject.history[-1].epoch and subject.finished:
+    if run.summary is not None:
+        yield from _of_small_classes(run.summary)
+    last = len(run.history)
+    if last > 1 and run.best_epoch == run.history[-1].epoch and run.finished:
         yield Remark(
             "hint", "The best epoch is the last one: longer training may improve it.", "curves", "Learning curves"
         )
@@ -94,17 +92,17 @@ def _of_what_is_gone(predictions: Predictions) -> Iterator[Remark]:
         yield Remark("warning", text, "data", "Data")
 
 
-def _unfinished(subject: RunSummary) -> str:
-    status = str(subject.record.get("status", "not started"))
+def _unfinished(run: RunSummary) -> str:
+    status = str(run.record.get("status", "not started"))
     state = (
         "The training is still running, or was killed"
         if status == "running"
         else f"The training is not finished ({printable(status)})"
     )
-    if subject.summary is None:
-        return f"{state}: {counted(len(subject.history), 'epoch')} done, and nothing is scored yet."
+    if run.summary is None:
+        return f"{state}: {counted(len(run.history), 'epoch')} done, and nothing is scored yet."
     return (
-        f"{state}: the figures are those of the best weights so far on the {subject.scored}. "
+        f"{state}: the figures are those of the best weights so far on the {run.scored}. "
         "The test part stays unseen until the end."
     )
 
@@ -130,23 +128,23 @@ def colour_bar() -> str:
     return ", ".join("#" + "".join(f"{round(255 * value):02x}" for value in stop) for stop in stops)
 
 
-def class_parts(subject: RunSummary) -> dict[str, dict[str, int]]:
+def class_parts(run: RunSummary) -> dict[str, dict[str, int]]:
     """Images of each class by part, the class with most training images first."""
-    names = subject.record["data"]["classes"]
-    found = {name: {part: subject.parts[part, name] for part in PARTS} for name in names}
+    names = run.record["data"]["classes"]
+    found = {name: {part: run.parts[part, name] for part in PARTS} for name in names}
     return dict(sorted(found.items(), key=lambda item: (-item[1]["train"], item[0])))
 
 
-def provenance(subject: RunSummary) -> list[tuple[str, str]]:
+def provenance(run: RunSummary) -> list[tuple[str, str]]:
     """Origin of everything on the page, by name."""
-    record, predictions = subject.record, subject.predictions
+    record, predictions = run.record, run.predictions
     device, data = record["device"], record["data"]
     rows = [
-        ("run folder", subject.path),
+        ("run folder", run.path),
         ("started", record["created"]),
         ("state", str(record.get("status", "not started"))),
         ("command", shlex.join(record["command"])),
-        ("network", f"{subject.spec.name}, spec {record['spec_hash']}"),
+        ("network", f"{run.spec.name}, spec {record['spec_hash']}"),
         ("images", data["source"]),
         ("fingerprint of the images", data["fingerprint"]),
         ("trained on", device_text(device)),
@@ -160,7 +158,7 @@ def provenance(subject: RunSummary) -> list[tuple[str, str]]:
         origin = predictions.origin
         rows += [
             ("weights, SHA-256", origin.weights),
-            ("predictions", f"of {counted(len(predictions), 'image')} ({subject.scored}), made {origin.created}"),
+            ("predictions", f"of {counted(len(predictions), 'image')} ({run.scored}), made {origin.created}"),
             ("predicted on", device_text(origin.device)),
             ("predicted with", versions_text(origin.versions)),
         ]

@@ -60,7 +60,7 @@ def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
         yield "pareto", study_plots.pareto(analyses.pareto, metric, baseline, PAPER, f"Score against {cost}: {name}")[0]
     curves = analyses.learning_curves
     if any(each.accuracy.seeds for each in curves):
-        few = len(curves) <= study_detail_plots.TOGETHER
+        few = len(curves) <= study_detail_plots.MOST_IN_ONE
         draw = study_detail_plots.learning if few else study_detail_plots.learning_of_all
         yield "learning-accuracy", draw(curves, "accuracy", PAPER, f"Validation macro accuracy: {name}")
         yield "learning-loss", draw(curves, "loss", PAPER, f"Validation loss: {name}")

@@ -21,7 +21,7 @@ from resnet_lab.report.text import shortened
 from resnet_lab.study.class_effects import ClassEffects
 from resnet_lab.study.learning_curves import Curve, LearningCurves
 
-TOGETHER = 4
+MOST_IN_ONE = 4
 """Arms whose curves are drawn in one figure; more have one each."""
 
 POINTS = 120
@@ -148,16 +148,16 @@ def classes(found: ClassEffects, inks: Palette, title: str = "") -> tuple[Figure
     spans = [(100 * span[0], 100 * span[1]) for each in seen if (span := each.interval) is not None]
     low, high = limits([0.0, *(100 * (each.difference or 0.0) for each in seen)], spans)
     axes.axvline(0, color=inks.ink, linewidth=1)
-    told = {}
+    tooltips = {}
     for row, each in enumerate(seen):
         value = 100 * (each.difference or 0.0)
         if each.interval is not None:
             shown = [min(max(100 * end, low), high) for end in each.interval]
             axes.plot(shown, [row, row], color=inks.first, alpha=0.4, linewidth=4, solid_capstyle="butt")
         axes.plot(value, row, "o", color=inks.first, markersize=5, gid=f"class{row}")
-        told[f"class{row}"] = f"{each.name}: {value:+.1f} points of recall in {len(each.differences)} seeds"
+        tooltips[f"class{row}"] = f"{each.name}: {value:+.1f} points of recall in {len(each.differences)} seeds"
     axes.set(xlabel="difference of recall (points)", xlim=(low, high))
     name_rows(axes, [each.name for each in seen], 24)
     if len(seen) > 20:
         axes.tick_params(axis="y", labelsize=9)
-    return figure, told
+    return figure, tooltips

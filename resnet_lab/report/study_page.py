@@ -49,7 +49,7 @@ def study_page(contents: StudyContents) -> str:
         found=found,
         plan=plan,
         analyses=analyses,
-        wall=contents.wall,
+        gallery=contents.gallery,
         answer=answer(found),
         remarks=list(remarks(found)),
         sentences=shown,
@@ -60,13 +60,13 @@ def study_page(contents: StudyContents) -> str:
         verdicts=verdicts_of_arms(found),
         arms_are_effects=bool(found.effects) and not analyses.interactions,
         plots=plots,
-        together=len(analyses.learning_curves) <= study_detail_plots.TOGETHER,
+        in_one_figure=len(analyses.learning_curves) <= study_detail_plots.MOST_IN_ONE,
         classes=_class_table(analyses),
         trials=list(found.outcomes.items()),
         rows_unfolded=ROWS,
         figures=[name for name in NAMES if any(name in each.scores for each in found.outcomes.values())],
         method=method(found),
-        claim=_capitalized(claim(plan)),
+        claim=_capitalized(claim(found.study)),
         provenance=provenance(found, contents.folder),
         design=json.dumps(found.study.tables, indent=2),
     )
@@ -118,20 +118,20 @@ def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[
     """Texts without the verdict, and the verdict; those that are seen, and those that are folded."""
     effects = found.effects or found.families[-1]
 
-    def told(effect: Effect) -> tuple[str, str]:
+    def worded(effect: Effect) -> tuple[str, str]:
         text = in_words(effect, found.study.plan.metric, found.time_ratios.get(effect.name))
         return printable(text.removesuffix(effect.verdict)), effect.verdict
 
     if len(effects) <= SENTENCES:
-        return [told(effect) for effect in effects], []
+        return [worded(effect) for effect in effects], []
     seen = (*DECIDED, "withheld")
     first = [effect for effect in effects if effect.verdict in seen or effect.kind == "main"] or effects[:SENTENCES]
-    return [told(effect) for effect in first], [told(effect) for effect in effects if effect not in first]
+    return [worded(effect) for effect in first], [worded(effect) for effect in effects if effect not in first]
 
 
 def remarks(found: StudyFindings) -> Iterator[Remark]:
     """Remarks to read first."""
-    total = len(found.outcomes.values()) + len(found.missing)
+    total = found.planned
     if found.missing:
         missing = len(found.missing)
         are = "is" if missing == 1 else "are"
@@ -148,7 +148,7 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
         yield Remark("warning", text, "failures", "Failures")
     for row in found.arms:
         if row.diverged:
-            text = f"{happened(row.arm.name, 'diverged', row.diverged)} of {found.study.plan.seeds}."
+            text = f"{happened(row.arm.name, 'diverged', row.diverged)} of {len(found.study.seeds)}."
             yield Remark("warning", printable(text), "failures", "Failures")
         if row.collapsed:
             text = (
@@ -169,7 +169,7 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
         )
         yield Remark("warning", text, "effects", "Effects")
     if len({tuple(sorted(each.versions.items())) for each in found.outcomes.values() if each.versions}) > 1:
-        yield Remark("warning", "Trials were run with different versions of packages.", "making", "Provenance")
+        yield Remark("warning", "Trials were run with different versions of packages.", "provenance", "Provenance")
 
 
 def verdicts_of_arms(found: StudyFindings) -> dict[str, Effect]:
@@ -182,9 +182,9 @@ def _plots(found: StudyFindings, analyses: StudyAnalyses) -> dict[str, Any]:
     plan = found.study.plan
     plots: dict[str, Any] = {"families": []}
     for number, family in enumerate(found.families):
-        figure, told = study_plots.effects(family, plan.metric, plan.margin, PAGE)
-        alt = f"Differences with their intervals: {'; '.join(told.values())}"
-        plots["families"].append(inline_svg(figure, f"effects{number}", alt, told))
+        figure, tooltips = study_plots.effects(family, plan.metric, plan.margin, PAGE)
+        alt = f"Differences with their intervals: {'; '.join(tooltips.values())}"
+        plots["families"].append(inline_svg(figure, f"effects{number}", alt, tooltips))
     plots["pairs"] = [
         inline_svg(
             study_plots.interaction(pair, plan.metric, PAGE),
@@ -194,16 +194,16 @@ def _plots(found: StudyFindings, analyses: StudyAnalyses) -> dict[str, Any]:
         for number, pair in enumerate(analyses.interactions)
     ]
     if analyses.pareto.points:
-        figure, told = study_plots.pareto(analyses.pareto, plan.metric, found.study.arms[0].name, PAGE)
+        figure, tooltips = study_plots.pareto(analyses.pareto, plan.metric, found.study.arms[0].name, PAGE)
         front = joined([point.arm for point in analyses.pareto.points if point.is_front])
-        plots["pareto"] = inline_svg(figure, "pareto", f"Score against cost; on the front: {front}", told)
+        plots["pareto"] = inline_svg(figure, "pareto", f"Score against cost; on the front: {front}", tooltips)
     curves = analyses.learning_curves
     plots["accuracy"], plots["loss"] = _curves(curves, "accuracy"), _curves(curves, "loss")
     plots["classes"] = []
     for number, each in enumerate(analyses.class_effects[:DRAWN]):
-        figure, told = study_detail_plots.classes(each, PAGE)
+        figure, tooltips = study_detail_plots.classes(each, PAGE)
         alt = f"Differences of each class's recall by {each.name}, with their intervals"
-        plots["classes"].append((each.name, inline_svg(figure, f"classes{number}", alt, told)))
+        plots["classes"].append((each.name, inline_svg(figure, f"classes{number}", alt, tooltips)))
     if any(each.counts for each in analyses.paired_errors):
         alt = "Test works that each arm fixed and broke against the baseline, per seed on average"
         plots["errors"] = inline_svg(study_plots.errors(analyses.paired_errors, PAGE), "errors", alt)
@@ -215,7 +215,7 @@ def _curves(found: Sequence[LearningCurves], what: study_detail_plots.Validated)
     label = study_detail_plots.LABELS[what]
     if not any(each.accuracy.seeds for each in found):
         return []
-    if len(found) <= study_detail_plots.TOGETHER:
+    if len(found) <= study_detail_plots.MOST_IN_ONE:
         figure = study_detail_plots.learning(found, what, PAGE)
         return [("", inline_svg(figure, what, f"Validation {label} of each arm by epoch, all seeds and their means"))]
     drawings = study_detail_plots.LearningOfArms(found, what, PAGE)

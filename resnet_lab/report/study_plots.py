@@ -61,7 +61,7 @@ def effects(
     if margin is not None:
         axes.axvspan(-scale * margin, scale * margin, color=inks.faint, alpha=0.18, linewidth=0, label="margin")
     axes.axvline(0, color=inks.ink, linewidth=1)
-    told = {}
+    tooltips = {}
     for row, effect in enumerate(found):
         colour = verdict_colour(effect.verdict, inks)
         if effect.interval is not None:
@@ -76,14 +76,14 @@ def effects(
                 scale * effect.difference, row, MARKERS[effect.verdict], color=colour, markerfacecolor=face,
                 markeredgewidth=1.8, markersize=9, gid=f"effect{row}",
             )  # fmt: skip
-            told[f"effect{row}"] = f"{effect.name}: {signed(scale * effect.difference, 2)} {unit}, {effect.verdict}"
+            tooltips[f"effect{row}"] = f"{effect.name}: {signed(scale * effect.difference, 2)} {unit}, {effect.verdict}"
         axes.annotate(effect.verdict, (1.02, row), xycoords=("axes fraction", "data"), va="center", fontsize=11)
     axes.plot([], [], color=inks.faint, alpha=0.55, linewidth=5, label="95% interval")
     axes.plot([], [], color=inks.faint, linewidth=1.4, label="simultaneous")
     axes.set(xlabel=f"difference ({unit})", xlim=(low, high))
     name_rows(axes, [effect.name for effect in found], LETTERS)
     on_top(figure, axes, columns=3)
-    return figure, told
+    return figure, tooltips
 
 
 def name_rows(axes: Axes, names: Sequence[str], letters: int) -> None:
@@ -151,7 +151,7 @@ def interaction(pair: Interaction, metric: str, inks: Palette, title: str = "") 
 def pareto(found: Pareto, metric: str, baseline: str, inks: Palette, title: str = "") -> tuple[Figure, dict[str, str]]:
     """Score against cost with intervals, named, the front joined; tooltips of points by gid."""
     figure, axes = panel(title, 7, 4.4 if len(found.points) < MANY else 6.2)
-    told = {}
+    tooltips = {}
     for number, point in enumerate(found.points):
         is_baseline = point.arm == baseline
         colour = inks.second if is_baseline else inks.first
@@ -166,7 +166,7 @@ def pareto(found: Pareto, metric: str, baseline: str, inks: Palette, title: str 
             point.cost, point.score, "D" if is_baseline else "o", color=colour, markersize=7,
             markerfacecolor=colour if point.is_front else "none", gid=f"arm{number}",
         )  # fmt: skip
-        told[f"arm{number}"] = f"{point.arm}: {figure_name(metric)} {point.score:.4f} at {_cost(found, point)}"
+        tooltips[f"arm{number}"] = f"{point.arm}: {figure_name(metric)} {point.score:.4f} at {_cost(found, point)}"
     front = sorted((point for point in found.points if point.is_front), key=lambda point: point.cost)
     front_line = ([point.cost for point in front], [point.score for point in front])
     axes.plot(*front_line, color=inks.first, alpha=0.6, linewidth=1.5, drawstyle="steps-post", label="front")
@@ -176,7 +176,7 @@ def pareto(found: Pareto, metric: str, baseline: str, inks: Palette, title: str 
     axes.grid()
     above(axes, columns=2)
     _name_points(figure, axes, found.points)
-    return figure, told
+    return figure, tooltips
 
 
 def _cost(found: Pareto, point: Point) -> str:

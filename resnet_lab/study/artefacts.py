@@ -34,14 +34,14 @@ class Artefacts:
     def require_writable(self) -> None:
         """Write a small file and remove it; raises `RunError` where that fails."""
         probe = f"{self._root}/.{uuid4().hex}"
-        with self._told("cannot be written"):
+        with self._reported("cannot be written"):
             self._files.makedirs(self._root, exist_ok=True)
             self._files.pipe_file(probe, b"resnet-lab")
             self._files.rm_file(probe)
 
     def has(self, trial: Trial) -> bool:
         """Whether there is anything of a trial; raises `RunError` where that is unknown."""
-        with self._told("cannot be read"):
+        with self._reported("cannot be read"):
             return bool(self._files.exists(self._path(trial)))
 
     def put(self, trial: Trial, folder: StudyFolder) -> None:
@@ -54,7 +54,7 @@ class Artefacts:
         refuse_ways_out(folder.run(trial).folder)
         run, outcome = folder.run(trial).folder, folder.trials / f"{trial.name}.json"
         part = f"{self._root}/.{trial.name}.{uuid4().hex}"
-        with self._told("cannot be written"):
+        with self._reported("cannot be written"):
             with self._files.open(part, "wb") as file, ZipFile(file, "w") as archive:
                 for path in (*sorted(run.rglob("*")), outcome):
                     if path.is_file() and not path.name.startswith("."):
@@ -68,7 +68,7 @@ class Artefacts:
             RunError: there is none, it is damaged, or it cannot be written there.
         """
         run, outcome = folder.run(trial).folder, f"{trial.name}.json"
-        with self._told("cannot be fetched"), TemporaryDirectory(dir=folder.trials, prefix=".") as temporary:
+        with self._reported("cannot be fetched"), TemporaryDirectory(dir=folder.trials, prefix=".") as temporary:
             with self._files.open(self._path(trial), "rb") as file, ZipFile(file) as archive:
                 archive.extractall(temporary)
             fetched = Path(temporary)
@@ -82,7 +82,7 @@ class Artefacts:
         return f"{self._root}/{trial.name}.zip"
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
+    def _reported(self, what: str) -> Iterator[None]:
         try:
             yield
         except ResNetLabError:

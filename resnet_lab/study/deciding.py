@@ -13,9 +13,9 @@ from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.watcher import SILENT
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.preparation import prepare
-from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
 from resnet_lab.device.memory import is_out_of_memory
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Arm, Study
@@ -29,19 +29,23 @@ Decide: TypeAlias = Callable[[Study, Registry, Callable[[str], None]], list[Reso
 """Decides on every arm of a study; remarks for the user are passed to the last argument."""
 
 
-def decided(study: Study, registry: Registry, say: Callable[[str], None], sharing: int = 1) -> list[ResolvedArm]:
+def decided(
+    study: Study, registry: Registry, say: Callable[[str], None], sharing: int = 1, sources: Sources | None = None
+) -> list[ResolvedArm]:
     """Decide by the device of this process.
 
     Args:
         sharing: trials that are to run on it at one time.
+        sources: of images, where some are open already.
 
     Raises:
         ResNetLabError: an arm that cannot be trained, with its name.
     """
+    sources = sources or Sources(registry, fewest=2)
     found = []
     for arm in study.arms:
         try:
-            resolved = _resolved(study, arm, registry, sharing)
+            resolved = _resolved(study, arm, sources, sharing)
         except ResNetLabError as error:
             raise type(error)(f"arm {arm.name!r}: {error}") from None
         if has_open_epochs(study):
@@ -52,11 +56,10 @@ def decided(study: Study, registry: Registry, say: Callable[[str], None], sharin
     return found
 
 
-def within_budget(study: Study, registry: Registry) -> Study:
-    """The study with epochs and batch sizes, and eager where the design leaves that open: for a look ahead."""
+def decided_eagerly(study: Study, sources: Sources) -> list[ResolvedArm]:
+    """Decide as `decided`, but eager where the design leaves compilation open: for a look ahead."""
     eager = replace(study, arms=tuple(_with(arm, compile=_eager(arm)) for arm in study.arms))
-    resolved = decided(eager, registry, lambda text: None)
-    return replace(study, arms=tuple(each.of(arm) for arm, each in zip(study.arms, resolved, strict=True)))
+    return decided(eager, sources.registry, lambda text: None, sources=sources)
 
 
 def has_open_epochs(study: Study) -> bool:
@@ -86,29 +89,31 @@ def seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
     return sorted(times)[STEPS // 2]
 
 
-def training_images(study: Study, arm: Arm, registry: Registry) -> tuple[int, int]:
+def training_images(study: Study, arm: Arm, sources: Sources) -> tuple[int, int]:
     """Images of the first block's training part, and classes."""
-    images = open_images(arm.data.source, registry)
-    form = ImageFormat(arm.spec.input_size, arm.spec.in_channels, arm.data.fit)
-    prepared = prepare(images, form, arm.data, study.at(arm, study.plan.first_seed).seed_of("split"), SILENT)
+    images = sources.images(arm.data.source)
+    image_format = ImageFormat(arm.spec.input_size, arm.spec.in_channels, arm.data.fit)
+    data, config = study.data_at(arm, study.plan.first_seed), study.at(arm, study.plan.first_seed)
+    prepared = prepare(images, image_format, data, config.seed_of("split"), SILENT)
     return len(prepared.positions("train")), len(images.classes)
 
 
-def _resolved(study: Study, arm: Arm, registry: Registry, sharing: int) -> ResolvedArm:
+def _resolved(study: Study, arm: Arm, sources: Sources, sharing: int) -> ResolvedArm:
     """Batch size first, on which all else depends; then epochs, and whether so many pay for compiling."""
     plan, left_open = study.plan, arm.train
+    data = study.data_at(arm, plan.first_seed)
     if plan.budget.epochs is not None:
         arm = _with(arm, epochs=plan.budget.epochs)
     if left_open.batch_size == "auto":
         eager = study.at(arm, plan.first_seed, compile="off")
-        arm = _with(arm, batch_size=decide(arm.spec, arm.data, eager, registry, sharing=sharing).batch_size)
+        arm = _with(arm, batch_size=decide(arm.spec, data, eager, sources.registry, sharing=sharing).batch_size)
     if has_open_epochs(study):
-        arm = _with(arm, epochs=_epochs(study, _with(arm, compile=_eager(arm)), registry))
+        arm = _with(arm, epochs=_epochs(study, _with(arm, compile=_eager(arm)), sources))
     if left_open.compile == "auto":
-        chosen = decide(arm.spec, arm.data, study.at(arm, plan.first_seed), registry)
+        chosen = decide(arm.spec, data, study.at(arm, plan.first_seed), sources.registry)
         arm = _with(arm, compile="on" if chosen.is_compiled else "off")
         if chosen.is_compiled and plan.budget.seconds is not None:
-            arm = _with(arm, epochs=_epochs(study, arm, registry))
+            arm = _with(arm, epochs=_epochs(study, arm, sources))
     timed = arm.for_bench()
     return ResolvedArm(
         name=arm.name,
@@ -119,10 +124,10 @@ def _resolved(study: Study, arm: Arm, registry: Registry, sharing: int) -> Resol
     )
 
 
-def _epochs(study: Study, arm: Arm, registry: Registry) -> int:
+def _epochs(study: Study, arm: Arm, sources: Sources) -> int:
     """Epochs that fit the budget, at least one."""
-    budget = study.plan.budget
-    images, classes = training_images(study, arm, registry)
+    budget, registry = study.plan.budget, sources.registry
+    images, classes = training_images(study, arm, sources)
     steps = -(-images // arm.for_bench().batch)
     if budget.steps is not None:
         wanted = budget.steps / steps

@@ -110,20 +110,23 @@ class Study:
     Attributes:
         arms: the baseline first.
         tables: that it was read from.
+        reached: seeds that a sequential study has come to; None for all that are planned.
     """
 
     plan: Plan
     arms: tuple[Arm, ...]
     tables: Mapping[str, Any]
+    reached: int | None = None
 
     @property
     def seeds(self) -> range:
         """Seeds of the blocks."""
-        return range(self.plan.first_seed, self.plan.first_seed + self.plan.seeds)
+        number = self.plan.seeds if self.reached is None else self.reached
+        return range(self.plan.first_seed, self.plan.first_seed + number)
 
     def first(self, seeds: int) -> "Study":
-        """The same study with so many of its seeds."""
-        return replace(self, plan=self.plan.model_copy(update={"seeds": seeds}))
+        """The same study at so many of its seeds."""
+        return replace(self, reached=seeds)
 
     @property
     def families(self) -> list[list[Contrast]]:
@@ -134,11 +137,26 @@ class Study:
         factors = {name: [_text(level) for level in levels] for name, levels in self.plan.factors.items()}
         return [factorial_contrasts(factors, [arm.levels for arm in self.arms]), arms]
 
+    @property
+    def folds(self) -> int | None:
+        """Number of folds that seeds go through; None where each seed draws a split."""
+        return self.arms[0].data.folds if self.plan.blocks == "folds" else None
+
     def at(self, arm: Arm, seed: int, **changes: Any) -> TrainConfig:
-        """Configuration of an arm in the block of a seed."""
+        """Configuration of an arm in the block of a seed; every K seeds go through K folds of one split."""
         seeds: dict[str, int] = {"seed": self.plan.first_seed}
         seeds |= {SEEDS[what]: seed for what in self.plan.vary}
+        if self.folds is not None:
+            seeds[SEEDS["split"]] = seed // self.folds
         return arm.train.model_copy(update={**seeds, **changes})
+
+    def data_at(self, arm: Arm, seed: int) -> DataConfig:
+        """Data of an arm in the block of a seed."""
+        return arm.data if self.folds is None else arm.data.model_copy(update={"fold": seed % self.folds})
+
+    def tuning_data(self, arm: Arm) -> DataConfig:
+        """Data that learning rates are tuned on: the last two folds, which later blocks need not test."""
+        return self.data_at(arm, self.plan.first_seed if self.folds is None else self.folds - 2)
 
 
 def shipped() -> dict[str, Path]:
@@ -216,7 +234,7 @@ def new_study(tables: Mapping[str, Any], where: str) -> Study:
 
 
 def with_shared_weights(tables: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The tables of a new study, in which activations have no part in initial weights unless something says so."""
+    """The tables of a new study, in which activations have no part in initial weights unless the design sets it."""
     _, base = plan_and_base(tables, where)
     given = base["train"].get("init_gain", "fixed")
     return {**tables, "train": {**tables.get("train", {}), "init_gain": given}}
@@ -235,9 +253,13 @@ def study_from(tables: Mapping[str, Any], where: str) -> Study:
             '"withhold" or another metric'
         )
     _require_bounded(plan, where)
+    if plan.blocks == "folds":
+        base["data"].setdefault("folds", plan.default_folds)
     arms = _factorial(plan, base, where) if plan.factors else _named(plan, base, where)
     arms = [_with_fixed_seeds(arm, plan) for arm in arms]
     _require_comparable(arms, where)
+    if plan.blocks == "folds":
+        _require_folds(plan, arms, where)
     return Study(plan, tuple(arms), tables)
 
 
@@ -256,6 +278,23 @@ def _require_bounded(plan: Plan, where: str) -> None:
             raise ConfigError(
                 f"{where}: arm {repr_of(name)}: a name has letters, and no line breaks or control characters; rename it"
             )
+
+
+def _require_folds(plan: Plan, arms: Sequence[Arm], where: str) -> None:
+    problem = None
+    if "split" not in plan.vary:
+        problem = "vary leaves out split"
+    elif any(arm.train.split_seed is not None for arm in arms):
+        problem = "train.split_seed is given"
+    elif any(arm.data.fold for arm in arms):
+        problem = "data.fold is given"
+    elif len({arm.data.folds for arm in arms}) > 1:
+        problem = "data.folds differs between arms"
+    if problem is not None:
+        raise ConfigError(
+            f'{where}: blocks is "folds", where each seed tests a fold of its own, and {problem}; give blocks = '
+            '"random", or leave that out'
+        )
 
 
 def _with_fixed_seeds(arm: Arm, plan: Plan) -> Arm:

@@ -94,18 +94,18 @@ def in_processes(number: int) -> Execute:
                 worker.stop()
             ended = [worker.ended() for worker in workers]
         for worker, (code, last) in zip(workers, ended, strict=True):
-            _require_done(code, last, worker.said())
+            _require_done(code, last, worker.stderr())
         show(trials, folder, watcher)
 
     return execute
 
 
-def _require_done(code: int, last: str, said: str) -> None:
+def _require_done(code: int, last: str, stderr: str) -> None:
     """A refusal of a process is one here, and a defect of it one here, with its traceback."""
     if code == 2:
         raise ConfigError(f"a process of the study ended: {last}")
     if code == 1:
-        raise RuntimeError(f"a process of the study failed:\n{said}")
+        raise RuntimeError(f"a process of the study failed:\n{stderr}")
     if code:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}: {last}"
         raise RunError(f"a process of the study {how}; what was saved is whole: resume with `study run --resume`")

@@ -120,13 +120,13 @@ class _Tally:
         return sorted(chosen, key=lambda path: (-found[path], -found[path] / self.tested[path], path))[:most]
 
     def work(self, path: str, blocks: Sequence[_Block]) -> Work:
-        said: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        given: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         true = digest = ""
         for block in blocks:
             if (place := block.places.get(path)) is not None:
                 first = block.baseline
                 true, digest = first.classes[first.labels[place]], first.digests[place]
-                for answers, each in zip(said, (first, block.arm), strict=True):
+                for answers, each in zip(given, (first, block.arm), strict=True):
                     answers[each.classes[each.probabilities[place].argmax()]] += 1
-        baseline, arm = (answers.most_common(1)[0] for answers in said)
+        baseline, arm = (answers.most_common(1)[0] for answers in given)
         return Work(path, digest, true, self.tested[path], self.fixed[path], self.broken[path], baseline, arm)

@@ -8,10 +8,9 @@ from PIL.Image import Image
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.data.decoding import decode, to_array, without_warnings
 from resnet_lab.data.image_format import ImageFormat
-from resnet_lab.data.sources import open_images
 from resnet_lab.evaluation.gallery import GalleryPicture
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.evaluation.picture_files import as_files
-from resnet_lab.network.plugins import Registry
 from resnet_lab.study.paired_errors import PairedErrors, Work
 
 MOST = 24
@@ -22,7 +21,7 @@ SIDE = 200
 
 
 @dataclass(frozen=True)
-class Wall:
+class WorkGallery:
     """Works with their pictures.
 
     Attributes:
@@ -36,7 +35,7 @@ class Wall:
     obstacle: str
 
 
-def gather_works(errors: Sequence[PairedErrors], source: str, registry: Registry, most: int = MOST) -> Wall:
+def gather_works(errors: Sequence[PairedErrors], source: str, sources: Sources, most: int = MOST) -> WorkGallery:
     """Choose as many works of each arm as the pictures suffice for, those with the most fixed and broken ones first.
 
     Args:
@@ -51,16 +50,16 @@ def gather_works(errors: Sequence[PairedErrors], source: str, registry: Registry
     works = {each.arm: (each.fixed[:share], each.broken[:share]) for each in errors if each.arm in chosen}
     wanted = {work.path: work for both in works.values() for kind in both for work in kind}
     try:
-        pictures, changed = _pictures(wanted, source, registry) if wanted else ({}, [])
+        pictures, changed = _pictures(wanted, source, sources) if wanted else ({}, [])
     except (ResNetLabError, OSError) as error:
-        return Wall(works, {}, str(error))
+        return WorkGallery(works, {}, str(error))
     obstacle = f"{len(changed)} are no longer what was tested ({changed[0]}, ...)" if changed else ""
-    return Wall(works, pictures, obstacle)
+    return WorkGallery(works, pictures, obstacle)
 
 
-def _pictures(wanted: dict[str, Work], source: str, registry: Registry) -> tuple[dict[str, GalleryPicture], list[str]]:
+def _pictures(wanted: dict[str, Work], source: str, sources: Sources) -> tuple[dict[str, GalleryPicture], list[str]]:
     """Pictures by path, and the paths whose pictures are gone."""
-    images = open_images(source, registry)
+    images = sources.images(source)
     positions = {path: position for position, path in enumerate(images.paths) if path in wanted}
     contents: dict[str, bytes | Image] = {}
     shapes: dict[str, tuple[int, int]] = {}

@@ -12,6 +12,7 @@ from resnet_lab.train.config import Positive
 Varied = Literal["init", "split", "order"]
 Population = Literal["new", "pool"]
 Failures = Literal["withhold", "worst"]
+Blocks = Literal["folds", "random"]
 SEEDS: dict[Varied, str] = {"init": "init_seed", "split": "split_seed", "order": "order_seed"}
 """The key of a training that each is."""
 
@@ -22,6 +23,9 @@ Metric = Literal[
 LOWER_IS_BETTER = ("log_loss",)
 SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "input_size")
 """Keys of the network that factors and arms may name without `model.` before them."""
+
+FOLDS = 10
+"""Folds where none are given: training, validation and test parts as large as without folds."""
 
 MAX_ARMS = 1024
 MAX_SEEDS = 10_000
@@ -104,6 +108,12 @@ class Plan(Record):
     vary: Annotated[tuple[Varied, ...], Field(min_length=1)] = option(
         get_args(Varied), "What is varied across seeds; the rest keeps the first seed.", DESIGN
     )
+    blocks: Blocks | None = option(
+        None,
+        "Test parts of the seeds: disjoint folds of the images (--folds), or drawn anew for each seed.",
+        DESIGN,
+        shown="folds, if the program makes the split",
+    )
     fraction: Literal["full", "half"] = option(
         "full",
         "half leaves out every arm that differs from the baseline in an odd number of factors.",
@@ -118,3 +128,8 @@ class Plan(Record):
         DESIGN,
     )
     search: Entries[Range] = Field(default_factory=dict)
+
+    @property
+    def default_folds(self) -> int:
+        """Folds where none are given; with tuning two more than seeds, whose images no seed is tested on."""
+        return max(FOLDS, self.seeds + (2 if self.tune_lr else 0))

@@ -1,5 +1,6 @@
 """Looks of a sequential study as its design gives them."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -36,6 +37,26 @@ def with_looks(plan: Plan, where: str) -> Plan:
         )
     changes: dict[str, Any] = {"looks": looks, "adaptive": False, "seeds": looks[-1]}
     return plan.model_copy(update=changes)
+
+
+def continued(declared: Mapping[str, Any], plan: Plan) -> str | None:
+    """Why a study is exploratory whose seeds or looks were changed after its first trial; None where they were not.
+
+    Args:
+        declared: before the first trial; empty where that is not known.
+    """
+    seeds, looks = declared.get("seeds", plan.seeds), tuple(declared.get("looks", plan.looks))
+    if (seeds, looks) == (plan.seeds, plan.looks):
+        return None
+    return (
+        f"a continued study: {_design(seeds, looks)} were planned before the first trial, and it has "
+        f"{_design(plan.seeds, plan.looks)}; seeds that are added or left out once results are known make false "
+        "verdicts likelier, so this is exploratory"
+    )
+
+
+def _design(seeds: int, looks: tuple[int, ...]) -> str:
+    return f"looks at {_text(looks)} seeds" if looks else f"{seeds} seeds"
 
 
 def _up_to(seeds: int) -> tuple[int, ...]:

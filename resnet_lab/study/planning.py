@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from resnet_lab.network.plugins import Registry
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.study.deciding import seconds_of_step, training_images
 from resnet_lab.study.design import Study
 from resnet_lab.study.estimand import smallest_p
@@ -81,22 +81,23 @@ class Forecast:
 
 
 def forecast(
-    study: Study, registry: Registry, pilot: StudyFindings | None = None, spread: float | None = None
+    study: Study, sources: Sources, pilot: StudyFindings | None = None, spread: float | None = None
 ) -> Forecast:
     """Time a few training steps of every arm, and compute the power of the seeds.
 
     Args:
-        study: within its budget.
+        study: resolved.
+        sources: of images, which are opened where they are not yet.
         pilot: of trials that are finished, whose paired differences show their spread.
         spread: the standard deviation of paired differences, if it is known otherwise.
 
     Raises:
         ResNetLabError: an arm that cannot be built or trained.
     """
-    images, classes = training_images(study, study.arms[0], registry)
+    images, classes = training_images(study, study.arms[0], sources)
     estimates = []
     for arm in study.arms:
-        step, steps = seconds_of_step(arm, classes, registry), -(-images // arm.for_bench().batch)
+        step, steps = seconds_of_step(arm, classes, sources.registry), -(-images // arm.for_bench().batch)
         estimates.append(Estimate(arm.name, 1000 * step, steps, arm.train.epochs, step * steps * arm.train.epochs))
     tuning = len(tuning_trials(study)) / len(study.arms)
     seconds = sum(each.seconds for each in estimates) * (study.plan.seeds + tuning)

@@ -47,11 +47,11 @@ def handlers_kept() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def trials_at_once(wishes: RayOptions, gpus: float, nodes: Sequence[dict[str, float]]) -> int:
+def trials_at_once(ray_options: RayOptions, gpus: float, nodes: Sequence[dict[str, float]]) -> int:
     """Trials that share the memory of one device: of a GPU, or of the node with the most CPUs."""
     if gpus:
         return max(1, int(1 / gpus))
-    return max(1, int(max(node.get("CPU", 0) for node in nodes) / wishes.cpus))
+    return max(1, int(max(node.get("CPU", 0) for node in nodes) / ray_options.cpus))
 
 
 def connect(address: str) -> None:
@@ -90,22 +90,22 @@ def _require_answer(address: str) -> None:
         )
 
 
-def gpus_of_trial(study: Study, wishes: RayOptions, nodes: Sequence[dict[str, float]]) -> float:
+def gpus_of_trial(study: Study, ray_options: RayOptions, nodes: Sequence[dict[str, float]]) -> float:
     """GPUs of a trial, as wished for, or by what arms may use and nodes have.
 
     Raises:
         ConfigError: no node has that and the CPUs too.
     """
-    gpus = wishes.gpus
+    gpus = ray_options.gpus
     if gpus is None:
         wanted = any(arm.train.device != "cpu" for arm in study.arms)
         gpus = float(wanted and any(node.get("GPU", 0) >= 1 for node in nodes))
     if gpus > 1 and gpus % 1:
         raise ConfigError(f"{gpus:g} GPUs per trial: more than one must be a whole number")
-    if not any(node.get("CPU", 0) >= wishes.cpus and node.get("GPU", 0) >= gpus for node in nodes):
+    if not any(node.get("CPU", 0) >= ray_options.cpus and node.get("GPU", 0) >= gpus for node in nodes):
         largest = max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
         raise ConfigError(
-            f"no node of the Ray cluster has the {wishes.cpus:g} CPUs and {gpus:g} GPUs that each trial asks for; the "
-            f"largest has {largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs"
+            f"no node of the Ray cluster has the {ray_options.cpus:g} CPUs and {gpus:g} GPUs that each trial asks for; "
+            f"the largest has {largest.get('CPU', 0):g} CPUs and {largest.get('GPU', 0):g} GPUs"
         )
     return gpus

@@ -45,7 +45,7 @@ class _Stopped(Exception):
 
 
 @contextmanager
-def on_ray(study: Study, wishes: RayOptions) -> Iterator[Executor]:
+def on_ray(study: Study, ray_options: RayOptions) -> Iterator[Executor]:
     """Connect to a cluster, to have trials run there.
 
     Raises:
@@ -56,22 +56,26 @@ def on_ray(study: Study, wishes: RayOptions) -> Iterator[Executor]:
         import ray
     except ImportError:
         raise ConfigError('the executor ray needs the package ray: pip install "resnet-lab[ray]"') from None
-    artefacts = None if wishes.artefacts is None else Artefacts(wishes.artefacts)
+    artefacts = None if ray_options.artefacts is None else Artefacts(ray_options.artefacts)
     if artefacts is not None:
         artefacts.require_writable()
     with redirect_stdout(io.StringIO()):  # where Ray reports lost nodes, between the lines of --json
         with handlers_kept():
-            connect(wishes.address)
+            connect(ray_options.address)
         try:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-            gpus = gpus_of_trial(study, wishes, nodes)
-            options: dict[str, Any] = {"num_cpus": wishes.cpus, "num_gpus": gpus, "max_retries": wishes.retries}
+            gpus = gpus_of_trial(study, ray_options, nodes)
+            options: dict[str, Any] = {
+                "num_cpus": ray_options.cpus,
+                "num_gpus": gpus,
+                "max_retries": ray_options.retries,
+            }
             task = ray.remote(_work).options(**options, retry_exceptions=[_Stopped])
 
             def decide(study: Study, registry: Registry, say: Callable[[str], None]) -> list[ResolvedArm]:
                 if not depends_on_device(study):
                     return decided(study, registry, say)
-                sharing = trials_at_once(wishes, gpus, nodes)
+                sharing = trials_at_once(ray_options, gpus, nodes)
                 asked = ray.remote(_decide).options(**options).remote(study, _Home.here(registry), sharing)
                 answer: tuple[list[str], list[ResolvedArm]] = _answered(asked)
                 for text in answer[0]:
@@ -177,7 +181,7 @@ class _Drive:
 
     def _failed(self, trial: Trial, cause: BaseException) -> None:
         if not isinstance(cause, _Stopped):
-            raise _told(cause)
+            raise _reported(cause)
         self.lost.append((trial, str(cause)))
 
     def _cancel(self) -> None:
@@ -192,7 +196,7 @@ class _Drive:
             claim.close()
 
 
-def _told(cause: BaseException) -> BaseException:
+def _reported(cause: BaseException) -> BaseException:
     if isinstance(cause, ImportError):
         return RunError(f"a node of the Ray cluster cannot run trials: {cause}; install the same resnet-lab there")
     return cause
@@ -216,7 +220,7 @@ def _answered(reference: Any) -> Any:
         ray.cancel(reference)
         raise
     except ray.exceptions.RayTaskError as error:
-        raise _told(error.cause) from None
+        raise _reported(error.cause) from None
     except ray.exceptions.RayError as error:
         raise RunError(f"the node that timed the arms was lost: {str(error).strip().splitlines()[0]}") from None
 
@@ -265,9 +269,9 @@ class _Place:
 
 def _decide(study: Study, home: _Home, sharing: int) -> tuple[list[str], list[ResolvedArm]]:
     """Decide on a node's device, with messages, in a process of Ray's."""
-    said: list[str] = []
+    notes: list[str] = []
     with home.entered() as registry:
-        return said, decided(study, registry, said.append, sharing)
+        return notes, decided(study, registry, notes.append, sharing)
 
 
 def _work(study: Study, trial: Trial, place: _Place) -> None:

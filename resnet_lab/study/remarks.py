@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from resnet_lab.study.design import Study
 from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.plan import FEWEST, Plan
+from resnet_lab.study.plan import FEWEST
 from resnet_lab.study.spread import unseen
 from resnet_lab.study.statistics import ALPHA, Effect
 from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
@@ -25,9 +25,17 @@ WITHHELD = (
 """Why a verdict is withheld."""
 
 
-def claim(plan: Plan) -> str:
-    """Sentence that says what the verdicts of a study are about."""
-    if "split" in plan.vary:
+def claim(study: Study) -> str:
+    """What the verdicts of a study are about, in one sentence."""
+    plan, folds = study.plan, study.folds
+    shared = "what seeds share by testing the same images is part of every interval"
+    if folds is not None and study.seeds[0] // folds == study.seeds[-1] // folds:
+        about, shared = f"every seed tests another of {folds} folds", "no image is tested at two seeds"
+        pool = f"the images of this data set, of whose {folds} folds each seed tests one"
+    elif folds is not None:
+        about = f"{folds} seeds at a time test the {folds} folds of one split"
+        pool = f"the images of this data set, of whose {folds} folds each seed tests one"
+    elif "split" in plan.vary:
         about = "every seed has a test part of its own"
         pool = "the images of this data set, from which each seed draws its test part"
     else:
@@ -35,10 +43,7 @@ def claim(plan: Plan) -> str:
         pool = "the images of this one test part"
     if plan.population == "pool":
         return f"verdicts are about {pool}; they claim nothing about other images"
-    return (
-        f"verdicts are about new images like these: {about}, and what seeds share by testing the same images is part "
-        "of every interval"
-    )
+    return f"verdicts are about new images like these: {about}, and {shared}"
 
 
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:
@@ -79,10 +84,9 @@ def remarks(
     Args:
         collapsed: seeds at which each arm did.
     """
-    varied = ", ".join(
-        {"init": "initial weights", "split": "split", "order": "order"}[what] for what in study.plan.vary
-    )
-    found = [f"varied across seeds: {varied}", claim(study.plan)]
+    split = "split" if study.folds is None else "test fold"
+    varied = ", ".join({"init": "initial weights", "split": split, "order": "order"}[what] for what in study.plan.vary)
+    found, number = [f"varied across seeds: {varied}", claim(study)], len(study.seeds)
     if study.plan.looks:
         found.append(
             f"looks after {', '.join(map(str, study.plan.looks))} seeds: adjusted p-values and intervals allow for all "
@@ -90,7 +94,7 @@ def remarks(
         )
     if folder.design.is_file() and (recorded := folder.recorded_population()) != study.plan.population:
         found.append(
-            "the study was recorded before a design said what its verdicts are about: it is judged for "
+            "the study was recorded before designs had a population: it is judged for "
             f"{POPULATIONS[study.plan.population]}; --population chooses the other"
             if recorded is None
             else f"the design asks about {POPULATIONS.get(recorded, recorded)}; that this report is about "
@@ -98,8 +102,8 @@ def remarks(
         )
     for arm in outcomes.arms:
         if seeds := diverged_at(arm, outcomes):
-            left = "" if len(seeds) == study.plan.seeds else f"; {FAILURES[study.plan.failures]}"
-            found.append(f"{happened(arm, 'diverged', seeds)} of {study.plan.seeds}{left}")
+            left = "" if len(seeds) == number else f"; {FAILURES[study.plan.failures]}"
+            found.append(f"{happened(arm, 'diverged', seeds)} of {number}{left}")
     found += [
         f"{happened(arm, 'collapsed', seeds)}: at chance level, or far below the other runs"
         for arm, seeds in collapsed.items()
@@ -112,15 +116,15 @@ def remarks(
     if study.plan.factors and (hopeless := never_finished(outcomes)):
         arms = ", ".join(hopeless)
         found.append(f"no effect of a factor can be estimated, since an arm failed at every seed: {arms}")
-    if study.plan.seeds < FEWEST:
-        found.append(f"{study.plan.seeds} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
+    if number < FEWEST:
+        found.append(f"{number} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
     else:
         found.append(
-            f"runs that collapse rarely go unseen: where none of {study.plan.seeds} seeds does, up to "
-            f"{unseen(study.plan.seeds):.0%} of an arm's runs may (at {1 - ALPHA:.0%})"
+            f"runs that collapse rarely go unseen: where none of {number} seeds does, up to "
+            f"{unseen(number):.0%} of an arm's runs may (at {1 - ALPHA:.0%})"
         )
         found.append(
-            f"with {study.plan.seeds} seeds the sign-flip test alone can give p = {smallest_p(study.plan.seeds):.2g} "
+            f"with {number} seeds the sign-flip test alone can give p = {smallest_p(number):.2g} "
             f"at least; verdicts rest on t tests, adjusted for all tests of the study at {ALPHA:.0%}"
         )
     if others := orphaned(study, folder):

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.analyses import StudyAnalyses, analyse
-from resnet_lab.study.pictures import Wall, gather_works
+from resnet_lab.study.pictures import WorkGallery, gather_works
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder
 
@@ -14,13 +15,13 @@ class StudyContents:
     """Contents of a study's page.
 
     Attributes:
-        wall: of works fixed and broken.
+        gallery: of works fixed and broken.
         folder: as the user named it.
     """
 
     found: StudyFindings
     analyses: StudyAnalyses
-    wall: Wall
+    gallery: WorkGallery
     folder: str
 
 
@@ -31,5 +32,5 @@ def gather_study(found: StudyFindings, folder: StudyFolder, registry: Registry) 
         RunError: a trial's table of epochs is damaged.
     """
     analyses = analyse(found, folder)
-    wall = gather_works(analyses.paired_errors, found.study.arms[0].data.source, registry)
-    return StudyContents(found, analyses, wall, str(folder.folder))
+    gallery = gather_works(analyses.paired_errors, found.study.arms[0].data.source, Sources(registry))
+    return StudyContents(found, analyses, gallery, str(folder.folder))

@@ -113,8 +113,8 @@ def write_resolution(folder: StudyFolder, resolved: ResolvedStudy) -> None:
 def recovered(study: Study, folder: StudyFolder) -> ResolvedStudy:
     """Recover the configuration of a folder's trials, left without a resolution by an earlier version.
 
-    A trial's record says its epochs, and its name whether it is a trial of the arm with so many. Of several numbers of
-    epochs, as a study has them that was timed again, the one with the most trials is taken.
+    A trial's record has its epochs, and its name shows whether it is a trial of the arm with so many. Of several
+    numbers of epochs, as a study has them that was timed again, the one with the most trials is taken.
     """
     trials: dict[str, list[_Trained]] = defaultdict(list)
     for name, trained in _trained(folder).items():
@@ -135,7 +135,7 @@ def recovered(study: Study, folder: StudyFolder) -> ResolvedStudy:
 
 
 def _recovered(arm: Arm, plan: Plan, epochs: int, trials: "Sequence[_Trained]") -> ResolvedArm | None:
-    """None where there are no trials, or they do not say what was left open."""
+    """None where there are no trials, or they do not show what was left open."""
     batches = Counter(each.batch_size for each in trials if each.batch_size is not None)
     batch_size = arm.train.batch_size
     if batch_size == "auto" and batches:

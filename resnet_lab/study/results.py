@@ -19,6 +19,7 @@ from resnet_lab.study.estimand import SeedImages, image_blocks, over_seeds, with
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.looks import Schedule
 from resnet_lab.study.plan import LOWER_IS_BETTER, Plan, Population
+from resnet_lab.study.planned_looks import continued
 from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.sequential import Evidence, Progress, judge_at_looks
 from resnet_lab.study.spread import collapses, score_of_guessing
@@ -95,6 +96,11 @@ class StudyFindings:
         return _finished(self.outcomes)
 
     @property
+    def planned(self) -> int:
+        """Trials that have finished or failed, and those that are missing."""
+        return len(self.outcomes.values()) + len(self.missing)
+
+    @property
     def scores(self) -> NDArray[np.float64]:
         """Scores in the study's metric, as they are judged: NaN where a trial is left out; shape (S, A)."""
         return _scores(self.outcomes, self.study.plan)
@@ -151,6 +157,9 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         needed = zip(names, contrast.weights, strict=True)
         return {arm: arms[arm] for arm, weight in needed if weight and arms[arm]}
 
+    continuation = continued(folder.declared(), plan)
+    if continuation is not None:
+        families = [[replace(effect, verdict="exploratory") for effect in effects] for effects in families]
     families = [
         [
             replace(
@@ -164,6 +173,8 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         for effects, contrasts in zip(families, study.families, strict=True)
     ]
     known = remarks(study, folder, outcomes, collapsed_at, [each for family in families for each in family])
+    if continuation is not None:
+        known.insert(0, continuation)
     if not told:
         known.append(f"no trial tells its classes: parameters and MACs are those of a head with {classes} classes")
     costs = kept_costs(study.arms, classes, folder)

@@ -1,13 +1,13 @@
 """Carrying out a study: its arms checked and resolved, and every trial brought to its end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from resnet_lab.core.errors import ConfigError, ResNetLabError
 from resnet_lab.core.files import make_folder
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.locks import held
-from resnet_lab.data.sources import open_images
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.deciding import Decide, decided
@@ -19,14 +19,14 @@ from resnet_lab.study.sequential import summary
 from resnet_lab.study.trials import StudyFolder, Trial, trials_of, tuning_trials
 
 
-def check_arms(study: Study, registry: Registry) -> ImageSet:
+def check_arms(study: Study, sources: Sources) -> ImageSet:
     """Build every arm on paper, and open the images, before anything runs.
 
     Raises:
         SpecError, PluginError, DataError: what cannot be, with the arm's name.
         ConfigError: a metric that there is not for so few classes.
     """
-    images = open_images(study.arms[0].data.source, registry)
+    images = sources.images(study.arms[0].data.source)
     if study.plan.metric == "top5_accuracy" and len(images.classes) <= 5:
         raise ConfigError(
             f"{images.name}: metric top5_accuracy is for more than 5 classes, and there are {len(images.classes)}; "
@@ -34,7 +34,7 @@ def check_arms(study: Study, registry: Registry) -> ImageSet:
         )
     for arm in study.arms:
         try:
-            measure(arm.spec.modified(num_classes=len(images.classes)), registry)
+            measure(arm.spec.modified(num_classes=len(images.classes)), sources.registry)
         except ResNetLabError as error:
             raise type(error)(f"arm {arm.name!r}: {error}") from None
     return images
@@ -111,14 +111,16 @@ def resolve(
     Raises:
         ResNetLabError: what would fail in every trial.
     """
+    return _kept(
+        study, folder, lambda: completed(study, known(study, folder), lambda missing: decide(missing, registry, say))
+    )
 
-    def complete() -> ResolvedStudy:
-        there = known(study, folder)
-        missing = [arm for arm in study.arms if there.arm(arm, study.plan) is None]
-        found = decide(replace(study, arms=tuple(missing)), registry, say) if missing else []
-        return there.with_arms(study.plan, list(zip(missing, found, strict=True)))
 
-    return _kept(study, folder, complete)
+def completed(study: Study, there: ResolvedStudy, decide: Callable[[Study], Sequence[ResolvedArm]]) -> ResolvedStudy:
+    """Resolution with the arms that it lacks, on which `decide` decides; one that it has is never decided again."""
+    missing = [arm for arm in study.arms if there.arm(arm, study.plan) is None]
+    found = decide(replace(study, arms=tuple(missing))) if missing else []
+    return there.with_arms(study.plan, list(zip(missing, found, strict=True)))
 
 
 def known(study: Study, folder: StudyFolder) -> ResolvedStudy:

@@ -57,7 +57,7 @@ def collapses(scores: Floats, guessing: float, *, higher_is_better: bool = True)
     """Runs that collapsed, shape (S, A): at chance level, or far below the other runs of their arm.
 
     Far is more than `BOUND` robust standard deviations below the arm's median, and `LEAST_DROP` at least. The deviation
-    is that of all arms from their medians: few seeds tell it poorly, and an arm's own hides what often happens to it.
+    is that of all arms from their medians: few seeds estimate it poorly, and an arm's own hides its frequent collapses.
 
     Args:
         scores: shape (S, A), NaN where a trial failed or has not finished.

@@ -55,7 +55,7 @@ def predictions_of_trials(
 def classes_of_trials(
     predicted: Grid[Predictions], trials: Mapping[tuple[str, int], Trial], folder: StudyFolder
 ) -> int:
-    """Number of classes, from predictions or else from a trial's record; 0 where nothing tells it.
+    """Number of classes, from predictions or else from a trial's record; 0 where neither has it.
 
     Raises:
         RunError: a damaged record.
@@ -72,9 +72,9 @@ def _require_scores(outcome: Outcome | None, predictions: Predictions, folder: S
     if outcome is None or not len(predictions):
         return
     for metric, value in headline(predictions.labels, predictions.probabilities).items():
-        told = outcome.scores.get(metric, value)
-        if not np.isclose(told, value, rtol=TOLERANCE, atol=TOLERANCE):
+        recorded = outcome.scores.get(metric, value)
+        if not np.isclose(recorded, value, rtol=TOLERANCE, atol=TOLERANCE):
             raise RunError(
-                f"{folder.trials / name}.json: damaged: {metric} is {told:g}, and {value:g} by the trial's "
+                f"{folder.trials / name}.json: damaged: {metric} is {recorded:g}, and {value:g} by the trial's "
                 f"predictions; {REMEDY}"
             )

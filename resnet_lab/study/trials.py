@@ -24,6 +24,7 @@ from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.core.history import ROUNDING
 from resnet_lab.core.records import SMALL, Count, Entries, Finite, Seconds, read_json, repr_of, shortened, validated
 from resnet_lab.core.run_folder import Run
+from resnet_lab.data.config import DataConfig
 from resnet_lab.device.memory import is_out_of_memory
 from resnet_lab.evaluation.metrics.headline import NAMES, headline
 from resnet_lab.evaluation.opened_run import recorded_spec
@@ -45,7 +46,7 @@ LEFT_OPEN = ("batch_size", "compile")
 """What a design may leave to the device, so that a run's record may differ in it."""
 
 RECORDED_DATA = {"fit", "strict", "folds", "fold"}
-"""What a run's record has of the data as the design says it."""
+"""What a run's record has of the data as in the design."""
 
 Accuracy = Annotated[Finite, Field(ge=0, le=1 + ROUNDING)]
 State = Literal["waiting", "running", "finished", "failed"]
@@ -164,8 +165,26 @@ class StudyFolder:
             about |= {"looks": list(plan.looks), "seeds": plan.seeds}
             about.pop("adaptive", None)
         tables = {**study.tables, "study": about}
-        content = {"format": FORMAT, "tables": tables, "plugin_files": list(plugin_files)}
+        if study.folds is not None:  # the default depends on the number of seeds, which may grow
+            tables["data"] = {**study.tables.get("data", {}), "folds": study.folds}
+        has_run = any(self.trials.glob("*.json"))
+        declared = (self.declared() if has_run else {}) or {"seeds": plan.seeds, "looks": list(plan.looks)}
+        content = {"format": FORMAT, "tables": tables, "plugin_files": list(plugin_files), "declared": declared}
         write_atomically(self.design, json.dumps(content, indent=1).encode())
+
+    def declared(self) -> dict[str, Any]:
+        """Seeds and looks that were declared before the first trial; empty where nothing was noted.
+
+        Raises:
+            RunError: study.json is damaged.
+        """
+        if not isfile(self.design):
+            return {}
+        noted = read_noted(self.design, RunError)
+        if "declared" in noted:
+            return dict(noted["declared"])
+        plan = study_from(noted["tables"], str(self.design)).plan
+        return {"seeds": plan.seeds, "looks": list(plan.looks)}
 
     def _require_failures_declared(self, study: Study) -> None:
         if not isfile(self.design) or not any(self.trials.glob("*.json")):
@@ -296,19 +315,23 @@ def carry_out(
 
 def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher) -> int | None:
     """Bring a trial's training to its end; a signal that came too late to stop it."""
-    run, config = folder.run(trial), study.at(trial.arm, trial.seed, lr=trial.rate)
+    run, config, data = folder.run(trial), study.at(trial.arm, trial.seed, lr=trial.rate), _data(study, trial)
     if run.record.exists():
         record = run.read()
-        _require_of_trial(run, record, trial, config)
+        _require_of_trial(run, record, trial, config, data)
         if record.get("status") != "finished":
             return resume(run.folder, registry=registry, watcher=watcher).signal
         return None
-    return train(trial.arm.spec, trial.arm.data, config, folder=run.folder, registry=registry, watcher=watcher).signal
+    return train(trial.arm.spec, data, config, folder=run.folder, registry=registry, watcher=watcher).signal
 
 
-def _require_of_trial(run: Run, record: Mapping[str, Any], trial: Trial, config: TrainConfig) -> None:
+def _data(study: Study, trial: Trial) -> DataConfig:
+    return study.data_at(trial.arm, trial.seed) if trial.lr is None else study.tuning_data(trial.arm)
+
+
+def _require_of_trial(run: Run, record: Mapping[str, Any], trial: Trial, config: TrainConfig, data: DataConfig) -> None:
     """Raise `RunError` where a run in the place of a trial's is of another training."""
-    asked = {**trial.arm.data.model_dump(mode="json", include=RECORDED_DATA), **config.model_dump(mode="json")}
+    asked = {**data.model_dump(mode="json", include=RECORDED_DATA), **config.model_dump(mode="json")}
     noted = {**{name: record["data"].get(name, asked[name]) for name in RECORDED_DATA}, **record["config"]}
     other = [name for name in noted if name in asked and name not in LEFT_OPEN and noted[name] != asked[name]]
     own = trial.arm.spec.modified(num_classes=len(record["data"]["classes"]))

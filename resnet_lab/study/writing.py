@@ -38,13 +38,13 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
 
 def _events(effect: Effect) -> str:
     """Arms that failed or collapsed, in brackets with their seeds; nothing where none did."""
-    told = []
+    noted = []
     for arm in dict.fromkeys((*effect.failed, *effect.diverged, *effect.collapsed)):
         diverged, failed, collapsed = (each.get(arm, ()) for each in (effect.diverged, effect.failed, effect.collapsed))
         otherwise = tuple(seed for seed in failed if seed not in diverged)
         events = {"diverged": diverged, "failed": otherwise, "collapsed": collapsed}
-        told += [happened(arm, what, seeds) for what, seeds in events.items() if seeds]
-    return f" ({', '.join(told)})" if told else ""
+        noted += [happened(arm, what, seeds) for what, seeds in events.items() if seeds]
+    return f" ({', '.join(noted)})" if noted else ""
 
 
 def as_json(found: StudyFindings) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
         "margin": found.study.plan.margin,
         "population": found.study.plan.population,
         "failures": found.study.plan.failures,
-        "claim": claim(found.study.plan),
+        "claim": claim(found.study),
         "baseline": found.study.arms[0].name,
         "effects": [_effect_json(effect, found) for effect in found.effects],
         "arms": [

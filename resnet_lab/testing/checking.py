@@ -14,7 +14,7 @@ from resnet_lab.network.plugins import default_registry, load
 from resnet_lab.network.registry import Entry, Owner, Registry
 from resnet_lab.testing import data_sets, networks, shapes, storing, tracing, values
 from resnet_lab.testing.component_under_test import ComponentUnderTest
-from resnet_lab.testing.data_sets import DataSubject
+from resnet_lab.testing.data_sets import DataSetUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, Report, Result, in_a_line
 
 Compiler: TypeAlias = Literal["aot_eager", "inductor"]
@@ -53,7 +53,7 @@ MODULE_CHECKS = (
     Check("fixed_state", storing.fixed_state, ("shapes",)),
     Check("determinism", values.determinism, ("shapes", "fixed_state")),
     Check("input_kept", values.input_kept, ("shapes",), tuple(kind.name for kind in of_networks() if kind.input_kept)),
-    Check("elementwise", shapes.elementwise, SAME, ("activation",)),
+    Check("elementwise", shapes.elementwise, SAME, tuple(kind.name for kind in of_networks() if kind.elementwise)),
     Check("traits", shapes.traits, SAME, tuple(kind.name for kind in of_networks() if kind.traits)),
     Check("dtype", values.dtype, SAME),
     Check("channels_last", values.channels_last, SAME),
@@ -69,7 +69,7 @@ MODULE_CHECKS = (
     Check("export", tracing.export, ("compile",)),
     Check("onnx", tracing.onnx, ("export",)),
     Check("network", networks.network, ("shapes", "input_kept")),
-    Check("parts", networks.parts, ("network",), only=("block",)),
+    Check("parts", networks.parts, ("network",), tuple(kind.name for kind in of_networks() if kind.applies_parts)),
     Check("macs", networks.macs, ("shapes", "compile")),
     Check("cuda", values.cuda, SAME),
     Check("cost", networks.cost, ("network", "macs")),
@@ -87,7 +87,7 @@ DATA_CHECKS = (
 
 def checks_of(kind: str, compiler: Compiler = "aot_eager") -> tuple[Check, ...]:
     """The checks of a kind, in order."""
-    if kind == "dataset":
+    if not KINDS[kind].places:
         return DATA_CHECKS
     chosen = (check for check in MODULE_CHECKS if not check.only or kind in check.only)
     return tuple(
@@ -120,7 +120,7 @@ def check(
         SpecError: no such component, or parameters that it does not have.
         PluginError: a factory that could not be registered, or names that are no checks.
     """
-    checks = Checks(subject_of(kind, component, registry, traits), skip or {}, compiler)
+    checks = Checks(under_test(kind, component, registry, traits), skip or {}, compiler)
     for name in checks.names:
         on_result(checks.result(name))
     return checks.report()
@@ -130,14 +130,14 @@ class Checks:
     """The checks of one component, each made once, when it is first asked for."""
 
     def __init__(
-        self, subject: ComponentUnderTest | DataSubject, skip: Mapping[str, str], compiler: Compiler = "aot_eager"
+        self, tested: ComponentUnderTest | DataSetUnderTest, skip: Mapping[str, str], compiler: Compiler = "aot_eager"
     ) -> None:
-        self._subject, self._skip = subject, skip
-        self._checks = {each.name: each for each in checks_of(subject.entry.kind, compiler)}
+        self._tested, self._skip = tested, skip
+        self._checks = {each.name: each for each in checks_of(tested.entry.kind, compiler)}
         self._results: dict[str, Result] = {}
         for name in skip:
             if name not in self._checks:
-                raise PluginError(f"there is no check {name!r} of {subject.entry.kind}s; {nearest(name, self._checks)}")
+                raise PluginError(f"there is no check {name!r} of {tested.entry.kind}s; {nearest(name, self._checks)}")
 
     @property
     def names(self) -> list[str]:
@@ -152,9 +152,9 @@ class Checks:
 
     def report(self) -> Report:
         """All of them."""
-        entry = self._subject.entry
+        entry = self._tested.entry
         results = tuple(self.result(name) for name in self.names)
-        return Report(entry.kind, str(self._subject.component), str(entry.owner), results)
+        return Report(entry.kind, str(self._tested.component), str(entry.owner), results)
 
     def _made(self, each: Check) -> Result:
         if each.name in self._skip:
@@ -167,7 +167,7 @@ class Checks:
                 return Result(each.name, "skipped", f"{FOLLOWS} {need}")
         try:
             with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
-                return Result(each.name, "passed", each.run(self._subject))
+                return Result(each.name, "passed", each.run(self._tested))
         except NotCheckedError as reason:
             return Result(each.name, "skipped", str(reason))
         except BreachError as breach:
@@ -176,12 +176,12 @@ class Checks:
             return Result(each.name, "failed", f"raises {in_a_line(error)}")
 
 
-def subject_of(
+def under_test(
     kind: str,
     component: str | Callable[..., Any],
     registry: Registry | None = None,
     traits: Mapping[str, bool] | None = None,
-) -> ComponentUnderTest | DataSubject:
+) -> ComponentUnderTest | DataSetUnderTest:
     """Component under test; raises like `check`."""
     if kind not in KINDS:
         raise PluginError(f"unknown kind {kind!r} of component; {nearest(kind, KINDS)}")
@@ -196,4 +196,4 @@ def subject_of(
         entry, wanted = Entry(kind, name, component, UNREGISTERED, traits or {}), Component(name=name)
         entry.check()
         registry.add([entry])
-    return (DataSubject if kind == "dataset" else ComponentUnderTest)(entry, wanted, registry)
+    return (ComponentUnderTest if KINDS[kind].places else DataSetUnderTest)(entry, wanted, registry)

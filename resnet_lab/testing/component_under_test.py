@@ -187,22 +187,22 @@ def _convolutions(entry: Entry) -> Iterator[tuple[int, ...]]:
             yield 8, 8, stride, 2, False
 
 
-def _block(subject: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
-    spec = one_block(subject.component, *arguments)
-    return assemble(spec, subject.registry, seed=chance).model.get_submodule("layer1.0")
+def _block(tested: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
+    spec = one_block(tested.component, *arguments)
+    return assemble(spec, tested.registry, seed=chance).model.get_submodule("layer1.0")
 
 
-def _shortcut(subject: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
+def _shortcut(tested: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
     in_channels, out_channels, stride = arguments
     basic = Component(name="basic")
-    spec = one_block(basic, in_channels, out_channels, out_channels, stride).modified(shortcut=subject.component)
-    return assemble(spec, subject.registry, seed=chance).model.get_submodule("layer1.0.downsample")
+    spec = one_block(basic, in_channels, out_channels, out_channels, stride).modified(shortcut=tested.component)
+    return assemble(spec, tested.registry, seed=chance).model.get_submodule("layer1.0.downsample")
 
 
-def _stem(subject: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
+def _stem(tested: ComponentUnderTest, arguments: tuple[int, ...], chance: int) -> nn.Module:
     in_channels, out_channels = arguments
     spec = one_block(Component(name="basic"), out_channels, out_channels, out_channels, 1)
-    return make_stem(spec.modified(stem=subject.component, in_channels=in_channels), subject.registry)
+    return make_stem(spec.modified(stem=tested.component, in_channels=in_channels), tested.registry)
 
 
 MAKERS = {"block": _block, "shortcut": _shortcut, "stem": _stem}

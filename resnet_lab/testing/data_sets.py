@@ -23,7 +23,7 @@ READ = 64
 """Images that are read, spread over the whole set."""
 
 
-class DataSubject:
+class DataSetUnderTest:
     """A data set to check."""
 
     def __init__(self, entry: Entry, component: Component, registry: Registry) -> None:
@@ -46,22 +46,22 @@ class DataSubject:
         return sorted({int(index) for index in np.linspace(0, len(images) - 1, min(READ, len(images)))})
 
 
-def classes(subject: DataSubject) -> str:
+def classes(tested: DataSetUnderTest) -> str:
     """At least two classes, each with a unique name and at least one image."""
-    images = subject.open()
+    images = tested.open()
     named = Counter(images.classes)
     if len(named) < 2:
-        raise BreachError(f"{len(named)} class is too few", str(subject.component), "give two or more")
+        raise BreachError(f"{len(named)} class is too few", str(tested.component), "give two or more")
     for name, times in named.items():
         if not isinstance(name, str) or not name or times > 1:
-            raise BreachError(f"class name {name!r} occurs {times} times", str(subject.component), "name each once")
+            raise BreachError(f"class name {name!r} occurs {times} times", str(tested.component), "name each once")
     return f"{len(images.classes)} classes"
 
 
-def labels(subject: DataSubject) -> str:
+def labels(tested: DataSetUnderTest) -> str:
     """Labels are int64, one per image, each an index of a class, and every class is used."""
-    images = subject.open()
-    array, where = images.labels, str(subject.component)
+    images = tested.open()
+    array, where = images.labels, str(tested.component)
     if not isinstance(array, np.ndarray) or array.dtype != np.int64 or array.shape != (len(images),):
         shape = f"{array.dtype}, shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise BreachError(
@@ -80,9 +80,9 @@ def labels(subject: DataSubject) -> str:
     return f"{len(images)} images"
 
 
-def paths(subject: DataSubject) -> str:
+def paths(tested: DataSetUnderTest) -> str:
     """One unique identifying text per image; `parts` and `chunks`, where given, have one entry per image too."""
-    images, where = subject.open(), str(subject.component)
+    images, where = tested.open(), str(tested.component)
     for path, times in Counter(images.paths).items():
         if not isinstance(path, str) or times > 1:
             raise BreachError(f"path {path!r} occurs {times} times", where, "give each image a text of its own")
@@ -93,35 +93,35 @@ def paths(subject: DataSubject) -> str:
     return ""
 
 
-def decoding(subject: DataSubject) -> str:
+def decoding(tested: DataSetUnderTest) -> str:
     """Images can be read and decoded."""
-    images = subject.open()
-    for index in subject.some(images):
-        where = f"{subject.component}, image {index} ({images.paths[index]})"
+    images = tested.open()
+    for index in tested.some(images):
+        where = f"{tested.component}, image {index} ({images.paths[index]})"
         with breach_if_raised(where, "read(index) gives the bytes of a file, or a PIL.Image.Image"):
             pixels, seen = decode(images.read(index), ImageFormat(8))
         if pixels is None:
             raise BreachError(f"it cannot be decoded: {seen.cause}", where, "read(index) gives a whole image")
-    return f"{len(subject.some(images))} of {len(images)} images"
+    return f"{len(tested.some(images))} of {len(images)} images"
 
 
-def determinism(subject: DataSubject) -> str:
+def determinism(tested: DataSetUnderTest) -> str:
     """Opening or reading it again gives the same, and changes no global random number generator."""
     hint = "draw with numpy.random.default_rng([seed, index]), so that an image depends on its number alone"
     before = _generators()
-    first, second = subject.open(), subject.open()
+    first, second = tested.open(), tested.open()
     for name in ("classes", "paths"):
         if getattr(first, name) != getattr(second, name):
-            raise BreachError(f"opened again it has other {name}", str(subject.component), hint)
+            raise BreachError(f"opened again it has other {name}", str(tested.component), hint)
     if not np.array_equal(first.labels, second.labels):
-        raise BreachError("opened again it has other labels", str(subject.component), hint)
-    for index in subject.some(first):
+        raise BreachError("opened again it has other labels", str(tested.component), hint)
+    for index in tested.some(first):
         digests = {digest_of(images.read(index)) for images in (first, first, second)}
         stamps = {images.stamp(index) for images in (first, second) if images.stamp is not None}
         if len(digests) > 1 or len(stamps) > 1:
-            raise BreachError("read again it is another image", f"{subject.component}, image {index}", hint)
+            raise BreachError("read again it is another image", f"{tested.component}, image {index}", hint)
     if _generators() != before:
-        raise BreachError("it draws from a global generator of random numbers", str(subject.component), hint)
+        raise BreachError("it draws from a global generator of random numbers", str(tested.component), hint)
     return ""
 
 
@@ -130,13 +130,13 @@ def _generators() -> str:
     return sha256(repr(state).encode()).hexdigest()
 
 
-def spec(subject: DataSubject) -> str:
+def spec(tested: DataSetUnderTest) -> str:
     """The specification with every parameter written out opens the same images, as with `--data`."""
-    written = written_out(subject.entry, subject.component)
+    written = written_out(tested.entry, tested.component)
     try:
-        opened = open_images(str(written), subject.registry)
+        opened = open_images(str(written), tested.registry)
     except ResNetLabError as error:
         raise BreachError(str(error), str(written), DEFAULTS) from None
-    if opened.paths != subject.open().paths:
+    if opened.paths != tested.open().paths:
         raise BreachError("with its defaults written out it has other images", str(written), DEFAULTS)
     return str(written)

@@ -1,6 +1,6 @@
 """Checks of a component within networks: built, trained a step, counted, and timed against what it replaces."""
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -25,11 +25,11 @@ BATCH = 4
 TIMED: tuple[Mode, ...] = ("infer", "train")
 
 
-def network(subject: ComponentUnderTest) -> str:
+def network(tested: ComponentUnderTest) -> str:
     """Networks of both kinds of block are built with it, trained one step, and run again."""
-    for name, spec in _networks(subject):
+    for name, spec in _networks(tested):
         with breach_if_raised(name, "see the hook's contract for what a factory is given", "building raises"):
-            built = assemble(spec, subject.registry)
+            built = assemble(spec, tested.registry)
         model = built.model.train()
         x = torch.randn(BATCH, 3, 16, 16, generator=torch.Generator().manual_seed(0))
         with breach_if_raised(name, what="a training step raises"):
@@ -37,7 +37,7 @@ def network(subject: ComponentUnderTest) -> str:
             F.cross_entropy(model(x), torch.arange(BATCH)).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
         _require_finite(model, x, name)
-    return ", ".join(name for name, _ in _networks(subject))
+    return ", ".join(name for name, _ in _networks(tested))
 
 
 APPLIED: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
@@ -49,13 +49,13 @@ APPLIED: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
 """Parts of a block that other checks would not miss: what chooses each, and of which type it then is."""
 
 
-def parts(subject: ComponentUnderTest) -> str:
+def parts(tested: ComponentUnderTest) -> str:
     """Blocks apply what they ask `parts` for."""
     applied = []
     for part, (choice, kind) in APPLIED.items():
         try:
-            spec = small_network("basic", subject.kind, subject.component).modified(**choice)
-            model = assemble(spec, subject.registry).model.train()
+            spec = small_network("basic", tested.kind, tested.component).modified(**choice)
+            model = assemble(spec, tested.registry).model.train()
         except SpecError:  # the block has no place for it, and says so to whoever chooses one
             continue
         with breach_if_raised(f"with {part}"):
@@ -77,13 +77,15 @@ def _idle(model: nn.Module, kind: type[nn.Module]) -> list[str]:
     return [name for name, module in made.items() if module not in called]
 
 
-def _networks(subject: ComponentUnderTest) -> list[tuple[str, ModelSpec]]:
+def _networks(tested: ComponentUnderTest) -> list[tuple[str, ModelSpec]]:
     """Networks by name, with the component where it can be used."""
-    found = [(f"{block} blocks", small_network(block, subject.kind, subject.component)) for block in BLOCKS]
-    if subject.kind == "attention":
-        parameters = dict(subject.component.parameters) | {"position": "output"}
-        moved = Component(name=subject.component.name, parameters=tuple(sorted(parameters.items())))
-        found.append(("on the output of basic blocks", small_network("basic", "attention", moved)))
+    found = [(f"{block} blocks", small_network(block, tested.kind, tested.component)) for block in BLOCKS]
+    for parameter, (annotation, default) in tested.entry.row.parameters.items():
+        for value in get_args(annotation):
+            if value != default:
+                parameters = dict(tested.component.parameters) | {parameter: value}
+                changed = Component(name=tested.component.name, parameters=tuple(sorted(parameters.items())))
+                found.append((f"basic blocks with {parameter}={value}", small_network("basic", tested.kind, changed)))
     return found
 
 
@@ -98,45 +100,45 @@ def _require_finite(model: nn.Module, x: torch.Tensor, where: str) -> None:
             raise BreachError("after a training step the outputs are not finite", where)
 
 
-def macs(subject: ComponentUnderTest) -> str:
+def macs(tested: ComponentUnderTest) -> str:
     """Multiply-adds are counted on the meta device, as in `build` and `bench`; unknown operators are listed."""
     hint = "let forward work on shapes alone: `build` and `bench` count without computing"
     with breach_if_raised("basic blocks", hint, "counting without computing raises"):
-        own, base = _costs(subject)
+        own, base = _costs(tested)
     uncounted = sorted(set(own.uncounted) - set(base.uncounted))
-    told = f"{own.macs:,} in a small network, {own.macs / base.macs:.2f} times as many as with {_rival(subject)}"
-    return told + (f"; not counted: {', '.join(uncounted)}" if uncounted else "")
+    measured = f"{own.macs:,} in a small network, {own.macs / base.macs:.2f} times as many as with {_rival(tested)}"
+    return measured + (f"; not counted: {', '.join(uncounted)}" if uncounted else "")
 
 
-def cost(subject: ComponentUnderTest) -> str:
+def cost(tested: ComponentUnderTest) -> str:
     """Parameters, multiply-adds and time relative to the built-in that it replaces; informational."""
-    if subject.component.name == _rival(subject):
+    if tested.component.name == _rival(tested):
         raise NotCheckedError("it is the built-in that others are compared with")
-    own, base = _costs(subject)
-    told = [f"parameters {own.parameters / base.parameters:.3f}", f"MACs {own.macs / base.macs:.3f}"]
+    own, base = _costs(tested)
+    measured = [f"parameters {own.parameters / base.parameters:.3f}", f"MACs {own.macs / base.macs:.3f}"]
     for mode in TIMED:
         arms = {
-            name: ready(BenchArm(name, spec, BATCH, precision="fp32"), mode, subject.registry, "cpu")
-            for name, spec in (("base", _base(subject)), ("own", _own(subject)))
+            name: ready(BenchArm(name, spec, BATCH, precision="fp32"), mode, tested.registry, "cpu")
+            for name, spec in (("base", _base(tested)), ("own", _own(tested)))
         }
         samples = interleave(arms, ROUNDS, torch.device("cpu")).samples
         found = timing(samples["own"], samples["base"])
         low, high = found.interval or (found.ratio, found.ratio)
-        told.append(f"time of {mode} {found.ratio:.2f} ({low:.2f} to {high:.2f})")
-    return f"times those of {_rival(subject)} in a small network: {', '.join(told)}"
+        measured.append(f"time of {mode} {found.ratio:.2f} ({low:.2f} to {high:.2f})")
+    return f"times those of {_rival(tested)} in a small network: {', '.join(measured)}"
 
 
-def _rival(subject: ComponentUnderTest) -> str:
-    return subject.entry.row.default
+def _rival(tested: ComponentUnderTest) -> str:
+    return tested.entry.row.default
 
 
-def _own(subject: ComponentUnderTest) -> ModelSpec:
-    return small_network("basic", subject.kind, subject.component)
+def _own(tested: ComponentUnderTest) -> ModelSpec:
+    return small_network("basic", tested.kind, tested.component)
 
 
-def _base(subject: ComponentUnderTest) -> ModelSpec:
-    return small_network("basic", subject.kind, _rival(subject))
+def _base(tested: ComponentUnderTest) -> ModelSpec:
+    return small_network("basic", tested.kind, _rival(tested))
 
 
-def _costs(subject: ComponentUnderTest) -> tuple[NetworkCost, NetworkCost]:
-    return measure(_own(subject), subject.registry), measure(_base(subject), subject.registry)
+def _costs(tested: ComponentUnderTest) -> tuple[NetworkCost, NetworkCost]:
+    return measure(_own(tested), tested.registry), measure(_base(tested), tested.registry)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from resnet_lab.testing.checking import Checks, checks_of, subject_of
+from resnet_lab.testing.checking import Checks, checks_of, under_test
 
 
 def conformance(
@@ -26,7 +26,7 @@ def conformance(
 
     @cache
     def checks() -> Checks:  # made by the first test rather than while tests are collected
-        return Checks(subject_of(kind, component, traits=traits), skip or {})
+        return Checks(under_test(kind, component, traits=traits), skip or {})
 
     @pytest.mark.parametrize("check", [each.name for each in checks_of(kind)])
     def test_conforms(check: str) -> None:

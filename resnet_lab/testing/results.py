@@ -44,8 +44,8 @@ class Result:
     hint: str = ""
 
     def __str__(self) -> str:
-        told = f"{self.check}: {self.status}" + (f": {self.text}" if self.text else "")
-        return told + (f" [{self.case}]" if self.case else "") + (f"; hint: {self.hint}" if self.hint else "")
+        text = f"{self.check}: {self.status}" + (f": {self.text}" if self.text else "")
+        return text + (f" [{self.case}]" if self.case else "") + (f"; hint: {self.hint}" if self.hint else "")
 
 
 @dataclass(frozen=True)

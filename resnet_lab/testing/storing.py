@@ -15,10 +15,10 @@ from resnet_lab.testing.values import run
 DEFAULTS = "give each keyword-only parameter a default of its annotated type: bool, int, float, str or a Literal"
 
 
-def initial_weights(subject: ComponentUnderTest) -> str:
+def initial_weights(tested: ComponentUnderTest) -> str:
     """Initial weights depend on the program's seed and the parameter's name alone."""
-    case = subject.plain
-    first, second = (subject.fresh(case, seed=0, chance=chance).state_dict() for chance in (1, 2))
+    case = tested.plain
+    first, second = (tested.fresh(case, seed=0, chance=chance).state_dict() for chance in (1, 2))
     for name, tensor in first.items():
         if not torch.equal(tensor, second[name]):
             raise BreachError(
@@ -29,12 +29,12 @@ def initial_weights(subject: ComponentUnderTest) -> str:
     return f"{len(first)} tensors"
 
 
-def fixed_state(subject: ComponentUnderTest) -> str:
+def fixed_state(tested: ComponentUnderTest) -> str:
     """A forward pass, in evaluation or training, creates and removes no parameter and no buffer."""
-    case = subject.plain
+    case = tested.plain
     hint = "make layers and buffers in __init__"
     for training in (False, True):
-        module = subject.fresh(case).train(training)
+        module = tested.fresh(case).train(training)
         before = {name: tensor.shape for name, tensor in module.state_dict().items()}
         run(module, case)
         after = {name: tensor.shape for name, tensor in module.state_dict().items()}
@@ -47,10 +47,10 @@ def fixed_state(subject: ComponentUnderTest) -> str:
     return f"{len(before)} tensors"
 
 
-def state_dict(subject: ComponentUnderTest) -> str:
+def state_dict(tested: ComponentUnderTest) -> str:
     """A state dict saved to safetensors and loaded into another module gives the same outputs."""
-    case = subject.plain
-    module, other = subject.make(case, seed=0), subject.make(case, seed=1)
+    case = tested.plain
+    module, other = tested.make(case, seed=0), tested.make(case, seed=1)
     hint = "register what the output depends on by nn.Parameter or register_buffer, each tensor once"
     with breach_if_raised(str(case), hint, "the round trip raises"):
         stored = save({name: tensor.contiguous() for name, tensor in module.state_dict().items()})
@@ -60,10 +60,10 @@ def state_dict(subject: ComponentUnderTest) -> str:
     return f"{len(module.state_dict())} tensors"
 
 
-def deep_copy(subject: ComponentUnderTest) -> str:
+def deep_copy(tested: ComponentUnderTest) -> str:
     """A deep copy, made after a training step, shares nothing with the module."""
-    case = subject.plain
-    module = subject.make(case).train()
+    case = tested.plain
+    module = tested.make(case).train()
     hint = "keep no tensor of a forward pass, no generator and no lambda as an attribute"
     with breach_if_raised(str(case), hint, "copy.deepcopy raises"):
         module(case.input().requires_grad_().clone()).sum().backward()
@@ -79,20 +79,20 @@ def deep_copy(subject: ComponentUnderTest) -> str:
     return ""
 
 
-def spec(subject: ComponentUnderTest) -> str:
+def spec(tested: ComponentUnderTest) -> str:
     """The component with every parameter written out round-trips through text and JSON to the same module."""
-    written = written_out(subject.entry, subject.component)
+    written = written_out(tested.entry, tested.component)
     if (text := str(written)) and Component.parse(text) != written:
         raise BreachError(f"{text} is read back as {Component.parse(text)}", text, DEFAULTS)
-    network = small_network("basic", subject.kind, written)
+    network = small_network("basic", tested.kind, written)
     if ModelSpec.from_json(network.to_json()) != network:
         raise BreachError("the spec of a network with it is read back as another", text, DEFAULTS)
     try:
-        subject.registry.bind(subject.kind, written, "check")
+        tested.registry.bind(tested.kind, written, "check")
     except ResNetLabError as error:
         raise BreachError(str(error), text, DEFAULTS) from None
-    again = ComponentUnderTest(subject.entry, written, subject.registry)
-    if not torch.equal(run(subject.make(subject.plain), subject.plain), run(again.make(subject.plain), subject.plain)):
+    again = ComponentUnderTest(tested.entry, written, tested.registry)
+    if not torch.equal(run(tested.make(tested.plain), tested.plain), run(again.make(tested.plain), tested.plain)):
         raise BreachError("with its defaults written out it computes something else", text, DEFAULTS)
     return text
 

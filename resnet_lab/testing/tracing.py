@@ -21,10 +21,10 @@ HINT = "no branches or loops on tensor values, no print, no .item(): torch.where
 def compile_of(backend: str) -> Callable[[ComponentUnderTest], str]:
     """The check `compile` by a backend of torch.compile: `aot_eager` traces, `inductor` makes code too."""
 
-    def check(subject: ComponentUnderTest) -> str:
+    def check(tested: ComponentUnderTest) -> str:
         """torch.compile(fullgraph=True), forward and backward."""
-        case = subject.plain
-        module = subject.make(case)
+        case = tested.plain
+        module = tested.make(case)
         expected = run(module, case)
         with _fresh_dynamo(), breach_if_raised(str(case), HINT, "torch.compile(fullgraph=True) raises"):
             compiled = torch.compile(module, fullgraph=True, backend=backend)
@@ -46,31 +46,31 @@ def _fresh_dynamo() -> Iterator[None]:
         torch.compiler.reset()
 
 
-def export(subject: ComponentUnderTest) -> str:
+def export(tested: ComponentUnderTest) -> str:
     """torch.export for any number of images."""
-    program, case = _exported(subject)
+    program, case = _exported(tested)
     three = torch.cat((case.input(), case.input(1)[:1]))
     with torch.no_grad():
         out = program.module()(three.clone())
-    _require_equal(out, run(subject.make(case), case, three), "the exported program", f"3 images, {case}")
+    _require_equal(out, run(tested.make(case), case, three), "the exported program", f"3 images, {case}")
     return ""
 
 
 @lru_cache(maxsize=1)  # `onnx` follows `export`
-def _exported(subject: ComponentUnderTest) -> tuple[ExportedProgram, Case]:
-    case = subject.plain
+def _exported(tested: ComponentUnderTest) -> tuple[ExportedProgram, Case]:
+    case = tested.plain
     with _fresh_dynamo(), breach_if_raised(str(case), HINT + ", nor on the number of images", "torch.export raises"):
-        program = torch.export.export(subject.make(case), (case.input(),), dynamic_shapes=({0: Dim("batch")},))
+        program = torch.export.export(tested.make(case), (case.input(),), dynamic_shapes=({0: Dim("batch")},))
     return program, case
 
 
-def onnx(subject: ComponentUnderTest) -> str:
+def onnx(tested: ComponentUnderTest) -> str:
     """An ONNX file for any number of images, run by onnxruntime."""
     try:
         require_packages()
     except ResNetLabError as error:
         raise NotCheckedError(str(error)) from None
-    program, case = _exported(subject)
+    program, case = _exported(tested)
     hint = "use operators that torch.onnx knows"
     with breach_if_raised(str(case), hint, "torch.onnx.export raises"):
         exported = torch.onnx.export(
@@ -82,7 +82,7 @@ def onnx(subject: ComponentUnderTest) -> str:
     with breach_if_raised(f"3 images, {case}", hint, "onnxruntime raises"):
         session = import_module("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
         out = torch.from_numpy(session.run(["y"], {"x": three.numpy()})[0])
-    _require_equal(out, run(subject.make(case), case, three), "onnxruntime", f"3 images, {case}")
+    _require_equal(out, run(tested.make(case), case, three), "onnxruntime", f"3 images, {case}")
     return ""
 
 

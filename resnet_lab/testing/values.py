@@ -12,14 +12,14 @@ from torch.func import functional_call
 from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 
-LOOSE = 0.1
+COARSE = 0.1
 """Tolerance of bfloat16 against float32, relative to the largest value."""
 
 
-def determinism(subject: ComponentUnderTest) -> str:
+def determinism(tested: ComponentUnderTest) -> str:
     """Same input, same output; randomness only in training, and from torch's generator."""
-    case = subject.plain
-    module = subject.make(case)
+    case = tested.plain
+    module = tested.make(case)
     hint = "draw random numbers in training alone, with torch's own functions"
     before = _generators()
     first = run(module, case)
@@ -32,7 +32,7 @@ def determinism(subject: ComponentUnderTest) -> str:
         raise BreachError("in evaluation the same input gives another output", f"eval, {case}", hint)
     outputs = []
     for chance in (2, 3):
-        again = subject.make(case).train()
+        again = tested.make(case).train()
         torch.manual_seed(0)
         np.random.seed(chance)
         random.seed(chance)
@@ -53,13 +53,13 @@ def run(module: nn.Module, case: Case, x: Tensor | None = None) -> Tensor:
     return output
 
 
-def input_kept(subject: ComponentUnderTest) -> str:
+def input_kept(tested: ComponentUnderTest) -> str:
     """The input, which the shortcut may need, is not modified."""
-    case = subject.plain
+    case = tested.plain
     for training in (False, True):
         x = case.input()
         with torch.no_grad(), breach_if_raised(str(case)):
-            subject.make(case).train(training)(x)
+            tested.make(case).train(training)(x)
         if not torch.equal(x, case.input()):
             raise BreachError(
                 "it overwrites its input", str(case), "use x * gate rather than x *= gate, and no inplace=True on x"
@@ -67,21 +67,21 @@ def input_kept(subject: ComponentUnderTest) -> str:
     return ""
 
 
-def dtype(subject: ComponentUnderTest) -> str:
+def dtype(tested: ComponentUnderTest) -> str:
     """Output dtype equals input dtype for float32, bfloat16 and float64, with nearly the same values."""
-    case = subject.plain
-    reference = run(subject.make(case).double(), case, case.input().double())
+    case = tested.plain
+    reference = run(tested.make(case).double(), case, case.input().double())
     for kind in (torch.float32, torch.bfloat16, torch.float64):
         where = f"{str(kind).removeprefix('torch.')}, {case}"
         with breach_if_raised(where, "make new tensors with dtype=x.dtype and device=x.device"), torch.no_grad():
-            out = subject.make(case).to(kind)(case.input().to(kind))
+            out = tested.make(case).to(kind)(case.input().to(kind))
         if out.dtype != kind:
             raise BreachError(
                 f"the output is {str(out.dtype).removeprefix('torch.')}",
                 where,
                 "where float32 is needed inside, end with .to(x.dtype)",
             )
-        _require_near(out.double(), reference, where, LOOSE if kind == torch.bfloat16 else 1e-3)
+        _require_near(out.double(), reference, where, COARSE if kind == torch.bfloat16 else 1e-3)
     return ""
 
 
@@ -91,17 +91,17 @@ def _require_near(out: Tensor, reference: Tensor, where: str, tolerance: float) 
         raise BreachError(
             f"outputs differ from the reference by {apart:.2g} of the largest, more than {tolerance:g}",
             where,
-            "sums and variances over many pixels want float32",
+            "sums and variances over many pixels need float32",
         )
 
 
-def channels_last(subject: ComponentUnderTest) -> str:
+def channels_last(tested: ComponentUnderTest) -> str:
     """A channels-last input gives a channels-last output with the same values."""
-    case = subject.plain
-    module = subject.make(case)
+    case = tested.plain
+    module = tested.make(case)
     expected = run(module, case)
     out = run(
-        subject.make(case).to(memory_format=torch.channels_last),
+        tested.make(case).to(memory_format=torch.channels_last),
         case,
         case.input().to(memory_format=torch.channels_last),
     )
@@ -115,10 +115,10 @@ def channels_last(subject: ComponentUnderTest) -> str:
     return ""
 
 
-def gradient(subject: ComponentUnderTest) -> str:
+def gradient(tested: ComponentUnderTest) -> str:
     """Gradients of input and parameters against finite differences in float64."""
-    case = subject.small
-    module = subject.make(case).double()
+    case = tested.small
+    module = tested.make(case).double()
     if torch.equal(*(run(module.train(), case, case.input().double()) for _ in range(2))):
         module.train()
     else:
@@ -136,15 +136,15 @@ def gradient(subject: ComponentUnderTest) -> str:
     return f"input and {len(values)} parameters"
 
 
-def parameters(subject: ComponentUnderTest) -> str:
+def parameters(tested: ComponentUnderTest) -> str:
     """Every parameter gets a non-zero gradient."""
-    case = subject.plain
-    names = [name for name, each in subject.make(case).named_parameters() if each.requires_grad]
+    case = tested.plain
+    names = [name for name, each in tested.make(case).named_parameters() if each.requires_grad]
     if not names:
         raise NotCheckedError("it has no parameters")
     missing: dict[str, str] = {}
     for seed in range(4):
-        module = subject.make(case, seed).train()
+        module = tested.make(case, seed).train()
         x = case.input(seed)
         weights = torch.randn(case.expected, generator=torch.Generator().manual_seed(seed))
         with breach_if_raised(f"train, {case}"):
@@ -162,10 +162,10 @@ def parameters(subject: ComponentUnderTest) -> str:
     return f"{len(names)} parameters"
 
 
-def train_eval(subject: ComponentUnderTest) -> str:
+def train_eval(tested: ComponentUnderTest) -> str:
     """Evaluation changes nothing and keeps images independent; training changes no parameter by itself."""
-    case = subject.plain
-    module = subject.make(case)
+    case = tested.plain
+    module = tested.make(case)
     before = _copied(module.state_dict())
     together = run(module, case)
     _require_same(before, module.state_dict(), f"eval, {case}", "in evaluation a forward pass changes")
@@ -195,27 +195,27 @@ def _require_same(before: dict[str, Tensor], after: dict[str, Tensor], where: st
             raise BreachError(f"{what} {name!r}", where, "change state in training alone, and in buffers")
 
 
-def autocast(subject: ComponentUnderTest) -> str:
+def autocast(tested: ComponentUnderTest) -> str:
     """Mixed precision: float32 parameters under bfloat16 autocast, forward and backward."""
-    case = subject.plain
-    reference = run(subject.make(case), case)
+    case = tested.plain
+    reference = run(tested.make(case), case)
     for kind in (torch.float32, torch.bfloat16):
-        module, x = subject.make(case), case.input().to(kind).requires_grad_()
+        module, x = tested.make(case), case.input().to(kind).requires_grad_()
         where = f"autocast to bfloat16, input {str(kind).removeprefix('torch.')}, {case}"
         hint = "let torch's own functions choose the type; of two tensors, convert one with .to(other.dtype)"
         with breach_if_raised(where, hint):
             with torch.autocast("cpu", torch.bfloat16):
                 out = module(x.clone())
             out.float().sum().backward()
-        _require_near(out.detach().float(), reference, where, LOOSE)
+        _require_near(out.detach().float(), reference, where, COARSE)
     return ""
 
 
-def cuda(subject: ComponentUnderTest) -> str:
+def cuda(tested: ComponentUnderTest) -> str:
     """The same values on a CUDA device, forward and backward."""
-    case = subject.plain
-    expected = run(subject.make(case), case)
-    module, x = subject.make(case).cuda(), case.input().cuda().requires_grad_()
+    case = tested.plain
+    expected = run(tested.make(case), case)
+    module, x = tested.make(case).cuda(), case.input().cuda().requires_grad_()
     with breach_if_raised(f"cuda, {case}", "make new tensors with device=x.device"), _exact():
         out = module(x.clone())
         out.sum().backward()

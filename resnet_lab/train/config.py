@@ -19,7 +19,7 @@ _STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")
 
 
 def parse_freeze(text: str) -> tuple[str, ...]:
-    """Read `1-3`, `1,2`, `stem,layer1` or `none`: names for `freeze`, which says whether a network has them.
+    """Read `1-3`, `1,2`, `stem,layer1` or `none`: names for `freeze`, which checks that a network has them.
 
     The number 1 brings the stem along, as studies count that freeze "stages 1 to 3": what stands before a frozen stage
     would otherwise keep learning. `layer1` is the stage alone.

@@ -48,7 +48,7 @@ def decide(
     Args:
         steps: optimiser steps to come; those of the configuration's epochs unless given.
         sharing: trainings that the device's memory has to do for at one time.
-        watcher: told whether a step is compiled, and why.
+        watcher: notified whether a step is compiled, and why.
 
     Raises:
         ResNetLabError: as `make_ready`.

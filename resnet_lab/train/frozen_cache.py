@@ -36,7 +36,7 @@ from resnet_lab.train.freezing import PartlyFrozen, require_possible
 FORMAT = 1
 """Format of a folder; raised whenever what a frozen part computes from the same weights changes."""
 
-Wish = Literal["auto", "on", "off"]
+Requested = Literal["auto", "on", "off"]
 
 
 def cache_features(
@@ -45,7 +45,7 @@ def cache_features(
     prepared: Decoded,
     metadata: Metadata,
     *,
-    wish: Wish = "auto",
+    requested: Requested = "auto",
     epochs: int,
     watcher: Watcher = SILENT,
     after_step: Callable[[], None] = lambda: None,
@@ -58,7 +58,7 @@ def cache_features(
         network: on its device, with the weights that its frozen parts keep.
         prepared: what the batches were made of.
         metadata: of the network.
-        wish: `auto` stores where that can be, fits on the disk, and is less work than it saves.
+        requested: `auto` stores where that can be, fits on the disk, and is less work than it saves.
         epochs: that are still to come.
         watcher: notified of what is done and why.
         after_step: called after each batch; what it raises ends the work, and what was computed is kept.
@@ -68,7 +68,7 @@ def cache_features(
         DataError: with `on` where the cache cannot be written or the disk is too small.
     """
     placement = batches["train"].placement
-    if wish == "off" or (wish == "auto" and not network.frozen):
+    if requested == "off" or (requested == "auto" and not network.frozen):
         return dict(batches)
 
     def attempt(work: Callable[[], None]) -> bool:
@@ -77,7 +77,7 @@ def cache_features(
         try:
             work()
         except (ConfigError, DataError) as error:
-            if wish == "on":
+            if requested == "on":
                 raise
             reason = str(error)
         if _agreed(not reason, placement):
@@ -88,7 +88,7 @@ def cache_features(
     if not attempt(lambda: require_possible(network, batches["train"].transform.augment)):
         return dict(batches)
     store = _Store(network, batches, prepared, metadata)
-    if wish == "auto" and not attempt(lambda: store.require_gain(epochs)):
+    if requested == "auto" and not attempt(lambda: store.require_gain(epochs)):
         return dict(batches)
     if not (attempt(store.require_room) and attempt(lambda: store.fill(watcher, after_step))):
         return dict(batches)
@@ -111,13 +111,15 @@ class _Store:
         self.features: dict[Part, Loader] = {}
         rearranging = batches["train"].transform.augment.rearranging
         views: dict[Part, int] = {"train": prod(each.views for each in rearranging), "val": 1}
-        form, placement = prepared.pixels.form, batches["train"].placement
+        image_format, placement = prepared.pixels.image_format, batches["train"].placement
         with torch.inference_mode(), placement.autocast():
-            example = network.fixed(placement.layout(torch.zeros(1, form.channels, form.size, form.size)))
+            example = network.fixed(
+                placement.layout(torch.zeros(1, image_format.channels, image_format.size, image_format.size))
+            )
         self.about: dict[str, Any] = {
             "format": FORMAT,
             "source": prepared.images.name,
-            "form": asdict(form),
+            "form": asdict(image_format),
             "network": metadata.spec.name,
             "parts": network.fixed_parts,
             "images": {part: len(batches[part].images) for part in views},
@@ -192,7 +194,7 @@ def _key(
     frozen_stages = spec.stages[: sum(name.startswith("layer") for name in network.fixed_parts)]
     described = (
         FORMAT, version("resnet-lab"), torch.__version__, metadata.plugins, metadata.plugin_sources,
-        network.fixed_parts, spec.stem, frozen_stages, metadata.mean, metadata.std, prepared.pixels.form, views,
+        network.fixed_parts, spec.stem, frozen_stages, metadata.mean, metadata.std, prepared.pixels.image_format, views,
         numbering, dtype, placement.device.type, placement.precision, placement.channels_last,
     )  # fmt: skip
     digest = sha256(repr(described).encode())

@@ -80,7 +80,7 @@ def epochs(
 
 
 def is_over(progress: Progress, config: TrainConfig) -> bool:
-    """Whether all epochs are done, or as many as `patience` says without a better one."""
+    """Whether all epochs are done, or `patience` of them have passed without a better one."""
     history = progress.history
     waited = len(history) - best_of(history).epoch if history else 0
     return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)

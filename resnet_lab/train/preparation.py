@@ -23,9 +23,10 @@ from resnet_lab.device.processes import Processes
 from resnet_lab.network import cost
 from resnet_lab.network.builder import assemble, faults_of_plugins, plugins_needed, sources_needed
 from resnet_lab.network.checkpoint import Metadata
+from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.network.weights import Coverage, load_weights, open_weights
+from resnet_lab.network.weights import Coverage, Weights, load_weights, open_weights
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.optimisation import warmup_steps
@@ -96,34 +97,16 @@ def make_ready(
     _refuse_broken_plugins(built.model, spec, registry)
     strides = cost.measure(spec, registry).oversized_strides
     placement = choose(processes.device, config.precision, config.compile, config.channels_last, strides)
-    coverage = None
-    if weights is not None:
-        coverage = load_weights(
-            built.model, spec, weights, classes=images.classes, depthwise_from_dense=config.depthwise_from_dense
-        )
-        watcher.weights(coverage)
-        _warn_of_frozen_unmatched(coverage, config.freeze, watcher)
+    coverage = None if weights is None else _load(weights, built.model, spec, images.classes, config, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
-    form = ImageFormat(spec.input_size, spec.in_channels, data.fit)
-    _require_memory(config, _smallest_batch(config, len(images)), network, form, placement, processes)
-    prepared = prepare(images, form, data, config.seed_of("split"), watcher)
+    image_format = ImageFormat(spec.input_size, spec.in_channels, data.fit)
+    _require_memory(config, _smallest_batch(config, len(images)), network, image_format, placement, processes)
+    prepared = prepare(images, image_format, data, config.seed_of("split"), watcher)
     check(prepared)
     number = len(prepared.positions("train"))
-    batch_size = _batch_size(config, number, network, form, placement, processes, sharing)
-    _require_memory(config, batch_size, network, form, placement, processes)
-    smallest = number // ceil(number / batch_size) // processes.world_size
-    if config.accumulate > smallest:
-        raise ConfigError(
-            f"accumulate is {config.accumulate}, and the smallest share of a step has {smallest} images; give at most "
-            "as many"
-        )
-    _refuse_single_images(spec, smallest // config.accumulate, registry)
-    for part in PARTS:
-        if len(prepared.positions(part)) < processes.world_size:
-            raise ConfigError(
-                f"{images.name}: {len(prepared.positions(part))} images in the {part} part are too few for "
-                f"{processes.world_size} processes; start no more than images"
-            )
+    batch_size = _batch_size(config, number, network, image_format, placement, processes, sharing)
+    _require_memory(config, batch_size, network, image_format, placement, processes)
+    _require_enough_images(prepared, batch_size, spec, config, registry, processes)
     watcher.say(f"{int(prepared.usable.sum())} images of {len(images.classes)} classes; training on {placement}")
     if config.batch_size == "auto":
         watcher.say(f"batch size {batch_size}")
@@ -134,7 +117,7 @@ def make_ready(
         mean=mean,
         std=std,
         fit=data.fit,
-        depth=prepared.pixels.form.depth,
+        depth=prepared.pixels.image_format.depth,
         plugins=plugins_needed(spec, registry),
         plugin_sources=sources_needed(spec, registry),
     )
@@ -173,6 +156,20 @@ def _tensors_of(network: nn.Module) -> dict[str, Tensor]:
     return {**dict(network.named_parameters()), **dict(network.named_buffers())}
 
 
+def _load(
+    weights: Weights,
+    network: ResNet,
+    spec: ModelSpec,
+    classes: tuple[str, ...],
+    config: TrainConfig,
+    watcher: TrainingWatcher,
+) -> Coverage:
+    coverage = load_weights(network, spec, weights, classes=classes, depthwise_from_dense=config.depthwise_from_dense)
+    watcher.weights(coverage)
+    _warn_of_frozen_unmatched(coverage, config.freeze, watcher)
+    return coverage
+
+
 def _warn_of_frozen_unmatched(coverage: Coverage, frozen: Sequence[str], watcher: Watcher) -> None:
     """Frozen parts keep even those values that were never learned."""
     for stage in coverage.stages:
@@ -206,7 +203,7 @@ def _batch_size(
     config: TrainConfig,
     images: int,
     network: nn.Module,
-    form: ImageFormat,
+    image_format: ImageFormat,
     placement: Placement,
     processes: Processes,
     sharing: int,
@@ -218,7 +215,9 @@ def _batch_size(
 
         def step(number: int) -> None:
             pieces = min(config.accumulate, number)
-            try_step(placed, placement, (ceil(number / pieces), form.channels, form.size, form.size))
+            try_step(
+                placed, placement, (ceil(number / pieces), image_format.channels, image_format.size, image_format.size)
+            )
 
         most = max(config.accumulate, images // (STEPS_AT_LEAST * processes.world_size))
         each = largest_batch(step, most, placement.device, OPTIMISER_STATES * weights, sharing)
@@ -236,13 +235,40 @@ def _require_memory(
     config: TrainConfig,
     batch_size: int,
     network: nn.Module,
-    form: ImageFormat,
+    image_format: ImageFormat,
     placement: Placement,
     processes: Processes,
 ) -> None:
     """Raise `ConfigError` where the micro-batch of one process cannot fit into the memory."""
     images = max(1, batch_size // (processes.world_size * (1 if config.batch_size == "auto" else config.accumulate)))
-    require_memory(network, (images, form.channels, form.size, form.size), placement, training=True)
+    require_memory(
+        network, (images, image_format.channels, image_format.size, image_format.size), placement, training=True
+    )
+
+
+def _require_enough_images(
+    prepared: Prepared,
+    batch_size: int,
+    spec: ModelSpec,
+    config: TrainConfig,
+    registry: Registry,
+    processes: Processes,
+) -> None:
+    """Raise `ConfigError` where a micro-batch or a process's share of a part would have too few images."""
+    number = len(prepared.positions("train"))
+    smallest = number // ceil(number / batch_size) // processes.world_size
+    if config.accumulate > smallest:
+        raise ConfigError(
+            f"accumulate is {config.accumulate}, and the smallest share of a step has {smallest} images; give at most "
+            "as many"
+        )
+    _refuse_single_images(spec, smallest // config.accumulate, registry)
+    for part in PARTS:
+        if len(prepared.positions(part)) < processes.world_size:
+            raise ConfigError(
+                f"{prepared.images.name}: {len(prepared.positions(part))} images in the {part} part are too few for "
+                f"{processes.world_size} processes; start no more than images"
+            )
 
 
 def _refuse_single_images(spec: ModelSpec, smallest: int, registry: Registry) -> None:

@@ -63,7 +63,7 @@ class Trainer:
 
     Args:
         run: its folder, with run.json and splits.csv.
-        record: what run.json says.
+        record: the content of run.json.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class Trainer:
                 self._tell_status(str(error))
                 raise
             except (RuntimeError, MemoryError) as error:
-                told = out_of_memory(error, self.placement.device, self.batch_size, self.config.accumulate)
-                if told is None:
+                message = out_of_memory(error, self.placement.device, self.batch_size, self.config.accumulate)
+                if message is None:
                     raise
-                self._tell_status(str(told))
-                raise told from error
+                self._tell_status(str(message))
+                raise message from error
             history = self.progress.history
             best = best_of(history).epoch
             seconds = sum(epoch.seconds for epoch in history)
@@ -192,7 +192,7 @@ class Trainer:
             ready.batches,
             ready.data,
             ready.metadata,
-            wish=self.config.cache_frozen,
+            requested=self.config.cache_frozen,
             epochs=self.config.epochs,
             watcher=self.watcher,
             after_step=interruption.check,

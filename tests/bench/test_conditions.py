@@ -10,24 +10,24 @@ from resnet_lab.bench.conditions import Conditions, gpu_facts, throttling
 CPU = torch.device("cpu")
 
 
-def told(others: list[float], speeds: list[float]) -> list[str]:
+def remarks_of(others: list[float], speeds: list[float]) -> list[str]:
     watched = Conditions(CPU)
     watched.others, watched.speeds = others, speeds
     return watched.remarks()
 
 
 def test_a_quiet_steady_machine_has_no_remarks() -> None:
-    assert told([0.01] * 6, [1.0, 1.02, 0.99, 1.0, 1.01, 1.0]) == []
+    assert remarks_of([0.01] * 6, [1.0, 1.02, 0.99, 1.0, 1.01, 1.0]) == []
 
 
 def test_remarks_on_other_programs_and_on_speed() -> None:
-    assert told([0.0, 0.5, 0.3, 0.0], [1.0] * 4) == [
+    assert remarks_of([0.0, 0.5, 0.3, 0.0], [1.0] * 4) == [
         "other programs used more than 10% of the CPU in 2 of 4 rounds (median 15%)"
     ]
-    assert told([0.0] * 6, [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]) == [
+    assert remarks_of([0.0] * 6, [1.0, 1.0, 1.1, 1.1, 1.3, 1.3]) == [
         "the CPU was 30% slower in the last rounds than in the first"
     ]
-    assert told([0.0] * 6, [1.0, 1.0, 0.9, 0.9, 0.7, 0.7]) == [
+    assert remarks_of([0.0] * 6, [1.0, 1.0, 0.9, 0.9, 0.7, 0.7]) == [
         "the CPU was 30% faster in the last rounds than in the first"
     ]
 
@@ -54,6 +54,7 @@ def test_a_processor_has_no_gpu_facts() -> None:
 def test_a_gpu_that_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in of the library is used, as there may be no GPU."""
     library = SimpleNamespace(
+        NVMLError=RuntimeError,
         nvmlInit=lambda: None,
         nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
         nvmlDeviceGetCurrentClocksEventReasons=lambda handle: 0b100,
@@ -69,3 +70,18 @@ def test_a_gpu_that_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu_facts(device) == {"driver": "555.1", "power_limit_watts": 350.0}
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert (throttling(device), gpu_facts(device)) == (set(), {})
+
+
+def test_only_the_library_s_own_errors_mean_that_there_are_no_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        pass
+
+    def start() -> None:
+        raise failures.pop()
+
+    failures = [AttributeError("a defect"), NVMLError("Driver Not Loaded")]
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=start, NVMLError=NVMLError))
+    device = torch.device("cuda:0")
+    assert gpu_facts(device) == {}
+    with pytest.raises(AttributeError, match="a defect"):
+        gpu_facts(device)

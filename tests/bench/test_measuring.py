@@ -77,7 +77,7 @@ def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         timed_networks,
         "InferenceCall",
-        lambda arm, *rest: (Wrong if "gelu" in arm.name else subjects_call)(arm, *rest),
+        lambda arm, *rest: (Wrong if "gelu" in arm.name else own_call)(arm, *rest),
     )
     arms = arms_of([R20], {"act": ["relu", "gelu", "silu"]}, batches=[2], precisions=["fp32"])
     found = bench(arms, REGISTRY, modes=["infer"], rounds=1)
@@ -90,7 +90,7 @@ def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
     assert wrong.problem.endswith(" of the largest, more than 0.001: it is not timed")
 
 
-subjects_call = timed_networks.InferenceCall
+own_call = timed_networks.InferenceCall
 
 
 def test_an_arm_that_does_not_fit_is_marked_and_the_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +169,11 @@ def test_reasons_name_what_came_and_what_went() -> None:
     assert set(dense.stages) == {"stem", "layer1", "layer2", "layer3", "head"}
     assert sum(dense.stages.values()) == pytest.approx(sum(share.seconds for share in dense.shares))
     assert "depthwise 3x3" in {share.kind for share in depthwise.shares}
-    told = explain(found, profiles)
-    assert told["dense"][0].startswith("inference of a batch takes ")
+    explained = explain(found, profiles)
+    assert explained["dense"][0].startswith("inference of a batch takes ")
     macs = found.results[1].static.macs / found.results[0].static.macs
-    assert told["depthwise"][0].startswith(f"{macs:.3f} times the multiply-adds, ")
-    assert any(line.startswith("convolution 3x3 takes less: ") for line in told["depthwise"])
+    assert explained["depthwise"][0].startswith(f"{macs:.3f} times the multiply-adds, ")
+    assert any(line.startswith("convolution 3x3 takes less: ") for line in explained["depthwise"])
 
 
 def test_a_doubled_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

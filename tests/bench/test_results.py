@@ -64,16 +64,16 @@ def test_two_results_that_agree_and_differ() -> None:
     few = content()
     few["arms"][1]["infer"]["interval"] = None
     (_, change) = results.diff(content(), few, ("a", "b"))
-    assert (change.verdict, change.interval) == ("not told apart", None)
+    assert (change.verdict, change.interval) == ("undecided", None)
 
 
 @pytest.mark.parametrize(
     ("interval", "margin", "verdict"),
     [
-        ([1.4, 1.6], 0.02, "not told apart"),
+        ([1.4, 1.6], 0.02, "undecided"),
         ([1.4, 1.6], 0.1, "agree"),
         ([1.55, 1.6], 0.02, "differ"),
-        ([1.55, 1.6], 0.05, "not told apart"),
+        ([1.55, 1.6], 0.05, "undecided"),
         ([1.4, 1.45], 0.02, "differ"),
     ],
 )
@@ -137,13 +137,13 @@ def test_files_of_other_formats(tmp_path: Path) -> None:
 
 
 def test_names_stay_names() -> None:
-    told = content()
-    told["arms"][1]["name"], told["remarks"] = "=a|<b>`", ["<b>|x"]
-    told["machine"]["name"] = "<b>"
-    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(results.as_markdown(told))
+    stored = content()
+    stored["arms"][1]["name"], stored["remarks"] = "=a|<b>`", ["<b>|x"]
+    stored["machine"]["name"] = "<b>"
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(results.as_markdown(stored))
     assert "<b>" not in page
     assert "<td>=a|&lt;b&gt;`</td>" in page
-    rows = list(csv.DictReader(io.StringIO(results.as_csv(told))))
+    rows = list(csv.DictReader(io.StringIO(results.as_csv(stored))))
     assert rows[1]["name"] == "'=a|<b>`"
 
 
@@ -158,9 +158,9 @@ def test_names_stay_names() -> None:
     ],
 )
 def test_timings_that_cannot_be(tmp_path: Path, changes: dict[str, object] | None, problem: str) -> None:
-    told, path = content(), tmp_path / "r.json"
-    told["arms"][1]["infer"] = None if changes is None else told["arms"][1]["infer"] | changes
-    path.write_text(json.dumps(told))
+    stored, path = content(), tmp_path / "r.json"
+    stored["arms"][1]["infer"] = None if changes is None else stored["arms"][1]["infer"] | changes
+    path.write_text(json.dumps(stored))
     with pytest.raises(RunError) as failure:
         results.read(path)
     assert str(failure.value) == (

@@ -15,6 +15,7 @@ kinds.KINDS["scale"] = kinds.Kind(
     places=("block",),
     default="one",
     given=("channels",),
+    traits={"adds_bias": False},
     needs_place=False,
     hint="keep the shape",
     builtin=__name__,
@@ -81,7 +82,18 @@ def shortened():
     from tests.bench.short import shorten
 
     shorten(pytest.MonkeyPatch())
-    kept = ("shapes", "spec", "gradient", "network", "parts", "macs", *checking.SAME, "fixed_state", "initial_weights")
+    kept = (
+        "shapes",
+        "traits",
+        "spec",
+        "gradient",
+        "network",
+        "parts",
+        "macs",
+        *checking.SAME,
+        "fixed_state",
+        "initial_weights",
+    )
     checking.MODULE_CHECKS = tuple(each for each in checking.MODULE_CHECKS if each.name in kept)
 
 

@@ -49,7 +49,7 @@ def test_everything_that_is_written(cli: Callable) -> None:
     for change in changes[1:]:
         low, high = change["interval"] or (0, 2)
         assert low < 1 < high
-        assert change["verdict"] == ("agree" if low >= 0.98 and high <= 1.02 else "not told apart")
+        assert change["verdict"] == ("agree" if low >= 0.98 and high <= 1.02 else "undecided")
     code, out, _ = cli("bench", "diff", "b.json", "b.json")
     assert "agree" in out
     assert cli("bench", *QUICK, "--out", "b.json") == (

@@ -13,23 +13,23 @@ from resnet_lab.network.spec import ModelSpec
 
 def test_resnet50_is_the_default(cli: Callable) -> None:
     code, out, err = cli("build", "--json")
-    told = json.loads(out)
+    content = json.loads(out)
     assert (code, err) == (0, "")
     published = torchvision.models.ResNet50_Weights.DEFAULT.meta
-    assert told["parameters"] == published["num_params"] == sum(stage["parameters"] for stage in told["stages"])
-    assert told["macs"] / 1e9 == pytest.approx(published["_ops"], rel=1e-3)
-    assert [stage["shape"] for stage in told["stages"]][-3:] == [[1024, 14, 14], [2048, 7, 7], [1000]]
-    assert told["unmodified"] is None
+    assert content["parameters"] == published["num_params"] == sum(stage["parameters"] for stage in content["stages"])
+    assert content["macs"] / 1e9 == pytest.approx(published["_ops"], rel=1e-3)
+    assert [stage["shape"] for stage in content["stages"]][-3:] == [[1024, 14, 14], [2048, 7, 7], [1000]]
+    assert content["unmodified"] is None
 
 
 def test_three_changes_at_once(cli: Callable) -> None:
     code, out, _ = cli("build", "--act", "gelu", "--conv", "depthwise", "--attn", "cbam", "--json")
-    told = json.loads(out)
+    content = json.loads(out)
     model = build("resnet50", act="gelu", conv="depthwise", attn="cbam")
     assert code == 0
-    assert told["parameters"] == sum(parameter.numel() for parameter in model.parameters())
-    assert told["unmodified"]["parameters"] == 25_557_032
-    assert "amax" in told["not_counted"]
+    assert content["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert content["unmodified"]["parameters"] == 25_557_032
+    assert "amax" in content["not_counted"]
 
 
 def test_the_table(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,10 +48,10 @@ def test_the_table(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _counts(cli: Callable) -> tuple[int, int]:
-    told = json.loads(
+    content = json.loads(
         cli("build", "--depth", 18, "--conv", "depthwise", "--attn", "cbam(reduction=8)@3,4", "--json").out
     )
-    return told["parameters"], told["macs"]
+    return content["parameters"], content["macs"]
 
 
 def test_written_files_are_what_was_shown(cli: Callable, tmp_path: Path) -> None:
@@ -70,8 +70,8 @@ def test_written_files_are_what_was_shown(cli: Callable, tmp_path: Path) -> None
 
 def test_a_brief_toml_spec(cli: Callable, tmp_path: Path) -> None:
     (tmp_path / "net.toml").write_text('model = "resnet18"\nact = "gelu"\nattn = ["se", "cbam@4"]\n')
-    told = json.loads(cli("build", "--spec", "net.toml", "--json").out)
-    assert told["spec_hash"] == zoo.get("resnet18").modified(act="gelu", attn=["se", "cbam@4"]).hash
+    content = json.loads(cli("build", "--spec", "net.toml", "--json").out)
+    assert content["spec_hash"] == zoo.get("resnet18").modified(act="gelu", attn=["se", "cbam@4"]).hash
 
 
 BAD = {

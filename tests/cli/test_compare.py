@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from resnet_lab.data.sources import open_images
+from resnet_lab.evaluation import opened_run
 from tests.cli.conftest import QUICK
 
 
@@ -39,7 +41,12 @@ def test_two_runs(cli: Callable, paintings: Path) -> None:
         assert f"fixed: {row['path']} ({row['true']})" in out
 
 
-def test_runs_on_different_images(cli: Callable, paintings: Path) -> None:
+def test_runs_on_different_images(cli: Callable, paintings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their source is opened once."""
+    opened = []
+    monkeypatch.setattr(
+        opened_run, "open_images", lambda source, *args, **kw: opened.append(source) or open_images(source, *args, **kw)
+    )
     cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "a")
     shutil.copytree("a", "b")
     lines = Path("b/splits.csv").read_text().splitlines()
@@ -55,3 +62,4 @@ def test_runs_on_different_images(cli: Callable, paintings: Path) -> None:
     code, out, err = cli("compare", "a", "b")
     assert (code, out) == (2, "")
     assert f"resnet-lab: a and b were scored on different images: 1 scored by a alone ({path})" in err
+    assert opened == [str(paintings)]

@@ -37,17 +37,17 @@ def damaged(paintings: Path) -> Path:
 
 def test_check_as_json(cli: Callable, damaged: Path) -> None:
     code, out, _ = cli("data", "check", damaged, "--json")
-    told = json.loads(out)
+    printed = json.loads(out)
     copy = {"paths": ["red/3 again.png", "red/3.png"], "classes": ["red"], "exact": True}
     conflict = {"paths": ["blue/4.png", "red/blue 4.png"], "classes": ["blue", "red"], "exact": True}
     assert code == 0
-    assert (told["images"], told["usable"], told["classes"]) == (28, 26, {"blue": 12, "red": 14})
-    assert told["bad"] == [
+    assert (printed["images"], printed["usable"], printed["classes"]) == (28, 26, {"blue": 12, "red": 14})
+    assert printed["bad"] == [
         {"path": "blue/text.jpg", "cause": "not an image of a known format"},
         {"path": "red/empty.png", "cause": "empty file"},
     ]
-    assert sorted(told["copies"], key=lambda each: each["paths"]) == [conflict, copy]
-    assert told["conflicts"] == [conflict]
+    assert sorted(printed["copies"], key=lambda each: each["paths"]) == [conflict, copy]
+    assert printed["conflicts"] == [conflict]
 
 
 def test_check_on_the_screen(cli: Callable, damaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,9 +77,9 @@ def test_near_copies_can_be_left_alone(cli: Callable, paintings: Path) -> None:
         painted(1).save(paintings / "red" / f"painted {number}.jpg", quality=90 - 30 * number)
     for number in range(2, 10):
         painted(number, 80, 64).save(paintings / "red" / f"painted {number}.jpg")
-    told = json.loads(cli("data", "check", paintings, "--json").out)
-    assert [each["paths"] for each in told["copies"]] == [["red/painted 0.jpg", "red/painted 1.jpg"]]
-    assert told["compared"] == 10
+    printed = json.loads(cli("data", "check", paintings, "--json").out)
+    assert [each["paths"] for each in printed["copies"]] == [["red/painted 0.jpg", "red/painted 1.jpg"]]
+    assert printed["compared"] == 10
     off = json.loads(cli("data", "check", paintings, "--near-copies", "off", "--json").out)
     assert (off["copies"], off["compared"]) == ([], None)
     assert cli("data", "check", paintings, "--near-copies", "off").out.endswith("there are no copies\n")
@@ -131,24 +131,30 @@ def test_sources_of_bad_files_or_few_images_are_described(cli: Callable, tmp_pat
         (tmp_path / "bad" / label / "1.png").write_bytes(b"")
         (tmp_path / "few" / label).mkdir(parents=True)
         Image.new("RGB", (8, 8), {"a": "red", "b": "blue"}[label]).save(tmp_path / "few" / label / "1.png")
-    told = json.loads(cli("data", "check", "bad", "--json").out)
-    assert (told["usable"], len(told["bad"]), told["copies"]) == (0, 2, [])
+    printed = json.loads(cli("data", "check", "bad", "--json").out)
+    assert (printed["usable"], len(printed["bad"]), printed["copies"]) == (0, 2, [])
     assert json.loads(cli("data", "check", "few", "--json").out)["classes"] == {"a": 1, "b": 1}
 
 
 def test_describe_as_json(cli: Callable, paintings: Path) -> None:
     code, out, _ = cli("data", "describe", paintings, "--size", 20, "--seed", 1, "--json")
-    told = json.loads(out)
+    printed = json.loads(out)
     assert code == 0
-    assert [(row["name"], row["images"]) for row in told["classes"]] == [("blue", 12), ("red", 12)]
-    assert told["imbalance"] == 1
-    assert told["sizes"]["width"] == {"smallest": 20, "median": 20, "largest": 20}
-    assert (told["seed"], told["size"], told["fit"], told["enlarged"], told["bad"]) == (1, 20, "squash", 0, [])
+    assert [(row["name"], row["images"]) for row in printed["classes"]] == [("blue", 12), ("red", 12)]
+    assert printed["imbalance"] == 1
+    assert printed["sizes"]["width"] == {"smallest": 20, "median": 20, "largest": 20}
+    assert (printed["seed"], printed["size"], printed["fit"], printed["enlarged"], printed["bad"]) == (
+        1,
+        20,
+        "squash",
+        0,
+        [],
+    )
     cli("data", "split", paintings, "--seed", 1, "--out", "splits.csv")
     training = np.stack([np.asarray(Image.open(paintings / path)) for path in in_part("train")]).astype(float) / 255
-    assert told["mean"] == pytest.approx(training.mean(axis=(0, 1, 2)))
-    assert told["std"] == pytest.approx(training.std(axis=(0, 1, 2)))
-    assert told["parts"] == {part: len(in_part(part)) for part in ("train", "val", "test")}
+    assert printed["mean"] == pytest.approx(training.mean(axis=(0, 1, 2)))
+    assert printed["std"] == pytest.approx(training.std(axis=(0, 1, 2)))
+    assert printed["parts"] == {part: len(in_part(part)) for part in ("train", "val", "test")}
 
 
 def in_part(part: str, file: str = "splits.csv") -> list[str]:
@@ -164,8 +170,8 @@ def test_describe_on_the_screen(cli: Callable, damaged: Path, monkeypatch: pytes
     assert ["all", "26"] in [line[:2] for line in lines]
     assert "largest class / smallest class: 14 / 12 = 1.2\nsplit with seed 0\n" in out
     assert ["width", "in", "pixels", "20", "20", "20"] in lines
-    told = " ".join(out.split())
-    assert "2 files cannot be used, 2 pictures more than once, 1 under several labels: see" in told
+    printed = " ".join(out.split())
+    assert "2 files cannot be used, 2 pictures more than once, 1 under several labels: see" in printed
     assert max(len(line) for line in out.splitlines() if not line.startswith(str(damaged))) <= 80
 
 
@@ -178,8 +184,8 @@ def test_copies_in_several_parts_are_reported(cli: Callable, paintings: Path) ->
             moved = moved.replace(f'"red/{name}.png","red","{old}"', f'"red/{name}.png","red","{part}"')
     Path("moved.csv").write_text(moved)
     arguments = ("data", "describe", paintings, "--size", 16, "--split-file", "moved.csv")
-    told = json.loads(cli(*arguments, "--json").out)
-    assert told["leaks"] == [{"paths": ["red/3 again.png", "red/3.png"], "classes": ["red"], "exact": True}]
+    printed = json.loads(cli(*arguments, "--json").out)
+    assert printed["leaks"] == [{"paths": ["red/3 again.png", "red/3.png"], "classes": ["red"], "exact": True}]
     assert "1 picture more than once, 1 in several parts: see" in " ".join(cli(*arguments).out.split())
 
 
@@ -205,12 +211,12 @@ def test_an_existing_page_is_left_as_it_is(cli: Callable, paintings: Path, tmp_p
 
 def test_split_writes_what_describe_counts_and_a_split_file_gives_it_back(cli: Callable, damaged: Path) -> None:
     code, out, _ = cli("data", "split", damaged, "--seed", 5, "--out", "splits.csv", "--json")
-    told = json.loads(out)
+    printed = json.loads(out)
     assert code == 0
-    assert told == {"split_file": "splits.csv", **{part: len(in_part(part)) for part in ("train", "val", "test")}}
+    assert printed == {"split_file": "splits.csv", **{part: len(in_part(part)) for part in ("train", "val", "test")}}
     assert sum(len(in_part(part)) for part in ("train", "val", "test")) == 26
     described = json.loads(cli("data", "describe", damaged, "--size", 16, "--seed", 5, "--json").out)
-    assert described["parts"] == {part: told[part] for part in ("train", "val", "test")}
+    assert described["parts"] == {part: printed[part] for part in ("train", "val", "test")}
     again = json.loads(
         cli("data", "describe", damaged, "--size", 16, "--split-file", "splits.csv", "--seed", 9, "--json").out
     )
@@ -238,14 +244,16 @@ def test_cache_list_and_clear(cli: Callable, paintings: Path, cache_folder: Path
     cli("data", "describe", paintings, "--size", 16, "--json")
     cli("data", "describe", "digits", "--size", 8, "--json")
     code, out, _ = cli("data", "cache", "list", "--json")
-    told = json.loads(out)
-    assert (code, told["cache"]) == (0, str(cache_folder))
-    assert [(entry["source"], entry["form"], entry["images"]) for entry in told["entries"]] == [
+    printed = json.loads(out)
+    assert (code, printed["cache"]) == (0, str(cache_folder))
+    assert [(entry["source"], entry["image_format"], entry["images"]) for entry in printed["entries"]] == [
         ("digits", {"size": 8, "channels": 3, "fit": "squash", "depth": None, "resize": 0}, 1797),
         (str(paintings), {"size": 16, "channels": 3, "fit": "squash", "depth": None, "resize": 0}, 24),
     ]
-    sizes = [entry["bytes"] for entry in told["entries"]]
-    assert sizes == [sum(path.stat().st_size for path in Path(entry["folder"]).iterdir()) for entry in told["entries"]]
+    sizes = [entry["bytes"] for entry in printed["entries"]]
+    assert sizes == [
+        sum(path.stat().st_size for path in Path(entry["folder"]).iterdir()) for entry in printed["entries"]
+    ]
     screen = " ".join(cli("data", "cache", "list").out.split())
     assert "digits images 8 squash 1,797" in screen
     assert json.loads(cli("data", "cache", "clear", "paintings", "--json").out) == {"freed": sizes[1]}

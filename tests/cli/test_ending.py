@@ -38,8 +38,8 @@ def test_a_reader_that_has_gone_is_exit_code_141(arguments: str, buffered: bool)
 @pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize("arguments", ARGUMENTS)
 def test_a_full_standard_output_is_one_sentence(arguments: str, buffered: bool) -> None:
-    told = "resnet-lab: the output cannot be written: No space left on device\n"
-    assert ended(arguments, os.open("/dev/full", os.O_WRONLY), buffered) == (2, told)
+    message = "resnet-lab: the output cannot be written: No space left on device\n"
+    assert ended(arguments, os.open("/dev/full", os.O_WRONLY), buffered) == (2, message)
 
 
 def test_no_standard_output_at_all() -> None:

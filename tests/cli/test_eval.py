@@ -58,7 +58,7 @@ def test_bad_input(cli: Callable, trained: Path, paintings: Path, tmp_path: Path
     assert (code, out) == (2, "")
     assert err == (
         f"resnet-lab: {paintings}: its classes are not the network's: missing ['red'], unknown ['green']; "
-        "use a folder with the same class names, or say which is which with --class-map 'green=red' (or 'green=' to "
+        "use a folder with the same class names, or map them with --class-map 'green=red' (or 'green=' to "
         "leave it out)\n"
     )
     code, out, err = cli("eval", "run", "--data", paintings, "--class-map", "green=red", "--json")

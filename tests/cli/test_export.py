@@ -23,10 +23,10 @@ def test_onnx(cli: Callable, trained: Path) -> None:
 def test_program_as_json(cli: Callable, trained: Path) -> None:
     code, out, _ = cli("export", "run", "--to", "program", "--json")
     assert code == 0
-    told = json.loads(out)
+    printed = json.loads(out)
     content = Path("run/model.pt2").read_bytes()
-    assert told.pop("largest_difference").keys() == {"images", "probability", "logit"}
-    assert told == {
+    assert printed.pop("largest_difference").keys() == {"images", "probability", "logit"}
+    assert printed == {
         "format": "program",
         "file": "run/model.pt2",
         "bytes": len(content),
@@ -40,8 +40,8 @@ def test_torchvision(cli: Callable) -> None:
     code, out, err = cli("export", "w.safetensors", "--to", "torchvision")
     assert (code, err) == (0, "writing w.torchvision.safetensors from w.safetensors\n")
     assert out.splitlines()[2] == "for torchvision.models.resnet18(num_classes=5)"
-    told = json.loads(cli("export", "w.safetensors", "--to", "torchvision", "--force", "--json").out)
-    assert (told["constructor"], told["num_classes"]) == ("resnet18", 5)
+    printed = json.loads(cli("export", "w.safetensors", "--to", "torchvision", "--force", "--json").out)
+    assert (printed["constructor"], printed["num_classes"]) == ("resnet18", 5)
 
 
 def test_program(cli: Callable, trained: Path) -> None:
@@ -72,9 +72,9 @@ def test_bad_input(cli: Callable, trained: Path, tmp_path: Path) -> None:
         ("run", "--to", "program", "--license", "mit"): "a license belongs in the model card, not in program",
     }.items():
         code, out, err = cli("export", *arguments)
-        told = err.splitlines()[-1]
+        printed = err.splitlines()[-1]
         assert (code, out) == (2, "")
-        assert told.startswith(f"resnet-lab: {message}")
+        assert printed.startswith(f"resnet-lab: {message}")
     assert (tmp_path / "there.pt2").read_text() == "mine"
     code, _, err = cli("export", "run", "--to", "tflite")
     assert code == 2

@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
     """Exit code and output of each command, all in one process."""
     done = subprocess.run(
         [sys.executable, PROJECT / "tests/cli/new_kind.py"], input="\n".join(COMMANDS.values()), text=True,
@@ -43,48 +43,48 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]
     return found
 
 
-def read(told: dict[str, tuple[str, str]], name: str) -> dict:
-    code, text = told[name]
+def read(outputs: dict[str, tuple[str, str]], name: str) -> dict:
+    code, text = outputs[name]
     assert code == "0", text
     return json.loads(text)
 
 
-def test_it_is_listed(told) -> None:
-    rows = {(row["kind"], row["name"]): row["parameters"] for row in read(told, "list")["plugins"]}
+def test_it_is_listed(outputs) -> None:
+    rows = {(row["kind"], row["name"]): row["parameters"] for row in read(outputs, "list")["plugins"]}
     assert rows["scale", "learned"] == {"start": 0.1}
     assert rows["scale", "one"] == {}
 
 
-def test_it_is_built(told) -> None:
+def test_it_is_built(outputs) -> None:
     """16, 32 and 64 channels, three blocks a stage."""
-    built, plain = read(told, "build"), read(told, "left alone")
+    built, plain = read(outputs, "build"), read(outputs, "left alone")
     stages = [stage["block"].get("scale") for stage in built["spec"]["stages"]]
     assert stages == [None, "learned(start=0.5)", None]
     assert built["parameters"] - plain["parameters"] == 3 * 32
     assert "scale" not in json.dumps(plain["spec"])
-    assert read(told, "again")["parameters"] - plain["parameters"] == 3 * (16 + 32 + 64)
+    assert read(outputs, "again")["parameters"] - plain["parameters"] == 3 * (16 + 32 + 64)
 
 
-def test_it_is_a_factor_of_studies(told) -> None:
-    assert [arm["arm"] for arm in read(told, "plan")["arms"]] == ["one", "learned"]
-    code, error = told["design"]
+def test_it_is_a_factor_of_studies(outputs) -> None:
+    assert [arm["arm"] for arm in read(outputs, "plan")["arms"]] == ["one", "learned"]
+    code, error = outputs["design"]
     assert code == "2"
     assert "unknown scale 'lerned'; did you mean 'learned'?" in error
 
 
-def test_it_is_a_list_of_bench(told) -> None:
-    arms = read(told, "bench")["arms"]
+def test_it_is_a_list_of_bench(outputs) -> None:
+    arms = read(outputs, "bench")["arms"]
     assert [arm["name"] for arm in arms] == ["one", "learned"]
     assert arms[1]["parameters"] - arms[0]["parameters"] == 3 * (16 + 32 + 64)
 
 
-def test_new_ones_are_written_and_checked(told) -> None:
-    code, text = told["new"]
+def test_new_ones_are_written_and_checked(outputs) -> None:
+    code, text = outputs["new"]
     assert code == "0"
     assert text.splitlines()[-1].endswith("plugins check mine --kind scale")
     for name, component in (("check new", "mine"), ("check", "learned(start=0.3)")):
-        (report,) = read(told, name)["components"]
+        (report,) = read(outputs, name)["components"]
         assert (report["kind"], report["component"], report["passed"]) == ("scale", component, True)
-        assert {"shapes", "input_kept", "spec", "network"} <= {
-            each["check"] for each in report["checks"] if each["status"] == "passed"
-        }
+        passed = {each["check"] for each in report["checks"] if each["status"] == "passed"}
+        assert {"shapes", "input_kept", "spec", "network"} <= passed
+    assert "traits" in passed

@@ -24,9 +24,9 @@ def test_a_push(cli: Callable, trained: Path, hub: FakeHub) -> None:
     code, out, err = cli("push-to-hub", "run", "me/genres", "--private", "--json")
     assert code == 0, err
     assert f"uploading 5 files to {hub.url}/me/genres (private)" in err
-    told = json.loads(out)
-    files = {file["name"]: file for file in told.pop("files")}
-    assert told == {
+    printed = json.loads(out)
+    files = {file["name"]: file for file in printed.pop("files")}
+    assert printed == {
         "repository": "me/genres", "url": f"{hub.url}/me/genres", "commit": "c0ffee", "private": True, "dry_run": False,
     }  # fmt: skip
     assert files.keys() == hub.files["me/genres"].keys()
@@ -50,8 +50,8 @@ def test_a_dry_run_sends_nothing(cli: Callable, trained: Path, hub: FakeHub, mon
     assert files[0].split()[0] == f"{size:,}"
     assert last == "nothing was sent to me/genres"
     assert not (trained / "README.md").exists()
-    told = json.loads(cli("push-to-hub", "run", "me/genres", "--dry-run", "--json").out)
-    assert (told["dry_run"], told["url"], told["commit"]) == (True, None, None)
+    printed = json.loads(cli("push-to-hub", "run", "me/genres", "--dry-run", "--json").out)
+    assert (printed["dry_run"], printed["url"], printed["commit"]) == (True, None, None)
 
 
 def test_bad_input(cli: Callable, trained: Path, hub: FakeHub, tmp_path: Path) -> None:

@@ -78,14 +78,14 @@ def test_a_record_of_other_weights_is_refused(cli: Callable, received: Path, wha
 def test_a_hash_of_another_network_is_refused(cli: Callable, received: Path) -> None:
     right = json.loads((received / "run.json").read_text())["spec_hash"]
     rewrite(received / "run.json", spec_hash="0" * 16)
-    told = (
+    message = (
         f"resnet-lab: {received}/run.json: damaged: spec_hash should be {right}, the hash of its spec, got "
         "'0000000000000000'; restore the run folder\n"
     )
     for command in (("eval", received), ("report", received), ("export", received, "--to", "card")):
-        assert cli(*command) == (2, "", told), command
+        assert cli(*command) == (2, "", message), command
     unfinished(received)
-    assert cli("train", "--resume", received) == (2, "", told)
+    assert cli("train", "--resume", received) == (2, "", message)
 
 
 def test_a_best_epoch_that_there_was_not_is_refused(cli: Callable, received: Path) -> None:
@@ -196,9 +196,9 @@ def test_nothing_is_fetched_for_a_file(cli: Callable, received: Path, source: st
 
 def test_no_file_says_download(cli: Callable) -> None:
     Path("recipe.toml").write_text("[data]\nsource = 'torchvision:CIFAR10'\ndownload = true\n")
-    told = "download cannot be set in a file or by --set; give --download on the command line\n"
-    assert cli("train", "--recipe", "recipe.toml") == (2, "", f"resnet-lab: recipe.toml: {told}")
-    assert cli("train", "--set", "data.download=true") == (2, "", f"resnet-lab: data: {told}")
+    message = "download cannot be set in a file or by --set; give --download on the command line\n"
+    assert cli("train", "--recipe", "recipe.toml") == (2, "", f"resnet-lab: recipe.toml: {message}")
+    assert cli("train", "--set", "data.download=true") == (2, "", f"resnet-lab: data: {message}")
 
 
 # Links
@@ -240,5 +240,7 @@ def test_no_command_follows_a_link_out_of_a_study(cli: Callable, tmp_path: Path)
         ("study", "plan", "--attn", "none,eca", "--data", "digits", "--pilot", "study"),
         ("study", "search", "--resume", "study"),
     ):
-        told = f"resnet-lab: study/trials/a is a link out of study, to {tmp_path}; put the file itself in its place\n"
-        assert cli(*command) == (2, "", told)
+        message = (
+            f"resnet-lab: study/trials/a is a link out of study, to {tmp_path}; put the file itself in its place\n"
+        )
+        assert cli(*command) == (2, "", message)

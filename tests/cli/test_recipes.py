@@ -24,10 +24,10 @@ def test_the_list(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_list_as_json(cli: Callable) -> None:
     code, out, err = cli("recipes", "list", "--json")
-    told = json.loads(out)["recipes"]
+    content = json.loads(out)["recipes"]
     assert (code, err) == (0, "")
-    assert [row["name"] for row in told] == list(names())
-    frozen = next(row for row in told if row["name"] == "paintings-frozen-1-3")
+    assert [row["name"] for row in content] == list(names())
+    frozen = next(row for row in content if row["name"] == "paintings-frozen-1-3")
     assert frozen["title"] == "Paintings, fine-tuned with stages 1-3 frozen"
     assert set(frozen) == {"name", "title", "description", "source", "model", "data", "train"}
     assert frozen["model"] == {"model": "resnet50", "input_size": 224}

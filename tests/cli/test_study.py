@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from resnet_lab.data.sources import open_images
+from resnet_lab.evaluation import opened_run
+from resnet_lab.study.deciding import decided_eagerly
 from resnet_lab.study.trials import trials_of
 from tests.bench.short import shorten
 from tests.study.fabricated import by_chance, design, fabricate
@@ -91,8 +94,8 @@ def test_the_program_s_own(cli: Callable) -> None:
     shown = cli("study", "show", "digits-parts")
     Path("mine.toml").write_text(shown.out)
     assert json.loads(cli("study", "show", "mine.toml", "--json").out)["study"]["name"] == "digits-parts"
-    told = json.loads(cli("study", "plan", "mine.toml", "--seeds", 4, "--size", 8, "--json").out)
-    assert (told["trials"], len(told["arms"])) == (32, 8)
+    printed = json.loads(cli("study", "plan", "mine.toml", "--seeds", 4, "--size", 8, "--json").out)
+    assert (printed["trials"], len(printed["arms"])) == (32, 8)
     assert cli("study", "run", "digits-part") == (
         2, "",
         "resnet-lab: digits-part: no such file, and no study of that name; did you mean 'digits-parts'?\n",
@@ -101,9 +104,9 @@ def test_the_program_s_own(cli: Callable) -> None:
 
 def test_factors_of_a_recipe(cli: Callable) -> None:
     options = ("--attn", "none,eca", "--factor", "train.lr=1e-3,1e-2", "--size", 8)
-    told = json.loads(cli("study", "plan", "--recipe", "digits-quick", *options, "--json").out)
-    assert [arm["arm"] for arm in told["arms"]] == ["none 1e-3", "none 1e-2", "eca 1e-3", "eca 1e-2"]
-    assert told["tests"] == 3
+    printed = json.loads(cli("study", "plan", "--recipe", "digits-quick", *options, "--json").out)
+    assert [arm["arm"] for arm in printed["arms"]] == ["none 1e-3", "none 1e-2", "eca 1e-3", "eca 1e-2"]
+    assert printed["tests"] == 3
     code, out, err = cli("study", "plan", "--depth", "19,34")
     assert (code, out) == (2, "")
     assert "arm '19'" in err
@@ -170,15 +173,33 @@ def test_failed_and_missing_trials_are_reported(cli: Callable, done: Path) -> No
     assert "exploratory" in out
 
 
+def test_a_plan_takes_the_pilot_s_resolution(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arms are decided already; of a further arm the clock decides. The source is opened once."""
+    decided, opened = [], []
+    monkeypatch.setattr(
+        "resnet_lab.study.deciding.decided_eagerly",
+        lambda study, sources: decided.extend(arm.name for arm in study.arms) or decided_eagerly(study, sources),
+    )
+    monkeypatch.setattr(
+        opened_run, "open_images", lambda source, *args, **kw: opened.append(source) or open_images(source, *args, **kw)
+    )
+    pilot = json.loads((done / "resolved.json").read_text())["arms"].values()
+    out = cli("study", "plan", "--attn", "none,eca,se", *SMALL, "--seeds", 6, "--pilot", done, "--json").out
+    assert {each["name"] for each in pilot} == {"none", "eca"}
+    assert decided == ["se"]
+    assert {arm["epochs"] for arm in json.loads(out)["arms"]} == {each["epochs"] for each in pilot}
+    assert opened == ["digits"]
+
+
 def test_a_plan(cli: Callable, done: Path) -> None:
     code, out, err = cli("study", "plan", "--attn", "none,eca", *SMALL, "--seeds", 6, "--pilot", done, "--json")
     assert code == 0, err
-    told = json.loads(out)
-    assert (told["trials"], told["tests"], told["smallest_p"], told["problem"]) == (12, 1, 2 / 64, None)
-    assert told["seconds"] == pytest.approx(6 * sum(arm["seconds"] for arm in told["arms"]))
+    printed = json.loads(out)
+    assert (printed["trials"], printed["tests"], printed["smallest_p"], printed["problem"]) == (12, 1, 2 / 64, None)
+    assert printed["seconds"] == pytest.approx(6 * sum(arm["seconds"] for arm in printed["arms"]))
     differences = json.loads(cli("study", "report", done, "--json").out)["effects"][0]["differences"]
-    assert told["spreads"][0]["deviation"] == pytest.approx(np.std(differences, ddof=1))
-    powers = [outlook["power"] for outlook in told["outlooks"]]
+    assert printed["spreads"][0]["deviation"] == pytest.approx(np.std(differences, ddof=1))
+    powers = [outlook["power"] for outlook in printed["outlooks"]]
     assert powers == sorted(powers)
     code, out, _ = cli("study", "plan", "--attn", "none,eca", *SMALL, "--seeds", 2, "--spread", "0.01")
     assert code == 0

@@ -39,11 +39,11 @@ def test_scores_are_in_the_columns_of_their_seeds() -> None:
     trials = trials_of(study)
     made = screen(study, [outcome(trials[0]), outcome(trials[1], "it diverged"), outcome(trials[4])])
     made.training(trials[2])
-    told = lines(made)
-    cells = {line[2:11].strip(): line[11:].split() for line in told[4:8]}
-    assert told[0].startswith("gelu none, seed 0 · ")
-    assert told[0].endswith(" left")
-    assert told[2].split() == ["arm", "0", "1", "2"]
+    printed = lines(made)
+    cells = {line[2:11].strip(): line[11:].split() for line in printed[4:8]}
+    assert printed[0].startswith("gelu none, seed 0 · ")
+    assert printed[0].endswith(" left")
+    assert printed[2].split() == ["arm", "0", "1", "2"]
     assert cells == {
         "relu none": ["0.500", "0.600", "."],
         "relu eca": ["failed", ".", "."],
@@ -60,15 +60,15 @@ def test_many_trials_are_marks_and_finished_arms_make_room(width: int) -> None:
     over = [outcome(trial) for trial in rows[first]] + [outcome(rows[second][0]), outcome(rows[second][1], "failed")]
     made = screen(study, over, width, height=24)
     made.training(rows[second][2])
-    told = lines(made)
-    assert len(told) <= 24
-    assert max(map(len, told)) <= width
-    assert told[-1] == "arms not shown: 1 over, 14 not"
-    seen = " ".join(told)
+    printed = lines(made)
+    assert len(printed) <= 24
+    assert max(map(len, printed)) <= width
+    assert printed[-1] == "arms not shown: 1 over, 14 not"
+    seen = " ".join(printed)
     assert f"{second} " in seen
     assert f"{first} " not in seen
     if width == 120:
-        (line,) = (line for line in told if "#" in line and second in line)
+        (line,) = (line for line in printed if "#" in line and second in line)
         assert line.split()[-2:] == ["0.500", "#x>" + 27 * "."]
 
 

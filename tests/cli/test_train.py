@@ -27,8 +27,8 @@ from tests.cli.conftest import QUICK
 def test_a_network_that_overflows_has_diverged(cli: Callable, paintings: Path) -> None:
     code, out, err = cli("train", "--data", paintings, *QUICK, "--optimizer", "sgd", "--lr", 1e30, "--out", "run")
     assert (code, out) == (2, "")
-    told = r"resnet-lab: epoch 1, step \d of 3: the training loss is (nan|inf) at learning rate "
-    assert re.match(told, err.splitlines()[-1])
+    content = r"resnet-lab: epoch 1, step \d of 3: the training loss is (nan|inf) at learning rate "
+    assert re.match(content, err.splitlines()[-1])
     code, out, err = cli("eval", "run")
     assert (code, out) == (2, "")
     assert err.startswith("resnet-lab: run: the run has no weights (no best.safetensors), since it ended: epoch 1, ")
@@ -36,13 +36,13 @@ def test_a_network_that_overflows_has_diverged(cli: Callable, paintings: Path) -
 
 def test_a_folder_of_paintings(cli: Callable, paintings: Path) -> None:
     code, out, err = cli("train", "--data", paintings, *QUICK, "--augment", "flip,rotate90", "--out", "run", "--json")
-    told = json.loads(out)
+    content = json.loads(out)
     assert code == 0
-    assert told["run"] == "run"
-    assert told["best_epoch"] in (1, 2)
-    assert set(told["test"]) == {"accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "n"}
+    assert content["run"] == "run"
+    assert content["best_epoch"] in (1, 2)
+    assert set(content["test"]) == {"accuracy", "macro_accuracy", "macro_precision", "macro_recall", "macro_f1", "n"}
     with Path("run/splits.csv").open() as file:
-        assert told["test"]["n"] == sum(row["split"] == "test" for row in csv.DictReader(file))
+        assert content["test"]["n"] == sum(row["split"] == "test" for row in csv.DictReader(file))
     assert sorted(path.name for path in Path("run").iterdir()) == [
         ".lock", "best.safetensors", "curves.png", "last.safetensors", "metrics.csv", "predictions", "run.json",
         "splits.csv", "times.csv",
@@ -85,11 +85,11 @@ def test_a_configuration_file_and_an_option_over_it(cli: Callable, paintings: Pa
 def test_eval_gives_the_same_figures_again(cli: Callable, paintings: Path) -> None:
     trained = json.loads(cli("train", "--data", paintings, *QUICK, "--out", "run", "--json").out)
     code, out, _ = cli("eval", "run", "--precision", "fp32", "--json")
-    told = json.loads(out)
+    content = json.loads(out)
     assert code == 0
-    assert trained["test"].items() <= told["test"].items()
-    assert told["best_epoch"] == trained["best_epoch"]
-    assert [row["name"] for row in told["classes"]] == ["blue", "red"]
+    assert trained["test"].items() <= content["test"].items()
+    assert content["best_epoch"] == trained["best_epoch"]
+    assert [row["name"] for row in content["classes"]] == ["blue", "red"]
     validation = json.loads(cli("eval", "run", "--split", "val", "--precision", "fp32", "--json").out)["val"]
     with Path("run/metrics.csv").open() as file:
         best = max(float(row["val_macro_accuracy"]) for row in csv.DictReader(file))
@@ -98,13 +98,13 @@ def test_eval_gives_the_same_figures_again(cli: Callable, paintings: Path) -> No
 
 def test_eval_and_predict_agree_on_another_folder(cli: Callable, trained: Path, paintings: Path) -> None:
     code, out, _ = cli("eval", "run", "--data", paintings, "--precision", "fp32", "--json")
-    told = json.loads(out)
-    assert (code, told["split"]) == (0, "all")
+    content = json.loads(out)
+    assert (code, content["split"]) == (0, "all")
     predicted = json.loads(cli("predict", "run", paintings, "--precision", "fp32", "--json").out)["images"]
-    assert len(predicted) == told["all"]["n"] == 24
+    assert len(predicted) == content["all"]["n"] == 24
     truth = [Path(row["path"]).parent.name for row in predicted]
     named = [row["top"][0]["class"] for row in predicted]
-    assert told["all"]["macro_accuracy"] == pytest.approx(balanced_accuracy_score(truth, named))
+    assert content["all"]["macro_accuracy"] == pytest.approx(balanced_accuracy_score(truth, named))
     assert all(sum(best["probability"] for best in row["top"]) == pytest.approx(1) for row in predicted)
 
 
@@ -216,8 +216,8 @@ def test_a_way_of_making_pictures_square_goes_with_the_weights(cli: Callable, pa
     arguments = ("train", "--data", paintings, *QUICK, "--epochs", 1, "--fit", "crop", "--out", "run", "--json")
     trained = json.loads(cli(*arguments).out)
     assert checkpoint.read("run/best.safetensors")[0].fit == "crop"
-    told = json.loads(cli("eval", "run", "--precision", "fp32", "--json").out)
-    assert trained["test"].items() <= told["test"].items()
+    content = json.loads(cli("eval", "run", "--precision", "fp32", "--json").out)
+    assert trained["test"].items() <= content["test"].items()
 
 
 @pytest.mark.slow
@@ -252,7 +252,7 @@ def test_an_interrupted_training_saves_its_state(
     assert cli("predict", "run", paintings / "red" / "1.png").code == 0
 
 
-SAID = {"channels_last": "by device", **dict.fromkeys(("init_seed", "split_seed", "order_seed"), "that of --seed")}
+DESCRIBED = {"channels_last": "by device", **dict.fromkeys(("init_seed", "split_seed", "order_seed"), "that of --seed")}
 
 
 def test_the_help_has_the_defaults_in_use(cli: Callable) -> None:
@@ -263,7 +263,7 @@ def test_the_help_has_the_defaults_in_use(cli: Callable) -> None:
         if (option := name.replace("_", "-")) in shown:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             expected = f"{value:g}" if number else written.get(value, str(value))
-            assert shown[option] == SAID.get(name, expected), name
+            assert shown[option] == DESCRIBED.get(name, expected), name
     options = {name.replace("_", "-") for name in (*TrainConfig.model_fields, *DataConfig.model_fields)} - {"source"}
     assert options - {"channels-last"} <= set(shown)
     assert shown["data"] == DataConfig().source
@@ -390,10 +390,10 @@ def test_a_stage_that_is_not_there(cli: Callable, paintings: Path) -> None:
 
 def test_a_range_test(cli: Callable) -> None:
     code, out, _ = cli("train", "--size", 8, "--precision", "fp32", "--find-lr", "--out", "rates.png", "--json")
-    told = json.loads(out)
+    content = json.loads(out)
     assert code == 0
-    assert 1e-5 < told["suggestion"] < 1
-    assert len(told["rates"]) == len(told["losses"])
+    assert 1e-5 < content["suggestion"] < 1
+    assert len(content["rates"]) == len(content["losses"])
     with Image.open("rates.png") as picture:
         assert picture.format == "PNG"
     assert cli("train", "--find-lr", "--out", "rates.png").code == 2

@@ -19,8 +19,8 @@ def rendered(text: str) -> str:
 @pytest.mark.parametrize("name", NAMES)
 def test_markdown_shows_names_as_they_are(name: str) -> None:
     page = rendered(f"| a | b |\n|---|---|\n| {markdown(name)} | {code(name)} |\n")
-    told, inline = re.findall("<td>(.*?)</td>", page)
-    assert html.unescape(told) == name
+    escaped, inline = re.findall("<td>(.*?)</td>", page)
+    assert html.unescape(escaped) == name
     assert html.unescape(re.sub("</?code>", "", inline)) == name.replace("`", "'")
     assert rendered(f"# {markdown(name)}").startswith("<h1>")
     assert "\n" not in markdown("a\nb")

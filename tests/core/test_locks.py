@@ -39,17 +39,17 @@ def test_what_fails_inside_lets_go(tmp_path: Path) -> None:
 
 def test_a_lock_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "POLL", 0)
-    path, said = tmp_path / "lock", []
+    path, notes = tmp_path / "lock", []
     other = FileLock(path)
     other.acquire()
 
     def while_waiting() -> None:
-        said.append("waiting")
-        if len(said) == 4:
+        notes.append("waiting")
+        if len(notes) == 4:
             other.release()
 
-    with held(path, lambda: said.append("said"), while_waiting):
-        assert said == ["said", "waiting", "waiting", "waiting"]
+    with held(path, lambda: notes.append("held"), while_waiting):
+        assert notes == ["held", "waiting", "waiting", "waiting"]
         assert not is_free(path)
     assert is_free(path)
 

@@ -38,12 +38,12 @@ def set_of(folder: Path, reads: list[str] | None = None, *, stamped: bool = True
 
 
 class Listener(Watcher):
-    """Keeps what it is told."""
+    """Keeps all messages."""
 
     def __init__(self) -> None:
         self.phases: list[tuple[str, int]] = []
         self.steps = 0
-        self.said: list[str] = []
+        self.notes: list[str] = []
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         self.phases.append((what, total))
@@ -52,4 +52,4 @@ class Listener(Watcher):
         self.steps += 1
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.notes.append(text)

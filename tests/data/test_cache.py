@@ -34,19 +34,19 @@ FORM = ImageFormat(8)
 ROOT = Path(__file__).parents[2]
 
 
-def pixels(stored: Stored, form: ImageFormat = FORM) -> NDArray[np.uint8]:
+def pixels(stored: Stored, image_format: ImageFormat = FORM) -> NDArray[np.uint8]:
     assert stored.pixels is not None
-    return np.fromfile(stored.pixels, np.uint8).reshape(-1, *form.shape)[stored.rows]
+    return np.fromfile(stored.pixels, np.uint8).reshape(-1, *image_format.shape)[stored.rows]
 
 
-def decoded(images: ImageSet, form: ImageFormat = FORM) -> NDArray[np.uint8]:
-    return np.stack([to_array(images.read(position), form) for position in range(len(images))])
+def decoded(images: ImageSet, image_format: ImageFormat = FORM) -> NDArray[np.uint8]:
+    return np.stack([to_array(images.read(position), image_format) for position in range(len(images))])
 
 
-def is_right(stored: Stored, images: ImageSet, form: ImageFormat = FORM) -> bool:
+def is_right(stored: Stored, images: ImageSet, image_format: ImageFormat = FORM) -> bool:
     """Whether pixels and what decoding found are those of decoding each image now."""
-    told = tuple(decode(images.read(position), form)[1] for position in range(len(images)))
-    return np.array_equal(pixels(stored, form), decoded(images, form)) and stored.examined == told
+    expected = tuple(decode(images.read(position), image_format)[1] for position in range(len(images)))
+    return np.array_equal(pixels(stored, image_format), decoded(images, image_format)) and stored.examined == expected
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_every_image_is_decoded_once(folder: Path) -> None:
     second = store(set_of(folder, reads), FORM, watcher=listener)
     assert reads == []
     assert is_right(second, set_of(folder))
-    assert listener.said == []
+    assert listener.notes == []
 
 
 def test_a_set_without_stamps_is_read_but_not_decoded_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +100,9 @@ def test_a_changed_file_is_decoded_again_and_a_renamed_one_is_not(
     reads: list[str] = []
     digests: list[str] = []
 
-    def counted(content: bytes, form: ImageFormat, digest: str) -> Any:
+    def counted(content: bytes, image_format: ImageFormat, digest: str) -> Any:
         digests.append(digest)
-        return decode(content, form, digest)
+        return decode(content, image_format, digest)
 
     monkeypatch.setattr(filling, "decode", counted)
     stored = store(set_of(folder, reads), FORM)
@@ -154,10 +154,10 @@ def test_causes_that_may_pass_are_not_kept(folder: Path, monkeypatch: pytest.Mon
     (folder / "0002.png").write_bytes(b"words")
     with monkeypatch.context() as patch:
 
-        def short_of_memory(content: bytes, form: ImageFormat, digest: str) -> Any:
+        def short_of_memory(content: bytes, image_format: ImageFormat, digest: str) -> Any:
             if content == (folder / "0001.png").read_bytes():
                 return None, ImageInfo(digest, NO_MEMORY)
-            return decode(content, form, digest)
+            return decode(content, image_format, digest)
 
         patch.setattr(filling, "decode", short_of_memory)
         assert [each.cause for each in store(set_of(folder), FORM).examined[:2]] == ["", NO_MEMORY]
@@ -174,14 +174,14 @@ def test_causes_that_may_pass_are_not_kept(folder: Path, monkeypatch: pytest.Mon
 
 
 def test_forms_do_not_disturb_each_other(folder: Path) -> None:
-    forms = [ImageFormat(8), ImageFormat(9), ImageFormat(8, 1), ImageFormat(8, fit="pad")]
+    image_formats = [ImageFormat(8), ImageFormat(9), ImageFormat(8, 1), ImageFormat(8, fit="pad")]
     for _ in range(2):
-        for form in forms:
-            assert is_right(store(set_of(folder), form), set_of(folder), form)
-    told = store(set_of(folder), FORM, keep_pixels=False)
-    assert told.pixels is None
-    assert told.rows.tolist() == [-1] * 12
-    assert told.examined == store(set_of(folder), FORM).examined
+        for image_format in image_formats:
+            assert is_right(store(set_of(folder), image_format), set_of(folder), image_format)
+    expected = store(set_of(folder), FORM, keep_pixels=False)
+    assert expected.pixels is None
+    assert expected.rows.tolist() == [-1] * 12
+    assert expected.examined == store(set_of(folder), FORM).examined
     assert sorted(entry.kind for entry in entries()) == [*["images"] * 4, "index"]
 
 
@@ -249,14 +249,14 @@ def test_damaged_images_are_found_and_decoded_again(
     damage(one_entry())
     listener, reads = Listener(), []
     mended = store(set_of(folder, reads), FORM, watcher=listener)
-    assert listener.said == [f"{number} damaged images in the cache are decoded again"]
+    assert listener.notes == [f"{number} damaged images in the cache are decoded again"]
     assert len(reads) == number
     assert is_right(mended, set_of(folder))
     assert np.array_equal(pixels(mended), before)
     assert (one_entry() / "pixels.u8").stat().st_size == rows_after * FORM.nbytes
-    listener.said.clear()
+    listener.notes.clear()
     store(set_of(folder), FORM, watcher=listener)
-    assert listener.said == []
+    assert listener.notes == []
 
 
 def empty_index(entry: Path) -> None:
@@ -284,12 +284,12 @@ def test_a_damaged_index_is_rebuilt(folder: Path, damage: Callable[[Path], None]
     before = (one_entry() / "pixels.u8").open("rb")
     damage(one_entry())
     (entry,) = entries()
-    assert (entry.source, entry.form, entry.used, entry.images) == ("", None, None, 0)
+    assert (entry.source, entry.image_format, entry.used, entry.images) == ("", None, None, 0)
     assert bytes_needed(set_of(folder), FORM) == 12 * FORM.nbytes
     listener, reads = Listener(), []
     (folder / "0000.png").unlink()
     again = store(set_of(folder, reads), FORM, watcher=listener)
-    assert listener.said == [f"the index of the cache is damaged ({cause}); all images are decoded again"]
+    assert listener.notes == [f"the index of the cache is damaged ({cause}); all images are decoded again"]
     assert len(reads) == 11
     assert is_right(again, set_of(folder))
     with before:
@@ -399,7 +399,7 @@ def test_waiting_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(filelock.FileLock, "acquire", held_once)
     store(set_of(folder), FORM, watcher=listener)
-    assert listener.said == ["another process is filling this part of the cache; waiting for it"]
+    assert listener.notes == ["another process is filling this part of the cache; waiting for it"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])

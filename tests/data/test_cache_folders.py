@@ -43,7 +43,7 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             OSError(errno.EDQUOT, "Disk quota exceeded"),
@@ -57,11 +57,11 @@ def test_a_folder_is_held_by_one_process(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_errors_within_are_reported(error: Exception, told: str) -> None:
+def test_errors_within_are_reported(error: Exception, message: str) -> None:
     place = cache_folder() / "frozen" / "0123456789abcdef"
     with pytest.raises(CacheError) as failure, held(place, SILENT):
         raise error
-    assert str(failure.value) == f"{place}: {told}"
+    assert str(failure.value) == f"{place}: {message}"
 
 
 def test_entries_describe_the_content(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_entries_describe_the_content(tmp_path: Path) -> None:
     store(set_of(small), ImageFormat(8, 1, "crop"))
     store(set_of(large), ImageFormat(32))
     first, second = entries()
-    assert (first.source, first.form, first.images) == (str(large), ImageFormat(32), 7)
-    assert (second.source, second.form, second.images) == (str(small), ImageFormat(8, 1, "crop"), 3)
+    assert (first.source, first.image_format, first.images) == (str(large), ImageFormat(32), 7)
+    assert (second.source, second.image_format, second.images) == (str(small), ImageFormat(8, 1, "crop"), 3)
     for entry in (first, second):
         assert entry.nbytes == sum(path.stat().st_size for path in entry.folder.iterdir())
         assert entry.used is not None
@@ -168,9 +168,14 @@ def test_features_and_shards_are_listed_and_cleared() -> None:
     (shards / "a.tar").write_bytes(bytes(5000))
     first, second = entries()
     assert (first.kind, first.images, first.nbytes) == ("shards", 1, 5000)
-    assert (second.kind, second.source, second.images, second.form) == ("features", "/paintings", 7, ImageFormat(8))
+    assert (second.kind, second.source, second.images, second.image_format) == (
+        "features",
+        "/paintings",
+        7,
+        ImageFormat(8),
+    )
     (features / "about.json").write_text("{")
-    assert (entries()[1].kind, entries()[1].source, entries()[1].form) == ("features", "", None)
+    assert (entries()[1].kind, entries()[1].source, entries()[1].image_format) == ("features", "", None)
     clear()
     assert entries() == []
     assert not features.exists()

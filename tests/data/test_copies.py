@@ -29,14 +29,14 @@ def seen(number: int, cause: str = "") -> ImageInfo:
     return ImageInfo(f"{number:064x}", cause)
 
 
-def together(numbers: NDArray[np.int64]) -> set[frozenset[int]]:
+def as_sets(numbers: NDArray[np.int64]) -> set[frozenset[int]]:
     """The positions of each group of two or more."""
     found = (np.flatnonzero(numbers == number).tolist() for number in np.unique(numbers))
     return {frozenset(group) for group in found if len(group) > 1}
 
 
 def near(images: Sequence[Image.Image]) -> set[frozenset[int]]:
-    return together(find_near_copies([signature(image) for image in images]).groups)
+    return as_sets(find_near_copies([signature(image) for image in images]).groups)
 
 
 def looked_at(contents: Sequence[bytes]) -> list[ImageInfo]:
@@ -46,7 +46,7 @@ def looked_at(contents: Sequence[bytes]) -> list[ImageInfo]:
 def test_files_that_are_the_same_are_copies_and_unusable_ones_are_not() -> None:
     unread = ImageInfo("", "Permission denied")
     images = [seen(2), unread, unread, seen(2), seen(1, "empty file"), seen(1, "empty file")]
-    assert together(group_copies(images).groups) == {frozenset({0, 3})}
+    assert as_sets(group_copies(images).groups) == {frozenset({0, 3})}
     assert group_copies([]).groups.tolist() == []
 
 
@@ -59,7 +59,7 @@ def gallery() -> list[Image.Image]:
 def test_copies_are_found_and_no_others(gallery: list[Image.Image], name: str) -> None:
     contents = [*map(saved, gallery), *map(COPIES[name], gallery)]
     found = group_copies(looked_at(contents))
-    assert together(found.groups) == {frozenset({number, number + 12}) for number in range(12)}
+    assert as_sets(found.groups) == {frozenset({number, number + 12}) for number in range(12)}
     assert (found.compared, found.remark) == (24, "")
 
 
@@ -72,9 +72,9 @@ def test_copies_trimmed_at_two_edges_are_found(gallery: list[Image.Image]) -> No
 def test_near_copies_are_not_looked_for_where_that_is_off(gallery: list[Image.Image]) -> None:
     contents = [saved(gallery[0]), saved(gallery[0], 40), saved(gallery[1]), saved(gallery[1])]
     examined = looked_at(contents)
-    assert together(group_copies(examined).groups) == {frozenset({0, 1}), frozenset({2, 3})}
+    assert as_sets(group_copies(examined).groups) == {frozenset({0, 1}), frozenset({2, 3})}
     off = group_copies(examined, near=False)
-    assert (together(off.groups), off.compared, off.remark) == ({frozenset({2, 3})}, None, "")
+    assert (as_sets(off.groups), off.compared, off.remark) == ({frozenset({2, 3})}, None, "")
 
 
 DRAWN: dict[str, Callable[[], list[Image.Image]]] = {
@@ -108,14 +108,14 @@ def test_groups_too_large_for_copies_are_left_apart_with_a_remark(gallery: list[
     crowd = [saved(gallery[0], quality) for quality in range(40, 90, 5)][: LARGEST + 1]
     others = [saved(image) for image in gallery[1:]]
     found = group_copies(looked_at([*crowd, *others]))
-    assert together(found.groups) == set()
+    assert as_sets(found.groups) == set()
     assert found.remark == (
         "9 images look as alike as near copies do, in 1 group of up to 9; a picture rarely has more than 8 copies, so "
         "that these are left apart: where they are copies, as frames of a film may be, assign their "
         "parts by a split file"
     )
     as_many = [*crowd[:LARGEST], *others]
-    assert together(group_copies(looked_at(as_many)).groups) == {frozenset(range(LARGEST))}
+    assert as_sets(group_copies(looked_at(as_many)).groups) == {frozenset(range(LARGEST))}
 
 
 def test_the_two_ends_of_a_chain_are_not_together() -> None:
@@ -157,7 +157,7 @@ def test_copies_of_paintings_are_found_and_no_others() -> None:
     """All 14 kinds of copies in turn, each of six other paintings."""
     paintings = [Image.open(file).convert("RGB") for file in sorted(PAINTINGS.glob("*/*.jpg"))[::13][: 6 * len(COPIES)]]
     copies = [make(painting) for make, painting in zip([*COPIES.values()] * 6, paintings, strict=True)]
-    found = together(group_copies(looked_at([*map(saved, paintings), *copies])).groups)
+    found = as_sets(group_copies(looked_at([*map(saved, paintings), *copies])).groups)
     number = len(paintings)
     expected = {frozenset({position, number + position}) for position in range(number)}
     assert found <= expected, "no other groups"

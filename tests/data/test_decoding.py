@@ -54,8 +54,8 @@ def squashed(image: Image.Image, size: int = 8) -> NDArray[np.uint8]:
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def examined(content: bytes | Image.Image, form: ImageFormat = ImageFormat(8)) -> ImageInfo:  # noqa: B008 (frozen)
-    return decode(content, form)[1]
+def examined(content: bytes | Image.Image, image_format: ImageFormat = ImageFormat(8)) -> ImageInfo:  # noqa: B008 (frozen)
+    return decode(content, image_format)[1]
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)
@@ -111,13 +111,13 @@ def test_a_resized_side_and_a_middle_are_torchvision_s(width: int, height: int, 
 
 def test_the_middle_of_a_long_strip_takes_no_memory_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(6).integers(0, 256, (600, 40, 3), dtype=np.uint8)
-    image, form = Image.fromarray(pixels), ImageFormat(32, 3, "crop", resize=36)
-    whole = to_array(image, form)
+    image, image_format = Image.fromarray(pixels), ImageFormat(32, 3, "crop", resize=36)
+    whole = to_array(image, image_format)
     monkeypatch.setattr(squaring, "MAX_RESIZED", 0)
-    assert np.abs(to_array(image, form).astype(int) - whole).max() <= 2
+    assert np.abs(to_array(image, image_format).astype(int) - whole).max() <= 2
 
 
-def test_a_form_of_another_size_shows_the_same_part() -> None:
+def test_a_format_of_another_size_shows_the_same_part() -> None:
     assert ImageFormat(224, 3, "crop", resize=256).at(112) == ImageFormat(112, 3, "crop", resize=128)
     assert ImageFormat(224, 3, "crop", resize=232).at(1) == ImageFormat(1, 3, "crop", resize=1)
     assert ImageFormat(224).at(32) == ImageFormat(32)
@@ -429,24 +429,26 @@ def test_a_lazily_opened_bomb() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_sums_are_exact_and_statistics_are_numpys(channels: int) -> None:
-    form = ImageFormat(32, channels)
-    decoded = [decode(encoded(Image.fromarray(noise(40, 50, seed=seed)), "PNG"), form) for seed in range(20)]
+    image_format = ImageFormat(32, channels)
+    decoded = [decode(encoded(Image.fromarray(noise(40, 50, seed=seed)), "PNG"), image_format) for seed in range(20)]
     values = np.stack([pixels for pixels, _ in decoded if pixels is not None]).astype(np.int64)
     for image, (_, seen) in zip(values, decoded, strict=True):
         assert seen.sums == tuple(image.sum(axis=(0, 1)).tolist())
         assert seen.squares == tuple((image**2).sum(axis=(0, 1)).tolist())
-    mean, std = channel_statistics([seen for _, seen in decoded], form)
+    mean, std = channel_statistics([seen for _, seen in decoded], image_format)
     scaled = values.astype(np.float64) / 255
     assert np.allclose(mean, scaled.mean(axis=(0, 1, 2)), rtol=0, atol=1e-12)
     assert np.allclose(std, scaled.std(axis=(0, 1, 2)), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("form", [ImageFormat(64), ImageFormat(8), ImageFormat(64, fit="crop"), ImageFormat(64, 1)])
-def test_the_signature_is_of_the_whole_picture_whatever_the_form(form: ImageFormat) -> None:
-    assert examined(encoded(smooth(), "PNG"), form).signature == signature(smooth()) != b""
+@pytest.mark.parametrize(
+    "image_format", [ImageFormat(64), ImageFormat(8), ImageFormat(64, fit="crop"), ImageFormat(64, 1)]
+)
+def test_the_signature_is_of_the_whole_picture_in_any_format(image_format: ImageFormat) -> None:
+    assert examined(encoded(smooth(), "PNG"), image_format).signature == signature(smooth()) != b""
 
 
-def test_a_form_of_two_channels() -> None:
+def test_a_format_of_two_channels() -> None:
     with pytest.raises(DataError) as failure:
         ImageFormat(8, 2)
     assert str(failure.value) == "images have 1 channel (greyscale) or 3 (RGB), the network wants 2"

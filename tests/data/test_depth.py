@@ -78,9 +78,9 @@ def test_the_set_decides_not_the_picture() -> None:
     listener = Listener()
     found = decode_all(set_of(file_of(dark), file_of(bright)), ImageFormat(8, 1), DataConfig(), listener)
     pixels = gathered(found.pixels, [0, 1])
-    assert found.pixels.form == ImageFormat(8, 1, depth=12)
+    assert found.pixels.image_format == ImageFormat(8, 1, depth=12)
     assert np.array_equal(pixels[..., 0], np.stack([dark, bright]) >> 4)
-    assert "2 pictures of 16 bits use 12 of them at most, so that 4095 is taken for white" in listener.said
+    assert "2 pictures of 16 bits use 12 of them at most, so that 4095 is taken for white" in listener.notes
     assert np.array_equal(grey(file_of(dark), depth=12), dark >> 4)
 
 
@@ -91,7 +91,7 @@ def test_one_full_range_image_keeps_the_others_with_a_remark(cache_use: str) -> 
     config = DataConfig(cache=cache_use)
     found = decode_all(set_of(file_of(dark), file_of(bright)), ImageFormat(8, 1), config, listener)
     assert np.array_equal(gathered(found.pixels, [0, 1])[..., 0], np.stack([dark, bright]) >> 8)
-    assert listener.said == [
+    assert listener.notes == [
         "1 of 2 pictures of 16 bits use a sixteenth of the others' range or less, and stay dark: if they are of "
         "another kind, convert them to 8 bits"
     ]
@@ -102,8 +102,8 @@ def test_ordinary_sets_have_no_depth() -> None:
     Image.new("RGB", (8, 8), (3, 3, 3)).save(content, "PNG")
     listener = Listener()
     found = decode_all(set_of(content.getvalue()), ImageFormat(8), DataConfig(), listener)
-    assert found.pixels.form.depth is None
-    assert listener.said == []
+    assert found.pixels.image_format.depth is None
+    assert listener.notes == []
 
 
 def test_white_is_zero_is_no_negative() -> None:
@@ -142,4 +142,4 @@ def test_a_check_reports_it_too() -> None:
     listener = Listener()
     findings = check(set_of(file_of(values(12)), file_of(values(12, seed=1))), listener)
     assert findings.handled == {"greyscale": 2, "16-bit": 2}
-    assert "2 pictures of 16 bits use 12 of them at most, so that 4095 is taken for white" in listener.said
+    assert "2 pictures of 16 bits use 12 of them at most, so that 4095 is taken for white" in listener.notes

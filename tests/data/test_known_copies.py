@@ -81,7 +81,7 @@ def test_a_set_is_searched_once(tmp_path: Path, searches: list[int]) -> None:
     assert searches == [24, 24]
     check(images)
     check(images)
-    assert searches == [24, 24, 24], "in another form they are in another folder"
+    assert searches == [24, 24, 24], "in another format they are in another folder"
 
 
 def test_nothing_is_kept_without_a_search(tmp_path: Path, searches: list[int]) -> None:

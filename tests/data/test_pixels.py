@@ -52,12 +52,12 @@ def test_images_come_as_they_are_asked_for(make: type[Pixels], positions: NDArra
 
 def test_both_give_the_same_of_files(tmp_path: Path) -> None:
     images = set_of(fill(tmp_path / "images", 9, size=30))
-    form = ImageFormat(16, 1, "crop")
-    kept = store(images, form)
+    image_format = ImageFormat(16, 1, "crop")
+    kept = store(images, image_format)
     assert kept.pixels is not None
     positions = [8, 0, 4, 4]
-    one = gathered(StoredPixels(kept.pixels, kept.rows, form), positions)
-    other = gathered(DecodedPixels(images, form), positions)
+    one = gathered(StoredPixels(kept.pixels, kept.rows, image_format), positions)
+    other = gathered(DecodedPixels(images, image_format), positions)
     assert one.shape == (4, 16, 16, 1)
     assert np.array_equal(one, other)
 

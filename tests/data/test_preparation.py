@@ -29,7 +29,7 @@ def two_classes(folder: Path, number: int = 40) -> ImageSet:
 
 
 def everything(prepared: Prepared, positions: np.ndarray) -> np.ndarray:
-    out = np.empty((len(positions), *prepared.pixels.form.shape), dtype=np.uint8)
+    out = np.empty((len(positions), *prepared.pixels.image_format.shape), dtype=np.uint8)
     prepared.pixels.gather(positions, out)
     return out
 
@@ -63,7 +63,7 @@ def test_bad_files_are_reported_and_left_out(tmp_path: Path) -> None:
     assert prepared.bad == [("0003.png", "empty file"), ("a/notes.txt", "no image by its name")]
     assert prepared.parts[3] == ""
     assert np.count_nonzero(prepared.parts != "") == 39
-    assert listener.said == [
+    assert listener.notes == [
         "2 of 41 files cannot be used and are left out, the first 0003.png (empty file); "
         "`resnet-lab data check` lists all"
     ]
@@ -96,8 +96,8 @@ def test_sets_too_large_for_the_disk_are_decoded_in_every_epoch(
     assert isinstance(decode_all(images, FORM, DataConfig(), listener).pixels, StoredPixels), "it is there already"
     large = decode_all(images, ImageFormat(100), DataConfig(), listener)
     assert isinstance(large.pixels, DecodedPixels)
-    assert "40 decoded images would take 1.1 MiB and the disk of " in listener.said[-1]
-    assert listener.said[-1].endswith("has 1.0 MiB free: they are decoded in every epoch")
+    assert "40 decoded images would take 1.1 MiB and the disk of " in listener.notes[-1]
+    assert listener.notes[-1].endswith("has 1.0 MiB free: they are decoded in every epoch")
     streamed = decode_all(images, FORM, DataConfig(cache="stream"))
     assert isinstance(streamed.pixels, DecodedPixels)
     with pytest.raises(DataError) as failure:
@@ -127,7 +127,7 @@ def test_copies_are_counted_and_stay_together(tmp_path: Path) -> None:
     ]
     assert prepared.parts[0] == prepared.parts[2]
     assert prepared.parts[4] == prepared.parts[7]
-    assert listener.said == [
+    assert listener.notes == [
         "2 pictures are there more than once, 1 of them under several labels: see `resnet-lab data check`"
     ]
 
@@ -142,7 +142,7 @@ def test_a_split_file_is_kept_to_and_new_images_leave_its_tests_alone(tmp_path: 
     prepared = prepare(images, FORM, DataConfig(split_file=tmp_path / "splits.csv"), 0, listener)
     assert prepared.parts[:36].tolist() == parts.tolist()
     assert prepared.parts[36:].tolist() == ["train", "test", "train", "train"], "0037 is a copy of 0005"
-    assert listener.said[0] == (
+    assert listener.notes[0] == (
         f"4 images are not in {tmp_path}/splits.csv; they go with their copies or into training"
     )
 
@@ -156,8 +156,13 @@ def test_near_copies_do_not_depend_on_the_form(tmp_path: Path) -> None:
         picture.resize((100, 75)).save(folder / f"{number:04}.jpg", quality=60)
     images = replace(set_of(folder), classes=("a", "b"), labels=np.repeat(np.arange(12) % 2, 2))
     groups = [
-        prepare(images, form, DataConfig(), 0).grouping.groups.tolist()
-        for form in (ImageFormat(32), ImageFormat(224), ImageFormat(224, fit="crop"), ImageFormat(96, 1, fit="pad"))
+        prepare(images, image_format, DataConfig(), 0).grouping.groups.tolist()
+        for image_format in (
+            ImageFormat(32),
+            ImageFormat(224),
+            ImageFormat(224, fit="crop"),
+            ImageFormat(96, 1, fit="pad"),
+        )
     ]
     assert groups == [groups[0]] * 4
     assert len(set(groups[0])) == 12
@@ -168,4 +173,4 @@ def test_notes_of_the_source_are_reported(tmp_path: Path) -> None:
     prepare(
         replace(two_classes(tmp_path / "set"), notes=("two folders are one class",)), FORM, DataConfig(), 0, listener
     )
-    assert listener.said == ["two folders are one class"]
+    assert listener.notes == ["two folders are one class"]

@@ -74,8 +74,8 @@ def test_added_removed_and_renamed_files_move_no_other() -> None:
     assert len({part for path, part in after.items() if path not in before}) > 1, "new ones go to several parts"
     order = np.random.default_rng(0).permutation(400)
     shuffled = replace(data, paths=tuple(f"{i}.png" for i in range(400)), labels=data.labels[order])
-    told = [examined(data)[position] for position in order]
-    assert np.array_equal(split(shuffled, told, np.arange(400), 0), parts_of(data)[order])
+    properties = [examined(data)[position] for position in order]
+    assert np.array_equal(split(shuffled, properties, np.arange(400), 0), parts_of(data)[order])
 
 
 def test_only_classes_that_miss_a_part_move_an_image() -> None:
@@ -194,11 +194,11 @@ def test_follow_copies_leaves_the_unusable_out() -> None:
 
 def test_images_that_cannot_be_used_are_in_no_part() -> None:
     data = images(30, 30)
-    told = examined(data, {3: "empty file", 40: "damaged header"})
-    found = split(data, told, np.arange(60), 0)
+    properties = examined(data, {3: "empty file", 40: "damaged header"})
+    found = split(data, properties, np.arange(60), 0)
     assert np.flatnonzero(found == "").tolist() == [3, 40]
     everything = tuple(("train", "val", "test")[position % 3] for position in range(60))
-    given = split(replace(data, parts=everything), told, np.arange(60), 0)
+    given = split(replace(data, parts=everything), properties, np.arange(60), 0)
     assert np.flatnonzero(given == "").tolist() == [3, 40]
 
 

@@ -53,13 +53,13 @@ class Choosing(nn.Module):
 
 
 class Listener(Watcher):
-    """Notes what it is told."""
+    """Keeps all messages."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.notes: list[str] = []
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.notes.append(text)
 
 
 class Counting:

@@ -86,8 +86,8 @@ def test_the_copy_is_ready_and_the_model_unchanged() -> None:
 def test_a_network_that_cannot_be_traced_is_not_folded() -> None:
     model, listener = lived_in(small(Choosing())), Listener()
     network = optimize_for_inference(model, choose("cpu", "bf16"), watcher=listener)
-    (said,) = listener.said
-    assert said.startswith(
+    (notes,) = listener.notes
+    assert notes.startswith(
         "batch norms are not folded, as the network cannot be traced (TraceError: symbolically traced variables cannot "
         "be used as inputs to control flow"
     )
@@ -116,7 +116,7 @@ def test_a_plugin_may_make_float32_tensors() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "images", "compiled"),
+    ("requested", "images", "compiled"),
     [
         ("off", 10**9, False),
         ("on", None, True),
@@ -127,14 +127,14 @@ def test_a_plugin_may_make_float32_tensors() -> None:
     ],
 )
 def test_it_is_compiled_where_that_was_asked_for_or_pays(
-    counting: Counting, wish: Any, images: int | None, compiled: bool
+    counting: Counting, requested: Any, images: int | None, compiled: bool
 ) -> None:
     model, listener, x = lived_in(small()), Listener(), torch.randn(SHAPE)
-    network = optimize_for_inference(model, choose("cpu", "fp32", wish), images, watcher=listener)
+    network = optimize_for_inference(model, choose("cpu", "fp32", requested), images, watcher=listener)
     for _ in range(2):
         torch.testing.assert_close(network(x), model.eval()(x), rtol=1e-5, atol=1e-5)
     assert counting.calls == compiled
-    assert listener.said == ["compiling the network for inference, which can take a minute"] * compiled
+    assert listener.notes == ["compiling the network for inference, which can take a minute"] * compiled
 
 
 def test_it_pays_where_a_tenth_of_the_time_is_a_minute(monkeypatch: pytest.MonkeyPatch, counting: Counting) -> None:
@@ -159,7 +159,7 @@ def test_what_cannot_be_compiled(counting: Counting) -> None:
     model, listener, x = small(Choosing(), Breaking()), Listener(), torch.randn(SHAPE)
     network = optimize_for_inference(model, choose("cpu", "fp32"), 10**9, watcher=listener)
     torch.testing.assert_close(network(x), model.eval()(x))
-    assert listener.said[-1].startswith("not compiled: the network cannot be compiled here (Unsupported: ")
+    assert listener.notes[-1].startswith("not compiled: the network cannot be compiled here (Unsupported: ")
     with pytest.raises(ConfigError) as failure:
         optimize_for_inference(model, choose("cpu", "fp32", "on"))(x)
     assert str(failure.value).startswith("the network cannot be compiled here (Unsupported: ")

@@ -110,11 +110,11 @@ def test_a_batch_beyond_the_memory_is_refused_before_it_is_allocated(
     monkeypatch.setattr(memory, "total_memory", lambda: needed - 1)
     with pytest.raises(ConfigError) as failure:
         memory.require_memory(network, shape, placement, training=True)
-    told = (
+    message = (
         f"256 images of 8192 x 8192 pixels takes {256 // part}.0 GiB for activations alone, and cpu has {256 // part}.0"
     )
     assert str(failure.value) == (
-        f"a training step on {told}; take fewer at a time (--batch-size, --accumulate) or smaller images (--size)"
+        f"a training step on {message}; take fewer at a time (--batch-size, --accumulate) or smaller images (--size)"
     )
 
 
@@ -129,13 +129,53 @@ def test_one_image_beyond_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_network_that_cannot_run_without_values_is_let_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Reading(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x if float(x.sum()) > 0 else 2 * x
+class Running(nn.Module):
+    """A layer whose forward pass is a function."""
 
+    def __init__(self, function: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.function(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x.detach().numpy(),
+        lambda x: x.tolist(),
+        lambda x: x[x > 0],
+        lambda x: x.unique(),
+        lambda x: x + torch.ones(x.shape),
+        lambda x: f"{x.sum():.2f}",
+    ],
+    ids=["item", "numpy", "tolist", "mask", "unique", "constant", "format"],
+)
+def test_a_network_that_cannot_run_without_values_is_let_through(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[[torch.Tensor], object]
+) -> None:
     monkeypatch.setattr(memory, "total_memory", lambda: 1)
-    memory.require_memory(Reading(), (8, 3, 64, 64), choose("cpu"), training=True)
+    memory.require_memory(Running(function), (8, 3, 64, 64), choose("cpu"), training=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda x: x @ x.new_ones(5, 2), RuntimeError),
+        (lambda x: len(3), TypeError),  # type: ignore[arg-type]
+        (lambda x: {}["gate"], KeyError),
+    ],
+    ids=["shapes", "types", "lookup"],
+)
+def test_a_defect_of_a_network_is_raised(
+    monkeypatch: pytest.MonkeyPatch, function: Callable[[torch.Tensor], object], error: type[Exception]
+) -> None:
+    monkeypatch.setattr(memory, "total_memory", lambda: 1)
+    with pytest.raises(error):
+        memory.require_memory(Running(function), (8, 3, 64, 64), choose("cpu"), training=True)
 
 
 def test_the_peak_of_a_backward_pass() -> None:

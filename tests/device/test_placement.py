@@ -26,7 +26,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
 
 
 @pytest.mark.parametrize(
-    ("wish", "message"),
+    ("requested", "message"),
     [
         ({"precision": "fp8"}, "precision 'fp8' must be one of auto, fp32, tf32, bf16, fp16"),
         ({"compile": "yes"}, "compile 'yes' must be one of auto, off, on, max"),
@@ -43,9 +43,9 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
         ),
     ],
 )
-def test_wishes_that_cannot_be_met(wish: dict, message: str) -> None:
+def test_requests_that_cannot_be_met(requested: dict, message: str) -> None:
     with pytest.raises(ConfigError) as failure:
-        choose(**wish)
+        choose(**requested)
     assert str(failure.value).startswith(message)
 
 
@@ -116,7 +116,7 @@ def test_every_decision_can_be_overruled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capability", "said"),
+    ("capability", "notes"),
     [
         ((6, 1), "fp32 (no bf16 in hardware), channels-first (float32 convolutions of a GPU are made for it)"),
         ((7, 0), "fp16 (fp16 in hardware, and no bf16), channels-last (tensor cores are made for it)"),
@@ -126,10 +126,10 @@ def test_every_decision_can_be_overruled() -> None:
     ],
 )
 def test_auto_takes_a_gpu_and_what_its_generation_computes(
-    gpu: list[tuple[int, int]], capability: tuple[int, int], said: str
+    gpu: list[tuple[int, int]], capability: tuple[int, int], notes: str
 ) -> None:
     gpu[0] = capability
-    assert str(choose()) == f"cuda in {said}, compiled where measured to be faster"
+    assert str(choose()) == f"cuda in {notes}, compiled where measured to be faster"
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((8, 9), True)])

@@ -190,19 +190,19 @@ def test_who_is_first_is_known_before_all_meet(launched: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("wish", "gpus", "here", "expected"),
+    ("requested", "gpus", "here", "expected"),
     [("cuda", 2, 2, "cuda:1"), ("cuda:3", 4, 1, "cuda:3"), ("cpu", 0, 2, "cpu")],
 )
 def test_each_process_takes_its_own_device(
-    launched: pytest.MonkeyPatch, wish: str, gpus: int, here: int, expected: str
+    launched: pytest.MonkeyPatch, requested: str, gpus: int, here: int, expected: str
 ) -> None:
     launched.setenv("LOCAL_WORLD_SIZE", str(here))
     _have_gpus(launched, gpus)
-    assert str(room._own_device(wish)) == expected
+    assert str(room._own_device(requested)) == expected
 
 
 @pytest.mark.parametrize(
-    ("wish", "gpus", "text"),
+    ("requested", "gpus", "text"),
     [
         (
             "cuda",
@@ -213,15 +213,15 @@ def test_each_process_takes_its_own_device(
         ("cuda:0", 2, "device 'cuda:0' is one GPU for 2 processes; write cuda, and each takes its own"),
     ],
 )
-def test_gpus_that_do_not_suffice(launched: pytest.MonkeyPatch, wish: str, gpus: int, text: str) -> None:
+def test_gpus_that_do_not_suffice(launched: pytest.MonkeyPatch, requested: str, gpus: int, text: str) -> None:
     _have_gpus(launched, gpus)
-    with pytest.raises(ConfigError) as caught, begin(wish):
+    with pytest.raises(ConfigError) as caught, begin(requested):
         pass
     assert str(caught.value) == text
 
 
 def _have_gpus(patch: pytest.MonkeyPatch, number: int) -> None:
-    patch.setattr(room, "choose", lambda wish: Placement(torch.device(wish), torch.float32, "a test"))
+    patch.setattr(room, "choose", lambda requested: Placement(torch.device(requested), torch.float32, "a test"))
     patch.setattr(torch.cuda, "device_count", lambda: number)
 
 
@@ -234,7 +234,7 @@ def test_rows_of_another_number_are_refused() -> None:
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Results of two processes at their first start and, after one of them was killed, at the second."""
     folder = tmp_path_factory.mktemp("together")
-    done = torchrun("tests.together", folder, restarts=1)
+    done = torchrun("tests.two_processes", folder, restarts=1)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     found = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
@@ -271,9 +271,9 @@ def test_cores_are_shared_out(found: dict[str, Any], who: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("start", [0, 1])
 def test_a_common_error_is_reported_by_one(found: dict[str, Any], start: int) -> None:
-    said = [found[f"{start}.{rank}"]["said"] for rank in (0, 1)]
-    assert sorted(each[0] for each in said) == [False, True]
-    assert [each[1] for each in said] == [True, True]
+    printed = [found[f"{start}.{rank}"]["printed"] for rank in (0, 1)]
+    assert sorted(each[0] for each in printed) == [False, True]
+    assert [each[1] for each in printed] == [True, True]
 
 
 @pytest.mark.slow

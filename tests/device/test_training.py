@@ -33,7 +33,7 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
 def prepared(model: nn.Module, compile: Compile, steps: int = 0, key: str = "key") -> tuple[nn.Module, list[str]]:
     listener = Listener()
     network = compile_for_training(model, choose("cpu", "bf16", compile), key, SHAPE, steps=steps, watcher=listener)
-    return network, listener.said
+    return network, listener.notes
 
 
 def test_off_is_the_network_itself(counting: Counting) -> None:
@@ -41,18 +41,18 @@ def test_off_is_the_network_itself(counting: Counting) -> None:
     assert prepared(model, "off", MANY) == (model, [])
 
 
-@pytest.mark.parametrize("wish", ["on", "max"])
-def test_compiled_as_asked(counting: Counting, wish: Any) -> None:
+@pytest.mark.parametrize("requested", ["on", "max"])
+def test_compiled_as_asked(counting: Counting, requested: Any) -> None:
     model = lived_in(small()).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    network, said = prepared(model, wish)
-    assert said == [COMPILING]
+    network, notes = prepared(model, requested)
+    assert notes == [COMPILING]
     assert network is not model
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not model.training
     network.train()
-    placement = choose("cpu", "bf16", wish)
+    placement = choose("cpu", "bf16", requested)
     with placement.autocast():
         network(placement.layout(torch.randn(3, *SHAPE[1:]))).float().sum().backward()
     assert counting.calls == 1  # before the first step
@@ -65,9 +65,9 @@ def test_what_cannot_be_compiled_is_an_error_where_that_was_asked_for(counting: 
         prepared(model, "on")
     assert str(failure.value).startswith("the network cannot be compiled here (Unsupported: ")
     assert str(failure.value).endswith("); use --compile off")
-    network, said = prepared(model, "auto", MANY)
+    network, notes = prepared(model, "auto", MANY)
     assert network is model
-    assert said == [COMPILING, f"not compiled: {failure.value}"]
+    assert notes == [COMPILING, f"not compiled: {failure.value}"]
 
 
 def test_a_network_that_fails_by_itself_fails_as_itself(counting: Counting) -> None:
@@ -77,14 +77,14 @@ def test_a_network_that_fails_by_itself_fails_as_itself(counting: Counting) -> N
 
 def test_a_short_training_is_not_worth_a_compilation(counting: Counting) -> None:
     model = small()
-    network, (said,) = prepared(model, "auto", steps=10)
+    network, (notes,) = prepared(model, "auto", steps=10)
     assert network is model
-    assert re.fullmatch(r"not compiled: compilation can take a minute, and about \d+ s of training remain", said)
+    assert re.fullmatch(r"not compiled: compilation can take a minute, and about \d+ s of training remain", notes)
     assert counting.calls == 0
 
 
 @pytest.mark.parametrize(
-    ("compiled", "said"),
+    ("compiled", "notes"),
     [
         (0.5, "compiled: a step takes 0.5 s compiled, 0.75 s eager"),
         (0.75, "not compiled: a step takes 0.75 s compiled, 0.75 s eager"),
@@ -92,10 +92,10 @@ def test_a_short_training_is_not_worth_a_compilation(counting: Counting) -> None
     ],
 )
 def test_the_faster_is_measured_once(
-    counting: Counting, seconds: list[tuple[float, float]], compiled: float, said: str
+    counting: Counting, seconds: list[tuple[float, float]], compiled: float, notes: str
 ) -> None:
     seconds.append((0.75, compiled))
-    for heard in ([COMPILING, said], [said, COMPILING] if compiled < 0.75 else [said]):
+    for heard in ([COMPILING, notes], [notes, COMPILING] if compiled < 0.75 else [notes]):
         model = small()
         network, listened = prepared(model, "auto", MANY)
         assert (network is not model) == (compiled < 0.75)
@@ -126,9 +126,9 @@ def deterministic() -> Iterator[None]:
 
 def test_determinism_is_not_left_to_a_stopwatch(counting: Counting, deterministic: None) -> None:
     model = small()
-    network, said = prepared(model, "auto", MANY)
+    network, notes = prepared(model, "auto", MANY)
     assert network is model
-    assert said == [
+    assert notes == [
         "not compiled: which of the two is faster, and so the last bits, can differ from run to run (--compile on does)"
     ]
     assert prepared(model, "on")[0] is not model
@@ -138,6 +138,6 @@ def test_processes_do_not_choose_for_themselves(counting: Counting, monkeypatch:
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)
     model = small()
-    network, said = prepared(model, "auto", MANY)
+    network, notes = prepared(model, "auto", MANY)
     assert network is model
-    assert said == ["not compiled: each of the processes would choose for itself (--compile on does)"]
+    assert notes == ["not compiled: each of the processes would choose for itself (--compile on does)"]

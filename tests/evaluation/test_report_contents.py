@@ -12,13 +12,13 @@ from resnet_lab.device import choose
 from resnet_lab.evaluation import report_contents
 from resnet_lab.evaluation.comparison import compare
 from resnet_lab.evaluation.report_contents import gather_report
-from tests.report.subjects import ANIMALS, REGISTRY, subject
+from tests.report.made_up_runs import ANIMALS, REGISTRY, made_up_run
 
 CPU = choose("cpu", "fp32")
 
 
 def test_recalls_of_classes_in_another_order_stand_beside_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = subject(), subject(seed=1, name="gelu")
+    first, second = made_up_run(), made_up_run(seed=1, name="gelu")
     order = [4, 2, 0, 1, 3]
     scored = second.predictions
     assert scored is not None
@@ -42,7 +42,7 @@ def test_recalls_of_classes_in_another_order_stand_beside_the_same_names(monkeyp
 
 @pytest.mark.parametrize(("most", "fixed", "broken"), [(0, 0, 0), (4, 2, 2), (5, 2, 3), (1000, None, None)])
 def test_disputed_works_are_the_surest_of_both_kinds(most: int, fixed: int | None, broken: int | None) -> None:
-    compared = compare(subject().predictions, subject(seed=1).predictions, ("a", "b"))
+    compared = compare(made_up_run().predictions, made_up_run(seed=1).predictions, ("a", "b"))
     found = report_contents._disputed(compared, most)
     kinds = []
     for chosen, right in ((compared.paired.fixed, compared.second), (compared.paired.broken, compared.first)):
@@ -52,7 +52,7 @@ def test_disputed_works_are_the_surest_of_both_kinds(most: int, fixed: int | Non
 
 
 def test_few_broken_works_leave_room_for_fixed_ones() -> None:
-    compared = compare(subject().predictions, subject(seed=1).predictions, ("a", "b"))
+    compared = compare(made_up_run().predictions, made_up_run(seed=1).predictions, ("a", "b"))
     paired = replace(compared.paired, broken=compared.paired.broken[:1])
     found = report_contents._disputed(replace(compared, paired=paired), 6)
     assert np.isin(found, paired.fixed).sum() == 5
@@ -60,7 +60,7 @@ def test_few_broken_works_leave_room_for_fixed_ones() -> None:
 
 
 def test_a_run_without_predictions_cannot_be_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    empty = replace(subject(), predictions=None, summary=None, obstacle="there are no weights yet")
+    empty = replace(made_up_run(), predictions=None, summary=None, obstacle="there are no weights yet")
     monkeypatch.setattr(report_contents, "look_at", lambda path, *_, **__: empty)
     monkeypatch.setattr(Run, "open", lambda path: type("Finished", (), {"read": lambda self: {"status": "finished"}})())
     with pytest.raises(RunError) as error:

@@ -18,7 +18,7 @@ from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.order import Order, Subset
 from resnet_lab.device import choose
-from resnet_lab.evaluation.inference import batch_size_of, form_of, logits
+from resnet_lab.evaluation.inference import batch_size_of, image_format_of, logits
 from resnet_lab.evaluation.prediction import predict
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import evaluate, stored, summary_of
@@ -32,10 +32,10 @@ from tests.stand_ins import ArrayPixels
 
 class Listener(Watcher):
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.notes: list[str] = []
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.notes.append(text)
 
 
 CPU, REGISTRY = choose("cpu", "fp32"), load(only=[])
@@ -115,7 +115,7 @@ def test_other_classes_are_refused(run: Path, paintings: Path, tmp_path: Path) -
         evaluate(run, CPU, REGISTRY, source=str(tmp_path))
     assert str(failure.value) == (
         f"{tmp_path}: its classes are not the network's: missing ['green', 'red'], unknown ['mauve']; "
-        "use a folder with the same class names, or say which is which with --class-map 'mauve=green' (or 'mauve=' to "
+        "use a folder with the same class names, or map them with --class-map 'mauve=green' (or 'mauve=' to "
         "leave it out)"
     )
 
@@ -130,16 +130,16 @@ def linked(folder: Path, paintings: Path, **names: str) -> Path:
 
 def test_classes_are_matched_by_name_whatever_their_order(run: Path, paintings: Path, tmp_path: Path) -> None:
     """Labels by hand: the folder that each image lies in."""
-    said = Listener()
+    listener = Listener()
     source = linked(tmp_path / "data", paintings, Red="red", a="blue", green="green")
-    found = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"a": "blue"}, watcher=said)
+    found = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"a": "blue"}, watcher=listener)
     assert found.classes == ("blue", "green", "red")
     folders = {"Red": "red", "a": "blue", "green": "green"}
     assert [found.classes[label] for label in found.labels] == [folders[path.split("/")[0]] for path in found.paths]
     whole = evaluate(run, CPU, REGISTRY, source=str(paintings))
     by_digest = dict(zip(whole.digests, whole.probabilities, strict=True))
     assert all((row == by_digest[digest]).all() for row, digest in zip(found.probabilities, found.digests, strict=True))
-    assert {f"{source}: 'Red' is taken for 'red'", f"{source}: 'a' is taken for 'blue'"} <= set(said.said)
+    assert {f"{source}: 'Red' is taken for 'red'", f"{source}: 'a' is taken for 'blue'"} <= set(listener.notes)
     other = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"a": "red", "Red": "blue"})
     assert (other.labels != found.labels).sum() == 20, "kept predictions of other labels are not taken"
 
@@ -148,8 +148,8 @@ def test_classes_are_matched_by_name_whatever_their_order(run: Path, paintings: 
 def test_a_subset_of_the_classes_is_scored_with_a_remark(
     run: Path, paintings: Path, tmp_path: Path, names: dict[str, str]
 ) -> None:
-    said, source = Listener(), linked(tmp_path / "data", paintings, **names)
-    found = evaluate(run, CPU, REGISTRY, source=str(source), watcher=said)
+    listener, source = Listener(), linked(tmp_path / "data", paintings, **names)
+    found = evaluate(run, CPU, REGISTRY, source=str(source), watcher=listener)
     absent = [name for name in ("blue", "green", "red") if name not in names]
     assert len(found) == 10 * len(names)
     assert {found.classes[label] for label in found.labels} == set(names)
@@ -157,7 +157,7 @@ def test_a_subset_of_the_classes_is_scored_with_a_remark(
     assert (
         f"{source} has no image of {len(absent)} of the network's 3 classes ({', '.join(absent)}); the others are "
         "scored"
-    ) in said.said
+    ) in listener.notes
     again = evaluate(run, CPU, REGISTRY, source=str(source))
     assert again.origin == found.origin
 
@@ -173,7 +173,7 @@ def test_the_depth_of_the_training_images_goes_with_the_weights(tmp_path: Path) 
     config, spec = TrainConfig(epochs=1, batch_size=8, precision="fp32"), SPEC.modified(in_channels=1)
     train(spec, str(tmp_path / "data"), config, folder=tmp_path / "run")
     metadata, _ = checkpoint.read(tmp_path / "run" / "best.safetensors")
-    assert (metadata.depth, form_of(metadata).depth) == (12, 12)
+    assert (metadata.depth, image_format_of(metadata).depth) == (12, 12)
     whole = evaluate(tmp_path / "run", CPU, REGISTRY, source=str(tmp_path / "data"))
     place = next(number for number, path in enumerate(whole.paths) if path.startswith("dark"))
     (answer,) = predict(tmp_path / "run", [tmp_path / "data" / whole.paths[place]], CPU, REGISTRY, top=2).images
@@ -182,10 +182,10 @@ def test_the_depth_of_the_training_images_goes_with_the_weights(tmp_path: Path) 
 
 
 def test_a_class_is_left_out_where_asked_for(run: Path, paintings: Path, tmp_path: Path) -> None:
-    said, source = Listener(), linked(tmp_path / "data", paintings, red="red", mauve="green", blue="blue")
-    found = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"mauve": ""}, watcher=said)
+    listener, source = Listener(), linked(tmp_path / "data", paintings, red="red", mauve="green", blue="blue")
+    found = evaluate(run, CPU, REGISTRY, source=str(source), class_map={"mauve": ""}, watcher=listener)
     assert {path.split("/")[0] for path in found.paths} == {"red", "blue"}
-    assert f"{source}: images of 'mauve' are left out" in said.said
+    assert f"{source}: images of 'mauve' are left out" in listener.notes
     with pytest.raises(ConfigError, match=r"have a class 'mauv'; did you mean 'mauve'\?"):
         evaluate(run, CPU, REGISTRY, source=str(source), class_map={"mauve": "", "mauv": ""})
     evaluate(run, CPU, REGISTRY, source=str(source), class_map={"mauve": "", "mauv": ""}, other_classes={"mauv"})
@@ -210,20 +210,20 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
     record["data"]["source"] = str(data)
     (copy / "run.json").write_text(json.dumps(record))
     path = evaluate(copy, CPU, REGISTRY, part="test").paths[0]
-    whole, said = stored(Run(copy)), Listener()
+    whole, listener = stored(Run(copy)), Listener()
     assert whole is not None
     (data / path).write_bytes(b"no image")
-    found = evaluate(copy, CPU, REGISTRY, part="test", watcher=said)
+    found = evaluate(copy, CPU, REGISTRY, part="test", watcher=listener)
     assert (found.paths, found.origin.gone) == (whole.paths[1:], 1)
     np.testing.assert_allclose(found.probabilities, whole.probabilities[1:], rtol=0, atol=1e-6)
     assert (
         f"{data}: 1 images of the test part cannot be read now ({path}: not an image of a known format); the others "
         "are scored"
-    ) in said.said
+    ) in listener.notes
     (data / path).unlink()
-    found = evaluate(copy, CPU, REGISTRY, part="test", watcher=said)
+    found = evaluate(copy, CPU, REGISTRY, part="test", watcher=listener)
     assert (found.paths, found.origin.gone) == (whole.paths[1:], 1)
-    assert f"{data}: 1 images of the test part are gone ({path}); the others are scored" in said.said
+    assert f"{data}: 1 images of the test part are gone ({path}); the others are scored" in listener.notes
     kept = stored(Run(copy))
     assert kept is not None
     assert kept.paths == whole.paths, "those of all images stay"

@@ -45,7 +45,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def subject_of(tmp_path: Path, registry: Registry) -> Callable[..., ExportedModel]:
+def exported_model(tmp_path: Path, registry: Registry) -> Callable[..., ExportedModel]:
     """Writes a weights file of a network with random weights, and opens it."""
 
     def make(spec: ModelSpec, number: int = 0) -> ExportedModel:

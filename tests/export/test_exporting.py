@@ -17,10 +17,10 @@ from resnet_lab.network.plugins import Registry
 
 class Listener(Watcher):
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.notes: list[str] = []
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.notes.append(text)
 
 
 def test_of_a_run_the_best_weights_are_taken_and_the_file_lies_there(run: Path, registry: Registry) -> None:
@@ -31,11 +31,11 @@ def test_of_a_run_the_best_weights_are_taken_and_the_file_lies_there(run: Path, 
     assert (exported.size, exported.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert exported.agreement is not None
     assert exported.agreement.images == 4
-    assert listener.said == [f"writing {run}/model.pt2 from {run}/best.safetensors"]
+    assert listener.notes == [f"writing {run}/model.pt2 from {run}/best.safetensors"]
 
 
-def test_of_a_weights_file_it_lies_beside_it(subject_of: Callable[..., ExportedModel], registry: Registry) -> None:
-    weights = subject_of(zoo.get("resnet18").modified(num_classes=3, input_size=32)).weights
+def test_of_a_weights_file_it_lies_beside_it(exported_model: Callable[..., ExportedModel], registry: Registry) -> None:
+    weights = exported_model(zoo.get("resnet18").modified(num_classes=3, input_size=32)).weights
     assert export(weights, "card", registry=registry).path == weights.with_name("weights.md")
     exported = export(weights, "torchvision", registry=registry)
     assert exported.path == weights.with_name("weights.torchvision.safetensors")

@@ -41,29 +41,29 @@ CHANGES: list[dict[str, object]] = [
 
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_every_component_is_exported(
-    changes: dict[str, object], subject_of: Callable[..., ExportedModel], tmp_path: Path
+    changes: dict[str, object], exported_model: Callable[..., ExportedModel], tmp_path: Path
 ) -> None:
-    subject = subject_of(tiny(**changes))
-    agreement, facts = write_program(subject, tmp_path / "model.pt2")
+    original = exported_model(tiny(**changes))
+    agreement, facts = write_program(original, tmp_path / "model.pt2")
     assert facts == {"properties": PROPERTIES}
     assert agreement.probability < 1e-6
-    images = torch.rand(5, subject.metadata.spec.in_channels, 16, 16, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(5, original.metadata.spec.in_channels, 16, 16, generator=torch.Generator().manual_seed(1))
     program = torch.export.load(tmp_path / "model.pt2").module()
     with torch.no_grad():
-        torch.testing.assert_close(program(images), checkpoint.load(subject.weights)(images), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(program(images), checkpoint.load(original.weights)(images), rtol=1e-5, atol=1e-6)
 
 
-def test_a_deep_stem(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
-    subject = subject_of(zoo.get("resnet18d").modified(num_classes=3, input_size=32))
-    assert write_program(subject, tmp_path / "model.pt2")[0].probability < 1e-6
+def test_a_deep_stem(exported_model: Callable[..., ExportedModel], tmp_path: Path) -> None:
+    original = exported_model(zoo.get("resnet18d").modified(num_classes=3, input_size=32))
+    assert write_program(original, tmp_path / "model.pt2")[0].probability < 1e-6
 
 
-def test_metadata_are_complete_and_without_paths(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
-    subject = subject_of(tiny())
-    write_program(subject, tmp_path / "model.pt2")
-    said = {PROPERTIES: ""}
-    torch.export.load(tmp_path / "model.pt2", extra_files=said)
-    properties = json.loads(said[PROPERTIES])
+def test_metadata_are_complete_and_without_paths(exported_model: Callable[..., ExportedModel], tmp_path: Path) -> None:
+    original = exported_model(tiny())
+    write_program(original, tmp_path / "model.pt2")
+    files = {PROPERTIES: ""}
+    torch.export.load(tmp_path / "model.pt2", extra_files=files)
+    properties = json.loads(files[PROPERTIES])
     assert json.loads(properties["classes"]) == ["still life", "portrait", "landscape"]
     assert (json.loads(properties["mean"]), json.loads(properties["std"])) == ([0.5] * 3, [0.25] * 3)
     assert (properties["fit"], properties["input_size"]) == ("squash", "16")
@@ -77,24 +77,26 @@ class Choosy(nn.Module):
         return x if float(x.sum()) > 0 else -x
 
 
-def test_a_part_of_a_plugin_that_cannot_be_exported(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
-    subject = subject_of(tiny())
-    subject.model.layer1.append(Choosy())
-    subject.metadata.plugins["lab-choosy"] = "1.0"
+def test_a_part_of_a_plugin_that_cannot_be_exported(
+    exported_model: Callable[..., ExportedModel], tmp_path: Path
+) -> None:
+    original = exported_model(tiny())
+    original.model.layer1.append(Choosy())
+    original.metadata.plugins["lab-choosy"] = "1.0"
     with pytest.raises(ExportError) as failure:
-        write_program(subject, tmp_path / "model.pt2")
+        write_program(original, tmp_path / "model.pt2")
     assert str(failure.value).startswith(
-        f"{subject.weights}: the network has parts of lab-choosy 1.0 and cannot be exported to torch.export: "
+        f"{original.weights}: the network has parts of lab-choosy 1.0 and cannot be exported to torch.export: "
     )
     assert "\n" not in str(failure.value)
     assert not (tmp_path / "model.pt2").exists()
 
 
-def test_a_fault_of_our_own_is_not_hidden(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
-    subject = subject_of(tiny())
-    subject.model.layer1.append(Choosy())
+def test_a_fault_of_our_own_is_not_hidden(exported_model: Callable[..., ExportedModel], tmp_path: Path) -> None:
+    original = exported_model(tiny())
+    original.model.layer1.append(Choosy())
     with pytest.raises(Exception) as failure:  # noqa: PT011 (whatever torch raises)
-        write_program(subject, tmp_path / "model.pt2")
+        write_program(original, tmp_path / "model.pt2")
     assert not isinstance(failure.value, ExportError)
 
 
@@ -104,8 +106,8 @@ def test_a_part_of_a_plugin_that_can_be_exported(tmp_path: Path) -> None:
     registry.plugins.append(PluginStatus("simam", owner, "loaded"))
     spec = tiny(attn="simam")
     checkpoint.save(tmp_path / "w.safetensors", build(spec, registry=registry), spec, registry=registry)
-    subject = open_exported_model(tmp_path / "w.safetensors", registry)
-    assert subject.metadata.plugins == {"resnet-lab-simam": "0.1"}
-    write_program(subject, tmp_path / "model.pt2")
+    original = open_exported_model(tmp_path / "w.safetensors", registry)
+    assert original.metadata.plugins == {"resnet-lab-simam": "0.1"}
+    write_program(original, tmp_path / "model.pt2")
     images = torch.rand(5, 3, 16, 16)
-    torch.testing.assert_close(torch.export.load(tmp_path / "model.pt2").module()(images), subject.model(images))
+    torch.testing.assert_close(torch.export.load(tmp_path / "model.pt2").module()(images), original.model(images))

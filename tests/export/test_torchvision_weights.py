@@ -18,41 +18,41 @@ from tests.export.conftest import tiny
     "name", ["resnet18", "resnet50", *(pytest.param(name, marks=pytest.mark.long) for name in CONSTRUCTORS[5:9])]
 )
 def test_torchvision_loads_it_and_computes_the_same(
-    name: str, subject_of: Callable[..., ExportedModel], tmp_path: Path
+    name: str, exported_model: Callable[..., ExportedModel], tmp_path: Path
 ) -> None:
-    subject = subject_of(zoo.get(name).modified(num_classes=4, input_size=64))
+    original = exported_model(zoo.get(name).modified(num_classes=4, input_size=64))
     statistics = torch.Generator().manual_seed(0)
-    for module in subject.model.modules():
+    for module in original.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # or every running mean is 0
             torch.nn.init.normal_(module.running_mean, std=0.1, generator=statistics)
-    agreement, facts = write_torchvision(subject, tmp_path / "w.safetensors")
+    agreement, facts = write_torchvision(original, tmp_path / "w.safetensors")
     assert facts == {"constructor": name, "num_classes": 4}
     assert agreement.probability < 1e-6
     network = models.get_model(facts["constructor"], num_classes=facts["num_classes"])
     network.load_state_dict(load_file(tmp_path / "w.safetensors"), strict=True)
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(network.eval()(images), subject.model(images), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(network.eval()(images), original.model(images), rtol=1e-4, atol=1e-5)
 
 
-def test_metadata_of_the_file(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
-    subject = subject_of(zoo.get("resnet18").modified(num_classes=3, input_size=32))
-    write_torchvision(subject, tmp_path / "w.safetensors")
+def test_metadata_of_the_file(exported_model: Callable[..., ExportedModel], tmp_path: Path) -> None:
+    original = exported_model(zoo.get("resnet18").modified(num_classes=3, input_size=32))
+    write_torchvision(original, tmp_path / "w.safetensors")
     with safe_open(tmp_path / "w.safetensors", "pt") as file:
-        said = file.metadata()
-    assert said["torchvision"] == "resnet18"
-    assert said["classes"] == '["still life", "portrait", "landscape"]'
-    assert (said["mean"], said["input_size"], said["spec_hash"]) == (
-        "[0.5, 0.5, 0.5]", "32", subject.metadata.spec.hash,
+        about = file.metadata()
+    assert about["torchvision"] == "resnet18"
+    assert about["classes"] == '["still life", "portrait", "landscape"]'
+    assert (about["mean"], about["input_size"], about["spec_hash"]) == (
+        "[0.5, 0.5, 0.5]", "32", original.metadata.spec.hash,
     )  # fmt: skip
 
 
-def test_a_state_dict_of_tensors_alone(subject_of: Callable[..., ExportedModel], tmp_path: Path) -> None:
-    subject = subject_of(zoo.get("resnet18").modified(num_classes=3, input_size=32))
-    write_torchvision(subject, tmp_path / "w.pth")
+def test_a_state_dict_of_tensors_alone(exported_model: Callable[..., ExportedModel], tmp_path: Path) -> None:
+    original = exported_model(zoo.get("resnet18").modified(num_classes=3, input_size=32))
+    write_torchvision(original, tmp_path / "w.pth")
     state = torch.load(tmp_path / "w.pth", weights_only=True)
     models.resnet18(num_classes=3).load_state_dict(state, strict=True)
-    torch.testing.assert_close(state["fc.weight"], subject.model.fc.weight.detach(), rtol=0, atol=0)
+    torch.testing.assert_close(state["fc.weight"], original.model.fc.weight.detach(), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", CONSTRUCTORS)

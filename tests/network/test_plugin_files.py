@@ -65,8 +65,10 @@ def test_the_environment_variable(gate: Path) -> None:
     assert named_files() == [gate]
     assert "tenth" in load(only=()).names("attention")
     code = "from resnet_lab.network.plugins import load; print(*load(only=()).names('attention'))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120).stdout
-    assert told.split() == ["cbam", "eca", "none", "se", "tenth"]
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+    assert output.split() == ["cbam", "eca", "none", "se", "tenth"]
 
 
 def test_a_path_that_no_variable_can_hold(gate: Path) -> None:

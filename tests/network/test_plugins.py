@@ -389,8 +389,10 @@ def test_refused_parameters(install, text, message):
         """,
     )
     component = Component.parse(text)
-    said = refusal(SpecError, lambda: load().bind("attention", component, "stage 3"))
-    assert said.replace(f"{component.name}: ", f"{component.name} ") == f"stage 3: attention {component.name} {message}"
+    message = refusal(SpecError, lambda: load().bind("attention", component, "stage 3"))
+    assert (
+        message.replace(f"{component.name}: ", f"{component.name} ") == f"stage 3: attention {component.name} {message}"
+    )
 
 
 def test_a_whole_number_is_taken_for_a_float(install):
@@ -472,8 +474,8 @@ def test_broken(install, cause):
     assert statuses(registry) == [failed, "plugin scale (lab-scale 1.0) loaded"]
     assert [str(plugin) for plugin in registry.failures] == [failed]
     assert registry.names("attention") == ["cbam", "eca", "none", "scale", "se"]
-    said = refusal(SpecError, lambda: build("resnet20", attn="thing@2", registry=registry))
-    assert said == f"stage 2: unknown attention 'thing'; known: cbam, eca, none, scale, se; {failed}"
+    message = refusal(SpecError, lambda: build("resnet20", attn="thing@2", registry=registry))
+    assert message == f"stage 2: unknown attention 'thing'; known: cbam, eca, none, scale, se; {failed}"
 
 
 def test_ctrl_c_during_an_import_is_not_swallowed(install):
@@ -672,8 +674,8 @@ def test_without(install):
 )
 def test_a_plugin_that_is_not_installed(install, choice):
     install("lab-two", attention("two"))
-    said = refusal(PluginError, lambda: load(**choice))
-    assert said == "plugin 'lab-twoo' is not installed; did you mean 'lab-two' or 'two'?"
+    message = refusal(PluginError, lambda: load(**choice))
+    assert message == "plugin 'lab-twoo' is not installed; did you mean 'lab-two' or 'two'?"
 
 
 # The real thing

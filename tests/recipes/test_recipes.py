@@ -184,7 +184,7 @@ def settings_of_the_page() -> dict[str, dict[str, str]]:
         elif head and "." in cells[0]:
             for column, value in zip(head, cells[1:], strict=True):
                 for name in columns[column] if value else ():
-                    assert cells[0] not in found[name], "said twice"
+                    assert cells[0] not in found[name], "stated twice"
                     found[name][cells[0]] = value
     return found
 

@@ -12,7 +12,7 @@ from resnet_lab.report.comparison_page import comparison_page
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.study_building import make_study_report
 from resnet_lab.study.report_contents import gather_study
-from tests.report.subjects import ANIMALS, contrasted, gallery, subject
+from tests.report.made_up_runs import ANIMALS, contrasted, gallery, made_up_run
 from tests.study.fabricated import REGISTRY, by_chance, design, found
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -40,8 +40,8 @@ def browser() -> Iterator["playwright.Browser"]:
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    made, other = subject(), subject(seed=1, name="gelu")
-    fifty = subject([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=400)
+    made, other = made_up_run(), made_up_run(seed=1, name="gelu")
+    fifty = made_up_run([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=400)
     compared = compare(made.predictions, other.predictions, ("a", "b"))
     pages = {
         "run": run_page(made, gallery(made)),
@@ -60,8 +60,8 @@ def study(folder: Path) -> str:
         factors={"act": ["relu", "gelu"], "attn": ["none", "eca"], "train.lr": [0.001, 0.002]}, margin=0.05
     )
     shares = {arm.name: 0.6 + 0.04 * number for number, arm in enumerate(planned.arms)}
-    told, opened = found(folder, planned, by_chance(shares), failed={("gelu eca 0.002", 1): "it diverged"})
-    return make_study_report(gather_study(told, opened, REGISTRY)).html
+    shown, opened = found(folder, planned, by_chance(shares), failed={("gelu eca 0.002", 1): "it diverged"})
+    return make_study_report(gather_study(shown, opened, REGISTRY)).html
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_the_matrix_changes_its_order_and_keeps_its_cells(visit: Visit, files: d
     page = go(visit, files["fifty"])
     rows, columns, cells = matrix(page)
     assert rows == columns
-    assert any(f"{row} taken for {name}: " in told for (row, name), told in cells.items())
+    assert any(f"{row} taken for {name}: " in shown for (row, name), shown in cells.items())
     similarity = page.get_by_label("by similarity")
     page.get_by_label("by images").focus()
     page.keyboard.press("ArrowRight")
@@ -207,7 +207,7 @@ def test_a_cell_is_read_by_pointing_at_it(visit: Visit, files: dict[str, Path]) 
     page = go(visit, files["run"])
     cell = page.locator("#matrix td.wrong").first
     cell.hover()
-    assert page.locator("#matrix-told").inner_text() == cell.get_attribute("title")
+    assert page.locator("#matrix-readout").inner_text() == cell.get_attribute("title")
 
 
 @pytest.mark.parametrize("visit", [360, 1280], indirect=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from resnet_lab.device import choose
 from resnet_lab.evaluation.comparison import compare
 from resnet_lab.report.building import BuiltReport, default_path, write_plots
-from tests.report.subjects import subject
+from tests.report.made_up_runs import made_up_run
 
 CPU = choose("cpu", "fp32")
 
@@ -17,7 +17,7 @@ def test_where_a_page_goes() -> None:
 
 
 def test_each_plot_of_a_run_as_png_and_svg(tmp_path: Path) -> None:
-    written = write_plots(BuiltReport("", {}, (subject(),)), tmp_path / "deep" / "plots")
+    written = write_plots(BuiltReport("", {}, (made_up_run(),)), tmp_path / "deep" / "plots")
     names = {"curves", "headline", "confusion-by-images", "confusion-by-similarity", "reliability", "abundance"}
     assert {path.name for path in written} == {f"{name}.{kind}" for name in names for kind in ("png", "svg")}
     assert all(path.stat().st_size > 2000 for path in written)
@@ -26,12 +26,12 @@ def test_each_plot_of_a_run_as_png_and_svg(tmp_path: Path) -> None:
 
 
 def test_a_run_without_predictions_has_its_curves_alone(tmp_path: Path) -> None:
-    made = replace(subject(), predictions=None, summary=None, obstacle="there are no weights yet")
+    made = replace(made_up_run(), predictions=None, summary=None, obstacle="there are no weights yet")
     assert [path.name for path in write_plots(BuiltReport("", {}, (made,)), tmp_path)] == ["curves.png", "curves.svg"]
 
 
 def test_each_plot_of_a_comparison(tmp_path: Path) -> None:
-    runs = (subject(), subject(seed=1, name="gelu"))
+    runs = (made_up_run(), made_up_run(seed=1, name="gelu"))
     compared = compare(runs[0].predictions, runs[1].predictions, ("a", "b"))
     written = write_plots(BuiltReport("", {}, runs, (compared,)), tmp_path)
     names = {"losses", "accuracies", "headline", "differences", "recall"}

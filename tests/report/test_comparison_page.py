@@ -10,10 +10,10 @@ from resnet_lab.evaluation.comparison import compare
 from resnet_lab.report import comparison_plots
 from resnet_lab.report.comparison_page import comparison_page, letters
 from resnet_lab.report.figure_style import PAPER, styled
+from tests.report.made_up_runs import ANIMALS, contrasted, history, made_up_run
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
-from tests.report.subjects import ANIMALS, contrasted, history, subject
 
-RUNS = (subject(), subject(seed=1, name="gelu"), subject(seed=2, name="<b>se"))
+RUNS = (made_up_run(), made_up_run(seed=1, name="gelu"), made_up_run(seed=2, name="<b>se"))
 SCORED = [made.predictions for made in RUNS]
 COMPARED = tuple(compare(SCORED[0], other, ("a", "b")) for other in SCORED[1:])
 TWO = comparison_page(RUNS[:2], COMPARED[:1], contrasted(COMPARED[0]))
@@ -119,7 +119,7 @@ def test_a_run_has_the_same_colour_in_every_plot_and_no_two_are_alike() -> None:
 
 
 def test_differences_of_few_images_say_how_their_intervals_were_made() -> None:
-    runs = [subject(n=12, seed=seed) for seed in range(2)]
+    runs = [made_up_run(n=12, seed=seed) for seed in range(2)]
     compared = compare(runs[0].predictions, runs[1].predictions, ("a", "b"))
     html = comparison_page(runs, [compared], None)
     prose = " ".join(Page(html).prose().split())

@@ -41,7 +41,7 @@ def description(
     copies: Sequence[Copies] = (),
     bad: Sequence[tuple[str, str]] = (),
     sizes: Sizes | None = None,
-    form: ImageFormat = FORM,
+    image_format: ImageFormat = FORM,
 ) -> Description:
     counts = {each.name: each.images for each in classes}
     widths = np.array([300, 400, 1000])
@@ -49,7 +49,7 @@ def description(
         findings=DataFindings(
             "/data/paintings", sum(counts.values()), counts, tuple(bad), tuple(copies), None, {"CMYK": 3}, ()
         ),
-        form=form,
+        image_format=image_format,
         seed=0,
         folds=None,
         fold=0,
@@ -138,9 +138,9 @@ def remarks(page: str) -> list[str]:
 
 def test_what_to_look_at_comes_first_and_by_gravity() -> None:
     classes = (row("Monet", 80, 10, 10), row("Klee", 5, 1, 2, bad=1))
-    told = description(classes, [CONFLICT, COPY], [("Klee/5.jpg", "empty file")])
-    told = replace(told, leaks=(COPY,), sizes=replace(told.sizes, enlarged=7))
-    assert remarks(data_page(told, album(classes, [CONFLICT, COPY]))) == [
+    described = description(classes, [CONFLICT, COPY], [("Klee/5.jpg", "empty file")])
+    described = replace(described, leaks=(COPY,), sizes=replace(described.sizes, enlarged=7))
+    assert remarks(data_page(described, album(classes, [CONFLICT, COPY]))) == [
         "alarm Error: 1 picture under several labels: keep the right label and remove the other files. conflicts",
         "alarm Error: 1 picture in several parts: test scores are too optimistic. copies",
         "warning Warning: 1 file cannot be used and is left out. bad",
@@ -161,9 +161,9 @@ def test_names_cannot_become_markup() -> None:
     bytes_name = b"caf\xe9".decode("utf-8", "surrogateescape")
     classes = (row(EVIL, 10, 10, 10, bad=1), row(f'"{bytes_name}', 10, 10, 10))
     copies = [Copies((f"{EVIL}/1\n.jpg", f"{bytes_name}/2.jpg"), (EVIL, bytes_name), exact=False)]
-    told = description(classes, copies, [(f"{EVIL}/<b>.jpg", EVIL)])
-    told = replace(told, findings=replace(told.findings, source=f"/data/{EVIL}", notes=(EVIL,)))
-    html = data_page(told, album(classes, copies))
+    described = description(classes, copies, [(f"{EVIL}/<b>.jpg", EVIL)])
+    described = replace(described, findings=replace(described.findings, source=f"/data/{EVIL}", notes=(EVIL,)))
+    html = data_page(described, album(classes, copies))
     page = Page(html)
     assert not {"script", "b>.jpg"} & {tag for tag, _ in page.elements}
     assert EVIL in " ".join(page.texts["td"])
@@ -190,8 +190,8 @@ def test_a_group_of_many_copies_says_how_many() -> None:
 
 def test_one_size_and_grey_images() -> None:
     eight = np.full(3, 8)
-    told = description(PLENTY, sizes=Sizes(eight, eight, 0), form=ImageFormat(8, channels=1))
-    html = data_page(replace(told, mean=(0.5,), std=(0.25,)), album(PLENTY))
+    described = description(PLENTY, sizes=Sizes(eight, eight, 0), image_format=ImageFormat(8, channels=1))
+    html = data_page(replace(described, mean=(0.5,), std=(0.25,)), album(PLENTY))
     page = Page(html)
     assert "All images have the same size." in html
     assert ["grey", "0.5000", "0.2500"] in page.rows()

@@ -20,11 +20,11 @@ from resnet_lab.evaluation.picture_files import BUDGET
 from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.run_words import remarks, sentence
+from tests.report.made_up_runs import ANIMALS, gallery, history, made_up_run, predictions
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
-from tests.report.subjects import ANIMALS, gallery, history, predictions, subject
 
 EVIL = '<script>alert("1")</script>'
-MADE = subject()
+MADE = made_up_run()
 FULL = run_page(MADE, gallery(MADE))
 
 
@@ -92,7 +92,7 @@ def test_the_matrix_has_all_counts_in_both_orders() -> None:
     orders = [[int(k) for k in each["value"].split()] for each in page.all("input")]
     assert orders[0] == order
     assert sorted(orders[1]) == list(range(len(ANIMALS)))
-    told = [cell["title"] for cell in page.all("td") if re.match("right|wrong", cell.get("class", ""))]
+    remarks_on = [cell["title"] for cell in page.all("td") if re.match("right|wrong", cell.get("class", ""))]
     expected = []
     for true in order:
         for other in order:
@@ -100,7 +100,7 @@ def test_the_matrix_has_all_counts_in_both_orders() -> None:
                 what = f"{ANIMALS[true]} recognised" if true == other else f"{ANIMALS[true]} taken for {ANIMALS[other]}"
                 share = 100 * number / matrix[true].sum()
                 expected.append(f"{what}: {number} of {matrix[true].sum()} ({share:.0f}%)")
-    assert told == expected
+    assert remarks_on == expected
 
 
 def test_pairs_in_words() -> None:
@@ -149,41 +149,43 @@ def test_works_with_their_true_and_predicted_class() -> None:
     assert answers[0][0] == named
 
 
-def told(made: RunSummary) -> list[str]:
+def remarks_on(made: RunSummary) -> list[str]:
     return [f"{remark.kind} {remark.text}" for remark in remarks(made)]
 
 
 def test_remarks_come_first_with_a_link() -> None:
     found = re.findall(r'<li class="(\w+)"><b>.*?</b> (.*?) <a href="#.*?">', FULL)
-    assert [" ".join(each) for each in found] == told(MADE) == ["hint 1 class has no images here."]
+    assert [" ".join(each) for each in found] == remarks_on(MADE) == ["hint 1 class has no images here."]
 
 
 def test_missing_images_and_classes_are_reported() -> None:
     scored = MADE.predictions
     assert scored is not None
     one = replace(scored, origin=scored.origin.model_copy(update={"gone": 1}))
-    assert told(replace(MADE, predictions=one))[0] == (
+    assert remarks_on(replace(MADE, predictions=one))[0] == (
         "warning 1 of 121 images of this part is gone or cannot be read, and the others are scored."
     )
     some = replace(scored, origin=scored.origin.model_copy(update={"part": "all", "absent": ("dog", "eel")}))
-    assert told(replace(MADE, predictions=some))[0] == "warning The source has no image of dog and eel."
+    assert remarks_on(replace(MADE, predictions=some))[0] == "warning The source has no image of dog and eel."
 
 
 def test_an_unfinished_run_says_so_first() -> None:
     running = {**MADE.record, "status": "running"}
     scored = predictions(ANIMALS, part="val")
     begun = replace(MADE, record=running, predictions=scored)
-    assert told(begun)[0] == (
+    assert remarks_on(begun)[0] == (
         "warning The training is still running, or was killed: the figures are those of the best weights so far on the "
         "validation part. The test part stays unseen until the end."
     )
     assert "for 4 of 4 epochs so far" in sentence(begun)
     stopped = replace(MADE, record={**MADE.record, "status": "interrupted by SIGTERM"})
-    assert told(stopped)[0].startswith("warning The training is not finished (interrupted by SIGTERM): the figures are")
+    assert remarks_on(stopped)[0].startswith(
+        "warning The training is not finished (interrupted by SIGTERM): the figures are"
+    )
     nothing_yet = replace(
         begun, has_weights=False, predictions=None, summary=None, history=(), obstacle="there are no weights yet"
     )
-    assert told(nothing_yet) == [
+    assert remarks_on(nothing_yet) == [
         "warning The training is still running, or was killed: 0 epochs done, and nothing is scored yet."
     ]
     html = run_page(nothing_yet, None)
@@ -194,17 +196,17 @@ def test_an_unfinished_run_says_so_first() -> None:
 
 def test_images_that_are_gone() -> None:
     gone = replace(MADE, obstacle="/data/animals: no such folder")
-    assert told(gone)[0] == (
+    assert remarks_on(gone)[0] == (
         "warning The images cannot be read now, so the kept predictions are shown, without pictures: "
         "/data/animals: no such folder."
     )
     assert "#works" not in run_page(gone, None)
     without = replace(gone, predictions=None, summary=None)
-    assert told(without)[0].startswith("warning The images cannot be read now, so nothing can be scored: ")
+    assert remarks_on(without)[0].startswith("warning The images cannot be read now, so nothing can be scored: ")
 
 
 def test_other_things_to_know() -> None:
-    small = subject(n=20)
+    small = made_up_run(n=20)
     scored = small.predictions
     assert scored is not None
     support = Counter(scored.labels.tolist())
@@ -212,18 +214,18 @@ def test_other_things_to_know() -> None:
     assert (
         f"warning {sum(number < 10 for number in support.values())} classes have fewer than 10 images here. "
         f"{ANIMALS[fewest[1]]} has {fewest[0]}: one mistake moves its recall by {100 / fewest[0]:.0f} points."
-    ) in told(small)
+    ) in remarks_on(small)
     longer = replace(MADE, history=history((1.5, 0.9)))
-    assert "hint The best epoch is the last one: longer training may improve it." in told(longer)
+    assert "hint The best epoch is the last one: longer training may improve it." in remarks_on(longer)
     trained_on = replace(MADE, predictions=predictions(ANIMALS, part="train"))
-    assert any("trained on these images" in text for text in told(trained_on))
+    assert any("trained on these images" in text for text in remarks_on(trained_on))
     chosen_by = replace(MADE, predictions=predictions(ANIMALS, part="val"))
-    assert any("selected on this validation part" in text for text in told(chosen_by))
+    assert any("selected on this validation part" in text for text in remarks_on(chosen_by))
 
 
 def test_names_cannot_become_markup() -> None:
     bytes_name = b"caf\xe9".decode("utf-8", "surrogateescape")
-    evil = subject((EVIL, f'"{bytes_name}', "a & b", "$x_1$", "</td>"), name="<i>run</i>")
+    evil = made_up_run((EVIL, f'"{bytes_name}', "a & b", "$x_1$", "</td>"), name="<i>run</i>")
     evil = replace(evil, obstacle="", changes=(EVIL,), record={**evil.record, "command": ["resnet-lab", EVIL]})
     html = run_page(evil, gallery(evil))
     page = Page(html)
@@ -255,7 +257,7 @@ def test_network_by_stage() -> None:
 
 
 def fifty() -> RunSummary:
-    return subject([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=1000)
+    return made_up_run([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=1000)
 
 
 def test_fifty_classes_stay_under_ten_megabytes_whatever_the_pictures() -> None:
@@ -278,7 +280,7 @@ def test_no_mistake_at_all() -> None:
 
 
 def test_figures_of_few_images_say_how_their_intervals_were_made() -> None:
-    html = run_page(subject(n=12), None)
+    html = run_page(made_up_run(n=12), None)
     prose = " ".join(Page(html).prose().split())
     assert "bootstrap intervals over images, unless stated below the table." in prose
     assert "Interval for macro accuracy and macro recall: Wilson over classes." in prose

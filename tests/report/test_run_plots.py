@@ -16,9 +16,9 @@ from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report import run_plots
 from resnet_lab.report.figure_style import IN_PAGE, PAGE, PAPER, Palette, as_file, inline_svg, styled
-from tests.report.subjects import ANIMALS, history, subject
+from tests.report.made_up_runs import ANIMALS, history, made_up_run
 
-MADE = subject()
+MADE = made_up_run()
 assert MADE.summary is not None
 SUMMARY = MADE.summary
 FIGURES: dict[str, Callable[[Palette, str], Figure]] = {
@@ -81,19 +81,19 @@ def test_a_diverged_loss_does_not_change_the_scale() -> None:
 
 def test_bars_of_reliability_are_the_bins() -> None:
     with styled(PAPER):
-        figure, told = run_plots.reliability(SUMMARY.calibration, PAPER)
+        figure, tooltips = run_plots.reliability(SUMMARY.calibration, PAPER)
     heights = {patch.get_gid(): patch.get_height() for axes in figure.axes for patch in axes.patches if patch.get_gid()}
     for number, each in enumerate(SUMMARY.calibration.bins):
         assert heights[f"bin{number}"] == each.accuracy
         assert heights[f"count{number}"] == each.n
-        assert f"{each.n} images" in told[f"bin{number}"]
-    assert set(told) == set(heights)
+        assert f"{each.n} images" in tooltips[f"bin{number}"]
+    assert set(tooltips) == set(heights)
 
 
 def test_tooltips_of_points_are_in_the_page() -> None:
     with styled(PAGE):
-        figure, told = run_plots.abundance(SUMMARY.abundance, SUMMARY.classes, PAGE)
-        svg = inline_svg(figure, "abundance", "alt", told)
+        figure, tooltips = run_plots.abundance(SUMMARY.abundance, SUMMARY.classes, PAGE)
+        svg = inline_svg(figure, "abundance", "alt", tooltips)
     points = {element.get("id"): element for element in ElementTree.fromstring(svg).iter() if element.get("id")}
     assert SUMMARY.abundance is not None
     for number, name in enumerate(SUMMARY.abundance.classes):
@@ -140,7 +140,7 @@ def test_the_matrix_is_drawn_in_order() -> None:
 
 
 def test_fifty_classes_have_fifty_ticks_and_no_numbers() -> None:
-    made = subject([f"class {k}" for k in range(50)], n=300)
+    made = made_up_run([f"class {k}" for k in range(50)], n=300)
     assert made.summary is not None
     with styled(PAPER):
         figure = run_plots.confusion(made.summary.confusion, range(50), PAPER, "x")

@@ -13,7 +13,7 @@ from resnet_lab.report.study_page import answer, study_page
 from resnet_lab.study.analyses import analyse
 from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.pictures import Wall
+from resnet_lab.study.pictures import WorkGallery
 from resnet_lab.study.report_contents import StudyContents, gather_study
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder
@@ -22,14 +22,14 @@ from tests.report.parsing import Page, require_readable_aloud, require_self_cont
 from tests.study.fabricated import REGISTRY, by_chance, design, found
 
 SHARES = {"relu none": 0.5, "relu eca": 0.5, "gelu none": 0.8, "gelu eca": 0.8}
-Told = tuple[StudyFindings, StudyFolder]
+Opened = tuple[StudyFindings, StudyFolder]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
     """Four arms, six seeds, of which one trial failed and one has not finished."""
     return found(
-        tmp_path_factory.mktemp("told"),
+        tmp_path_factory.mktemp("study"),
         design(seeds=6, margin=0.001, name="<b>acts", description="Does GELU & ECA help?"),
         by_chance(SHARES, 0.005),
         n=300,
@@ -39,8 +39,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 @pytest.fixture(scope="module")
-def html(told: Told) -> str:
-    return make_study_report(gather_study(*told, REGISTRY)).html
+def html(opened: Opened) -> str:
+    return make_study_report(gather_study(*opened, REGISTRY)).html
 
 
 def test_one_readable_file_that_fetches_nothing(html: str) -> None:
@@ -50,12 +50,12 @@ def test_one_readable_file_that_fetches_nothing(html: str) -> None:
     assert "<b>acts" not in html
 
 
-def test_the_answer_and_what_is_wrong_come_first(told: Told, html: str) -> None:
+def test_the_answer_and_what_is_wrong_come_first(opened: Opened, html: str) -> None:
     page = Page(html)
     assert " ".join(page.texts["h1"]) == "<b>acts"
     text = " ".join(page.texts["header"][0].split())
-    effect = told[0].effects[0]
-    assert {each.verdict for each in told[0].effects} == {"withheld"}
+    effect = opened[0].effects[0]
+    assert {each.verdict for each in opened[0].effects} == {"withheld"}
     assert (
         "Withheld, since failures are unequal between the arms compared: "
         f"act gelu ({100 * effect.difference:+.2f} points"
@@ -69,23 +69,23 @@ def test_the_answer_and_what_is_wrong_come_first(told: Told, html: str) -> None:
     assert "1 of 24 trials failed, and is left out of all figures." in text
 
 
-def test_verdicts_are_the_sentences_of_the_terminal(told: Told, html: str) -> None:
+def test_verdicts_are_the_sentences_of_the_terminal(opened: Opened, html: str) -> None:
     items = [" ".join(text.split()) for text in Page(html).texts["li"]]
     signs = {"withheld": "✕"}
-    for effect in told[0].effects:
-        words = in_words(effect, "macro_accuracy", told[0].time_ratios.get(effect.name))
+    for effect in opened[0].effects:
+        words = in_words(effect, "macro_accuracy", opened[0].time_ratios.get(effect.name))
         assert f"{words.removesuffix(effect.verdict)}{signs[effect.verdict]} {effect.verdict}" in items
 
 
-def test_tables_hold_the_numbers(told: Told, html: str) -> None:
+def test_tables_hold_the_numbers(opened: Opened, html: str) -> None:
     rows = [" ".join(row) for row in Page(html).rows()]
-    for effect in (each for family in told[0].families for each in family):
+    for effect in (each for family in opened[0].families for each in family):
         low, high = (f"{100 * end:+.2f}".replace("-", "−") for end in effect.interval)
         difference = f"{100 * effect.difference:+.2f}".replace("-", "−")
         assert any(row.startswith(effect.name) and f"{difference} {low} to {high}" in row for row in rows)
-    for row in told[0].arms:
+    for row in opened[0].arms:
         assert any(text.startswith(row.arm.name) and f"{row.mean:.4f}" in text for text in rows)
-    for outcome in told[0].outcomes.values():
+    for outcome in opened[0].outcomes.values():
         state = "finished" if outcome.problem is None else "failed"
         (line,) = [row for row in rows if row.startswith(f"{outcome.arm} {outcome.seed} {state}")]
         if outcome.problem is None:
@@ -93,22 +93,22 @@ def test_tables_hold_the_numbers(told: Told, html: str) -> None:
     assert "gelu eca 2 not finished" in rows
 
 
-def test_failures_method_and_origin(told: Told, html: str) -> None:
+def test_failures_method_and_origin(opened: Opened, html: str) -> None:
     page = Page(html)
     assert "relu eca, seed 1: the loss is <nan>" in [" ".join(text.split()) for text in page.texts["li"]]
-    assert method(told[0]) in page.texts["p"]
-    assert str(told[1].folder) in page.texts["dd"]
+    assert method(opened[0]) in page.texts["p"]
+    assert str(opened[1].folder) in page.texts["dd"]
     assert "torch 2.99, resnet-lab 1.0" in page.texts["dd"]
     assert "a processor (type cpu)" in page.texts["dd"]
 
 
-def test_measured_costs_are_in_the_table_of_arms(told: Told, html: str) -> None:
+def test_measured_costs_are_in_the_table_of_arms(opened: Opened, html: str) -> None:
     assert "Latency, throughput and memory were not measured" in Page(html).prose()
     cost = ArmCost(2.5, (2.4, 2.6), 1.25, None, 1, 3 * 2**20)
     modes = {"latency": cost, "infer": replace(cost, images=16), "train": cost}
     costs = Costs({"relu none": modes, "gelu none": modes}, {"name": "one machine"}, ["remark on costs"])
-    made = replace(told[0], costs=costs)
-    page = Page(make_study_report(gather_study(made, told[1], REGISTRY)).html)
+    made = replace(opened[0], costs=costs)
+    page = Page(make_study_report(gather_study(made, opened[1], REGISTRY)).html)
     (row,) = [" ".join(row) for row in page.rows() if row[:3] == ["gelu", "none", "▲"] and "MiB" in row] or [""]
     (row,) = [text for text in (" ".join(row) for row in page.rows()) if text.startswith("gelu none") and "MiB" in text]
     assert "2.5 2.4 to 2.6 6400 1.25× the time 2.5 1.25× 3 MiB" in row
@@ -117,18 +117,18 @@ def test_measured_costs_are_in_the_table_of_arms(told: Told, html: str) -> None:
     assert "Not shown, without a score or a time: relu eca and gelu eca." in page.prose()
 
 
-def test_works_with_and_without_pictures(told: Told, html: str) -> None:
+def test_works_with_and_without_pictures(opened: Opened, html: str) -> None:
     assert (
         "The works cannot be shown: " in Page(html).prose()
         or "Some of the works cannot be shown: " in Page(html).prose()
     )
-    analyses = analyse(*told)
+    analyses = analyse(*opened)
     works = {each.arm: (each.fixed[:2], each.broken[:1]) for each in analyses.paired_errors}
     content = io.BytesIO()
     Image.new("RGB", (8, 8)).save(content, format="WEBP")
     paths = {work.path for both in works.values() for kind in both for work in kind}
-    wall = Wall(works, {path: GalleryPicture(path, 8, 8, content.getvalue()) for path in paths}, "")
-    shown = study_page(StudyContents(told[0], analyses, wall, "folder"))
+    gallery = WorkGallery(works, {path: GalleryPicture(path, 8, 8, content.getvalue()) for path in paths}, "")
+    shown = study_page(StudyContents(opened[0], analyses, gallery, "folder"))
     require_self_contained(shown)
     require_readable_aloud(shown)
     page = Page(shown)
@@ -142,8 +142,8 @@ def test_works_with_and_without_pictures(told: Told, html: str) -> None:
 
 def test_two_seeds_are_exploratory_and_one_factor_is_listed_once(tmp_path: Path) -> None:
     study = design(factors={"attn": ["none", "eca"]}, seeds=2)
-    told = found(tmp_path, study, by_chance({"none": 0.5, "eca": 0.9}))
-    page = Page(make_study_report(gather_study(*told, REGISTRY)).html)
+    opened = found(tmp_path, study, by_chance({"none": 0.5, "eca": 0.9}))
+    page = Page(make_study_report(gather_study(*opened, REGISTRY)).html)
     header = " ".join(page.texts["header"][0].split())
     assert "No verdict yet: there are too few finished seeds, so this is exploratory." in header
     assert "This is exploratory: with fewer than 3 seeds nothing is called better or worse" in header
@@ -171,15 +171,15 @@ def test_an_arm_that_always_fails_explains_missing_effects(tmp_path: Path) -> No
     planned = design(factors={"act": ["relu", "gelu"], "attn": ["none", "eca"]}, seeds=4)
     rights = by_chance({arm.name: 0.7 for arm in planned.arms})
     always = {("gelu eca", seed): "it diverged" for seed in range(4)}
-    told, _ = found(tmp_path / "always", planned, rights, failed=always)
-    assert {effect.n for effect in told.effects} == {0}
-    assert answer(told) == (
+    opened, _ = found(tmp_path / "always", planned, rights, failed=always)
+    assert {effect.n for effect in opened.effects} == {0}
+    assert answer(opened) == (
         "No effect of a factor can be estimated, since gelu eca failed at every seed; the others are compared with the "
         "baseline."
     )
     told_in_full = "no effect of a factor can be estimated, since an arm failed at every seed: gelu eca"
-    assert told_in_full in told.remarks
-    assert told_in_full in as_markdown(told)
+    assert told_in_full in opened.remarks
+    assert told_in_full in as_markdown(opened)
     once, _ = found(tmp_path / "once", planned, rights, failed={("gelu eca", 0): "it diverged"})
     assert "failed at every seed" not in answer(once) + " ".join(once.remarks)
 
@@ -201,8 +201,8 @@ def _effect(name: str, verdict: str) -> object:
 def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Path) -> None:
     arms = {f"arm {number}": {"train.lr": 0.0011 + 0.0001 * number} for number in range(24)}
     study = design(arms=arms, seeds=3)
-    told = found(tmp_path, study, by_chance(dict.fromkeys(arms, 0.7)), n=100, classes=10)
-    html = make_study_report(gather_study(*told, REGISTRY)).html
+    opened = found(tmp_path, study, by_chance(dict.fromkeys(arms, 0.7)), n=100, classes=10)
+    html = make_study_report(gather_study(*opened, REGISTRY)).html
     require_readable_aloud(html)
     assert len(html) < 3_000_000
     page = Page(html)
@@ -215,8 +215,8 @@ def test_many_arms_keep_the_page_small_and_fold_what_is_not_decided(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_plots_are_written_as_files(told: Told, tmp_path: Path) -> None:
-    written = write_study_plots(make_study_report(gather_study(*told, REGISTRY)), tmp_path / "plots")
+def test_plots_are_written_as_files(opened: Opened, tmp_path: Path) -> None:
+    written = write_study_plots(make_study_report(gather_study(*opened, REGISTRY)), tmp_path / "plots")
     names = {path.name for path in written}
     expected = {"effects", "arms", "interaction-act-attn", "pareto", "learning-accuracy", "learning-loss", "errors"}
     assert {f"{name}.{kind}" for name in expected for kind in ("png", "svg")} <= names

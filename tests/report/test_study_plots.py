@@ -41,7 +41,7 @@ def markers(axes: Axes) -> dict[str, tuple[float, float, str]]:
 
 def test_effects_say_their_verdict_by_shape_colour_and_word() -> None:
     with styled(PAPER):
-        figure, told = study_plots.effects(ALL, "macro_accuracy", 0.02, PAPER, "All")
+        figure, tooltips = study_plots.effects(ALL, "macro_accuracy", 0.02, PAPER, "All")
     (axes,) = figure.axes
     found = markers(axes)
     assert [found[f"effect{row}"][0] for row in range(6)] == pytest.approx([0, 1, 2, 3, 4, 5])
@@ -49,7 +49,7 @@ def test_effects_say_their_verdict_by_shape_colour_and_word() -> None:
     assert [text.get_text() for text in axes.texts] == list(VERDICTS)
     colours = [line.get_color() for line in axes.get_lines() if line.get_gid()]
     assert len(set(colours)) == 4, "what is not decided is grey"
-    assert told["effect1"] == "change worse: +1.00 points of macro accuracy, worse"
+    assert tooltips["effect1"] == "change worse: +1.00 points of macro accuracy, worse"
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [each.name for each in ALL]
     spans = [line.get_xdata() for line in axes.get_lines() if line.get_linewidth() == 5 and len(line.get_xdata())]
     assert spans[1] == pytest.approx([0, 2])
@@ -81,8 +81,8 @@ def test_an_interval_beyond_all_measure_leaves_the_others_readable() -> None:
 def test_an_effect_without_seeds_is_named_and_not_drawn() -> None:
     silent = replace(ALL[5], differences=(), difference=None, interval=None, simultaneous=None)
     with styled(PAPER):
-        figure, told = study_plots.effects([silent], "accuracy", None, PAPER)
-    assert told == {}
+        figure, tooltips = study_plots.effects([silent], "accuracy", None, PAPER)
+    assert tooltips == {}
     assert [text.get_text() for text in figure.axes[0].texts] == ["exploratory"]
 
 
@@ -120,11 +120,11 @@ def crowd(number: int) -> Pareto:
 def test_names_of_arms_do_not_cover_one_another(number: int) -> None:
     found = crowd(number)
     with styled(PAPER):
-        figure, told = study_plots.pareto(found, "accuracy", "act gelu conv 0", PAPER, "Score against latency")
+        figure, tooltips = study_plots.pareto(found, "accuracy", "act gelu conv 0", PAPER, "Score against latency")
         figure.draw_without_rendering()
     texts = figure.axes[0].texts
     assert [text.get_text() for text in texts].count("act gelu conv 1") == 1
-    assert len(texts) == len(told) == number
+    assert len(texts) == len(tooltips) == number
     boxes = [Text.get_window_extent(text) for text in texts]  # without the lines that lead to the points
     bare = [box.from_extents(box.x0 + 1, box.y0 + 1, box.x1 - 1, box.y1 - 1) for box in boxes]
     assert sum(one.overlaps(other) for one, other in combinations(bare, 2)) == 0
@@ -225,12 +225,12 @@ def of_classes(number: int) -> ClassEffects:
 @pytest.mark.parametrize("number", [2, 50])
 def test_classes_are_sorted_and_absent_ones_left_out(number: int) -> None:
     with styled(PAPER):
-        figure, told = study_detail_plots.classes(of_classes(number), PAPER)
+        figure, tooltips = study_detail_plots.classes(of_classes(number), PAPER)
     (axes,) = figure.axes
     found = markers(axes)
     values = [found[f"class{row}"][0] for row in range(number)]
     assert values == sorted(values, reverse=True)
-    assert len(told) == len(axes.get_yticklabels()) == number
+    assert len(tooltips) == len(axes.get_yticklabels()) == number
 
 
 def drawings() -> dict[str, Figure]:

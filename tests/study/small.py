@@ -23,15 +23,15 @@ def study(train: dict[str, Any] | None = None, **plan: Any) -> Study:
 
 
 class Listening:
-    """Keeps what it is told."""
+    """Keeps all messages."""
 
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.notes: list[str] = []
         self.trained: list[str] = []
         self.outcomes: list[Outcome] = []
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.notes.append(text)
 
     def show(self, states: dict[str, Any], outcomes: Any) -> None:
         self.outcomes = list(outcomes)

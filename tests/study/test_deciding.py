@@ -11,10 +11,11 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import memory
 from resnet_lab.device import training as compiling
 from resnet_lab.device.timing_cache import StepTimes
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network import cost
 from resnet_lab.network.plugins import load
 from resnet_lab.study import deciding
-from resnet_lab.study.deciding import decided, training_images, within_budget
+from resnet_lab.study.deciding import decided, decided_eagerly, training_images
 from resnet_lab.study.design import Arm, Study
 from tests.study.small import study
 
@@ -22,14 +23,14 @@ REGISTRY = load(only=[])
 
 
 def images_of(chosen: Study) -> int:
-    return training_images(chosen, chosen.arms[0], REGISTRY)[0]
+    return training_images(chosen, chosen.arms[0], Sources(REGISTRY))[0]
 
 
 def test_budgets() -> None:
     """1,438 training images of digits are 6 steps of 256; multiply-adds by the closed count."""
 
     def epochs(**budget: float) -> list[int]:
-        return [arm.train.epochs for arm in within_budget(study(budget=budget), REGISTRY).arms]
+        return [each.epochs for each in decided_eagerly(study(budget=budget), Sources(REGISTRY))]
 
     assert epochs(epochs=7) == [7, 7]
     images = images_of(study())
@@ -46,10 +47,10 @@ def clock(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[Arm], float]) -> N
 
 def test_a_budget_of_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock(monkeypatch, lambda arm: {"none": 0.5, "eca": 1.0}[arm.name])
-    steps, said = -(-images_of(study()) // 256), []
-    found = decided(study(budget={"seconds": 4.0 * steps}), REGISTRY, said.append)
+    steps, notes = -(-images_of(study()) // 256), []
+    found = decided(study(budget={"seconds": 4.0 * steps}), REGISTRY, notes.append)
     assert [each.epochs for each in found] == [8, 4]
-    assert said == ["none: 8 epochs within the budget", "eca: 4 epochs within the budget"]
+    assert notes == ["none: 8 epochs within the budget", "eca: 4 epochs within the budget"]
 
 
 def test_a_step_that_does_not_fit_is_left_to_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,13 +88,13 @@ def test_an_arm_is_compiled_in_all_its_trials_or_in_none(
     monkeypatch.setattr(compiling, "Compiled", Compiled)
     monkeypatch.setattr(compiling, "recall", lambda *facts: StepTimes(60.0, eager, compiled))
     clock(monkeypatch, lambda arm: eager if arm.train.compile == "off" else compiled)
-    steps, said = -(-images_of(study()) // 256), []
+    steps, notes = -(-images_of(study()) // 256), []
     chosen = study(train={"compile": "auto"}, budget={"seconds": 400.0 * steps})
-    found = decided(chosen, REGISTRY, said.append)
+    found = decided(chosen, REGISTRY, notes.append)
     assert [each.compile for each in found] == [expected] * 2
     assert [each.epochs for each in found] == [1600 if expected == "on" else 400] * 2
-    assert ("none: compiled, in all its trials" in said) == (expected == "on")
-    assert {arm.train.compile for arm in within_budget(chosen, REGISTRY).arms} == {"off"}
+    assert ("none: compiled, in all its trials" in notes) == (expected == "on")
+    assert {each.compile for each in decided_eagerly(chosen, Sources(REGISTRY))} == {"off"}
 
 
 def test_short_and_deterministic_trainings_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def test_short_and_deterministic_trainings_are_not_compiled(monkeypatch: pytest.
 
 
 def test_trials_that_share_a_memory_take_their_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The largest power of two whose step fits, by bytes that are said: 16 images alone, 4 with three others."""
+    """The largest power of two whose step fits, by given bytes: 16 images alone, 4 with three others."""
     chosen = study(train={"batch_size": "auto"}, budget={"epochs": 3})
     monkeypatch.setattr(memory, "peak_of_step", lambda step, images, device: images * 4 * 2**20)
     monkeypatch.setattr(memory, "_free", lambda device: 80 * 2**20 / memory.SHARE["cpu"])  # 3 are the optimiser's

@@ -176,41 +176,49 @@ def test_images_of_a_rare_class_weigh_more() -> None:
 
 
 def test_arms_of_a_seed_have_the_same_images(tmp_path: Path) -> None:
-    told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=2), EVEN)
-    (first, second), others = told.predicted.cells
+    judged, _ = found(tmp_path / "study", design(arms=ARMS, seeds=2), EVEN)
+    (first, second), others = judged.predicted.cells
     assert second is not None
     other = replace(second, digests=tuple(reversed(second.digests)))
     with pytest.raises(DataError, match="arms of one seed were tested on different images: the data changed while the"):
-        image_blocks(replace(told.predicted, cells=((first, other), others)), "macro_accuracy")
+        image_blocks(replace(judged.predicted, cells=((first, other), others)), "macro_accuracy")
 
 
 def test_an_image_is_known_by_its_content_and_copies_are_told_apart(tmp_path: Path) -> None:
-    told, _ = found(tmp_path / "study", design(arms=ARMS, seeds=2), EVEN, n=4)
-    (first, second), (third, _) = told.predicted.cells
+    judged, _ = found(tmp_path / "study", design(arms=ARMS, seeds=2), EVEN, n=4)
+    (first, second), (third, _) = judged.predicted.cells
     assert first is not None
     assert second is not None
     assert third is not None
     one = replace(first, digests=("a", "b", "b", "c"))
     later = replace(third, paths=("w", "x", "y", "z"), digests=("b", "d", "b", "a"))
-    grid = replace(told.predicted, cells=((one, None), (later, None)))
+    grid = replace(judged.predicted, cells=((one, None), (later, None)))
     blocks = image_blocks(grid, "accuracy")
     assert [each.images.tolist() for each in blocks if each is not None] == [[0, 1, 2, 3], [1, 4, 2, 0]]
     assert np.isnan(blocks[0].deviations[1]).all()  # type: ignore[union-attr]
 
 
 def test_what_verdicts_are_about_is_said() -> None:
-    assert claim(design(arms=ARMS).plan) == (
+    assert claim(design(arms=ARMS)) == (
         "verdicts are about new images like these: every seed has a test part of its own, and what seeds share by "
         "testing the same images is part of every interval"
     )
-    assert claim(design(arms=ARMS, vary=("init",)).plan) == (
+    assert claim(design(arms=ARMS, vary=("init",))) == (
         "verdicts are about new images like these: every seed has the same split, so they are of networks trained on "
         "this one training part, and what seeds share by testing the same images is part of every interval"
     )
-    assert claim(design(arms=ARMS, population="pool").plan) == (
+    assert claim(design(arms=ARMS, population="pool")) == (
         "verdicts are about the images of this data set, from which each seed draws its test part; they claim nothing "
         "about other images"
     )
-    assert claim(design(arms=ARMS, population="pool", vary=("order",)).plan) == (
+    assert claim(design(arms=ARMS, population="pool", vary=("order",))) == (
         "verdicts are about the images of this one test part; they claim nothing about other images"
+    )
+    assert claim(design(arms=ARMS, blocks="folds")) == (
+        "verdicts are about new images like these: every seed tests another of 10 folds, and no image is tested at two "
+        "seeds"
+    )
+    assert claim(design(arms=ARMS, blocks="folds", population="pool")) == (
+        "verdicts are about the images of this data set, of whose 10 folds each seed tests one; they claim nothing "
+        "about other images"
     )

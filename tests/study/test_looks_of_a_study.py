@@ -78,14 +78,14 @@ def test_trials_run_from_look_to_look_and_arms_stop(tmp_path: Path) -> None:
     first = [f"{arm} {seed}" for seed in range(3) for arm in ARMS]
     assert execute.stages[0] == first
     assert [stage for stage in execute.stages[1:] if any("gated" in trial for trial in stage)] == []
-    assert watcher.said[:2] == [
+    assert watcher.notes[:2] == [
         "looks at 3, 4, 6 seeds, at each of which the study may end",
         "look 1 of 3 (3 seeds): gated better; smooth open: 2 arms run on to 4 seeds",
     ]
-    assert watcher.said[-1].endswith(": the study is over")
+    assert watcher.notes[-1].endswith(": the study is over")
     again, heard = run(folder, design(arms=ARMS, looks=LOOKS, seeds=6))
     assert again.stages == []
-    assert heard.said == watcher.said[-1:]
+    assert heard.notes == watcher.notes[-1:]
 
 
 def test_an_interrupted_study_decides_as_an_undisturbed_one(tmp_path: Path) -> None:
@@ -211,6 +211,32 @@ def test_looks_that_cannot_be(plan: dict[str, Any], told: str) -> None:
     assert str(failure.value) == f"a: {told}"
 
 
+def test_a_continued_study_is_exploratory(tmp_path: Path) -> None:
+    """Seeds or looks that were changed after the first trial; not before it, and not back to what was declared."""
+    few, more = design(arms=ARMS, seeds=3), design(arms=ARMS, seeds=4)
+    folder = StudyFolder(tmp_path)
+    folder.note(more)
+    run(folder, few)
+    assert findings(few, folder, REGISTRY).families[-1][0].verdict == "better"
+    run(folder, more)
+    found = findings(more, folder, REGISTRY)
+    assert {effect.verdict for effect in found.families[-1]} == {"exploratory"}
+    assert found.remarks[0] == (
+        "a continued study: 3 seeds were planned before the first trial, and it has 4 seeds; seeds that are added or "
+        "left out once results are known make false verdicts likelier, so this is exploratory"
+    )
+    folder.note(few)
+    assert findings(few, folder, REGISTRY).families[-1][0].verdict == "better"
+    looks = design(arms=ARMS, seeds=4, looks=[3, 4])
+    run(folder, looks)
+    assert "and it has looks at 3, 4 seeds;" in findings(looks, folder, REGISTRY).remarks[0]
+    noted = json.loads(folder.design.read_text())
+    del noted["declared"]
+    folder.design.write_text(json.dumps(noted))
+    assert folder.declared() == {"seeds": 4, "looks": [3, 4]}
+    assert StudyFolder(tmp_path / "none").declared() == {}
+
+
 def test_processes_are_told_how_far_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands = []
 
@@ -225,7 +251,7 @@ def test_processes_are_told_how_far_to_run(tmp_path: Path, monkeypatch: pytest.M
         def ended(self) -> tuple[int, str]:
             return 0, ""
 
-        def said(self) -> str:
+        def stderr(self) -> str:
             return ""
 
     monkeypatch.setattr(executing, "Child", Recorded)

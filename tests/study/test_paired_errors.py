@@ -24,8 +24,8 @@ def by_hand(arm: str, seed: int, labels: NDArray[np.int64]) -> NDArray[np.bool_]
 
 
 def test_works_fixed_and_broken_by_hand(tmp_path: Path) -> None:
-    told, _ = found(tmp_path, STUDY, by_hand, n=5)
-    (errors,) = paired_errors(told)
+    judged, _ = found(tmp_path, STUDY, by_hand, n=5)
+    (errors,) = paired_errors(judged)
     assert errors.arm == "new"
     assert errors.counts == (Count(0, 5, 2, 1), Count(1, 5, 1, 1), Count(2, 5, 1, 1))
     assert [(work.path, work.tested, work.fixed, work.broken) for work in errors.fixed] == [
@@ -39,16 +39,16 @@ def test_works_fixed_and_broken_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_work_fixed_as_often_as_broken_is_neither(tmp_path: Path) -> None:
-    told, _ = found(tmp_path, STUDY, by_hand, n=5)
-    (errors,) = paired_errors(told)
+    judged, _ = found(tmp_path, STUDY, by_hand, n=5)
+    (errors,) = paired_errors(judged)
     assert "2/2.png" not in {work.path for work in (*errors.fixed, *errors.broken)}
 
 
 def test_no_more_works_than_are_wanted_and_only_seeds_with_both(tmp_path: Path) -> None:
-    told, _ = found(tmp_path, STUDY, by_hand, n=5, waiting=(("plain", 2),))
-    (errors,) = paired_errors(told, most=1)
+    judged, _ = found(tmp_path, STUDY, by_hand, n=5, waiting=(("plain", 2),))
+    (errors,) = paired_errors(judged, most=1)
     assert [count.seed for count in errors.counts] == [0, 1]
     assert [(work.path, work.tested) for work in errors.fixed] == [("1/1.png", 2)]
-    told, _ = found(tmp_path / "none", STUDY, by_hand, n=5, waiting=tuple(("plain", seed) for seed in range(3)))
-    (errors,) = paired_errors(told)
+    judged, _ = found(tmp_path / "none", STUDY, by_hand, n=5, waiting=tuple(("plain", seed) for seed in range(3)))
+    (errors,) = paired_errors(judged)
     assert (errors.counts, errors.fixed, errors.broken) == ((), (), ())

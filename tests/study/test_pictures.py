@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.study.paired_errors import Count, PairedErrors, Work
 from resnet_lab.study.pictures import SIDE, gather_works
 from tests.study.fabricated import REGISTRY
@@ -35,11 +36,11 @@ def errors(source: Path, arm: str, number: int, fixed: int = 3, broken: int = 1)
 
 
 def test_pictures_are_the_works_in_their_own_shape(source: Path) -> None:
-    wall = gather_works([errors(source, "new", 3)], str(source), REGISTRY)
-    assert wall.obstacle == ""
-    assert [len(kind) for kind in wall.works["new"]] == [3, 1]
-    assert list(wall.pictures) == ["blue/0.png", "blue/1.png", "blue/2.png"]
-    picture = wall.pictures["blue/2.png"]
+    gallery = gather_works([errors(source, "new", 3)], str(source), Sources(REGISTRY))
+    assert gallery.obstacle == ""
+    assert [len(kind) for kind in gallery.works["new"]] == [3, 1]
+    assert list(gallery.pictures) == ["blue/0.png", "blue/1.png", "blue/2.png"]
+    picture = gallery.pictures["blue/2.png"]
     assert (picture.width, picture.height) == (400, 300)
     pixels = np.asarray(Image.open(io.BytesIO(picture.webp)))
     assert pixels.shape == (SIDE, SIDE, 3)
@@ -47,27 +48,27 @@ def test_pictures_are_the_works_in_their_own_shape(source: Path) -> None:
 
 
 def test_small_works_are_not_made_larger(source: Path) -> None:
-    wall = gather_works([errors(source, "new", 3, fixed=1)], str(source), REGISTRY)
-    assert Image.open(io.BytesIO(wall.pictures["blue/0.png"].webp)).size == (30, 30)
+    gallery = gather_works([errors(source, "new", 3, fixed=1)], str(source), Sources(REGISTRY))
+    assert Image.open(io.BytesIO(gallery.pictures["blue/0.png"].webp)).size == (30, 30)
 
 
 def test_few_pictures_go_to_the_arms_that_changed_most(source: Path) -> None:
     many = [errors(source, f"arm {number}", number) for number in range(5)]
-    wall = gather_works(many, str(source), REGISTRY, most=6)
-    assert list(wall.works) == ["arm 2", "arm 3", "arm 4"]
-    assert [len(kind) for kind in wall.works["arm 4"]] == [1, 1]
+    gallery = gather_works(many, str(source), Sources(REGISTRY), most=6)
+    assert list(gallery.works) == ["arm 2", "arm 3", "arm 4"]
+    assert [len(kind) for kind in gallery.works["arm 4"]] == [1, 1]
     silent = PairedErrors("same", (), (), ())
-    assert gather_works([silent], str(source), REGISTRY).works == {}
+    assert gather_works([silent], str(source), Sources(REGISTRY)).works == {}
 
 
 def test_changed_and_missing_images_are_reported(source: Path) -> None:
     made = [errors(source, "new", 3)]
     Image.new("RGB", (50, 50)).save(source / "blue" / "1.png")
     (source / "blue" / "2.png").unlink()
-    wall = gather_works(made, str(source), REGISTRY)
-    assert list(wall.pictures) == ["blue/0.png"]
-    assert wall.obstacle == "2 are no longer what was tested (blue/1.png, ...)"
-    gone = gather_works(made, str(source / "absent"), REGISTRY)
+    gallery = gather_works(made, str(source), Sources(REGISTRY))
+    assert list(gallery.pictures) == ["blue/0.png"]
+    assert gallery.obstacle == "2 are no longer what was tested (blue/1.png, ...)"
+    gone = gather_works(made, str(source / "absent"), Sources(REGISTRY))
     assert gone.pictures == {}
     assert "absent: no such folder" in gone.obstacle
     assert len(gone.works["new"][0]) == 3

@@ -31,8 +31,8 @@ REGISTRY = load(only=[])
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # sums of several are rounded otherwise
 
 
-def enter(wishes: RayOptions) -> None:
-    with on_ray(study(), wishes):
+def enter(ray_options: RayOptions) -> None:
+    with on_ray(study(), ray_options):
         pass
 
 
@@ -67,13 +67,13 @@ def test_what_a_node_must_have() -> None:
         0, 0, 0, 1,
     ]  # fmt: skip
     assert gpus_of_trial(study(), RayOptions(gpus=0.25, cpus=8), gpus) == 0.25
-    for wishes, nodes, message in (
+    for ray_options, nodes, message in (
         (RayOptions(gpus=1), cpus, "the 1 CPUs and 1 GPUs that each trial asks for; the largest has 4 CPUs and 0 GPUs"),
         (RayOptions(cpus=9), gpus, "the 9 CPUs and 0 GPUs that each trial asks for; the largest has 8 CPUs and 2 GPUs"),
         (RayOptions(), [], "the 1 CPUs and 0 GPUs that each trial asks for; the largest has 0 CPUs and 0 GPUs"),
     ):
         with pytest.raises(ConfigError) as failure:
-            gpus_of_trial(study(), wishes, nodes)
+            gpus_of_trial(study(), ray_options, nodes)
         assert str(failure.value) == f"no node of the Ray cluster has {message}"
     with pytest.raises(ConfigError) as failure:
         gpus_of_trial(study(), RayOptions(gpus=1.5), gpus)
@@ -96,8 +96,8 @@ def test_a_node_that_does_not_see_the_study_folder(tmp_path: Path) -> None:
 def test_a_node_decides_as_this_process_does_and_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # as a task does; undone after the test
     home, chosen = ray_executor._Home(tmp_path), study(budget={"steps": 20})
-    said: list[str] = []
-    assert ray_executor._decide(chosen, home, 1) == (said, decided(chosen, REGISTRY, said.append))
+    notes: list[str] = []
+    assert ray_executor._decide(chosen, home, 1) == (notes, decided(chosen, REGISTRY, notes.append))
     with pytest.raises(ConfigError) as failure:
         ray_executor._decide(study(train={"batch_size": 10**6, "compile": "auto"}), home, 1)
     assert str(failure.value).startswith("arm 'none': batch_size is 1000000, and the training part has ")
@@ -245,9 +245,9 @@ def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path)
     driver = started(folder, *options)
     wait_until(lambda: table(folder.folder), driver)
     cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
-    told = driver.communicate()[1]
+    stderr = driver.communicate()[1]
     cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
-    assert (driver.returncode, told) == (0, "")
+    assert (driver.returncode, stderr) == (0, "")
     assert table(folder.folder) == quiet
     assert len(quiet) == 4
     assert [path for path in folder.folder.iterdir() if path.name.startswith(".")] == []
@@ -267,9 +267,9 @@ def test_a_stopped_driver_saves_and_resumes(cluster, tmp_path: Path) -> None:  #
     driver = started(folder, "--executor", "ray", "--address", cluster.address)
     wait_until(lambda: len(list(folder.trials.glob("*/state.safetensors"))) == 2, driver)
     driver.send_signal(signal.SIGTERM)
-    told = driver.communicate()[1]
+    stderr = driver.communicate()[1]
     assert driver.returncode == 143
-    assert told == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
+    assert stderr == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGINT"}
     assert [process.wait() for process in (started(folder), started(alone))] == [0, 0]
     assert table(folder.folder) == table(alone.folder)
@@ -314,13 +314,13 @@ def test_a_lost_trial_is_reported_and_can_be_resumed(cluster, quiet, tmp_path: P
     driver = started(folder, "--executor", "ray", "--address", cluster.address, "--retries", "0")
     wait_until(lambda: len(list(folder.trials.glob("*/run.json"))) == 3, driver)
     cluster.remove_node(sorted(cluster.worker_nodes, key=lambda node: node.node_id)[0], allow_graceful=False)
-    told = driver.communicate()[1]
+    stderr = driver.communicate()[1]
     cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
     assert driver.returncode == 2
     assert re.fullmatch(
         r"resnet-lab: 1 of 4 trials were lost with their process or node, as were their retries, the first \S+: .+; "
         rf"`resnet-lab study run --resume {folder.folder}` resumes them\n",
-        told,
+        stderr,
     )
     assert len(table(folder.folder)) == 3
     assert started(folder).wait() == 0

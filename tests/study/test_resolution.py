@@ -86,9 +86,9 @@ def test_a_slowed_machine_keeps_the_trials_of_a_budget(
     assert [arm.train.epochs for arm in again.arms] == [2, 2]
     assert sorted(path.name for path in folder.trials.iterdir()) == names
     assert orphaned(again, folder) == []
-    told = findings(as_run(chosen, folder), folder, REGISTRY)
-    assert [row.n for row in told.arms] == [2, 2]
-    assert not any("another design" in remark for remark in told.remarks)
+    judged = findings(as_run(chosen, folder), folder, REGISTRY)
+    assert [row.n for row in judged.arms] == [2, 2]
+    assert not any("another design" in remark for remark in judged.remarks)
     assert read_resolution(folder) == read_resolution(ended)
 
 

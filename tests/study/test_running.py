@@ -13,6 +13,7 @@ import torch
 
 from resnet_lab.cli import main
 from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
+from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.plugins import load
 from resnet_lab.study import executing, running
 from resnet_lab.study.executing import in_processes
@@ -73,7 +74,7 @@ def test_the_learning_rate_is_the_best_on_the_validation_part(tmp_path: Path) ->
 
 
 def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(tmp_path: Path) -> None:
-    folder, tuning, said = StudyFolder(tmp_path), study(tune_lr=[0.1, 0.01]), []
+    folder, tuning, notes = StudyFolder(tmp_path), study(tune_lr=[0.1, 0.01]), []
     folder.trials.mkdir()
     for trial in tuning_trials(tuning):
         fails = trial.arm.name == "eca"
@@ -84,9 +85,9 @@ def test_an_arm_that_fails_with_every_learning_rate_is_trained_with_the_lowest(t
                 None if fails else (0.5, trial.lr or 0.0), 1, 1, 1.0, trial.lr or 0.0, {}, fails,
             ),
         )  # fmt: skip
-    resolved = tuned(tuning, folder, known(tuning, folder), said.append)
+    resolved = tuned(tuning, folder, known(tuning, folder), notes.append)
     assert [arm.train.lr for arm in resolved.of(tuning).arms] == [0.01, 0.01]
-    assert said == ["eca failed with every learning rate that was tried, and is trained with the lowest of them"]
+    assert notes == ["eca failed with every learning rate that was tried, and is trained with the lowest of them"]
 
 
 @pytest.mark.slow
@@ -96,10 +97,10 @@ def test_a_diverged_arm_is_an_outcome_and_the_study_continues(tmp_path: Path) ->
     chosen, folder = study(factors={}, arms=arms, seeds=2), StudyFolder(tmp_path)
     for _ in range(2):  # the second finds all of it done
         run_study(chosen, folder, REGISTRY, Listening())
-    told = findings(chosen, folder, REGISTRY)
-    assert [(row.n, row.diverged) for row in told.arms] == [(2, ()), (0, (0, 1))]
-    assert re.match(r"epoch 1, step \d+ of \d+: the .* is (nan|inf) at learning rate", told.arms[1].problems[1])
-    assert in_words(told.families[-1][0], "accuracy", None) == (
+    judged = findings(chosen, folder, REGISTRY)
+    assert [(row.n, row.diverged) for row in judged.arms] == [(2, ()), (0, (0, 1))]
+    assert re.match(r"epoch 1, step \d+ of \d+: the .* is (nan|inf) at learning rate", judged.arms[1].problems[1])
+    assert in_words(judged.families[-1][0], "accuracy", None) == (
         "wild: no seed in which all its trials finished (wild diverged at seeds 0, 1): exploratory"
     )
 
@@ -107,7 +108,7 @@ def test_a_diverged_arm_is_an_outcome_and_the_study_continues(tmp_path: Path) ->
 def test_an_arm_that_cannot_be_built_is_named_before_anything_runs() -> None:
     broken = study(factors={"attn": ["none", "ecaa"]})
     with pytest.raises(ResNetLabError) as failure:
-        check_arms(broken, REGISTRY)
+        check_arms(broken, Sources(REGISTRY))
     assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'cbam'?"
 
 
@@ -119,7 +120,7 @@ def test_a_defect_of_the_program_stays_one_when_arms_are_checked(monkeypatch: py
 
     monkeypatch.setattr(running, "measure", measure)
     with pytest.raises(KeyError) as failure:
-        check_arms(study(), REGISTRY)
+        check_arms(study(), Sources(REGISTRY))
     assert failure.value.args == ("a defect",)
     assert failure.traceback[-1].name == "measure"
 
@@ -171,9 +172,9 @@ def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) ->
             assert first.poll() is None
             time.sleep(0.1)
         first.send_signal(signal.SIGTERM)
-        told = first.communicate()[1]
+        stderr = first.communicate()[1]
     assert first.returncode == 143
-    assert told == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
+    assert stderr == f"resnet-lab: stopped by SIGTERM; resume with `resnet-lab study run --resume {folder.folder}`\n"
     assert {folder.run(trial).read()["status"] for trial in trials_of(long)} == {"stopped by SIGTERM"}
     processes = [started(each) for each in (folder, alone)]
     for process in processes:

@@ -117,16 +117,16 @@ NASTY = "[x](y) <b>|`*_# =1+1"
 def test_names_stay_names(tmp_path: Any) -> None:
     """Markdown is read by another library; LaTeX and CSV by hand."""
     chosen = design(arms={"plain": {}, NASTY: {"attn": "eca"}, "=1+1": {"act": "gelu"}, "-2": {"act": "silu"}})
-    told, folder = found_of(
+    judged, folder = found_of(
         tmp_path, chosen, by_chance({arm.name: 0.7 for arm in chosen.arms}), failed={(NASTY, 0): f"why\n{NASTY}"}
     )
-    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(as_markdown(told))
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(as_markdown(judged))
     assert set(re.findall(r"</?([a-z0-9]+)", page)) == {
         "h1", "h2", "p", "ul", "li", "table", "thead", "tbody", "tr", "th", "td",
     }  # fmt: skip
     assert html.unescape(page).count(f"<td>{NASTY}</td>") == 2
     assert f"{NASTY}, seed 0 failed: why\\n{NASTY}" in html.unescape(page)
-    rows = [line for line in as_latex(told).splitlines() if "=1+1" in line]
+    rows = [line for line in as_latex(judged).splitlines() if "=1+1" in line]
     assert rows[0].startswith(r"{[}x{]}(y) \textless{}b\textgreater{}\textbar{}`{*}\_\# =1+1 & $")
-    rows = list(csv.DictReader(io.StringIO(as_csv(make_tables(told, folder)["arms"]).decode())))
+    rows = list(csv.DictReader(io.StringIO(as_csv(make_tables(judged, folder)["arms"]).decode())))
     assert [row["arm"] for row in rows] == ["plain", NASTY, "'=1+1", "-2"]

@@ -16,7 +16,7 @@ class Broken(NamedTuple):
     kind: str
     factory: object
     check: str
-    told: str
+    message: str
     traits: dict[str, bool] = {}  # noqa: RUF012 (never changed)
 
 

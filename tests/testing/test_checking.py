@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.core.errors import PluginError, SpecError
-from resnet_lab.network.kinds import KINDS
+from resnet_lab.network.kinds import KINDS, of_networks
 from resnet_lab.network.plugins import load
 from resnet_lab.testing import check
-from resnet_lab.testing.checking import Checks, checks_of, subject_of
+from resnet_lab.testing.checking import Checks, checks_of, under_test
 from tests.bench.short import shorten
 from tests.testing.broken import BROKEN, Gate
 
@@ -27,7 +27,7 @@ def test_a_broken_component_fails_the_right_check(name: str) -> None:
     broken = BROKEN[name]
     report = check(broken.kind, broken.factory, traits=broken.traits, skip=SLOW)
     assert [result.check for result in report.failures] == [broken.check], str(report)
-    assert str(report.of(broken.check)).startswith(f"{broken.check}: failed: {broken.told}")
+    assert str(report.of(broken.check)).startswith(f"{broken.check}: failed: {broken.message}")
 
 
 @pytest.mark.slow
@@ -35,10 +35,10 @@ def test_a_broken_component_fails_the_right_check(name: str) -> None:
 def test_a_broken_component_fails_no_slow_check_but_its_own(name: str) -> None:
     """The fast ones are asked for above; those that a failure would fail too are skipped, and say why."""
     broken = BROKEN[name]
-    checks = Checks(subject_of(broken.kind, broken.factory, traits=broken.traits), skip={"cost": ""})
+    checks = Checks(under_test(broken.kind, broken.factory, traits=broken.traits), skip={"cost": ""})
     results = [checks.result(name) for name in SLOW]
     assert [result.check for result in results if result.status == "failed"] == [broken.check] * (broken.check in SLOW)
-    assert str(checks.result(broken.check)).startswith(f"{broken.check}: failed: {broken.told}")
+    assert str(checks.result(broken.check)).startswith(f"{broken.check}: failed: {broken.message}")
 
 
 @pytest.mark.slow
@@ -150,3 +150,17 @@ def test_errors() -> None:
 def test_each_check_has_a_description() -> None:
     for kind in KINDS:
         assert all(each.about.endswith((".", "`")) for each in checks_of(kind))
+
+
+def test_which_checks_a_kind_gets_is_read_from_the_table() -> None:
+    assert [kind.name for kind in of_networks() if kind.elementwise] == ["activation"]
+    assert [kind.name for kind in of_networks() if kind.applies_parts] == ["block"]
+    for kind in of_networks():
+        names = {check.name for check in checks_of(kind.name)}
+        asked = (kind.elementwise, kind.applies_parts, kind.input_kept, bool(kind.traits))
+        assert tuple(name in names for name in ("elementwise", "parts", "input_kept", "traits")) == asked
+
+
+def test_parameters_of_a_kind_are_checked_at_each_value() -> None:
+    result = Checks(under_test("attention", "se"), {}).result("network")
+    assert result.text == "basic blocks, bottleneck blocks, basic blocks with position=output"

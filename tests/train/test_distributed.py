@@ -10,14 +10,14 @@ from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.metrics import score
 from resnet_lab.train.distributed import exchange, has_idle_parameters, share_buffers, spread
 from tests.torchrun import torchrun
-from tests.train.learning_together import SHAPE, Idle, Network, group_norm, images, learn
+from tests.train.distributed_training import SHAPE, Idle, Network, group_norm, images, learn
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Results of each of two processes."""
     folder = tmp_path_factory.mktemp("learning")
-    done = torchrun("tests.train.learning_together", folder)
+    done = torchrun("tests.train.distributed_training", folder)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]

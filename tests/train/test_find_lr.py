@@ -74,7 +74,7 @@ def test_it_ends_where_the_loss_is_four_times_its_lowest() -> None:
 
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_a_non_finite_loss_ends_it() -> None:
-    """It jumps over the four times at once, and is not told of."""
+    """It jumps over the four times at once, and does not report them."""
 
     class Cliff(nn.Module):
         def __init__(self) -> None:
@@ -108,17 +108,17 @@ def test_nothing_is_changed() -> None:
 
 
 def test_the_watcher_is_notified() -> None:
-    told: list[Any] = []
+    messages: list[Any] = []
 
     class Listener(Watcher):
         def begin(self, what: str, total: int) -> None:
-            told.append((what, total))
+            messages.append((what, total))
 
         def advance(self) -> None:
-            told.append(1)
+            messages.append(1)
 
     result = find_learning_rate(network(), batches(), CONFIG, CPU, Listener(), steps=30)
-    assert told == [("range test", 30)] + [1] * len(result.rates)
+    assert messages == [("range test", 30)] + [1] * len(result.rates)
 
 
 def test_too_few_steps_are_refused() -> None:

@@ -101,11 +101,11 @@ def network(names: tuple[str, ...] = EARLY, spec: ModelSpec = SPEC, seed: int = 
 
 @dataclass
 class Listener(Watcher):
-    """Remembers what it was told."""
+    """Keeps all messages."""
 
     begun: list[tuple[str, int]] = field(default_factory=list)
     advanced: int = 0
-    said: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
         self.begun.append((what, total))
@@ -114,7 +114,7 @@ class Listener(Watcher):
         self.advanced += 1
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.notes.append(text)
 
     @property
     def computed(self) -> int:
@@ -127,7 +127,7 @@ def cached(
     batches: dict[Part, Loader],
     prepared: Prepared,
     *,
-    wish: Any = "on",
+    requested: Any = "on",
     epochs: int = 100,
     after_step: Callable[[], None] = lambda: None,
 ) -> tuple[dict[Part, Loader], Listener]:
@@ -135,7 +135,7 @@ def cached(
     mean, std = prepared.statistics()
     metadata = Metadata(spec=SPEC, classes=prepared.images.classes, mean=mean, std=std)
     found = cache_features(
-        model, batches, prepared, metadata, wish=wish, epochs=epochs, watcher=listener, after_step=after_step
+        model, batches, prepared, metadata, requested=requested, epochs=epochs, watcher=listener, after_step=after_step
     )
     return found, listener
 
@@ -439,7 +439,7 @@ def test_a_second_process_waits_and_finds_what_the_first_computed(paintings: Pre
     lock.release()
     waiting.join(60)
     (listener,) = found
-    assert listener.said[-1] == "another process is filling this part of the cache; waiting for it"
+    assert listener.notes[-1] == "another process is filling this part of the cache; waiting for it"
     assert listener.computed == 0
 
 
@@ -509,19 +509,19 @@ def test_two_processes_that_train_together_lose_as_they_do_on_images(tmp_path: P
 
 def test_off_and_nothing_frozen_leave_all_as_it_is(paintings: Prepared) -> None:
     images = served(paintings)
-    for names, wish in ((EARLY, "off"), ((), "auto"), ((), "off")):
+    for names, requested in ((EARLY, "off"), ((), "auto"), ((), "off")):
         model = network(names)
-        found, listener = cached(model, images, paintings, wish=wish)
+        found, listener = cached(model, images, paintings, requested=requested)
         assert found == images
         assert not model.takes_features
-        assert listener.said == []
+        assert listener.notes == []
 
 
 def test_storing_is_reported_with_its_size(paintings: Prepared) -> None:
     for names, named, nbytes in ((EARLY, "stem to layer2", ROW), (("stem",), "stem", 16 * 16 * 16 * 4)):
-        _, listener = cached(network(names), served(paintings), paintings, wish="auto")
+        _, listener = cached(network(names), served(paintings), paintings, requested="auto")
         size = f"{(4 * TRAIN + VAL) * nbytes / 1e6:.1f} MB"
-        assert listener.said == [
+        assert listener.notes == [
             f"the output of {named} is computed once and stored, {size}: epochs run the rest alone"
         ]
 
@@ -545,33 +545,33 @@ def test_what_cannot_be_stored_runs_in_every_epoch_or_is_refused(
     names: tuple[str, ...], augment: tuple[str, ...], reason: str, paintings: Prepared
 ) -> None:
     images, model = served(paintings, augment), network(names)
-    found, listener = cached(model, images, paintings, wish="auto")
+    found, listener = cached(model, images, paintings, requested="auto")
     assert found == images
     assert not model.takes_features
-    assert listener.said == [f"the frozen parts run in every epoch ({reason})"]
+    assert listener.notes == [f"the frozen parts run in every epoch ({reason})"]
     with pytest.raises(ConfigError) as failure:
-        cached(model, images, paintings, wish="on")
+        cached(model, images, paintings, requested="on")
     assert str(failure.value) == reason
 
 
 def test_on_with_nothing_frozen_is_refused(paintings: Prepared) -> None:
     with pytest.raises(ConfigError) as failure:
-        cached(network(()), served(paintings), paintings, wish="on")
+        cached(network(()), served(paintings), paintings, requested="on")
     assert str(failure.value) == STEM_LEARNS
 
 
 def test_storing_must_be_less_work_than_it_saves(paintings: Prepared) -> None:
     """148 turned images and 7 more against 44 an epoch."""
     images = served(paintings)
-    found, listener = cached(network(), images, paintings, wish="auto", epochs=3)
+    found, listener = cached(network(), images, paintings, requested="auto", epochs=3)
     assert found == images
-    assert listener.said == [
+    assert listener.notes == [
         "the frozen parts run in every epoch (cache_frozen: 155 views of images would be computed to save 132 in 3 "
         "epochs)"
     ]
-    found, _ = cached(network(), images, paintings, wish="auto", epochs=4)
+    found, _ = cached(network(), images, paintings, requested="auto", epochs=4)
     assert isinstance(found["train"].rows, FeatureRows)
-    found, _ = cached(network(), images, paintings, wish="auto", epochs=1)
+    found, _ = cached(network(), images, paintings, requested="auto", epochs=1)
     assert isinstance(found["train"].rows, FeatureRows)  # it is there now
 
 
@@ -585,9 +585,9 @@ def test_a_small_disk_is_reported_before_anything_is_computed(
         f"{cache_folder()}: the output of the frozen parts takes 1.3 MB, and the disk has 1.3 MB free; free some "
         "space, name another place in RESNET_LAB_CACHE, or turn cache_frozen off"
     )
-    found, listener = cached(model, images, paintings, wish="auto")
+    found, listener = cached(model, images, paintings, requested="auto")
     assert (found, model.takes_features) == (images, False)
-    assert listener.said == [f"the frozen parts run in every epoch ({reason})"]
+    assert listener.notes == [f"the frozen parts run in every epoch ({reason})"]
     assert not cache_folder().exists()
     with pytest.raises(DataError) as failure:
         cached(model, images, paintings)
@@ -607,11 +607,11 @@ def test_a_disk_that_fills_up_is_given_back_what_was_taken(
 
     monkeypatch.setattr(row_store, "pwrite", pwrite)
     images, model = served(paintings), network()
-    found, listener = cached(model, images, paintings, wish="auto")
+    found, listener = cached(model, images, paintings, requested="auto")
     assert (found, model.takes_features) == (images, False)
     assert folders() == []
-    (said,) = listener.said[1:]
-    start, end = said.split(f"{cache_folder()}/frozen/")
+    (notes,) = listener.notes[1:]
+    start, end = notes.split(f"{cache_folder()}/frozen/")
     assert start == "the frozen parts run in every epoch ("
     assert end[16:] == (
         ": the disk of the cache is full; free some space, `resnet-lab data cache clear`, or name another place in "
@@ -637,9 +637,9 @@ def test_all_processes_do_the_same(paintings: Prepared, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(frozen_cache, "_agreed", agreed)
     images, model = served(paintings), network()
-    found, listener = cached(model, images, paintings, wish="auto")
+    found, listener = cached(model, images, paintings, requested="auto")
     assert (found, model.takes_features, asked) == (images, False, [True])
-    assert listener.said == ["the frozen parts run in every epoch (another process cannot store their output)"]
+    assert listener.notes == ["the frozen parts run in every epoch (another process cannot store their output)"]
 
 
 @pytest.mark.parametrize("here", [True, False])

@@ -8,21 +8,21 @@ from torch import nn
 
 from resnet_lab.train.synced_batch_norm import SyncedBatchNorm2d, synchronise_batch_norm
 from tests.torchrun import torchrun
-from tests.train.statistics_together import CASES, network, normalise
+from tests.train.distributed_statistics import CASES, network, normalise
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def shares(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Results of each of two processes."""
     folder = tmp_path_factory.mktemp("statistics")
-    done = torchrun("tests.train.statistics_together", folder)
+    done = torchrun("tests.train.distributed_statistics", folder)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
-def joined(together: list[dict[str, Any]], case: str) -> dict[str, Any]:
+def joined(shares: list[dict[str, Any]], case: str) -> dict[str, Any]:
     """Result as one process would have it: images one after the other, gradients of weights summed."""
-    first, second = (found[case] for found in together)
+    first, second = (found[case] for found in shares)
     steps = [
         {
             **{name: torch.cat((mine[name], yours[name])) for name in ("y", "dx")},
@@ -36,22 +36,22 @@ def joined(together: list[dict[str, Any]], case: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_normalise_as_one_does(together: list[dict[str, Any]], case: str) -> None:
-    torch.testing.assert_close(joined(together, case), normalise(network(case), slice(None)), rtol=1e-5, atol=1e-5)
+def test_two_processes_normalise_as_one_does(shares: list[dict[str, Any]], case: str) -> None:
+    torch.testing.assert_close(joined(shares, case), normalise(network(case), slice(None)), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
-def test_half_precision_is_as_near_as_it_can_be(together: list[dict[str, Any]]) -> None:
-    found, whole = joined(together, "half"), normalise(network("usual"), slice(None), torch.bfloat16)
+def test_half_precision_is_as_near_as_it_can_be(shares: list[dict[str, Any]]) -> None:
+    found, whole = joined(shares, "half"), normalise(network("usual"), slice(None), torch.bfloat16)
     assert found["steps"][0]["y"].dtype == torch.bfloat16
     assert found["state"]["0.running_var"].dtype == torch.float32
     torch.testing.assert_close(found, whole, rtol=0.02, atol=0.02)
 
 
 @pytest.mark.slow
-def test_a_compiled_network_does_the_same(together: list[dict[str, Any]]) -> None:
+def test_a_compiled_network_does_the_same(shares: list[dict[str, Any]]) -> None:
     whole = normalise(network("usual"), slice(None))
-    found = joined(together, "compiled")
+    found = joined(shares, "compiled")
     found["steps"] = [
         {**step, "weights": {name.removeprefix("_orig_mod."): grad for name, grad in step["weights"].items()}}
         for step in found["steps"]
@@ -61,8 +61,8 @@ def test_a_compiled_network_does_the_same(together: list[dict[str, Any]]) -> Non
 
 
 @pytest.mark.slow
-def test_memory_layout_is_kept(together: list[dict[str, Any]]) -> None:
-    step = together[0]["usual"]["steps"][0]
+def test_memory_layout_is_kept(shares: list[dict[str, Any]]) -> None:
+    step = shares[0]["usual"]["steps"][0]
     assert step["y"].is_contiguous(memory_format=torch.channels_last)
     assert step["dx"].is_contiguous(memory_format=torch.channels_last)
 

@@ -44,7 +44,7 @@ QUICK = TrainConfig(epochs=3, lr=1e-2, precision="fp32", device="cpu")
 
 class Listener(TrainingWatcher):
     def __init__(self) -> None:
-        self.said: list[str] = []
+        self.notes: list[str] = []
         self.phases: dict[str, int] = {}
         self.rows: list[Epoch] = []
 
@@ -56,7 +56,7 @@ class Listener(TrainingWatcher):
         self.phases[self.phase] += 1
 
     def say(self, text: str) -> None:
-        self.said.append(text)
+        self.notes.append(text)
 
     def epoch(self, epoch: Epoch, best: Epoch) -> None:
         self.rows.append(epoch)
@@ -96,8 +96,8 @@ def test_the_folder_holds_what_is_documented(trained: tuple[Path, Listener]) -> 
 
 def test_the_watcher_is_notified(trained: tuple[Path, Listener]) -> None:
     _, listener = trained
-    assert "depthwise in block basic: each is followed by a 1x1 convolution" in listener.said[0]
-    assert listener.said[1] == (
+    assert "depthwise in block basic: each is followed by a 1x1 convolution" in listener.notes[0]
+    assert listener.notes[1] == (
         "1797 images of 10 classes; training on cpu in fp32 (as asked), channels-last (no reordering between "
         "convolutions), compiled where measured to be faster"
     )
@@ -227,7 +227,7 @@ def test_an_interrupted_training_resumes_bit_for_bit(
     listener = Listener()
     resume(tmp_path / "run", watcher=listener)
     done = (steps - 1) // per_epoch  # an epoch is over when it has been validated
-    assert f"resuming at epoch {done + 1} after {steps - done * per_epoch} steps" in listener.said
+    assert f"resuming at epoch {done + 1} after {steps - done * per_epoch} steps" in listener.notes
     assert digests(tmp_path / "run") == digests(whole)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "finished"
     assert not (tmp_path / "run" / "state.safetensors").exists()
@@ -413,7 +413,7 @@ def test_a_full_disk_leaves_the_last_state(tmp_path: Path, two_colours: Path, mo
     monkeypatch.setattr(os, "replace", real)
     listener = Listener()
     resume(tmp_path / "run", watcher=listener)
-    assert "resuming at epoch 2 after 0 steps" in listener.said
+    assert "resuming at epoch 2 after 0 steps" in listener.notes
 
 
 def test_more_micro_batches_than_images(tmp_path: Path, two_colours: Path) -> None:
@@ -523,7 +523,7 @@ def test_an_overflowing_validation_keeps_earlier_best_weights(
     assert [row["epoch"] for row in run.epochs()] == [1, 2]
     assert run.read()["status"].startswith("epoch 3, step 1 of 1: the outputs for 2 of 2 validation images")
     evaluate(run.folder, choose("cpu", "fp32"), load(only=[]), watcher=listener)
-    assert f"{run.folder}: the training has not finished ({run.read()['status']})" in listener.said[0]
+    assert f"{run.folder}: the training has not finished ({run.read()['status']})" in listener.notes[0]
 
 
 def test_a_test_part_that_overflows_is_not_scored(

@@ -24,7 +24,7 @@ class Artists:
     """The rows of a table of artists.
 
     Attributes:
-        paintings: of each artist, as the table has it; empty where it does not say.
+        paintings: of each artist, as the table has it; empty where it has none.
         notes: what was odd about the table.
     """
 

@@ -30,7 +30,7 @@ _GLUED = re.compile(f"^({'|'.join(PART_OF)})(set|data|images)$")
 
 
 def named_part(name: str) -> tuple[str, str]:
-    """The part that a name speaks of, and the other words in it, which the names of parts of one set share.
+    """The part that a name denotes, and the other words in it, which the names of parts of one set share.
 
     `seg_train` gives (`train`, `seg`), `TestSet2` (`test`, ``). A name that speaks of no part, or of two, gives two
     empty texts.
@@ -69,7 +69,7 @@ def require_label(label: str, where: str) -> None:
 
 
 def require_classes(classes: Sequence[str], where: str, fewest: int = 2) -> None:
-    """Raise `DataError` where there are fewer than one class, or than the two that can be told apart."""
+    """Raise `DataError` where there are fewer than one class, or than the two that a network can distinguish."""
     if len(classes) < fewest:
         raise DataError(f"{where} holds one class, {classes[0]!r}; a classifier needs at least two")
 
@@ -82,7 +82,7 @@ def numbered(labels: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]
 
 
 def settled_parts(parts: Sequence[str]) -> tuple[tuple[str, ...] | None, list[str]]:
-    """The parts that stay given, and what to say of the others.
+    """The parts that stay given, and a note on the others.
 
     Training images are left open where validation or test images have to come from somewhere, and no image is open yet.
     """

@@ -105,7 +105,7 @@ def _require_images(found: Found, class_of: Mapping[str, str], listing: Listing,
 
 
 def _refuse_locked(listing: Listing, below: str = "") -> None:
-    """Raise `DataError` where it is for want of permission that a folder seems empty."""
+    """Raise `DataError` where a folder seems empty because it may not be read."""
     for folder, error in listing.locked.items():
         if not below or f"{folder}/".startswith(f"{below}/"):
             raise DataError(f"{listing.root / folder}: cannot be listed: {error.strerror}")

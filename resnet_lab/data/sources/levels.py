@@ -8,7 +8,7 @@ from resnet_lab.data.sources.folders import is_hidden, is_image
 
 
 class Branch(NamedTuple):
-    """A folder whose images are of one class and, where the source says so, of one part."""
+    """A folder whose images are of one class and, where the source states it, of one part."""
 
     name: str
     folder: str

@@ -135,8 +135,8 @@ def _delimiter(text: str, manifest: Path) -> tuple[str, str]:
 
     It is the one that makes columns `path` and `label` of the first line; the comma where none does.
     """
-    if told := re.match(r'sep=([^\s"]|\t)\r?\n', text):
-        return told[1], text[told.end() :]
+    if declared := re.match(r'sep=([^\s"]|\t)\r?\n', text):
+        return declared[1], text[declared.end() :]
     line = text.partition("\n")[0].rstrip("\r")
     for delimiter in DELIMITERS:
         names = set(map(_column, csv_table([line], manifest, DataError, FIRST_LINE, delimiter=delimiter)[0]))

@@ -1,4 +1,4 @@
-"""Folders that are the parts of a split, told from class folders by their names and by what is in them.
+"""Folders that are the parts of a split, distinguished from class folders by their names and by what is in them.
 
 ROOT/Training/<class>/... ROOT/Testing/<class>/...      parts above classes
 ROOT/seg_train/seg_train/<class>/... ROOT/seg_test/...  the same, as archives unpack them

@@ -72,7 +72,7 @@ class Shard:
 def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageSet:
     """The images of shards: `wds:` and paths or URLs with braces, such as `wds:shards/train-{000..099}.tar`.
 
-    A label is the text of `<key>.cls`. A shard whose name says `train`, `val` or `test` gives that part.
+    A label is the text of `<key>.cls`. A shard whose name contains `train`, `val` or `test` gives that part.
 
     Args:
         download: let shards behind URLs be fetched that the user did not name; those behind a pipe never are.

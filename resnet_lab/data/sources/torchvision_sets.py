@@ -1,6 +1,6 @@
 """Classification sets of torchvision, by name. Legend: N images.
 
-A constructor's signature says how its set is split: by `train`, by `split`, or not at all. One that takes a `loader`
+A constructor's signature shows how its set is split: by `train`, by `split`, or not at all. One that takes a `loader`
 reads image files, and hands over their paths where the loader is the identity; the others hand over decoded images.
 """
 

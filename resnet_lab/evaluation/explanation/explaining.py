@@ -14,7 +14,7 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import ArrayPixels
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.maps import GradCAM, Pass
-from resnet_lab.evaluation.inference import form_of, prepare
+from resnet_lab.evaluation.inference import image_format_of, prepare
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
 
@@ -89,7 +89,7 @@ class Explainer:
         """Explain the predicted class of each picture, and the true one where that is another.
 
         Args:
-            pictures: decoded as the network's form says, shape (N, S, S, C).
+            pictures: decoded in the network's image format, shape (N, S, S, C).
             truth: number of each picture's true class.
             wanted: number of a class to explain in place of these.
 
@@ -97,7 +97,7 @@ class Explainer:
             CheckpointError: the network's outputs are not numbers.
             ConfigError: as `GradCAM.run`.
         """
-        pixels = ArrayPixels(pictures, form_of(self.metadata))
+        pixels = ArrayPixels(pictures, image_format_of(self.metadata))
         batches = prepare(pixels, np.arange(len(pictures)), self.metadata, self._placement)
         found: list[Explanation] = []
         for chosen, x, _ in batches.evaluation():

@@ -13,7 +13,7 @@ from resnet_lab.data.image_files import decoded, image_files
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
 from resnet_lab.evaluation.explanation.pictures import Format, draw
-from resnet_lab.evaluation.inference import form_of, load_for_images
+from resnet_lab.evaluation.inference import image_format_of, load_for_images
 from resnet_lab.evaluation.prediction import weights_of
 from resnet_lab.network.plugins import Registry
 
@@ -84,7 +84,7 @@ def explain(
     explainer = Explainer(metadata, model, placement, layer, images=len(files), watcher=watcher)
     images: list[Explained] = []
     bad: list[tuple[Path, str]] = []
-    for piece in decoded(files, form_of(metadata)):
+    for piece in decoded(files, image_format_of(metadata)):
         bad += piece.bad
         explanations = explainer.explain(piece.pixels, wanted=number) if piece.files else []
         for file, explanation in zip(piece.files, explanations, strict=True):

@@ -18,7 +18,7 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import Placement, choose, optimize_for_inference
 from resnet_lab.network.model import ResNet
 
-TOGETHER = 16
+CHUNK = 16
 """Images that go through the layers after the explained one at a time: their outputs are kept for the gradient."""
 
 
@@ -84,7 +84,7 @@ class GradCAM:
         self.positions = None
         features = self._before(x)
         with torch.inference_mode():
-            logits = [self._rest(few.clone()) for few in torch.split(features, TOGETHER)]
+            logits = [self._rest(few.clone()) for few in torch.split(features, CHUNK)]
         if self.positions is None:
             raise ConfigError(f"layer {self.layer!r} has no output of its own; {self._remedy}")
         return Pass(self, features, torch.cat(logits).float().cpu(), (x.shape[2], x.shape[3]))
@@ -94,7 +94,7 @@ class GradCAM:
         with torch.inference_mode(False):  # the features come from there, and their copies must not
             parts = [
                 self._captum.attribute(few.clone(), targets, relu_attributions=True).detach()
-                for few, targets in zip(torch.split(features, TOGETHER), torch.split(classes, TOGETHER), strict=True)
+                for few, targets in zip(torch.split(features, CHUNK), torch.split(classes, CHUNK), strict=True)
             ]
         return torch.cat(parts)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 FEWEST = 4
-"""Classes below which a correlation says nothing: of three, one order in six is perfect by chance."""
+"""Classes below which a correlation is not informative: of three, one order in six is perfect by chance."""
 
 PERMUTATIONS = 1999
 SIMULTANEOUS = 2**20

@@ -72,7 +72,7 @@ def bonett_price_over_classes(
     """`bonett_price` of a mean over classes, of as many images as `effective_images`.
 
     The variance Σ d / (K² n) is estimated from the disagreement d in each class, or from its mean over the classes
-    where that says more: small classes that seldom disagree weigh most.
+    where that is larger: small classes that seldom disagree weigh most.
 
     Args:
         differences, disagreements: of each class, shape (K,).

@@ -94,7 +94,7 @@ def _wilson(hits: int, n: int) -> tuple[float, float]:
 
 
 def log_losses(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Each image's cross-entropy in nats, shape (N,); probabilities are clipped to what their precision can tell.
+    """Each image's cross-entropy in nats, shape (N,); probabilities are clipped to the precision of their type.
 
     That is scikit-learn's choice: from the machine epsilon of their type to 1 less that.
     """

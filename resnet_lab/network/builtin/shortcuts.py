@@ -24,7 +24,7 @@ def pooled_projection(in_channels: int, out_channels: int, stride: int, parts: S
 class ZeroPadShortcut(nn.Module):
     """Every `stride`-th pixel, with zeros for the new channels: option A of He et al. 2015, section 3.3.
 
-    The paper does not say where the zeros stand: behind the old channels (`zeros="end"`), or half of them before
+    The paper does not specify where the zeros stand: behind the old channels (`zeros="end"`), or half of them before
     (`"both"`), as some public code does.
     """
 

@@ -89,7 +89,7 @@ class Adopted:
                 close = "" if alike else f": {nearest(name, (each[0] for each in self.outputs[:1000]))}"
                 raise DataError(
                     f"{where}: class {name!r} {what} by the names of {self.coverage.source}{close}; "
-                    "say which output is which class with --classes FILE"
+                    "name the classes of the outputs with --classes FILE"
                 )
             found.append(alike[0])
         if len(set(found)) < len(found):
@@ -124,7 +124,7 @@ def adopt(
     if spec is None:
         raise CheckpointError(
             f"{weights.name}: its tensors are those of no network of the zoo ({anatomy_of(weights.tensors)}); "
-            "say which it is with --model or --spec"
+            "name it with --model or --spec"
         )
     chosen = preprocessing or Preprocessing()
     spec = weights.network(spec).modified(
@@ -237,13 +237,13 @@ def _require_whole(coverage: Coverage) -> None:
     if missing:
         raise CheckpointError(
             f"{coverage.source}: tensors of the network are not in the weights as it has them ({len(missing)}, such as "
-            f"{missing[0]}), so this is another network; say which it is with --model or --spec"
+            f"{missing[0]}), so this is another network; name it with --model or --spec"
         )
     unused = [name for stage in coverage.stages if stage.stage != "elsewhere" for name in stage.unused.names]
     if unused:
         raise CheckpointError(
             f"{coverage.source}: tensors of the weights have no place in the network ({len(unused)}, such as "
-            f"{unused[0]}), so this is another network; say which it is with --model or --spec"
+            f"{unused[0]}), so this is another network; name it with --model or --spec"
         )
 
 

@@ -88,7 +88,7 @@ def anatomy_of(tensors: Mapping[str, Tensor]) -> Anatomy:
 def relatives(spec: ModelSpec, names: Collection[str]) -> list[str]:
     """Networks among the zoo's `names` that have the blocks, depths and channels of `spec`, the nearest first.
 
-    Stem, shortcut and components do not count: they are what one changes. Of networks that groups alone tell apart,
+    Stem, shortcut and components do not count: they are what one changes. Of networks that differ in groups alone,
     those with the groups of `spec` come first, then the one with its name.
     """
 

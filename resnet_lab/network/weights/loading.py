@@ -234,7 +234,8 @@ def _without_parameters(spec: ModelSpec) -> Iterator[str]:
     if spec.stem.kind is None:
         yield f"pool after the stem ({'3x3 max pool' if spec.stem.max_pool else 'none'})"
     downsamples = _each(chosen(block, "downsample") for block in blocks)
-    yield f"anti-aliasing where the resolution falls ({'none' if downsamples == 'strided' else downsamples})"
+    without = downsamples == str(default("downsample"))
+    yield f"anti-aliasing where the resolution falls ({'none' if without else downsamples})"
     if any(block.kind.name == "bottleneck" for block in blocks):
         first = any(("stride_on", "conv1") in block.kind.parameters for block in blocks)
         yield f"place of a bottleneck's stride ({'first 1x1' if first else '3x3'} convolution)"

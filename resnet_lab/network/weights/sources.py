@@ -63,7 +63,7 @@ class Weights:
     taken: tuple[str, ...] = ()
 
     def network(self, spec: ModelSpec) -> ModelSpec:
-        """`spec` with the zeros of its zero_pad shortcuts where the weights' network has them, unless it says where."""
+        """`spec` with the zeros of its zero_pad shortcuts on the side of the weights' network, unless it sets it."""
         if self.spec is None:
             return spec
         plain = Component(name="zero_pad")
@@ -118,7 +118,7 @@ def _own(path: Path) -> Weights:
 
 
 def _foreign(name: str, content: Any, key: str) -> Weights:
-    """Weights of which a file says nothing, except perhaps by the names of its tensors."""
+    """Weights that a file does not describe, except perhaps by the names of its tensors."""
     content, taken = _unwrapped(content, key, name)
     tensors = _tensors(content, name)
     layout = layout_of(tensors)

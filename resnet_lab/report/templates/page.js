@@ -34,11 +34,11 @@ for (const matrix of document.querySelectorAll("table.matrix")) {
     choice.addEventListener("change", () => arrange(choice.value.split(" ")));
     if (choice.checked) arrange(choice.value.split(" "));
   }
-  const told = document.getElementById(`${matrix.id}-told`);
+  const readout = document.getElementById(`${matrix.id}-readout`);
   for (const kind of ["mouseover", "click"]) {
     matrix.addEventListener(kind, (event) => {
       const cell = event.target.closest("td[title]");
-      if (cell) told.textContent = cell.title;
+      if (cell) readout.textContent = cell.title;
     });
   }
 }

@@ -40,19 +40,19 @@ def scans(tmp_path: Path) -> Path:
 
 class Counting(Watcher):
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def begin(self, what: str, total: int, done: int = 0) -> None:
-        self.told.append(f"{what} {total}")
+        self.messages.append(f"{what} {total}")
 
     def advance(self) -> None:
-        self.told.append("one")
+        self.messages.append("one")
 
 
 def test_files_of_equal_names_and_a_broken_one(weights: Path, scans: Path) -> None:
     watcher = Counting()
     found = explain(weights, [scans], CPU, BUILT_IN, watcher=watcher)
-    assert watcher.told == ["explaining 3", "one", "one", "one"]
+    assert watcher.messages == ["explaining 3", "one", "one", "one"]
     assert (found.layer, found.size, found.positions) == ("layer3", 16, (4, 4))
     assert found.bad == ((scans / "two" / "broken.jpg", "not an image of a known format"),)
     assert [each.path for each in found.images] == [scans / folder / "a.png" for folder in ("one", "two")]

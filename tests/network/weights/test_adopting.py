@@ -81,8 +81,8 @@ def test_classes_are_matched_by_any_of_their_names(small: str) -> None:
 @pytest.mark.parametrize(
     ("classes", "problem"),
     [
-        (("a", "bb"), "class 'bb' is none of theirs by the names of {0}: did you mean 'b'?; say which output is which "
-         "class with --classes FILE"),
+        (("a", "bb"), "class 'bb' is none of theirs by the names of {0}: did you mean 'b'?; name the classes of "
+         "the outputs with --classes FILE"),
         (("b", "n1"), "classes 'b' and 'n1' are both output 1 of {0}; rename one"),
     ],
 )  # fmt: skip
@@ -123,14 +123,14 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
         adopt(path, REGISTRY, spec=SMALL, outputs=NAMES, preprocessing=KNOWN)
     assert str(failure.value) == (
         f"{path}: tensors of the weights have no place in the network (1, such as layer1.0.gate.weight), so this is "
-        "another network; say which it is with --model or --spec"
+        "another network; name it with --model or --spec"
     )
     torch.save(state, path)
     with pytest.raises(CheckpointError) as failure:
         adopt(path, REGISTRY, spec=SMALL.modified(attn="cbam@1"), outputs=NAMES, preprocessing=KNOWN)
     assert str(failure.value) == (
         f"{path}: tensors of the network are not in the weights as it has them (9, such as layer1.0.attn.conv.weight), "
-        "so this is another network; say which it is with --model or --spec"
+        "so this is another network; name it with --model or --spec"
     )
 
 

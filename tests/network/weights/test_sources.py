@@ -127,9 +127,9 @@ def test_a_download_is_checked_kept_and_not_repeated(
     path = publish(STATE)
     assert list(open_weights("IMAGENET1K_V1", SPEC).tensors) == ["conv1.weight"]
     assert (hub / path.name).is_file()
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(f'Downloading: "{path.as_uri()}"')
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith(f'Downloading: "{path.as_uri()}"')
     path.unlink()
     assert list(open_weights("IMAGENET1K_V1", SPEC).tensors) == ["conv1.weight"]
 

@@ -72,7 +72,7 @@ def record(classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def subject(
+def made_up_run(
     classes: Sequence[str] = ANIMALS, n: int = 120, seed: int = 0, name: str = "relu", **changes: Any
 ) -> RunSummary:
     spec = zoo.get("resnet20").modified(num_classes=len(classes), input_size=16)
