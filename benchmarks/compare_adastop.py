@@ -39,8 +39,8 @@ def main(out: str, studies: str = "1000", of: str = "4000", blocks: str = "0") -
         draw, moves = np.random.default_rng([number, int(of)]), np.random.default_rng(number)
         results: dict[float, list[tuple[str, int]]] = {0.0: [], 0.05: []}
         for study in range(int(studies)):
-            scores = draw.normal(0, np.sqrt(0.5), (SEEDS, 2)) + (0.0, size)
-            scores = scores + moves.normal(0, float(blocks), (SEEDS, 1))
+            scores = draw.normal(0, np.sqrt(0.5), (SEEDS, 2)) + np.array([0.0, size])
+            scores += moves.normal(0, float(blocks), (SEEDS, 1))
             for beta, each in results.items():
                 each.append(trained(scores, beta, study))
         for beta, each in results.items():

@@ -202,6 +202,11 @@ def print_forecast(study: Study, estimate: Forecast) -> None:
         f"{study.plan.seeds} seeds: {_duration(estimate.seconds)} of training one after the other",
         soft_wrap=True,
     )
+    if study.plan.looks:
+        looks = ", ".join(map(str, study.plan.looks))
+        console.print(
+            f"it may end at looks after {looks} seeds; power is that of all seeds without looks", soft_wrap=True
+        )
     console.print(
         f"{estimate.tests} effects are tested first, their p-values adjusted for their number; the sign-flip test can "
         f"give p = {estimate.smallest_p:.2g} at least",

@@ -38,7 +38,7 @@ State = Literal["open", "decided", "futile", "withheld", "ended"]
 
 @dataclass(frozen=True)
 class Standing:
-    """Where an effect stands in a sequential study.
+    """Standing of an effect in a sequential study.
 
     Attributes:
         look: at which it came to that, from 1; the last that was taken while it is open.
@@ -54,7 +54,7 @@ class Standing:
     state: State
 
     def __str__(self) -> str:
-        """In words."""
+        """Words for reports."""
         state = {"futile": "stopped as futile ", "open": "open ", "ended": "open when the study ended, "}.get(
             self.state, ""
         )

@@ -92,6 +92,9 @@ class Plan(Record):
     adaptive: bool = option(
         False, "A sequential study with looks at 4, 6, 8, 10 and 14 seeds, and at its last (20 by default).", DESIGN
     )
+    more_seeds: bool = option(
+        False, "Seeds may be added at any time: verdicts by t tests that hold at every number of seeds.", DESIGN
+    )
     first_seed: Seed = option(0, "The first seed.", DESIGN)
     metric: Metric = option("macro_accuracy", "Metric of the verdicts, on the test part.", DESIGN, metavar="NAME")
     margin: Positive | None = option(None, "Equivalence margin, in the metric's unit.", DESIGN)

@@ -17,6 +17,8 @@ def with_looks(plan: Plan, where: str) -> Plan:
     """
     if not plan.looks and not plan.adaptive:
         return plan
+    if plan.more_seeds:
+        raise ConfigError(f"{where}: more_seeds is for seeds that are not planned, and looks are; give one of them")
     if plan.search:
         raise ConfigError(f"{where}: a search gives no verdict, so it has no looks; leave looks and adaptive out")
     if plan.looks and plan.adaptive:
@@ -46,7 +48,7 @@ def continued(declared: Mapping[str, Any], plan: Plan) -> str | None:
         declared: before the first trial; empty where that is not known.
     """
     seeds, looks = declared.get("seeds", plan.seeds), tuple(declared.get("looks", plan.looks))
-    if (seeds, looks) == (plan.seeds, plan.looks):
+    if (seeds, looks) == (plan.seeds, plan.looks) or (plan.more_seeds and declared.get("more_seeds")):
         return None
     return (
         f"a continued study: {_design(seeds, looks)} were planned before the first trial, and it has "

@@ -87,6 +87,11 @@ def remarks(
     split = "split" if study.folds is None else "test fold"
     varied = ", ".join({"init": "initial weights", "split": split, "order": "order"}[what] for what in study.plan.vary)
     found, number = [f"varied across seeds: {varied}", claim(study)], len(study.seeds)
+    if study.plan.more_seeds:
+        found.append(
+            "seeds may be added at any time: adjusted p-values and intervals hold at every number of seeds, about the "
+            "images that were tested where seeds share them"
+        )
     if study.plan.looks:
         found.append(
             f"looks after {', '.join(map(str, study.plan.looks))} seeds: adjusted p-values and intervals allow for all "

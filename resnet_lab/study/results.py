@@ -12,6 +12,7 @@ from resnet_lab.core.records import shortened
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
+from resnet_lab.study.anytime import at_any_time
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.design import Arm, Study
@@ -23,7 +24,7 @@ from resnet_lab.study.planned_looks import continued
 from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.sequential import Evidence, Progress, judge_at_looks
 from resnet_lab.study.spread import collapses, score_of_guessing
-from resnet_lab.study.statistics import ALPHA, Effect, judge
+from resnet_lab.study.statistics import ALPHA, Effect, estimate, with_verdicts
 from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
 from resnet_lab.study.trials import REMEDY, Outcome, StudyFolder, Trial, trials_of
 
@@ -134,20 +135,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         _test_by_training(study, trials.values(), folder),
     )
     population = plan.population
-    families = (
-        progress.families
-        if progress is not None
-        else judge(
-            scores,
-            study.families,
-            margin=plan.margin,
-            higher_is_better=higher,
-            population=population,
-            images=images,
-            failed=failed & np.isnan(scores),
-            seeds=study.seeds,
-        )
-    )
+    families = progress.families if progress is not None else _judged(study, scores, images, failed & np.isnan(scores))
     own_scores = np.where(failed, np.nan, scores)
     collapsed = collapses(own_scores, score_of_guessing(plan.metric, classes), higher_is_better=higher)
     diverged = {arm: diverged_at(arm, outcomes) for arm in names}
@@ -217,6 +205,25 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         remarks=known,
         predicted=predicted,
     )
+
+
+def _judged(
+    study: Study, scores: NDArray[np.float64], images: SeedImages, failed: NDArray[np.bool_]
+) -> list[list[Effect]]:
+    """Effects from all seeds, whose number was planned, or with `more_seeds` was not."""
+    plan, higher = study.plan, study.plan.metric not in LOWER_IS_BETTER
+    found = estimate(
+        scores,
+        study.families,
+        higher_is_better=higher,
+        population=plan.population,
+        images=images,
+        failed=failed,
+        seeds=study.seeds,
+    )
+    if plan.more_seeds:
+        found = [[at_any_time(effect, len(effects)) for effect in effects] for effects in found]
+    return with_verdicts(found, study.families, plan.margin, higher_is_better=higher)
 
 
 def progress_of(study: Study, folder: StudyFolder) -> Progress:

@@ -104,7 +104,7 @@ def judge_at_looks(
 
 @dataclass(frozen=True)
 class _About:
-    """What all looks have in common, named as in `judge_at_looks`."""
+    """Common arguments of all looks, named as in `judge_at_looks`."""
 
     schedule: Schedule
     families: Families
@@ -119,7 +119,7 @@ class _About:
         return is_asked_once(self.families)
 
     def leads(self, place: Place) -> bool:
-        """Whether the study goes on for an effect."""
+        """Whether an effect keeps arms running while it is open."""
         return place[0] == 0 or self.is_asked_once
 
     def estimated(self, evidence: Evidence, n: int) -> list[list[Effect]]:
@@ -148,7 +148,7 @@ class _State:
     smallest: dict[Place, tuple[float, bool]]
 
     def after(self, look: int, running: NDArray[np.bool_], evidence: Evidence, about: _About) -> "_State":
-        """Effects after one more look: those that are open and whose arms have run up to it are estimated anew."""
+        """Effects after one more look: those that are open and whose arms have run up to it are estimated again."""
         n = about.schedule.looks[look - 1]
         effects, smallest = dict(self.effects), dict(self.smallest)
         for place, found in _by_place(about.estimated(evidence, n)).items():
@@ -175,7 +175,7 @@ class _State:
         ]
 
     def families(self, about: _About, *, is_over: bool) -> list[list[Effect]]:
-        """As of the last look."""
+        """Families as of the last look."""
 
         def told(effect: Effect) -> Effect:
             standing = effect.standing
@@ -189,7 +189,7 @@ class _State:
         ]
 
     def _judged(self, about: _About) -> "_State":
-        """With verdicts. There is none where the difference has come to have another sign than when p was smallest."""
+        """Add verdicts; there is none where the difference has another sign now than when p was smallest."""
         judged = with_verdicts(
             self.families(about, is_over=False),
             about.families,
@@ -216,7 +216,7 @@ def _standing(effect: Effect, look: int, is_new: bool, level: float | None, abou
 
     Args:
         is_new: whether its arms have run up to it.
-        level: alpha of its test; None where the study does not go on for it.
+        level: alpha of its test; None where it keeps no arm running.
     """
     looks, before = about.schedule.looks, effect.standing
     n = looks[look - 1]

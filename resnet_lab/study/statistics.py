@@ -294,7 +294,7 @@ def seeds_needed(
 
 @dataclass(frozen=True)
 class _About:
-    """What the estimates of all contrasts have in common, named as in `estimate`."""
+    """Common arguments of the estimates of all contrasts, named as in `estimate`."""
 
     seeds: NDArray[np.int64]
     population: Population

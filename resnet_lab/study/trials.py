@@ -31,7 +31,7 @@ from resnet_lab.evaluation.opened_run import recorded_spec
 from resnet_lab.evaluation.scoring import stored
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
-from resnet_lab.study.plan import LOWER_IS_BETTER
+from resnet_lab.study.plan import LOWER_IS_BETTER, Plan
 from resnet_lab.train.config import Positive, TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
@@ -141,6 +141,10 @@ def prefix_of(arm: Arm) -> str:
     return f"{words}-{arm.hash}"
 
 
+def _seeds_of(plan: Plan) -> dict[str, Any]:
+    return {"seeds": plan.seeds, "looks": list(plan.looks), "more_seeds": plan.more_seeds}
+
+
 class StudyFolder:
     """The files of a study, by name."""
 
@@ -168,12 +172,12 @@ class StudyFolder:
         if study.folds is not None:  # the default depends on the number of seeds, which may grow
             tables["data"] = {**study.tables.get("data", {}), "folds": study.folds}
         has_run = any(self.trials.glob("*.json"))
-        declared = (self.declared() if has_run else {}) or {"seeds": plan.seeds, "looks": list(plan.looks)}
+        declared = (self.declared() if has_run else {}) or _seeds_of(plan)
         content = {"format": FORMAT, "tables": tables, "plugin_files": list(plugin_files), "declared": declared}
         write_atomically(self.design, json.dumps(content, indent=1).encode())
 
     def declared(self) -> dict[str, Any]:
-        """Seeds and looks that were declared before the first trial; empty where nothing was noted.
+        """Seeds, looks and `more_seeds` that were declared before the first trial; empty where nothing was noted.
 
         Raises:
             RunError: study.json is damaged.
@@ -183,8 +187,7 @@ class StudyFolder:
         noted = read_noted(self.design, RunError)
         if "declared" in noted:
             return dict(noted["declared"])
-        plan = study_from(noted["tables"], str(self.design)).plan
-        return {"seeds": plan.seeds, "looks": list(plan.looks)}
+        return _seeds_of(study_from(noted["tables"], str(self.design)).plan)
 
     def _require_failures_declared(self, study: Study) -> None:
         if not isfile(self.design) or not any(self.trials.glob("*.json")):

@@ -259,6 +259,11 @@ def p_value(value: float | None) -> str:
 
 
 def _looks_in_method(plan: Plan) -> str:
+    if plan.more_seeds:
+        return (
+            " The number of seeds was open: p-values and intervals are of the anytime-valid t test of Wang and Ramdas "
+            "(arXiv:2310.03722; right Haar mixture over the scale, standard normal over the standardised mean)."
+        )
     if not plan.looks:
         return ""
     return (

@@ -89,11 +89,11 @@ def test_trials_run_from_look_to_look_and_arms_stop(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_study_decides_as_an_undisturbed_one(tmp_path: Path) -> None:
-    """Stopped after every possible number of trials, in the midst of looks too."""
+    """Stopped between looks and in the midst of them."""
     chosen, quiet = design(arms=ARMS, looks=LOOKS, seeds=6), StudyFolder(tmp_path / "quiet")
     run(quiet, chosen)
     expected = findings(chosen, quiet, REGISTRY)
-    for most in range(1, len(table(quiet.folder))):
+    for most in range(2, len(table(quiet.folder)), 3):
         folder = StudyFolder(tmp_path / str(most))
         with pytest.raises(KeyboardInterrupt):
             run(folder, chosen, most)
@@ -198,6 +198,10 @@ def test_looks_are_kept_with_the_study(tmp_path: Path) -> None:
             {"looks": [4, 6], "seeds": 8},
             "the last look is at 6 seeds, and seeds is 8; give looks that end there, or leave seeds out",
         ),
+        (
+            {"looks": [4, 6], "more_seeds": True},
+            "more_seeds is for seeds that are not planned, and looks are; give one of them",
+        ),
         ({"looks": [4, 6], "adaptive": True}, "adaptive chooses the looks; give looks or adaptive"),
         (
             {"adaptive": True, "search": {"train.lr": {"low": 1e-3, "high": 1e-1}}},
@@ -233,7 +237,7 @@ def test_a_continued_study_is_exploratory(tmp_path: Path) -> None:
     noted = json.loads(folder.design.read_text())
     del noted["declared"]
     folder.design.write_text(json.dumps(noted))
-    assert folder.declared() == {"seeds": 4, "looks": [3, 4]}
+    assert folder.declared() == {"seeds": 4, "looks": [3, 4], "more_seeds": False}
     assert StudyFolder(tmp_path / "none").declared() == {}
 
 
