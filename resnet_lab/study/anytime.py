@@ -79,15 +79,16 @@ def at_any_time(effect: Effect, tests: int) -> Effect:
     found = anytime_test(effect.differences)
     if found is None:
         return effect
-    spans = {"interval": ALPHA, "simultaneous": ALPHA / tests, "pool_interval": ALPHA}
-    shares = bool(effect.covariance)
+    alone, shares = _finite(found.interval(ALPHA)), bool(effect.covariance)
     about_new = effect.population == "new" and not shares
     return replace(
         effect,
         p_looks=found.p,
         population="new" if about_new else "pool",
-        new_interval=_finite(found.interval(ALPHA)) if effect.new_interval is not None and not shares else None,
-        **{name: _finite(found.interval(alpha)) for name, alpha in spans.items()},
+        interval=alone,
+        simultaneous=_finite(found.interval(ALPHA / tests)),
+        pool_interval=alone,
+        new_interval=None if shares or effect.new_interval is None else alone,
     )
 
 
