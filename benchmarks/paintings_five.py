@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from resnet_lab.cli import main as command
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
-from resnet_lab.study.design import read_tables
+from resnet_lab.study.design_files import read_tables
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.training import train
 

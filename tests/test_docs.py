@@ -14,7 +14,7 @@ from resnet_lab.network import hookspecs
 from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugins import load
 from resnet_lab.recipes.recipe import names
-from resnet_lab.study.design import shipped
+from resnet_lab.study.design_files import shipped
 
 DOCS = Path(__file__).parent.parent / "docs"
 OPTIONS = {kind.slot: kind.name for kind in KINDS.values()}

@@ -18,7 +18,7 @@ from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.plugins import load
 from resnet_lab.network.weights.sources import open_weights
 from resnet_lab.recipes.recipe import read_recipe
-from resnet_lab.study.design import read_tables
+from resnet_lab.study.design_files import read_tables
 from resnet_lab.study.search import noted
 from resnet_lab.study.trials import StudyFolder
 

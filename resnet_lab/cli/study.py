@@ -37,6 +37,7 @@ def run(
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the arms' costs after training.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
+    until: Annotated[int | None, typer.Option("--until", hidden=True)] = None,
     out: Annotated[Path | None, options.written("--out", "FOLDER", "The study folder.", "studies/...")] = None,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
@@ -92,7 +93,9 @@ def run(
         ):
             if resume is None:
                 folder.note(chosen, registry.files())
-            done = run_study(chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide)
+            done = run_study(
+                chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide, until=until
+            )
     except Interrupted as error:
         output.remark(f"{error}; resume with `resnet-lab study run --resume {folder.folder}`")
         raise typer.Exit(128 + error.signal) from None
@@ -158,7 +161,8 @@ def plan(
 @command(study, "list", epilog="Example: `resnet-lab study list`, then `resnet-lab study run digits-parts`")
 def list_studies(json: options.JSON = False) -> None:
     """List the built-in studies, which `study run` takes by name."""
-    from resnet_lab.study.design import read_study, shipped
+    from resnet_lab.study.design import read_study
+    from resnet_lab.study.design_files import shipped
 
     found = {name: read_study(path) for name, path in shipped().items()}
     if json:
@@ -187,7 +191,7 @@ def show(
     json: options.JSON = False,
 ) -> None:
     """Print a built-in study as TOML, to save and edit."""
-    from resnet_lab.study.design import read_tables, shipped
+    from resnet_lab.study.design_files import read_tables, shipped
 
     tables = read_tables(Path(name))
     if json:

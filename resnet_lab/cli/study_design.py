@@ -101,7 +101,7 @@ class Design:
 
     def tables(self) -> tuple[dict[str, Any], str]:
         """Tables of the file or of the options, and where they are; beside a file, options apply to all arms."""
-        from resnet_lab.study.design import read_tables
+        from resnet_lab.study.design_files import read_tables
 
         if self.file is None:
             return self._overlaid({"study": self._about()}), "the options"

@@ -20,13 +20,14 @@ from resnet_lab.core.history import Epoch
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.endpoint_comparison import DIFFERENT, EndpointOutlook
+from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.plan import Plan
 from resnet_lab.study.planning import Forecast
 from resnet_lab.study.remarks import claim, scored_at
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
-from resnet_lab.study.trials import Outcome, State, Trial, trials_of
-from resnet_lab.study.writing import as_json, in_words, p_value, told_verdict
+from resnet_lab.study.trials import State, Trial, trials_of
+from resnet_lab.study.writing import as_json, in_words, p_value, told_verdict, trials_text
 from resnet_lab.train.progress import TrainingWatcher
 
 SCORE = 8
@@ -202,10 +203,15 @@ def print_forecast(study: Study, estimate: Forecast) -> None:
         table.add_row(output.text(each.arm), *row)
     console.print(table)
     console.print(
-        f"{estimate.trials} trials of {len(study.arms)} arms, {study.plan.seeds} seeds: "
-        f"{_duration(estimate.seconds)} of training one after the other",
+        f"{'at most ' if study.plan.looks else ''}{estimate.trials} trials of {len(study.arms)} arms, "
+        f"{study.plan.seeds} seeds: {_duration(estimate.seconds)} of training one after the other",
         soft_wrap=True,
     )
+    if study.plan.looks:
+        looks = ", ".join(map(str, study.plan.looks))
+        console.print(
+            f"it may end at looks after {looks} seeds; power is that of all seeds without looks", soft_wrap=True
+        )
     console.print(
         f"{estimate.tests} effects are tested first, their p-values adjusted for their number; the sign-flip test can "
         f"give p = {estimate.smallest_p:.2g} at least",
@@ -276,7 +282,7 @@ def print_findings(found: StudyFindings) -> None:
         arms.add_row(
             output.text(row.arm.name), f"{row.parameters / 1e6:.3f}", f"{row.macs / 1e9:.3f}", mean, ends,
             "" if row.seconds is None else f"{row.seconds:.2f}",
-            "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
+            "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", trials_text(row),
         )  # fmt: skip
     console.print(arms)
     if found.costs is not None:

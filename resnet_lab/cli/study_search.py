@@ -36,7 +36,7 @@ Ranges = Annotated[
 class SearchDesign(Design):
     """Study design without the options that have no place in a search."""
 
-    plan: Annotated[Given, Fields(PLAN, without=("fraction", "tune_lr"))]
+    plan: Annotated[Given, Fields(PLAN, without=("fraction", "tune_lr", "looks", "adaptive", "more_seeds"))]
 
 
 @command(

@@ -17,10 +17,11 @@ from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import counted, device_text, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
+from resnet_lab.study.plan import FEWEST
 from resnet_lab.study.remarks import WITHHELD, claim, happened, never_finished, scored_at, skew_of_verdict
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
-from resnet_lab.study.statistics import FEWEST, Effect
+from resnet_lab.study.statistics import Effect
 from resnet_lab.study.writing import in_words, method
 
 SENTENCES = 10
@@ -140,7 +141,7 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
     """Remarks to read first."""
     for change in found.changes:
         yield Remark("warning", printable(_capitalized(f"{change}.")), "method", "Method")
-    total = len(found.study.arms) * found.study.plan.seeds
+    total = found.planned
     if found.missing:
         missing = len(found.missing)
         are = "is" if missing == 1 else "are"
@@ -157,7 +158,7 @@ def remarks(found: StudyFindings) -> Iterator[Remark]:
         yield Remark("warning", text, "failures", "Failures")
     for row in found.arms:
         if row.diverged:
-            text = f"{happened(row.arm.name, 'diverged', row.diverged)} of {found.study.plan.seeds}."
+            text = f"{happened(row.arm.name, 'diverged', row.diverged)} of {len(found.study.seeds)}."
             yield Remark("warning", printable(text), "failures", "Failures")
         if row.collapsed:
             text = (

@@ -9,11 +9,15 @@ from typing import Any
 
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.records import validated
-from resnet_lab.study.design import Arm, Study, read_noted, require_scorable, study_from
+from resnet_lab.study.design import Arm, Study, require_scorable, study_from
+from resnet_lab.study.design_files import read_noted
 from resnet_lab.study.plan import Plan
 
 NOT_DECLARED = frozenset({"name", "description", "recipe", "factors", "arms", "search"})
 """Keys of a plan that say nothing of themselves: what they make of the arms does."""
+
+OF_SEEDS = frozenset({"seeds", "looks", "adaptive", "more_seeds"})
+"""Keys of which `planned_looks.continued` reports a change."""
 
 REMEDY = "restore the file"
 
@@ -49,7 +53,8 @@ def design_hash(values: Mapping[str, Any]) -> str:
 def changes(before: Mapping[str, Any], study: Study) -> list[Change]:
     """Keys that are not as they were declared; those that the version of then did not know are left out."""
     now = declared(study)
-    known = [name for name in now if before.get(name) is not None or (name in before and name != "population")]
+    judged = [name for name in now if name not in OF_SEEDS]
+    known = [name for name in judged if before.get(name) is not None or (name in before and name != "population")]
     return [Change(name, before[name], now[name]) for name in known if before[name] != now[name]]
 
 

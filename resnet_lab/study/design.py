@@ -7,20 +7,12 @@ from hashlib import sha256
 from itertools import product
 from json import dumps
 from math import prod
-from os.path import exists
 from pathlib import Path
 from typing import Any
 
 from resnet_lab.bench.arms import BenchArm
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest, printable
 from resnet_lab.core.records import (
-    SMALL,
-    Malformed,
-    OpenRecord,
-    RecordedFile,
-    parse_toml,
-    read_bytes,
-    read_json,
     repr_of,
     shortened,
     validated,
@@ -31,15 +23,10 @@ from resnet_lab.network.spec import ModelSpec
 from resnet_lab.recipes.recipe import TABLES, Tables, read_recipe
 from resnet_lab.recipes.settings import apply_settings
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
+from resnet_lab.study.design_files import read_tables
 from resnet_lab.study.plan import LOWER_IS_BETTER, MAX_ARMS, MAX_LEVELS, MAX_TRIALS, SEEDS, SHORT, Plan
+from resnet_lab.study.planned_looks import with_looks
 from resnet_lab.train.config import TrainConfig, data_config, train_config
-
-FORMAT = 1
-"""Format of study.json, search.json and outcomes of trials."""
-
-REMEDY = "restore the file"
-
-_SHIPPED = Path(__file__).parent / "shipped"
 
 TIMED_BATCH = 32
 """Images at a time where an arm that is not resolved is timed, and leaves the number to the device."""
@@ -111,16 +98,23 @@ class Study:
     Attributes:
         arms: the baseline first.
         tables: that it was read from.
+        reached: seeds that a sequential study has come to; None for all that are planned.
     """
 
     plan: Plan
     arms: tuple[Arm, ...]
     tables: Mapping[str, Any]
+    reached: int | None = None
 
     @property
     def seeds(self) -> range:
         """Seeds of the blocks."""
-        return range(self.plan.first_seed, self.plan.first_seed + self.plan.seeds)
+        number = self.plan.seeds if self.reached is None else self.reached
+        return range(self.plan.first_seed, self.plan.first_seed + number)
+
+    def first(self, seeds: int) -> "Study":
+        """The same study at so many of its seeds."""
+        return replace(self, reached=seeds)
 
     @property
     def families(self) -> list[list[Contrast]]:
@@ -151,49 +145,6 @@ class Study:
     def tuning_data(self, arm: Arm) -> DataConfig:
         """Data that learning rates are tuned on: the last two folds, which later blocks need not test."""
         return self.data_at(arm, self.plan.first_seed if self.folds is None else self.folds - 2)
-
-
-def shipped() -> dict[str, Path]:
-    """Files of the program's own studies, by name."""
-    return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"))}
-
-
-class Noted(OpenRecord):
-    """study.json and search.json."""
-
-    tables: dict[str, Any]
-    plugin_files: list[RecordedFile] | None = None
-    declared: dict[str, Any] | None = None
-    design_hash: str | None = None
-
-
-def read_noted(path: Path, error: type[ResNetLabError]) -> dict[str, Any]:
-    """Read a folder's study or search; raises `error` where it is damaged, or of a newer format."""
-    content = read_json(path, error, most=SMALL, remedy=REMEDY)
-    version = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
-    if isinstance(version, int) and version > FORMAT:
-        raise error(f"{path}: format {version} is newer than this resnet-lab reads ({FORMAT}); upgrade resnet-lab")
-    if version != FORMAT:
-        raise error(f"{path}: damaged: format should be {FORMAT}, got {repr_of(version)}; {REMEDY}")
-    validated(Noted, content, f"{path}: damaged", error, REMEDY)
-    return dict(content)
-
-
-def read_tables(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file, or of one of the program's own studies by its name.
-
-    Raises:
-        ConfigError: the file cannot be read, or is not TOML.
-    """
-    own = shipped()
-    if str(path) in own:
-        path = own[str(path)]
-    elif path.suffix != ".toml" and not exists(path):
-        raise ConfigError(f"{path}: no such file, and no study of that name; {nearest(str(path), own)}")
-    try:
-        return parse_toml(read_bytes(path, SMALL, ConfigError))
-    except Malformed as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def read_study(path: Path) -> Study:
@@ -327,7 +278,7 @@ def plan_and_base(tables: Mapping[str, Any], where: str) -> tuple[Plan, Tables]:
             raise ConfigError(f"{where}: unknown table {repr_of(key)}; {nearest(key, allowed)}")
         if not isinstance(tables[key], Mapping):
             raise ConfigError(f"{where}: {key} must be a table, got {repr_of(tables[key])}")
-    plan = validated(Plan, _tuples(tables.get("study", {})), f"{where}: study", ConfigError)
+    plan = with_looks(validated(Plan, _tuples(tables.get("study", {})), f"{where}: study", ConfigError), where)
     base: Tables = {name: dict(read_recipe(plan.recipe).tables[name]) if plan.recipe else {} for name in TABLES}
     for name in TABLES:
         base[name] |= tables.get(name, {})

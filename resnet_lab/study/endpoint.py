@@ -10,9 +10,10 @@ from resnet_lab.evaluation.metrics.headline import FiguresOf
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import stored_epochs
 from resnet_lab.study.grid import Grid
+from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.plan import Plan
 from resnet_lab.study.tested import require_scores
-from resnet_lab.study.trials import REMEDY, Outcome, StudyFolder, Trial
+from resnet_lab.study.trials import REMEDY, StudyFolder, Trial
 
 
 def endpoint(plan: Plan) -> str:

@@ -8,8 +8,9 @@ from resnet_lab.core.records import Count
 from resnet_lab.study.endpoint import endpoint, predictions_scored
 from resnet_lab.study.estimand import SeedImages, image_blocks
 from resnet_lab.study.plan import LOWER_IS_BETTER, Metric, Plan
-from resnet_lab.study.results import StudyFindings, scores_of
+from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import Effect, judge, seeds_needed
+from resnet_lab.study.trial_results import scores_of
 from resnet_lab.study.trials import StudyFolder, trials_of
 
 COMPARED: tuple[Metric, ...] = ("macro_accuracy", "log_loss", "brier", "mean_p_true")

@@ -13,7 +13,8 @@ from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.network.plugins import PLUGINS_VARIABLE, Registry
 from resnet_lab.study.deciding import Decide, decided
 from resnet_lab.study.design import Study
-from resnet_lab.study.trials import Outcome, State, StudyFolder, Trial, carry_out
+from resnet_lab.study.outcome import Outcome
+from resnet_lab.study.trials import State, StudyFolder, Trial, carry_out
 from resnet_lab.train.interruption import Interruption
 from resnet_lab.train.progress import TrainingWatcher
 
@@ -77,7 +78,8 @@ def in_processes(number: int) -> Execute:
     def execute(
         study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
     ) -> None:
-        child = ("--quiet", "--parent", str(os.getpid()))
+        until = max(trial.seed for trial in trials) - study.plan.first_seed + 1
+        child = ("--quiet", "--parent", str(os.getpid()), "--until", str(until))
         command = python_module("resnet_lab", "study", "run", "--resume", str(folder.folder), *child)
         threads = str(max(1, (os.cpu_count() or 1) // number))
         environment = {

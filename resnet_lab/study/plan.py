@@ -32,6 +32,10 @@ MAX_SEEDS = 10_000
 MAX_TRIALS = 100_000
 MAX_LEVELS = 1024
 
+MAX_LOOKS = 50
+FEWEST = 3
+"""Seeds below which a study is exploratory."""
+
 Seeds = Annotated[int, Field(ge=1, le=MAX_SEEDS, strict=True)]
 
 
@@ -67,6 +71,7 @@ class Plan(Record):
     """The keys of a study file, other than the base experiment's tables; each with a single value is an option.
 
     Attributes:
+        looks, adaptive: `looks` has the numbers of a study that is made, whichever of both was given.
         seeds: how many; block s of a study has seed `first_seed` + s.
         factors: levels of each, the first being the baseline's.
         arms: instead of factors, changes by name; the first is the baseline.
@@ -79,6 +84,17 @@ class Plan(Record):
         None, "Base experiment of the arms.", DESIGN, metavar="NAME", shown="digits-quick, unless --data is given"
     )
     seeds: Seeds = option(6, "Number of seeds per arm.", DESIGN)
+    looks: Annotated[tuple[Seeds, ...], Field(max_length=MAX_LOOKS)] = option(
+        (),
+        "Numbers of seeds at which a sequential study may end, such as 4,6,8,10,14,20; the last replaces --seeds.",
+        DESIGN,
+    )
+    adaptive: bool = option(
+        False, "A sequential study with looks at 4, 6, 8, 10 and 14 seeds, and at its last (20 by default).", DESIGN
+    )
+    more_seeds: bool = option(
+        False, "Seeds may be added at any time: verdicts by t tests that hold at every number of seeds.", DESIGN
+    )
     first_seed: Seed = option(0, "The first seed.", DESIGN)
     metric: Metric = option("macro_accuracy", "Metric of the verdicts, on the test part.", DESIGN, metavar="NAME")
     epochs_scored: Count | Literal["best", "last"] = option(

@@ -8,9 +8,9 @@ from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.study.deciding import seconds_of_step, training_images
 from resnet_lab.study.design import Study
 from resnet_lab.study.estimand import smallest_p
-from resnet_lab.study.plan import Population
+from resnet_lab.study.plan import FEWEST, Population
 from resnet_lab.study.results import StudyFindings
-from resnet_lab.study.statistics import FEWEST, power, seeds_needed
+from resnet_lab.study.statistics import power, seeds_needed
 from resnet_lab.study.trials import tuning_trials
 
 DETECTABLE = (0.005, 0.01, 0.02, 0.05)

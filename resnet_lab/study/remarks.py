@@ -7,10 +7,11 @@ from resnet_lab.study.design import Study
 from resnet_lab.study.endpoint import endpoint
 from resnet_lab.study.estimand import smallest_p
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.plan import Plan
+from resnet_lab.study.outcome import Outcome
+from resnet_lab.study.plan import FEWEST, Plan
 from resnet_lab.study.spread import unseen
-from resnet_lab.study.statistics import ALPHA, FEWEST, Effect
-from resnet_lab.study.trials import Outcome, StudyFolder, orphaned
+from resnet_lab.study.statistics import ALPHA, Effect
+from resnet_lab.study.trials import StudyFolder, orphaned
 
 POPULATIONS = {"new": "new images", "pool": "these images"}
 """In words."""
@@ -100,7 +101,17 @@ def remarks(
     """
     split = "split" if study.folds is None else "test fold"
     varied = ", ".join({"init": "initial weights", "split": split, "order": "order"}[what] for what in study.plan.vary)
-    found = [f"varied across seeds: {varied}", claim(study), scored_at(study.plan)]
+    found, number = [f"varied across seeds: {varied}", claim(study), scored_at(study.plan)], len(study.seeds)
+    if study.plan.more_seeds:
+        found.append(
+            "seeds may be added at any time: adjusted p-values and intervals hold at every number of seeds, about the "
+            "images that were tested where seeds share them"
+        )
+    if study.plan.looks:
+        found.append(
+            f"looks after {', '.join(map(str, study.plan.looks))} seeds: adjusted p-values and intervals allow for all "
+            "of them, whichever the study ended at"
+        )
     if "population" in (declared := folder.declared()) and declared["population"] is None:
         found.append(
             "the study was recorded before designs had a population: it is judged for "
@@ -109,8 +120,8 @@ def remarks(
     found += map(str, changes(declared, study))
     for arm in outcomes.arms:
         if seeds := diverged_at(arm, outcomes):
-            left = "" if len(seeds) == study.plan.seeds else f"; {FAILURES[study.plan.failures]}"
-            found.append(f"{happened(arm, 'diverged', seeds)} of {study.plan.seeds}{left}")
+            left = "" if len(seeds) == number else f"; {FAILURES[study.plan.failures]}"
+            found.append(f"{happened(arm, 'diverged', seeds)} of {number}{left}")
     found += [
         f"{happened(arm, 'collapsed', seeds)}: at chance level, or far below the other runs"
         for arm, seeds in collapsed.items()
@@ -123,15 +134,15 @@ def remarks(
     if study.plan.factors and (hopeless := never_finished(outcomes)):
         arms = ", ".join(hopeless)
         found.append(f"no effect of a factor can be estimated, since an arm failed at every seed: {arms}")
-    if study.plan.seeds < FEWEST:
-        found.append(f"{study.plan.seeds} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
+    if number < FEWEST:
+        found.append(f"{number} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
     else:
         found.append(
-            f"runs that collapse rarely go unseen: where none of {study.plan.seeds} seeds does, up to "
-            f"{unseen(study.plan.seeds):.0%} of an arm's runs may (at {1 - ALPHA:.0%})"
+            f"runs that collapse rarely go unseen: where none of {number} seeds does, up to "
+            f"{unseen(number):.0%} of an arm's runs may (at {1 - ALPHA:.0%})"
         )
         found.append(
-            f"with {study.plan.seeds} seeds the sign-flip test alone can give p = {smallest_p(study.plan.seeds):.2g} "
+            f"with {number} seeds the sign-flip test alone can give p = {smallest_p(number):.2g} "
             f"at least; verdicts rest on t tests, adjusted for all tests of the study at {ALPHA:.0%}"
         )
     if others := orphaned(study, folder):

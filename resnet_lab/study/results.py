@@ -1,7 +1,6 @@
 """Results of a study: effects with verdicts, arms with scores and times, every trial. Legend: S seeds, A arms."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,19 +11,22 @@ from resnet_lab.core.records import shortened
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
+from resnet_lab.study.anytime import at_any_time
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.costs import Costs, kept_costs
 from resnet_lab.study.declaration import Change, changes
 from resnet_lab.study.design import Arm, Study
-from resnet_lab.study.endpoint import predictions_scored, score
-from resnet_lab.study.estimand import SeedImages, image_blocks, over_seeds, with_failures
+from resnet_lab.study.estimand import SeedImages, over_seeds
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.plan import LOWER_IS_BETTER, Plan, Population
+from resnet_lab.study.outcome import Outcome
+from resnet_lab.study.plan import LOWER_IS_BETTER, Population
+from resnet_lab.study.planned_looks import continued
 from resnet_lab.study.remarks import diverged_at, remarks
 from resnet_lab.study.spread import collapses, score_of_guessing
-from resnet_lab.study.statistics import ALPHA, Effect, judge
-from resnet_lab.study.tested import classes_of_trials, predictions_of_trials
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
+from resnet_lab.study.statistics import ALPHA, Effect, estimate, with_verdicts
+from resnet_lab.study.tested import classes_of_trials
+from resnet_lab.study.trial_results import finished_of, progress_of, read_trials, scores_of
+from resnet_lab.study.trials import StudyFolder
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class ArmRow:
         problems: of trials that failed, by seed.
         diverged: seeds of those that diverged.
         collapsed: seeds of those that finished far below the others, or at chance level (`spread.collapses`).
+        stopped: look of a sequential study after which no effect needed it, from 1; None while one does.
     """
 
     arm: Arm
@@ -56,6 +59,7 @@ class ArmRow:
     median: float | None
     worst: tuple[float, int] | None
     collapsed: tuple[int, ...]
+    stopped: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,12 @@ class StudyFindings:
     @property
     def finished(self) -> Grid[Outcome]:
         """Trials that did not fail."""
-        return _finished(self.outcomes)
+        return finished_of(self.outcomes)
+
+    @property
+    def planned(self) -> int:
+        """Trials that have finished or failed, and those that are missing."""
+        return len(self.outcomes.values()) + len(self.missing)
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -107,35 +116,20 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         ConfigError: no trial has finished.
         RunError, CheckpointError: a damaged file.
     """
-    trials = {(trial.arm.name, trial.seed): trial for trial in trials_of(study)}
-    names = [arm.name for arm in study.arms]
-    outcomes = Grid.filled(study.seeds, names, lambda arm, seed: folder.outcome(trials[arm, seed]))
-    finished = _finished(outcomes)
+    progress = progress_of(study, folder) if study.plan.looks else None
+    if progress is not None:
+        study = study.first(progress.seeds)
+    read = read_trials(study, folder)
+    outcomes, predicted, scores, failed, images = (
+        read.outcomes, read.predicted, read.scores, read.failed, read.images,
+    )  # fmt: skip
     _require_finished(outcomes, folder)
-    plan = study.plan
-    predicted = predictions_of_trials(finished, trials, folder)
-    scores, seconds = scores_of(outcomes, plan, predicted), _seconds(finished)
+    names, plan, population = list(outcomes.arms), study.plan, study.plan.population
+    finished, seconds = finished_of(outcomes), _seconds(finished_of(outcomes))
     higher = plan.metric not in LOWER_IS_BETTER
-    told = classes_of_trials(predicted, trials, folder)
-    classes = told or study.arms[0].spec.head.num_classes
-    failed = _failed(outcomes)
-    scored = predictions_scored(plan, finished, predicted, trials, folder)
-    blocks = image_blocks(scored, plan.metric)
-    images = SeedImages(
-        with_failures(blocks, failed) if plan.failures == "worst" else blocks,
-        _test_by_training(study, trials.values(), folder),
-    )
-    population = plan.population
-    families = judge(
-        scores,
-        study.families,
-        margin=plan.margin,
-        higher_is_better=higher,
-        population=population,
-        images=images,
-        failed=failed & np.isnan(scores),
-        seeds=study.seeds,
-    )
+    recorded = classes_of_trials(predicted, read.trials, folder)
+    classes = recorded or study.arms[0].spec.head.num_classes
+    families = progress.families if progress is not None else _judged(study, scores, images, failed & np.isnan(scores))
     own_scores = np.where(failed, np.nan, scores)
     collapsed = collapses(own_scores, score_of_guessing(plan.metric, classes), higher_is_better=higher)
     diverged = {arm: diverged_at(arm, outcomes) for arm in names}
@@ -145,6 +139,9 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         needed = zip(names, contrast.weights, strict=True)
         return {arm: arms[arm] for arm, weight in needed if weight and arms[arm]}
 
+    continuation = continued(folder.declared(), plan)
+    if continuation is not None:
+        families = [[replace(effect, verdict="exploratory") for effect in effects] for effects in families]
     families = [
         [
             replace(
@@ -158,10 +155,12 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         for effects, contrasts in zip(families, study.families, strict=True)
     ]
     known = remarks(study, folder, outcomes, collapsed_at, [each for family in families for each in family])
-    if not told:
+    if continuation is not None:
+        known.insert(0, continuation)
+    if not recorded:
         known.append(f"no trial records its classes: parameters and MACs are those of a head with {classes} classes")
     costs = kept_costs(study.arms, classes, folder)
-    if population == "new" and len(scored.values()) < len(finished.values()):
+    if population == "new" and len(read.scored.values()) < len(finished.values()):
         known.append(
             "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "
             f"{images.ratio:.3g} test images per training image"
@@ -186,14 +185,38 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
             classes,
             registry,
             collapsed_at,
+            {} if progress is None else progress.stopped,
         ),
         time_ratios=_time_ratios(study, seconds),
         costs=costs,
-        missing=[trials[arm, seed].name for arm, seed, outcome in outcomes.items() if outcome is None],
+        missing=[
+            read.trials[arm, seed].name
+            for arm, seed, outcome in outcomes.items()
+            if outcome is None and (progress is None or progress.running[names.index(arm)])
+        ],
         remarks=known,
         predicted=predicted,
         changes=changes(folder.declared(), study),
     )
+
+
+def _judged(
+    study: Study, scores: NDArray[np.float64], images: SeedImages, failed: NDArray[np.bool_]
+) -> list[list[Effect]]:
+    """Effects from all seeds, whose number was planned, or with `more_seeds` was not."""
+    plan, higher = study.plan, study.plan.metric not in LOWER_IS_BETTER
+    found = estimate(
+        scores,
+        study.families,
+        higher_is_better=higher,
+        population=plan.population,
+        images=images,
+        failed=failed,
+        seeds=study.seeds,
+    )
+    if plan.more_seeds:
+        found = [[at_any_time(effect, len(effects)) for effect in effects] for effects in found]
+    return with_verdicts(found, study.families, plan.margin, higher_is_better=higher)
 
 
 def _require_finished(outcomes: Grid[Outcome], folder: StudyFolder) -> None:
@@ -207,35 +230,12 @@ def _require_finished(outcomes: Grid[Outcome], folder: StudyFolder) -> None:
         )
 
 
-def _finished(outcomes: Grid[Outcome]) -> Grid[Outcome]:
-    return outcomes.map(lambda outcome: outcome if outcome.problem is None else None)
-
-
-def _failed(outcomes: Grid[Outcome]) -> NDArray[np.bool_]:
-    """Trials that failed, shape (S, A)."""
-    return np.nan_to_num(outcomes.numbers(lambda outcome: outcome.problem is not None)).astype(bool)
-
-
 def _at_seeds(flags: NDArray[np.bool_], outcomes: Grid[Outcome]) -> dict[str, tuple[int, ...]]:
     """Seeds of the flags (S, A) that are set, by arm."""
     return {
         arm: tuple(seed for seed, is_set in zip(outcomes.seeds, column, strict=True) if is_set)
         for arm, column in zip(outcomes.arms, flags.T.tolist(), strict=True)
     }
-
-
-def scores_of(outcomes: Grid[Outcome], plan: Plan, predicted: Grid[Predictions]) -> NDArray[np.float64]:
-    """Scores (S, A), NaN where a trial is left out; a seed is where every arm failed, which favours none.
-
-    Raises:
-        ConfigError: a trial has no such score.
-    """
-    finished = _finished(outcomes)
-    scores = finished.numbers(lambda outcome: score(outcome, plan, predicted[outcome.arm, outcome.seed]))
-    if plan.failures == "worst":
-        failed = _failed(outcomes)
-        scores[failed & ~failed.all(1, keepdims=True)] = 0.0
-    return scores
 
 
 def _seconds(finished: Grid[Outcome]) -> NDArray[np.float64]:
@@ -261,19 +261,6 @@ class _Scores:
         return None if chosen is None else chosen.interval(ALPHA)
 
 
-def _test_by_training(study: Study, trials: Iterable[Trial], folder: StudyFolder) -> float | None:
-    """Test images by training images of a trial, if each seed has a test part of its own."""
-    if "split" not in study.plan.vary:
-        return None
-    for trial in trials:
-        if (run := folder.run(trial)).splits.exists():
-            images: Counter[str] = Counter()
-            for (part, _), number in run.images_by_part().items():
-                images[part] += number
-            return images["test"] / images["train"] if images["train"] else None
-    return None
-
-
 def _rows(
     study: Study,
     outcomes: Grid[Outcome],
@@ -282,14 +269,16 @@ def _rows(
     classes: int,
     registry: Registry,
     collapsed: Mapping[str, tuple[int, ...]],
+    stopped: Mapping[int, int],
 ) -> list[ArmRow]:
     specs = [arm.spec.modified(num_classes=classes) for arm in study.arms]
     costs = {spec: measure(spec, registry) for spec in dict.fromkeys(specs)}  # arms may differ in the recipe alone
     ratios = np.log(seconds / seconds[:, :1])
-    return [
+    rows = [
         _row(arm, outcomes, scores, number, seconds[:, number], ratios[:, number], costs[spec], collapsed[arm.name])
         for number, (arm, spec) in enumerate(zip(study.arms, specs, strict=True))
     ]
+    return [replace(row, stopped=stopped.get(number)) for number, row in enumerate(rows)]
 
 
 def _row(
@@ -313,7 +302,7 @@ def _row(
         arm=arm,
         parameters=cost.parameters,
         macs=cost.macs,
-        n=len(_finished(outcomes).of_arm(arm.name)),
+        n=len(finished_of(outcomes).of_arm(arm.name)),
         mean=float(np.mean(own)) if own else None,
         interval=scores.interval(number),
         seconds=None if np.isnan(seconds).all() else float(np.nanmean(seconds)),

@@ -1,6 +1,6 @@
 """Carrying out a study: its arms checked and resolved, and every trial brought to its end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from resnet_lab.core.errors import ConfigError, ResNetLabError
@@ -14,7 +14,9 @@ from resnet_lab.study.deciding import Decide, decided
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.executing import Execute, StudyWatcher, one_by_one
 from resnet_lab.study.resolution import ResolvedArm, ResolvedStudy, read_resolution, recovered, write_resolution
-from resnet_lab.study.trials import StudyFolder, trials_of, tuning_trials
+from resnet_lab.study.sequential import summary
+from resnet_lab.study.trial_results import progress_of
+from resnet_lab.study.trials import StudyFolder, Trial, trials_of, tuning_trials
 
 
 def check_arms(study: Study, sources: Sources) -> ImageSet:
@@ -46,15 +48,17 @@ def run_study(
     *,
     execute: Execute = one_by_one,
     decide: Decide = decided,
+    until: int | None = None,
 ) -> Study:
     """Bring every trial to its end, and give the study as it was run: with tuned rates and epochs by budget.
 
-    Finished trials are kept, interrupted ones are resumed. Several calls on one folder, in this or other
-    processes, share the trials.
+    A sequential study ends at the look that settles it. Finished trials are kept, interrupted ones are resumed. Several
+    calls on one folder, in this or other processes, share the trials.
 
     Args:
         execute: where trials run: here, in several processes, or on a cluster.
         decide: what the design leaves open, where trials run.
+        until: seeds beyond which another process decides what is run.
 
     Raises:
         ResNetLabError: what would fail in every trial.
@@ -69,8 +73,27 @@ def run_study(
         resolved = _kept(study, folder, lambda: tuned(study, folder, known(study, folder), watcher.say))
         _require_tuned(study, resolved, folder)
     study = resolved.of(study)
-    execute(study, trials_of(study), folder, registry, watcher)
+    for trials in _stages(study, folder, watcher.say):
+        if until is not None and max(trial.seed for trial in trials) >= study.plan.first_seed + until:
+            break
+        execute(study, trials, folder, registry, watcher)
     return study
+
+
+def _stages(study: Study, folder: StudyFolder, say: Callable[[str], None]) -> Iterator[list[Trial]]:
+    """Trials up to each look, those of arms that have stopped left out; all at once where there are no looks.
+
+    Each process decides by the same finished trials, so that all decide alike.
+    """
+    if not study.plan.looks:
+        yield trials_of(study)
+        return
+    while (progress := progress_of(study, folder)).running.any():
+        say(summary(progress, study.plan.looks))
+        running = {arm.name for arm, runs in zip(study.arms, progress.running, strict=True) if runs}
+        trials = trials_of(study.first(progress.seeds))
+        yield [trial for trial in trials if trial.arm.name in running or folder.outcome(trial) is not None]
+    say(summary(progress, study.plan.looks))
 
 
 def resolve(

@@ -19,7 +19,8 @@ from resnet_lab.core.locks import claimed
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.confirmation import confirming
-from resnet_lab.study.design import FORMAT, Arm, Study, read_noted
+from resnet_lab.study.design import Arm, Study
+from resnet_lab.study.design_files import FORMAT, read_noted
 from resnet_lab.study.plan import MAX_TRIALS
 from resnet_lab.study.running import resolve
 from resnet_lab.study.space import Space, Values, check_space, space_from

@@ -4,7 +4,7 @@ Bouthillier et al. 2021, "Accounting for Variance in Machine Learning Benchmarks
 (rliable), arXiv:2108.13264; Jordan 2023, arXiv:2304.01910; Picard 2021, arXiv:2109.08203.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
@@ -17,14 +17,12 @@ from scipy.special import ndtri
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.estimand import EQUAL, MeanEstimate, SeedImages, over_seeds
 from resnet_lab.study.gatekeeping import adjusted
-from resnet_lab.study.plan import Population
+from resnet_lab.study.looks import Standing
+from resnet_lab.study.plan import FEWEST, Population
 from resnet_lab.study.spread import is_skewed, outliers, skewness
 
 LEVEL = 0.95
 ALPHA = 0.05
-FEWEST = 3
-"""Seeds below which a study is exploratory."""
-
 FEWEST_EQUIVALENT = 6
 """Seeds below which nothing is called equivalent."""
 
@@ -46,7 +44,8 @@ class Effect:
         simultaneous: the same, wide enough that all of its family hold at once in 95% of studies (Bonferroni).
         new_interval, pool_interval: for either population; None where it cannot be estimated.
         p_t, p_flip: two-sided, of Student's t for that population, and of the exact sign-flip permutation test.
-        p_holm: `p_t` adjusted for all tests of the study (`gatekeeping.adjusted`); None with too few seeds for a test.
+        p_holm: `p_t`, of a sequential study `p_looks`, adjusted for all tests of the study (`gatekeeping.adjusted`);
+            None with too few seeds for a test.
         size: the mean by the standard deviation of the differences (Cohen's d_z); None without spread.
         covariance: of two seeds' differences, on new images; None where it cannot be estimated.
         improvement: share of seeds in which the score is better, ties counting half, and its Wilson interval.
@@ -55,6 +54,8 @@ class Effect:
         worst_seed: at which the change does worst.
         diverged, failed, collapsed: of the arms it needs, those to which that happened, and at which seeds; those that
             failed include those that diverged.
+        p_looks: two-sided, allowing for all looks of a sequential study, whose intervals are repeated ones; else None.
+        standing: where it stands among these looks.
     """
 
     name: str
@@ -79,6 +80,8 @@ class Effect:
     diverged: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     failed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     collapsed: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    p_looks: float | None = None
+    standing: Standing | None = None
 
     @property
     def median(self) -> float | None:
@@ -151,26 +154,55 @@ def judge(
         failed: trials that are left out since they failed, shape (S, A); none by default.
         seeds: by number; from 0 by default.
     """
+    estimated = estimate(
+        scores,
+        families,
+        higher_is_better=higher_is_better,
+        population=population,
+        images=images,
+        failed=failed,
+        seeds=seeds,
+    )
+    return with_verdicts(estimated, families, margin, higher_is_better=higher_is_better)
+
+
+def estimate(
+    scores: NDArray[np.float64],
+    families: Sequence[Sequence[Contrast]],
+    *,
+    higher_is_better: bool = True,
+    population: Population = "pool",
+    images: SeedImages | None = None,
+    failed: NDArray[np.bool_] | None = None,
+    seeds: Sequence[int] | None = None,
+    nominal: Callable[[float], float] = lambda alpha: alpha,
+) -> list[list[Effect]]:
+    """Effects like `judge`, not tested yet: `withheld` or `undecided`.
+
+    Args:
+        nominal: alpha of an interval, of the alpha that it has over all looks of a sequential study.
+    """
     numbers = np.arange(len(scores)) if seeds is None else np.asarray(seeds)
-    estimated = [
+    about = _About(numbers, population, images, higher_is_better, nominal)
+    return [
         [
-            _effect(scores, numbers, contrast, len(family), population, images, higher_is_better=higher_is_better)
-            for contrast in family
+            replace(effect, verdict="withheld") if failed is not None and _fail_unequally(contrast, failed) else effect
+            for contrast, effect in ((each, _effect(scores, each, len(family), about)) for each in family)
         ]
         for family in families
     ]
-    if failed is not None:
-        estimated = [
-            [
-                replace(effect, verdict="withheld") if _fail_unequally(contrast, failed) else effect
-                for effect, contrast in zip(effects, family, strict=True)
-            ]
-            for effects, family in zip(estimated, families, strict=True)
-        ]
-    p_values = [
-        [each.p_t if _is_tested(each) and each.p_t is not None else 1.0 for each in effects] for effects in estimated
-    ]
-    asked_once = len(families) > 1 and _repeats(families[0], families[1])
+
+
+def with_verdicts(
+    estimated: Sequence[Sequence[Effect]],
+    families: Sequence[Sequence[Contrast]],
+    margin: float | None,
+    *,
+    higher_is_better: bool,
+) -> list[list[Effect]]:
+    """The same effects, tested."""
+    p_values = [[_p_value(each) for each in effects] for effects in estimated]
+    asked_once = is_asked_once(families)
     tested = adjusted(p_values[:1] if asked_once else p_values)
     return [
         [
@@ -186,12 +218,17 @@ def _fail_unequally(contrast: Contrast, failed: NDArray[np.bool_]) -> bool:
     return bool(abs(contrast.weights @ failed.sum(0)) > EQUAL)
 
 
-def _is_tested(effect: Effect) -> bool:
-    return effect.n >= FEWEST and effect.verdict != "withheld"
+def _p_value(effect: Effect) -> float:
+    """p of an effect before it is adjusted; 1 where it is not tested."""
+    p = effect.p_t if effect.p_looks is None else effect.p_looks
+    return p if effect.n >= FEWEST and effect.verdict != "withheld" and p is not None else 1.0
 
 
-def _repeats(first: Sequence[Contrast], later: Sequence[Contrast]) -> bool:
-    """Whether both ask the same, one by one: the levels of a single factor are the arms."""
+def is_asked_once(families: Sequence[Sequence[Contrast]]) -> bool:
+    """Whether two families ask the same, one by one: the levels of a single factor are the arms."""
+    if len(families) < 2:
+        return False
+    first, later = families
     return len(first) == len(later) and all(
         np.allclose(one.weights, other.weights) for one, other in zip(first, later, strict=True)
     )
@@ -256,21 +293,24 @@ def seeds_needed(
     return None
 
 
-def _effect(
-    scores: NDArray[np.float64],
-    seeds: NDArray[np.int64],
-    contrast: Contrast,
-    tests: int,
-    population: Population,
-    images: SeedImages | None,
-    *,
-    higher_is_better: bool,
-) -> Effect:
+@dataclass(frozen=True)
+class _About:
+    """Common arguments of the estimates of all contrasts, named as in `estimate`."""
+
+    seeds: NDArray[np.int64]
+    population: Population
+    images: SeedImages | None
+    higher_is_better: bool
+    nominal: Callable[[float], float]
+
+
+def _effect(scores: NDArray[np.float64], contrast: Contrast, tests: int, about: _About) -> Effect:
     """Estimate of a contrast, not tested yet.
 
     Args:
         tests: number of contrasts of its family.
     """
+    population, images, seeds = about.population, about.images, about.seeds
     needed = contrast.weights != 0
     whole = np.asarray(~np.isnan(scores[:, needed]).any(1))
     differences = tuple((scores[whole][:, needed] @ contrast.weights[needed]).tolist())
@@ -279,14 +319,14 @@ def _effect(
             contrast.name, contrast.kind, (), None, None, None, None, None, None, None, "exploratory", population,
             aliases=contrast.aliases,
         )  # fmt: skip
-    gains = differences if higher_is_better else tuple(-each for each in differences)
+    gains = differences if about.higher_is_better else tuple(-each for each in differences)
     spread = float(np.std(differences, ddof=1)) if len(differences) > 1 else 0.0
     pool = over_seeds(differences)
     new = None if images is None else images.new(differences, contrast.weights, whole)
     chosen = new if population == "new" and new is not None else pool
 
     def interval(of: MeanEstimate | None, alpha: float = ALPHA) -> tuple[float, float] | None:
-        return None if of is None else of.interval(alpha)
+        return None if of is None else of.interval(about.nominal(alpha))
 
     return Effect(
         name=contrast.name,

@@ -12,13 +12,15 @@ from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import StudyFolder, trials_of
-from resnet_lab.study.writing import p_value
+from resnet_lab.study.writing import p_value, told_verdict
 
 Row: TypeAlias = dict[str, Any]
 
 OUTCOME_COLUMNS = ("best_epoch", "epochs", "seconds", "problem", "diverged")
 
 TRAINING_COLUMNS = ("epochs", "lr", "batch_size", "compile")
+
+STANDING_COLUMNS = ("look", "looks", "state")
 
 COST_COLUMNS = {
     f"{mode}_{name}": (mode, name)
@@ -87,6 +89,8 @@ def _effect(effect: Effect, found: StudyFindings) -> Row:
         "improvement_high": share_high,
         "time_ratio": found.time_ratios.get(effect.name),
         "verdict": effect.verdict,
+        "p_looks": effect.p_looks,
+        **{name: getattr(effect.standing, name, None) for name in STANDING_COLUMNS},
         "differs_within_margin": effect.differs_within_margin,
     }
 
@@ -102,6 +106,7 @@ def _arms(found: StudyFindings) -> list[Row]:
             "macs": row.macs,
             **{name: getattr(row.arm.train, name) for name in TRAINING_COLUMNS},
             "trials": row.n,
+            "stopped_after_look": row.stopped,
             "failures": len(row.problems),
             "diverged": len(row.diverged),
             "collapsed": len(row.collapsed),
@@ -186,10 +191,10 @@ def _latex_row(effect: Effect, time_ratios: Mapping[str, float]) -> str:
     ratio = time_ratios.get(effect.name)
     time = "" if ratio is None else rf"{ratio:.2f}$\times$"
     if effect.difference is None:
-        return rf"{name} & & & & & & 0 & & {effect.verdict} \\"
+        return rf"{name} & & & & & & 0 & & {told_verdict(effect)} \\"
     ends = "" if effect.interval is None else "[${:+.4f}$, ${:+.4f}$]".format(*effect.interval)
     cells: Iterable[str] = (
         name, f"${effect.difference:+.4f}$", ends, f"${effect.median:+.4f}$", f"${effect.worst:+.4f}$",
-        p_value(effect.p_holm), str(effect.n), time, effect.verdict,
+        p_value(effect.p_holm), str(effect.n), time, told_verdict(effect),
     )  # fmt: skip
     return " & ".join(cells) + r" \\"

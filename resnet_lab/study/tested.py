@@ -10,7 +10,8 @@ from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import stored
 from resnet_lab.study.grid import Grid
-from resnet_lab.study.trials import REMEDY, Outcome, StudyFolder, Trial
+from resnet_lab.study.outcome import Outcome
+from resnet_lab.study.trials import REMEDY, StudyFolder, Trial
 
 TOLERANCE = 1e-5
 """Greatest difference of a score that is computed again, elsewhere."""

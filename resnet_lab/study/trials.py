@@ -13,23 +13,13 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from os.path import isfile
 from pathlib import Path
-from statistics import fmean
-from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, Field, TypeAdapter
-from pydantic_core import PydanticCustomError
+from typing import Any, Literal
 
 from resnet_lab.core import locks
 from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
-from resnet_lab.core.history import ROUNDING
 from resnet_lab.core.records import (
     SMALL,
-    Count,
-    Entries,
-    Finite,
-    Seconds,
-    Tuple,
     read_json,
     repr_of,
     shortened,
@@ -38,13 +28,15 @@ from resnet_lab.core.records import (
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.device.memory import is_out_of_memory
-from resnet_lab.evaluation.metrics.headline import NAMES, headline
+from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.evaluation.opened_run import recorded_spec
 from resnet_lab.evaluation.scoring import stored, stored_epochs
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.declaration import declared, design_hash, read_declared, require_fixed
-from resnet_lab.study.design import FORMAT, Arm, Study, read_noted, study_from
-from resnet_lab.train.config import Positive, TrainConfig
+from resnet_lab.study.design import Arm, Study, study_from
+from resnet_lab.study.design_files import FORMAT, read_noted
+from resnet_lab.study.outcome import OUTCOME, Outcome
+from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
@@ -63,7 +55,6 @@ LEFT_OPEN = ("batch_size", "compile")
 RECORDED_DATA = {"fit", "strict", "folds", "fold"}
 """What a run's record has of the data as in the design."""
 
-Accuracy = Annotated[Finite, Field(ge=0, le=1 + ROUNDING)]
 State = Literal["waiting", "running", "finished", "failed"]
 
 
@@ -89,56 +80,6 @@ class Trial:
     def rate(self) -> float:
         """Learning rate that it is trained with."""
         return self.arm.train.lr if self.lr is None else self.lr
-
-
-def _of_metrics(scores: dict[str, float]) -> dict[str, float]:
-    """Scores within the bounds of their metrics; raises for pydantic."""
-    for name, value in scores.items():
-        most = HIGHEST.get(name, 1.0)
-        if name in NAMES and not 0 <= value <= most + ROUNDING:
-            bounds = "at least 0" if most == inf else f"in [0, {most:g}]"
-            raise PydanticCustomError(
-                "score", "{name} is {value}, and should be {bounds}", {"name": name, "value": value, "bounds": bounds}
-            )
-    return scores
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Outcome of a trial.
-
-    Attributes:
-        problem: why it failed; None where it finished.
-        scores: of the best epoch on the test part, by `metrics.headline.NAMES`; empty where it failed.
-        validation: macro-averaged accuracy and loss of that epoch on the validation part.
-        seconds: that its epochs took.
-        diverged: whether it failed by that.
-        last_scores: `scores` of the last epochs whose predictions were kept, the last of them last.
-    """
-
-    trial: str
-    arm: str
-    seed: int
-    problem: str | None
-    scores: Annotated[Entries[Finite], AfterValidator(_of_metrics)]
-    validation: tuple[Accuracy, Annotated[Finite, Field(ge=0)]] | None
-    best_epoch: Count | None
-    epochs: Annotated[int, Field(ge=0, le=10**6)]
-    seconds: Seconds
-    lr: Positive
-    versions: Entries[str]
-    diverged: bool = False
-    last_scores: Tuple[Annotated[Entries[Finite], AfterValidator(_of_metrics)]] = ()
-
-    def scored(self, last: int) -> dict[str, float]:
-        """Scores of the best epoch, or with `last` the means of so many last epochs, of all where it had fewer."""
-        if not last:
-            return self.scores
-        epochs = self.last_scores[-last:]
-        return {name: fmean(each[name] for each in epochs) for name in (epochs[0] if epochs else ())}
-
-
-_OUTCOME = TypeAdapter(Outcome)
 
 
 def _contradiction(outcome: Outcome, trial: Trial) -> str:
@@ -193,6 +134,9 @@ class StudyFolder:
         require_fixed(before, study, self.folder)
         plan = study.plan
         about = {**study.tables.get("study", {}), "population": plan.population, "failures": plan.failures}
+        if plan.looks:
+            about |= {"looks": list(plan.looks), "seeds": plan.seeds}
+            about.pop("adaptive", None)
         tables = {**study.tables, "study": about}
         if study.folds is not None:  # the default depends on the number of seeds, which may grow
             tables["data"] = {**study.tables.get("data", {}), "folds": study.folds}
@@ -252,7 +196,7 @@ class StudyFolder:
             raise RunError(f"{path}: trial format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade")
         if written != FORMAT:
             raise RunError(f"{path}: damaged: format should be {FORMAT}, got {repr_of(written)}; {REMEDY}")
-        found = validated(_OUTCOME, content, f"{path}: damaged", RunError, REMEDY)
+        found = validated(OUTCOME, content, f"{path}: damaged", RunError, REMEDY)
         if problem := _contradiction(found, trial):
             raise RunError(f"{path}: damaged: {problem}; {REMEDY}")
         return found

@@ -12,6 +12,7 @@ from resnet_lab.study.endpoint import endpoint
 from resnet_lab.study.plan import Plan
 from resnet_lab.study.remarks import WITHHELD, claim, happened
 from resnet_lab.study.results import ArmRow, StudyFindings
+from resnet_lab.study.sequential import UNLIKELY
 from resnet_lab.study.statistics import FEWEST_EQUIVALENT, LEVEL, Effect
 
 
@@ -30,7 +31,8 @@ def in_words(effect: Effect, metric: str, time_ratio: float | None) -> str:
     difference = f"{scale * effect.difference:+.2f}{unit} {figure_name(metric)}{interval}"
     within = ", differs, within the margin" if effect.differs_within_margin else ""
     reason = f"; {WITHHELD}" if effect.verdict == "withheld" else ""
-    return f"{effect.name}: {difference}, {seeds}{events}{times}{within}{reason}: {effect.verdict}"
+    look = "" if effect.standing is None else f"; {effect.standing}"
+    return f"{effect.name}: {difference}, {seeds}{events}{times}{within}{reason}{look}: {effect.verdict}"
 
 
 def _events(effect: Effect) -> str:
@@ -74,6 +76,7 @@ def as_json(found: StudyFindings) -> dict[str, Any]:
                 "compile": row.arm.train.compile,
                 "costs": _costs_json(found, row.arm.name),
                 "trials": row.n,
+                "stopped": row.stopped,
                 "problems": {str(seed): text for seed, text in row.problems.items()},
                 "diverged": list(row.diverged),
                 "collapsed": list(row.collapsed),
@@ -138,7 +141,7 @@ def as_markdown(found: StudyFindings) -> str:
             markdown(row.arm.name), f"{row.parameters:,}", f"{row.macs / 1e9:.3f}", _number(row.mean),
             _interval(row.interval), _number(row.median),
             "" if row.worst is None else "{:.4f} ({})".format(*row.worst), _number(row.seconds, 2),
-            "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", str(row.n),
+            "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", trials_text(row),
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     if found.costs is not None:
@@ -215,12 +218,13 @@ def method(found: StudyFindings) -> str:
         else " Intervals are of the difference on these images, and not of new ones."
     )
     return (
-        f"{len(arms)} arms were trained in {plan.seeds} blocks; within a block all arms share the split, the order and "
-        "augmentation of images, and the initial weights of the parameters that they have in common. Of each run "
-        f"{_tested(plan)}.{tuning} Scores ({plan.metric}) were compared by paired differences within blocks, with "
-        "Student's t interval and a paired t test; p-values "
-        f"were adjusted {procedure}, {tested} tests in all; simultaneous intervals are Bonferroni's within each family."
-        f"{about}{_failures_in_method(found)} Exact sign-flip permutation tests are reported too.{margin}"
+        f"{len(arms)} arms were trained in {'up to ' if plan.looks else ''}{plan.seeds} blocks; within a block all "
+        "arms share the split, the order and augmentation of images, and the initial weights of the parameters that "
+        f"they have in common. Of each run {_tested(plan)}.{tuning} Scores ({plan.metric}) were compared by paired "
+        "differences within blocks, with Student's t interval and a paired t test; p-values were adjusted "
+        f"{procedure}, {tested} tests in all; simultaneous intervals are Bonferroni's within each family."
+        f"{_looks_in_method(plan)}{about}{_failures_in_method(found)} Exact sign-flip permutation tests are reported "
+        f"too.{margin}"
     )
 
 
@@ -247,12 +251,38 @@ def _markdown_row(effect: Effect) -> str:
 
 def told_verdict(effect: Effect) -> str:
     """Verdict of an effect in a table."""
-    return f"{effect.verdict} (differs, within the margin)" if effect.differs_within_margin else effect.verdict
+    within = " (differs, within the margin)" if effect.differs_within_margin else ""
+    if effect.standing is None:
+        return f"{effect.verdict}{within}"
+    return f"{effect.verdict}{'' if effect.standing.state == 'decided' else ','} {effect.standing}{within}"
+
+
+def trials_text(row: ArmRow) -> str:
+    """Number of an arm's trials, and why it has no more."""
+    return f"{row.n}" if row.stopped is None else f"{row.n}, stopped after look {row.stopped}"
 
 
 def p_value(value: float | None) -> str:
     """p to three digits; nothing where there is none."""
     return "" if value is None else f"{value:.3g}"
+
+
+def _looks_in_method(plan: Plan) -> str:
+    if plan.more_seeds:
+        return (
+            " The number of seeds was open: p-values and intervals are of the anytime-valid t test of Wang and Ramdas "
+            "(arXiv:2310.03722; right Haar mixture over the scale, standard normal over the standardised mean)."
+        )
+    if not plan.looks:
+        return ""
+    return (
+        f" The study was sequential, with looks after {', '.join(map(str, plan.looks))} blocks that were fixed before "
+        "the first trial. The t tests' p-values are those of the smallest p so far, scaled by the share of blocks, "
+        "over all looks, and intervals are repeated ones (Jennison and Turnbull 1999), at nominal levels proportional "
+        "to the number of blocks. Effects are estimated at the look that decided them; those of which no verdict by "
+        f"the last look was likely (predictive probability below {UNLIKELY:.0%}) were stopped as futile, and arms that "
+        "no open effect needed were not trained any further."
+    )
 
 
 def _failures_in_method(found: StudyFindings) -> str:

@@ -258,3 +258,19 @@ def test_a_thousand_trials_are_reported_in_20_seconds(tmp_path: Path) -> None:
     assert min(seconds) < 20, seconds
     assert [arm["n"] for arm in json.loads(done.stdout)["arms"]] == [32] * 32
     assert (folder / "report.html").stat().st_size > 10**6
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--looks", "4,2"), "looks must increase, got 4, 2; give each number of seeds once, in order"),
+        (
+            ("--looks", "4,6", "--seeds", 8),
+            "the last look is at 6 seeds, and seeds is 8; give looks that end there, or leave seeds out",
+        ),
+        (("--looks", "4,6", "--adaptive"), "adaptive chooses the looks; give looks or adaptive"),
+    ],
+)
+def test_looks_that_cannot_be(cli: Callable, options: tuple[object, ...], told: str) -> None:
+    code, _, err = cli("study", "run", "--attn", "none,eca", *SMALL, *options)
+    assert (code, err) == (2, f"resnet-lab: the options: {told}\n")

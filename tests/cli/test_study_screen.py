@@ -6,7 +6,8 @@ from rich.console import Console
 
 from resnet_lab.cli.study_screen import StudyScreen
 from resnet_lab.study.design import Study
-from resnet_lab.study.trials import Outcome, Trial, trials_of
+from resnet_lab.study.outcome import Outcome
+from resnet_lab.study.trials import Trial, trials_of
 from tests.study.fabricated import design
 
 FACTORS = {"act": ["relu", "gelu"], "attn": ["none", "eca"]}

@@ -188,7 +188,13 @@ def test_compiled_code_is_listed_and_cleared() -> None:
     (code_folder() / "fxgraph" / "ab" / "code").write_bytes(bytes(3000))
     (code_folder() / "main.so").write_bytes(bytes(500))
     (entry,) = entries()
-    assert (entry.kind, entry.folder, entry.nbytes, entry.image_format, entry.source) == ("code", code_folder(), 3500, None, "")
+    assert (entry.kind, entry.folder, entry.nbytes, entry.image_format, entry.source) == (
+        "code",
+        code_folder(),
+        3500,
+        None,
+        "",
+    )
     assert clear([code_folder().name]) == 3500
     assert not code_folder().exists()
     assert entries() == []

@@ -13,8 +13,9 @@ from resnet_lab.evaluation.metrics.headline import headline
 from resnet_lab.evaluation.predictions import Origin, Predictions, weights_digest
 from resnet_lab.network.plugins import load
 from resnet_lab.study.design import Study, study_from
+from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.results import StudyFindings, findings
-from resnet_lab.study.trials import Outcome, StudyFolder, trials_of
+from resnet_lab.study.trials import StudyFolder, Trial, trials_of
 
 REGISTRY = load(only=[])
 Rights = Callable[[str, int, NDArray[np.int64]], NDArray[np.bool_]]
@@ -99,37 +100,52 @@ def fabricate(
     folder.note(study)
     for trial in trials_of(study):
         key = (trial.arm.name, trial.seed)
-        if key in waiting:
-            continue
-        run = folder.run(trial)
-        run.folder.mkdir(parents=True)
-        labels = np.arange(n) % classes
-        run.best.write_bytes(trial.name.encode())
-        made = predictions(labels, rights(*key, labels), classes, weights_digest(run.best), **changes)
-        made.write(run.predictions("test"))
-        scores = headline(made.labels, made.probabilities)
-        last_scores = []
-        for epoch in range(4 - last, 4):
-            right = rights(trial.arm.name, trial.seed + 100 * epoch, labels)
-            one = predictions(labels, right, classes, "kept", **changes)
-            one = replace(one, origin=one.origin.model_copy(update={"epoch": epoch}))
-            one.write(run.predictions_of_epoch(epoch))
-            last_scores.append(headline(one.labels, one.probabilities))
-        history = epochs_of(scores["macro_accuracy"])
-        run.metrics.write_text(metrics_table(history))
-        run.times.write_text(times_table(history))
-        problem = (failed or {}).get(key)
-        folder.keep(
-            trial,
-            Outcome(
-                trial=trial.name, arm=trial.arm.name, seed=trial.seed, problem=problem,
-                scores={} if problem else scores, validation=None if problem else (scores["macro_accuracy"], 1.2),
-                best_epoch=None if problem else 3, epochs=3, seconds=30.0, lr=trial.arm.train.lr,
-                versions={"torch": "2.99", "resnet-lab": "1.0"}, diverged=problem == "it diverged",
-                last_scores=() if problem else tuple(last_scores),
-            ),
-        )  # fmt: skip
+        if key not in waiting:
+            problem = (failed or {}).get(key)
+            fabricate_trial(folder, trial, rights, n, classes, problem, last=last, **changes)
     return folder
+
+
+def fabricate_trial(
+    folder: StudyFolder,
+    trial: Trial,
+    rights: Rights,
+    n: int = 60,
+    classes: int = 3,
+    problem: str | None = None,
+    *,
+    last: int = 0,
+    **changes: Any,
+) -> None:
+    """What one trial would have left."""
+    run = folder.run(trial)
+    run.folder.mkdir(parents=True)
+    labels = np.arange(n) % classes
+    run.best.write_bytes(trial.name.encode())
+    right = rights(trial.arm.name, trial.seed, labels)
+    made = predictions(labels, right, classes, weights_digest(run.best), **changes)
+    made.write(run.predictions("test"))
+    scores = headline(made.labels, made.probabilities)
+    last_scores = []
+    for epoch in range(4 - last, 4):
+        right = rights(trial.arm.name, trial.seed + 100 * epoch, labels)
+        one = predictions(labels, right, classes, "kept", **changes)
+        one = replace(one, origin=one.origin.model_copy(update={"epoch": epoch}))
+        one.write(run.predictions_of_epoch(epoch))
+        last_scores.append(headline(one.labels, one.probabilities))
+    history = epochs_of(scores["macro_accuracy"])
+    run.metrics.write_text(metrics_table(history))
+    run.times.write_text(times_table(history))
+    folder.keep(
+        trial,
+        Outcome(
+            trial=trial.name, arm=trial.arm.name, seed=trial.seed, problem=problem,
+            scores={} if problem else scores, validation=None if problem else (scores["macro_accuracy"], 1.2),
+            best_epoch=None if problem else 3, epochs=3, seconds=30.0, lr=trial.arm.train.lr,
+            versions={"torch": "2.99", "resnet-lab": "1.0"}, diverged=problem == "it diverged",
+            last_scores=() if problem else tuple(last_scores),
+        ),
+    )  # fmt: skip
 
 
 def found(path: Path, study: Study, rights: Rights, **options: Any) -> tuple[StudyFindings, StudyFolder]:

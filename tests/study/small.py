@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from resnet_lab.study.design import Study, study_from
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial
+from resnet_lab.study.outcome import Outcome
+from resnet_lab.study.trials import StudyFolder, Trial
 from resnet_lab.train.progress import TrainingWatcher
 
 TRAIN = {"epochs": 1, "batch_size": 256, "device": "cpu", "precision": "fp32", "compile": "off"}

@@ -6,7 +6,8 @@ import pytest
 
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.study.artefacts import Artefacts
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of
+from resnet_lab.study.outcome import Outcome
+from resnet_lab.study.trials import StudyFolder, Trial, trials_of
 from tests.study.small import study
 
 pytest.importorskip("fsspec", reason="needs the package fsspec")

@@ -15,10 +15,11 @@ from resnet_lab.network.plugins import load
 from resnet_lab.study import deciding, trials
 from resnet_lab.study.design import Study, study_from
 from resnet_lab.study.executing import in_processes
+from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.resolution import ResolvedArm, read_resolution, recovered
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import as_run, known, resolve, run_study
-from resnet_lab.study.trials import Outcome, StudyFolder, orphaned, trials_of, tuning_trials
+from resnet_lab.study.trials import StudyFolder, orphaned, trials_of, tuning_trials
 from tests.run_records import run_record
 from tests.study.fabricated import by_chance, design, fabricate
 from tests.study.small import Listening, study

@@ -16,9 +16,10 @@ from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.plugins import load
 from resnet_lab.study import executing, running, trials
 from resnet_lab.study.executing import in_processes
+from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import as_run, check_arms, known, run_study, tuned
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial, trials_of, tuning_trials
+from resnet_lab.study.trials import StudyFolder, Trial, trials_of, tuning_trials
 from resnet_lab.study.writing import in_words
 from resnet_lab.train.training import train
 from tests.study.resuming import resume, resumed, resuming

@@ -12,9 +12,10 @@ from resnet_lab.network.plugins import load
 from resnet_lab.study import search as searching
 from resnet_lab.study import trials
 from resnet_lab.study.design import read_study
+from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.search import Found, Tried, noted, search
 from resnet_lab.study.space import Space, space_from
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial
+from resnet_lab.study.trials import StudyFolder, Trial
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError

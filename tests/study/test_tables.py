@@ -11,9 +11,10 @@ from markdown_it import MarkdownIt
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.network.plugins import default_registry
+from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.results import StudyFindings, findings
 from resnet_lab.study.tables import as_csv, as_latex, as_parquet, make_tables
-from resnet_lab.study.trials import Outcome, StudyFolder, Trial
+from resnet_lab.study.trials import StudyFolder, Trial
 from resnet_lab.study.writing import as_markdown
 from tests.study.fabricated import by_chance, design
 from tests.study.fabricated import found as found_of
