@@ -10,10 +10,13 @@ from pydantic_core import PydanticCustomError
 
 from resnet_lab.core.history import ROUNDING
 from resnet_lab.core.records import Count, Entries, Finite, Seconds, Tuple
-from resnet_lab.evaluation.metrics.headline import HIGHEST, NAMES
+from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.train.config import Positive
 
 Accuracy = Annotated[Finite, Field(ge=0, le=1 + ROUNDING)]
+
+HIGHEST = {"log_loss": inf, "brier": 2.0}
+"""Greatest values of metrics that are no shares."""
 
 
 def _of_metrics(scores: dict[str, float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import isfinite
 from os.path import isfile
 from pathlib import Path
 from typing import Any, Literal
@@ -46,8 +46,6 @@ REMEDY = "remove it and its folder to have the trial run again"
 LONGEST = 150
 """Bytes of an arm's name in the names of its files, which may have 255 with what stands around it."""
 
-HIGHEST = {"log_loss": inf, "brier": 2.0}
-"""Greatest values of metrics that are no shares."""
 
 LEFT_OPEN = ("batch_size", "compile")
 """What a design may leave to the device, so that a run's record may differ in it."""
