@@ -1,4 +1,4 @@
-"""Where torch keeps compiled code, so that a network is compiled once and its code loaded afterwards.
+"""The folder where torch keeps compiled code, so that a network is compiled once and its code loaded afterwards.
 
 torch unpickles and runs what it finds there, and its own place is a name in the folder of temporary files, which
 another user may have taken before. So code is kept in a folder of the cache that belongs to this user alone.

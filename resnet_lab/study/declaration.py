@@ -23,7 +23,7 @@ REMEDY = "restore the file"
 
 
 @dataclass(frozen=True)
-class Change:
+class DesignChange:
     """One key of a design that is no longer as it was declared."""
 
     name: str
@@ -50,12 +50,12 @@ def design_hash(values: Mapping[str, Any]) -> str:
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def changes(before: Mapping[str, Any], study: Study) -> list[Change]:
+def changes(before: Mapping[str, Any], study: Study) -> list[DesignChange]:
     """Keys that are not as they were declared; those that the version of then did not know are left out."""
     now = declared(study)
     judged = [name for name in now if name not in OF_SEEDS]
     known = [name for name in judged if before.get(name) is not None or (name in before and name != "population")]
-    return [Change(name, before[name], now[name]) for name in known if before[name] != now[name]]
+    return [DesignChange(name, before[name], now[name]) for name in known if before[name] != now[name]]
 
 
 def judged_by(study: Study, values: Mapping[str, Any], where: str) -> Study:

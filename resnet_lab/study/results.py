@@ -14,7 +14,7 @@ from resnet_lab.network.plugins import Registry
 from resnet_lab.study.anytime import at_any_time
 from resnet_lab.study.contrasts import Contrast
 from resnet_lab.study.costs import Costs, kept_costs
-from resnet_lab.study.declaration import Change, changes
+from resnet_lab.study.declaration import DesignChange, changes
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.estimand import SeedImages, over_seeds
 from resnet_lab.study.grid import Grid
@@ -86,7 +86,7 @@ class StudyFindings:
     missing: list[str]
     remarks: list[str]
     predicted: Grid[Predictions]
-    changes: list[Change]
+    changes: list[DesignChange]
 
     @property
     def effects(self) -> list[Effect]:

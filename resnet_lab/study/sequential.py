@@ -51,7 +51,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StudyProgress:
     """Progress of a sequential study.
 
     Attributes:
@@ -76,7 +76,7 @@ def judge_at_looks(
     higher_is_better: bool = True,
     population: Population = "pool",
     seeds: Sequence[int] | None = None,
-) -> Progress:
+) -> StudyProgress:
     """Judge like `statistics.judge`, at every look whose trials have finished.
 
     p-values allow for all looks (`Schedule.overall`) before they are adjusted for all tests, so that the chance of any
@@ -98,8 +98,8 @@ def judge_at_looks(
         if not running.any():
             break
     if state.effects:
-        return Progress(state.families(about, is_over=not running.any()), reached, running, stopped)
-    return Progress(_before_the_first(evidence, about), reached, running, stopped)
+        return StudyProgress(state.families(about, is_over=not running.any()), reached, running, stopped)
+    return StudyProgress(_before_the_first(evidence, about), reached, running, stopped)
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def _standing(effect: Effect, look: int, is_new: bool, level: float | None, abou
     return Standing(look, len(looks), n, state)
 
 
-def summary(progress: Progress, looks: Sequence[int]) -> str:
+def summary(progress: StudyProgress, looks: Sequence[int]) -> str:
     """Progress of the first family in a sentence."""
     standings = [effect.standing for effect in progress.families[0]]
     known = [each for each in standings if each is not None]

@@ -18,7 +18,7 @@ from resnet_lab.study.grid import Grid
 from resnet_lab.study.looks import Schedule
 from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.plan import LOWER_IS_BETTER, Plan
-from resnet_lab.study.sequential import Evidence, Progress, judge_at_looks
+from resnet_lab.study.sequential import Evidence, StudyProgress, judge_at_looks
 from resnet_lab.study.tested import predictions_of_trials
 from resnet_lab.study.trials import StudyFolder, Trial, trials_of
 
@@ -66,7 +66,7 @@ def read_trials(study: Study, folder: StudyFolder) -> TrialResults:
     return TrialResults(trials, outcomes, predicted, scored, scores_of(outcomes, plan, predicted), failed, images)
 
 
-def progress_of(study: Study, folder: StudyFolder) -> Progress:
+def progress_of(study: Study, folder: StudyFolder) -> StudyProgress:
     """Progress of a sequential study: a function of its finished trials up to each look alone.
 
     Raises:

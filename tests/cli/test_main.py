@@ -10,10 +10,12 @@ from resnet_lab import cli as package
 
 
 def test_help_names_every_command_and_is_quick() -> None:
-    """It takes under 0.4 s of user CPU time: torch must not be imported for it."""
+    """It takes under 2.5 times the user CPU time of importing its screen: torch must not be imported for it."""
     before = os.times().children_user
+    subprocess.run([sys.executable, "-c", "import typer.rich_utils"], check=True)
+    between = os.times().children_user
     done = subprocess.run([sys.executable, "-m", "resnet_lab", "--help"], capture_output=True, text=True, check=True)
-    assert os.times().children_user - before < 0.4
+    assert os.times().children_user - between < 2.5 * (between - before)
     for command in ("build", "train", "eval", "predict", "recipes", "plugins"):
         assert f" {command} " in done.stdout
 

@@ -475,7 +475,7 @@ def test_an_index_that_may_not_be_written(folder: Path, monkeypatch: pytest.Monk
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "tell", refuses)
+        patch.setattr(Ledger, "set_facts", refuses)
         patch.setattr(os, "access", lambda *arguments: False)
         with pytest.raises(DataError, match="the cache cannot be used: attempt to write a readonly database; name"):
             store(set_of(folder), FORM)

@@ -389,9 +389,9 @@ def test_refused_parameters(install, text, message):
         """,
     )
     component = Component.parse(text)
-    message = refusal(SpecError, lambda: load().bind("attention", component, "stage 3"))
+    refused = refusal(SpecError, lambda: load().bind("attention", component, "stage 3"))
     assert (
-        message.replace(f"{component.name}: ", f"{component.name} ") == f"stage 3: attention {component.name} {message}"
+        refused.replace(f"{component.name}: ", f"{component.name} ") == f"stage 3: attention {component.name} {message}"
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.report.study_building import make_study_report
-from resnet_lab.study.declaration import Change, changes, declared, judged_by
+from resnet_lab.study.declaration import DesignChange, changes, declared, judged_by
 from resnet_lab.study.design import Study
 from resnet_lab.study.report_contents import gather_study
 from resnet_lab.study.resolution import ResolvedArm
@@ -67,7 +67,6 @@ def test_another_metric_after_the_trials_is_told_everywhere(tmp_path: Path) -> N
     [
         ({"epochs_scored": "best"}, "the declared epochs_scored was 2, and here it is best: this is exploratory"),
         ({"margin": 0.02}, "the declared margin was none, and here it is 0.02: this is exploratory"),
-        ({"seeds": 5}, "the declared seeds was 3, and here it is 5: this is exploratory"),
         ({"vary": ("init",)}, "the declared vary was init, split, order, and here it is init: this is exploratory"),
     ],
 )
@@ -87,7 +86,7 @@ def test_other_arms_in_words() -> None:
 
 def test_keys_that_were_not_known_then_are_not_told() -> None:
     chosen = design(arms=ARMS)
-    assert changes({"metric": "brier"}, chosen) == [Change("metric", "brier", "macro_accuracy")]
+    assert changes({"metric": "brier"}, chosen) == [DesignChange("metric", "brier", "macro_accuracy")]
     assert changes({}, chosen) == []
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
 from resnet_lab.study.estimand import SeedImages
 from resnet_lab.study.looks import DEFAULT, Schedule, Standing
-from resnet_lab.study.sequential import Evidence, Progress, judge_at_looks, likely, summary
+from resnet_lab.study.sequential import Evidence, StudyProgress, judge_at_looks, likely, summary
 from resnet_lab.study.statistics import Effect
 
 LOOKS = (4, 6, 8, 10)
@@ -27,7 +27,7 @@ def judged(
     failed: NDArray[np.bool_] | None = None,
     schedule: Schedule = SCHEDULE,
     **options: float,
-) -> Progress:
+) -> StudyProgress:
     """Of scores of arms by seeds, of which the first have finished, or those that a table says."""
     values = np.array(scores, dtype=float).T
     if not isinstance(finished, np.ndarray):
@@ -39,7 +39,7 @@ def judged(
     return judge_at_looks(schedule, evidence, families, **options)  # type: ignore[arg-type]
 
 
-def pair(differences: Sequence[float] | NDArray[np.float64], **options: float) -> tuple[Effect, Progress]:
+def pair(differences: Sequence[float] | NDArray[np.float64], **options: float) -> tuple[Effect, StudyProgress]:
     progress = judged([np.zeros(len(differences)), differences], [arm_contrasts(["base", "x"])], **options)
     return progress.families[0][0], progress
 
@@ -152,7 +152,7 @@ ARMS = [dict(zip(FACTORS, levels, strict=True)) for levels in product("01", repe
 FACTORIAL = [factorial_contrasts(FACTORS, ARMS), arm_contrasts(["00", "01", "10", "11"])]
 
 
-def factorial(a: float, b: float, size: float, **options: object) -> Progress:
+def factorial(a: float, b: float, size: float, **options: object) -> StudyProgress:
     """Two main effects, with noise of that size in each arm."""
     noise = np.random.default_rng(5).normal(0, size, (4, 10))
     means = [[a * int(arm["a"]) + b * int(arm["b"])] for arm in ARMS]

@@ -152,7 +152,7 @@ def test_an_image_s_map_does_not_depend_on_its_batch(layer: str | None, monkeypa
     whole = grad_cam(model, x, classes, layer)
     alone = [grad_cam(model, x[n : n + 1], classes[n : n + 1], layer) for n in range(5)]
     torch.testing.assert_close(whole, torch.cat(alone), **NEAR)
-    monkeypatch.setattr("resnet_lab.evaluation.explanation.maps.TOGETHER", 2)
+    monkeypatch.setattr("resnet_lab.evaluation.explanation.maps.CHUNK", 2)
     torch.testing.assert_close(grad_cam(model, x, classes, layer), whole, **NEAR)
 
 
