@@ -284,7 +284,7 @@ def test_a_process_does_not_run_beyond_what_it_is_told(tmp_path: Path) -> None:
 def test_several_processes_take_the_same_looks(tmp_path: Path) -> None:
     """Real trainings: the same trials, and each decision as when the trials run one by one."""
     arms = {"plain": {}, "slow": {"train.lr": 1e-6}, "same": {"train.save_minutes": 20.0}}
-    chosen = study(train={"lr": 1e-2, "batch_size": 64}, factors={}, arms=arms, looks=[3, 4, 5])
+    chosen = study(train={"lr": 1e-2, "batch_size": 64}, factors={}, arms=arms, looks=[3, 4, 5], seeds=5)
     shared, alone = StudyFolder(tmp_path / "shared"), StudyFolder(tmp_path / "alone")
     shared.note(chosen)
     run_study(chosen, shared, load(only=[]), Listening(), execute=in_processes(2))

@@ -463,7 +463,7 @@ from torch.nn.parallel import DistributedDataParallel
 folder, rank = sys.argv[1], int(sys.argv[2])
 distributed.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
 images, model = served(prepared), network()
-features, listener = cached(model, images, prepared, wish="auto")
+features, listener = cached(model, images, prepared, requested="auto")
 found = {"computed": listener.computed}
 for name, network_, batches in (("features", model, features), ("images", network(), images)):
     found[name] = losses(DistributedDataParallel(network_), batches)
