@@ -132,42 +132,19 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     families = progress.families if progress is not None else _judged(study, scores, images, failed & np.isnan(scores))
     own_scores = np.where(failed, np.nan, scores)
     collapsed = collapses(own_scores, score_of_guessing(plan.metric, classes), higher_is_better=higher)
-    diverged = {arm: diverged_at(arm, outcomes) for arm in names}
-    failed_at, collapsed_at = _at_seeds(failed, outcomes), _at_seeds(collapsed, outcomes)
-
-    def of(contrast: Contrast, arms: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-        needed = zip(names, contrast.weights, strict=True)
-        return {arm: arms[arm] for arm, weight in needed if weight and arms[arm]}
-
+    collapsed_at = _at_seeds(collapsed, outcomes)
     continuation = continued(folder.declared(), plan)
     if continuation is not None:
         families = [[replace(effect, verdict="exploratory") for effect in effects] for effects in families]
-    families = [
-        [
-            replace(
-                effect,
-                diverged=of(contrast, diverged),
-                failed=of(contrast, failed_at),
-                collapsed=of(contrast, collapsed_at),
-            )
-            for effect, contrast in zip(effects, contrasts, strict=True)
-        ]
-        for effects, contrasts in zip(families, study.families, strict=True)
-    ]
+    families = _with_trouble(families, study, outcomes, failed, collapsed_at)
     known = remarks(study, folder, outcomes, collapsed_at, [each for family in families for each in family])
     if continuation is not None:
         known.insert(0, continuation)
+    costs = kept_costs(study.arms, classes, folder)
     if not recorded:
         known.append(f"no trial records its classes: parameters and MACs are those of a head with {classes} classes")
-    costs = kept_costs(study.arms, classes, folder)
     if population == "new" and len(read.scored.values()) < len(finished.values()):
-        known.append(
-            "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "
-            f"{images.ratio:.3g} test images per training image"
-            if images.ratio is not None
-            else "predictions of some seeds are gone, so it is unknown how far verdicts that need them hold for "
-            "new images: these are about the images that were tested"
-        )
+        known.append(_without_predictions(images))
     if costs is None and folder.bench.exists():
         known.append(
             f"the costs in {folder.bench.name} are of other arms, or were timed otherwise than these are trained, and "
@@ -197,6 +174,48 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
         remarks=known,
         predicted=predicted,
         changes=changes(folder.declared(), study),
+    )
+
+
+def _with_trouble(
+    families: list[list[Effect]],
+    study: Study,
+    outcomes: Grid[Outcome],
+    failed: NDArray[np.bool_],
+    collapsed: Mapping[str, tuple[int, ...]],
+) -> list[list[Effect]]:
+    """Effects with the seeds at which arms that they compare diverged, failed or collapsed."""
+    diverged = {arm: diverged_at(arm, outcomes) for arm in outcomes.arms}
+    failed_at = _at_seeds(failed, outcomes)
+
+    def of(contrast: Contrast, arms: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        needed = zip(outcomes.arms, contrast.weights, strict=True)
+        return {arm: arms[arm] for arm, weight in needed if weight and arms[arm]}
+
+    return [
+        [
+            replace(
+                effect,
+                diverged=of(contrast, diverged),
+                failed=of(contrast, failed_at),
+                collapsed=of(contrast, collapsed),
+            )
+            for effect, contrast in zip(effects, contrasts, strict=True)
+        ]
+        for effects, contrasts in zip(families, study.families, strict=True)
+    ]
+
+
+def _without_predictions(images: SeedImages) -> str:
+    """Remark on what intervals for new images rest on where predictions are gone."""
+    if images.ratio is None:
+        return (
+            "predictions of some seeds are gone, so it is unknown how far verdicts that need them hold for new images: "
+            "these are about the images that were tested"
+        )
+    return (
+        "predictions of some seeds are gone: intervals for new images follow Nadeau and Bengio 2003 there, with "
+        f"{images.ratio:.3g} test images per training image"
     )
 
 
