@@ -8,8 +8,9 @@ from typing import Any
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Group
+from rich.console import Console, Group
 from rich.live import Live
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +36,9 @@ SCORE = 8
 
 NARROWEST = 128
 """Characters of a line, below which names and intervals would be cut."""
+
+WIDEST = 1000
+"""Characters of a line, beyond which a table is cut."""
 
 COLOURS = {
     "better": "green",
@@ -271,7 +275,7 @@ def print_findings(found: StudyFindings) -> None:
         text = in_words(effect, metric, found.time_ratios.get(effect.name))
         console.print(output.text(text, style=COLOURS[effect.verdict]), soft_wrap=True)
     if found.effects:
-        console.print(_effects("effect", found.effects))
+        _print_whole(console, _effects("effect", found.effects))
     arms = Table(box=box.SIMPLE_HEAD)
     arms.add_column("arm", no_wrap=True)
     for column in ("params (M)", "MACs (G)", metric, f"{LEVEL:.0%} interval", "s/epoch", "time", "trials"):
@@ -284,10 +288,10 @@ def print_findings(found: StudyFindings) -> None:
             "" if row.seconds is None else f"{row.seconds:.2f}",
             "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", trials_text(row),
         )  # fmt: skip
-    console.print(arms)
+    _print_whole(console, arms)
     if found.costs is not None:
-        console.print(_costs(found, found.costs))
-    console.print(_effects("arm against the baseline", found.families[-1]))
+        _print_whole(console, _costs(found, found.costs))
+    _print_whole(console, _effects("arm against the baseline", found.families[-1]))
     for row in found.arms:
         for seed, problem in row.problems.items():
             console.print(output.text(f"{row.arm.name}, seed {seed} failed: {problem}", style="red"), soft_wrap=True)
@@ -295,6 +299,13 @@ def print_findings(found: StudyFindings) -> None:
         console.print(f"{len(found.missing)} trials have not finished: the results are those of the others")
     for remark in found.remarks:
         console.print(output.text(remark, style="dim"), soft_wrap=True)
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table with all its columns: a narrower terminal wraps its lines."""
+    wanted = Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
+    console.width = max(console.width, wanted)
+    console.print(table)
 
 
 def show_findings(found: StudyFindings, json: bool, files: Mapping[str, Any] | None = None) -> None:
@@ -344,7 +355,7 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
         "n",
     ):
         table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", max_width=30)
     for effect in effects:
         ends = "" if effect.interval is None else "{:+.4f} to {:+.4f}".format(*effect.interval)
         table.add_row(

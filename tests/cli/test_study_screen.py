@@ -1,5 +1,6 @@
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -8,7 +9,7 @@ from resnet_lab.cli.study_screen import StudyScreen
 from resnet_lab.study.design import Study
 from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.trials import Trial, trials_of
-from tests.study.fabricated import design
+from tests.study.fabricated import by_chance, design, fabricate
 
 FACTORS = {"act": ["relu", "gelu"], "attn": ["none", "eca"]}
 MANY = {**FACTORS, "conv": ["dense", "depthwise"], "train.ema": [0.0, 0.9], "train.lr": [0.001, 0.002]}
@@ -99,3 +100,14 @@ def test_a_trial_without_the_study_s_metric(seeds: int, mark: str) -> None:
             "seed 0: top-5 accuracy is not known in 1 s"
         )
     )
+
+
+def test_tables_are_printed_with_all_their_columns(cli: Callable, tmp_path: Path) -> None:
+    """On a screen of 80 characters, to which long names and reasons do not fit."""
+    chosen = design(factors=FACTORS, seeds=4, looks=(3, 4), margin=0.2)
+    folder = fabricate(tmp_path / "study", chosen, by_chance({arm.name: 0.7 for arm in chosen.arms}))
+    code, out, err = cli("study", "report", folder.folder)
+    assert code == 0, err
+    headings = [line.split()[-1] for line in out.splitlines() if line.split()[-2:-1] == ["n"]]
+    assert headings == ["verdict"] * 2
+    assert "…" not in out
