@@ -42,13 +42,18 @@ class Noted(OpenRecord):
 def read_noted(path: Path, error: type[ResNetLabError]) -> dict[str, Any]:
     """Read a folder's study or search; raises `error` where it is damaged, or of a newer format."""
     content = read_json(path, error, most=SMALL, remedy=REMEDY)
+    require_format(content, path, error, REMEDY)
+    validated(Noted, content, f"{path}: damaged", error, REMEDY)
+    return dict(content)
+
+
+def require_format(content: object, path: Path, error: type[ResNetLabError], remedy: str) -> None:
+    """Raise `error` where a file's content is of another format than `FORMAT`, which is that of content without one."""
     version = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
     if isinstance(version, int) and version > FORMAT:
         raise error(f"{path}: format {version} is newer than this resnet-lab reads ({FORMAT}); upgrade resnet-lab")
     if version != FORMAT:
-        raise error(f"{path}: damaged: format should be {FORMAT}, got {repr_of(version)}; {REMEDY}")
-    validated(Noted, content, f"{path}: damaged", error, REMEDY)
-    return dict(content)
+        raise error(f"{path}: damaged: format should be {FORMAT}, got {repr_of(version)}; {remedy}")
 
 
 def read_tables(path: Path) -> dict[str, Any]:

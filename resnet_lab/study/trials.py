@@ -21,7 +21,6 @@ from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.core.records import (
     SMALL,
     read_json,
-    repr_of,
     shortened,
     validated,
 )
@@ -34,7 +33,7 @@ from resnet_lab.evaluation.scoring import stored, stored_epochs
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.declaration import declared, design_hash, read_declared, require_fixed
 from resnet_lab.study.design import Arm, Study, study_from
-from resnet_lab.study.design_files import FORMAT, read_noted
+from resnet_lab.study.design_files import FORMAT, read_noted, require_format
 from resnet_lab.study.outcome import OUTCOME, Outcome
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
@@ -189,11 +188,9 @@ class StudyFolder:
         if not path.exists():
             return None
         content = read_json(path, RunError, most=SMALL, remedy=REMEDY)
-        written = content.pop("format", FORMAT) if isinstance(content, dict) else FORMAT
-        if isinstance(written, int) and written > FORMAT:
-            raise RunError(f"{path}: trial format {written} is newer than this resnet-lab reads ({FORMAT}); upgrade")
-        if written != FORMAT:
-            raise RunError(f"{path}: damaged: format should be {FORMAT}, got {repr_of(written)}; {REMEDY}")
+        require_format(content, path, RunError, REMEDY)
+        if isinstance(content, dict):
+            content.pop("format", None)
         found = validated(OUTCOME, content, f"{path}: damaged", RunError, REMEDY)
         if problem := _contradiction(found, trial):
             raise RunError(f"{path}: damaged: {problem}; {REMEDY}")

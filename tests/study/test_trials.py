@@ -189,7 +189,7 @@ def test_damaged_outcomes(tmp_path: Path) -> None:
     path.write_text(json.dumps({"format": 2}))
     with pytest.raises(RunError) as failure:
         folder.outcome(trial)
-    assert str(failure.value) == f"{path}: trial format 2 is newer than this resnet-lab reads (1); upgrade"
+    assert str(failure.value) == f"{path}: format 2 is newer than this resnet-lab reads (1); upgrade resnet-lab"
 
 
 @pytest.mark.parametrize(
