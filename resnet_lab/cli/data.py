@@ -68,7 +68,7 @@ def check(
     from resnet_lab.data.sources import open_images
 
     config = _config({**chosen, "source": source})
-    images = open_images(source, options.load_registry(no_plugin))
+    images = open_images(source, options.load_registry(no_plugin, "dataset"))
     with Screen() as screen:
         findings = check_images(images, screen, near_copies=config.near_copies == "on")
     if json:
@@ -220,7 +220,7 @@ def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list
     from resnet_lab.data.preparation import prepare
     from resnet_lab.data.sources import open_images
 
-    images = open_images(config.source, options.load_registry(no_plugin))
+    images = open_images(config.source, options.load_registry(no_plugin, "dataset"))
     with Screen() as screen:
         return prepare(images, ImageFormat(size, fit=config.fit), config, seed or 0, screen)
 

@@ -299,15 +299,16 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def load_registry(no_plugin: list[str] | None) -> "Registry":
-    """All components; errors of plugins are printed on standard error, and stop nothing else.
+def load_registry(no_plugin: list[str] | None, *kinds: str) -> "Registry":
+    """All components, or those of the kinds alone; errors of plugins are printed on standard error, and stop nothing else.
 
     Files that `--plugin` named are among them, since that option keeps them in the environment.
     """
+    from resnet_lab.network.kinds import KINDS
     from resnet_lab.network.plugins import load
 
     _say_warnings_in_a_line()
-    registry = load(without=no_plugin or ())
+    registry = load(without=no_plugin or (), kinds=kinds or tuple(KINDS))
     for plugin in registry.failures:
         output.remark(f"warning: {plugin}")
     return registry

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from resnet_lab.network.initialisation import named_seed
+from resnet_lab.core.seeds import named_seed
 
 
 class Draws:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.network.initialisation import named_seed
+from resnet_lab.core.seeds import named_seed
 
 CHUNKS_AT_ONCE = 8
 """Pieces, such as shards, that an epoch draws its images from at any time."""

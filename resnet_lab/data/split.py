@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import repr_of, shortened
+from resnet_lab.core.seeds import named_seed
 from resnet_lab.core.tables import rows_of
 from resnet_lab.data.decoding import ImageInfo
-from resnet_lab.network.initialisation import named_seed
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")

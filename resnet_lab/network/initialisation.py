@@ -4,21 +4,16 @@ So adding a component to a network leaves every other initial weight as it was, 
 what was changed.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from math import prod, sqrt
 
 import torch
 from torch import Tensor, nn
 
+from resnet_lab.core.seeds import named_seed
+
 ATTENTIONS = frozenset({"attn", "output_attn"})
 """Names of the submodules whose own `reset_parameters` are left to decide."""
-
-
-def named_seed(seed: int, name: str) -> int:
-    """A 63-bit seed that is a pure function of `seed` and `name`."""
-    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 RELU_GAIN = sqrt(2)

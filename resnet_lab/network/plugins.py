@@ -60,6 +60,7 @@ def load(
     only: Collection[str] | None = None,
     without: Collection[str] = (),
     files: Collection[str | Path] | None = None,
+    kinds: Collection[str] = tuple(KINDS),
 ) -> Registry:
     """A registry of the program's own components and those of the installed plugins and of files.
 
@@ -70,26 +71,30 @@ def load(
         only: installed plugins to load; by default those in the environment variable RESNET_LAB_PLUGINS, or all.
         without: installed plugins not to load.
         files: Python files that are plugins; by default those in the environment variable RESNET_LAB_PLUGIN_FILES.
+        kinds: of the program's own components that are wanted; where there are plugins, whose names must not be taken,
+            it has all of them.
 
     Raises:
         PluginError: a plugin named in either is not installed, or a file fails.
     """
     if only is None and PLUGINS_VARIABLE in os.environ:
         only = [name for name in comma_list(os.environ[PLUGINS_VARIABLE]) if name]
-    registry = Registry()
-    for kind in KINDS.values():
-        registry.add(registered_by(import_module(kind.module), OWN))
+    files = named_files() if files is None else files
     installed = sorted(entry_points(group=hookspecs.GROUP), key=lambda point: (_owner(point).distribution, point.name))
     known = {name for point in installed for name in _names(point)}
     for name in (*(only or ()), *without):
         if name not in known:
             raise PluginError(f"plugin {name!r} is not installed; {nearest(name, known)}")
-    for point in installed:
-        wanted = (only is None or _names(point) & set(only)) and not _names(point) & set(without)
+    wanted = [(only is None or _names(point) & set(only)) and not _names(point) & set(without) for point in installed]
+    registry = Registry()
+    for kind in KINDS.values():
+        if kind.name in kinds or any(wanted) or files:
+            registry.add(registered_by(import_module(kind.module), OWN))
+    for point, is_wanted in zip(installed, wanted, strict=True):
         registry.plugins.append(
-            _load_one(point, registry) if wanted else PluginStatus(point.name, _owner(point), "disabled")
+            _load_one(point, registry) if is_wanted else PluginStatus(point.name, _owner(point), "disabled")
         )
-    for path in named_files() if files is None else files:
+    for path in files:
         registry.plugins.append(_load_file(Path(path).absolute(), registry))
     return registry
 

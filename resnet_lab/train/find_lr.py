@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.seeds import named_seed
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.loader import Batch, Loader
 from resnet_lab.device import Placement
-from resnet_lab.network.initialisation import named_seed
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.optimisation import make_loss

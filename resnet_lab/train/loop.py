@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resnet_lab.core.history import Epoch, best_of
+from resnet_lab.core.seeds import named_seed
 from resnet_lab.data.loader import Loader
 from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
 from resnet_lab.evaluation.inference import logits
 from resnet_lab.evaluation.metrics import macro_accuracy
-from resnet_lab.network.initialisation import named_seed
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.distributed import share_buffers
 from resnet_lab.train.learner import Learner

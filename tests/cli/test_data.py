@@ -1,9 +1,12 @@
 import csv
 import io
 import json
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import run
 
 import numpy as np
 import pytest
@@ -70,6 +73,22 @@ def test_check_on_the_screen(cli: Callable, damaged: Path, monkeypatch: pytest.M
         "        red/3.png",
         NOT_COMPARED,
     ]
+
+
+@pytest.mark.parametrize("arguments", ["check SOURCE", "describe SOURCE", "split SOURCE --out FILE"])
+def test_images_are_inspected_without_torch_in_memory(paintings: Path, tmp_path: Path, arguments: str) -> None:
+    """It takes some 500 MiB, and the seconds of its import."""
+    given = arguments.replace("SOURCE", str(paintings)).replace("FILE", str(tmp_path / "split.csv")).split()
+    code = (
+        "import sys\nfrom resnet_lab.cli import main\ntry: main(sys.argv[1:])\nfinally: print('torch' in sys.modules)"
+    )
+    done = run(
+        [sys.executable, "-c", code, "data", *given],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "RESNET_LAB_PLUGINS": ""},
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "False")
 
 
 def test_near_copies_can_be_left_alone(cli: Callable, paintings: Path) -> None:

@@ -7,8 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_lab.core.errors import SpecError
+from resnet_lab.core.seeds import named_seed
 from resnet_lab.network.builder import build
-from resnet_lab.network.initialisation import gain, initialise, named_seed
+from resnet_lab.network.initialisation import gain, initialise
 
 NORMAL = 1 / math.sqrt(2 * math.pi)
 

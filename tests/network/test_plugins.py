@@ -587,6 +587,12 @@ def test_a_built_in_name_stays_the_program_s(install):
     assert registry.entries == load(only=()).entries
     own, expected = (build("resnet20", attn="cbam", registry=each) for each in (registry, load(only=())))
     assert torch.equal(own.eval()(sample()), expected.eval()(sample()))
+    assert statuses(load(kinds=["dataset"])) == statuses(registry)
+
+
+def test_components_of_the_kinds_that_are_wanted():
+    assert {kind for kind, _ in load(only=(), kinds=["dataset", "pool"]).entries} == {"dataset", "pool"}
+    assert load(only=(), kinds=["dataset"]).names("dataset") == load(only=()).names("dataset")
 
 
 def test_a_name_of_two_plugins_is_neither_s(install):
