@@ -300,7 +300,7 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_registry(no_plugin: list[str] | None, *kinds: str) -> "Registry":
-    """All components, or those of the kinds alone; errors of plugins are printed on standard error, and stop nothing else.
+    """All components, or those of some kinds; errors of plugins are printed on standard error, and stop nothing else.
 
     Files that `--plugin` named are among them, since that option keeps them in the environment.
     """
