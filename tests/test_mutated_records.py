@@ -16,6 +16,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return fuzz_records.Records(tmp_path_factory.mktemp("records"))
 
 
+@pytest.mark.slow
 def test_mutated_records_are_read_or_refused(records: Any) -> None:
     before = getrusage(RUSAGE_SELF).ru_maxrss / 1024
     figures = fuzz_records.fuzz(records, 400, seed=1, limit=20)

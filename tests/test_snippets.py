@@ -6,6 +6,7 @@ says why, in a comment before it: `<!-- skip: next "reason" -->`.
 
 import contextlib
 import io
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+import typer
 from PIL import Image
 from sybil import Document, Example
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
@@ -29,6 +31,9 @@ from tests.bench.short import shorten
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LONG = {"benchmarking", "paintings", "recipes"}
+"""Pages of many trainings, run by benchmarks/long_checks.py; that the program understands them is tested here."""
+
 PROGRAM = "resnet-lab"
 BRIEF = (
     "--set", "train.epochs=1", "--set", "train.augment=none", "--set", "train.compile=off",
@@ -37,6 +42,7 @@ BRIEF = (
 SMALLER = ("--depth", "18")  # where other commands train the ResNet-50
 BRIEFER = {
     ("train",): (*BRIEF, "--size", "32"),
+    ("train", "--data"): SMALLER,
     ("train", "--recipe", "paintings-frozen-1-4"): SMALLER,
     ("train", "--recipe", "paintings-frozen-1-3"): SMALLER,
     ("train", "--recipe", "paintings-modified"): SMALLER,
@@ -71,6 +77,8 @@ def run(block: str) -> None:
         if ">" in arguments:
             *arguments, _, target = arguments
         for beginning, more in BRIEFER.items():
+            if more is SMALLER and "--weights" in arguments:  # which are the ResNet-50's
+                continue
             if tuple(arguments[: len(beginning)]) == beginning and not set(WHOLE).intersection(arguments):
                 arguments += more
                 if arguments[0] == "train" and "digits" in shlex.join(arguments):  # which are many and small
@@ -163,8 +171,13 @@ def _link(source: str, target: str) -> None:
     Path(target).hardlink_to(source) if source.endswith((".pth", ".jpg")) else shutil.copy2(source, target)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.long if path.stem in LONG else pytest.mark.slow, id=path.stem)
+        for path in PAGES
+    ],
+)
 def test_page(path: Path, world: Path) -> None:
     ran = 0
     for example in page(path).examples():
@@ -175,6 +188,20 @@ def test_page(path: Path, world: Path) -> None:
             continue
     snippets = path.read_text()
     assert ran or ("```bash" not in snippets and "```python" not in snippets) or "skip: next" in snippets
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_commands_are_understood(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Parsed with their options, and not carried out."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(typer.Context.__mro__[1], "invoke", lambda *_, **__: None)  # by which it is carried out
+    for block in re.findall(r"^```bash\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
+        for program, *arguments in commands(block):
+            if program == PROGRAM:
+                *arguments, _ = (*arguments, ">") if ">" not in arguments else arguments[: arguments.index(">") + 1]
+                with pytest.raises(SystemExit) as end:
+                    main(arguments)
+                assert not end.value.code, shlex.join(arguments)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)

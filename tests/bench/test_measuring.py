@@ -30,6 +30,7 @@ def test_rounds_are_bounded() -> None:
     assert str(failure.value) == "1,000,000,000 rounds, and a bench has at most 100,000; give fewer with --rounds"
 
 
+@pytest.mark.slow
 def test_every_mode_of_every_arm() -> None:
     arms = arms_of([R20], {"attn": ["none", "cbam"]}, batches=[4], precisions=["fp32"])
     found = bench(arms, REGISTRY, rounds=2, device="cpu")

@@ -127,12 +127,17 @@ def test_a_part_of_other_images(command: tuple[str, ...], cli: Callable) -> None
     assert cli(*command, "--data", "images", "--split", "val") == (2, "", f"resnet-lab: {problem}\n")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not (IMAGES.is_dir() and PUBLIC.is_dir()),
     reason="CIFAR-10 images and public ResNets are not here (RESNET_LAB_CIFAR10, RESNET_LAB_CIFAR_RESNETS)",
 )
-@pytest.mark.parametrize(("depth", "accuracy"), [(20, 0.8135), (32, 0.8380), (44, 0.8220), (56, 0.8315)])
+@pytest.mark.parametrize(
+    ("depth", "accuracy"),
+    [
+        *(pytest.param(*figures, marks=pytest.mark.slow) for figures in [(20, 0.8135), (32, 0.8380)]),
+        *(pytest.param(*figures, marks=pytest.mark.long) for figures in [(44, 0.8220), (56, 0.8315)]),
+    ],
+)
 def test_public_cifar_resnets(depth: int, accuracy: float, cli: Callable) -> None:
     """The first two as their authors' code has it on these 2,000 images, the others as measured."""
     [weights] = PUBLIC.glob(f"resnet{depth}-*.th")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[2]
 SMALL = "--model resnet20 --size 8"
 COMMANDS = {

@@ -15,6 +15,7 @@ def run(barely_trained: Path) -> str:
     return "run"
 
 
+@pytest.mark.slow
 def test_a_page_with_the_figures_of_eval(cli: Callable, run: str) -> None:
     code, out, err = cli("report", run, "--split", "train", "--gallery", 3, "--plots", "plots", "--json")
     assert code == 0, err
@@ -40,6 +41,7 @@ def test_a_page_with_the_figures_of_eval(cli: Callable, run: str) -> None:
             image.load()
 
 
+@pytest.mark.slow
 def test_the_page_is_replaced_and_other_files_are_not(cli: Callable, run: str) -> None:
     code, out, _ = cli("report", run)
     assert (code, out) == (0, "page: run/report.html\n")
@@ -77,6 +79,7 @@ def test_another_source(cli: Callable, paintings: Path, run: str) -> None:
     assert content["headline"]["n"] == 24
 
 
+@pytest.mark.slow
 def test_a_run_whose_images_are_gone(cli: Callable, paintings: Path, run: str) -> None:
     cli("eval", run)
     paintings.rename("elsewhere")

@@ -102,6 +102,7 @@ def test_a_trial_without_the_study_s_metric(seeds: int, mark: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_tables_are_printed_with_all_their_columns(cli: Callable, tmp_path: Path) -> None:
     """On a screen of 80 characters, to which long names and reasons do not fit."""
     chosen = design(factors=FACTORS, seeds=4, looks=(3, 4), margin=0.2)

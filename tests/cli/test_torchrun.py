@@ -91,7 +91,7 @@ def test_a_stop_is_agreed_and_the_training_resumes(together: Path, tmp_path: Pat
     assert all(ours[name].equal(undisturbed[name]) for name in undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_lost_process_is_replaced_and_the_training_resumes(together: Path, tmp_path: Path) -> None:
     """torchrun starts all anew when one was killed, and they find the run folder again."""
 

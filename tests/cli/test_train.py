@@ -364,6 +364,7 @@ def test_a_range_test_writes_no_events(cli: Callable) -> None:
     assert not Path("rates.png").exists()
 
 
+@pytest.mark.slow
 def test_weights_of_a_run_into_a_changed_network_with_frozen_stages(cli: Callable, paintings: Path) -> None:
     cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "first")
     code, _, err = cli(
@@ -388,6 +389,7 @@ def test_a_stage_that_is_not_there(cli: Callable, paintings: Path) -> None:
     assert err == "resnet-lab: freeze: the network has no part 'layer4'; it has stem, layer1, layer2, layer3, fc\n"
 
 
+@pytest.mark.slow
 def test_a_range_test(cli: Callable) -> None:
     code, out, _ = cli("train", "--size", 8, "--precision", "fp32", "--find-lr", "--out", "rates.png", "--json")
     content = json.loads(out)

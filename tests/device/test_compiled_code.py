@@ -79,6 +79,7 @@ def _is_of_this_process_only() -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_a_temporary_folder_goes_with_its_process(cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     code = "import os; from resnet_lab.device.compiled_code import *; keep_compiled_code(); print(os.environ[VARIABLE])"

@@ -82,6 +82,7 @@ def test_large_networks(name: str, exported_model: Callable[..., ExportedModel],
     export(exported_model(zoo.get(name).modified(num_classes=50, input_size=64)), tmp_path / "model.onnx")
 
 
+@pytest.mark.slow
 def test_metadata_are_complete_and_without_paths(exported_model: Callable[..., ExportedModel], tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     original = exported_model(tiny())
@@ -100,6 +101,7 @@ def test_metadata_are_complete_and_without_paths(exported_model: Callable[..., E
     assert (tmp_path / "model.onnx").read_bytes().count(str(Path(checkpoint.__file__).parent).encode()) == 0
 
 
+@pytest.mark.slow
 def test_weights_that_protobuf_cannot_hold_lie_beside_it(
     exported_model: Callable[..., ExportedModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

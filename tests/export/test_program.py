@@ -39,6 +39,7 @@ CHANGES: list[dict[str, object]] = [
 """Every component that comes with the program, in as few networks as hold them all, and some together."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 def test_every_component_is_exported(
     changes: dict[str, object], exported_model: Callable[..., ExportedModel], tmp_path: Path
@@ -53,6 +54,7 @@ def test_every_component_is_exported(
         torch.testing.assert_close(program(images), checkpoint.load(original.weights)(images), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_deep_stem(exported_model: Callable[..., ExportedModel], tmp_path: Path) -> None:
     original = exported_model(zoo.get("resnet18d").modified(num_classes=3, input_size=32))
     assert write_program(original, tmp_path / "model.pt2")[0].probability < 1e-6

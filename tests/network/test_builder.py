@@ -190,6 +190,7 @@ def covering(choices: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
     return chosen
 
 
+@pytest.mark.slow
 def test_any_three_parts_learn_together() -> None:
     chosen = covering(CHOICES)
     wanted = {

@@ -59,6 +59,7 @@ def test_a_file_is_a_plugin(gate: Path) -> None:
     assert not list(gate.parent.glob("__pycache__"))
 
 
+@pytest.mark.slow
 def test_the_environment_variable(gate: Path) -> None:
     name_files([gate])
     name_files([gate])

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from resnet_lab.device import choose
 from resnet_lab.evaluation.comparison import compare
 from resnet_lab.report.building import BuiltReport, default_path, write_plots
@@ -16,6 +18,7 @@ def test_where_a_page_goes() -> None:
     assert default_path([Path("a/relu"), Path("b/gelu"), Path("se")]) == Path("a/relu/compared-with-gelu-se.html")
 
 
+@pytest.mark.slow
 def test_each_plot_of_a_run_as_png_and_svg(tmp_path: Path) -> None:
     written = write_plots(BuiltReport("", {}, (made_up_run(),)), tmp_path / "deep" / "plots")
     names = {"curves", "headline", "confusion-by-images", "confusion-by-similarity", "reliability", "abundance"}

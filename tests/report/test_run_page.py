@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
+import pytest
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
@@ -260,6 +261,7 @@ def fifty() -> RunSummary:
     return made_up_run([f"A_painter_of_a_long_name_{number}" for number in range(50)], n=1000)
 
 
+@pytest.mark.slow
 def test_fifty_classes_stay_under_ten_megabytes_whatever_the_pictures() -> None:
     made = fifty()
     pictures = 24 * 6

@@ -70,6 +70,7 @@ def test_a_step_that_does_not_fit_is_left_to_its_trials(monkeypatch: pytest.Monk
         decided(study(budget={"seconds": 100.0}), REGISTRY, print)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("eager", "compiled", "expected"), [(1.0, 0.25, "on"), (1.0, 1.0, "off")])
 def test_an_arm_is_compiled_in_all_its_trials_or_in_none(
     monkeypatch: pytest.MonkeyPatch, eager: float, compiled: float, expected: str
@@ -114,6 +115,7 @@ def test_compiling_is_spread_over_the_trials_of_an_arm(monkeypatch: pytest.Monke
     assert asked == [5, 5]
 
 
+@pytest.mark.slow
 def test_short_and_deterministic_trainings_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {each.compile for each in decided(study(train={"compile": "auto"}), REGISTRY, print)} == {"off"}
     monkeypatch.setattr(compiling, "recall", lambda *facts: StepTimes(1.0, 2.0, 1.0))

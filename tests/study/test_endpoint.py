@@ -199,6 +199,7 @@ def test_the_endpoint_is_told(tmp_path: Path) -> None:
     assert "Scores on the test part, means of the last 2 epochs." in html
 
 
+@pytest.mark.slow
 def test_a_trial_keeps_its_last_epochs(tmp_path: Path) -> None:
     small, folder = study(train={"epochs": 2}, epochs_scored=2, tune_lr=[0.01, 0.1]), StudyFolder(tmp_path)
     trial, registry = trials_of(small)[1], load(only=[])

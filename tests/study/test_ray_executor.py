@@ -248,9 +248,10 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float
     return table(folder.folder)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("where", ["shared", "apart"])
+@pytest.mark.parametrize(
+    "where", [pytest.param("shared", marks=pytest.mark.slow), pytest.param("apart", marks=pytest.mark.long)]
+)
 def test_a_lost_node_changes_nothing(cluster, quiet, where: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """One of three nodes is killed while all have work; every trial ends, with the bits of the local executor."""
     folder = StudyFolder(tmp_path / "study")
@@ -291,7 +292,7 @@ def test_a_stopped_driver_saves_and_resumes(cluster, tmp_path: Path) -> None:  #
     assert table(folder.folder) == table(alone.folder)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_is_left_to_the_device_a_node_decides(cluster, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     ray_here = ("--executor", "ray", "--address", cluster.address)

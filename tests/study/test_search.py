@@ -92,6 +92,7 @@ def test_the_validation_part_decides(tmp_path: Path, trained: list[str]) -> None
     assert sum(found.importances.values()) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_failed_tries_are_pruned_and_reported(tmp_path: Path, trained: list[str]) -> None:
     """Divergence, and a combination that cannot be built, do not end the search."""
     grouped = space(factors={"norm": ["batch", "group(groups=32)"], "model": ["resnet20", "resnet18"]}, search=LR)
@@ -145,6 +146,7 @@ def test_a_stopped_search_resumes_with_the_same_tries(
     assert found.tried == quiet.tried
 
 
+@pytest.mark.slow
 def test_a_started_try_without_values_is_given_up(tmp_path: Path, trained: list[str]) -> None:
     run(tmp_path, 2)
     storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/optuna.db")

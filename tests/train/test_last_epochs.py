@@ -74,6 +74,7 @@ def test_keeping_them_changes_no_weight(data: str, whole: Run, tmp_path: Path) -
     assert [path.name for path in (tmp_path / "run" / "predictions").iterdir()] == ["test.safetensors"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [4, 5, 8, 9, 11])
 def test_an_interrupted_training_keeps_the_same(data: str, whole: Run, tmp_path: Path, steps: int) -> None:
     with pytest.raises(Interrupted):

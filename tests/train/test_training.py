@@ -211,6 +211,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return data, folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("steps", [1, 4, 5, 8])
 def test_an_interrupted_training_resumes_bit_for_bit(
@@ -566,6 +567,7 @@ def test_curves_are_drawn_when_it_costs_little_and_at_the_end(
     assert drawn == [1, 4]
 
 
+@pytest.mark.slow
 def test_bf16_is_not_trained_with_where_its_gradients_are_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

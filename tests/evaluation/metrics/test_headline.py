@@ -16,6 +16,7 @@ from resnet_lab.evaluation.metrics.headline import (
 from tests.evaluation.metrics.drawn import predictions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_scikit_learn_agrees_on_a_thousand_sets(block: int) -> None:
     """A hundred each; absent and single-image classes, and classes that are never predicted, are among them."""

@@ -155,6 +155,7 @@ def test_bfloat16(text, size):
     torch.testing.assert_close(half.double(), expected, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_compiles_without_a_graph_break(text):
     attention, x = make(text, 16), example(16)

@@ -119,6 +119,7 @@ def test_last_norm_at_zero_leaves_the_shortcut(text):
     assert torch.equal(block(x), x.relu())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["basic", "bottleneck", "bottleneck(groups=2, stride_on=conv1)"])
 def test_compiles_without_a_graph_break(text):
     block, x = make(text, 8, 8, 16, 2).eval(), torch.randn(2, 8, 7, 5)
