@@ -8,7 +8,8 @@ deviations of the paired differences of the effect that is there.
 
 - pair: two arms, whose difference is 0, 0.5, 0.7, 1 or 2.
 - equivalence: two arms without a difference, at a margin of 1; and with a difference exactly as large as the margin.
-- null: 2 x 2 x 2 arms without any effect, and with each set of effects of `simulate_verdicts.partial` (at 1 and at 3).
+- null: 2 x 2 x 2 arms and their half fraction without any effect.
+- partial: both with each set of effects of `simulate_verdicts.partial` (at 1 and at 3).
 - arms: 5 named arms and 8, some of them better.
 - images: 2 x 2 x 2 arms without an effect, with verdicts about new images; two seeds' differences correlate by rho.
 """
@@ -34,6 +35,8 @@ from resnet_lab.study.sequential import Evidence, judge_at_looks
 from resnet_lab.study.statistics import Effect, judge
 
 SEEDS = DEFAULT[-1]
+FACTORIALS = {"2 x 2 x 2": 8, "half fraction": 4}
+"""Designs and their arms."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +66,19 @@ def cases() -> Iterator[Looked]:
         yield Looked("pair", "2 named arms", (0.0, size))
     for size in (0.0, 1.0):
         yield Looked("equivalence", "2 named arms", (0.0, size), margin=1.0)
-    for rho, part in product((0.0, 0.04, 0.10), ("random", "fixed")):
+    for rho, part in product((0.0, 0.04, 0.10), ("random", "fixed", "folds")):
         yield Looked("images", "2 named arms", (0.0, 0.0), rho=rho, part=part)
         yield Looked("images", "2 x 2 x 2", (0.0,) * 8, rho=rho, part=part)
-    yield Looked("null", "2 x 2 x 2", (0.0,) * 8)
+    for design, number in FACTORIALS.items():
+        yield Looked("null", design, (0.0,) * number)
     for number in (5, 8):
         name = {5: "1 x 5", 8: "8 named arms"}[number]
         yield Looked("arms", name, (0.0,) * number)
         for changed, size in product(range(1, number), (1.0, 3.0)):
             yield Looked("arms", name, (0.0,) * (number - changed) + (size,) * changed)
-    for means, size in product(sorted(partial("2 x 2 x 2")), (1.0, 3.0)):
-        yield Looked("partial", "2 x 2 x 2", tuple(size * mean for mean in means))
+    for design in FACTORIALS:
+        for means, size in product(sorted(partial(design)), (1.0, 3.0)):
+            yield Looked("partial", design, tuple(size * mean for mean in means))
 
 
 def drawn(case: Looked, draw: np.random.Generator) -> tuple[NDArray[np.float64], SeedImages]:

@@ -93,7 +93,7 @@ class Case:
     design: str
     seeds: int
     rho: float
-    part: Literal["random", "fixed"]
+    part: Literal["random", "fixed", "folds"]
     means: tuple[float, ...]
     margin: float | None = None
     metric: str | None = None
@@ -126,7 +126,7 @@ def cases() -> Iterator[Case]:
     """All of them."""
     for design, families in DESIGNS.items():
         nothing = (0.0,) * len(families[0][0].weights)
-        for seeds, rho, part in product(SEEDS, CORRELATIONS, ("random", "fixed")):
+        for seeds, rho, part in product(SEEDS, CORRELATIONS, ("random", "fixed", "folds")):
             yield Case("global", design, seeds, rho, part, nothing)
         for means, size in product(partial(design), (1.0, 3.0)):
             yield Case("partial", design, 6, 0.04, "random", tuple(size * mean for mean in means))
@@ -170,13 +170,16 @@ def _coded(arm: dict[str, str], term: tuple[str, ...]) -> float:
 def simulated(case: Case, draw: np.random.Generator) -> tuple[Floats, SeedImages]:
     """Scores (S, A), and the images that were tested."""
     number, seeds = len(case.means), case.seeds
-    overlap = 1.0 if case.part == "fixed" else SHARE
+    overlap = 1.0 if case.part == "fixed" else SHARE  # folds: of images that would correlate so if they were drawn
     shared = case.rho * TESTED / overlap
     own = (TESTED - shared) / 2
-    pool = draw.normal(0, np.sqrt(shared), (number, int(TESTED / overlap)))
+    pool = draw.normal(0, np.sqrt(shared), (number, TESTED * seeds if case.part == "folds" else int(TESTED / overlap)))
     scores, blocks = np.empty((seeds, number)), []
     for seed in range(seeds):
-        images = np.arange(TESTED) if case.part == "fixed" else draw.permutation(pool.shape[1])[:TESTED]
+        if case.part == "random":
+            images = draw.permutation(pool.shape[1])[:TESTED]
+        else:
+            images = np.arange(TESTED) + (seed * TESTED if case.part == "folds" else 0)
         luck = draw.normal(0, np.sqrt(1 - (shared + own) / TESTED), number)
         values = pool[:, images] + draw.normal(0, np.sqrt(own), (number, TESTED)) + (luck + case.means)[:, None]
         scores[seed] = values.mean(1)

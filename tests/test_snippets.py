@@ -194,6 +194,7 @@ def test_page(path: Path, world: Path) -> None:
 def test_commands_are_understood(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Parsed with their options, and not carried out."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RESNET_LAB_PLUGIN_FILES", "")  # which `--plugin` sets
     monkeypatch.setattr(typer.Context.__mro__[1], "invoke", lambda *_, **__: None)  # by which it is carried out
     for block in re.findall(r"^```bash\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
         for program, *arguments in commands(block):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from resnet_lab.core.cache_location import code_folder
 from resnet_lab.device.compiled_code import keep_compiled_code
 
 Mode = Literal["on", "max"]
@@ -140,6 +141,8 @@ def own_code(network: nn.Module) -> Callable[[Tensor], Any]:
 
 
 def cause(error: Exception) -> str:
-    """Why a compilation failed: the kind of error and its first line."""
+    """Why a compilation failed: the kind of error and its first line, and what helps where kept code was cut short."""
     line = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {line[:200]}"
+    is_kept = str(code_folder()) in str(error)
+    hint = "; `resnet-lab data cache clear` removes code that was kept and is damaged" if is_kept else ""
+    return f"{type(error).__name__}: {line[:200]}{hint}"

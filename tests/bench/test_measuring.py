@@ -59,6 +59,7 @@ def test_counts_of_memory_by_hand() -> None:
     assert static.moved_bytes == 4 * sum(each.read + each.written for each in traced)
 
 
+@pytest.mark.slow
 def test_peers_compute_the_same_and_what_they_cannot_is_left_out() -> None:
     arms = arms_of(
         [zoo.get("resnet18").modified(input_size=32)], {"act": ["relu", "gelu"]}, batches=[2], precisions=["fp32"],

@@ -50,6 +50,7 @@ def test_three_counts_of_every_network_agree(name: str) -> None:
         assert round(found / 1e9, 3) == GIGA[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -57,6 +57,7 @@ def test_everything_that_is_written(cli: Callable) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_screen(cli: Callable) -> None:
     code, out, _ = cli(
         "bench",

@@ -20,6 +20,7 @@ def test_onnx(cli: Callable, trained: Path) -> None:
     assert third.startswith("input image, output logits, any number of images, opset ")
 
 
+@pytest.mark.slow
 def test_program_as_json(cli: Callable, trained: Path) -> None:
     code, out, _ = cli("export", "run", "--to", "program", "--json")
     assert code == 0
@@ -35,6 +36,7 @@ def test_program_as_json(cli: Callable, trained: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_torchvision(cli: Callable) -> None:
     cli("build", "--model", "resnet18", "--num-classes", 5, "--size", 32, "--weights-out", "w.safetensors")
     code, out, err = cli("export", "w.safetensors", "--to", "torchvision")
@@ -44,6 +46,7 @@ def test_torchvision(cli: Callable) -> None:
     assert (printed["constructor"], printed["num_classes"]) == ("resnet18", 5)
 
 
+@pytest.mark.slow
 def test_program(cli: Callable, trained: Path) -> None:
     out = cli("export", "run", "--to", "program").out
     assert out.splitlines()[1:] == ["compared on 4 random images: same first class, probabilities equal"]

@@ -29,7 +29,6 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("study") / "study"
 
 
-@pytest.mark.slow
 def test_from_options_to_a_verdict(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch)
     code, out, err = cli("study", "run", "--attn", "none,eca", *SMALL, "--seeds", 3, "--out", done, "--json")
@@ -75,7 +74,6 @@ def test_a_finished_study_is_reported_without_training(
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_costs_are_measured_once(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = json.loads((done / "bench.json").read_text())
     arms = json.loads(cli("study", "report", done, "--json").out)["arms"]
@@ -117,7 +115,6 @@ def test_factors_of_a_recipe(cli: Callable) -> None:
     assert err == "resnet-lab: --factor 'lr=1,2' must be TABLE.KEY=LIST, such as train.lr=1e-3,1e-2\n"
 
 
-@pytest.mark.slow
 def test_a_page_and_its_plots(cli: Callable, done: Path) -> None:
     code, out, err = cli("study", "report", done)
     assert code == 0, err
@@ -176,7 +173,6 @@ def test_failed_and_missing_trials_are_reported(cli: Callable, done: Path) -> No
     assert "exploratory" in out
 
 
-@pytest.mark.slow
 def test_a_plan_takes_the_pilot_s_resolution(cli: Callable, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its arms are decided already; of a further arm the clock decides. The source is opened once."""
     decided, opened = [], []

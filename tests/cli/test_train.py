@@ -200,6 +200,7 @@ def test_strict_refuses_bad_files(cli: Callable, paintings: Path) -> None:
     assert not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_a_split_file_is_kept_to(cli: Callable, paintings: Path) -> None:
     cli("train", "--data", paintings, *QUICK, "--epochs", 1, "--out", "first")
     code, _, _ = cli(

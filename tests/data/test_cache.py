@@ -363,6 +363,7 @@ def in_a_process(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_a_kill_costs_no_image_that_was_stored(tmp_path: Path) -> None:
     folder = fill(tmp_path / "images", 400, size=64)
     process = in_a_process(folder)
@@ -382,6 +383,7 @@ def test_a_kill_costs_no_image_that_was_stored(tmp_path: Path) -> None:
     assert (one_entry() / "pixels.u8").stat().st_size == 400 * FORM.nbytes, "rows without a name were written over"
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_share_the_work(tmp_path: Path) -> None:
     folder = fill(tmp_path / "images", 400, size=64)
     outputs = [process.communicate(timeout=60)[0].splitlines() for process in [in_a_process(folder) for _ in range(2)]]

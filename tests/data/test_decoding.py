@@ -514,6 +514,7 @@ def test_the_command_agrees_on_mutated_files() -> None:
     assert figures.peak_rss_mib < 768 + 64 * max(0, (os.cpu_count() or 1) - 5)  # what more threads may take
 
 
+@pytest.mark.slow
 def test_memory_of_large_pictures_goes_back_to_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else glibc keeps as much as the largest of them took, for every thread."""
     given_back: list[int] = []

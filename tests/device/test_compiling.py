@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import resnet_lab
+from resnet_lab.core.cache_location import code_folder
 from resnet_lab.device.compiling import Compiled, cause, own_code
 from resnet_lab.network import zoo
 from tests.device.networks import SHAPE, Breaking, Counting, lived_in, put_in_place_of_the_compiler, shallow, small
@@ -156,6 +157,13 @@ def test_a_cause_is_one_short_line() -> None:
     assert cause(ValueError("first\nsecond")) == "ValueError: first"
     assert cause(ValueError("\n")) == "ValueError: "
     assert len(cause(ValueError("x" * 1000))) == 212
+
+
+def test_damaged_code_that_was_kept_can_be_cleared() -> None:
+    file = code_folder() / "ab" / "code.so"
+    assert cause(ImportError(f"{file}: file too short")) == (
+        f"ImportError: {file}: file too short; `resnet-lab data cache clear` removes code that was kept and is damaged"
+    )
 
 
 @pytest.mark.slow

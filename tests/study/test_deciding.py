@@ -27,6 +27,7 @@ def images_of(chosen: Study) -> int:
     return training_images(chosen, chosen.arms[0], Sources(REGISTRY))[0]
 
 
+@pytest.mark.slow
 def test_budgets() -> None:
     """1,438 training images of digits are 6 steps of 256; multiply-adds by the closed count."""
 

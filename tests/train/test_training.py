@@ -469,6 +469,7 @@ def test_no_more_memory_is_asked_for_than_the_training_part_needs(
     assert asked == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"dropout": 0.3}], ids=["plain", "dropout"])
 def test_the_same_seed_writes_the_same_bytes(tmp_path: Path, two_colours: Path, changes: dict) -> None:
     """Whatever was drawn from torch's global generator before."""

@@ -34,6 +34,7 @@ def test_the_same_classes_have_the_same_p_value() -> None:
     assert found == abundance([str(k) for k in range(50)], images, recalls, [5] * 50)
 
 
+@pytest.mark.slow
 def test_it_seldom_speaks_of_classes_that_are_recognised_alike() -> None:
     """Classes of 1 to 100 images with a recall of 0.9: small ones have a recall of 1 more often than large ones."""
     draw = np.random.default_rng(0)

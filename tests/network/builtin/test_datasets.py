@@ -90,6 +90,7 @@ def test_classes_are_the_directions_of_the_stripes():
     assert np.mean(np.round(turn * 10) % 10 == images.labels) > 0.9
 
 
+@pytest.mark.slow
 def test_no_two_of_2000_synthetic_images_are_taken_for_copies():
     images = made("synthetic(images=2000)")
     examined = [decode(images.read(index), ImageFormat(64))[1] for index in range(len(images))]
