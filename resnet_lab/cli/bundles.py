@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 WIDEST = 20
 """Most characters of choices in the column of a help page; longer ones follow the description."""
 
-Read: TypeAlias = Callable[[Mapping[str, Any]], Any]
+Reader: TypeAlias = Callable[[Mapping[str, Any]], Any]
 """Makes a parameter's value of those of all options, by their names for Typer."""
 
 
 class Bundle:
     """Annotation of a parameter that represents several options."""
 
-    def made(self, parameter: str) -> tuple[list[Parameter], Read]:
+    def made(self, parameter: str) -> tuple[list[Parameter], Reader]:
         """The options, and what makes the parameter's value of theirs."""
         raise NotImplementedError
 
@@ -52,7 +52,7 @@ class Fields(Bundle):
     without: tuple[str, ...] = ()
     callbacks: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
 
-    def made(self, parameter: str) -> tuple[list[Parameter], Read]:
+    def made(self, parameter: str) -> tuple[list[Parameter], Reader]:
         return _of_configuration(parameter, self)
 
 
@@ -115,7 +115,7 @@ def _make_options(added: TyperCommand | TyperGroup) -> None:
 def with_options(function: Callable[..., None]) -> Callable[..., None]:
     """The function with a parameter for each option, as Typer reads it."""
     parameters: list[Parameter] = []
-    readers: dict[str, Read] = {}
+    readers: dict[str, Reader] = {}
     for name, parameter in signature(function).parameters.items():
         made, readers[name] = _options(name, parameter.annotation, parameter.default)
         parameters += made
@@ -128,7 +128,7 @@ def with_options(function: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-def _options(name: str, annotation: Any, default: Any) -> tuple[list[Parameter], Read]:
+def _options(name: str, annotation: Any, default: Any) -> tuple[list[Parameter], Reader]:
     """The options of a parameter, and what makes its value of theirs."""
     for mark in getattr(annotation, "__metadata__", ()):
         if isinstance(mark, Bundle):
@@ -140,9 +140,9 @@ def _options(name: str, annotation: Any, default: Any) -> tuple[list[Parameter],
     ]
 
 
-def _of_dataclass(bundle: str, kind: Any) -> tuple[list[Parameter], Read]:
+def _of_dataclass(bundle: str, kind: Any) -> tuple[list[Parameter], Reader]:
     parameters: list[Parameter] = []
-    readers: dict[str, Read] = {}
+    readers: dict[str, Reader] = {}
     for each in fields(kind):
         default = Parameter.empty if each.default is MISSING else each.default
         made, readers[each.name] = _options(f"{bundle}_{each.name}", each.type, default)
@@ -150,7 +150,7 @@ def _of_dataclass(bundle: str, kind: Any) -> tuple[list[Parameter], Read]:
     return parameters, lambda values: kind(**{name: read(values) for name, read in readers.items()})
 
 
-def _of_configuration(bundle: str, chosen: Fields) -> tuple[list[Parameter], Read]:
+def _of_configuration(bundle: str, chosen: Fields) -> tuple[list[Parameter], Reader]:
     from resnet_lab.recipes.settings import alternatives, value_of
 
     known: Mapping[str, FieldInfo] = resolve_name(chosen.of).model_fields

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from resnet_lab.cli.bundles import Bundle, Read
+from resnet_lab.cli.bundles import Bundle, Reader
 from resnet_lab.core.option import NETWORK
 from resnet_lab.network.kinds import Kind, of_networks
 
@@ -22,7 +22,7 @@ class OfEachKind(Bundle):
 
     panel: str | None = None
 
-    def made(self, parameter: str) -> tuple[list[Parameter], Read]:
+    def made(self, parameter: str) -> tuple[list[Parameter], Reader]:
         names = {kind.slot: f"{parameter}_{kind.slot}" for kind in of_networks()}
         parameters = [
             Parameter(names[kind.slot], Parameter.KEYWORD_ONLY, default=None, annotation=self._annotation(kind))

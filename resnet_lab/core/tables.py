@@ -11,11 +11,11 @@ from resnet_lab.core.records import TABLE, read_bytes
 RESTORE = "restore the file"
 
 E = TypeVar("E", bound=ResNetLabError)
-Row = tuple[int, list[str]]
+NumberedRow = tuple[int, list[str]]
 """Values, and the line they end on, counted from 1."""
 
 
-def csv_rows(lines: Iterable[str], path: Path, error: type[E], remedy: str, **dialect: Any) -> Iterator[Row]:
+def csv_rows(lines: Iterable[str], path: Path, error: type[E], remedy: str, **dialect: Any) -> Iterator[NumberedRow]:
     """The rows of CSV that are not empty.
 
     Args:
@@ -37,7 +37,7 @@ def csv_rows(lines: Iterable[str], path: Path, error: type[E], remedy: str, **di
 
 def csv_table(
     lines: Iterable[str], path: Path, error: type[E], remedy: str, **dialect: Any
-) -> tuple[list[str], Iterator[Row]]:
+) -> tuple[list[str], Iterator[NumberedRow]]:
     """The names of the columns, none in an empty table, and the rows below; arguments as for `csv_rows`.
 
     Raises:
@@ -46,7 +46,7 @@ def csv_table(
     rows = csv_rows(lines, path, error, remedy, **dialect)
     _, columns = next(rows, (0, []))
 
-    def whole() -> Iterator[Row]:
+    def whole() -> Iterator[NumberedRow]:
         for line, values in rows:
             if len(values) != len(columns):
                 raise error(f"{path}: line {line}: {len(values)} values for {len(columns)} columns; {remedy}")

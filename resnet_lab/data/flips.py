@@ -17,7 +17,7 @@ from resnet_lab.data.draws import Draws
 View: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Shows images N C H W with their pixels in other places."""
 
-Read: TypeAlias = Callable[[NDArray[np.int64], Iterable[NDArray[np.uint8]]], None]
+ReadRows: TypeAlias = Callable[[NDArray[np.int64], Iterable[NDArray[np.uint8]]], None]
 """Reads the images of these numbers into as many arrays, each (S, S, C)."""
 
 
@@ -47,7 +47,7 @@ class Rearranging:
             _put(images, group, view(images[group].transpose(0, 3, 1, 2)))  # long rows are copied
         return batch
 
-    def read(self, read: Read, views: Tensor, out: NDArray[np.uint8], spare: NDArray[np.uint8]) -> None:
+    def read(self, read: ReadRows, views: Tensor, out: NDArray[np.uint8], spare: NDArray[np.uint8]) -> None:
         """Images read into `out`, each in its view: a copy less than reading and showing them.
 
         Args:

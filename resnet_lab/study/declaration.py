@@ -70,7 +70,7 @@ def judged_by(study: Study, values: Mapping[str, Any], where: str) -> Study:
 
 
 def require_fixed(before: Mapping[str, Any], study: Study, folder: Path) -> None:
-    """Raise `ConfigError` where failures are to be judged otherwise than was declared: that is refused, not told."""
+    """Raise `ConfigError` where failures are to be judged otherwise than declared: that is refused, not reported."""
     for each in changes(before, study):
         if each.name == "failures":
             raise ConfigError(
@@ -99,12 +99,12 @@ def _as_designed(arm: Arm) -> Arm:
 
 
 def _arms(before: Mapping[str, str], now: Mapping[str, str]) -> str:
-    told = {
+    changes = {
         "added": [name for name in now if name not in before],
         "left out": [name for name in before if name not in now],
         "changed": [name for name in now if name in before and before[name] != now[name]],
     }
-    return "arms were " + ", ".join(f"{what} ({', '.join(names)})" for what, names in told.items() if names)
+    return "arms were " + ", ".join(f"{what} ({', '.join(names)})" for what, names in changes.items() if names)
 
 
 def _text(value: Any) -> str:

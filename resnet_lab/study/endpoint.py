@@ -73,8 +73,8 @@ def predictions_scored(
     def kept(outcome: Outcome) -> tuple[Predictions, ...] | None:
         run = folder.run(trials[outcome.arm, outcome.seed])
         found = stored_epochs(run, plan.last_epochs) if run.metrics.exists() else None
-        for each, told in zip(found or (), outcome.last_scores[-plan.last_epochs :], strict=False):
-            require_scores(told, each, folder, outcome.trial)
+        for each, scores in zip(found or (), outcome.last_scores[-plan.last_epochs :], strict=False):
+            require_scores(scores, each, folder, outcome.trial)
         return found
 
     return finished.map(kept)

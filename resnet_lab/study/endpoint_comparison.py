@@ -74,9 +74,11 @@ def compare_endpoints(pilot: StudyFindings, folder: StudyFolder, plan: Plan) -> 
 def _metrics(pilot: StudyFindings, plan: Plan) -> list[str]:
     """Metrics in which every trial has a score, or predictions to compute it from."""
     outcomes = pilot.finished.values()
-    told = set.intersection(*(set(each.scores) for each in outcomes))
+    recorded = set.intersection(*(set(each.scores) for each in outcomes))
     whole = len(pilot.predicted.values()) == len(outcomes)
-    return [name for name in dict.fromkeys((*COMPARED, plan.metric)) if name in told or (whole and name in COMPARED)]
+    return [
+        name for name in dict.fromkeys((*COMPARED, plan.metric)) if name in recorded or (whole and name in COMPARED)
+    ]
 
 
 def _epochs(pilot: StudyFindings) -> list[int | str]:

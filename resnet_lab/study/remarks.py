@@ -51,14 +51,14 @@ def claim(study: Study) -> str:
 
 def scored_at(plan: Plan) -> str:
     """Statement of what trials are scored by, in one sentence."""
-    told = f"trials are scored by {endpoint(plan)}"
+    statement = f"trials are scored by {endpoint(plan)}"
     if plan.last_epochs:
         several = "that epoch" if plan.last_epochs == 1 else "each of these epochs"
-        told += (
+        statement += (
             f": the test part is seen after {several}, and chooses none; classes, fixed and broken works are those of "
             "the epoch that is best on the validation part"
         )
-    return told
+    return statement
 
 
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:

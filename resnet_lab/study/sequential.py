@@ -158,13 +158,13 @@ class _State:
                 smallest[place] = min(smallest.get(place, (1.0, True)), (scaled, (found.difference or 0.0) > 0))
                 effects[place] = replace(found, p_looks=about.schedule.overall(smallest[place][0]))
         judged = _State(effects, smallest)._judged(about)
-        level, told = judged._level(about), {}
+        level, with_standings = judged._level(about), {}
         for place, each in judged.effects.items():
             is_new = bool(running[_needs(about.families, place)].all())
-            told[place] = replace(
+            with_standings[place] = replace(
                 each, standing=_standing(each, look, is_new, level if about.leads(place) else None, about)
             )
-        return _State(told, smallest)
+        return _State(with_standings, smallest)
 
     def open_places(self) -> list[Place]:
         """Effects of the first family that keep the study going."""
@@ -177,14 +177,14 @@ class _State:
     def families(self, about: _About, *, is_over: bool) -> list[list[Effect]]:
         """Families as of the last look."""
 
-        def told(effect: Effect) -> Effect:
+        def at_the_end(effect: Effect) -> Effect:
             standing = effect.standing
             if is_over and standing is not None and standing.state == "open":
                 return replace(effect, standing=replace(standing, state="ended"))
             return effect
 
         return [
-            [told(self.effects[number, place]) for place in range(len(family))]
+            [at_the_end(self.effects[number, place]) for place in range(len(family))]
             for number, family in enumerate(about.families)
         ]
 
@@ -243,18 +243,18 @@ def summary(progress: StudyProgress, looks: Sequence[int]) -> str:
     if not known:
         return f"looks at {', '.join(map(str, looks))} seeds, at each of which the study may end"
     last = max(known, key=lambda each: each.look)
-    told = [f"{effect.name} {effect.verdict}" for effect in progress.families[0] if _is_decided(effect)]
+    states = [f"{effect.name} {effect.verdict}" for effect in progress.families[0] if _is_decided(effect)]
     for state, what in (("futile", "futile"), ("withheld", "withheld"), ("open", "open"), ("ended", "undecided")):
         names = [
             each.name for each in progress.families[0] if each.standing is not None and each.standing.state == state
         ]
-        told += [f"{', '.join(names)} {what}"] if names else []
+        states += [f"{', '.join(names)} {what}"] if names else []
     next_ = (
         f"{int(progress.running.sum())} arms run on to {progress.seeds} seeds"
         if progress.running.any()
         else "the study is over"
     )
-    return f"look {last.look} of {last.looks} ({last.seeds} seeds): {'; '.join(told)}: {next_}"
+    return f"look {last.look} of {last.looks} ({last.seeds} seeds): {'; '.join(states)}: {next_}"
 
 
 def likely(effect: Effect, n: int, schedule: Schedule, alpha: float, margin: float | None) -> float:

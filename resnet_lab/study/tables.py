@@ -14,7 +14,7 @@ from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import StudyFolder, trials_of
 from resnet_lab.study.writing import p_value, told_verdict
 
-Row: TypeAlias = dict[str, Any]
+TableRow: TypeAlias = dict[str, Any]
 
 OUTCOME_COLUMNS = ("best_epoch", "epochs", "seconds", "problem", "diverged")
 
@@ -29,7 +29,7 @@ COST_COLUMNS = {
 }
 
 
-def make_tables(found: StudyFindings, folder: StudyFolder) -> dict[str, list[Row]]:
+def make_tables(found: StudyFindings, folder: StudyFolder) -> dict[str, list[TableRow]]:
     """`trials`, `effects`, `arms` and `curves`.
 
     Raises:
@@ -43,19 +43,19 @@ def make_tables(found: StudyFindings, folder: StudyFolder) -> dict[str, list[Row
     }
 
 
-def _trials(found: StudyFindings) -> list[Row]:
+def _trials(found: StudyFindings) -> list[TableRow]:
     """One row per finished trial: arm, seed, levels, scores, seconds, problem, and whether it diverged."""
     levels = {arm.name: arm.levels for arm in found.study.arms}
     rows = []
     for outcome in found.outcomes.values():
-        row: Row = {"arm": outcome.arm, "seed": outcome.seed, **levels[outcome.arm], "lr": outcome.lr}
+        row: TableRow = {"arm": outcome.arm, "seed": outcome.seed, **levels[outcome.arm], "lr": outcome.lr}
         scores = outcome.scored(found.study.plan.last_epochs)
         row |= {name: scores.get(name) for name in NAMES}
         rows.append(row | {name: getattr(outcome, name) for name in OUTCOME_COLUMNS})
     return rows
 
 
-def _effect(effect: Effect, found: StudyFindings) -> Row:
+def _effect(effect: Effect, found: StudyFindings) -> TableRow:
     low, high = effect.interval or (None, None)
     spans = {
         "simultaneous": effect.simultaneous, "new": effect.new_interval, "pool": effect.pool_interval,
@@ -95,11 +95,11 @@ def _effect(effect: Effect, found: StudyFindings) -> Row:
     }
 
 
-def _arms(found: StudyFindings) -> list[Row]:
+def _arms(found: StudyFindings) -> list[TableRow]:
     rows = []
     for row in found.arms:
         low, high = row.interval or (None, None)
-        values: Row = {
+        values: TableRow = {
             "arm": row.arm.name,
             **row.arm.levels,
             "parameters": row.parameters,
@@ -134,7 +134,7 @@ def _cost(found: StudyFindings, arm: str, mode: Any, name: str) -> float | None:
     return value
 
 
-def _curves(found: StudyFindings, folder: StudyFolder) -> list[Row]:
+def _curves(found: StudyFindings, folder: StudyFolder) -> list[TableRow]:
     """One row per epoch of every trial that was started."""
     return [
         {"arm": trial.arm.name, "seed": trial.seed, **epoch}
@@ -144,7 +144,7 @@ def _curves(found: StudyFindings, folder: StudyFolder) -> list[Row]:
     ]
 
 
-def as_csv(rows: Sequence[Row]) -> bytes:
+def as_csv(rows: Sequence[TableRow]) -> bytes:
     """CSV with a line of column names, for people (`escaping.cell`); empty where there are no rows."""
     text = io.StringIO()
     if rows:
@@ -155,7 +155,7 @@ def as_csv(rows: Sequence[Row]) -> bytes:
     return text.getvalue().encode()
 
 
-def as_parquet(rows: Sequence[Row]) -> bytes:
+def as_parquet(rows: Sequence[TableRow]) -> bytes:
     """The same, with types.
 
     Raises:

@@ -70,12 +70,12 @@ def classes_of_trials(
     return 0
 
 
-def require_scores(told: Mapping[str, float], predictions: Predictions, folder: StudyFolder, name: str) -> None:
-    """Raise `RunError` where a trial's outcome tells other scores than its predictions."""
+def require_scores(scores: Mapping[str, float], predictions: Predictions, folder: StudyFolder, name: str) -> None:
+    """Raise `RunError` where a trial's outcome records other scores than its predictions."""
     if not len(predictions):
         return
     for metric, value in headline(predictions.labels, predictions.probabilities).items():
-        recorded = told.get(metric, value)
+        recorded = scores.get(metric, value)
         if not np.isclose(recorded, value, rtol=TOLERANCE, atol=TOLERANCE):
             raise RunError(
                 f"{folder.trials / name}.json: damaged: {metric} is {recorded:g}, and {value:g} by the trial's "

@@ -280,7 +280,7 @@ def test_a_process_does_not_run_beyond_what_it_is_told(tmp_path: Path) -> None:
     assert table(other.folder) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_processes_take_the_same_looks(tmp_path: Path) -> None:
     """Real trainings: the same trials, and each decision as when the trials run one by one."""
     arms = {"plain": {}, "slow": {"train.lr": 1e-6}, "same": {"train.save_minutes": 20.0}}

@@ -101,7 +101,7 @@ def test_a_report_of_an_earlier_version_s_folder_writes_nothing(ended: StudyFold
     assert not folder.resolution.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_read_what_is_resolved(tmp_path: Path, slowed: Callable[[float], None]) -> None:
     """Their own clocks, which are not slowed, would make hundreds of epochs of the budget."""
     folder, chosen = StudyFolder(tmp_path), study(**SECONDS)

@@ -299,7 +299,7 @@ def test_a_network_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert row.parameters == measure(row.arm.spec.modified(num_classes=3), REGISTRY).parameters
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_equal_arms_differ_by_nothing_and_a_handicap_is_found(tmp_path: Path) -> None:
     """Real trainings: of the same network and seeds in every bit, and with a thousandth of the learning rate."""
     arms = {"plain": {}, "saved-less-often": {"train.save_minutes": 20.0}, "slow": {"train.lr": 1e-5}}
