@@ -21,7 +21,7 @@ def endpoint(plan: Plan) -> str:
     metric, last = figure_name(plan.metric), plan.last_epochs
     if not last:
         return f"{metric} at the epoch that is best on the validation part"
-    return f"{metric} at the last epoch" if last == 1 else f"mean {metric} of the last {last} epochs"
+    return f"{metric} at the last epoch" if last == 1 else f"{metric}, mean of the last {last} epochs"
 
 
 def score(outcome: Outcome, plan: Plan, predicted: Predictions | None = None) -> float:

@@ -40,7 +40,7 @@ def kept(folder: StudyFolder, name: str, epoch: int) -> Predictions:
         ("best", 0, "log loss (nats) at the epoch that is best on the validation part"),
         ("last", 1, "log loss (nats) at the last epoch"),
         (1, 1, "log loss (nats) at the last epoch"),
-        (3, 3, "mean log loss (nats) of the last 3 epochs"),
+        (3, 3, "log loss (nats), mean of the last 3 epochs"),
     ],
 )
 def test_epochs_that_count(asked: str | int, last: int, words: str) -> None:
@@ -185,15 +185,15 @@ def test_the_endpoint_is_told(tmp_path: Path) -> None:
     chosen = design(arms=ARMS, seeds=3, epochs_scored=2, metric="brier")
     told, folder = found(tmp_path / "study", chosen, EVEN, last=2)
     sentence = (
-        "trials are scored by mean Brier score of the last 2 epochs: the test part is seen after each of these epochs, "
-        "and chooses none; classes, fixed and broken works are those of the epoch that is best on the validation part"
+        "trials are scored by Brier score, mean of the last 2 epochs: the test part is seen after each of these "
+        "epochs, and chooses none; classes, fixed and broken works are those of the epoch that is best on the validation part"
     )
     assert scored_at(chosen.plan) == sentence
     assert sentence in told.remarks
     assert "Of each run the last 2 epochs were tested, and their scores averaged. Scores (brier)" in method(told)
     assert f"- {sentence}" in as_markdown(told)
     content = as_json(told)
-    assert (content["epochs_scored"], content["endpoint"]) == (2, "mean Brier score of the last 2 epochs")
+    assert (content["epochs_scored"], content["endpoint"]) == (2, "Brier score, mean of the last 2 epochs")
     html = make_study_report(gather_study(told, folder, REGISTRY)).html
     assert f"T{sentence[1:]}." in html
     assert "Scores on the test part, means of the last 2 epochs." in html

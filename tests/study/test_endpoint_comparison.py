@@ -52,10 +52,10 @@ def test_the_last_epochs_as_far_as_they_were_kept(tmp_path: Path, capsys: pytest
     relu, relu_eca, gelu, gelu_eca = (np.array(each) for each in means.values())
     differences = (gelu + gelu_eca - relu - relu_eca) / 2
     assert (told[2].mean, told[2].deviation) == pytest.approx((differences.mean(), differences.std(ddof=1)))
-    assert told[2].words == "mean macro accuracy of the last 2 epochs"
+    assert told[2].words == "macro accuracy, mean of the last 2 epochs"
     print_endpoints(told)
     out = capsys.readouterr().out
-    assert "mean Brier score of the last 2 epochs" in out
+    assert "Brier score, mean of the last 2 epochs" in out
     assert "these endpoints ask different questions: a study declares one before its first trial" in out
     print_endpoints(())
     assert capsys.readouterr().out == ""
