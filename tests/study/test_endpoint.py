@@ -186,7 +186,8 @@ def test_the_endpoint_is_told(tmp_path: Path) -> None:
     told, folder = found(tmp_path / "study", chosen, EVEN, last=2)
     sentence = (
         "trials are scored by Brier score, mean of the last 2 epochs: the test part is seen after each of these "
-        "epochs, and chooses none; classes, fixed and broken works are those of the epoch that is best on the validation part"
+        "epochs, and chooses none; classes, fixed and broken works are those of the epoch that is best on the "
+        "validation part"
     )
     assert scored_at(chosen.plan) == sentence
     assert sentence in told.remarks
