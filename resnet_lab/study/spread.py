@@ -1,7 +1,7 @@
 """Spread that a mean over seeds hides: outliers, skew, and runs that collapse. Legend: S seeds, A arms."""
 
 from collections.abc import Sequence
-from math import log
+from math import log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +45,7 @@ def skewness(values: Sequence[float]) -> float | None:
 def is_skewed(values: Sequence[float]) -> bool:
     """Whether the skewness is more than twice its standard error in normal values, as in 5% of these."""
     n, found = len(values), skewness(values)
-    return found is not None and abs(found) > 2 * np.sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
+    return found is not None and abs(found) > 2 * sqrt(6 * n * (n - 1) / ((n - 2) * (n + 1) * (n + 3)))
 
 
 def score_of_guessing(metric: str, classes: int) -> float:

@@ -299,6 +299,17 @@ def test_a_network_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert row.parameters == measure(row.arm.spec.modified(num_classes=3), REGISTRY).parameters
 
 
+def test_json_of_six_seeds(tmp_path: Path) -> None:
+    """Of five and more, skew and outliers are told."""
+    shares = {"relu none": 0.5, "relu eca": 0.6, "gelu none": 0.5, "gelu eca": 0.7}
+    judged, _ = found(tmp_path / "study", design(seeds=6, margin=0.05), by_chance(shares))
+    content = json.loads(json.dumps(as_json(judged), allow_nan=False))
+    assert [effect["is_skewed"] for effect in content["effects"]] == [each.is_skewed for each in judged.effects]
+    assert {type(effect["is_skewed"]) for effect in content["effects"]} == {bool}
+    assert [len(effect["differences"]) for effect in content["effects"]] == [6, 6, 6]
+
+
+
 @pytest.mark.long
 def test_equal_arms_differ_by_nothing_and_a_handicap_is_found(tmp_path: Path) -> None:
     """Real trainings: of the same network and seeds in every bit, and with a thousandth of the learning rate."""

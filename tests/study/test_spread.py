@@ -22,6 +22,7 @@ def test_skewness_is_scipy_s_and_rare_in_normal_values() -> None:
     assert skewness(values[:4]) is None
     shares = [np.mean([is_skewed(draw.normal(size=n).tolist()) for _ in range(2000)]) for n in (6, 20)]
     assert shares == pytest.approx([0.05, 0.05], abs=0.02)
+    assert is_skewed([0, 0.1, 0.2, 0.1, 0, 9]) is True
 
 
 def test_a_collapse_is_at_chance_level_or_far_below_the_arm() -> None:
