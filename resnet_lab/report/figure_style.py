@@ -121,13 +121,13 @@ def above(axes: Axes, columns: int) -> None:
     )
 
 
-def on_top(figure: Figure, axes: Axes, columns: int) -> None:
-    """A legend over the whole figure, for axes that long names leave narrow."""
+def outside(figure: Figure, axes: Axes, columns: int) -> None:
+    """A legend over the whole figure, or below it where it has a title, for axes that long names leave narrow."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
-        loc="outside upper left",
+        loc="outside lower left" if figure.get_suptitle() else "outside upper left",
         ncols=columns,
         frameon=False,
         fontsize=10.5,

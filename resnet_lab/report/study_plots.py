@@ -17,7 +17,7 @@ from matplotlib.transforms import Bbox
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.evaluation.metrics.headline import NOT_SHARES
 from resnet_lab.report.comparison_plots import looks
-from resnet_lab.report.figure_style import Palette, above, on_top, panel
+from resnet_lab.report.figure_style import Palette, above, outside, panel
 from resnet_lab.report.text import large, shortened, signed
 from resnet_lab.study.interactions import Interaction
 from resnet_lab.study.paired_errors import PairedErrors
@@ -83,7 +83,7 @@ def effects(
     axes.plot([], [], color=inks.faint, linewidth=1.4, label="simultaneous")
     axes.set(xlabel=f"difference ({unit})", xlim=(low, high))
     name_rows(axes, [effect.name for effect in found], LETTERS)
-    on_top(figure, axes, columns=3)
+    outside(figure, axes, columns=3)
     return figure, tooltips
 
 
@@ -282,7 +282,7 @@ def errors(found: Sequence[PairedErrors], inks: Palette, title: str = "") -> Fig
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.0f}"))
     name_rows(axes, [each.arm for each in seen], LETTERS)
-    on_top(figure, axes, columns=2)
+    outside(figure, axes, columns=2)
     return figure
 
 

@@ -60,6 +60,19 @@ def test_effects_say_their_verdict_by_shape_colour_and_word() -> None:
     assert figure.get_suptitle() == "All"
 
 
+@pytest.mark.parametrize("title", ["", "Effects on mean p(true class): a study with a long name"])
+def test_a_legend_covers_neither_title_nor_axes(title: str) -> None:
+    with styled(PAPER):
+        figure, _ = study_plots.effects(ALL[:3], "mean_p_true", 0.02, PAPER, title)
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+        others = [axes.get_tightbbox(), *(text.get_window_extent() for text in figure.texts if text.get_text())]
+        titles = [figure._suptitle.get_window_extent()] if title else []  # type: ignore[attr-defined]
+    assert not any(box.overlaps(each) for each in (*others, *titles))
+
+
 def test_a_loss_is_no_share() -> None:
     with styled(PAPER):
         figure, _ = study_plots.effects(ALL, "log_loss", None, PAPER)
