@@ -37,7 +37,9 @@ class Interaction:
 
 
 def interactions(found: StudyFindings) -> list[Interaction]:
-    """Scores of every pair of factors that vary."""
+    """Scores of every pair of factors that vary; none where the design has no interaction apart from main effects."""
+    if not any(effect.kind == "interaction" for effect in found.effects):
+        return []
     arms, plan = found.study.arms, found.study.plan
     levels = {name: tuple(dict.fromkeys(arm.levels[name] for arm in arms)) for name in plan.factors}
     varied = {name: each for name, each in levels.items() if len(each) > 1}

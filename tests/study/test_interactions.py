@@ -33,3 +33,13 @@ def test_a_cell_of_several_arms_is_their_mean_in_each_seed(tmp_path: Path) -> No
     assert list(cells) == [("act", "attn"), ("act", "train.lr"), ("attn", "train.lr")]
     assert cells["act", "attn"]["gelu", "eca"].mean == pytest.approx(0.75)
     assert cells["act", "train.lr"]["gelu", "0.002"].mean == pytest.approx(1.0)
+
+
+def test_a_half_fraction_of_three_factors_has_none(tmp_path: Path) -> None:
+    """That of two factors is the main effect of the third."""
+    factors = {"act": ["relu", "gelu"], "attn": ["none", "eca"], "train.lr": [0.001, 0.002]}
+    results, _ = found(tmp_path, design(factors=factors, fraction="half"), lambda arm, seed, labels: labels < 2, n=60)
+    assert [effect.aliases for effect in results.effects] == [
+        ("attn eca x train.lr 0.002",), ("act gelu x train.lr 0.002",), ("act gelu x attn eca",),
+    ]  # fmt: skip
+    assert interactions(results) == []

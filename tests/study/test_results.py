@@ -309,7 +309,6 @@ def test_json_of_six_seeds(tmp_path: Path) -> None:
     assert [len(effect["differences"]) for effect in content["effects"]] == [6, 6, 6]
 
 
-
 @pytest.mark.long
 def test_equal_arms_differ_by_nothing_and_a_handicap_is_found(tmp_path: Path) -> None:
     """Real trainings: of the same network and seeds in every bit, and with a thousandth of the learning rate."""
