@@ -118,6 +118,8 @@ def remarks(
             f"{POPULATIONS[study.plan.population]}; --population chooses the other"
         )
     found += map(str, changes(declared, study))
+    if aliased := [f"{effect.name} with {', '.join(effect.aliases)}" for effect in effects if effect.aliases]:
+        found.append(f"this design cannot tell apart {'; '.join(aliased)}")
     for arm in outcomes.arms:
         if seeds := diverged_at(arm, outcomes):
             left = "" if len(seeds) == number else f"; {FAILURES[study.plan.failures]}"

@@ -43,3 +43,7 @@ def test_a_half_fraction_of_three_factors_has_none(tmp_path: Path) -> None:
         ("attn eca x train.lr 0.002",), ("act gelu x train.lr 0.002",), ("act gelu x attn eca",),
     ]  # fmt: skip
     assert interactions(results) == []
+    assert (
+        "this design cannot tell apart act gelu with attn eca x train.lr 0.002; attn eca with act gelu x "
+        "train.lr 0.002; train.lr 0.002 with act gelu x attn eca"
+    ) in results.remarks
