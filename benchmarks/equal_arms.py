@@ -56,7 +56,8 @@ def measure(number: int) -> dict[str, Any]:
 
 def main(out: str, studies: str = "20", processes: str = "2") -> None:
     """Run all of them, and write after each what was found."""
-    content: dict[str, Any] = {"machine": machine(choose("cpu", "fp32")), "seeds": SEEDS, "studies": []}
+    about = machine(torch.device("cpu"), choose("cpu").name)
+    content: dict[str, Any] = {"machine": about, "seeds": SEEDS, "studies": []}
     with ProcessPoolExecutor(int(processes), mp_context=get_context("spawn")) as pool:
         for found in pool.map(measure, range(1, int(studies) + 1)):
             content["studies"].append(found)

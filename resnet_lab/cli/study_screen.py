@@ -28,7 +28,7 @@ from resnet_lab.study.remarks import claim, scored_at
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import State, Trial, trials_of
-from resnet_lab.study.writing import as_json, in_words, p_value, told_verdict, trials_text
+from resnet_lab.study.writing import as_json, in_words, p_value, trials_text, verdict_text
 from resnet_lab.train.progress import TrainingWatcher
 
 SCORE = 8
@@ -364,7 +364,7 @@ def _effects(title: str, effects: Sequence[Effect]) -> Table:
             "" if effect.worst is None else f"{effect.worst:+.4f} ({effect.worst_seed})",
             p_value(effect.p_t), p_value(effect.p_flip), p_value(effect.p_holm),
             "" if effect.size is None else f"{effect.size:+.2f}", str(effect.n),
-            output.text(told_verdict(effect), style=COLOURS[effect.verdict]),
+            output.text(verdict_text(effect), style=COLOURS[effect.verdict]),
         )  # fmt: skip
     return table
 

@@ -12,7 +12,7 @@ from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import LEVEL, Effect
 from resnet_lab.study.trials import StudyFolder, trials_of
-from resnet_lab.study.writing import p_value, told_verdict
+from resnet_lab.study.writing import p_value, verdict_text
 
 TableRow: TypeAlias = dict[str, Any]
 
@@ -191,10 +191,10 @@ def _latex_row(effect: Effect, time_ratios: Mapping[str, float]) -> str:
     ratio = time_ratios.get(effect.name)
     time = "" if ratio is None else rf"{ratio:.2f}$\times$"
     if effect.difference is None:
-        return rf"{name} & & & & & & 0 & & {told_verdict(effect)} \\"
+        return rf"{name} & & & & & & 0 & & {verdict_text(effect)} \\"
     ends = "" if effect.interval is None else "[${:+.4f}$, ${:+.4f}$]".format(*effect.interval)
     cells: Iterable[str] = (
         name, f"${effect.difference:+.4f}$", ends, f"${effect.median:+.4f}$", f"${effect.worst:+.4f}$",
-        p_value(effect.p_holm), str(effect.n), time, told_verdict(effect),
+        p_value(effect.p_holm), str(effect.n), time, verdict_text(effect),
     )  # fmt: skip
     return " & ".join(cells) + r" \\"

@@ -244,12 +244,12 @@ def _markdown_row(effect: Effect) -> str:
         ", ".join(map(str, effect.outliers)), _interval(effect.simultaneous),
         _interval(effect.new_interval), _interval(effect.pool_interval),
         p_value(effect.p_t), p_value(effect.p_flip), p_value(effect.p_holm),
-        "" if effect.size is None else f"{effect.size:.2f}", better, told_verdict(effect),
+        "" if effect.size is None else f"{effect.size:.2f}", better, verdict_text(effect),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
 
-def told_verdict(effect: Effect) -> str:
+def verdict_text(effect: Effect) -> str:
     """Verdict of an effect in a table."""
     within = " (differs, within the margin)" if effect.differs_within_margin else ""
     if effect.standing is None:

@@ -17,7 +17,7 @@ from resnet_lab.study.statistics import (
     t_interval,
     t_test,
 )
-from resnet_lab.study.writing import in_words, told_verdict
+from resnet_lab.study.writing import in_words, verdict_text
 
 DIFFERENCES = [0.012, 0.004, 0.021, -0.003, 0.015, 0.009]
 
@@ -182,9 +182,9 @@ def test_a_difference_within_the_margin_is_said() -> None:
     sure = one([0.002, 0.001, 0.0015, 0.001, 0.002, 0.0012], margin=0.01)
     assert (sure.verdict, sure.differs, sure.differs_within_margin) == ("equivalent", True, True)
     assert in_words(sure, "accuracy", None).endswith(", 6 seeds, differs, within the margin: equivalent")
-    assert told_verdict(sure) == "equivalent (differs, within the margin)"
+    assert verdict_text(sure) == "equivalent (differs, within the margin)"
     vague = one([0.002, -0.001, 0.0015, -0.001, 0.002, -0.002], margin=0.01)
-    assert (vague.verdict, vague.differs_within_margin, told_verdict(vague)) == ("equivalent", False, "equivalent")
+    assert (vague.verdict, vague.differs_within_margin, verdict_text(vague)) == ("equivalent", False, "equivalent")
 
 
 def test_better_in_counts_lower_losses() -> None:
