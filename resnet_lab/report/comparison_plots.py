@@ -9,9 +9,8 @@ from matplotlib.ticker import MaxNLocator
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
 from resnet_lab.evaluation.metrics.headline import NOT_SHARES, Interval
-from resnet_lab.report.figure_style import LINES, Palette, above, panel
+from resnet_lab.report.figure_style import LINES, Palette, above, fitted, outside, panel
 from resnet_lab.report.run_plots import ACCURACY, LETTERS, LOSS
-from resnet_lab.report.text import shortened
 
 Histories = Mapping[str, Sequence[Epoch]]
 """Epochs by the name of the run."""
@@ -32,7 +31,7 @@ def _validation(histories: Histories, inks: Palette, title: str, label: str, val
     for (name, history), (colour, line) in zip(histories.items(), looks(inks), strict=False):
         numbers = [epoch.epoch for epoch in history]
         values = [value(epoch) for epoch in history]
-        axes.plot(numbers, values, line, color=colour, marker="o", markersize=3.5, label=shortened(name, LETTERS))
+        axes.plot(numbers, values, line, color=colour, marker="o", markersize=3.5, label=fitted(name, 20))
     axes.set(xlabel="epoch", ylabel=f"validation {label}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid()
@@ -43,7 +42,7 @@ def _validation(histories: Histories, inks: Palette, title: str, label: str, val
 def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Palette, title: str) -> Figure:
     """Shares of each run as dots with their intervals as bars."""
     names = [name for name in next(iter(figures.values())) if name not in NOT_SHARES]
-    figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(figures)) * len(names))
+    figure, axes = panel(title, 7, 1.0 + (0.2 + 0.2 * len(figures)) * len(names))
     _draw_side_by_side(
         axes,
         {run: [_row(each[name]) for name in names] for run, each in figures.items()},
@@ -51,18 +50,20 @@ def headlines(figures: Mapping[str, Mapping[str, Interval]], inks: Palette, titl
     )
     axes.set(xlim=(0, 1), xlabel="share, with its 95% interval")
     axes.set_yticks(range(len(names)), [figure_name(name) for name in names])
+    outside(figure, axes, columns=2)
     return figure
 
 
 def differences(found: Mapping[str, Mapping[str, Interval]], inks: Palette, title: str) -> Figure:
     """Differences to the first run, with paired intervals."""
     names = [name for name in next(iter(found.values())) if name not in NOT_SHARES]
-    figure, axes = panel(title, 7, 1.4 + (0.2 + 0.2 * len(found)) * len(names))
+    figure, axes = panel(title, 7, 1.0 + (0.2 + 0.2 * len(found)) * len(names))
     rows = {run: [_row(each[name]) for name in names] for run, each in found.items()}
     _draw_side_by_side(axes, rows, inks, first=1)
     axes.axvline(0, color=inks.ink, linewidth=1)
     axes.set(xlabel="difference to the first run, with its paired 95% interval")
     axes.set_yticks(range(len(names)), [figure_name(name) for name in names])
+    outside(figure, axes, columns=2)
     return figure
 
 
@@ -76,10 +77,11 @@ def recalls(
     classes: Sequence[str], found: Mapping[str, Sequence[tuple[float, float, float]]], inks: Palette, title: str
 ) -> Figure:
     """Recall of each class by run, with Wilson's intervals: low, value, high."""
-    figure, axes = panel(title, 7, 1.4 + (0.12 + 0.14 * len(found)) * len(classes))
+    figure, axes = panel(title, 7, 1.0 + (0.12 + 0.14 * len(found)) * len(classes))
     _draw_side_by_side(axes, found, inks)
     axes.set(xlim=(0, 1), xlabel="recall, with Wilson's 95% interval")
-    axes.set_yticks(range(len(classes)), [shortened(name, LETTERS) for name in classes])
+    axes.set_yticks(range(len(classes)), [fitted(name, LETTERS) for name in classes])
+    outside(figure, axes, columns=2)
     return figure
 
 
@@ -99,12 +101,11 @@ def _draw_side_by_side(
             places, [low for low, _, _ in values], [high for _, _, high in values], color=colour, alpha=0.4, linewidth=4
         )
         axes.plot(
-            [value for _, value, _ in values], places, "o", color=colour, markersize=5, label=shortened(run, LETTERS)
+            [value for _, value, _ in values], places, "o", color=colour, markersize=5, label=fitted(run, LETTERS)
         )
     axes.set_ylim(len(next(iter(rows.values()))) - 0.5, -0.5)
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
-    above(axes, columns=2)
 
 
 def looks(inks: Palette) -> list[tuple[str, str]]:

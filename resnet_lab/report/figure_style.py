@@ -13,7 +13,12 @@ import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import StrMethodFormatter
+from rich.cells import cell_len
+
+from resnet_lab.report.text import shortened
 
 Format = Literal["png", "svg"]
 THOUSANDS = StrMethodFormatter("{x:,.0f}")
@@ -54,11 +59,20 @@ IN_PAGE = {
 LINES = ("-", "--", "-.", ":")
 """Line styles of runs, beside their colours: for a grey print."""
 
+POINTS = 72
+"""Points an inch."""
+
 MARGIN = 0.12
 """Margin in inches."""
 
-LETTERS_AN_INCH = 10
-"""Characters of a title per inch."""
+WIDE = 0.62
+"""Width of a letter in units of its type size, at most, in a text of usual letters."""
+
+TITLE = 13.0
+"""Type size of titles in points."""
+
+LINE = 0.22
+"""Height of a line of a title or a legend in inches."""
 
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
@@ -81,7 +95,7 @@ def styled(inks: Palette) -> Iterator[None]:
         "ytick.color": inks.ink,
         "grid.color": inks.faint,
         "grid.alpha": 0.25,
-        "figure.titlesize": 13.0,
+        "figure.titlesize": TITLE,
     }
     with matplotlib.rc_context(style), warnings.catch_warnings():
         # a typeface lacks letters of some scripts; in an SVG the reader's own has them
@@ -90,18 +104,43 @@ def styled(inks: Palette) -> Iterator[None]:
 
 
 def panel(title: str = "", width: float = 5, height: float = 3.6) -> tuple[Figure, Axes]:
-    """A figure with one pair of axes; sizes in inches."""
+    """A figure with one pair of axes; sizes in inches, those of `sheet`."""
     figure = sheet(title, width, height)
     return figure, figure.subplots()
 
 
 def sheet(title: str, width: float, height: float) -> Figure:
-    """An empty figure, which is standalone and has a margin with a title."""
+    """An empty figure; with a title it is standalone, has a margin, and is higher by both.
+
+    Args:
+        height: without the title, in inches as `width`.
+    """
     figure = Figure(figsize=(width, height), layout="constrained")
     if title:
-        figure.suptitle("\n".join(wrap(title, int(LETTERS_AN_INCH * width))))
+        inches = _width(title) * TITLE / POINTS
+        lines = wrap(title, max(1, int(len(title) * 0.95 * width / inches)))
+        figure.suptitle("\n".join(lines))
         figure.set_layout_engine("constrained", w_pad=MARGIN, h_pad=MARGIN)
+        _heighten(figure, LINE * len(lines) + 2 * MARGIN)
     return figure
+
+
+def _heighten(figure: Figure, inches: float) -> None:
+    figure.set_figheight(figure.get_figheight() + inches)
+
+
+def fitted(name: str, letters: int) -> str:
+    """`printable`, cut where it takes more room than so many usual letters. To be called in the figure's style."""
+    text = shortened(name, letters)
+    while _width(text) > WIDE * letters:
+        text = f"{text.removesuffix('…')[:-1]}…"
+    return text
+
+
+def _width(text: str) -> float:
+    """Width of a line in units of its type size; letters that the typeface lacks are as wide as a terminal has them."""
+    drawn, _, _ = text_to_path.get_text_width_height_descent(text, FontProperties(size=POINTS), ismath=False)
+    return max(drawn / POINTS, cell_len(text) / 2)
 
 
 def above(axes: Axes, columns: int) -> None:
@@ -122,7 +161,10 @@ def above(axes: Axes, columns: int) -> None:
 
 
 def outside(figure: Figure, axes: Axes, columns: int) -> None:
-    """A legend over the whole figure, or below it where it has a title, for axes that long names leave narrow."""
+    """A legend over the whole figure, or below it where it has a title, for axes that long names leave narrow.
+
+    It adds to the figure's height.
+    """
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(
         handles,
@@ -134,6 +176,7 @@ def outside(figure: Figure, axes: Axes, columns: int) -> None:
         columnspacing=1.2,
         handlelength=1.8,
     )
+    _heighten(figure, LINE * -(-len(labels) // columns))
 
 
 def inline_svg(figure: Figure, name: str, alt: str, tooltips: Mapping[str, str] | None = None) -> Markup:

@@ -17,7 +17,7 @@ from resnet_lab.evaluation.metrics.calibration import Calibration
 from resnet_lab.evaluation.metrics.confusion import Confusion
 from resnet_lab.evaluation.metrics.headline import NOT_SHARES, Interval
 from resnet_lab.evaluation.metrics.scores import ClassScores
-from resnet_lab.report.figure_style import THOUSANDS, Palette, above, panel, sheet
+from resnet_lab.report.figure_style import THOUSANDS, Palette, above, fitted, panel, sheet
 from resnet_lab.report.text import shortened
 
 LOSS, ACCURACY = "cross-entropy (nats)", "macro accuracy"
@@ -190,7 +190,7 @@ def _name_points(figure: Figure, axes: Axes, found: Abundance) -> None:
     frame, named = axes.get_window_extent(), 0
     for place in np.argsort(-np.abs(points[:, 1] - np.median(points[:, 1])), kind="stable").tolist():
         text = axes.annotate(
-            shortened(found.classes[place], LETTERS),
+            fitted(found.classes[place], LETTERS),
             points[place],
             xytext=(7, 0),
             textcoords="offset points",
@@ -223,7 +223,7 @@ def confusion(found: Confusion, order: Sequence[int], inks: Palette, title: str)
                 colour = "black" if share > 0.55 else "white"
                 number = found.counts[order[row], order[column]]
                 axes.text(column, row, f"{share:.0%}\n{number:,}", ha="center", va="center", color=colour, fontsize=9)
-    names = [shortened(found.classes[k], LETTERS) for k in order]
+    names = [fitted(found.classes[k], LETTERS) for k in order]
     small = 12.0 if size <= NUMBERED else 8.0
     axes.set_xticks(range(size), names, rotation=90 if size > 4 else 0, fontsize=small if size > 4 else 9)
     axes.set_yticks(range(size), names, fontsize=small)

@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from resnet_lab.report.comparison_plots import looks
-from resnet_lab.report.figure_style import Palette, above, panel, sheet
+from resnet_lab.report.figure_style import Palette, above, fitted, panel, sheet
 from resnet_lab.report.run_plots import ACCURACY, LOSS
 from resnet_lab.report.study_plots import Span, finite, limits, name_rows
-from resnet_lab.report.text import shortened
 from resnet_lab.study.class_effects import ClassEffects
 from resnet_lab.study.learning_curves import Curve, LearningCurves
 
@@ -38,7 +37,7 @@ def learning(found: Sequence[LearningCurves], what: Validated, inks: Palette, ti
     figure, axes = panel(title)
     for each, (colour, line) in zip(found, looks(inks), strict=False):
         _draw_curve(axes, _curve(each, what), colour, line)
-        axes.plot([], [], line, color=colour, linewidth=2.5, label=shortened(each.arm, 20))
+        axes.plot([], [], line, color=colour, linewidth=2.5, label=fitted(each.arm, 20))
     _finish(axes, scale_of_curves(found, what))
     axes.set(xlabel="epoch", ylabel=f"validation {LABELS[what]}")
     above(axes, columns=2)
@@ -78,7 +77,7 @@ def learning_of_all(found: Sequence[LearningCurves], what: Validated, inks: Pale
     for axes, each in zip(places, found, strict=False):
         _draw_arm(axes, each, found[0], what, scale, inks)
         axes.set_xlim(span_of_epochs(found))
-        axes.set_title(shortened(each.arm, 26), fontsize=10)
+        axes.set_title(fitted(each.arm, 26), fontsize=10)
     for axes in places[len(found) :]:
         axes.set_visible(False)
     figure.supxlabel("epoch", fontsize=11)

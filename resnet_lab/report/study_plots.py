@@ -17,8 +17,8 @@ from matplotlib.transforms import Bbox
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.evaluation.metrics.headline import NOT_SHARES
 from resnet_lab.report.comparison_plots import looks
-from resnet_lab.report.figure_style import Palette, above, outside, panel
-from resnet_lab.report.text import large, shortened, signed
+from resnet_lab.report.figure_style import Palette, above, fitted, outside, panel
+from resnet_lab.report.text import large, signed
 from resnet_lab.study.interactions import Interaction
 from resnet_lab.study.paired_errors import PairedErrors
 from resnet_lab.study.pareto import Pareto, Point
@@ -52,7 +52,7 @@ def effects(
 ) -> tuple[Figure, dict[str, str]]:
     """Differences with their intervals, verdicts as shapes, colours and words; tooltips by gid."""
     scale, unit = scale_of(metric)
-    figure, axes = panel(title, 7, 1.3 + 0.36 * len(found))
+    figure, axes = panel(title, 7, 1.0 + 0.36 * len(found))
     seen = [effect for effect in found if effect.difference is not None]
     values = [0.0, *(effect.difference for effect in seen if effect.difference is not None)]
     values += [end for effect in seen for end in effect.simultaneous or ()]
@@ -90,7 +90,7 @@ def effects(
 def name_rows(axes: Axes, names: Sequence[str], letters: int) -> None:
     """Rows from top to bottom."""
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_yticks(range(len(names)), [shortened(name, letters) for name in names])
+    axes.set_yticks(range(len(names)), [fitted(name, letters) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
 
@@ -136,14 +136,14 @@ def interaction(pair: Interaction, metric: str, inks: Palette, title: str = "") 
         for place, _, span in seen:
             if span is not None:
                 axes.plot([place] * 2, span, color=colour, alpha=0.4, linewidth=4, solid_capstyle="butt")
-        label = f"{pair.second} {shortened(level, 20)}"
+        label = f"{pair.second} {fitted(level, 20)}"
         axes.plot([x for x, _, _ in seen], [y for _, y, _ in seen], line, color=colour, marker="o", label=label)
     cells = [cell for cell in pair.cells.values() if cell.mean is not None]
     if cells:
         spans = [cell.interval for cell in cells if cell.interval is not None]
         axes.set_ylim(within_shares(limits([cell.mean or 0.0 for cell in cells], spans, farthest=3.0), metric))
     axes.set(xlabel=pair.first, ylabel=figure_name(metric), xlim=(-0.5, len(firsts) - 0.5))
-    axes.set_xticks(range(len(firsts)), [shortened(level, 14) for level in firsts])
+    axes.set_xticks(range(len(firsts)), [fitted(level, 14) for level in firsts])
     axes.grid(axis="y")
     above(axes, columns=2)
     return figure
@@ -220,7 +220,7 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
     for place in sorted(range(len(points)), key=lambda k: not points[k].is_front):
         point = points[place]
         text = axes.annotate(
-            shortened(point.arm, LETTERS), (point.cost, point.score), xytext=(0, 0), textcoords="offset points",
+            fitted(point.arm, LETTERS), (point.cost, point.score), xytext=(0, 0), textcoords="offset points",
             fontsize=9.5 if len(points) < MANY else 8.5, va="center", ha="center", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "linewidth": 0.6, "alpha": 0.5, "shrinkA": 0, "shrinkB": 3},
         )  # fmt: skip
@@ -263,7 +263,7 @@ def _crowding(box: Bbox, taken: Sequence[Bbox], lines: Sequence[Bbox], frame: Bb
 def errors(found: Sequence[PairedErrors], inks: Palette, title: str = "") -> Figure:
     """Works that each arm has fixed, to the right, and broken, to the left: means over seeds, each seed a dot."""
     seen = [each for each in found if each.counts]
-    figure, axes = panel(title, 7, 1.3 + 0.36 * len(seen))
+    figure, axes = panel(title, 7, 1.0 + 0.36 * len(seen))
     kinds = ((1, "fixed", inks.runs[2]), (-1, "broken", inks.runs[1]))
     most = max((max(count.fixed, count.broken) for each in seen for count in each.counts), default=0) or 1
     for sign, kind, colour in kinds:
