@@ -141,12 +141,13 @@ WORDS = (
     "core.errors",
     "core.figure_names",
     "core.files",
+    "core.size_schedule",
     "network.kinds",
     "network.spec",
     "study.remarks",
     "study.writing",
 )
-"""Modules of which pages may call functions: they find words, escape them, and write files."""
+"""Modules of which pages may call functions: they find words, escape them, write files, and mark sizes in a plot."""
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) == "report"])

@@ -66,6 +66,7 @@ class Configuration(OpenRecord):
     ema: Share | None = None
     patience: Count | None = None
     augment: Items[str] = Field(default_factory=list)
+    progressive_size: Items[Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=list)
     balance: Balance | None = None
     weights: str | None = None
     depthwise_from_dense: bool | None = None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.flips import Rearranging
@@ -31,18 +32,22 @@ def image_loader(
     std: Sequence[float],
     placement: Placement,
     augment: Augmentations | None = None,
+    sizes: SizeSchedule | None = None,
 ) -> Loader:
     """Serves images, augmented where they are trained on, as (x / 255 - mean) / std in float32.
 
     Args:
         pixels: of the whole set.
         mean, std: of each channel, on a scale of [0, 1].
+        sizes: of the images that are trained on, by epoch; by default their own.
     """
     augment = augment or Augmentations()
     first = augment.pixel[0] if augment.pixel and placement.device.type == "cpu" else None
     while_reading = first if isinstance(first, Rearranging) else None
     rows = _on_device(pixels, order, placement) or ImageRows(pixels, placement, while_reading)
-    transform = ImageTransform(augment, mean, std, order.images.num_classes, placement, shown=bool(while_reading))
+    transform = ImageTransform(
+        augment, mean, std, order.images.num_classes, placement, shown=bool(while_reading), sizes=sizes
+    )
     return Loader(rows, order, transform, placement)
 
 
@@ -92,6 +97,7 @@ class ImageTransform:
 
     Args:
         shown: whether the first augmentation is done.
+        sizes: of images that are trained on, by epoch, where not all are as they come.
     """
 
     def __init__(
@@ -102,8 +108,10 @@ class ImageTransform:
         num_classes: int,
         placement: Placement,
         shown: bool = False,
+        sizes: SizeSchedule | None = None,
     ) -> None:
         self.augment = augment
+        self.sizes = sizes
         self._pixel = augment.pixel[shown:]
         self._num_classes = num_classes
         self._placement = placement
@@ -115,6 +123,8 @@ class ImageTransform:
     def __call__(self, rows: Tensor, labels: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
         if draws is None:
             return self._normalised(rows), labels
+        if self.sizes is not None:
+            rows = resized(rows, self.sizes.size(draws.epoch))
         for augmentation in self._pixel:
             rows = augmentation(rows, draws)
         x, y = self._normalised(rows), labels
@@ -135,6 +145,16 @@ class ImageTransform:
         for few, pixels in zip(torch.split(out, IN_CACHE), torch.split(rows, IN_CACHE), strict=True):
             torch.addcmul(shift, few.copy_(pixels), scale, out=few)
         return out.view(images.shape).permute(0, 3, 1, 2)
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images (B, C, S, S) in uint8 at another size, by antialiased bilinear interpolation as torchvision's `resize`."""
+    if images.shape[-1] == size:
+        return images
+    on_cpu = images.device.type == "cpu"
+    taken = images if on_cpu else images.float()  # a GPU has no kernel for bytes
+    smaller = F.interpolate(taken, (size, size), mode="bilinear", antialias=True)
+    return smaller if on_cpu else smaller.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _on_device(pixels: Pixels, order: Order, placement: Placement) -> ResidentRows | None:

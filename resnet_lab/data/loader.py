@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.order import Order, Step, Subset
@@ -50,9 +51,14 @@ class Rows(Protocol):
 
 
 class Transform(Protocol):
-    """Makes of rows on the device what a network takes."""
+    """Makes of rows on the device what a network takes.
+
+    Attributes:
+        sizes: of the images that are trained on, where these are not all as they come.
+    """
 
     augment: Augmentations
+    sizes: SizeSchedule | None
 
     def __call__(self, rows: Tensor, labels: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
         """Inputs and targets; not augmented where there are no draws."""

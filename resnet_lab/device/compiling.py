@@ -39,7 +39,8 @@ _numbers = count()
 class Compiled(nn.Module):
     """A network whose pass is compiled at the first call; its parameters and buffers are those of `network`.
 
-    Batches of other sizes than the first need no compilation of their own.
+    Batches of another N than the first need no compilation of their own; maps of other sizes have code of their own,
+    which is faster than code for any size.
 
     Args:
         key: whatever else the compiled code depends on. Networks of the same structure and key share their code, in
@@ -53,16 +54,25 @@ class Compiled(nn.Module):
         super().__init__()
         keep_compiled_code()
         self.network = network
-        self._code = _Code(network, mode) if key is None else _shared_code(network, mode, key)
-        self.is_shared = self._code.is_compiled
-        if self._code.stand_in is not network:
-            self._code.users.add(self)
-            finalize(self, self._code.forget_tensors)
+        self._mode, self._key = mode, key
+        self._first = self._made(key)
+        self._codes: dict[torch.Size, _Code] = {}
+        self.is_shared = self._first.is_compiled
         self.train(network.training)
 
     def forward(self, x: Tensor) -> Any:
         torch._dynamo.maybe_mark_dynamic(x, 0)  # not imported above: the compiler takes two seconds
-        return self._code(self.network, x)
+        size = x.shape[2:]
+        if size not in self._codes:
+            self._codes[size] = self._made((self._key, size)) if self._codes else self._first
+        return self._codes[size](self.network, x)
+
+    def _made(self, key: Hashable) -> "_Code":
+        code = _Code(self.network, self._mode) if self._key is None else _shared_code(self.network, self._mode, key)
+        if code.stand_in is not self.network:
+            code.users.add(self)
+            finalize(self, code.forget_tensors)
+        return code
 
 
 class _Code:

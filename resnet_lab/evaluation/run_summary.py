@@ -7,6 +7,7 @@ from typing import Any
 
 from resnet_lab.core.errors import DataError, RunError
 from resnet_lab.core.history import Epoch, best_of, read_history
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.metrics import Summary
@@ -56,6 +57,13 @@ class RunSummary:
     def best_epoch(self) -> int | None:
         """None before the end of the first epoch."""
         return best_of(self.history).epoch if self.history else None
+
+    @property
+    def sizes(self) -> dict[int, int]:
+        """Sizes of the images trained on by the first epoch of each, where they differ."""
+        config = self.record["config"]
+        shares = config.get("progressive_size") or ()
+        return SizeSchedule.of(shares, self.spec.input_size, config["epochs"]).changes
 
     @property
     def has_images(self) -> bool:

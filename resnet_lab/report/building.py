@@ -151,7 +151,7 @@ def _comparison_figures(runs: Sequence[RunSummary], comparisons: Sequence[Compar
 def _run_figures(run: RunSummary) -> Iterator[tuple[str, Figure]]:
     who, summary = printable(run.name), run.summary
     if run.best_epoch is not None:
-        yield "curves", run_plots.curves(run.history, run.best_epoch, PAPER, f"Learning curves of {who}")
+        yield "curves", run_plots.curves(run.history, run.best_epoch, PAPER, f"Learning curves of {who}", run.sizes)
     if summary is None:
         return
     of = f"{who}, {printable(run.scored)}, {summary.n:,} images"

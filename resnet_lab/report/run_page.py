@@ -87,13 +87,13 @@ def _curves(run: RunSummary) -> list[Markup]:
     with styled(PAGE):
         return [
             inline_svg(
-                run_plots.losses(history, best, PAGE),
+                run_plots.losses(history, best, PAGE, sizes=run.sizes),
                 "losses",
                 f"Losses against epochs: training ends at {history[-1].train_loss:.3f}, validation at "
                 f"{history[-1].val_loss:.3f} nats",
             ),
             inline_svg(
-                run_plots.accuracies(history, best, PAGE),
+                run_plots.accuracies(history, best, PAGE, sizes=run.sizes),
                 "accuracies",
                 f"Macro accuracy against epochs: validation is best in epoch {best} with "
                 f"{there.val_macro_accuracy:.3f}",

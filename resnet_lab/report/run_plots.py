@@ -12,6 +12,7 @@ from matplotlib.transforms import Bbox
 
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
+from resnet_lab.core.size_schedule import mark_sizes
 from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.calibration import Calibration
 from resnet_lab.evaluation.metrics.confusion import Confusion
@@ -34,32 +35,38 @@ LABELLED = 10
 """Classes that are named among the points, at most."""
 
 
-def losses(history: Sequence[Epoch], best: int, inks: Palette, title: str = "") -> Figure:
+Sizes = Mapping[int, int]
+"""Of the images trained on in pixels, by the first epoch of each, where they differ."""
+
+
+def losses(history: Sequence[Epoch], best: int, inks: Palette, title: str = "", sizes: Sizes | None = None) -> Figure:
     """Training and validation loss against epochs."""
     figure, axes = panel(title)
-    _draw_losses(axes, history, best, inks)
+    _draw_losses(axes, history, best, inks, sizes)
     return figure
 
 
-def accuracies(history: Sequence[Epoch], best: int, inks: Palette, title: str = "") -> Figure:
+def accuracies(
+    history: Sequence[Epoch], best: int, inks: Palette, title: str = "", sizes: Sizes | None = None
+) -> Figure:
     """Training and validation macro accuracy against epochs."""
     figure, axes = panel(title)
-    _draw_accuracies(axes, history, best, inks)
+    _draw_accuracies(axes, history, best, inks, sizes)
     return figure
 
 
-def curves(history: Sequence[Epoch], best: int, inks: Palette, title: str) -> Figure:
+def curves(history: Sequence[Epoch], best: int, inks: Palette, title: str, sizes: Sizes | None = None) -> Figure:
     """Both in one."""
     figure = sheet(title, 10, 3.8)
     left, right = figure.subplots(1, 2)
-    _draw_losses(left, history, best, inks)
-    _draw_accuracies(right, history, best, inks)
+    _draw_losses(left, history, best, inks, sizes)
+    _draw_accuracies(right, history, best, inks, sizes)
     return figure
 
 
-def _draw_losses(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette) -> None:
+def _draw_losses(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette, sizes: Sizes | None) -> None:
     train, val = [epoch.train_loss for epoch in history], [epoch.val_loss for epoch in history]
-    _draw_pair(axes, history, best, inks, LOSS, train, val)
+    _draw_pair(axes, history, best, inks, sizes, LOSS, train, val)
     axes.set_ylim(bottom=0)
     usual = [loss for loss in val if isfinite(loss)] or train
     top = 2 * max(train[0], median(train), median(usual))
@@ -68,10 +75,10 @@ def _draw_losses(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette)
         axes.set_ylabel(f"{LOSS}, higher ones beyond the scale")
 
 
-def _draw_accuracies(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette) -> None:
+def _draw_accuracies(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette, sizes: Sizes | None) -> None:
     train = [epoch.train_macro_accuracy for epoch in history]
     val = [epoch.val_macro_accuracy for epoch in history]
-    _draw_pair(axes, history, best, inks, ACCURACY, train, val)
+    _draw_pair(axes, history, best, inks, sizes, ACCURACY, train, val)
     low = min(*train, *val)
     axes.set_ylim(max(0, low - 0.1 * (1 - low)), 1.01)
 
@@ -81,6 +88,7 @@ def _draw_pair(
     history: Sequence[Epoch],
     best: int,
     inks: Palette,
+    sizes: Sizes | None,
     label: str,
     train: Sequence[float],
     val: Sequence[float],
@@ -90,6 +98,7 @@ def _draw_pair(
     for name, values, colour, marker in (("training", train, inks.first, "o"), ("validation", val, inks.second, "s")):
         axes.plot(numbers, values, marker=marker if marked else "", markersize=4, color=colour, label=name)
     axes.axvline(best, color=inks.faint, linestyle=":", label=f"best epoch ({best})")
+    mark_sizes(axes, sizes or {}, numbers[-1], inks.faint)
     axes.set(xlabel="epoch", ylabel=label, xlim=(numbers[0] - 0.5, numbers[-1] + 0.5))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid()

@@ -61,8 +61,9 @@ class Arm:
         train = {key: value for key, value in train.items() if not (key in SEEDS.values() and value is None)}
         if train["init_gain"] == "activation":  # as in all studies before there was a choice
             del train["init_gain"]
-        if not train["keep_predictions"]:
-            del train["keep_predictions"]
+        for key in ("keep_predictions", "progressive_size"):
+            if not train[key]:
+                del train[key]
         data = self.data.model_dump(mode="json", exclude={"near_copies"} if self.data.near_copies == "on" else set())
         content = {"spec": self.spec.hash, "data": data, "train": train}
         return sha256(dumps(content, sort_keys=True).encode()).hexdigest()[:12]

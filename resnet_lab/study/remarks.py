@@ -61,6 +61,21 @@ def scored_at(plan: Plan) -> str:
     return statement
 
 
+def sizes_of_arms(study: Study) -> list[str]:
+    """A sentence for the arms that are trained on smaller images first."""
+    shares = {arm.name: ", ".join(f"{share:g}" for share in arm.train.progressive_size) for arm in study.arms}
+    smaller = sorted({each for each in shares.values() if each})
+    return [
+        f"trained on smaller images in the first epochs (progressive_size {each}): "
+        + (
+            "all arms alike"
+            if len(set(shares.values())) == 1
+            else ", ".join(arm for arm, own in shares.items() if own == each)
+        )
+        for each in smaller
+    ]
+
+
 def diverged_at(arm: str, outcomes: Grid[Outcome]) -> tuple[int, ...]:
     """Seeds at which an arm diverged."""
     return tuple(seed for seed, outcome in outcomes.of_arm(arm).items() if outcome.diverged)
@@ -102,6 +117,7 @@ def remarks(
     split = "split" if study.folds is None else "test fold"
     varied = ", ".join({"init": "initial weights", "split": split, "order": "order"}[what] for what in study.plan.vary)
     found, number = [f"varied across seeds: {varied}", claim(study), scored_at(study.plan)], len(study.seeds)
+    found += sizes_of_arms(study)
     if study.plan.more_seeds:
         found.append(
             "seeds may be added at any time: adjusted p-values and intervals hold at every number of seeds, about the "

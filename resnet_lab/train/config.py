@@ -13,6 +13,7 @@ from resnet_lab.core.records import Count, NotNegative, Number, Record, Seed, Sh
 from resnet_lab.data.config import DataConfig
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+SizeShare = Annotated[float, Field(gt=0, le=1, strict=True)]
 
 _PART = re.compile(r"stem|layer[1-9][0-9]?|fc")
 _STAGES = re.compile(r"([1-9][0-9]?)(?:-([1-9][0-9]?))?")
@@ -63,6 +64,7 @@ class TrainConfig(Record):
             `cosine` lets it fall to zero along a half cosine, step by step (arXiv:1608.03983); `one_cycle` lets it rise
             and fall (arXiv:1708.07120), as torch's `OneCycleLR` does but for the momentum; `constant` leaves it.
         label_smoothing: arXiv:1512.00567, section 7.
+        progressive_size: see `core.size_schedule`; `patience` counts the epochs at the whole size alone.
         ema: it is lower in the first steps, so that nothing of the initial weights stays.
         balance: `sampling` gives each class the same share of an epoch, `loss` weighs the loss by N / (K N_k).
         init_seed, split_seed, order_seed: of one part of chance alone; `seed` where it is not given.
@@ -105,6 +107,13 @@ class TrainConfig(Record):
         "optional parameters: crop(scale=0.5),flip.",
         LEARNING,
         metavar="LIST",
+    )
+    progressive_size: tuple[SizeShare, ...] = option(
+        (),
+        "Train on smaller images first: shares of the size for equal parts of the epochs, the last 1, such as 0.57,1.",
+        SPEED,
+        name="--progressive",
+        metavar="SHARES",
     )
     balance: Balance = option(
         "none", "For unbalanced classes: equal shares of an epoch, or class weights in the loss.", LEARNING
@@ -171,6 +180,7 @@ C = TypeVar("C", bound=Record)
 def train_config(values: dict[str, Any], where: str) -> TrainConfig:
     """A checked configuration; raises `ConfigError` on an unknown key or a value out of range."""
     config = _config(TrainConfig, values, where)
+    require_sizes(config, where)
     if not config.augment:
         return config
     from resnet_lab.data.augmentations import parse_augmentations
@@ -180,6 +190,20 @@ def train_config(values: dict[str, Any], where: str) -> TrainConfig:
     except ResNetLabError as error:
         raise ConfigError(f"{where}: {error}") from None
     return config
+
+
+def require_sizes(config: TrainConfig, where: str) -> None:
+    """Raise `ConfigError` where `progressive_size` does not suit the training."""
+    shares = config.progressive_size
+    if shares and shares[-1] != 1:
+        raise ConfigError(
+            f"{where}: progressive_size ends with {shares[-1]:g}; end with 1, so that the network is trained for the "
+            "size that it is used at"
+        )
+    if len(shares) > config.epochs:
+        raise ConfigError(
+            f"{where}: progressive_size has {len(shares)} shares for {config.epochs} epochs; give at most one per epoch"
+        )
 
 
 def data_config(values: dict[str, Any], where: str) -> DataConfig:

@@ -2,13 +2,14 @@
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
 from resnet_lab.core.errors import printable
 from resnet_lab.core.history import Epoch
+from resnet_lab.core.size_schedule import mark_sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,10 +24,13 @@ MARKED = 50
 """Epochs up to which each is a point on its line."""
 
 
-def draw_curves(epochs: Sequence[Epoch], title: str, best_epoch: int) -> bytes:
+def draw_curves(epochs: Sequence[Epoch], title: str, best_epoch: int, sizes: Mapping[int, int] | None = None) -> bytes:
     """PNG of losses and macro-averaged accuracies against epochs, the best one marked.
 
     Losses far above the others, as a diverging network's, are marks at the upper edge and leave the scale as it was.
+
+    Args:
+        sizes: of the images trained on in pixels, by the first epoch of each, where they differ.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -42,6 +46,7 @@ def draw_curves(epochs: Sequence[Epoch], title: str, best_epoch: int) -> bytes:
             shape = marker if len(epochs) <= MARKED else ""
             panel.plot(numbers, values, marker=shape, markersize=3.5, color=colour, label=name)
         panel.axvline(best_epoch, color=GREY, linestyle=":", label=f"best epoch ({best_epoch})")
+        mark_sizes(panel, sizes or {}, numbers[-1], GREY)
         panel.set(xlabel="epoch", ylabel=label, xlim=(numbers[0] - 0.5, numbers[-1] + 0.5))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panel.grid(alpha=0.3)

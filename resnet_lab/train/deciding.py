@@ -99,7 +99,7 @@ def compiled_step(
 def _is_compiled(ready: Ready, steps: int | None, trainings: int, watcher: Watcher) -> bool:
     placement, train, config = ready.placement, ready.batches["train"], ready.config
     network = placement.place(ready.network)
-    _, x, _ = next(train.training(1))
+    _, x, _ = next(train.training(config.epochs))  # at the whole size
     if isinstance(network, PartlyFrozen) and _takes_features(network, ready):
         with placement.autocast():
             x = network.fixed(x)
@@ -112,7 +112,7 @@ def _is_compiled(ready: Ready, steps: int | None, trainings: int, watcher: Watch
 def _takes_features(network: PartlyFrozen, ready: Ready) -> bool:
     """Whether the output of the frozen parts can be stored, and is to be."""
     try:
-        require_possible(network, ready.batches["train"].transform.augment)
+        require_possible(network, ready.batches["train"].transform)
     except ConfigError:
         return False
     return ready.config.cache_frozen != "off"

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.loader import Loader
@@ -75,6 +76,8 @@ class FeatureRows:
 
 class FeatureTransform:
     """Leaves features as they are, in the layout of their device."""
+
+    sizes: SizeSchedule | None = None
 
     def __init__(self, augment: Augmentations, placement: Placement) -> None:
         self.augment = augment

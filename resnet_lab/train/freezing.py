@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.data.augmentations import Augmentations
-from resnet_lab.data.loader import Loader
+from resnet_lab.data.loader import Loader, Transform
 from resnet_lab.network.model import ResNet
 
 STEM = ("conv1", "bn1", "act1", "maxpool")
@@ -94,15 +93,20 @@ def parts_of(model: ResNet) -> dict[str, tuple[str, ...]]:
     return {"stem": STEM, **{name: (name,) for name in model.stage_names}, "fc": ("fc",)}
 
 
-def require_possible(network: PartlyFrozen, augment: Augmentations) -> None:
+def require_possible(network: PartlyFrozen, images: Transform) -> None:
     """Raises `ConfigError` where the output of the frozen parts is never the same twice."""
     if not network.fixed_parts:
         raise ConfigError(
             "cache_frozen: the stem learns, so the output of all that comes after it changes with every step; freeze "
             "the stem too, or turn cache_frozen off"
         )
-    if augment.endless:
-        names = " and ".join(augment.endless)
+    if images.sizes is not None:
+        raise ConfigError(
+            "cache_frozen: with progressive_size an image comes in several sizes; leave progressive_size, or turn "
+            "cache_frozen off"
+        )
+    if images.augment.endless:
+        names = " and ".join(images.augment.endless)
         raise ConfigError(
             f"cache_frozen: with {names} an image never looks the same twice; augment with flip and rotate90 alone, or "
             "turn cache_frozen off"

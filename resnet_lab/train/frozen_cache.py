@@ -86,7 +86,7 @@ def cache_features(
         watcher.say(f"the frozen parts run in every epoch ({reason or 'another process cannot store their output'})")
         return False
 
-    if not attempt(lambda: require_possible(network, batches["train"].transform.augment)):
+    if not attempt(lambda: require_possible(network, batches["train"].transform)):
         return dict(batches)
     store = _Store(network, batches, prepared, metadata)
     if requested == "auto" and not attempt(lambda: store.require_gain(epochs)):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from resnet_lab.core.history import Epoch, best_of
 from resnet_lab.core.seeds import named_seed
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.data.loader import Loader
 from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
@@ -80,9 +81,10 @@ def epochs(
 
 
 def is_over(progress: Progress, config: TrainConfig) -> bool:
-    """Whether all epochs are done, or `patience` of them have passed without a better one."""
+    """Whether all epochs are done, or `patience` of them have passed without a better one at the whole size."""
     history = progress.history
-    waited = len(history) - best_of(history).epoch if history else 0
+    smaller = SizeSchedule.of(config.progressive_size, 1, config.epochs).last_stage - 1
+    waited = len(history) - max(best_of(history).epoch, smaller) if history else 0
     return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_lab.core.errors import ConfigError, PluginError
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
@@ -27,7 +28,7 @@ from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import Coverage, Weights, load_weights, open_weights
-from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.config import TrainConfig, require_sizes
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.optimisation import warmup_steps
 from resnet_lab.train.progress import TrainingWatcher
@@ -95,8 +96,11 @@ def make_ready(
     for note in built.notes:
         watcher.say(note)
     _refuse_broken_plugins(built.model, spec, registry)
-    strides = cost.measure(spec, registry).oversized_strides
-    placement = choose(processes.device, config.precision, config.compile, config.channels_last, strides)
+    require_sizes(config, spec.name)
+    sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)
+    placement = choose(
+        processes.device, config.precision, config.compile, config.channels_last, _strides(spec, sizes, registry)
+    )
     coverage = None if weights is None else _load(weights, built.model, spec, images.classes, config, watcher)
     network = freeze(built.model, config.freeze) if config.freeze else built.model
     image_format = ImageFormat(spec.input_size, spec.in_channels, data.fit)
@@ -106,7 +110,8 @@ def make_ready(
     number = len(prepared.positions("train"))
     batch_size = _batch_size(config, number, network, image_format, placement, processes, sharing)
     _require_memory(config, batch_size, network, image_format, placement, processes)
-    _require_enough_images(prepared, batch_size, spec, config, registry, processes)
+    smallest = spec.modified(input_size=min(sizes.sizes))
+    _require_enough_images(prepared, batch_size, smallest, config, registry, processes)
     watcher.say(f"{int(prepared.usable.sum())} images of {len(images.classes)} classes; training on {placement}")
     if config.batch_size == "auto":
         watcher.say(f"batch size {batch_size}")
@@ -121,7 +126,10 @@ def make_ready(
         plugins=plugins_needed(spec, registry),
         plugin_sources=sources_needed(spec, registry),
     )
-    batches = {part: _batches(prepared, part, metadata, config, batch_size, placement) for part in PARTS}
+    batches = {part: _batches(prepared, part, metadata, config, batch_size, placement, sizes) for part in PARTS}
+    if len(sizes.sizes) > 1:
+        stages = ", ".join(f"{size} px from epoch {epoch}" for epoch, size in sizes.first_epochs.items())
+        watcher.say(f"progressive size: {stages}")
     warmup_steps(config, len(batches["train"]))
     config = config.model_copy(update={"batch_size": batch_size})
     return Ready(config, placement, prepared, batches, metadata, network, coverage)
@@ -181,15 +189,29 @@ def _warn_of_frozen_unmatched(coverage: Coverage, frozen: Sequence[str], watcher
             )
 
 
+def _strides(spec: ModelSpec, sizes: SizeSchedule, registry: Registry) -> tuple[str, ...]:
+    """Strides larger than the map they get, at any of the sizes; raises what a network has against a size."""
+    costs = [cost.measure(spec.modified(input_size=size), registry) for size in sorted(set(sizes.sizes))]
+    return tuple(stride for each in costs for stride in each.oversized_strides)
+
+
 def _batches(
-    prepared: Prepared, part: Part, metadata: Metadata, config: TrainConfig, batch_size: int, placement: Placement
+    prepared: Prepared,
+    part: Part,
+    metadata: Metadata,
+    config: TrainConfig,
+    batch_size: int,
+    placement: Placement,
+    sizes: SizeSchedule,
 ) -> Loader:
     images, chosen = prepared.images, prepared.positions(part)
     chunks = None if images.chunks is None else images.chunks[chosen]
     subset = Subset(chosen, images.labels[chosen], len(images.classes), chunks)
     order = Order(subset, batch_size, config.seed_of("order"), balanced=config.balance == "sampling")
     augment = parse_augmentations(config.augment)
-    return image_loader(prepared.pixels, order, metadata.mean, metadata.std, placement, augment)
+    return image_loader(
+        prepared.pixels, order, metadata.mean, metadata.std, placement, augment, sizes if len(sizes.sizes) > 1 else None
+    )
 
 
 def _smallest_batch(config: TrainConfig, images: int) -> int:

@@ -15,6 +15,7 @@ from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.core.run_folder import Run
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.split import Part
 from resnet_lab.device import optimize_for_inference, out_of_memory
@@ -82,7 +83,8 @@ class Trainer:
         self.draws = draws
         self.run, self.record, self.ready = run, record, ready
         self.placement, self.registry, self.watcher, self.processes = ready.placement, registry, watcher, processes
-        self.config = ready.config
+        self.config = config = ready.config
+        self.sizes = SizeSchedule.of(config.progressive_size, ready.metadata.spec.input_size, config.epochs)
         self.batch_size = ready.batches["train"].order.batch_size
         self.progress = Progress(Tally(len(ready.metadata.classes), self.placement.device))
         self.saved_at = ""
@@ -176,7 +178,7 @@ class Trainer:
 
     def _called(self, network: nn.Module, train: Loader) -> nn.Module:
         """The network as a step calls it: distributed, compiled, or itself; the same when a run resumes."""
-        _, x, _ = next(train.training(1))
+        _, x, _ = next(train.training(self.config.epochs))  # at the whole size
         whole = spread(network, self.processes, x.shape[1:], sync_batch_norm=self.config.sync_batch_norm)
         placement, device = self.placement, self.record["device"]
         if placement.compile == "auto" and "compiled" in device:
@@ -270,7 +272,7 @@ class Trainer:
             return
         start = monotonic()
         title = f"{self.ready.metadata.spec.name} on {Path(self.ready.data.images.name).name}"
-        write_atomically(self.run.curves, draw_curves(history, title, best_of(history).epoch))
+        write_atomically(self.run.curves, draw_curves(history, title, best_of(history).epoch, self.sizes.changes))
         self.curves_of = len(history)
         self.curves_due = monotonic() + 20 * (monotonic() - start)
 

@@ -109,7 +109,7 @@ def find_rate(
 ) -> RangeTest:
     """The learning-rate range test on the training part; writes nothing. Raises `ResNetLabError` like `train`."""
     registry, watcher = registry or default_registry(), watcher or TrainingWatcher()
-    config = config.model_copy(update={"compile": "off"})
+    config = config.model_copy(update={"compile": "off", "progressive_size": ()})
     ready = make_ready(spec, data, config, registry, watcher, Processes(device=config.device))
     network = ready.placement.place(ready.network)
     return find_learning_rate(network, ready.batches["train"], ready.config, ready.placement, watcher)

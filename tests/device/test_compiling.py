@@ -47,6 +47,16 @@ def test_batches_of_other_sizes_need_no_compilation(counting: Counting) -> None:
     assert counting.calls == 1
 
 
+def test_maps_of_other_sizes_have_code_of_their_own(counting: Counting) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for key, number in ((None, 2), ("shared", 4), ("shared", 4)):
+        compiled = Compiled(network, "on", key)
+        for side in (8, 5, 8, 5):
+            x = torch.randn(2, 3, side, side)
+            torch.testing.assert_close(compiled(x), network(x))
+        assert counting.calls == number
+
+
 def test_it_trains_the_network_s_own_parameters(counting: Counting) -> None:
     networks = [small(), small()]
     compiled = Compiled(networks[0], "max")

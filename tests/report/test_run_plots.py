@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from xml.etree import ElementTree
 
@@ -77,6 +78,18 @@ def test_a_diverged_loss_does_not_change_the_scale() -> None:
         (axes,) = run_plots.losses(history((2.0, 1.0, 0.9, 1e6, float("inf"))), 2, PAPER).axes
     assert axes.get_ylim()[1] < 1000
     assert axes.get_ylabel() == "cross-entropy (nats), higher ones beyond the scale"
+
+
+def test_sizes_of_images_are_beside_the_curves() -> None:
+    with styled(PAPER):
+        for axes in run_plots.curves(MADE.history, 3, PAPER, "x", {1: 72, 3: 128}).axes:
+            assert [(text.get_text().strip(), text.xy[0]) for text in axes.texts] == [("72 px", 0.5), ("128 px", 2.5)]
+
+
+def test_a_run_knows_its_sizes() -> None:
+    record = {**MADE.record, "config": {**MADE.record["config"], "epochs": 4, "progressive_size": [0.5, 1.0]}}
+    assert replace(MADE, record=record).sizes == {1: 8, 3: 16}
+    assert MADE.sizes == {}
 
 
 def test_bars_of_reliability_are_the_bins() -> None:

@@ -8,6 +8,7 @@ import pytest
 from resnet_lab.core.errors import ConfigError, ResNetLabError
 from resnet_lab.network import zoo
 from resnet_lab.study.design import new_study, read_study, study_from
+from resnet_lab.study.remarks import sizes_of_arms
 
 DIGITS = {"source": "digits"}
 
@@ -80,10 +81,21 @@ def test_near_copies_are_in_an_arm_s_hash_only_where_off() -> None:
     off = replace(one, data=one.data.model_copy(update={"near_copies": "off"}))
     data = {name: value for name, value in one.data.model_dump(mode="json").items() if name != "near_copies"}
     train = one.train.model_dump(mode="json")
-    later = ("init_gain", "keep_predictions")
+    later = ("init_gain", "keep_predictions", "progressive_size")
     train = {name: value for name, value in train.items() if not name.endswith("seed") and name not in later}
     content = json.dumps({"spec": one.spec.hash, "data": data, "train": train}, sort_keys=True)
     assert one.hash == hashlib.sha256(content.encode()).hexdigest()[:12] != off.hash
+
+
+def test_arms_of_smaller_images_are_named() -> None:
+    smaller = {"train.progressive_size": [0.57, 1]}
+    first = "trained on smaller images in the first epochs (progressive_size 0.57, 1): "
+    alike = of(arms={"plain": smaller, "gelu": {**smaller, "act": "gelu"}})
+    assert sizes_of_arms(alike) == [f"{first}all arms alike"]
+    one = of(arms={"plain": {}, "small first": smaller})
+    assert sizes_of_arms(one) == [f"{first}small first"]
+    assert one.arms[0].hash != one.arms[1].hash
+    assert sizes_of_arms(of(arms={"plain": {}, "gelu": {"act": "gelu"}})) == []
 
 
 def test_an_arm_is_known_by_the_seeds_that_stay() -> None:

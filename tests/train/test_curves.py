@@ -107,6 +107,13 @@ def test_a_loss_that_is_high_in_most_epochs_is_shown(figures: list[Figure]) -> N
     assert "beyond the scale" not in written(figures[0])
 
 
+def test_sizes_of_images_are_written_where_they_begin(figures: list[Figure]) -> None:
+    draw_curves(history(5), "x", 5, {1: 72, 3: 96, 6: 128})
+    for panel in figures[0].axes:
+        assert [(text.get_text().strip(), text.xy[0]) for text in panel.texts] == [("72 px", 0.5), ("96 px", 2.5)]
+        assert 2.5 in [line.get_xdata()[0] for line in panel.lines]
+
+
 def test_the_range_test_is_drawn(figures: list[Figure]) -> None:
     rates = tuple(np.geomspace(1e-4, 1, 5).tolist())
     result = RangeTest(rates, (2.0, 1.5, 0.4, 0.9, 30.0), (2.0, 1.75, 1.0, 0.9, 8.0))

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from resnet_lab import build
 from resnet_lab.core.cache_location import cache_folder
 from resnet_lab.core.errors import ConfigError, DataError
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data import row_store
 from resnet_lab.data.augmentations import parse_augmentations
@@ -548,6 +549,20 @@ def test_what_cannot_be_stored_runs_in_every_epoch_or_is_refused(
     found, listener = cached(model, images, paintings, requested="auto")
     assert found == images
     assert not model.takes_features
+    assert listener.notes == [f"the frozen parts run in every epoch ({reason})"]
+    with pytest.raises(ConfigError) as failure:
+        cached(model, images, paintings, requested="on")
+    assert str(failure.value) == reason
+
+
+def test_images_of_several_sizes_are_not_stored(paintings: Prepared) -> None:
+    images, model = served(paintings), network(EARLY)
+    images["train"].transform.sizes = SizeSchedule((8, 16), 4)
+    _, listener = cached(model, images, paintings, requested="auto")
+    reason = (
+        "cache_frozen: with progressive_size an image comes in several sizes; leave progressive_size, or turn "
+        "cache_frozen off"
+    )
     assert listener.notes == [f"the frozen parts run in every epoch ({reason})"]
     with pytest.raises(ConfigError) as failure:
         cached(model, images, paintings, requested="on")

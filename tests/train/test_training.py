@@ -551,7 +551,7 @@ def test_curves_are_drawn_when_it_costs_little_and_at_the_end(
 ) -> None:
     clock, drawn = count(), []
 
-    def draw(epochs: list[object], title: str, best_epoch: int) -> bytes:
+    def draw(epochs: list[object], title: str, best_epoch: int, sizes: dict[int, int]) -> bytes:
         drawn.append(len(epochs))
         for _ in range(1000):
             next(clock)
