@@ -1,6 +1,6 @@
 """How often intervals and tests of one run's figures, and of differences of two runs or benches, hold, by simulation.
 
-usage: python benchmarks/simulate_figures.py OUT.json [PARTS] [PROCESSES]
+usage: python benchmarks/simulate_figures.py OUT.json [PARTS] [PROCESSES] [KIND ...]
 
 The program's own functions judge every simulated test part. Beside them stand the methods that they replaced.
 
@@ -9,6 +9,7 @@ The program's own functions judge every simulated test part. Beside them stand t
 - paired: differences of two runs' accuracy and macro accuracy.
 - size: false (and, where recall grows with size, true) findings of recall against class size.
 - bench: what `bench diff` says of a true change.
+- rounds: a ratio's interval and verdict where an arm's rounds end once it is narrow, and where all are run.
 """
 
 import json
@@ -25,7 +26,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from resnet_lab.bench import results
-from resnet_lab.bench.statistics import timing
+from resnet_lab.bench.config import INTERVAL, ROUNDS
+from resnet_lab.bench.statistics import FEWEST, Timing, is_narrow, timing
 from resnet_lab.evaluation.metrics.abundance import abundance
 from resnet_lab.evaluation.metrics.headline import LEVEL, FiguresOf, accelerated, headline, intervals, resampled
 from resnet_lab.evaluation.metrics.proportions import (
@@ -237,6 +239,37 @@ def _measured(draw: np.random.Generator, ratio: float, spread: float, process: f
     return {"machine": {}, "arms": [{**arm, "infer": {"ratio": found.ratio, "interval": found.interval}}]}
 
 
+def rounds(name: str, parts: int) -> dict[str, Any]:
+    """Benches of an arm with a true ratio, whose rounds spread by so much and have Student's t of so many degrees."""
+    ratio, spread, freedom = map(float, name.split(", "))
+    draw = np.random.default_rng(6)
+    held, wrong, taken = Counter[str](), Counter[str](), []
+    for _ in range(parts):
+        noise = draw.standard_t(freedom, ROUNDS) * np.sqrt((freedom - 2) / freedom)
+        samples = (ratio * np.exp(spread * noise)).tolist()
+        number = next(k for k in range(FEWEST, ROUNDS + 1) if k == ROUNDS or is_narrow(_of(samples[:k]), INTERVAL))
+        taken.append(number)
+        for rule, found in (("narrow", _of(samples[:number])), ("all", _of(samples))):
+            assert found.interval is not None
+            held[rule] += found.interval[0] <= ratio <= found.interval[1]
+            wrong[rule] += found.verdict in ("faster", "slower") and ratio == 1
+    return {
+        "rounds": float(np.mean(taken)),
+        "coverage": {rule: held[rule] / parts for rule in ("narrow", "all")},
+        "false": {rule: wrong[rule] / parts for rule in ("narrow", "all")},
+    }
+
+
+def _of(samples: list[float]) -> Timing:
+    return timing(samples, [1.0] * len(samples))
+
+
+TURNS = [
+    f"{ratio}, {spread}, {freedom}"
+    for ratio in (1.0, 1.03, 1.5)
+    for spread in (0.003, 0.01, 0.015, 0.02, 0.03, 0.06)
+    for freedom in (3, 100)
+]
 BENCH = [
     f"{change}, {spread}, {process}"
     for change in (0.0, 0.05, 0.1)
@@ -248,6 +281,7 @@ CASES: dict[Callable[[str, int], dict[str, Any]], list[str]] = {
     paired: list(PAIRED),
     size: list(SIZE),
     bench: BENCH,
+    rounds: TURNS,
 }
 
 
@@ -257,10 +291,12 @@ def measure(task: tuple[Callable[[str, int], dict[str, Any]], str, int]) -> dict
     return {"kind": kind.__name__, "case": name, **kind(name, parts)}
 
 
-def main(out: str, parts: int = 2000, processes: int = 1) -> None:
-    """Measure every case, print it, and write all."""
+def main(out: str, parts: int = 2000, processes: int = 1, *kinds: str) -> None:
+    """Measure every case, or those of some kinds, print it, and write all."""
     start, found = time.perf_counter(), []
-    tasks = [(kind, name, parts) for kind, names in CASES.items() for name in names]
+    tasks = [
+        (kind, name, parts) for kind, names in CASES.items() for name in names if kind.__name__ in kinds or not kinds
+    ]
     with ProcessPoolExecutor(processes) as pool:
         for result in pool.map(measure, tasks):
             found.append(result)
@@ -275,4 +311,4 @@ def main(out: str, parts: int = 2000, processes: int = 1) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    main(sys.argv[1], *map(int, sys.argv[2:4]), *sys.argv[4:])

@@ -7,7 +7,7 @@ from pydantic import Field
 from resnet_lab.core.choices import Precision
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import ARMS, MEASURING, SPEED, option
-from resnet_lab.core.records import Record, validated
+from resnet_lab.core.records import Record, Share, validated
 from resnet_lab.network.spec import Side
 
 Mode = Literal["latency", "infer", "train"]
@@ -18,6 +18,7 @@ Rounds = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 
 _ONE = Field(min_length=1)
 ROUNDS = 15
+INTERVAL = 0.01
 MAKING_ARMS = ("size", "batch_size", "precision", "compile", "layout")
 """Fields every combination of whose values makes arms, the first the baseline."""
 
@@ -39,7 +40,13 @@ class BenchConfig(Record):
     mode: Annotated[tuple[Mode, ...], _ONE] = option(
         ("latency", "infer", "train"), "Inference of one image, of a batch, and a training step.", MEASURING
     )
-    rounds: Rounds = option(ROUNDS, "Measurement rounds; fewer than 6 give no intervals.", MEASURING)
+    rounds: Rounds = option(ROUNDS, "Measurement rounds, at most; fewer than 6 give no intervals.", MEASURING)
+    interval: Share = option(
+        INTERVAL,
+        "Half width of a ratio's interval, relative to it, at which an arm's rounds end; three times that where the "
+        "arm is clearly faster or slower; 0 for all rounds.",
+        MEASURING,
+    )
     explain: bool = option(False, "Explain why each arm is faster or slower than its MACs suggest.", MEASURING)
     process_memory: bool = option(False, "Also measure each arm's memory in a separate process.", MEASURING)
     device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")

@@ -1,6 +1,6 @@
 """Interleaved timing: what slows the machine for a while slows every arm."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
@@ -36,16 +36,26 @@ class Timed(Protocol):
 
 @dataclass
 class Interleaved:
-    """Milliseconds of a call by arm, one a round, and under which conditions."""
+    """Milliseconds of a call by arm, one for each of the first rounds, and under which conditions."""
 
     samples: dict[str, list[float]]
     conditions: Conditions
 
 
-def interleave(arms: Mapping[str, Timed], rounds: int, device: torch.device, watcher: Watcher = SILENT) -> Interleaved:
+def interleave(
+    arms: Mapping[str, Timed],
+    rounds: int,
+    device: torch.device,
+    watcher: Watcher = SILENT,
+    done: Callable[[Mapping[str, Sequence[float]]], Collection[str]] = lambda samples: (),
+) -> Interleaved:
     """Time every arm in each round twice, in an order and then in its reverse (A B C C B A), after a warm-up.
 
     Arms begin a round in another order each time. Where calls are short it is repeated with shorter measurements.
+
+    Args:
+        rounds: at most.
+        done: given the samples so far, names of arms that need no further round; the rounds end once all are named.
     """
     clock = _clock(device)
     calls = {name: _warmed(arm, clock) for name, arm in arms.items()}  # in `SAMPLE`
@@ -53,14 +63,17 @@ def interleave(arms: Mapping[str, Timed], rounds: int, device: torch.device, wat
     repeats = {name: max(1, round(number / parts)) for name, number in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in arms}
     conditions = Conditions(device)
-    names = list(arms)
     for number in range(rounds):
+        over = done(samples)
+        names = [name for name in arms if name not in over]
+        if not names:
+            break
         start = number % len(names)
         order = names[start:] + names[:start]
         with conditions.watched():
             found = dict.fromkeys(names, 0.0)
-            for arm in arms.values():
-                arm.shift()
+            for name in names:
+                arms[name].shift()
             for name in parts * (*order, *reversed(order)):
                 found[name] += clock(arms[name], repeats[name]) / (2 * parts)
         for name, seconds in found.items():

@@ -1,18 +1,18 @@
 """A whole bench: arms counted, checked, timed in interleaved rounds, and compared with the roofline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.conditions import Conditions
-from resnet_lab.bench.config import ROUNDS, Mode
+from resnet_lab.bench.config import INTERVAL, ROUNDS, Mode
 from resnet_lab.bench.interleaved_timing import Timed, interleave
 from resnet_lab.bench.operators import Operator, activations, largest_output, operators
 from resnet_lab.bench.peers import InexpressibleError
 from resnet_lab.bench.roofline import Roof, floors, measure_roof
-from resnet_lab.bench.statistics import Timing, timing
+from resnet_lab.bench.statistics import FEWEST, Timing, is_narrow, timing
 from resnet_lab.bench.timed_networks import (
     DifferentError,
     InferenceCall,
@@ -97,6 +97,7 @@ class Bench:
         control: timings of a second copy of the baseline, by mode.
         left_out: arms that a peer cannot express, and why.
         remarks: what a reader should know of how the times were taken.
+        rounds: at most.
     """
 
     results: list[BenchResult]
@@ -113,12 +114,17 @@ def bench(
     *,
     modes: Sequence[Mode] = ("latency", "infer", "train"),
     rounds: int = ROUNDS,
+    interval: float = INTERVAL,
     device: str = "auto",
     watcher: Watcher = SILENT,
 ) -> Bench:
     """Count, check and time arms; the first is the baseline.
 
     An arm that does not fit, cannot be compiled or computes something else is marked, and the others continue.
+
+    Args:
+        rounds: at most.
+        interval: half width of an arm's ratio, as a share, at which its rounds end.
 
     Raises:
         SpecError, PluginError: an arm that cannot be built; found before anything is timed.
@@ -133,7 +139,7 @@ def bench(
         result.floor = _floor(result, roof, placement_of(result.arm, device, registry).dtype)
     found = Bench(results, {}, left_out, [], roof, rounds)
     for mode in modes:
-        _time(found, mode, registry, device, target, watcher)
+        _time(found, mode, registry, device, target, watcher, interval)
     if not any(result.timings for result in results):
         raise ConfigError(f"no arm could be timed: {results[0].arm.name}: {results[0].problem}")
     return found
@@ -199,7 +205,15 @@ def _floor(result: BenchResult, roof: Roof, dtype: torch.dtype) -> Floor:
     return Floor(1000 * alone, 1000 * fused)
 
 
-def _time(found: Bench, mode: Mode, registry: Registry, device: str, target: torch.device, watcher: Watcher) -> None:
+def _time(
+    found: Bench,
+    mode: Mode,
+    registry: Registry,
+    device: str,
+    target: torch.device,
+    watcher: Watcher,
+    interval: float,
+) -> None:
     calls: dict[str, Timed] = {}
     watcher.begin(f"preparing: {mode}", len(found.results))
     for result in found.results:
@@ -212,7 +226,16 @@ def _time(found: Bench, mode: Mode, registry: Registry, device: str, target: tor
         raise ConfigError(f"the baseline {baseline.name!r} cannot be timed: {found.results[0].problem}")
     calls[CONTROL] = ready(baseline, mode, registry, device)
     watcher.begin(f"timing: {mode}", found.rounds)
-    turns = interleave(calls, found.rounds, target, watcher)
+
+    def done(samples: Mapping[str, Sequence[float]]) -> set[str]:
+        """Arms whose intervals are narrow; the baseline, with which they are compared, when all are."""
+        if len(samples[baseline.name]) < FEWEST:
+            return set()
+        rest = [name for name in calls if name != baseline.name]
+        over = {name for name in rest if is_narrow(timing(samples[name], samples[baseline.name]), interval)}
+        return {*over, baseline.name} if len(over) == len(rest) else over
+
+    turns = interleave(calls, found.rounds, target, watcher, done)
     first = turns.samples[baseline.name]
     for result in found.results:
         if result.arm.name in calls:

@@ -233,7 +233,7 @@ def as_markdown(content: Mapping[str, Any]) -> str:
     lines += [
         "",
         markdown(f"{where['name']}, {where['threads']} threads, torch {where['torch']}")
-        + f"; medians of {content['rounds']} "
+        + f"; medians of up to {content['rounds']} "
         "interleaved rounds; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds per image; "
         "FLOPs = 2 x MACs.",
         *(f"- {markdown(remark)}" for remark in content["remarks"]),

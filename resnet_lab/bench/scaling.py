@@ -51,7 +51,8 @@ def exponents(results: Sequence[BenchResult], mode: Mode) -> list[Exponent]:
 def _fitted(mode: Mode, quantity: str, points: dict[int, BenchResult]) -> Exponent:
     values = sorted(points)
     x = np.log(values)
-    rounds = np.log([points[value].timings[mode].samples for value in values])  # (values, rounds)
+    shared = min(points[value].timings[mode].n for value in values)
+    rounds = np.log([points[value].timings[mode].samples[:shared] for value in values])  # (values, rounds)
     slopes = np.polyfit(x, rounds, 1)[0]
     medians = np.log([points[value].timings[mode].median_ms for value in values])
     line = np.polyval(np.polyfit(x, medians, 1), x)

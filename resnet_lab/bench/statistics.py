@@ -13,6 +13,9 @@ RESOLUTION = 0.02
 SPREAD = 0.10
 """Interquartile range by median above which a time is marked as noisy."""
 
+APART = 3
+"""Times as wide as asked that an interval may be where it lies beyond `RESOLUTION`."""
+
 FEWEST = 6
 """Rounds below which there is no interval: the extremes of five hold the median in 94% of cases, of six in 97%."""
 
@@ -59,12 +62,24 @@ class Timing:
 
 
 def timing(samples: Sequence[float], baseline: Sequence[float]) -> Timing:
-    """Summarise milliseconds of an arm and of the baseline in the same rounds; both of shape (R,)."""
-    ratios = np.asarray(samples) / np.asarray(baseline)
+    """Summarise milliseconds of an arm (R,) and of the baseline in the same rounds, and in later ones if there are."""
+    ratios = np.asarray(samples) / np.asarray(baseline[: len(samples)])
     if samples is baseline:
         return Timing(tuple(samples), 1.0, (1.0, 1.0), "baseline")
     interval = median_interval(ratios.tolist())
     return Timing(tuple(samples), float(np.median(ratios)), interval, _verdict(interval))
+
+
+def is_narrow(found: Timing, width: float) -> bool:
+    """Whether an arm needs no further round, where intervals are to be of that half width, relative to the ratio.
+
+    Under this rule the order statistics stay an interval of 94% and more (`benchmarks/simulate_figures.py`).
+    """
+    if found.interval is None:
+        return False
+    low, high = found.interval
+    is_apart = found.verdict in ("faster", "slower")
+    return (high - low) / 2 <= (APART if is_apart else 1) * width * found.ratio
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:

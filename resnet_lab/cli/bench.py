@@ -125,7 +125,10 @@ def bench(
     config, registry = bench_config(measuring), options.load_registry(no_plugin)
     arms = _arms(networks, config) if networks.study is None else _arms_of_study(networks.study, networks, measuring)
     with Screen() as screen:
-        found = measure(arms, registry, modes=config.mode, rounds=config.rounds, device=config.device, watcher=screen)
+        found = measure(
+            arms, registry, modes=config.mode, rounds=config.rounds, interval=config.interval, device=config.device,
+            watcher=screen,
+        )  # fmt: skip
         profiles = {}
         if config.explain or outputs.plots is not None:
             screen.begin("timing operators", len(found.results))
@@ -259,7 +262,7 @@ def _print(content: Mapping[str, Any]) -> None:
     console.width = max(console.width, NARROWEST)
     machine = content["machine"]
     console.print(
-        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}, {content['rounds']} rounds",
+        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}, up to {content['rounds']} rounds",
         markup=False, soft_wrap=True,
     )  # fmt: skip
     counted = Table(box=box.SIMPLE_HEAD)
@@ -276,7 +279,7 @@ def _print(content: Mapping[str, Any]) -> None:
     for mode in content["control"]:
         table = Table(box=box.SIMPLE_HEAD, title=MODES[mode], title_justify="left")
         table.add_column("arm", no_wrap=True)
-        for column in ("ms", "IQR", "images/s", "ratio (95% interval)", "MiB"):
+        for column in ("ms", "IQR", "images/s", "ratio (95% interval)", "rounds", "MiB"):
             table.add_column(column, justify="right", no_wrap=True)
         table.add_column("")
         for arm in content["arms"]:
@@ -313,12 +316,12 @@ def _add_row(table: Any, arm: Mapping[str, Any], mode: str) -> None:
 
     timing = arm.get(mode)
     if timing is None:
-        table.add_row(output.text(arm["name"]), "", "", "", output.text(arm["problem"] or "", style="red"), "", "")
+        table.add_row(output.text(arm["name"]), "", "", "", output.text(arm["problem"] or "", style="red"), "", "", "")
         return
     images = 1 if mode == "latency" else arm["batch"]
     memory = "" if timing["memory"] is None else f"{timing['memory'] / 2**20:.0f}"
     spread = f"{timing['iqr_ms'] / timing['median_ms']:.0%}" + (" !" if timing["noisy"] else "")
     table.add_row(
         output.text(arm["name"]), f"{timing['median_ms']:.2f}", spread, f"{1000 * images / timing['median_ms']:.1f}",
-        ratio_text(timing), memory, output.text(timing["verdict"], style=COLOURS[timing["verdict"]]),
+        ratio_text(timing), str(timing["n"]), memory, output.text(timing["verdict"], style=COLOURS[timing["verdict"]]),
     )  # fmt: skip

@@ -124,5 +124,5 @@ def _machine(content: Mapping[str, Any]) -> str:
     machine, arm = content["machine"], content["arms"][0]
     return (
         f"{machine['name']}, {machine['threads']} threads, {arm['dtype']}, batch {arm['batch']}, {arm['size']} px, "
-        f"{content['rounds']} rounds"
+        f"up to {content['rounds']} rounds"
     )

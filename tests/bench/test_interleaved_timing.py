@@ -44,6 +44,16 @@ def test_arms_take_turns_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None
     assert [arm.shifts for arm in arms.values()] == [2, 2, 2]
 
 
+def test_arms_leave_once_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    arms = {name: Sleeper(0, name, log) for name in "abc"}
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1)
+    needed = {"a": 3, "b": 1, "c": 2}
+    found = interleave(arms, 9, CPU, done=lambda samples: {name for name in arms if len(samples[name]) >= needed[name]})
+    assert "".join(log) == "abccba" + "caac" + "aa"
+    assert {name: len(samples) for name, samples in found.samples.items()} == needed
+
+
 def test_short_calls_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fewest calls decide: 8 make two parts of 4, and one more before each part is not timed."""
     log: list[str] = []

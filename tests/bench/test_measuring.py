@@ -150,6 +150,14 @@ def test_times_with_a_large_spread_are_reported(monkeypatch: pytest.MonkeyPatch)
     assert "infer: times spread by more than 10%: relu, gelu: more rounds narrow the intervals" in found.remarks
 
 
+@pytest.mark.parametrize(("interval", "rounds"), [(0.99, 6), (0.0, 8)])
+def test_rounds_end_once_intervals_are_narrow(interval: float, rounds: int) -> None:
+    arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[2])
+    found = bench(arms, REGISTRY, modes=["infer"], rounds=8, interval=interval)
+    timings = [*(result.timings["infer"] for result in found.results), found.control["infer"]]
+    assert [timing.n for timing in timings] == [rounds] * 3
+
+
 class Late:
     """A call that comes 20 ms late."""
 

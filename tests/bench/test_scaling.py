@@ -21,6 +21,17 @@ def test_a_power_is_found() -> None:
     assert found.misfit == pytest.approx(1)
 
 
+def test_arms_may_have_other_numbers_of_rounds() -> None:
+    arms = arms_of([R18], {}, sizes=[32, 64, 96])
+    rounds = {32: 7, 64: 6, 96: 9}
+    results = [
+        result(arm, [float(arm.spec.input_size)] * (number := rounds[arm.spec.input_size]), [1.0] * number)
+        for arm in arms
+    ]
+    (found,) = exponents(results, "infer")
+    assert found.exponent == pytest.approx(1)
+
+
 def test_what_is_no_power_shows() -> None:
     arms = arms_of([R18], {}, batches=[1, 2, 4])
     times = {1: 10.0, 2: 10.0, 4: 40.0}

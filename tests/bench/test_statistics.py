@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from resnet_lab.bench.statistics import FEWEST, RESOLUTION, median_interval, quotient_interval, timing
+from resnet_lab.bench.statistics import FEWEST, RESOLUTION, is_narrow, median_interval, quotient_interval, timing
 
 
 def drawn(draw: np.random.Generator, rounds: int, factor: float = 1.0) -> tuple[list[float], list[float]]:
@@ -43,6 +43,23 @@ def test_too_few_rounds_have_no_interval() -> None:
     few = timing([2.0] * (FEWEST - 1), [1.0] * (FEWEST - 1))
     assert (few.ratio, few.interval, few.verdict) == (2, None, "undecided")
     assert median_interval([2.0] * FEWEST) == (2, 2)
+
+
+def test_an_arm_is_compared_in_its_own_rounds() -> None:
+    found = timing([2.0, 4.0, 6.0, 8.0, 10.0, 12.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 100.0])
+    assert (found.ratio, found.n) == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("middle", "half", "narrow"),
+    [(1.0, 0.009, True), (1.0, 0.011, False), (1.5, 0.029, True), (1.5, 0.031, False), (0.5, 0.029, True)],
+)
+def test_rounds_end_where_the_interval_is_narrow(middle: float, half: float, narrow: bool) -> None:
+    """Of six ratios the extremes are the interval; 1% of the ratio near 1, and 3% where it is far from it."""
+    ratios = [middle * (1 + share * half) for share in (-1, -0.1, 0, 0, 0.1, 1)]
+    assert is_narrow(timing(ratios, [1.0] * 6), 0.01) == narrow
+    assert not is_narrow(timing(ratios[1:], [1.0] * 5), 0.01)
+    assert is_narrow(timing(ratios, [1.0] * 6), 0) is False
 
 
 def test_the_baseline_is_itself() -> None:
