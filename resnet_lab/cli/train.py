@@ -116,6 +116,7 @@ def train(
         network.changes, table=tables.get("model"), where=where,
         default=DEFAULT_ON_DIGITS if images.source == "digits" else options.DEFAULT_NETWORK,
     )  # fmt: skip
+    training = training.model_copy(update={"threads": _threads(training)})
     if find_lr:
         if tensorboard:
             raise ConfigError("--tensorboard is of a training, and --find-lr makes a plot alone; leave one of them out")
@@ -130,6 +131,25 @@ def train(
         return train(spec, images, training, folder=folder, command=sys.argv, **keywords)
 
     _carry_out(work, out or _default_folder(spec.name), training.device, no_plugin, tensorboard, json)
+
+
+def _threads(chosen: "TrainConfig") -> int | None:
+    """Threads as asked for, else as many as other programs leave cores free; None leaves torch as it is."""
+    from resnet_lab.core.processor import busy_cores, free_cores
+    from resnet_lab.device import choose
+    from resnet_lab.device.threads import threads_each
+
+    elsewhere = {"OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
+    if chosen.threads is not None or elsewhere or choose(chosen.device).device.type != "cpu":
+        return chosen.threads
+    busy, most = busy_cores(), threads_each(1)
+    taken = most if chosen.deterministic else min(most, free_cores(busy))
+    if free_cores(busy) < most:
+        output.remark(
+            f"other programs keep {busy:.1f} of {os.cpu_count()} cores busy: training with {taken} of {most} threads "
+            "(--threads N); threads without a core of their own can make it many times slower"
+        )
+    return taken
 
 
 def _resume(

@@ -38,6 +38,7 @@ class Device(OpenRecord):
     type: str
     dtype: str
     precision: str | None = None
+    threads: Count | None = None
 
 
 class Source(OpenRecord):
@@ -80,6 +81,7 @@ class Configuration(OpenRecord):
     split_seed: Seed | None = None
     order_seed: Seed | None = None
     device: str | None = None
+    threads: Count | None = None
     precision: Precision | None = None
     compile: Compile | bool | None = None
     channels_last: bool | None = None

@@ -7,9 +7,10 @@ from pathlib import Path
 ROOT = Path("/")
 """Root of /proc and /sys."""
 
-VERSION_2 = ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
-VERSION_1 = ("sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-"""Files of Linux's control groups, which bound containers: folder, limit, use, and the droppable part of the use."""
+GROUPS = Path("sys/fs/cgroup")
+VERSION_2 = ("memory.max", "memory.current", "inactive_file")
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+"""Files of Linux's control groups, which bound containers: limit, use, and the droppable part of the use."""
 
 
 def total_memory() -> int:
@@ -26,21 +27,28 @@ def free_memory() -> int:
     return min([available, *(limit - used for limit, used in _limits())])
 
 
-def _limits() -> Iterator[tuple[int, int]]:
-    """Limit and use of each control group that this process is in."""
+def control_groups(controller: str) -> Iterator[tuple[Path, bool]]:
+    """Folders of the control groups that this process is in, and whether they are of version 2."""
     try:
         groups = [line.split(":", 2) for line in (ROOT / "proc/self/cgroup").read_text().splitlines()]
     except OSError:
         return
     for number, controllers, path in groups:
-        if number == "0" or "memory" in controllers.split(","):
-            mount, limit, use, droppable = VERSION_2 if number == "0" else VERSION_1
-            for folder in {ROOT / mount / path.lstrip("/"), ROOT / mount}:  # the latter as a container sees its own
-                try:
-                    used = int((folder / use).read_text()) - _table(folder / "memory.stat").get(droppable, 0)
-                    yield int((folder / limit).read_text()), used
-                except (OSError, ValueError):  # there is none, or it is "max"
-                    continue
+        if number == "0" or controller in controllers.split(","):
+            mount = ROOT / GROUPS if number == "0" else ROOT / GROUPS / controller
+            for folder in {mount / path.lstrip("/"), mount}:  # the latter as a container sees its own
+                yield folder, number == "0"
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """Limit and use of each control group that this process is in."""
+    for folder, is_second_version in control_groups("memory"):
+        limit, use, droppable = VERSION_2 if is_second_version else VERSION_1
+        try:
+            used = int((folder / use).read_text()) - _table(folder / "memory.stat").get(droppable, 0)
+            yield int((folder / limit).read_text()), used
+        except (OSError, ValueError):  # there is none, or it is "max"
+            continue
 
 
 def _table(path: Path) -> dict[str, int]:

@@ -55,12 +55,24 @@ def seconds_of_step(network: nn.Module, placement: Placement, x: Tensor) -> floa
     return perf_counter() - start
 
 
-def compare(a: nn.Module, b: nn.Module, placement: Placement, x: Tensor) -> tuple[float, float]:
-    """Median seconds of a step of each; they take turns (A B B A), so that what slows the machine slows both."""
+def compare(
+    a: nn.Module,
+    b: nn.Module,
+    placement: Placement | tuple[Placement, Placement],
+    x: Tensor,
+    seconds: float | None = None,
+) -> tuple[float, float]:
+    """Median seconds of a step of each; they take turns (A B B A), so that what slows the machine slows both.
+
+    Args:
+        placement: of both, or of each.
+        seconds: that it takes, about; `SECONDS` by default.
+    """
+    placements = placement if isinstance(placement, tuple) else (placement, placement)
     start, times = perf_counter(), (list[float](), list[float]())
     for number in range(MOST_ROUNDS):
         for arm in (0, 1, 1, 0):
-            times[arm].append(seconds_of_step((a, b)[arm], placement, x))
-        if number + 1 >= LEAST_ROUNDS and perf_counter() - start > SECONDS:
+            times[arm].append(seconds_of_step((a, b)[arm], placements[arm], x))
+        if number + 1 >= LEAST_ROUNDS and perf_counter() - start > (SECONDS if seconds is None else seconds):
             break
     return median(times[0]), median(times[1])

@@ -1,9 +1,8 @@
 """Number of concurrent trials on this machine, by a short measurement."""
 
-import os
-
 import torch
 
+from resnet_lab.core.processor import allowed_cores
 from resnet_lab.device import choose
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.deciding import seconds_of_step
@@ -21,7 +20,7 @@ def measured_processes(study: Study, classes: int, registry: Registry) -> int:
     arm = study.arms[0]
     if choose(arm.train.device).device.type != "cpu":
         return 1
-    cores, most = os.cpu_count() or 1, len(study.arms) * len(study.seeds)
+    cores, most = allowed_cores(), len(study.arms) * len(study.seeds)
     best, rate, threads = 1, 0.0, torch.get_num_threads()
     try:
         number = 1

@@ -15,6 +15,7 @@ from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.preparation import prepare
 from resnet_lab.device import choose
 from resnet_lab.device.memory import is_out_of_memory
+from resnet_lab.device.threads import threads_each
 from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
@@ -31,13 +32,19 @@ Decide: TypeAlias = Callable[[Study, Registry, Callable[[str], None]], list[Reso
 
 
 def decided(
-    study: Study, registry: Registry, say: Callable[[str], None], sharing: int = 1, sources: Sources | None = None
+    study: Study,
+    registry: Registry,
+    say: Callable[[str], None],
+    sharing: int = 1,
+    sources: Sources | None = None,
+    threads: int | None = None,
 ) -> list[ResolvedArm]:
     """Decide by the device of this process.
 
     Args:
         sharing: trials that are to run on it at one time.
         sources: of images, where some are open already.
+        threads: of a trial; by default its share of those that this process may use.
 
     Raises:
         ResNetLabError: an arm that cannot be trained, with its name.
@@ -47,6 +54,7 @@ def decided(
     for arm in study.arms:
         try:
             resolved = _resolved(study, arm, sources, sharing)
+            resolved = resolved.model_copy(update={"threads": arm.train.threads or threads or threads_each(sharing)})
         except ResNetLabError as error:
             raise type(error)(f"arm {arm.name!r}: {error}") from None
         if has_open_epochs(study):

@@ -57,11 +57,11 @@ class Arm:
         """
         train = self.train.model_dump(mode="json", exclude={"seed"})
         if self.design is not None:
-            train |= {"batch_size": self.design.batch_size, "compile": self.design.compile}
+            train |= {name: getattr(self.design, name) for name in ("batch_size", "compile", "threads")}
         train = {key: value for key, value in train.items() if not (key in SEEDS.values() and value is None)}
         if train["init_gain"] == "activation":  # as in all studies before there was a choice
             del train["init_gain"]
-        for key in ("keep_predictions", "progressive_size"):
+        for key in ("keep_predictions", "progressive_size", "threads"):
             if not train[key]:
                 del train[key]
         data = self.data.model_dump(mode="json", exclude={"near_copies"} if self.data.near_copies == "on" else set())

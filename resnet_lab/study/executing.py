@@ -10,6 +10,8 @@ from typing import Protocol, TypeAlias
 
 from resnet_lab.core.children import Child, python_module
 from resnet_lab.core.errors import ConfigError, RunError
+from resnet_lab.core.processor import allowed_cores
+from resnet_lab.device.threads import threads_each
 from resnet_lab.network.plugins import PLUGINS_VARIABLE, Registry
 from resnet_lab.study.deciding import Decide, decided
 from resnet_lab.study.design import Study
@@ -81,14 +83,22 @@ def in_processes(number: int) -> Execute:
         until = max(trial.seed for trial in trials) - study.plan.first_seed + 1
         child = ("--quiet", "--parent", str(os.getpid()), "--until", str(until))
         command = python_module("resnet_lab", "study", "run", "--resume", str(folder.folder), *child)
-        threads = str(max(1, (os.cpu_count() or 1) // number))
+        used = max(arm.train.threads or 1 for arm in study.arms)
+        most = max(1, allowed_cores() // used)
+        if most < min(number, len(trials)):
+            watcher.say(
+                f"{most} at a time: trials of this study have {used} threads each, all alike, and {allowed_cores()} "
+                "cores are there"
+            )
+        taken = min(number, len(trials), most)
+        threads = str(threads_each(taken))
         environment = {
             "TORCHINDUCTOR_COMPILE_THREADS": threads,  # one compiles in the process itself, without starting others
             **os.environ,
             "OMP_NUM_THREADS": threads,
             PLUGINS_VARIABLE: ",".join(loaded_plugins(registry)),
         }
-        workers = [Child(command, environment) for _ in range(min(number, len(trials)))]
+        workers = [Child(command, environment) for _ in range(taken)]
         try:
             with Interruption() as interruption:
                 while any(worker.is_running for worker in workers):

@@ -70,13 +70,14 @@ def on_ray(study: Study, ray_options: RayOptions) -> Iterator[Executor]:
                 "num_gpus": gpus,
                 "max_retries": ray_options.retries,
             }
+            threads = max(1, int(ray_options.cpus))
             task = ray.remote(_work).options(**options, retry_exceptions=[_Stopped])
 
             def decide(study: Study, registry: Registry, say: Callable[[str], None]) -> list[ResolvedArm]:
                 if not depends_on_device(study):
-                    return decided(study, registry, say)
+                    return decided(study, registry, say, threads=threads)
                 sharing = trials_at_once(ray_options, gpus, nodes)
-                asked = ray.remote(_decide).options(**options).remote(study, _Home.here(registry), sharing)
+                asked = ray.remote(_decide).options(**options).remote(study, _Home.here(registry), sharing, threads)
                 answer: tuple[list[str], list[ResolvedArm]] = _answered(asked)
                 for text in answer[0]:
                     say(text)
@@ -267,11 +268,11 @@ class _Place:
     artefacts: str | None
 
 
-def _decide(study: Study, home: _Home, sharing: int) -> tuple[list[str], list[ResolvedArm]]:
+def _decide(study: Study, home: _Home, sharing: int, threads: int) -> tuple[list[str], list[ResolvedArm]]:
     """Decide on a node's device, with messages, in a process of Ray's."""
     notes: list[str] = []
     with home.entered() as registry:
-        return notes, decided(study, registry, notes.append, sharing)
+        return notes, decided(study, registry, notes.append, sharing, threads=threads)
 
 
 def _work(study: Study, trial: Trial, place: _Place) -> None:

@@ -40,6 +40,7 @@ class ResolvedArm(Record):
         lr: learning rate; None until it is tuned.
         batch_size: images an optimiser step.
         compile: of a training step, as `device.choose` takes it.
+        threads: of the processor; None where nothing shows what earlier trials had.
     """
 
     name: Annotated[str, Field(max_length=10_000)]
@@ -47,6 +48,7 @@ class ResolvedArm(Record):
     lr: Positive | None
     batch_size: Count
     compile: Compilation
+    threads: Count | None = None
 
     def of(self, arm: Arm) -> Arm:
         """The arm, trained so."""
@@ -58,6 +60,8 @@ class ResolvedArm(Record):
             changes["batch_size"] = self.batch_size
         if design.compile == "auto":
             changes["compile"] = self.compile
+        if design.threads is None:
+            changes["threads"] = self.threads
         return replace(arm, train=arm.train.model_copy(update=changes), design=design)
 
 
@@ -142,6 +146,7 @@ def _recovered(arm: Arm, plan: Plan, epochs: int, trials: "Sequence[_Trained]") 
         batch_size = batches.most_common(1)[0][0]
     if not trials or batch_size == "auto":
         return None
+    threads = Counter(each.threads for each in trials if each.threads is not None)
     compiled = 2 * sum(each.is_compiled for each in trials) > len(trials)
     return ResolvedArm(
         name=arm.name,
@@ -149,6 +154,7 @@ def _recovered(arm: Arm, plan: Plan, epochs: int, trials: "Sequence[_Trained]") 
         lr=None if plan.tune_lr else arm.train.lr,
         batch_size=batch_size,
         compile=arm.train.compile if arm.train.compile != "auto" else "on" if compiled else "off",
+        threads=threads.most_common(1)[0][0] if threads else None,
     )
 
 
@@ -170,6 +176,7 @@ class _Trained:
     epochs: int
     batch_size: int | None = None
     is_compiled: bool = False
+    threads: int | None = None
 
 
 class _Config(BaseModel):
@@ -179,6 +186,7 @@ class _Config(BaseModel):
 
 class _Device(BaseModel):
     compiled: bool = False
+    threads: Count | None = None
 
 
 class _Run(BaseModel):
@@ -198,7 +206,10 @@ def _trained(folder: StudyFolder) -> dict[str, _Trained]:
             found[path.stem] = _Trained(outcome.epochs)
     for path in folder.trials.glob("*/run.json"):
         if (run := _read(_Run, path)) is not None:
-            found[path.parent.name] = _Trained(run.config.epochs, run.config.batch_size, run.device.compiled)
+            device = run.device
+            found[path.parent.name] = _Trained(
+                run.config.epochs, run.config.batch_size, device.compiled, device.threads
+            )
     return found
 
 

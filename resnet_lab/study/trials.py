@@ -46,7 +46,7 @@ LONGEST = 150
 """Bytes of an arm's name in the names of its files, which may have 255 with what stands around it."""
 
 
-LEFT_OPEN = ("batch_size", "compile")
+LEFT_OPEN = ("batch_size", "compile", "threads")
 """What a design may leave to the device, so that a run's record may differ in it."""
 
 RECORDED_DATA = {"fit", "strict", "folds", "fold"}

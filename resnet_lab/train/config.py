@@ -69,6 +69,7 @@ class TrainConfig(Record):
         balance: `sampling` gives each class the same share of an epoch, `loss` weighs the loss by N / (K N_k).
         init_seed, split_seed, order_seed: of one part of chance alone; `seed` where it is not given.
         deterministic: on the CPU and on one GPU.
+        threads: None leaves torch as it is; the command line chooses them.
         keep_predictions: of the last epochs, beside those of the best; none is chosen by them.
     """
 
@@ -149,6 +150,12 @@ class TrainConfig(Record):
         None, "Seed of the order of images, augmentation and dropout only.", shown="that of --seed"
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
+    threads: Count | None = option(
+        None,
+        "Threads of the processor; others give other last bits.",
+        SPEED,
+        shown="cores that other programs leave free",
+    )
     precision: Precision = option("auto", "Precision of convolutions and matrix products.", SPEED)
     compile: Compile = option(
         "auto", "Whether to compile the network; auto measures once per network and device, max autotunes too.", SPEED

@@ -1,7 +1,7 @@
 """Everything that a training needs, found and checked before anything is written."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
@@ -20,7 +20,9 @@ from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import Placement, choose, largest_batch, require_memory, try_step
+from resnet_lab.device.placement import computes_bf16
 from resnet_lab.device.processes import Processes
+from resnet_lab.device.trial_step import compare, noise, untouched
 from resnet_lab.network import cost
 from resnet_lab.network.builder import assemble, faults_of_plugins, plugins_needed, sources_needed
 from resnet_lab.network.checkpoint import Metadata
@@ -38,6 +40,12 @@ STEPS_AT_LEAST = 10
 
 TRIED = 2
 """Images of the smallest step that a batch size of `auto` tries."""
+
+EMULATED, EMULATED_SECONDS = 4, 1.0
+"""Images of a step that is timed in an emulated precision, and seconds that this takes, about."""
+
+SLOWER = 1.2
+"""Times as long as in float32 from which that is said."""
 
 OPTIMISER_STATES = 3
 """Copies of the weights that Adam and a moving average keep."""
@@ -115,6 +123,7 @@ def make_ready(
     watcher.say(f"{int(prepared.usable.sum())} images of {len(images.classes)} classes; training on {placement}")
     if config.batch_size == "auto":
         watcher.say(f"batch size {batch_size}")
+    _warn_of_emulation(network, placement, image_format, batch_size, watcher)
     mean, std = prepared.statistics()
     metadata = Metadata(
         spec=spec,
@@ -193,6 +202,24 @@ def _strides(spec: ModelSpec, sizes: SizeSchedule, registry: Registry) -> tuple[
     """Strides larger than the map they get, at any of the sizes; raises what a network has against a size."""
     costs = [cost.measure(spec.modified(input_size=size), registry) for size in sorted(set(sizes.sizes))]
     return tuple(stride for each in costs for stride in each.oversized_strides)
+
+
+def _warn_of_emulation(
+    network: nn.Module, placement: Placement, image_format: ImageFormat, batch_size: int, watcher: Watcher
+) -> None:
+    """Time a step of a few images in a precision that the processor emulates, and in float32."""
+    if placement.device.type != "cpu" or placement.dtype == torch.float32 or computes_bf16(placement.device):
+        return
+    shape = (min(EMULATED, batch_size), image_format.channels, image_format.size, image_format.size)
+    plain, model = replace(placement, dtype=torch.float32), placement.place(network)
+    with untouched(model, placement.device):
+        model.train()
+        emulated, usual = compare(model, model, (placement, plain), noise(placement, shape), seconds=EMULATED_SECONDS)
+    if emulated > SLOWER * usual:
+        watcher.say(
+            f"a step takes {emulated / usual:.1f} times as long in {placement.precision}, which this processor "
+            "emulates, as in fp32 (--precision fp32)"
+        )
 
 
 def _batches(

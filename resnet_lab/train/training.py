@@ -6,10 +6,12 @@ from pathlib import Path
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import refuse_existing, refuse_unwritable_folder
+from resnet_lab.core.processor import allowed_cores
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.split import to_csv
 from resnet_lab.device.processes import Processes
+from resnet_lab.device.threads import using_threads
 from resnet_lab.network.plugins import Registry, default_registry
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig
@@ -50,13 +52,14 @@ def train(
     data = DataConfig(source=data) if isinstance(data, str) else data
     processes = processes or Processes(device=config.device)
     processes.from_first(lambda: _require_new(Path(folder)))
-    with processes.first_ahead():
-        ready = make_ready(spec, data, config, registry, watcher, processes)
-    record = describe_run(ready, data, command, processes, registry)
-    splits = to_csv(ready.data.images, ready.data.parts).encode("utf-8", "surrogateescape")
-    run = Run(Path(folder))
-    processes.from_first(lambda: run.create({"status": "running", **record}, splits))
-    return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
+    with using_threads(config.threads):
+        with processes.first_ahead():
+            ready = make_ready(spec, data, config, registry, watcher, processes)
+        record = describe_run(ready, data, command, processes, registry)
+        splits = to_csv(ready.data.images, ready.data.parts).encode("utf-8", "surrogateescape")
+        run = Run(Path(folder))
+        processes.from_first(lambda: run.create({"status": "running", **record}, splits))
+        return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
 
 
 def _require_new(folder: Path) -> None:
@@ -94,9 +97,14 @@ def resume(
         )
     require_plugins(record, registry, str(run.folder))
     processes = processes or Processes(device=config.device)
-    with processes.first_ahead():
-        ready = make_ready(spec, data, config, registry, watcher, processes, partial(require_same_data, record, run))
-    return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
+    threads = record["device"].get("threads")
+    if threads is not None and threads > (cores := allowed_cores()):
+        watcher.say(f"{threads} threads as at the start, for the same bits; with {cores} cores it takes longer")
+    with using_threads(threads):
+        with processes.first_ahead():
+            check = partial(require_same_data, record, run)
+            ready = make_ready(spec, data, config, registry, watcher, processes, check)
+        return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
 
 
 def find_rate(
@@ -110,6 +118,7 @@ def find_rate(
     """The learning-rate range test on the training part; writes nothing. Raises `ResNetLabError` like `train`."""
     registry, watcher = registry or default_registry(), watcher or TrainingWatcher()
     config = config.model_copy(update={"compile": "off", "progressive_size": ()})
-    ready = make_ready(spec, data, config, registry, watcher, Processes(device=config.device))
-    network = ready.placement.place(ready.network)
-    return find_learning_rate(network, ready.batches["train"], ready.config, ready.placement, watcher)
+    with using_threads(config.threads):
+        ready = make_ready(spec, data, config, registry, watcher, Processes(device=config.device))
+        network = ready.placement.place(ready.network)
+        return find_learning_rate(network, ready.batches["train"], ready.config, ready.placement, watcher)

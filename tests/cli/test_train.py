@@ -253,7 +253,11 @@ def test_an_interrupted_training_saves_its_state(
     assert cli("predict", "run", paintings / "red" / "1.png").code == 0
 
 
-DESCRIBED = {"channels_last": "by device", **dict.fromkeys(("init_seed", "split_seed", "order_seed"), "that of --seed")}
+DESCRIBED = {
+    "channels_last": "by device",
+    "threads": "cores that other programs leave free",
+    **dict.fromkeys(("init_seed", "split_seed", "order_seed"), "that of --seed"),
+}
 
 
 def test_the_help_has_the_defaults_in_use(cli: Callable) -> None:

@@ -1,7 +1,5 @@
 """Compared with clocks that are made up, of which the best is found by hand."""
 
-import os
-
 import pytest
 import torch
 
@@ -32,7 +30,7 @@ def test_as_many_as_finish_most_steps(
         asked.append((torch.get_num_threads(), classes))
         return seconds[torch.get_num_threads()]
 
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(concurrency, "allowed_cores", lambda: 8)
     monkeypatch.setattr(concurrency, "seconds_of_step", timed)
     assert measured_processes(study(seeds=4), 10, REGISTRY) == expected
     assert asked == [(8, 10), (4, 10), (2, 10), (1, 10)]
@@ -40,7 +38,7 @@ def test_as_many_as_finish_most_steps(
 
 
 def test_no_more_than_trials_and_one_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(concurrency, "allowed_cores", lambda: 64)
     monkeypatch.setattr(concurrency, "seconds_of_step", lambda *arguments: 1.0)
     assert measured_processes(study(seeds=2), 10, REGISTRY) == 4
     gpu = Placement(torch.device("cuda"), torch.float32, "")

@@ -113,9 +113,9 @@ def test_a_node_decides_as_this_process_does_and_names_itself(tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)  # as a task does; undone after the test
     home, chosen = ray_executor._Home(tmp_path), study(budget={"steps": 20})
     notes: list[str] = []
-    assert ray_executor._decide(chosen, home, 1) == (notes, decided(chosen, REGISTRY, notes.append))
+    assert ray_executor._decide(chosen, home, 1, 1) == (notes, decided(chosen, REGISTRY, notes.append, threads=1))
     with pytest.raises(ConfigError) as failure:
-        ray_executor._decide(study(train={"batch_size": 10**6, "compile": "auto"}), home, 1)
+        ray_executor._decide(study(train={"batch_size": 10**6, "compile": "auto"}), home, 1, 1)
     assert str(failure.value).startswith("arm 'none': batch_size is 1000000, and the training part has ")
     assert str(failure.value).endswith(f" (on node {gethostname()})")
 

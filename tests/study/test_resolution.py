@@ -55,7 +55,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     fabricate(folder.folder, done, by_chance({"none": 0.7, "eca": 0.7}))
     for trial in trials_of(done):
         config = done.at(trial.arm, trial.seed).model_dump(mode="json")
-        device = run_record()["device"] | {"compiled": False}
+        device = run_record()["device"] | {"compiled": False, "threads": done.arms[0].train.threads}
         data = run_record()["data"] | {"classes": ["class 0", "class 1", "class 2"]}
         folder.run(trial).write(run_record(status="finished", config=config, device=device, data=data))
     return folder

@@ -15,7 +15,7 @@ from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.plugins import load
 from resnet_lab.study import executing, running, trials
-from resnet_lab.study.executing import in_processes
+from resnet_lab.study.executing import in_processes, local
 from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.results import findings
 from resnet_lab.study.running import as_run, check_arms, known, run_study, tuned
@@ -52,7 +52,7 @@ def test_a_study_is_the_same_in_several_processes(tmp_path: Path) -> None:
         run_study(study(), alone, REGISTRY, Listening())
     finally:
         torch.set_num_threads(threads)
-    run_study(study(), shared, REGISTRY, Listening(), execute=in_processes(max(2, os.cpu_count() or 1)))
+    run_study(study(), shared, REGISTRY, Listening(), **vars(local(max(2, os.cpu_count() or 1))))
     assert table(shared.folder) == table(alone.folder)
 
 
