@@ -35,18 +35,20 @@ class SizeSchedule:
 
     @property
     def first_epochs(self) -> dict[int, int]:
-        """Size of each stage by its first epoch."""
-        return {1 + -(-stage * self.epochs // len(self.sizes)): size for stage, size in enumerate(self.sizes)}
+        """Size of each stage by its first epoch; stages of equal size are one."""
+        stages = {1 + -(-stage * self.epochs // len(self.sizes)): size for stage, size in enumerate(self.sizes)}
+        before = (0, *stages.values())
+        return {epoch: size for (epoch, size), last in zip(stages.items(), before, strict=False) if size != last}
 
     @property
     def changes(self) -> dict[int, int]:
-        """`first_epochs` where there are several stages, else nothing."""
-        return self.first_epochs if len(self.sizes) > 1 else {}
+        """`first_epochs` where sizes differ, else nothing."""
+        return self.first_epochs if len(self.first_epochs) > 1 else {}
 
     @property
-    def last_stage(self) -> int:
-        """First epoch of the last stage."""
-        return max(self.first_epochs)
+    def smaller_epochs(self) -> int:
+        """Epochs before the last stage."""
+        return max(self.first_epochs) - 1
 
 
 def mark_sizes(panel: "Axes", sizes: Mapping[int, int], last: int, colour: str) -> None:

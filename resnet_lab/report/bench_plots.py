@@ -62,7 +62,7 @@ def time_against_macs(content: Mapping[str, Any], mode: str) -> Figure:
     _name_points(axes, [arm["name"] for arm in arms], macs, times)
     axes.set(
         xlabel="multiply-adds for one image (10$^9$)", ylabel=f"{MODES[mode]} (ms, median and quartiles)",
-        title=f"Measured time against multiply-adds\n{_machine(content)}", xlim=(0, 1.35 * max(macs)),
+        title=f"Measured time against multiply-adds\n{_machine(content, mode)}", xlim=(0, 1.35 * max(macs)),
         ylim=(0, 1.12 * max(time + half for time, half in zip(times, halves, strict=True))),
     )  # fmt: skip
     axes.legend(frameon=False, loc="upper left", fontsize=8)
@@ -80,7 +80,10 @@ def time_of_stages(content: Mapping[str, Any]) -> Figure:
         axes.barh([arm["name"] for arm in arms], widths, left=left, color=colour, label=name, height=0.7)
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axes.invert_yaxis()
-    axes.set(xlabel="inference of a batch, operators one by one (ms)", title=f"Time of each stage\n{_machine(content)}")
+    axes.set(
+        xlabel="inference of a batch, operators one by one (ms)",
+        title=f"Time of each stage\n{_machine(content, 'infer')}",
+    )
     figure.legend(loc="outside lower center", ncols=min(6, len(names)), frameon=False, fontsize=8)
     return figure
 
@@ -120,9 +123,11 @@ def _name_points(axes: Axes, names: list[str], x: list[float], y: list[float]) -
         )  # fmt: skip
 
 
-def _machine(content: Mapping[str, Any]) -> str:
-    machine, arm = content["machine"], content["arms"][0]
+def _machine(content: Mapping[str, Any], mode: str) -> str:
+    machine, arms = content["machine"], content["arms"]
+    types, batches, sizes = ([*dict.fromkeys(str(arm[key]) for arm in arms)] for key in ("dtype", "batch", "size"))
+    batch = "1" if mode == "latency" else ", ".join(batches)
     return (
-        f"{machine['name']}, {machine['threads']} threads, {arm['dtype']}, batch {arm['batch']}, {arm['size']} px, "
+        f"{machine['name']}, {machine['threads']} threads, {', '.join(types)}, batch {batch}, {', '.join(sizes)} px, "
         f"up to {content['rounds']} rounds"
     )

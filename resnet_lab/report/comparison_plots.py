@@ -31,7 +31,7 @@ def _validation(histories: Histories, inks: Palette, title: str, label: str, val
     for (name, history), (colour, line) in zip(histories.items(), looks(inks), strict=False):
         numbers = [epoch.epoch for epoch in history]
         values = [value(epoch) for epoch in history]
-        axes.plot(numbers, values, line, color=colour, marker="o", markersize=3.5, label=fitted(name, 20))
+        axes.plot(numbers, values, line, color=colour, marker="o", markersize=3.5, label=fitted(name, 17))
     axes.set(xlabel="epoch", ylabel=f"validation {label}")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid()

@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any, Literal
 
 import matplotlib
@@ -117,8 +116,7 @@ def sheet(title: str, width: float, height: float) -> Figure:
     """
     figure = Figure(figsize=(width, height), layout="constrained")
     if title:
-        inches = _width(title) * TITLE / POINTS
-        lines = wrap(title, max(1, int(len(title) * 0.95 * width / inches)))
+        lines = _lines(title, 0.95 * width * POINTS / TITLE)
         figure.suptitle("\n".join(lines))
         figure.set_layout_engine("constrained", w_pad=MARGIN, h_pad=MARGIN)
         _heighten(figure, LINE * len(lines) + 2 * MARGIN)
@@ -135,6 +133,22 @@ def fitted(name: str, letters: int) -> str:
     while _width(text) > WIDE * letters:
         text = f"{text.removesuffix('…')[:-1]}…"
     return text
+
+
+def _lines(text: str, width: float) -> list[str]:
+    """Lines of at most that width, as `_width` has it; a word that is wider is broken."""
+    lines = [""]
+    for word in text.split():
+        rest = word
+        while rest:
+            joined = f"{lines[-1]} {rest}" if lines[-1] and rest == word else rest
+            if not lines[-1] or _width(joined) <= width:
+                fits = next((k for k in range(len(joined), 1, -1) if _width(joined[:k]) <= width), 1)
+                lines[-1], rest = joined[:fits], joined[fits:]
+                lines += [""] if rest else []
+            else:
+                lines.append("")
+    return lines
 
 
 def _width(text: str) -> float:

@@ -72,7 +72,7 @@ def _draw_losses(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette,
     top = 2 * max(train[0], median(train), median(usual))
     if any(not value <= top for value in (*train, *val)):  # a diverging network's would flatten all others
         axes.set_ylim(top=top)
-        axes.set_ylabel(f"{LOSS}, higher ones beyond the scale")
+        axes.set_ylabel(f"{LOSS},\nhigher ones beyond the scale")
 
 
 def _draw_accuracies(axes: Axes, history: Sequence[Epoch], best: int, inks: Palette, sizes: Sizes | None) -> None:

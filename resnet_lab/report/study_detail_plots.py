@@ -37,7 +37,7 @@ def learning(found: Sequence[LearningCurves], what: Validated, inks: Palette, ti
     figure, axes = panel(title)
     for each, (colour, line) in zip(found, looks(inks), strict=False):
         _draw_curve(axes, _curve(each, what), colour, line)
-        axes.plot([], [], line, color=colour, linewidth=2.5, label=fitted(each.arm, 20))
+        axes.plot([], [], line, color=colour, linewidth=2.5, label=fitted(each.arm, 17))
     _finish(axes, scale_of_curves(found, what))
     axes.set(xlabel="epoch", ylabel=f"validation {LABELS[what]}")
     above(axes, columns=2)

@@ -136,7 +136,7 @@ def interaction(pair: Interaction, metric: str, inks: Palette, title: str = "") 
         for place, _, span in seen:
             if span is not None:
                 axes.plot([place] * 2, span, color=colour, alpha=0.4, linewidth=4, solid_capstyle="butt")
-        label = f"{pair.second} {fitted(level, 20)}"
+        label = f"{pair.second} {fitted(level, 14)}"
         axes.plot([x for x, _, _ in seen], [y for _, y, _ in seen], line, color=colour, marker="o", label=label)
     cells = [cell for cell in pair.cells.values() if cell.mean is not None]
     if cells:

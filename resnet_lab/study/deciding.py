@@ -4,12 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from math import floor, inf
+from statistics import fmean
 from typing import TypeAlias
 
 import torch
 
 from resnet_lab.bench.timed_networks import ready
 from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.core.watcher import SILENT
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.preparation import prepare
@@ -22,6 +24,7 @@ from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Arm, Study
 from resnet_lab.study.resolution import Compilation, ResolvedArm
 from resnet_lab.study.trials import trials_of
+from resnet_lab.train.config import require_sizes
 from resnet_lab.train.deciding import decide
 
 STEPS = 5
@@ -85,7 +88,17 @@ def depends_on_device(study: Study) -> bool:
 
 
 def seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
-    """The median of a few training steps on noise."""
+    """The median of a few training steps on noise; the mean over stages where sizes change between epochs."""
+    return fmean(_seconds_of_step(each, classes, registry) for each in at_sizes(arm))
+
+
+def at_sizes(arm: Arm) -> list[Arm]:
+    """The arm at the size of each stage of its epochs."""
+    schedule = SizeSchedule.of(arm.train.progressive_size, arm.spec.input_size, arm.train.epochs)
+    return [replace(arm, spec=arm.spec.modified(input_size=size)) for size in schedule.sizes]
+
+
+def _seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
     call = ready(arm.for_bench(classes), "train", registry, arm.train.device)
     device = choose(arm.train.device).device
     times = []
@@ -118,6 +131,7 @@ def _resolved(study: Study, arm: Arm, sources: Sources, sharing: int) -> Resolve
         arm = _with(arm, batch_size=decide(arm.spec, data, eager, sources.registry, sharing=sharing).batch_size)
     if has_open_epochs(study):
         arm = _with(arm, epochs=_epochs(study, _with(arm, compile=_eager(arm)), sources))
+    require_sizes(arm.train, "within the budget")
     if left_open.compile == "auto":
         trainings = len(trials_of(study, [arm])) + len(plan.tune_lr)
         chosen = decide(arm.spec, data, study.at(arm, plan.first_seed), sources.registry, trainings=trainings)
@@ -142,7 +156,8 @@ def _epochs(study: Study, arm: Arm, sources: Sources) -> int:
     if budget.steps is not None:
         wanted = budget.steps / steps
     elif budget.macs is not None:
-        wanted = budget.macs * 1e12 / (images * measure(arm.spec.modified(num_classes=classes), registry).macs)
+        networks = [each.spec.modified(num_classes=classes) for each in at_sizes(arm)]
+        wanted = budget.macs * 1e12 / (images * fmean(measure(each, registry).macs for each in networks))
     else:
         wanted = (budget.seconds or 0.0) / (steps * _seconds_if_it_fits(arm, classes, registry))
     return max(1, floor(wanted))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.study.declaration import changes
 from resnet_lab.study.design import Study
 from resnet_lab.study.endpoint import endpoint
@@ -73,6 +74,12 @@ def sizes_of_arms(study: Study) -> list[str]:
             else ", ".join(arm for arm, own in shares.items() if own == each)
         )
         for each in smaller
+    ] + [
+        f"{arm.name}: its last {last} epochs, by which it is scored, take in epochs of smaller images"
+        for arm in study.arms
+        if (last := study.plan.last_epochs)
+        and SizeSchedule.of(arm.train.progressive_size, arm.spec.input_size, arm.train.epochs).smaller_epochs
+        > arm.train.epochs - last
     ]
 
 

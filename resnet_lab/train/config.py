@@ -13,6 +13,7 @@ from resnet_lab.core.records import Count, NotNegative, Number, Record, Seed, Sh
 from resnet_lab.data.config import DataConfig
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Threads = Annotated[int, Field(ge=1, le=1024, strict=True)]
 SizeShare = Annotated[float, Field(gt=0, le=1, strict=True)]
 
 _PART = re.compile(r"stem|layer[1-9][0-9]?|fc")
@@ -150,7 +151,7 @@ class TrainConfig(Record):
         None, "Seed of the order of images, augmentation and dropout only.", shown="that of --seed"
     )
     device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
-    threads: Count | None = option(
+    threads: Threads | None = option(
         None,
         "Threads of the processor; others give other last bits.",
         SPEED,

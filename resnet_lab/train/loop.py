@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from resnet_lab.core.history import Epoch, best_of
 from resnet_lab.core.seeds import named_seed
-from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.data.loader import Loader
 from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
@@ -44,7 +43,8 @@ def epochs(
     Raises:
         DivergedError: a loss or an output on the validation part is non-finite.
     """
-    while not is_over(progress, config):
+    smaller_epochs = 0 if train.transform.sizes is None else train.transform.sizes.smaller_epochs
+    while not is_over(progress, config, smaller_epochs):
         start = perf_counter() - progress.seconds
         for _ in _steps(learner, train, config, placement, progress):
             progress.seconds = perf_counter() - start
@@ -80,11 +80,14 @@ def epochs(
         yield progress.history[-1]
 
 
-def is_over(progress: Progress, config: TrainConfig) -> bool:
-    """Whether all epochs are done, or `patience` of them have passed without a better one at the whole size."""
+def is_over(progress: Progress, config: TrainConfig, smaller_epochs: int = 0) -> bool:
+    """Whether all epochs are done, or `patience` of them have passed without a better one at the whole size.
+
+    Args:
+        smaller_epochs: at the beginning, with smaller images.
+    """
     history = progress.history
-    smaller = SizeSchedule.of(config.progressive_size, 1, config.epochs).last_stage - 1
-    waited = len(history) - max(best_of(history).epoch, smaller) if history else 0
+    waited = len(history) - max(best_of(history).epoch, smaller_epochs) if history else 0
     return len(history) >= config.epochs or (config.patience is not None and waited >= config.patience)
 
 

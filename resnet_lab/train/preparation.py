@@ -136,8 +136,8 @@ def make_ready(
         plugin_sources=sources_needed(spec, registry),
     )
     batches = {part: _batches(prepared, part, metadata, config, batch_size, placement, sizes) for part in PARTS}
-    if len(sizes.sizes) > 1:
-        stages = ", ".join(f"{size} px from epoch {epoch}" for epoch, size in sizes.first_epochs.items())
+    if sizes.changes:
+        stages = ", ".join(f"{size} px from epoch {epoch}" for epoch, size in sizes.changes.items())
         watcher.say(f"progressive size: {stages}")
     warmup_steps(config, len(batches["train"]))
     config = config.model_copy(update={"batch_size": batch_size})
@@ -237,7 +237,7 @@ def _batches(
     order = Order(subset, batch_size, config.seed_of("order"), balanced=config.balance == "sampling")
     augment = parse_augmentations(config.augment)
     return image_loader(
-        prepared.pixels, order, metadata.mean, metadata.std, placement, augment, sizes if len(sizes.sizes) > 1 else None
+        prepared.pixels, order, metadata.mean, metadata.std, placement, augment, sizes if sizes.changes else None
     )
 
 

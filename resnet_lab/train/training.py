@@ -52,6 +52,8 @@ def train(
     data = DataConfig(source=data) if isinstance(data, str) else data
     processes = processes or Processes(device=config.device)
     processes.from_first(lambda: _require_new(Path(folder)))
+    if config.threads is not None and config.threads > (cores := allowed_cores()):
+        watcher.say(f"{config.threads} threads for {cores} cores wait for each other, which can be many times slower")
     with using_threads(config.threads):
         with processes.first_ahead():
             ready = make_ready(spec, data, config, registry, watcher, processes)

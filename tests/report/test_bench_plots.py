@@ -22,6 +22,13 @@ def test_time_against_multiply_adds() -> None:
     assert "a processor, " in axes.get_title()
 
 
+def test_titles_name_every_size_and_batch() -> None:
+    found = content()
+    found["arms"][0] |= {"size": 32, "batch": 8}
+    found["arms"][1] |= {"size": 64, "batch": 16}
+    assert ", batch 8, 16, 32, 64 px, up to " in time_against_macs(found, "infer").axes[0].get_title()
+
+
 def test_the_front_is_what_none_beats_in_both() -> None:
     assert _front([3.0, 1.0, 2.0, 2.5], [1.0, 4.0, 2.0, 3.0]) == [1, 2, 0]
 

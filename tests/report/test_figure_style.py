@@ -80,6 +80,7 @@ def of_runs(name: str, title: str, number: int) -> Iterator[Figure]:
         (NAMES["words"], TITLE),
         *(pytest.param(name, TITLE, marks=pytest.mark.slow) for name in NAMES.values() if name != NAMES["words"]),
         pytest.param(NAMES["wide"], "", marks=pytest.mark.slow),
+        pytest.param("se", "in a very long title that goes on " * 3 + "畫" * 40 + "W" * 60, marks=pytest.mark.slow),
     ],
 )
 def test_there_is_room(name: str, title: str, made: Callable[[str, str, int], Iterator[Figure]]) -> None:

@@ -77,7 +77,7 @@ def test_a_diverged_loss_does_not_change_the_scale() -> None:
     with styled(PAPER):
         (axes,) = run_plots.losses(history((2.0, 1.0, 0.9, 1e6, float("inf"))), 2, PAPER).axes
     assert axes.get_ylim()[1] < 1000
-    assert axes.get_ylabel() == "cross-entropy (nats), higher ones beyond the scale"
+    assert axes.get_ylabel() == "cross-entropy (nats),\nhigher ones beyond the scale"
 
 
 def test_sizes_of_images_are_beside_the_curves() -> None:

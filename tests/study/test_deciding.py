@@ -43,6 +43,25 @@ def test_budgets() -> None:
     assert epochs(macs=macs[1] * 5.5) == [int(macs[1] * 5.5 / macs[0]), 5]
 
 
+def test_budgets_count_smaller_images() -> None:
+    """Half of the epochs have a quarter of the pixels, and of the multiply-adds of convolutions."""
+    smaller = {"progressive_size": [0.5, 1], "epochs": 2}
+    images, arm = images_of(study()), study().arms[0].spec.modified(num_classes=10)
+    macs = [images * cost.measure(arm.modified(input_size=size)).macs / 1e12 for size in (4, 8)]
+    (found, _) = decided_eagerly(study(train=smaller, budget={"macs": 4.01 * sum(macs)}), Sources(REGISTRY))
+    assert found.epochs == 8
+    with pytest.raises(ConfigError) as failure:
+        decided_eagerly(study(train=smaller, budget={"macs": 1.01 * macs[1]}), Sources(REGISTRY))
+    assert str(failure.value) == (
+        "arm 'none': within the budget: progressive_size has 2 shares for 1 epochs; give at most one per epoch"
+    )
+
+
+def test_a_step_takes_the_mean_of_its_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deciding, "_seconds_of_step", lambda arm, *_: float(arm.spec.input_size))
+    assert deciding.seconds_of_step(study(train={"progressive_size": [0.5, 1], "epochs": 2}).arms[0], 10, REGISTRY) == 6
+
+
 def clock(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[Arm], float]) -> None:
     monkeypatch.setattr(deciding, "seconds_of_step", lambda arm, classes, registry: seconds(arm))
 

@@ -95,6 +95,16 @@ def test_arms_of_smaller_images_are_named() -> None:
     one = of(arms={"plain": {}, "small first": smaller})
     assert sizes_of_arms(one) == [f"{first}small first"]
     assert one.arms[0].hash != one.arms[1].hash
+    late = study_from(
+        {
+            "study": {"arms": {"plain": {}, "small first": smaller}, "epochs_scored": 2},
+            "model": {"model": "resnet20"}, "data": DIGITS, "train": {"epochs": 3},
+        },
+        "s.toml",
+    )  # fmt: skip
+    assert sizes_of_arms(late)[1:] == [
+        "small first: its last 2 epochs, by which it is scored, take in epochs of smaller images"
+    ]
     assert sizes_of_arms(of(arms={"plain": {}, "gelu": {"act": "gelu"}})) == []
 
 

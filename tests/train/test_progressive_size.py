@@ -4,7 +4,6 @@ import json
 import os
 import signal
 from collections import defaultdict
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +46,7 @@ QUICK = TrainConfig(
         ((0.1, 1.0), 8, 2, [4, 8]),
         ((0.9, 1.0), 9, 2, [8, 9]),
         ((0.5, 1.0), 3, 2, [3, 3]),
+        ((0.5, 1.0, 1.0), 8, 9, [4] * 3 + [8] * 6),
     ],
 )
 def test_stages_are_equal_parts_of_the_epochs(
@@ -54,8 +54,10 @@ def test_stages_are_equal_parts_of_the_epochs(
 ) -> None:
     schedule = SizeSchedule.of(shares, size, epochs)
     assert [schedule.size(epoch) for epoch in range(1, epochs + 1)] == expected
-    for number, epoch in enumerate(schedule.first_epochs):
-        assert Fraction(epoch - 1, epochs) >= Fraction(number, len(schedule.sizes)) > Fraction(epoch - 2, epochs)
+    changed = {epoch: size for epoch, size in enumerate(expected, 1) if expected[: epoch - 1][-1:] != [size]}
+    assert schedule.first_epochs == changed
+    assert schedule.changes == (changed if len(changed) > 1 else {})
+    assert schedule.smaller_epochs == len([size for size in expected if size != expected[-1]])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -146,6 +148,10 @@ def test_patience_counts_epochs_at_the_whole_size(tmp_path: Path, seen: dict[int
     config = QUICK.model_copy(update={"epochs": 8, "patience": 1, "lr": 1e-12})
     train(SPEC.modified(norm="none"), "digits", config, folder=tmp_path / "run", curves=False)
     assert len((tmp_path / "run/metrics.csv").read_text().splitlines()) == 1 + 5
+    for shares, epochs in (((0.5, 1.0, 1.0, 1.0), 3), ((1.0, 1.0), 2)):
+        alike = config.model_copy(update={"progressive_size": shares})
+        train(SPEC.modified(norm="none"), "digits", alike, folder=tmp_path / str(epochs), curves=False)
+        assert len((tmp_path / str(epochs) / "metrics.csv").read_text().splitlines()) == 1 + epochs
 
 
 @pytest.mark.parametrize(

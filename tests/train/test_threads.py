@@ -60,6 +60,13 @@ def test_more_than_there_are_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "3 threads as at the start, for the same bits; with 2 cores it takes longer" in kept.notes
 
 
+def test_more_than_cores_are_warned_of_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("resnet_lab.train.training.allowed_cores", lambda: 2)
+    kept = Kept()
+    train(SPEC, "digits", CONFIG, folder=tmp_path / "run", watcher=kept, curves=False)
+    assert "3 threads for 2 cores wait for each other, which can be many times slower" in kept.notes
+
+
 def test_none_leaves_torch_as_it_is(tmp_path: Path) -> None:
     counting = Counting()
     with using_threads(2):
