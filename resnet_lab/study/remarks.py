@@ -172,7 +172,8 @@ def remarks(
         )
     if others := orphaned(study, folder):
         found.append(
-            f"{len(others)} trials in the folder are of another design and are ignored: {', '.join(others[:3])}"
+            f"{len(others)} trials in the folder are of other arms or seeds than this design and are ignored: "
+            + ", ".join(others[:3])
         )
     versions = {tuple(sorted(outcome.versions.items())) for outcome in outcomes.values() if outcome.versions}
     if len(versions) > 1:

@@ -134,7 +134,8 @@ def test_what_a_reader_should_know(tmp_path: Path) -> None:
     (folder.trials / f"{other.name}.json").write_text(path.read_text())
     remarks = findings(chosen, folder, REGISTRY).remarks
     assert "trials were run with different versions of torch: do not mix them in a verdict" in remarks
-    assert f"1 trials in the folder are of another design and are ignored: {other.name}" in remarks
+    sentence = "1 trials in the folder are of other arms or seeds than this design and are ignored: "
+    assert f"{sentence}{other.name}" in remarks
 
 
 def test_costs_of_other_arms_are_said_to_count_for_nothing(tmp_path: Path) -> None:
