@@ -164,10 +164,13 @@ def _of_configuration(bundle: str, chosen: Fields) -> tuple[list[Parameter], Rea
 
     def read(values: Mapping[str, Any]) -> Given:
         given = {name: value for name in taken if (value := values[f"{bundle}_{name}"]) is not None}
-        return Given(
-            {name: value_of(v, taken[name]) if isinstance(v, str) else v for name, v in given.items()},
-            {name: _written(name, taken[name]).partition("/")[0] for name in given},
-        )
+        options = {name: _written(name, taken[name]).partition("/")[0] for name in given}
+        for name, value in given.items():
+            try:
+                given[name] = value_of(value, taken[name]) if isinstance(value, str) else value
+            except ConfigError as error:
+                raise ConfigError(f"{options[name]}: {error}") from None
+        return Given(given, options)
 
     return parameters, read
 

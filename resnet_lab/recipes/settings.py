@@ -47,12 +47,19 @@ def apply_settings(tables: Mapping[str, Mapping[str, Any]], settings: Sequence[s
             raise ConfigError(
                 f"setting {repr_of(setting)}: unknown key {repr_of(key)} of {table}; {nearest(key, fields)}"
             )
-        changed.setdefault(table, {})[key] = value_of(text.strip(), fields[key])
+        try:
+            changed.setdefault(table, {})[key] = value_of(text.strip(), fields[key])
+        except ConfigError as error:
+            raise ConfigError(f"setting {repr_of(setting)}: {error}") from None
     return changed
 
 
 def value_of(text: str, field: FieldInfo | None) -> Any:
-    """Value of a text for a field; None is a key of the network's, whose values are numbers and texts."""
+    """Value of a text for a field; None is a key of the network's, whose values are numbers and texts.
+
+    Raises:
+        ConfigError: there are commas and nothing between them.
+    """
     if field is None:
         return _toml_value(text)
     kinds = alternatives(field.annotation)
@@ -66,9 +73,10 @@ def value_of(text: str, field: FieldInfo | None) -> Any:
     value = _toml_value(text)
     if isinstance(value, list):
         return value
-    return [
-        _scalar(part, alternatives(items)) for part in comma_list(value if isinstance(value, str) else text) if part
-    ]
+    parts = [part for part in comma_list(value if isinstance(value, str) else text) if part]
+    if "," in text and not parts:
+        raise ConfigError(f"{repr_of(text)} is a list without items; write them with commas between, or none")
+    return [_scalar(part, alternatives(items)) for part in parts]
 
 
 def alternatives(annotation: Any) -> list[Any]:

@@ -215,6 +215,12 @@ def test_a_file(cli: Callable) -> None:
     assert not Path("studies").exists()
 
 
+def test_looks_of_commas_alone_are_refused(cli: Callable) -> None:
+    assert cli("study", "plan", "--attn", "none,eca", "--looks", ",") == (
+        2, "", "resnet-lab: --looks: ',' is a list without items; write them with commas between, or none\n",
+    )  # fmt: skip
+
+
 def test_bad_input(cli: Callable, done: Path) -> None:
     for arguments, message in {
         ("run",): "there is nothing to compare: name a study file, or parts such as --attn none,cbam",

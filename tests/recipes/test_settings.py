@@ -63,6 +63,14 @@ def test_commas_part_augmentations_but_not_parameters(text: str, parts: list[str
     assert value_of(text, TrainConfig.model_fields["augment"]) == parts
 
 
+@pytest.mark.parametrize("text", [",", " , ,"])
+def test_a_list_of_commas_alone_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError) as failure:
+        apply_settings({}, [f"train.augment={text}"])
+    empty = f"{text.strip()!r} is a list without items; write them with commas between, or none"
+    assert str(failure.value) == f"setting 'train.augment={text}': {empty}"
+
+
 def test_what_is_set_is_what_the_configurations_take() -> None:
     tables = apply_settings(
         {"model": {"model": "resnet20"}, "train": {"augment": ["crop"], "weights": "IMAGENET1K_V1", "patience": 3}},
