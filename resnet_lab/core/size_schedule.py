@@ -58,9 +58,11 @@ def mark_sizes(panel: "Axes", sizes: Mapping[int, int], last: int, colour: str) 
             if epoch > 1:
                 panel.axvline(epoch - 0.5, color=colour, linewidth=0.8)
             panel.annotate(
-                f" {size} px",
+                f"{size} px",
                 (epoch - 0.5, 0.98),
                 xycoords=("data", "axes fraction"),
+                xytext=(3, 0),
+                textcoords="offset points",
                 rotation=90,
                 va="top",
                 fontsize=9,

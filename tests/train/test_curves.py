@@ -110,7 +110,7 @@ def test_a_loss_that_is_high_in_most_epochs_is_shown(figures: list[Figure]) -> N
 def test_sizes_of_images_are_written_where_they_begin(figures: list[Figure]) -> None:
     draw_curves(history(5), "x", 5, {1: 72, 3: 96, 6: 128})
     for panel in figures[0].axes:
-        assert [(text.get_text().strip(), text.xy[0]) for text in panel.texts] == [("72 px", 0.5), ("96 px", 2.5)]
+        assert [(text.get_text(), text.xy[0]) for text in panel.texts] == [("72 px", 0.5), ("96 px", 2.5)]
         assert 2.5 in [line.get_xdata()[0] for line in panel.lines]
 
 
