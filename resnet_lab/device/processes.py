@@ -24,6 +24,7 @@ from torch.distributed import HashStore, TCPStore  # type: ignore[attr-defined] 
 from torch.distributed.distributed_c10d import PrefixStore, Store, Work
 
 from resnet_lab.core.errors import ConfigError, ResNetLabError, error_of, kinds_of
+from resnet_lab.core.processor import allowed_cores
 from resnet_lab.device import choose
 
 T = TypeVar("T")
@@ -326,8 +327,7 @@ def _part_of_the_cores() -> Iterator[None]:
     """Share the cores out: where the user sets nothing, torchrun gives each process one thread."""
     before = torch.get_num_threads()
     if os.environ.get("OMP_NUM_THREADS", "1") == "1":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // int(os.environ["LOCAL_WORLD_SIZE"])))
+        torch.set_num_threads(max(1, allowed_cores() // int(os.environ["LOCAL_WORLD_SIZE"])))
     try:
         yield
     finally:
