@@ -11,6 +11,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import filelock
@@ -457,7 +458,6 @@ def test_a_cache_that_cannot_be_made(folder: Path, tmp_path: Path, monkeypatch: 
         f"{cache._folder(str(folder), FORM, True)}: the cache cannot be used: Not a directory; "
         "name another place in RESNET_LAB_CACHE"
     )
-    assert bytes_free() == shutil.disk_usage(tmp_path).free
     assert entries() == []
 
 
@@ -519,7 +519,19 @@ def test_what_would_be_needed_is_what_was_not_seen(folder: Path) -> None:
         path.rename(folder / path.name)
     assert bytes_needed(set_of(folder), FORM) == 3 * 8 * 8 * 3
     assert bytes_needed(images, ImageFormat(8, 1)) == 12 * 8 * 8
-    assert bytes_free() == shutil.disk_usage(folder).free
+
+
+@pytest.mark.parametrize("place", ["", "not/yet/there"])
+def test_space_is_that_of_the_disk_of_the_cache(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESNET_LAB_CACHE", str(tmp_path / place))
+    monkeypatch.setattr(shutil, "disk_usage", {tmp_path: SimpleNamespace(free=1234)}.__getitem__)
+    assert bytes_free() == 1234
+
+
+def test_a_cache_below_a_file_is_on_the_disk_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("RESNET_LAB_CACHE", str(tmp_path / "file" / "cache"))
+    assert 0 < bytes_free() < shutil.disk_usage(tmp_path).total
 
 
 def test_a_changed_file_needs_its_space_again(folder: Path) -> None:
