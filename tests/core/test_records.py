@@ -3,7 +3,7 @@
 import ast
 import json
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Annotated, Any
 
 import pytest
@@ -67,11 +67,11 @@ def test_what_the_library_writes_is_read(content: Any) -> None:
     ids=lambda value: value[:20].decode(errors="replace") if isinstance(value, bytes) else "",
 )
 def test_what_is_beyond_a_bound_is_refused_at_once(text: bytes, problem: str) -> None:
-    start = perf_counter()
+    start = process_time()
     with pytest.raises(Malformed) as failure:
         parse_json(text)
     assert str(failure.value) == problem
-    assert perf_counter() - start < SECONDS
+    assert process_time() - start < SECONDS
 
 
 def test_brackets_in_texts_are_none() -> None:
@@ -163,7 +163,7 @@ def test_types_are_named_as_json_and_toml_have_them(kind: Any, given: object, pr
 
 def test_a_sentence_stays_short() -> None:
     long = "x" * 10**6
-    start = perf_counter()
+    start = process_time()
     for data in (
         {"inner": [{"width": long}]},
         {"inner": [{"width": [long] * 1000}]},
@@ -174,7 +174,7 @@ def test_a_sentence_stays_short() -> None:
             validated(Outer, data, "here", RunError)
         assert len(str(failure.value)) < 1000
     assert str(failure.value) == f"here: inner.0.names: input should have at most {ENTRIES:,} entries"
-    assert perf_counter() - start < SECONDS
+    assert process_time() - start < SECONDS
 
 
 OWN_MESSAGES = {"device/processes.py", "bench/process_memory.py", "data/sources/permission.py"}

@@ -1,4 +1,4 @@
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -41,12 +41,12 @@ def test_as_many_as_the_library_expands_to(pattern: str) -> None:
     ],
 )
 def test_what_would_be_too_many(pattern: str, problem: str) -> None:
-    start = perf_counter()
+    start = process_time()
     with pytest.raises(DataError) as failure:
         expanded(pattern)
     assert str(failure.value).startswith(problem)
     assert len(str(failure.value)) < 300
-    assert perf_counter() - start < 5
+    assert process_time() - start < 5
 
 
 def test_as_many_as_there_may_be() -> None:
