@@ -3,14 +3,18 @@
 import os
 import stat
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from resnet_lab.core.errors import RunError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write to a temporary name next to `path`, sync, and rename over it.
+
+    Args:
+        content: as a whole or in pieces.
 
     Raises:
         RunError: the file cannot be written; an earlier file is unchanged.
@@ -21,7 +25,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise RunError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             permit_as_usual(descriptor, 0o666)
             os.fsync(descriptor)

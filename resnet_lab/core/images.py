@@ -1,16 +1,20 @@
 """Labelled images of a data source, read one at a time, by index."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from resnet_lab.core.columns import CategoryColumn, TextColumn
+
 
 @dataclass(frozen=True)
 class ImageSet:
     """Labelled images.
+
+    Paths and parts may be given as tuples or other sequences; they are held as columns, which read like tuples.
 
     Attributes:
         name: of the source, as a user can write it from anywhere to have it again.
@@ -30,14 +34,19 @@ class ImageSet:
 
     name: str
     classes: tuple[str, ...]
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     labels: NDArray[np.int64]
     read: Callable[[int], bytes | Image]
     stamp: Callable[[int], str] | None = None
-    parts: tuple[str, ...] | None = None
+    parts: Sequence[str] | None = None
     chunks: NDArray[np.int64] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "paths", TextColumn.of(self.paths))
+        if self.parts is not None:
+            object.__setattr__(self, "parts", CategoryColumn.of(self.parts))
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -4,6 +4,7 @@ A folder of the cache belongs to one source in one image format and holds
 
     pixels.u8       one row of S x S x C bytes per image, appended (`row_store`)
     index.sqlite    digest -> row, checksum and what decoding found; path -> stamp and digest (`ledger`)
+    set.records     what is known of the whole set, for as long as nothing changes (`recorded_set`)
     copies.json     which images are near copies, once they were looked for (`known_copies`)
 
 Rows are found by their content's digest: a file that changed gets a new one, a file that was renamed or copied finds
@@ -11,25 +12,33 @@ the old.
 """
 
 import json
+import os
 import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from resnet_lab.core.cache_location import cache_folder
+from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import SILENT, Watcher
+from resnet_lab.data import recorded_set
 from resnet_lab.data.bit_depth import DEPTHS
-from resnet_lab.data.cache_folders import PIXELS, held
-from resnet_lab.data.decoding import ImageInfo
+from resnet_lab.data.cache_folders import PIXELS, RECORDS, CacheError, held
 from resnet_lab.data.filling import Filling
+from resnet_lab.data.image_columns import NOTHING, Digests, ImageColumns, hexadecimal
 from resnet_lab.data.image_format import ImageFormat
-from resnet_lab.data.ledger import Ledger, encoded, is_damage
+from resnet_lab.data.ledger import NAME, Ledger, encoded, is_damage
+from resnet_lab.data.row_store import seal_of
+from resnet_lab.data.stamps import Stamps, hash_of, key_of, stamps_of
 
 FORMAT = 4
 """Format of a cache folder; raised whenever what decoding makes of an image changes."""
@@ -46,43 +55,62 @@ class Stored:
         pixels: the file; None where only what decoding found was kept.
     """
 
-    examined: tuple[ImageInfo, ...]
-    rows: NDArray[np.int64]
+    examined: ImageColumns
+    rows: NDArray[np.int32]
     folder: Path
     pixels: Path | None
 
 
 def store(
-    images: ImageSet, image_format: ImageFormat, *, keep_pixels: bool = True, watcher: Watcher = SILENT
+    images: ImageSet,
+    image_format: ImageFormat,
+    *,
+    keep_pixels: bool = True,
+    stamps: Stamps | None = None,
+    watcher: Watcher = SILENT,
 ) -> Stored:
     """Bring the cache up to date with a set: decode what is new or changed, check what is there.
+
+    Args:
+        stamps: of the images as they are now, where they are known; those of images that are read are replaced.
 
     Raises:
         DataError: the cache cannot be written, or the disk is full; what was decoded so far is kept.
     """
     folder = _folder(images.name, image_format, keep_pixels)
+    stamps = stamps_of(images) if stamps is None else stamps
     with held(folder, watcher):
+        if (known := _known(images, stamps, folder)) is not None:
+            with suppress(OSError):  # somebody else's may be read all the same
+                os.utime(folder / RECORDS)  # the time of its last use
+            return _stored(known, folder, keep_pixels)
         try:
-            return _store(images, image_format, folder, keep_pixels, watcher)
+            return _store(images, image_format, folder, keep_pixels, stamps, watcher)
         except sqlite3.DatabaseError as error:
             if not is_damage(error, folder):
                 raise
             watcher.say(f"the index of the cache is damaged ({error}); all images are decoded again")
             shutil.rmtree(folder)  # with the pixels: whoever reads the old ones has them open still
             folder.mkdir()
-            return _store(images, image_format, folder, keep_pixels, watcher)
+            return _store(images, image_format, folder, keep_pixels, stamps, watcher)
 
 
 def store_at_one_depth(
-    images: ImageSet, image_format: ImageFormat, *, keep_pixels: bool = True, watcher: Watcher = SILENT
+    images: ImageSet,
+    image_format: ImageFormat,
+    *,
+    keep_pixels: bool = True,
+    stamps: Stamps | None = None,
+    watcher: Watcher = SILENT,
 ) -> tuple[Stored, ImageFormat]:
     """`store`, with pictures of 16 bits scaled by the bits in use of all of them; the image format with that depth.
 
     Raises:
         DataError: as `store`.
     """
-    stored = store(images, image_format, keep_pixels=keep_pixels, watcher=watcher)
-    used = [each.depth for each in stored.examined if each.depth is not None]
+    stored = store(images, image_format, keep_pixels=keep_pixels, stamps=stamps, watcher=watcher)
+    depths = stored.examined.column("depth")
+    used = depths[depths != NOTHING].tolist()
     if image_format.depth is not None or not used:
         return stored, image_format
     depth = max(used)
@@ -101,36 +129,79 @@ def store_at_one_depth(
     return stored, image_format
 
 
-def bytes_needed(images: ImageSet, image_format: ImageFormat) -> int:
-    """An upper bound of what storing a set would add to the disk: the images whose files are new or changed."""
+def bytes_needed(images: ImageSet, image_format: ImageFormat, stamps: Stamps | None = None) -> int:
+    """An upper bound of what storing a set would add to the disk: the images whose files are new or changed.
+
+    Args:
+        stamps: as for `store`.
+    """
+    folder = _folder(images.name, image_format, keep_pixels=True)
+    stamps = stamps_of(images) if stamps is None else stamps
+    if _known(images, stamps, folder) is not None:
+        return 0
     try:
-        with Ledger(_folder(images.name, image_format, keep_pixels=True)) as ledger:
-            seen = ledger.files()
+        with Ledger(folder) as ledger:
+            known = (ledger.file(encoded(path)) for path in images.paths)
+            if stamps is None:
+                stored = sum(each is not None for each in known)
+            else:
+                pairs = zip(known, stamps.tolist(), strict=True)
+                stored = sum(each is not None and hash_of(each[0]) == stamp for each, stamp in pairs)
     except (sqlite3.DatabaseError, OSError):
-        seen = {}  # missing or damaged: `store` rebuilds it
-
-    def is_stored(position: int) -> bool:
-        stamp, _ = seen.get(encoded(images.paths[position]), (None, ""))
-        try:
-            return stamp is not None and (images.stamp is None or encoded(images.stamp(position)) == stamp)
-        except OSError:
-            return False
-
-    return sum(not is_stored(position) for position in range(len(images))) * image_format.nbytes
+        stored = 0  # missing or damaged: `store` rebuilds it
+    return (len(images) - stored) * image_format.nbytes
 
 
-def _store(images: ImageSet, image_format: ImageFormat, folder: Path, keep_pixels: bool, watcher: Watcher) -> Stored:
-    pixels = folder / PIXELS
+def _known(images: ImageSet, stamps: Stamps | None, folder: Path) -> ImageColumns | None:
+    """What is known of a set, where neither it nor the folder changed since."""
+    if not (key := _key(images, stamps, folder)):
+        return None
+    return recorded_set.read(folder / RECORDS, _signatures_in(folder), key)
+
+
+def _key(images: ImageSet, stamps: Stamps | None, folder: Path) -> str:
+    return key_of(images, stamps, PIL.__version__, seal_of(folder / NAME), seal_of(folder / PIXELS))
+
+
+def _store(
+    images: ImageSet,
+    image_format: ImageFormat,
+    folder: Path,
+    keep_pixels: bool,
+    stamps: Stamps | None,
+    watcher: Watcher,
+) -> Stored:
     with Ledger(folder, create=True) as ledger:
         used = datetime.now(UTC).isoformat(timespec="seconds")
         ledger.set_facts(source=images.name, form=json.dumps(asdict(image_format)), used=used)
-        records = Filling(ledger, pixels, images, image_format, keep_pixels, watcher).run()
-    return Stored(
-        examined=tuple(record.examined for record in records),
-        rows=np.array([-1 if record.row is None else record.row for record in records], dtype=np.int64),
-        folder=folder,
-        pixels=pixels if keep_pixels else None,
-    )
+        filling = Filling(ledger, folder / PIXELS, images, image_format, keep_pixels, stamps, watcher)
+        filling.run()
+    key = "" if filling.may_pass else _key(images, filling.stamps, folder)
+    words = filling.index.table.words
+    recorded_set.write(folder / RECORDS, key, filling.records(), words, image_format.channels)
+    examined = recorded_set.read(folder / RECORDS, _signatures_in(folder))
+    if examined is None:
+        raise CacheError(f"{folder / RECORDS}: damaged while it was written; check the disk")
+    return _stored(examined, folder, keep_pixels)
+
+
+def _stored(examined: ImageColumns, folder: Path, keep_pixels: bool) -> Stored:
+    return Stored(examined, examined.column("row"), folder, folder / PIXELS if keep_pixels else None)
+
+
+def _signatures_in(folder: Path) -> Callable[[Digests], Iterator[bytes]]:
+    """Reader of signatures, which are in the index alone: they are as large as all else, and seldom asked for."""
+
+    def read(digests: Digests) -> Iterator[bytes]:
+        if not len(digests):
+            return
+        try:
+            with Ledger(folder, check=False) as ledger:
+                yield from ledger.signatures(hexadecimal(digests))
+        except (sqlite3.DatabaseError, KeyError, ValueError):
+            raise DataError(f"{folder}: the index changed while in use; restart to repair it") from None
+
+    return read
 
 
 def _folder(name: str, image_format: ImageFormat, keep_pixels: bool) -> Path:

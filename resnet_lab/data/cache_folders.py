@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.ledger import NAME, Ledger
 
 PIXELS = "pixels.u8"
+RECORDS = "set.records"
 GROUPS = "copies.json"
 ABOUT = "about.json"
 FEATURES = tuple(f"{part}.{what}" for part in ("train", "val") for what in ("features", "sums"))
@@ -143,7 +144,7 @@ def clear(names: Sequence[str] | None = None) -> int:
 
 
 def _entries() -> list[CacheEntry]:
-    found = [_images(folder) for folder in _ours("decoded", {PIXELS, NAME, f"{NAME}-journal", GROUPS})]
+    found = [_images(folder) for folder in _ours("decoded", {PIXELS, NAME, f"{NAME}-journal", RECORDS, GROUPS})]
     found += [_features(folder) for folder in _ours("frozen", {ABOUT, *FEATURES})]
     shards = cache_folder() / SHARDS
     if shards.is_dir() and (fetched := [path.stat().st_size for path in shards.iterdir()]):
@@ -175,6 +176,8 @@ def _images(folder: Path) -> CacheEntry:
         with Ledger(folder) as ledger:
             about, number = ledger.about(), len(ledger)
         image_format, used = ImageFormat(**parse_json(about["form"])), datetime.fromisoformat(about["used"])
+        if (records := folder / RECORDS).exists():
+            used = max(used, datetime.fromtimestamp(records.stat().st_mtime, UTC))
         return CacheEntry(kind, folder, about["source"], image_format, number, nbytes, used)
     except (sqlite3.DatabaseError, KeyError, ValueError, TypeError):
         return CacheEntry(kind, folder, "", None, 0, nbytes, None)

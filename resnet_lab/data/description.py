@@ -18,8 +18,8 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.cache import store_at_one_depth
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
-from resnet_lab.data.decoding import ImageInfo
 from resnet_lab.data.image_format import ImageFormat
+from resnet_lab.data.near_copies import of_several
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded, Prepared, channel_statistics
 from resnet_lab.data.split import PARTS
@@ -221,12 +221,11 @@ def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:
     Args:
         config, seed: that it was prepared with.
     """
-    usable = [each for each in prepared.examined if not each.cause]
-    widths = np.array([each.width for each in usable], dtype=np.int64)
-    heights = np.array([each.height for each in usable], dtype=np.int64)
+    usable = prepared.usable
+    widths, heights = (prepared.examined.column(name)[usable].astype(np.int64) for name in ("width", "height"))
     mean, std = prepared.statistics()
     findings = _findings(prepared, prepared.grouping)
-    part_of = dict(zip(prepared.images.paths, prepared.parts.tolist(), strict=True))
+    codes, several = prepared.part_column.codes, of_several(prepared.grouping.groups)
     return Description(
         findings=findings,
         image_format=prepared.pixels.image_format,
@@ -239,7 +238,9 @@ def describe(prepared: Prepared, config: DataConfig, seed: int) -> Description:
         sizes=Sizes(widths, heights, int(np.sum(np.minimum(widths, heights) < prepared.pixels.image_format.size))),
         mean=mean,
         std=std,
-        leaks=tuple(each for each in findings.copies if len({part_of[path] for path in each.paths}) > 1),
+        leaks=tuple(
+            each for each, there in zip(findings.copies, several, strict=True) if len(set(codes[there].tolist())) > 1
+        ),
     )
 
 
@@ -257,7 +258,9 @@ def album(prepared: Prepared, description: Description) -> Album:
 def _findings(decoded: Decoded, grouping: Grouping) -> DataFindings:
     images, usable = decoded.images, decoded.usable
     counts = np.bincount(images.labels[usable], minlength=len(images.classes)).tolist()
-    kinds = Counter(kind for each in decoded.examined if not each.cause for kind in each.kinds)
+    kinds = Counter[str]()
+    for some, number in decoded.examined.kinds():
+        kinds.update(dict.fromkeys(some, number))
     return DataFindings(
         source=images.name,
         images=len(images),
@@ -271,35 +274,38 @@ def _findings(decoded: Decoded, grouping: Grouping) -> DataFindings:
 
 
 def _class_rows(prepared: Prepared) -> tuple[ClassRow, ...]:
-    labels = prepared.images.labels
+    labels, usable, number = prepared.images.labels, prepared.usable, len(prepared.images.classes)
+    counts = {part: np.bincount(labels[prepared.positions(part)], minlength=number).tolist() for part in PARTS}
+    good, bad = (np.bincount(labels[each], minlength=number).tolist() for each in (usable, ~usable))
+    sums, squares = np.zeros((2, number, prepared.pixels.image_format.channels), dtype=np.int64)
+    for totals, field in ((sums, "sums"), (squares, "squares")):
+        np.add.at(totals, labels[usable], prepared.examined.column(field)[usable])
     rows = []
     for label, name in enumerate(prepared.images.classes):
-        of_class = labels == label
-        counts = {part: int(np.sum(of_class & (prepared.parts == part))) for part in PARTS}
-        usable = _at(prepared.examined, np.flatnonzero(of_class & prepared.usable))
-        mean, _ = channel_statistics(usable, prepared.pixels.image_format)
-        rows.append(ClassRow(name, **counts, bad=int(np.sum(of_class & ~prepared.usable)), mean=mean))
+        mean, _ = channel_statistics(
+            good[label], sums[label].tolist(), squares[label].tolist(), prepared.pixels.image_format
+        )
+        rows.append(ClassRow(name, **{part: counts[part][label] for part in PARTS}, bad=bad[label], mean=mean))
     return tuple(sorted(rows, key=lambda row: (-row.images, row.name)))
 
 
 def _samples(prepared: Prepared) -> dict[str, tuple[ExampleImage, ...]]:
     """Sample of each class in the order of digests: effectively random, and stable when images are added."""
-    classes = prepared.images.classes
+    classes, train = prepared.images.classes, prepared.positions("train")
     number = max(1, min(SAMPLES_A_CLASS, MAX_SAMPLES // len(classes)))
     chosen: dict[int, list[int]] = {label: [] for label in range(len(classes))}
-    for position in sorted(prepared.positions("train").tolist(), key=lambda at: prepared.examined[at].digest):
-        of_class = chosen[int(prepared.images.labels[position])]
-        if len(of_class) < number:
-            of_class.append(position)
+    in_order = train[np.argsort(prepared.examined.digests[train], kind="stable")]
+    for position, label in zip(in_order.tolist(), prepared.images.labels[in_order].tolist(), strict=True):
+        if len(chosen[label]) < number:
+            chosen[label].append(position)
     return {classes[label]: _pictures(prepared, positions) for label, positions in chosen.items()}
 
 
 def _gallery(prepared: Prepared, copies: Sequence[Copies]) -> Gallery:
-    index = {path: position for position, path in enumerate(prepared.images.paths)}
-    return tuple(
-        (each, _pictures(prepared, [index[path] for path in each.paths[:PICTURES_A_GROUP]]))
-        for each in copies[:GROUPS_SHOWN]
-    )
+    shown = copies[:GROUPS_SHOWN]
+    wanted = {path for each in shown for path in each.paths[:PICTURES_A_GROUP]}
+    index = {path: position for position, path in enumerate(prepared.images.paths) if path in wanted}
+    return tuple((each, _pictures(prepared, [index[path] for path in each.paths[:PICTURES_A_GROUP]])) for each in shown)
 
 
 def _pictures(prepared: Prepared, positions: Sequence[int]) -> tuple[ExampleImage, ...]:
@@ -309,13 +315,11 @@ def _pictures(prepared: Prepared, positions: Sequence[int]) -> tuple[ExampleImag
             path=images.paths[position],
             label=images.classes[images.labels[position]],
             part=str(prepared.parts[position]),
-            width=examined.width,
-            height=examined.height,
+            width=prepared.examined[position].width,
+            height=prepared.examined[position].height,
             jpeg=_jpeg(pixels),
         )
-        for position, examined, pixels in zip(
-            positions, _at(prepared.examined, positions), gathered(prepared.pixels, positions), strict=True
-        )
+        for position, pixels in zip(positions, gathered(prepared.pixels, positions), strict=True)
     )
 
 
@@ -326,7 +330,3 @@ def _jpeg(pixels: NDArray[np.uint8]) -> bytes:
     content = io.BytesIO()
     image.save(content, format="JPEG", quality=72, optimize=True)
     return content.getvalue()
-
-
-def _at(examined: Sequence[ImageInfo], positions: Sequence[int] | NDArray[np.int64]) -> list[ImageInfo]:
-    return [examined[position] for position in positions]

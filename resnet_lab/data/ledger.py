@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import sqlite3
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from sys import intern
@@ -22,6 +23,8 @@ TABLES = (
     "CREATE TABLE images (digest TEXT PRIMARY KEY, row INTEGER, checksum INTEGER, told TEXT, record_checksum INTEGER) "
     "WITHOUT ROWID",
 )
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 AROUND_IT = frozenset(
     {
@@ -54,18 +57,22 @@ class LedgerRow:
 class Ledger:
     """The index of a folder, to be used as a context manager.
 
+    Args:
+        check: look for damage to the file first, which means reading all of it.
+
     Raises:
         sqlite3.DatabaseError: here and in every method; `is_damage` distinguishes the kinds.
     """
 
-    def __init__(self, folder: Path, *, create: bool = False) -> None:
+    def __init__(self, folder: Path, *, create: bool = False, check: bool = True) -> None:
         path = folder.absolute() / NAME
         if path.exists() and not path.stat().st_size:
             raise sqlite3.DatabaseError("the file is empty")
         self._index = sqlite3.connect(f"{path.as_uri()}?mode={'rwc' if create else 'rw'}", uri=True)
         self._index.text_factory = lambda text: text.decode(errors="replace")  # the checksum tells of damaged text
         try:
-            self._check()
+            if check:
+                self._check()
         except BaseException:
             self._index.close()
             raise
@@ -89,19 +96,26 @@ class Ledger:
                 for table in TABLES:
                     self._index.execute(table)
 
-    def records(self) -> tuple[dict[str, LedgerRow], set[str]]:
-        """Records by digest, and the digests of those that are not as they were written."""
-        records, damaged = {}, set()
+    def records(self) -> Iterator[tuple[str, LedgerRow | None]]:
+        """Digest and record of every image whose content was seen; None for a record that is not as it was written."""
         for digest, row, checksum, content, record_checksum in self._index.execute("SELECT * FROM images"):
-            if _checksum(digest, row, checksum, content) == record_checksum:
-                records[digest] = LedgerRow(row, checksum, _examined(digest, content))
-            else:
-                damaged.add(digest)
-        return records, damaged
+            sound = _checksum(digest, row, checksum, content) == record_checksum
+            yield digest, LedgerRow(row, checksum, _examined(digest, content)) if sound else None
 
-    def files(self) -> dict[bytes, tuple[bytes, str]]:
-        """Stamp and digest of every file that was read, by path."""
-        return {path: (stamp, digest) for path, stamp, digest in self._index.execute("SELECT * FROM files")}
+    def file(self, path: bytes) -> tuple[bytes, str] | None:
+        """Stamp and digest of a file as it was read; None where it was not."""
+        known = self._index.execute("SELECT stamp, digest FROM files WHERE path = ?", (path,)).fetchone()
+        if known is None or not isinstance(known[0], bytes) or not _DIGEST.fullmatch(str(known[1])):
+            return None
+        return known[0], known[1]
+
+    def signatures(self, digests: Iterable[str]) -> Iterator[bytes]:
+        """Signatures of images that were seen; raises `KeyError` for others."""
+        for digest in digests:
+            known = self._index.execute("SELECT told FROM images WHERE digest = ?", (digest,)).fetchone()
+            if known is None:
+                raise KeyError(digest)
+            yield _examined(digest, known[0]).signature
 
     def about(self) -> dict[str, str]:
         """Facts that `set_facts` wrote."""

@@ -6,6 +6,7 @@ alike the set's other pictures are, as in image retrieval a match is held agains
 "Distinctive image features from scale-invariant keypoints", section 7.1). Legend: N images, D descriptor, P pairs.
 """
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,19 @@ class NearCopies:
     crowds: tuple[int, ...]
 
 
+def of_several(groups: NDArray[np.integer]) -> list[list[int]]:
+    """Positions of the images of each group of two or more, in the order of their first image.
+
+    Args:
+        groups: number of each image's group, shape (N,).
+    """
+    _, own, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    found: dict[int, list[int]] = {}
+    for position in np.flatnonzero(counts[own] > 1).tolist():
+        found.setdefault(int(own[position]), []).append(position)
+    return list(found.values())
+
+
 def find_near_copies(signatures: Sequence[bytes]) -> NearCopies:
     """Groups of near copies, by complete linkage: any two images of a group are alike.
 
@@ -82,9 +96,7 @@ def find_near_copies(signatures: Sequence[bytes]) -> NearCopies:
         signatures: of each image; that of an image which cannot be compared is empty, and it stays alone.
     """
     groups = np.arange(len(signatures), dtype=np.int64)
-    there = np.flatnonzero([bool(each) for each in signatures])
-    levels = np.frombuffer(b"".join(signatures[position] for position in there.tolist()), dtype=np.uint8)
-    levels = levels.reshape(-1, SIDE, SIDE)
+    there, levels = _levels(signatures)
     rich = np.array([_entropy(each) >= RICH for each in levels], dtype=bool)
     if len(rich) < 2 or rich.mean() < RICH_SHARE:
         return NearCopies(groups, np.zeros(len(groups), dtype=bool), ())
@@ -169,6 +181,17 @@ class _Search:
         mirrored = best >= len(MIDDLES)
         first[mirrored] = first[mirrored, :, ::-1]
         return likeness(first, self.levels[other], scale)
+
+
+def _levels(signatures: Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Positions of the signatures that are not empty, and the grey levels of these, shape (N, 32, 32)."""
+    there, content = array("q"), bytearray()
+    for position, each in enumerate(signatures):
+        if each:
+            there.append(position)
+            content += each
+    levels = np.frombuffer(content, dtype=np.uint8).reshape(-1, SIDE, SIDE)
+    return np.frombuffer(there, dtype=np.int64), levels
 
 
 def _entropy(levels: NDArray[np.uint8]) -> float:

@@ -35,7 +35,7 @@ class StoredPixels:
         DataError: the file was removed, such as by clearing the cache.
     """
 
-    def __init__(self, file: Path, rows: NDArray[np.int64], image_format: ImageFormat) -> None:
+    def __init__(self, file: Path, rows: NDArray[np.integer], image_format: ImageFormat) -> None:
         self.image_format = image_format
         self.rows = rows
         self._reader = RowReader(file, image_format.nbytes)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.cache_location import cache_folder
+from resnet_lab.core.columns import CategoryColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.watcher import SILENT, Watcher
@@ -18,10 +19,11 @@ from resnet_lab.data.cache import bytes_needed, store_at_one_depth
 from resnet_lab.data.cache_folders import bytes_free
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
-from resnet_lab.data.decoding import ImageInfo
+from resnet_lab.data.image_columns import AT_ONCE, ImageColumns, hexadecimal
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
 from resnet_lab.data.split import Part
+from resnet_lab.data.stamps import Stamps, stamps_of
 
 FREE_SHARE = 0.9
 """Share of the disk's free space that the cache may take."""
@@ -37,32 +39,37 @@ class Decoded:
     """
 
     images: ImageSet
-    examined: tuple[ImageInfo, ...]
+    examined: ImageColumns
     pixels: Pixels
     folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "examined", ImageColumns.of(self.examined))
 
     @property
     def usable(self) -> NDArray[np.bool_]:
         """Shape (N,)."""
-        return np.array([not each.cause for each in self.examined], dtype=bool)
+        return self.examined.usable
 
     @property
     def bad(self) -> list[tuple[str, str]]:
         """Path and cause of each file that cannot be used."""
-        unreadable = [
-            (path, each.cause) for path, each in zip(self.images.paths, self.examined, strict=True) if each.cause
-        ]
+        unreadable = [(self.images.paths[position], cause) for position, cause in self.examined.causes()]
         return sorted([*self.images.left_out, *unreadable])
 
     @property
     def fingerprint(self) -> str:
         """First 16 hexadecimal digits of a SHA-256 over the classes and every usable image's label and content."""
-        content = sorted(
-            f"{each.digest} {label}"
-            for each, label in zip(self.examined, self.images.labels, strict=True)
-            if not each.cause
-        )
-        return sha256("\n".join((*self.images.classes, *content)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        digests, usable = self.examined.digests, np.flatnonzero(self.usable)
+        labels = self.images.labels[usable]
+        by_text = np.argsort(np.argsort([str(label) for label in range(len(self.images.classes))]))
+        order = np.lexsort((by_text[labels], digests[usable]))
+        found = sha256("\n".join(self.images.classes).encode("utf-8", "surrogateescape"))
+        for start in range(0, len(order), AT_ONCE):
+            some = order[start : start + AT_ONCE]
+            pairs = zip(hexadecimal(digests[usable[some]]), labels[some].tolist(), strict=True)
+            found.update("".join(f"\n{digest} {label}" for digest, label in pairs).encode())
+        return found.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -71,14 +78,19 @@ class Prepared(Decoded):
 
     Attributes:
         grouping: which images are copies.
-        parts: `train`, `val`, `test`, or the empty text for images that are left out, shape (N,).
+        part_column: `train`, `val`, `test`, or the empty text for images that are left out, of length N.
     """
 
     grouping: Grouping
-    parts: NDArray[np.str_]
+    part_column: CategoryColumn
+
+    @property
+    def parts(self) -> NDArray[np.str_]:
+        """The part of each image, shape (N,)."""
+        return self.part_column.array()
 
     def positions(self, part: Part) -> NDArray[np.int64]:
-        return np.flatnonzero(self.parts == part)
+        return np.flatnonzero(self.part_column.codes == self.part_column.code(part))
 
     @property
     def copies(self) -> list[Copies]:
@@ -86,9 +98,9 @@ class Prepared(Decoded):
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over the training part, on a scale of [0, 1]."""
-        return channel_statistics(
-            [self.examined[position] for position in self.positions("train")], self.pixels.image_format
-        )
+        train = self.positions("train")
+        sums, squares = (self.examined.column(name)[train].sum(axis=0) for name in ("sums", "squares"))
+        return channel_statistics(len(train), sums.tolist(), squares.tolist(), self.pixels.image_format)
 
 
 def decode_all(images: ImageSet, image_format: ImageFormat, config: DataConfig, watcher: Watcher = SILENT) -> Decoded:
@@ -98,8 +110,9 @@ def decode_all(images: ImageSet, image_format: ImageFormat, config: DataConfig, 
         DataError: no image can be used, or with `strict` one cannot; the cache cannot be written, or its disk is too
             full for `disk`.
     """
-    on_disk = config.cache != "stream" and _fits(images, image_format, config, watcher)
-    stored, image_format = store_at_one_depth(images, image_format, keep_pixels=on_disk, watcher=watcher)
+    stamps = stamps_of(images)
+    on_disk = config.cache != "stream" and _fits(images, image_format, config, stamps, watcher)
+    stored, image_format = store_at_one_depth(images, image_format, keep_pixels=on_disk, stamps=stamps, watcher=watcher)
     pixels = (
         DecodedPixels(images, image_format)
         if stored.pixels is None
@@ -121,15 +134,16 @@ def prepare(
     for note in images.notes:
         watcher.say(note)
     if config.split_file is not None:
-        images = replace(images, parts=tuple(splitting.from_csv(config.split_file, images).tolist()))
+        images = replace(images, parts=splitting.from_csv(config.split_file, images).tolist())
     decoded = decode_all(images, image_format, config, watcher)
     if images.parts is not None and config.split_file is not None:
-        new = sum(not part and usable for part, usable in zip(images.parts, decoded.usable.tolist(), strict=True))
+        new = int(np.sum((CategoryColumn.of(images.parts).array() == "") & decoded.usable))
         if new:
             watcher.say(f"{new} images are not in {config.split_file}; they go with their copies or into training")
     grouping = group_copies(decoded.examined, near=config.near_copies == "on", folder=decoded.folder)
     parts = splitting.split(images, decoded.examined, grouping.groups, seed, folds=config.folds, fold=config.fold)
-    prepared = Prepared(decoded.images, decoded.examined, decoded.pixels, decoded.folder, grouping, parts)
+    column = CategoryColumn(parts.tolist())
+    prepared = Prepared(decoded.images, decoded.examined, decoded.pixels, decoded.folder, grouping, column)
     _report_copies(prepared.copies, watcher)
     if grouping.remark:
         watcher.say(grouping.remark)
@@ -137,21 +151,25 @@ def prepare(
 
 
 def channel_statistics(
-    examined: Sequence[ImageInfo], image_format: ImageFormat
+    images: int, sums: Sequence[int], squares: Sequence[int], image_format: ImageFormat
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, on a scale of [0, 1], from exact sums of integers."""
-    number = len(examined) * image_format.size * image_format.size
+    """Mean and standard deviation of each channel, on a scale of [0, 1], from exact sums of integers.
+
+    Args:
+        sums, squares: of each channel's values 0 to 255 over all images, and of their squares, shape (C,).
+    """
+    number = images * image_format.size * image_format.size
     means, deviations = [], []
-    for channel in range(image_format.channels):
-        total = sum(each.sums[channel] for each in examined)
-        squares = sum(each.squares[channel] for each in examined)
+    for total, square in zip(sums, squares, strict=True):
         means.append(total / number / 255)
-        deviations.append(sqrt((squares * number - total * total) / number**2) / 255)
+        deviations.append(sqrt((square * number - total * total) / number**2) / 255)
     return tuple(means), tuple(deviations)
 
 
-def _fits(images: ImageSet, image_format: ImageFormat, config: DataConfig, watcher: Watcher) -> bool:
-    needed, free = bytes_needed(images, image_format), bytes_free()
+def _fits(
+    images: ImageSet, image_format: ImageFormat, config: DataConfig, stamps: Stamps | None, watcher: Watcher
+) -> bool:
+    needed, free = bytes_needed(images, image_format, stamps), bytes_free()
     if needed <= FREE_SHARE * free:
         return True
     problem = (

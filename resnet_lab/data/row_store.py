@@ -62,6 +62,18 @@ class Index(Protocol[EntryT]):
         """They are not there any more."""
 
 
+def seal_of(path: Path) -> str:
+    """Fingerprint that changes whenever a file does or may have; empty where there is none.
+
+    Every writer changes the file's times. What a power failure takes from it may not, so the seal is of one boot.
+    """
+    try:
+        stat, boot = path.stat(), BOOT.read_text().strip()
+    except OSError:
+        return ""
+    return f"{boot} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
 class RowStore(Generic[E]):
     """The file at `path`, which need not exist, of rows of `nbytes`; its folder is held by this process."""
 
@@ -71,15 +83,8 @@ class RowStore(Generic[E]):
         self.index = index
 
     def seal(self) -> str:
-        """Fingerprint that changes whenever the file does or may have; empty where there is none.
-
-        Every writer changes the file's times. What a power failure takes from it may not, so the seal is of one boot.
-        """
-        try:
-            stat, boot = self.path.stat(), BOOT.read_text().strip()
-        except OSError:
-            return ""
-        return f"{boot} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        """`seal_of` the file."""
+        return seal_of(self.path)
 
     def check(self, what: str, watcher: Watcher, after_step: Callable[[], None] = lambda: None) -> list[int]:
         """Drop damaged rows from the index; their numbers.
@@ -165,7 +170,7 @@ class RowReader:
             raise DataError(f"{path}: cannot be opened: {error.strerror}; restart to rebuild it") from None
         weakref.finalize(self, os.close, self._descriptor)
 
-    def gather(self, rows: NDArray[np.int64], out: Iterable[NDArray[np.uint8]]) -> None:
+    def gather(self, rows: NDArray[np.integer], out: Iterable[NDArray[np.uint8]]) -> None:
         """Fill as many arrays of a row's size as there are `rows`; raises `DataError` where the file ends too early."""
         for row, target in zip(rows.tolist(), out, strict=True):
             if os.preadv(self._descriptor, [target.data], row * self.nbytes) != self.nbytes:

@@ -15,12 +15,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.columns import CategoryColumn, TextIndex
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import repr_of, shortened
 from resnet_lab.core.seeds import named_seed
 from resnet_lab.core.tables import rows_of
 from resnet_lab.data.decoding import ImageInfo
+from resnet_lab.data.image_columns import Digests, ImageColumns, hexadecimal
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -31,7 +33,7 @@ HELD_OUT = 0.1
 def split(
     images: ImageSet,
     examined: Sequence[ImageInfo],
-    groups: NDArray[np.int64],
+    groups: NDArray[np.integer],
     seed: int,
     *,
     folds: int | None = None,
@@ -51,25 +53,23 @@ def split(
         ConfigError: there is no such fold.
         DataError: a class has fewer pictures than there are parts, or the source assigns a part of another name.
     """
-    usable = np.array([not each.cause for each in examined])
+    columns = ImageColumns.of(examined)
+    usable = columns.usable
     given = np.where(usable, _given(images), "") if folds is None else np.full(len(images), "", dtype="<U5")
-    slots = _share_slots(set(given.tolist())) if folds is None else _fold_slots(folds, fold)
+    slots = _share_slots(set(np.unique(given).tolist())) if folds is None else _fold_slots(folds, fold)
     parts = follow_copies(given, groups, usable)
     drawn = np.flatnonzero(usable & (parts == ""))
     if len(drawn):
-        parts[drawn] = _drawn(images, examined, groups, drawn, slots, parts, seed)
+        parts[drawn] = _drawn(images, columns.digests[drawn], groups, drawn, slots, parts, seed)
     require_every_class(images, parts)
     return parts
 
 
-def follow_copies(parts: NDArray[np.str_], groups: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.str_]:
+def follow_copies(parts: NDArray[np.str_], groups: NDArray[np.integer], usable: NDArray[np.bool_]) -> NDArray[np.str_]:
     """Parts in which every usable image without one has that of its copies, shape (N,); of several the first."""
-    side: dict[int, str] = {}
+    open_ones, followed = usable & (parts == ""), parts.copy()
     for part in reversed(PARTS):
-        side.update(dict.fromkeys(groups[parts == part].tolist(), part))
-    open_ones = np.flatnonzero(usable & (parts == ""))
-    followed = parts.copy()
-    followed[open_ones] = [side.get(number, "") for number in groups[open_ones].tolist()]
+        followed[open_ones & np.isin(groups, groups[parts == part])] = part
     return followed
 
 
@@ -80,10 +80,12 @@ Slots = Sequence[tuple[Part, float]]
 def _given(images: ImageSet) -> NDArray[np.str_]:
     if images.parts is None:
         return np.full(len(images), "", dtype="<U5")
-    for path, part in zip(images.paths, images.parts, strict=True):
+    column = CategoryColumn.of(images.parts)
+    for part in column.names:
         if part not in (*PARTS, ""):
+            path = images.paths[int(np.argmax(column.codes == column.code(part)))]
             raise DataError(f"{images.name}: {path} is in the part {part!r}; parts are {', '.join(PARTS)}")
-    return np.array(images.parts, dtype="<U5")
+    return column.array().astype("<U5")
 
 
 def _share_slots(given: set[str]) -> Slots:
@@ -103,29 +105,33 @@ def _fold_slots(folds: int, fold: int) -> Slots:
 
 def _drawn(
     images: ImageSet,
-    examined: Sequence[ImageInfo],
-    groups: NDArray[np.int64],
+    digests: Digests,
+    groups: NDArray[np.integer],
     members: NDArray[np.int64],
     slots: Slots,
     parts: NDArray[np.str_],
     seed: int,
 ) -> NDArray[np.str_]:
-    """The parts of the images at `members`, by the places of their groups; those of others are in `parts`."""
+    """The parts of the images at `members`, by the places of their groups; those of others are in `parts`.
+
+    Args:
+        digests: of the images at `members`.
+    """
     group = np.unique(groups[members], return_inverse=True)[1]
-    digests = np.array([examined[position].digest for position in members], dtype="S64")
     order = np.lexsort((digests, group))
     smallest = digests[order[np.unique(group[order], return_index=True)[1]]]  # G
-    place = np.array([named_seed(seed, f"split of {digest.decode()}") / 2**63 for digest in smallest])
+    place = np.array([named_seed(seed, f"split of {digest}") / 2**63 for digest in hexadecimal(smallest)])
     edges = np.cumsum([0.0, *(width for _, width in slots)])
     slot = np.clip(np.searchsorted(edges, place, side="right") - 1, 0, len(slots) - 1)
     names = np.array([part for part, _ in slots], dtype="<U5")
 
-    label, own = np.unique(np.stack([images.labels[members], group]), axis=1)  # each class with each of its groups
-    of_one_class = np.bincount(own) == 1
+    label, own = np.divmod(np.unique(images.labels[members] * len(place) + group), len(place))
+    of_one_class = np.bincount(own) == 1  # each class came with each of its groups
+    has_part = np.stack([np.bincount(images.labels[parts == name], minlength=len(images.classes)) for name in names])
     for pieces in np.split(np.arange(len(label)), np.flatnonzero(np.diff(label)) + 1):
-        name = images.classes[label[pieces[0]]]
-        there = np.isin(names, parts[images.labels == label[pieces[0]]])
-        _fill_slots(f"{images.name}: class {name!r}", own[pieces], of_one_class, place, slot, edges, there)
+        number = label[pieces[0]]
+        who, there = f"{images.name}: class {images.classes[number]!r}", has_part[:, number] > 0
+        _fill_slots(who, own[pieces], of_one_class, place, slot, edges, there)
     return names[slot[group]]
 
 
@@ -171,10 +177,10 @@ def _fill_slots(
 def require_every_class(images: ImageSet, parts: NDArray[np.str_]) -> None:
     """Raise `DataError` where a class misses a part."""
     for part in PARTS:
-        missing = sorted(set(range(len(images.classes))) - set(images.labels[parts == part].tolist()))
-        if missing:
+        counts = np.bincount(images.labels[parts == part], minlength=len(images.classes))
+        if not counts.all():
             raise DataError(
-                f"{images.name}: class {images.classes[missing[0]]!r} has no image in the {part} part; "
+                f"{images.name}: class {images.classes[np.argmin(counts)]!r} has no image in the {part} part; "
                 "each class needs at least one in every part: add images or remove the class"
             )
 
@@ -204,7 +210,7 @@ def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:
 
 def from_csv_as_far_as_there(path: Path, images: ImageSet) -> tuple[NDArray[np.str_], list[tuple[str, str]]]:
     """The same, and path and part of the images that are no longer there; raises `DataError` for anything else."""
-    index = {name: position for position, name in enumerate(images.paths)}
+    index = TextIndex(images.paths)
     parts = np.full(len(images), "", dtype="<U5")
     gone: list[tuple[str, str]] = []
     for line, row in rows_of(path, ("path", "split"), DataError):
@@ -213,10 +219,10 @@ def from_csv_as_far_as_there(path: Path, images: ImageSet) -> tuple[NDArray[np.s
             raise DataError(
                 f"{path}: line {line}: {shortened(name)} is in the part {repr_of(part)}; parts are {', '.join(PARTS)}"
             )
-        if name not in index:
+        if (position := index.get(name)) is None:
             gone.append((name, part))
             continue
-        if parts[index[name]] not in ("", part):
-            raise DataError(f"{path}: {name} is in two parts, {parts[index[name]]} and {part}; leave one of them")
-        parts[index[name]] = part
+        if parts[position] not in ("", part):
+            raise DataError(f"{path}: {name} is in two parts, {parts[position]} and {part}; leave one of them")
+        parts[position] = part
     return parts, gone

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from resnet_lab.core.columns import TextIndex
 from resnet_lab.core.errors import DataError
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded
@@ -112,7 +113,7 @@ class _Viewer:
         self._metadata, self._model = opened.network
         self._watcher = opened.sources.watcher
         self._scored = opened.decoded(predictions.origin.source)
-        self._place = {path: position for position, path in enumerate(self._scored.images.paths)}
+        self._place = TextIndex(self._scored.images.paths)
         self.layer = ""
         self.positions = (0, 0)
 
@@ -125,7 +126,7 @@ class _Viewer:
         """Position of a predicted image in its source; raises `DataError` where its content has changed."""
         path = self._predictions.paths[number]
         position = self._place.get(path)
-        if position is None or self._scored.examined[position].digest != self._predictions.digests[number]:
+        if position is None or self._scored.examined.digest(position) != self._predictions.digests[number]:
             raise DataError(f"{self._scored.images.name}: {path} is no longer what was scored; restore it")
         return position
 

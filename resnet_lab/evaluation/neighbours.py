@@ -74,17 +74,10 @@ def _candidates(opened: OpenedRun, training: Decoded, classes: Sequence[int]) ->
     there = (from_csv_as_far_as_there(opened.run.splits, training.images)[0] == "train") & training.usable
     numbers = match_classes(training.images.classes, opened.network[0].classes).numbers
     labels = np.array(numbers, dtype=np.int64)[training.images.labels]
+    digests = training.examined.digests
     most = min(CANDIDATES, CANDIDATES_IN_ALL // max(1, len(classes)))
-    return {
-        k: np.array(
-            sorted(
-                np.flatnonzero(there & (labels == k)).tolist(),
-                key=lambda position: training.examined[position].digest,
-            )[:most],
-            dtype=np.int64,
-        )
-        for k in classes
-    }
+    found = {k: np.flatnonzero(there & (labels == k)) for k in classes}
+    return {k: own[np.argsort(digests[own], kind="stable")[:most]] for k, own in found.items()}
 
 
 def _features(

@@ -16,6 +16,7 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.class_names import match_classes, require_known
 from resnet_lab.data.config import DataConfig
+from resnet_lab.data.image_columns import hexadecimal
 from resnet_lab.data.preparation import Decoded, decode_all
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.assembly import some
@@ -128,7 +129,7 @@ def predictions_of(
         update={"gone": len(gone) + len(unreadable), "absent": match.missing if source is not None else ()}
     )
     _report_scored(match.remarks, gone, unreadable, origin, len(metadata.classes), watcher)
-    digests = tuple(decoded.examined[position].digest for position in positions)
+    digests = tuple(hexadecimal(decoded.examined.digests[positions]))
     labels = labels[positions]
     kept = kept_at(run, origin)
     if not again and (found := _kept(kept, origin, metadata.classes, digests, labels)) is not None:
@@ -141,7 +142,7 @@ def predictions_of(
     network = optimize_for_inference(model, placement, len(positions), watcher=watcher)
     predictions = Predictions(
         classes=metadata.classes,
-        paths=tuple(images.paths[position] for position in positions),
+        paths=tuple(images.paths[position] for position in positions.tolist()),
         digests=digests,
         labels=labels,
         probabilities=probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, str(run.best)),
@@ -179,8 +180,8 @@ def evaluate_weights(
     where = adopted.coverage.source
     return Predictions(
         classes=metadata.classes,
-        paths=tuple(images.paths[position] for position in positions),
-        digests=tuple(decoded.examined[position].digest for position in positions),
+        paths=tuple(images.paths[position] for position in positions.tolist()),
+        digests=tuple(hexadecimal(decoded.examined.digests[positions])),
         labels=labels[positions],
         probabilities=probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, where),
         origin=Origin(
@@ -301,7 +302,7 @@ def _made_alike(one: Origin, other: Origin) -> bool:
 
 
 def _with_cause(decoded: Decoded, position: int) -> str:
-    return f"{decoded.images.paths[position]}: {decoded.examined[position].cause}"
+    return f"{decoded.images.paths[position]}: {decoded.examined.cause(position)}"
 
 
 def _require_known(unknown: Sequence[str], missing: Sequence[str], name: str) -> None:

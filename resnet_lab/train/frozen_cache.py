@@ -26,6 +26,7 @@ from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.cache_folders import ABOUT, CacheError, bytes_free, held, is_full
+from resnet_lab.data.image_columns import hexadecimal
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.preparation import FREE_SHARE, Decoded
 from resnet_lab.data.split import Part
@@ -204,8 +205,8 @@ def _key(
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     for part in views:
-        positions = batches[part].images.positions.tolist()
-        digest.update(" ".join(prepared.examined[position].digest for position in positions).encode())
+        positions = batches[part].images.positions
+        digest.update(" ".join(hexadecimal(prepared.examined.digests[positions])).encode())
     return digest.hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from resnet_lab.core.files import write_atomically
 from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.size_schedule import SizeSchedule
+from resnet_lab.data.image_columns import hexadecimal
 from resnet_lab.data.loader import Loader
 from resnet_lab.data.split import Part
 from resnet_lab.device import optimize_for_inference, out_of_memory
@@ -300,11 +301,11 @@ class Trainer:
         self, batches: Loader, probabilities: NDArray[np.float32], weights: str, epoch: int
     ) -> Predictions:
         data = self.ready.data
-        positions = batches.images.positions.tolist()
+        positions = batches.images.positions
         return Predictions(
             classes=self.ready.metadata.classes,
-            paths=tuple(data.images.paths[position] for position in positions),
-            digests=tuple(data.examined[position].digest for position in positions),
+            paths=tuple(data.images.paths[position] for position in positions.tolist()),
+            digests=tuple(hexadecimal(data.examined.digests[positions])),
             labels=batches.images.labels,
             probabilities=probabilities,
             origin=origin_of(weights, data.images.name, "test", self.placement, epoch),
