@@ -150,7 +150,7 @@ def split(
     refuse_existing(out)
     config = _config({**chosen, "source": source, "cache": "stream"})
     prepared = _prepared(config, 224, seed, no_plugin)
-    write_new(out, to_csv(prepared.images, prepared.parts).encode("utf-8", "surrogateescape"))
+    write_new(out, to_csv(prepared.images, prepared.part_column))
     counts: dict[str, int] = {part: len(prepared.positions(part)) for part in PARTS}
     if json:
         output.print_json({"split_file": str(out), **counts})

@@ -86,8 +86,7 @@ class TextColumn(_Column):
         return len(self.ends) - 1
 
     def _at(self, position: int) -> str:
-        start, end = self.ends[position : position + 2].tolist()
-        return self.content[start:end].decode("utf-8", "surrogatepass")
+        return self.content[self.ends.item(position) : self.ends.item(position + 1)].decode("utf-8", "surrogatepass")
 
     def __iter__(self) -> Iterator[str]:
         content = self.content

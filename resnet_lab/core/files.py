@@ -39,7 +39,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
         raise
 
 
-def write_new(path: Path, content: bytes) -> None:
+def write_new(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file that must not exist yet; raises `RunError` where it does, or cannot be written."""
     refuse_existing(path)
     write_atomically(path, content)

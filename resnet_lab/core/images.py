@@ -39,7 +39,7 @@ class ImageSet:
     read: Callable[[int], bytes | Image]
     stamp: Callable[[int], str] | None = None
     parts: Sequence[str] | None = None
-    chunks: NDArray[np.int64] | None = None
+    chunks: NDArray[np.integer] | None = None
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 

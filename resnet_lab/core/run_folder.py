@@ -135,7 +135,7 @@ class Run:
         """The rows of times.csv; raises `RunError` where that is damaged."""
         return _rows(self.times, "seconds")
 
-    def create(self, content: Mapping[str, Any], splits: bytes) -> None:
+    def create(self, content: Mapping[str, Any], splits: bytes | Iterable[bytes]) -> None:
         """Make the folder with run.json and splits.csv in it: all of that or nothing.
 
         Raises:

@@ -3,14 +3,24 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice, repeat
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import distributed
 
+from resnet_lab.data import sampling
 from resnet_lab.data.draws import Draws
-from resnet_lab.data.sampling import even_steps, repeats, shuffled, steps_of
+from resnet_lab.data.sampling import (
+    even_steps,
+    num_steps,
+    repeats,
+    shuffled,
+    shuffled_pieces,
+    steps_of,
+    steps_of_pieces,
+)
 
 
 class ProcessShard(NamedTuple):
@@ -40,7 +50,7 @@ class Subset:
     positions: NDArray[np.int64]
     labels: NDArray[np.int64]
     num_classes: int
-    chunks: NDArray[np.int64] | None = None
+    chunks: NDArray[np.integer] | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -85,16 +95,26 @@ class Order:
     @cached_property
     def _num_steps(self) -> int:
         """Cached, as each step of a training asks for it."""
-        return len(steps_of(np.arange(len(self.images)), self.batch_size, *self.shard))
+        return num_steps(len(self.images), self.batch_size, self.shard.world_size)
 
     def training(self, epoch: int, first_step: int = 0) -> Iterator[Step]:
         """Shuffled; a step is the same whether the epoch began at the first or at `first_step`."""
-        images = self.images
-        order = shuffled(images.labels, self.seed, epoch, balanced=self.balanced, chunks=images.chunks)
-        steps, again = (steps_of(entries, self.batch_size, *self.shard) for entries in (order, repeats(order)))
-        for indices, repeated in zip(steps[first_step:], again[first_step:], strict=True):
-            positions = images.positions[indices]
+        for indices, repeated in islice(self._shares(epoch), first_step, None):
+            positions = self.images.positions[indices]
             yield Step(indices, positions, Draws(self.seed, epoch, positions, repeated))
+
+    def _shares(self, epoch: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64] | None]]:
+        """This process's share of each step, and how often each of its images came before, where some do."""
+        labels, chunks = self.images.labels, self.images.chunks
+        if chunks is not None and len(chunks) > sampling.WHOLE and not self.balanced:
+            pieces = shuffled_pieces(chunks, self.seed, epoch)
+            for step in steps_of_pieces(pieces, len(chunks), len(self)):
+                yield step[self.shard.rank :: self.shard.world_size], None
+            return
+        order = shuffled(labels, self.seed, epoch, balanced=self.balanced, chunks=chunks)
+        steps = steps_of(order, self.batch_size, *self.shard)
+        again = steps_of(repeats(order), self.batch_size, *self.shard) if self.balanced else repeat(None)
+        yield from zip(steps, again, strict=False)
 
     @property
     def share(self) -> NDArray[np.int64]:

@@ -1,5 +1,6 @@
 """Sampling of the images of each step: a pure function of seed, epoch and step. Legend: N images, K classes."""
 
+from collections.abc import Iterable, Iterator
 from math import ceil
 
 import numpy as np
@@ -12,6 +13,9 @@ from resnet_lab.core.seeds import named_seed
 CHUNKS_AT_ONCE = 8
 """Pieces, such as shards, that an epoch draws its images from at any time."""
 
+WHOLE = 2**20
+"""Images in chunks up to which all are put into an order together; of more, those of a few chunks at a time."""
+
 
 def shuffled(
     labels: NDArray[np.int64],
@@ -19,7 +23,7 @@ def shuffled(
     epoch: int,
     *,
     balanced: bool = False,
-    chunks: NDArray[np.int64] | None = None,
+    chunks: NDArray[np.integer] | None = None,
 ) -> NDArray[np.int64]:
     """The order of an epoch, shape (N,): every image once.
 
@@ -42,11 +46,30 @@ def shuffled(
     return np.asarray(order[torch.randperm(number, generator=generator).numpy()])
 
 
-def _by_chunks(order: NDArray[np.int64], chunks: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
+def _by_chunks(order: NDArray[np.int64], chunks: NDArray[np.integer], generator: torch.Generator) -> NDArray[np.int64]:
     """An order with its images moved together by groups of chunks."""
     names, chunk = np.unique(chunks, return_inverse=True)
     group = torch.randperm(len(names), generator=generator).numpy() // CHUNKS_AT_ONCE  # of each chunk
     return np.asarray(order[np.argsort(group[chunk[order]], kind="stable")])
+
+
+def shuffled_pieces(chunks: NDArray[np.integer], seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:
+    """The order of an epoch in pieces, each of the images of `CHUNKS_AT_ONCE` chunks: every image once.
+
+    So no permutation of all images is in memory at any time. It is another order than that of `shuffled`.
+
+    Args:
+        chunks: that each image is fetched with, shape (N,).
+    """
+    generator = torch.Generator().manual_seed(named_seed(seed, f"order of epoch {epoch}, by chunks"))
+    starts = np.flatnonzero(np.diff(chunks, prepend=-1))  # of runs of images of one chunk
+    ends = np.append(starts[1:], len(chunks))
+    names, chunk = np.unique(chunks[starts], return_inverse=True)
+    group = torch.randperm(len(names), generator=generator).numpy()[chunk] // CHUNKS_AT_ONCE  # of each run
+    by_group = np.argsort(group, kind="stable")
+    for runs in np.split(by_group, np.flatnonzero(np.diff(group[by_group])) + 1):
+        members = np.concatenate([np.arange(starts[run], ends[run]) for run in runs.tolist()])
+        yield members[torch.randperm(len(members), generator=generator).numpy()]
 
 
 def _turns(members: NDArray[np.int64], count: int, generator: torch.Generator) -> NDArray[np.int64]:
@@ -74,15 +97,35 @@ def steps_of(order: NDArray[np.int64], batch_size: int, rank: int = 0, world_siz
     Raises:
         ConfigError: a process would be idle in some step, or in all.
     """
-    if len(order) < world_size:
-        raise ConfigError(f"{len(order)} images are too few for {world_size} processes; start no more than images")
-    steps, most = ceil(len(order) / batch_size), len(order) // world_size
+    return [step[rank::world_size] for step in np.array_split(order, num_steps(len(order), batch_size, world_size))]
+
+
+def num_steps(number: int, batch_size: int, world_size: int = 1) -> int:
+    """Steps of an epoch of that many images.
+
+    Raises:
+        ConfigError: as `steps_of`.
+    """
+    if number < world_size:
+        raise ConfigError(f"{number} images are too few for {world_size} processes; start no more than images")
+    steps, most = ceil(number / batch_size), number // world_size
     if steps > most:
         raise ConfigError(
             f"batch size {batch_size} leaves some of {world_size} processes without an image in a step; "
-            f"make it at least {ceil(len(order) / most)}"
+            f"make it at least {ceil(number / most)}"
         )
-    return [step[rank::world_size] for step in np.array_split(order, steps)]
+    return steps
+
+
+def steps_of_pieces(pieces: Iterable[NDArray[np.int64]], number: int, steps: int) -> Iterator[NDArray[np.int64]]:
+    """All processes' shares of every step, as `steps_of` has them, of an order of that many entries in pieces."""
+    coming, rest = iter(pieces), np.empty(0, dtype=np.int64)
+    for step in range(steps):
+        size = number // steps + (step < number % steps)
+        while len(rest) < size:
+            rest = np.concatenate([rest, next(coming)])
+        yield rest[:size]
+        rest = rest[size:]
 
 
 def even_steps(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:

@@ -8,7 +8,7 @@ sides, and a class that would miss a part has the picture moved there whose plac
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,9 @@ Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
 HELD_OUT = 0.1
 """Share of the images that goes to validation, and again to test."""
+
+A_PIECE = 2**20
+"""Characters of a split file that are written at a time."""
 
 
 def split(
@@ -185,15 +188,19 @@ def require_every_class(images: ImageSet, parts: NDArray[np.str_]) -> None:
             )
 
 
-def to_csv(images: ImageSet, parts: Sequence[str] | NDArray[np.str_]) -> str:
-    """The text of splits.csv: path, label, split; images that cannot be used are not in it."""
+def to_csv(images: ImageSet, parts: Iterable[str]) -> Iterator[bytes]:
+    """The content of splits.csv in pieces: path, label, split; images that cannot be used are not in it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(("path", "label", "split"))
     for path, label, part in zip(images.paths, images.labels, parts, strict=True):
         if part:
             writer.writerow((path, images.classes[label], part))
-    return text.getvalue()
+        if text.tell() > A_PIECE:
+            yield text.getvalue().encode("utf-8", "surrogateescape")
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def from_csv(path: Path, images: ImageSet) -> NDArray[np.str_]:

@@ -58,9 +58,9 @@ def train(
         with processes.first_ahead():
             ready = make_ready(spec, data, config, registry, watcher, processes)
         record = describe_run(ready, data, command, processes, registry)
-        splits = to_csv(ready.data.images, ready.data.parts).encode("utf-8", "surrogateescape")
         run = Run(Path(folder))
-        processes.from_first(lambda: run.create({"status": "running", **record}, splits))
+        content = {"status": "running", **record}
+        processes.from_first(lambda: run.create(content, to_csv(ready.data.images, ready.data.part_column)))
         return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
 
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -30,6 +31,7 @@ from resnet_lab.data.cache_folders import bytes_free, clear, entries
 from resnet_lab.data.decoding import NO_MEMORY, ImageInfo, decode, to_array
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.ledger import Ledger
+from tests.data.drawn_sets import painted
 from tests.data.folder_sets import Listener, fill, set_of
 
 FORM = ImageFormat(8)
@@ -73,6 +75,82 @@ def test_every_image_is_decoded_once(folder: Path) -> None:
     assert reads == []
     assert is_right(second, set_of(folder))
     assert listener.notes == []
+
+
+def test_a_set_that_did_not_change_is_read_from_one_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = store(set_of(folder), FORM)
+    before = (one_entry() / "set.records").stat()
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "Ledger", None)
+        again = store(set_of(folder), FORM)
+        assert bytes_needed(set_of(folder), FORM) == 0
+    assert is_right(again, set_of(folder))
+    assert again.rows.tolist() == first.rows.tolist()
+    assert (one_entry() / "set.records").stat().st_ino == before.st_ino
+    os.utime(one_entry() / "set.records", (2e9, 2e9))
+    assert entries()[0].used == datetime.fromtimestamp(2e9, UTC), "its time is that of the last use"
+
+
+def touched(entry: Path, images: Path) -> None:
+    os.utime(images / "0004.png", (1, 1))
+
+
+def renamed(entry: Path, images: Path) -> None:
+    (images / "0004.png").rename(images / "4.png")
+
+
+def removed(entry: Path, images: Path) -> None:
+    (images / "0004.png").unlink()
+
+
+def touched_index(entry: Path, images: Path) -> None:
+    os.utime(entry / "index.sqlite")
+
+
+def touched_pixels(entry: Path, images: Path) -> None:
+    os.utime(entry / "pixels.u8")
+
+
+def removed_records(entry: Path, images: Path) -> None:
+    (entry / "set.records").unlink()
+
+
+def damaged_records(entry: Path, images: Path) -> None:
+    content = bytearray((entry / "set.records").read_bytes())
+    content[len(content) // 2] ^= 1
+    (entry / "set.records").write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "change", [touched, renamed, removed, touched_index, touched_pixels, removed_records, damaged_records]
+)
+def test_what_is_known_of_a_set_is_used_only_while_nothing_changes(
+    folder: Path, change: Callable[[Path, Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(set_of(folder), FORM)
+    change(one_entry(), folder)
+    runs: list[int] = []
+    run = filling.Filling.run
+    monkeypatch.setattr(filling.Filling, "run", lambda self: (runs.append(1), run(self)))
+    assert is_right(store(set_of(folder), FORM), set_of(folder))
+    assert is_right(store(set_of(folder), FORM), set_of(folder))
+    assert runs == [1]
+
+
+def test_signatures_come_from_the_index_for_as_long_as_it_is_there(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for seed in range(3):
+        painted(seed, 90, 70).save(folder / f"{seed}.png")
+    stored = store(set_of(folder), FORM)
+    assert is_right(stored, set_of(folder))
+    assert all(len(signature) == 1024 for signature in stored.examined.signatures(np.arange(3)))
+    clear()
+    entry = stored.folder
+    with pytest.raises(DataError) as failure:
+        list(stored.examined.signatures(np.arange(3)))
+    assert str(failure.value) == f"{entry}: the index changed while in use; restart to repair it"
+    assert stored.examined.usable.all(), "all else is held"
 
 
 def test_a_set_without_stamps_is_read_but_not_decoded_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from resnet_lab.data import known_copies
 from resnet_lab.data.cache_folders import clear, entries
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.description import check
+from resnet_lab.data.image_columns import Signatures
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.known_copies import near_copies
 from resnet_lab.data.near_copies import LARGEST, NearCopies, find_near_copies
@@ -83,6 +84,28 @@ def test_a_set_is_searched_once(tmp_path: Path, searches: list[int]) -> None:
     check(images)
     check(images)
     assert searches == [24, 24, 24], "in another format they are in another folder"
+
+
+def test_known_contents_need_no_signatures(tmp_path: Path, signatures: list[bytes], searches: list[int]) -> None:
+    class Unread(list[bytes]):
+        def __iter__(self) -> Any:
+            raise AssertionError("a signature was read")
+
+    unread = Signatures(
+        np.array([b"x"] * len(signatures)), np.array(list(map(bool, signatures))), lambda digests: Unread()
+    )
+    found = near_copies(signatures, tmp_path, "contents")
+    assert same(near_copies(unread, tmp_path, "contents"), found)
+    assert len(searches) == 1
+
+
+def test_what_an_older_version_found_is_used(tmp_path: Path, signatures: list[bytes], searches: list[int]) -> None:
+    found = near_copies(signatures, tmp_path)  # without the digest of the contents, as it wrote
+    assert "contents" not in json.loads((tmp_path / "copies.json").read_text())
+    assert same(near_copies(signatures, tmp_path, "contents"), found)
+    assert json.loads((tmp_path / "copies.json").read_text())["contents"] == f"{known_copies.ALGORITHM} contents"
+    assert same(near_copies(signatures[::-1], tmp_path, "others"), find_near_copies(signatures[::-1]))
+    assert len(searches) == 2
 
 
 def test_nothing_is_kept_without_a_search(tmp_path: Path, searches: list[int]) -> None:

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from resnet_lab.data import sampling
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.order import Order, ProcessShard, Subset
-from resnet_lab.data.sampling import repeats, shuffled, steps_of
+from resnet_lab.data.sampling import repeats, shuffled, shuffled_pieces, steps_of
 
 POSITIONS = np.sort(np.random.default_rng(0).permutation(90)[:37])
 LABELS = np.random.default_rng(1).integers(0, 4, 37)
@@ -29,6 +30,25 @@ def test_training_goes_through_the_sampler_s_steps(balanced: bool, shard: Proces
         assert torch.equal(step.draws.uniform("flip"), drawn)
         assert step.filler == 0
     assert [step.indices.tolist() for step in order.training(2, 3)] == [step.indices.tolist() for step in steps[3:]]
+
+
+@pytest.mark.parametrize("shard", [ProcessShard(), ProcessShard(1, 3)])
+@pytest.mark.parametrize("first_step", [0, 3])
+def test_many_images_in_chunks_are_shuffled_a_few_chunks_at_a_time(
+    shard: ProcessShard, first_step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = np.repeat(np.arange(12), 3)
+    images = Subset(np.arange(36) * 2, np.zeros(36, np.int64), 1, chunks)
+    usual = [step.indices.tolist() for step in Order(images, 8, seed=5, shard=shard).training(2)]
+    monkeypatch.setattr(sampling, "WHOLE", 35)
+    order = Order(images, 8, seed=5, shard=shard)
+    expected = steps_of(np.concatenate(list(shuffled_pieces(chunks, 5, 2))), 8, *shard)
+    steps = list(order.training(2, first_step))
+    assert [step.indices.tolist() for step in steps] == [each.tolist() for each in expected[first_step:]]
+    assert [step.positions.tolist() for step in steps] == [(2 * each).tolist() for each in expected[first_step:]]
+    assert [len(step.indices) for step in steps] == list(map(len, usual))[first_step:]
+    balanced = Order(images, 8, seed=5, balanced=True, shard=shard)
+    assert sorted(np.concatenate([step.indices for step in balanced.training(2)]))[0] >= 0
 
 
 def test_evaluation_fills_up_the_last_step() -> None:

@@ -12,7 +12,16 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch.utils.data import DistributedSampler
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.data.sampling import class_weights, even_steps, repeats, shuffled, steps_of
+from resnet_lab.data.sampling import (
+    CHUNKS_AT_ONCE,
+    class_weights,
+    even_steps,
+    repeats,
+    shuffled,
+    shuffled_pieces,
+    steps_of,
+    steps_of_pieces,
+)
 
 UNEQUAL = np.repeat(np.arange(4), [40, 3, 17, 1])
 
@@ -73,6 +82,44 @@ def test_over_the_epochs_every_image_of_a_large_class_comes() -> None:
         order = shuffled(UNEQUAL, seed=0, epoch=epoch, balanced=True)
         seen |= set(order[UNEQUAL[order] == 0].tolist())
     assert seen == set(range(40))
+
+
+CHUNKS = {
+    "sorted": np.repeat(np.arange(20), np.arange(1, 21)),
+    "mixed": np.random.default_rng(0).integers(3, 24, 210),
+    "few": np.repeat([4, 9], 50),
+    "one": np.zeros(7, dtype=np.int32),
+}
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_pieces_of_an_order_have_every_image_once(name: str) -> None:
+    chunks = CHUNKS[name]
+    pieces = list(shuffled_pieces(chunks, 3, 1))
+    assert same(np.sort(np.concatenate(pieces)), np.arange(len(chunks)))
+    own = [set(chunks[piece].tolist()) for piece in pieces]
+    assert sum(map(len, own)) == len(set(chunks.tolist())), "a chunk is in one piece alone"
+    assert sorted(map(len, own))[1:] == [CHUNKS_AT_ONCE] * (len(own) - 1)
+    again = list(shuffled_pieces(chunks, 3, 1))
+    assert all(same(one, other) for one, other in zip(pieces, again, strict=True))
+    if len(chunks) > 10:
+        for other in (shuffled_pieces(chunks, 3, 2), shuffled_pieces(chunks, 4, 1)):
+            assert not same(np.concatenate(list(other)), np.concatenate(pieces))
+
+
+def test_within_a_piece_every_place_is_as_likely_for_every_image() -> None:
+    firsts = Counter(int(next(shuffled_pieces(np.arange(6) // 2, 0, epoch))[0]) for epoch in range(1200))
+    assert stats.chisquare([firsts[image] for image in range(6)]).pvalue > 0.001
+    chunks = Counter(int(next(shuffled_pieces(np.arange(16), 0, epoch)).min() == 0) for epoch in range(600))
+    assert stats.binomtest(chunks[1], 600, 0.5).pvalue > 0.001, "of 16 chunks 8 come first"
+
+
+@pytest.mark.parametrize(("number", "steps"), [(10, 3), (10, 10), (10, 1), (64, 7)])
+def test_steps_of_pieces_are_those_of_the_whole(number: int, steps: int) -> None:
+    order = np.random.default_rng(0).permutation(number)
+    for cuts in ([], [1], [4, 4, 9], [3, 5]):
+        found = list(steps_of_pieces(np.split(order, cuts), number, steps))
+        assert [each.tolist() for each in found] == [each.tolist() for each in np.array_split(order, steps)]
 
 
 def test_repeats_counts_what_came_before() -> None:

@@ -14,6 +14,7 @@ from scipy import stats
 
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.images import ImageSet
+from resnet_lab.data import split as splitting
 from resnet_lab.data.decoding import ImageInfo
 from resnet_lab.data.split import follow_copies, from_csv, require_every_class, split, to_csv
 
@@ -261,14 +262,16 @@ def test_a_source_with_parts_of_other_names() -> None:
     )
 
 
-def test_the_file_comes_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece", [2**20, 40])
+def test_the_file_comes_back(tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(splitting, "A_PIECE", piece)
     data = images(12, 12, names='x"')
     paths = (*(f"{path}, ü" for path in data.paths[:20]), "\udcff.png", "1\r.png", "2\n.png", "3\u2028.png")
     odd = replace(data, classes=('x, "y"', "line\u2028break"), paths=paths)
     parts = parts_of(odd)
     parts[5] = ""
     path = tmp_path / "splits.csv"
-    path.write_bytes(to_csv(odd, parts).encode("utf-8", "surrogateescape"))
+    path.write_bytes(b"".join(to_csv(odd, parts.tolist())))
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     assert [(row["path"], row["label"], row["split"]) for row in rows] == [

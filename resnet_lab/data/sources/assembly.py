@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from resnet_lab.core.columns import CategoryColumn, TextColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 
@@ -81,19 +82,20 @@ def numbered(labels: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]
     return classes, np.array([number[label] for label in labels], dtype=np.int64)
 
 
-def settled_parts(parts: Sequence[str]) -> tuple[tuple[str, ...] | None, list[str]]:
+def settled_parts(parts: Iterable[str]) -> tuple[CategoryColumn | None, list[str]]:
     """The parts that stay given, and a note on the others.
 
     Training images are left open where validation or test images have to come from somewhere, and no image is open yet.
     """
-    given = set(parts)
+    column = CategoryColumn.of(parts)
+    given = set(column.names)
     missing = [part for part in ("val", "test") if part not in given]
     if given <= {""} or given == {"train"}:
         return None, []
     if not missing or "" in given:
-        return tuple(parts), []
+        return column, []
     note = f"the source gives no {' and no '.join(missing)} part: taken from its training images"
-    return tuple("" if part == "train" else part for part in parts), [note]
+    return CategoryColumn("" if part == "train" else part for part in column), [note]
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Split:
     """
 
     part: str
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     numbers: NDArray[np.int64]
     read: Callable[[int], bytes | Image]
     stamp: Callable[[int], str] | None = None
@@ -133,10 +135,11 @@ def joined(
     if not splits:
         raise DataError(f"{where} holds no labelled image")
     numbers = np.concatenate([split.numbers for split in splits])
-    owner = [number for number, split in enumerate(splits) for _ in split.paths]
-    index = [position for split in splits for position in range(len(split.paths))]
-    paths = [path for split in splits for path in split.paths]
-    labelled = np.flatnonzero(numbers >= 0).tolist()
+    sizes = [len(split.paths) for split in splits]
+    owner = np.repeat(np.arange(len(splits), dtype=np.int16), sizes)
+    index = np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
+    paths = TextColumn(path for split in splits for path in split.paths)
+    labelled = np.flatnonzero(numbers >= 0)
     used, labels = np.unique(numbers[labelled], return_inverse=True)
     if used[-1] >= len(names):
         raise DataError(f"{where}: an image is of class number {used[-1]}, and there are {len(names)} names, from 0")
@@ -144,21 +147,22 @@ def joined(
     require_classes(classes, where, fewest)
     if len(set(classes)) < len(classes):
         raise DataError(f"{where}: two classes are both written {_first_twice(classes)!r}")
-    owner, index = [owner[position] for position in labelled], [index[position] for position in labelled]
-    parts, open_notes = settled_parts([splits[number].part for number in owner])
+    owner, index = owner[labelled], index[labelled]
+    parts, open_notes = settled_parts(splits[number].part for number in owner.tolist())
 
     def read(position: int) -> bytes | Image:
-        return splits[owner[position]].read(index[position])
+        split: Split = splits[owner[position]]
+        return split.read(int(index[position]))
 
     def stamp(position: int) -> str:
-        of_split = splits[owner[position]].stamp
-        assert of_split is not None
-        return of_split(index[position])
+        split: Split = splits[owner[position]]
+        assert split.stamp is not None
+        return split.stamp(int(index[position]))
 
     return ImageSet(
         name=name,
         classes=classes,
-        paths=tuple(paths[position] for position in labelled),
+        paths=TextColumn(paths[position] for position in labelled.tolist()),
         labels=labels.astype(np.int64),
         read=read,
         stamp=stamp if all(split.stamp for split in splits) else None,

@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from unicodedata import normalize
 
+import numpy as np
+
+from resnet_lab.core.columns import TextColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.artists import Artists, read_artists
-from resnet_lab.data.sources.assembly import numbered, require_classes, require_label, settled_parts
+from resnet_lab.data.sources.assembly import require_classes, require_label, settled_parts
 from resnet_lab.data.sources.folders import ENDINGS, Listing, access, folder_by_folder
 from resnet_lab.data.sources.layout import NUMBERED, FolderLayout, find_layout
 from resnet_lab.data.sources.levels import Branch
@@ -46,15 +49,17 @@ def open_class_folders(root: Path, fewest: int = 2) -> ImageSet:
     _require_images(found, class_of, listing, layout)
     for label in sorted(set(class_of.values())):
         require_label(label, str(root))
-    images = sorted(
-        ((class_of[name], path, part) for name, files in found.items() for path, part in files),
-        key=lambda image: (image[0], folder_by_folder(image[1])),
-    )
-    labels, paths, parts = zip(*images, strict=True)
-    classes, numbers = numbered(labels)
+    of_class: dict[str, list[tuple[str, str]]] = {}
+    for name, files in found.items():
+        of_class.setdefault(class_of[name], []).extend(files)
+    classes = tuple(sorted(label for label, files in of_class.items() if files))
+    for label in classes:
+        of_class[label].sort(key=lambda image: folder_by_folder(image[0]))
+    numbers = np.repeat(np.arange(len(classes)), [len(of_class[label]) for label in classes])
     require_classes(classes, str(root), fewest)
+    paths = TextColumn(path for label in classes for path, _ in of_class[label])
     read, stamp = access(str(root.resolve()), paths)
-    settled, open_notes = settled_parts(parts)
+    settled, open_notes = settled_parts([part for label in classes for _, part in of_class[label]])
     strays = [*layout.strays, *(path for paths in aside.values() for path in paths)]
     what = "folders" if layout.flat is None else "names"
     lone = [
@@ -62,7 +67,8 @@ def open_class_folders(root: Path, fewest: int = 2) -> ImageSet:
     ]
     notes = [*layout.notes, *lone, *artists.notes, *_spellings(class_of, known, what), *open_notes]
     if artists.paintings:
-        notes += artists.compared(Counter(labels), set(found) - set(known))
+        counts = Counter({label: len(of_class[label]) for label in classes})
+        notes += artists.compared(counts, set(found) - set(known))
     return ImageSet(
         name=str(root.resolve()),
         classes=classes,

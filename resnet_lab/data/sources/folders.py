@@ -29,9 +29,9 @@ def find_images(folder: Path) -> list[Path]:
     return [folder / path for path in found]
 
 
-def folder_by_folder(path: str) -> list[str]:
-    """Key that sorts paths as folders are walked."""
-    return path.split("/")
+def folder_by_folder(path: str) -> str:
+    """Key that sorts paths as folders are walked: no character of a name comes before NUL, which no name has."""
+    return path.replace("/", "\0")
 
 
 def is_image(name: str) -> bool:
@@ -97,7 +97,7 @@ class Listing:
                         cause = "a link to nothing" if entry.is_symlink() else "not a regular file"
                 except OSError as error:  # a link that runs in circles, or through a locked folder
                     cause = error.strerror or str(error)
-                if not cause and not is_image(entry.name):
+                if not cause and entry.name[entry.name.rfind(".") :].lower() not in SUFFIXES:
                     cause = f"its name does not end like an image's ({ENDINGS})"
                 if cause:
                     self.left_out.append((path, cause))
@@ -143,12 +143,13 @@ def stamp_of(path: str | os.PathLike[str]) -> str:
 
 def access(root: str, paths: Sequence[str]) -> tuple[Callable[[int], bytes], Callable[[int], str]]:
     """`ImageSet.read` and `ImageSet.stamp` of files, given by their paths from `root`."""
+    within = os.path.join(root, "")
 
     def read(index: int) -> bytes:
-        return read_file(os.path.join(root, paths[index]))
+        return read_file(within + paths[index])
 
     def stamp(index: int) -> str:
-        return stamp_of(os.path.join(root, paths[index]))
+        return stamp_of(within + paths[index])
 
     return read, stamp
 

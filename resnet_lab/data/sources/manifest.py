@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from resnet_lab.core.columns import TextColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import read_bytes
@@ -70,11 +71,12 @@ def open_manifest(manifest: Path, fewest: int = 2) -> ImageSet:
     classes, numbers = numbered(labels)
     require_classes(classes, str(manifest), fewest)
     settled, notes = settled_parts(parts)
-    read_image, stamp = access(str(manifest.parent.resolve()), paths)
+    column = TextColumn(paths)
+    read_image, stamp = access(str(manifest.parent.resolve()), column)
     return ImageSet(
         name=str(manifest.parent.resolve() / manifest.name),
         classes=classes,
-        paths=tuple(paths),
+        paths=column,
         labels=numbers,
         read=read_image,
         stamp=stamp,

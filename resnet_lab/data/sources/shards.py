@@ -15,12 +15,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from resnet_lab.core.cache_location import cache_folder
+from resnet_lab.core.columns import CategoryColumn, TextColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.images import ImageSet
@@ -29,7 +31,7 @@ from resnet_lab.data.cache_folders import SHARDS
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
 from resnet_lab.data.sources.assembly import PART_OF, require_classes, require_label, settled_parts, some
 from resnet_lab.data.sources.braces import expanded
-from resnet_lab.data.sources.folders import is_hidden
+from resnet_lab.data.sources.folders import is_hidden, stamp_of
 from resnet_lab.data.sources.permission import is_named, may_download
 
 PREFIX = "wds:"
@@ -70,6 +72,21 @@ class Shard:
     beside: Mapping[str, int] = field(default_factory=dict)
 
 
+class _Places:
+    """The images of a shard in little memory, and what else it holds.
+
+    Attributes:
+        offsets, sizes: of the images' bytes in the shard, shape (N,).
+    """
+
+    def __init__(self, shard: Shard) -> None:
+        self.keys = TextColumn(member.key for member in shard.members)
+        self.labels = CategoryColumn(member.label for member in shard.members)
+        self.offsets = np.array([member.offset for member in shard.members], dtype=np.int64)
+        self.sizes = np.array([member.size for member in shard.members], dtype=np.int32)
+        self.left_out, self.beside = shard.left_out, shard.beside
+
+
 def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageSet:
     """The images of shards: `wds:` and paths or URLs with braces, such as `wds:shards/train-{000..099}.tar`.
 
@@ -84,30 +101,37 @@ def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageS
     """
     urls = _expanded(pattern.removeprefix(PREFIX))
     store = _ShardStore(download)
-    shards = [_indexed(url, store) for url in urls]
-    labels = [member.label for shard in shards for member in shard.members]
-    classes = sorted(set(labels), key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
+    shards = [_Places(_indexed(url, store)) for url in urls]
+    labels = {label for shard in shards for label in shard.labels.names}
+    classes = sorted(labels, key=lambda label: (0, int(label), "") if label.isdecimal() else (1, 0, label))
     if not labels:
         raise DataError(f"{pattern}: no image with a label; shards hold <key>.jpg next to <key>.cls")
     for url, shard in zip(urls, shards, strict=True):
-        for member in shard.members:
-            require_label(member.label, f"{_name(url)}/{member.key}")
+        for label in shard.labels.names:
+            require_label(label, f"{_name(url)}/{shard.keys[shard.labels.index(label)]}")
     require_classes(classes, pattern, fewest)
     number = {label: index for index, label in enumerate(classes)}
-    chunks = np.repeat(np.arange(len(shards)), [len(shard.members) for shard in shards])
-    members = [member for shard in shards for member in shard.members]
+    number_of = [np.array([number[label] for label in shard.labels.names], dtype=np.int64) for shard in shards]
+    chunks = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard.keys) for shard in shards])
+    offsets, sizes = (np.concatenate([getattr(shard, name) for shard in shards]) for name in ("offsets", "sizes"))
 
     def read(position: int) -> bytes:
-        return store.read(urls[chunks[position]], members[position])
+        return store.read(urls[chunks[position]], int(offsets[position]), int(sizes[position]))
 
-    parts, notes = settled_parts([_part(url) for url, shard in zip(urls, shards, strict=True) for _ in shard.members])
+    parts, notes = settled_parts(
+        chain.from_iterable(repeat(_part(url), len(shard.keys)) for url, shard in zip(urls, shards, strict=True))
+    )
     return ImageSet(
         name=PREFIX + "::".join(urls),
         classes=tuple(classes),
-        paths=tuple(f"{_name(urls[chunk])}/{member.key}" for chunk, member in zip(chunks, members, strict=True)),
-        labels=np.array([number[label] for label in labels], dtype=np.int64),
+        paths=TextColumn(
+            f"{name}/{key}" for name, shard in zip(map(_name, urls), shards, strict=True) for key in shard.keys
+        ),
+        labels=np.concatenate(
+            [numbers[shard.labels.codes] for numbers, shard in zip(number_of, shards, strict=True) if len(shard.keys)]
+        ),
         read=read,
-        stamp=lambda position: f"{_stamp(urls[chunks[position]])} {members[position].offset}",
+        stamp=lambda position: f"{_stamp(urls[chunks[position]])} {offsets[position]}",
         parts=parts,
         notes=(*notes, *_others(shards)),
         chunks=chunks,
@@ -119,7 +143,7 @@ def open_shards(pattern: str, download: bool = False, fewest: int = 2) -> ImageS
     )
 
 
-def _others(shards: Sequence[Shard]) -> list[str]:
+def _others(shards: Sequence[_Places]) -> list[str]:
     """Remarks on other files, such as descriptions."""
     endings = sum((Counter(shard.beside) for shard in shards), Counter[str]())
     listed = some(f"{number} {ending or 'without an extension'}" for ending, number in endings.most_common())
@@ -186,11 +210,11 @@ class _ShardStore:
         if not self._download:
             raise DataError(f"{PREFIX}{url} is not on this machine, and a file names it; fetch it with --download")
 
-    def read(self, url: str, member: Member) -> bytes:
+    def read(self, url: str, offset: int, size: int) -> bytes:
         """The bytes of an image."""
         with self.open(url) as file:
-            content = os.pread(file.fileno(), member.size, member.offset)
-        if len(content) < member.size:
+            content = os.pread(file.fileno(), size, offset)
+        if len(content) < size:
             raise OSError("the shard was cut short")
         return content
 
@@ -306,8 +330,7 @@ def _stamp(url: str) -> str:
     """Changes with a local shard; one behind a URL is taken to stay as it is."""
     if _is_remote(url):
         return url
-    status = Path(url).stat()
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    return stamp_of(url)
 
 
 def _part(url: str) -> str:
