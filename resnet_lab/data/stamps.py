@@ -1,5 +1,6 @@
 """Stamps of the images of a set, as numbers. Legend: N images."""
 
+from array import array
 from hashlib import blake2b, sha256
 from typing import TypeAlias
 
@@ -17,15 +18,13 @@ def stamps_of(images: ImageSet) -> Stamps | None:
     """The stamps of all images now; None where the source has none."""
     if images.stamp is None:
         return None
-    return np.fromiter((_stamp(images, position) for position in range(len(images))), np.uint64, len(images))
-
-
-def _stamp(images: ImageSet, position: int) -> int:
-    assert images.stamp is not None
-    try:
-        return hash_of(images.stamp(position).encode("utf-8", "surrogateescape"))
-    except OSError:  # gone or locked up since it was listed: reading it will say why
-        return 0
+    stamp, found = images.stamp, array("Q")
+    for position in range(len(images)):
+        try:
+            found.append(hash_of(stamp(position).encode("utf-8", "surrogateescape")))
+        except OSError:  # gone or locked up since it was listed: reading it will say why
+            found.append(0)
+    return np.frombuffer(found, np.uint64).copy()
 
 
 def hash_of(stamp: bytes) -> int:

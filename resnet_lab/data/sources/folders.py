@@ -82,13 +82,13 @@ class Listing:
 
     def _scan(self, folder: str, found: list[str]) -> list[str]:
         """Add the images directly in a folder to `found`; the folders in it come back."""
-        folders = []
+        folders, above = [], f"{folder}/" if folder else ""
         with os.scandir(self.root / folder) as entries:
             for entry in entries:
-                if is_hidden(entry.name):
+                name = entry.name
+                if is_hidden(name):
                     continue
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                cause = ""
+                path, cause = above + name, ""
                 try:
                     if entry.is_dir():
                         folders.append(path)
@@ -97,7 +97,7 @@ class Listing:
                         cause = "a link to nothing" if entry.is_symlink() else "not a regular file"
                 except OSError as error:  # a link that runs in circles, or through a locked folder
                     cause = error.strerror or str(error)
-                if not cause and entry.name[entry.name.rfind(".") :].lower() not in SUFFIXES:
+                if not cause and name[name.rfind(".") :].lower() not in SUFFIXES:
                     cause = f"its name does not end like an image's ({ENDINGS})"
                 if cause:
                     self.left_out.append((path, cause))

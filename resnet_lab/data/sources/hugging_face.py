@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from resnet_lab.core.columns import TextColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.assembly import Split, joined, part_of, some
@@ -190,7 +191,7 @@ def _split(library: ModuleType, name: str, dataset: Any, image: str, numbers: ND
         content: bytes | None = row["bytes"]
         return read_file(os.path.join(folder, row["path"])) if content is None else content
 
-    paths = tuple(f"{name}/{index:06d}".lstrip("/") for index in range(len(dataset)))
+    paths = TextColumn(f"{name}/{index:06d}".lstrip("/") for index in range(len(dataset)))
     return Split(part_of(name), paths, numbers, read, _stamp(dataset, image))
 
 

@@ -19,6 +19,7 @@ import platformdirs
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from resnet_lab.core.columns import TextColumn
 from resnet_lab.core.errors import DataError, nearest
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.assembly import Split, joined
@@ -173,13 +174,13 @@ def _path_itself(path: str | Path) -> str:
 
 def _of_files(part: str, dataset: Any, root: Path, named: Named) -> Split:
     entries = [dataset[index] for index in range(len(dataset))]
-    paths = tuple(Path(os.path.relpath(path, root)).as_posix() for path, _ in entries)
+    paths = TextColumn(Path(os.path.relpath(path, root)).as_posix() for path, _ in entries)
     read, stamp = access(str(root), paths)
     return Split(part, paths, _numbers([target for _, target in entries], named), read, stamp)
 
 
 def _of_arrays(part: str, name: str, dataset: Any, named: Named) -> Split:
-    paths = tuple(f"{name}/{index:06d}".lstrip("/") for index in range(len(dataset)))
+    paths = TextColumn(f"{name}/{index:06d}".lstrip("/") for index in range(len(dataset)))
     return Split(part, paths, _numbers(_targets(dataset), named), _decoded(dataset))
 
 

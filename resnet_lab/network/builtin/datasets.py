@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from resnet_lab.core.columns import TextColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.network.hookspecs import Register, hookimpl
@@ -66,7 +67,7 @@ def synthetic(*, images: int = 1000, classes: int = 10, size: int = 64, seed: in
     return ImageSet(
         name="synthetic",
         classes=tuple(f"stripes {number:0{len(str(classes - 1))}d}" for number in range(classes)),
-        paths=tuple(f"synthetic/{index:07d}" for index in range(images)),
+        paths=TextColumn(f"synthetic/{index:07d}" for index in range(images)),
         labels=labels,
         read=lambda index: Image.fromarray(striped(index, classes, size, seed)),
         stamp=lambda index: f"{RENDERING} {index} {classes} {size} {seed}",
