@@ -30,12 +30,15 @@ def keep_freed_memory() -> bool:
     return all(taken)
 
 
-def give_back_freed_memory() -> bool:
+def give_back_freed_memory(*, even_if_kept: bool = False) -> bool:
     """Return to the system what glibc keeps for each thread, which is as much as a thread took at any time.
 
     It takes some milliseconds. False where the process is to keep it, or the C library is another than glibc.
+
+    Args:
+        even_if_kept: this once, although the process is to keep what is freed from now on.
     """
-    if _is_kept or (glibc := _glibc()) is None:
+    if (_is_kept and not even_if_kept) or (glibc := _glibc()) is None:
         return False
     glibc.malloc_trim(0)
     return True

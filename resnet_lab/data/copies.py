@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.decoding import ImageInfo
-from resnet_lab.data.image_columns import ImageColumns, Signatures, whole
+from resnet_lab.data.image_columns import ImageColumns, Signatures, distinct, whole
 from resnet_lab.data.known_copies import near_copies
 from resnet_lab.data.near_copies import LARGEST, find_near_copies, of_several
 
@@ -76,7 +76,7 @@ def _contents(images: ImageColumns) -> tuple[NDArray[np.int64], NDArray[np.int64
     """
     usable = images.usable
     good, bad = np.flatnonzero(usable), np.array(sorted(np.flatnonzero(~usable).tolist(), key=str), dtype=np.int64)
-    _, first, own = np.unique(images.digests[good], return_index=True, return_inverse=True)
+    first, own = distinct(images.digests[good])
     content = np.empty(len(images), dtype=np.int64)
     content[good] = own
     content[bad] = np.arange(len(first), len(first) + len(bad))

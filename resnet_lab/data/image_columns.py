@@ -236,6 +236,23 @@ class Signatures(Sequence[bytes]):
             yield next(found) if there else b""
 
 
+def distinct(digests: Digests) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First position of each digest, in their order, and of each image the place of its digest among these, shape (N,).
+
+    As `np.unique` has them, by numbers of 64 bits, which are compared faster than texts.
+    """
+    words = np.ascontiguousarray(digests).view(">u8").reshape(-1, 4).astype(np.uint64)
+    order = np.argsort(words[:, 0], kind="stable")
+    new = np.flatnonzero(np.diff(words[order, 0]) == 0)
+    if len(new) and np.any(words[order[new]] != words[order[new + 1]]):  # two digests that begin alike
+        order = np.lexsort(words.T[::-1])
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = np.any(words[order[1:]] != words[order[:-1]], axis=1)
+    own = np.empty(len(order), dtype=np.int64)
+    own[order] = np.cumsum(begins) - 1
+    return order[begins], own
+
+
 def whole(digests: Digests) -> list[bytes]:
     """Digests of 32 bytes each; numpy leaves out zeros at the end."""
     return [digest.ljust(32, b"\0") for digest in digests.tolist()]

@@ -19,7 +19,7 @@ from resnet_lab.data.cache import bytes_needed, store_at_one_depth
 from resnet_lab.data.cache_folders import bytes_free
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.copies import Copies, Grouping, describe_groups, group_copies
-from resnet_lab.data.image_columns import AT_ONCE, ImageColumns, hexadecimal
+from resnet_lab.data.image_columns import AT_ONCE, ImageColumns, distinct, hexadecimal
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.pixels import DecodedPixels, Pixels, StoredPixels
 from resnet_lab.data.split import Part
@@ -63,7 +63,7 @@ class Decoded:
         digests, usable = self.examined.digests, np.flatnonzero(self.usable)
         labels = self.images.labels[usable]
         by_text = np.argsort(np.argsort([str(label) for label in range(len(self.images.classes))]))
-        order = np.lexsort((by_text[labels], digests[usable]))
+        order = np.lexsort((by_text[labels], distinct(digests[usable])[1]))
         found = sha256("\n".join(self.images.classes).encode("utf-8", "surrogateescape"))
         for start in range(0, len(order), AT_ONCE):
             some = order[start : start + AT_ONCE]

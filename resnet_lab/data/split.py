@@ -19,10 +19,10 @@ from resnet_lab.core.columns import CategoryColumn, TextIndex
 from resnet_lab.core.errors import ConfigError, DataError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import repr_of, shortened
-from resnet_lab.core.seeds import named_seed
+from resnet_lab.core.seeds import named_seeds
 from resnet_lab.core.tables import rows_of
 from resnet_lab.data.decoding import ImageInfo
-from resnet_lab.data.image_columns import Digests, ImageColumns, hexadecimal
+from resnet_lab.data.image_columns import Digests, ImageColumns, distinct
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -59,7 +59,7 @@ def split(
     columns = ImageColumns.of(examined)
     usable = columns.usable
     given = np.where(usable, _given(images), "") if folds is None else np.full(len(images), "", dtype="<U5")
-    slots = _share_slots(set(np.unique(given).tolist())) if folds is None else _fold_slots(folds, fold)
+    slots = _share_slots(set(given.tolist())) if folds is None else _fold_slots(folds, fold)
     parts = follow_copies(given, groups, usable)
     drawn = np.flatnonzero(usable & (parts == ""))
     if len(drawn):
@@ -72,7 +72,8 @@ def follow_copies(parts: NDArray[np.str_], groups: NDArray[np.integer], usable: 
     """Parts in which every usable image without one has that of its copies, shape (N,); of several the first."""
     open_ones, followed = usable & (parts == ""), parts.copy()
     for part in reversed(PARTS):
-        followed[open_ones & np.isin(groups, groups[parts == part])] = part
+        if len(own := groups[parts == part]):
+            followed[open_ones & np.isin(groups, own)] = part
     return followed
 
 
@@ -121,9 +122,7 @@ def _drawn(
         digests: of the images at `members`.
     """
     group = np.unique(groups[members], return_inverse=True)[1]
-    order = np.lexsort((digests, group))
-    smallest = digests[order[np.unique(group[order], return_index=True)[1]]]  # G
-    place = np.array([named_seed(seed, f"split of {digest}") / 2**63 for digest in hexadecimal(smallest)])
+    place = named_seeds(seed, map(b"split of ".__add__, _smallest(digests, group))) / 2**63
     edges = np.cumsum([0.0, *(width for _, width in slots)])
     slot = np.clip(np.searchsorted(edges, place, side="right") - 1, 0, len(slots) - 1)
     names = np.array([part for part, _ in slots], dtype="<U5")
@@ -136,6 +135,14 @@ def _drawn(
         who, there = f"{images.name}: class {images.classes[number]!r}", has_part[:, number] > 0
         _fill_slots(who, own[pieces], of_one_class, place, slot, edges, there)
     return names[slot[group]]
+
+
+def _smallest(digests: Digests, group: NDArray[np.int64]) -> list[bytes]:
+    """The smallest digest of each group, in hexadecimal digits, of length G."""
+    order = np.lexsort((distinct(digests)[1], group))
+    smallest = digests[order[np.flatnonzero(np.diff(group[order], prepend=-1))]]
+    digits = smallest.tobytes().hex().encode()
+    return [digits[start : start + 64] for start in range(0, len(digits), 64)]
 
 
 def _fill_slots(

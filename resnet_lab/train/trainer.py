@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from resnet_lab.core.allocator import give_back_freed_memory
 from resnet_lab.core.errors import ResNetLabError, RunError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.history import Epoch, best_of, metrics_table, times_table
@@ -101,6 +102,7 @@ class Trainer:
             DivergedError: a loss or an output is non-finite.
             Interrupted: a signal came; the state is saved.
         """
+        give_back_freed_memory(even_if_kept=True)  # that preparing many images took; steps take other pieces
         with self.run.locked() if self.processes.is_first else nullcontext():
             try:
                 with deterministic(self.config.deterministic), Interruption() as interruption:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from resnet_lab.core.errors import DataError
 from resnet_lab.data import recorded_set
 from resnet_lab.data.decoding import ImageInfo
-from resnet_lab.data.image_columns import AT_ONCE, Digests, ImageColumns, ImageTable, hexadecimal, whole
+from resnet_lab.data.image_columns import AT_ONCE, Digests, ImageColumns, ImageTable, distinct, hexadecimal, whole
 
 USUAL = ImageInfo("ab" * 32, "", 500, 375, "RGB", (), bytes(range(256)) * 4, (1, 2, 3), (4, 5, 2**53))
 INFOS = (
@@ -73,6 +73,24 @@ def test_signatures_are_read_when_they_are_asked_for(columns: ImageColumns) -> N
     assert (len(found), list(found), [found[index] for index in range(4)]) == (4, expected, expected)
     assert list(found[1:]) == expected[1:]
     assert found.there.tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("case", ["apart", "alike", "copies", "both", "none"])
+def test_distinct_digests_are_numpys(case: str) -> None:
+    chance = np.random.default_rng(1)
+    if case == "apart":
+        texts = [chance.bytes(32) for _ in range(300)]
+    elif case == "alike":  # in all but the last bytes
+        texts = [bytes(24) + chance.bytes(8) for _ in range(300)]
+    elif case == "none":
+        texts = []
+    else:
+        start = bytes(30) if case == "both" else chance.bytes(30)
+        texts = [start + bytes([number % 7, number % 3]) for number in chance.integers(0, 99, 300).tolist()]
+    digests = np.array(texts, dtype="S32")
+    _, first, own = np.unique(digests, return_index=True, return_inverse=True)
+    found = distinct(digests)
+    assert (found[0].tolist(), found[1].tolist()) == (first.tolist(), own.tolist())
 
 
 def test_a_set_without_an_image(tmp_path: Path) -> None:
