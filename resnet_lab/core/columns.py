@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Self, overload
 
 import numpy as np
@@ -70,12 +70,15 @@ class TextColumn(_Column):
     __slots__ = ("content", "ends")
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        content, ends = bytearray(), array("Q", [0])
-        for text in texts:
-            content += text.encode("utf-8", "surrogatepass")
-            ends.append(len(content))
+        content, lengths, rest = bytearray(), array("Q", [0]), iter(texts)
+        while some := list(islice(rest, AT_ONCE)):
+            joined = "".join(some)
+            encoded = joined.encode("utf-8", "surrogatepass")
+            content += encoded
+            in_bytes = (text.encode("utf-8", "surrogatepass") for text in some)
+            lengths.extend(map(len, some if len(encoded) == len(joined) else in_bytes))  # else not all are ASCII
         self.content = bytes(content)
-        self.ends = np.frombuffer(ends, np.uint64).astype(np.min_scalar_type(len(content)))
+        self.ends = np.cumsum(lengths, dtype=np.uint64).astype(np.min_scalar_type(len(content)))
         self.ends.flags.writeable = False
 
     @property
@@ -127,9 +130,10 @@ class CategoryColumn(_Column):
     __slots__ = ("codes", "names")
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
-        numbers: dict[str, int] = {}
-        codes = array("I", (numbers.setdefault(text, len(numbers)) for text in texts))
-        self.names = tuple(numbers)
+        given = texts if isinstance(texts, Sequence) else list(texts)
+        numbers = {text: number for number, text in enumerate(dict.fromkeys(given))}
+        codes = array("I", map(numbers.__getitem__, given))
+        self.names: tuple[str, ...] = tuple(numbers)
         self.codes = np.frombuffer(codes, np.uint32).astype(np.min_scalar_type(max(0, len(numbers) - 1)))
         self.codes.flags.writeable = False
 

@@ -29,6 +29,9 @@ PARTS: tuple[Part, ...] = ("train", "val", "test")
 HELD_OUT = 0.1
 """Share of the images that goes to validation, and again to test."""
 
+LARGEST = 2**31
+"""Bytes of a split file, at most: some 30 million images."""
+
 A_PIECE = 2**20
 """Characters of a split file that are written at a time."""
 
@@ -200,9 +203,10 @@ def to_csv(images: ImageSet, parts: Iterable[str]) -> Iterator[bytes]:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(("path", "label", "split"))
-    for path, label, part in zip(images.paths, images.labels, parts, strict=True):
+    labels = map(images.classes.__getitem__, images.labels.tolist())
+    for path, label, part in zip(images.paths, labels, parts, strict=True):
         if part:
-            writer.writerow((path, images.classes[label], part))
+            writer.writerow((path, label, part))
         if text.tell() > A_PIECE:
             yield text.getvalue().encode("utf-8", "surrogateescape")
             text.seek(0)
@@ -227,7 +231,7 @@ def from_csv_as_far_as_there(path: Path, images: ImageSet) -> tuple[NDArray[np.s
     index = TextIndex(images.paths)
     parts = np.full(len(images), "", dtype="<U5")
     gone: list[tuple[str, str]] = []
-    for line, row in rows_of(path, ("path", "split"), DataError):
+    for line, row in rows_of(path, ("path", "split"), DataError, most=LARGEST):
         name, part = row["path"], row["split"]
         if part not in PARTS:
             raise DataError(

@@ -54,7 +54,8 @@ def open_class_folders(root: Path, fewest: int = 2) -> ImageSet:
         of_class.setdefault(class_of[name], []).extend(files)
     classes = tuple(sorted(label for label, files in of_class.items() if files))
     for label in classes:
-        of_class[label].sort(key=lambda image: folder_by_folder(image[0]))
+        if len(layout.branches) > len(of_class):  # several folders are one class; each is sorted
+            of_class[label].sort(key=lambda image: folder_by_folder(image[0]))
     numbers = np.repeat(np.arange(len(classes)), [len(of_class[label]) for label in classes])
     require_classes(classes, str(root), fewest)
     paths = TextColumn(path for label in classes for path, _ in of_class[label])
