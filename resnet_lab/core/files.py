@@ -14,7 +14,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write to a temporary name next to `path`, sync, and rename over it.
 
     Args:
-        content: as a whole or in pieces.
+        content: all bytes, or pieces of them.
 
     Raises:
         RunError: the file cannot be written; an earlier file is unchanged.

@@ -153,7 +153,7 @@ def bytes_needed(images: ImageSet, image_format: ImageFormat, stamps: Stamps | N
 
 
 def _known(images: ImageSet, stamps: Stamps | None, folder: Path) -> ImageColumns | None:
-    """What is known of a set, where neither it nor the folder changed since."""
+    """Records of a set, where neither it nor the folder changed since."""
     if not (key := _key(images, stamps, folder)):
         return None
     return recorded_set.read(folder / RECORDS, _signatures_in(folder), key)

@@ -73,7 +73,7 @@ class ImageIndex:
         self._next_row = 1 + int(self.table.records["row"].max(initial=NOTHING))
 
     def checksums(self) -> Checksums:
-        """Of all rows, in their order."""
+        """Checksums of all rows, in their order."""
         rows = self.table.records["row"]
         there = np.flatnonzero(rows != NOTHING)
         there = there[np.argsort(rows[there])]
@@ -172,7 +172,7 @@ class Filling:
         ledger.set_facts(seal=self.store.seal(), pillow=PIL.__version__)
 
     def records(self) -> Iterator[Records]:
-        """Of every image, in pieces."""
+        """Record of every image, in pieces."""
         for start in range(0, len(self.numbers), AT_ONCE):
             yield self.index.table.records[self.numbers[start : start + AT_ONCE]]
 

@@ -1,4 +1,4 @@
-"""What decoding found in the images of a set, in records of some 100 bytes. Legend: N images, C channels."""
+"""Properties of the images of a set, found by decoding, in records of some 100 bytes. Legend: N images, C channels."""
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -88,7 +88,7 @@ class ImageTable:
 
 
 class ImageColumns(Sequence[ImageInfo]):
-    """What decoding found in each image: whole columns as arrays, made when they are asked for, or image by image.
+    """Properties of each image: whole columns as arrays, made when they are asked for, or image by image.
 
     Compares like a tuple of `ImageInfo`.
 
@@ -156,12 +156,12 @@ class ImageColumns(Sequence[ImageInfo]):
         return [(position, self._words.causes[cause[position]]) for position in np.flatnonzero(cause).tolist()]
 
     def kinds(self) -> list[tuple[tuple[str, ...], int]]:
-        """What is out of the ordinary, and how many usable images it is true of, in the order of the first of each."""
+        """Unusual properties, and how many usable images have just these, in the order of the first of each."""
         number, first, count = np.unique(self.column("kinds")[self.usable], return_index=True, return_counts=True)
         return [(self._words.kinds[number[at]], int(count[at])) for at in np.argsort(first)]
 
     def signatures(self, positions: NDArray[np.int64]) -> "Signatures":
-        """Of the images at these positions."""
+        """Signatures of the images at these positions."""
         return Signatures(self.digests[positions], self.column("has_signature")[positions], self._signatures_of)
 
     @overload

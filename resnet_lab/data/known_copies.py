@@ -62,7 +62,7 @@ def near_copies(signatures: Sequence[bytes], folder: Path, contents: str = "") -
 
 
 def _read(path: Path, number: int) -> _Found | None:
-    """What the file holds, where it is sound and of as many images."""
+    """Content of the file, where it is sound and of as many images."""
     try:
         found = validated(_Found, read_json(path, DataError), str(path), DataError)
     except DataError:

@@ -1,8 +1,8 @@
-"""What is known of a whole set, in one file of a cache folder: while nothing changes, it is read in place of the index.
+"""Records of a whole set in one file of a cache folder: while nothing changes, it is read in place of the index.
 
 The file has a header in JSON, a record of each image (`image_columns`), and a SHA-256 of both. Its key is a digest of
 all that it follows from: paths and stamps of the images, and the index and pixels as the last process left them. A file
-that is damaged, or of another key, is as good as none.
+that is damaged, or of another key, is not used.
 """
 
 import json
