@@ -243,14 +243,22 @@ def distinct(digests: Digests) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     words = np.ascontiguousarray(digests).view(">u8").reshape(-1, 4).astype(np.uint64)
     order = np.argsort(words[:, 0], kind="stable")
-    new = np.flatnonzero(np.diff(words[order, 0]) == 0)
-    if len(new) and np.any(words[order[new]] != words[order[new + 1]]):  # two digests that begin alike
+    same = _alike(words, order)
+    if not np.array_equal(words[order[same]], words[order[same - 1]]):  # two digests that begin alike
         order = np.lexsort(words.T[::-1])
+        same = _alike(words, order)
+        same = same[np.all(words[order[same]] == words[order[same - 1]], axis=1)]
     begins = np.ones(len(order), dtype=bool)
-    begins[1:] = np.any(words[order[1:]] != words[order[:-1]], axis=1)
+    begins[same] = False
     own = np.empty(len(order), dtype=np.int64)
     own[order] = np.cumsum(begins) - 1
     return order[begins], own
+
+
+def _alike(words: NDArray[np.uint64], order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places in the order whose first word is that of the place before, from 1."""
+    first = words[order, 0]
+    return np.flatnonzero(first[1:] == first[:-1]) + 1
 
 
 def whole(digests: Digests) -> list[bytes]:
