@@ -26,6 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import resnet_lab
+from resnet_lab.core.columns import CategoryColumn
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
@@ -68,7 +69,7 @@ def few(data: Prepared, images: int) -> Prepared:
     for part, number in (("train", images), ("val", images // 8)):
         positions = np.flatnonzero(data.parts == part)
         parts[positions[np.linspace(0, len(positions) - 1, number).astype(int)]] = part
-    return replace(data, parts=parts)
+    return replace(data, part_column=CategoryColumn(parts.tolist()))
 
 
 def setting() -> dict[str, Any]:
