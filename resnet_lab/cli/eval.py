@@ -29,6 +29,7 @@ def evaluate(
         Path | None, options.written("--csv", "FILE", "Also write one row per image: path, classes, probabilities.")
     ] = None,
     placed: options.Placement,
+    inference: options.Inference,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -54,7 +55,7 @@ def evaluate(
     registry = options.load_registry(no_plugin)
     if csv is not None:
         refuse_existing(csv)
-    placement, renamed = options.placement(placed), read_class_map(images.class_map or ())
+    placement, renamed = options.inference_placement(placed, inference), read_class_map(images.class_map or ())
     if weights is not None:
         from resnet_lab.evaluation.metrics import summarise
         from resnet_lab.evaluation.scoring import evaluate_weights
@@ -117,7 +118,9 @@ def _show(
         write_new(csv, predictions.as_csv().encode("utf-8", "surrogateescape"))
     if about is not None:
         part, values = predictions.origin.part, summary.as_json()
-        output.print_json({**about, "split": part, part: values.pop("headline"), **values, **(kept or {})})
+        runtime = predictions.origin.device.get("runtime", "torch")  # the only one of earlier versions
+        headline = values.pop("headline")
+        output.print_json({**about, "split": part, part: headline, **values, "runtime": runtime, **(kept or {})})
         return
     from resnet_lab.cli.scores import print_summary
 

@@ -191,6 +191,7 @@ ASKED = {"source": name_source, "download": _allow_download}
 
 Learning = Annotated[Given, Fields(TRAIN_CONFIG)]
 Placement = Annotated[Given, Fields(TRAIN_CONFIG, only=("device", "precision", "compile", "channels_last"))]
+Inference = Annotated[Given, Fields("resnet_lab.device.config:InferenceConfig")]
 Images = Annotated[Given, Fields(DATA_CONFIG, callbacks=ASKED)]
 Download = Annotated[Given, Fields(DATA_CONFIG, only=("download",), callbacks=ASKED)]
 SplitOfRun = Annotated[
@@ -292,6 +293,14 @@ def placement(given: Given) -> "Placed":
     from resnet_lab.device import choose
 
     return choose(**given)
+
+
+def inference_placement(placed: Given, inference: Given) -> "Placed":
+    """Choose where and how a trained network runs, its runtime included."""
+    from resnet_lab.device import choose
+    from resnet_lab.device.config import InferenceConfig
+
+    return choose(**placed, runtime=InferenceConfig(**inference).runtime)
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:

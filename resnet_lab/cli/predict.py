@@ -25,6 +25,7 @@ def predict(
         bool, typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=OUTPUT)
     ] = False,
     placed: options.Placement,
+    inference: options.Inference,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -37,7 +38,7 @@ def predict(
     if csv and json:
         raise ConfigError("--csv and --json both print; give one of them")
     registry = options.load_registry(no_plugin)
-    placement = options.placement(placed)
+    placement = options.inference_placement(placed, inference)
     with Screen() as screen:
         answers = predict_files(weights, images, placement, registry, top=top, watcher=screen)
     for path, cause in answers.bad:
@@ -50,6 +51,7 @@ def predict(
                     for each in answers.images
                 ],
                 "bad": [{"path": path, "cause": cause} for path, cause in answers.bad],
+                "runtime": answers.runtime,
             }
         )
     elif csv:

@@ -16,6 +16,8 @@ Balance = Literal["none", "sampling", "loss"]
 
 Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Compile = Literal["auto", "off", "on", "max"]
+Runtime = Literal["auto", "torch", "onnx"]
+"""What computes a trained network: torch, ONNX Runtime, or the faster for the images to come."""
 
 Optimizer = Literal["adam", "adamw", "sgd"]
 Schedule = Literal["exponential", "step", "cosine", "one_cycle", "constant"]

@@ -24,11 +24,17 @@ def keep_compiled_code() -> None:
     """
     if VARIABLE in os.environ:
         return
-    folder = code_folder()
-    if not _is_own(folder):
+    folder = own_code_folder()
+    if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="resnet-lab-compiled-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ[VARIABLE] = str(folder)
+
+
+def own_code_folder() -> Path | None:
+    """The folder of the cache for code, made where it is missing; None where it is not this user's alone."""
+    folder = code_folder()
+    return folder if _is_own(folder) else None
 
 
 def _is_own(folder: Path) -> bool:

@@ -108,7 +108,7 @@ def _shared_code(network: nn.Module, mode: Mode, key: Hashable) -> _Code:
     """The code of an earlier network of the same structure, or new code."""
     if not all(map(_is_plain, network.modules())):
         return _Code(network, mode)
-    full = (mode, key, _structure(network))
+    full = (mode, key, structure(network))
     if full not in _shared:
         _shared[full] = _Code(deepcopy(network), mode)
         while len(_shared) > KEPT:
@@ -123,7 +123,7 @@ def _is_plain(module: nn.Module) -> bool:
     return package in OWN_PACKAGES and not (isinstance(module, DistributedDataParallel) or module._forward_hooks)
 
 
-def _structure(network: nn.Module) -> Hashable:
+def structure(network: nn.Module) -> Hashable:
     """Modules with their plain attributes, and tensors with their layout."""
     modules = tuple(
         (name, type(module), *((key, repr(each)) for key, each in _plain_attributes(module)))
@@ -148,6 +148,10 @@ def own_code(network: nn.Module) -> Callable[[Tensor], Any]:
 
     forward.__code__ = forward.__code__.replace(co_name=f"forward_{next(_numbers)}")
     return forward
+
+
+class NotPossible(Exception):
+    """A network that a compiler or an exporter does not take; the text says why."""
 
 
 def cause(error: Exception) -> str:

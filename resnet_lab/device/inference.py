@@ -1,5 +1,6 @@
 """Networks prepared for inference. Legend: N batch, C channels, H W pixels, K classes."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from time import perf_counter
 from typing import cast
@@ -11,22 +12,29 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device.compiled_code import keep_compiled_code
-from resnet_lab.device.compiling import MODES, Mode, cause, own_code
+from resnet_lab.device.compiling import MODES, Mode, NotPossible, cause, own_code
 from resnet_lab.device.folding import folded
 from resnet_lab.device.memory import require_memory
+from resnet_lab.device.onnx_graph import missing_packages, require_packages
+from resnet_lab.device.onnx_network import STARTING, OnnxNetwork, cost_of_start
 from resnet_lab.device.placement import Placement
 
 COMPILING = 60.0
 """Seconds that it may take."""
 
 SAVED = 0.1
-"""Share of the time of an inference that it saves at least."""
+"""Share of the time of an inference that compiling, or another runtime, saves at least."""
+
+TIMED = 2
+"""Batches by which ways to run a network are compared."""
+
+Run = Callable[[Tensor], Tensor]
 
 
 class Inference(nn.Module):
     """A network whose weights are fixed: (N, C, H, W) to float32 (N, K), without gradients.
 
-    Whether it is compiled is settled at the first batch; batches of another shape go through uncompiled.
+    How it runs is settled at the first batch; once it is compiled, batches of another shape go through uncompiled.
 
     Args:
         network: in evaluation mode; it is changed.
@@ -39,47 +47,88 @@ class Inference(nn.Module):
         self._placement = placement
         self._images = images
         self._watcher = watcher
-        self._settled = False
-        self._frozen: Frozen | None = None
+        self._run: Run | None = None
+
+    @property
+    def runtime(self) -> str:
+        """What runs it, `torch` or `onnx`, once that is settled."""
+        return "onnx" if isinstance(self._run, OnnxNetwork) else "torch"
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
         x = self._placement.layout(x.to(self._placement.dtype))
         with self._placement.autocast():  # for what a plugin makes in float32 by itself
-            if not self._settled:
-                self._settle(x)
-            run = self._frozen if self._frozen is not None and self._frozen.shape == x.shape else self.network
-            return cast(Tensor, run(x)).float()
+            if self._run is None:
+                self._run = self._settled(x)
+            is_other_shape = isinstance(self._run, Frozen) and self._run.shape != x.shape
+            run: Run = self.network if is_other_shape else self._run
+            return run(x).float()
 
-    def _settle(self, x: Tensor) -> None:
-        """Compile for batches like `x`, or not.
+    def _settled(self, x: Tensor) -> Run:
+        """Whatever is to run batches like `x`.
 
         Raises:
-            ConfigError: it was asked for and is not possible, or the batch does not fit into the memory.
+            ConfigError: something was asked for and is not possible, or the batch does not fit into the memory.
         """
-        self._settled = True
         if x.ndim == 4:
             require_memory(self.network, x.shape, self._placement, training=False)
-        requested = self._placement.compile
+        if self._placement.runtime == "onnx":
+            require_packages("--runtime onnx")
+            return self._required(self._by_onnx, x, "--runtime torch")
         self.network(x)  # where the network itself fails, it fails here
-        if requested == "off" or (requested == "auto" and not self._pays(x)):
-            return
+        if self._placement.compile in ("on", "max"):
+            return self._required(self._compiled, x, "--compile off")
+        found: list[Run] = [self.network]
+        if self._may_take_onnx() and self._pays(x, STARTING) and self._pays(x, cost_of_start(self.network, x.shape)):
+            found += self._if_possible(self._by_onnx, x, "left to torch")
+        if self._placement.compile == "auto" and self._pays(x, COMPILING):
+            found += self._if_possible(self._compiled, x, "not compiled")
+        return min(found, key=lambda run: _seconds(run, x)) if len(found) > 1 else self.network
+
+    def _required(self, make: Callable[[Tensor], Run], x: Tensor, remedy: str) -> Run:
+        try:
+            return make(x)
+        except NotPossible as problem:
+            raise ConfigError(f"{problem}; use {remedy}") from problem
+
+    def _if_possible(self, make: Callable[[Tensor], Run], x: Tensor, instead: str) -> list[Run]:
+        try:
+            return [make(x)]
+        except NotPossible as problem:
+            self._watcher.say(f"{instead}: {problem}")
+            return []
+
+    def _may_take_onnx(self) -> bool:
+        placement = self._placement
+        is_onnx_s = placement.device.type == "cpu" and placement.dtype == torch.float32
+        return placement.runtime == "auto" and is_onnx_s and not missing_packages()
+
+    def _by_onnx(self, x: Tensor) -> Run:
+        return OnnxNetwork(self.network, x, self._watcher)
+
+    def _compiled(self, x: Tensor) -> Run:
+        requested = self._placement.compile
         self._watcher.say("compiling the network for inference, which can take a minute")
-        frozen = Frozen(self.network, x.shape, "on" if requested == "auto" else requested)
+        frozen = Frozen(self.network, x.shape, "max" if requested == "max" else "on")
         try:
             frozen(x)
         except Exception as error:  # compilers raise whatever they like; the network itself has just run
-            problem = f"the network cannot be compiled here ({cause(error)})"
-            if requested != "auto":
-                raise ConfigError(f"{problem}; use --compile off") from error
-            self._watcher.say(f"not compiled: {problem}")
-        else:
-            self._frozen = frozen
+            raise NotPossible(f"the network cannot be compiled here ({cause(error)})") from error
+        return frozen
 
-    def _pays(self, x: Tensor) -> bool:
+    def _pays(self, x: Tensor, cost: float) -> bool:
+        """Whether so many seconds are made up for."""
+        return self._images / len(x) * _seconds(self.network, x, batches=1) * SAVED > cost
+
+
+def _seconds(run: Run, x: Tensor, batches: int = TIMED) -> float:
+    """Seconds of a batch, of the fastest of some."""
+    seconds = []
+    for _ in range(batches):
         start = perf_counter()
-        self.network(x)[:1].tolist()  # which waits for a GPU
-        return self._images / len(x) * (perf_counter() - start) * SAVED > COMPILING
+        run(x)[:1].tolist()  # which waits for a GPU
+        seconds.append(perf_counter() - start)
+    return min(seconds)
 
 
 class Frozen:
@@ -102,12 +151,13 @@ class Frozen:
 
 def optimize_for_inference(
     model: nn.Module, placement: Placement, images: int | None = None, *, watcher: Watcher = SILENT
-) -> nn.Module:
+) -> Inference:
     """A copy that gives the outputs of `model.eval()`, (N, C, H, W) to float32 (N, K), as fast as it can.
 
     Batch norms are folded into the convolutions before them and weights are cast to the placement's `dtype` once; no
     `autocast` is needed around it. With `compile="auto"` it is compiled at the first batch where enough images are to
-    come.
+    come, and with `runtime="auto"` exported for ONNX Runtime, on the CPU in float32; the fastest that was measured runs
+    it.
 
     Args:
         model: left as it is; later changes of its weights do not reach the copy.
@@ -115,7 +165,7 @@ def optimize_for_inference(
         watcher: notified of what cannot be done and why.
 
     Raises:
-        ConfigError: at the first batch, where compiling was asked for and is not possible.
+        ConfigError: at the first batch, where compiling or ONNX Runtime was asked for and is not possible.
     """
     try:
         network: nn.Module = folded(model)

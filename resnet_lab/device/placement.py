@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resnet_lab.core.allocator import keep_freed_memory
-from resnet_lab.core.choices import Compile, Precision
+from resnet_lab.core.choices import Compile, Precision, Runtime
 from resnet_lab.core.errors import ConfigError
 
 T = TypeVar("T")
@@ -36,6 +36,7 @@ class Placement:
         channels_last: whether the channels of a pixel lie side by side in memory.
         layout_reason: of the memory layout.
         compile: what was asked for.
+        runtime: of trained networks, as asked for.
     """
 
     device: torch.device
@@ -45,6 +46,7 @@ class Placement:
     channels_last: bool = True
     layout_reason: str = "as asked"
     compile: Compile = "auto"
+    runtime: Runtime = "torch"
 
     @property
     def precision(self) -> str:
@@ -128,6 +130,7 @@ def choose(
     compile: Compile = "auto",
     channels_last: bool | None = None,
     oversized_strides: Sequence[str] = (),
+    runtime: Runtime = "torch",
 ) -> Placement:
     """The placement for what was requested.
 
@@ -137,17 +140,37 @@ def choose(
     Args:
         oversized_strides: of a network that is to be trained (`NetworkCost`): on a CPU, bf16 weight gradients of such
             convolutions hold whatever the memory held before (seen with torch 2.14.1, oneDNN 3.12 and AMX).
+        runtime: of trained networks; `onnx` is for the CPU and fp32, which `auto` then takes, and `auto` takes it there
+            alone.
 
     Raises:
-        ConfigError: something unknown, CUDA where there is none, or a precision that the device does not have, or in
-            which it does not train the network.
+        ConfigError: something unknown, CUDA where there is none, a precision that the device does not have, or in
+            which it does not train the network, or what ONNX Runtime does not do.
     """
     _require("precision", precision, Precision)
     _require("compile", compile, Compile)
+    _require("runtime", runtime, Runtime)
+    if runtime == "onnx":
+        device, precision, compile = _for_onnx(device, precision, compile)
     where = _device(device)
     taken, reason = _precision(where, precision, oversized_strides)
     last, layout_reason = _layout(where, taken) if channels_last is None else (channels_last, "as asked")
-    return Placement(where, DTYPES[taken], reason, taken == "tf32", last, layout_reason, compile)
+    return Placement(where, DTYPES[taken], reason, taken == "tf32", last, layout_reason, compile, runtime)
+
+
+def _for_onnx(device: str, precision: Precision, compile: Compile) -> tuple[str, Precision, Compile]:
+    """Device, precision and compilation with ONNX Runtime; raises `ConfigError` where another was asked for."""
+    for option, value, allowed in (
+        ("device", device, ("auto", "cpu")),
+        ("precision", precision, ("auto", "fp32")),
+        ("compile", compile, ("auto", "off")),
+    ):
+        if value not in allowed:
+            raise ConfigError(
+                f"runtime onnx computes in fp32 on the CPU without torch's compiler, and {option} is {value}; "
+                f"use {option} {allowed[1]}, or another runtime"
+            )
+    return "cpu", "fp32", "off"
 
 
 def computes_bf16(device: torch.device) -> bool:

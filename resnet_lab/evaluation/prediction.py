@@ -26,10 +26,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers for all readable images; path and cause of the others."""
+    """Answers for all readable images; path and cause of the others; what ran the network, `torch` or `onnx`."""
 
     images: tuple[Answer, ...]
     bad: tuple[tuple[str, str], ...]
+    runtime: str = "torch"
 
 
 def predict(
@@ -79,7 +80,7 @@ def predict(
             + (f", and {len(bad) - 1} more like it" if len(bad) > 1 else "")
             + "; none of the images can be read: repair them or name others"
         )
-    return Answers(tuple(answers), tuple(bad))
+    return Answers(tuple(answers), tuple(bad), network.runtime)
 
 
 def weights_of(path: Path) -> Path:

@@ -34,7 +34,7 @@ class Origin(Record):
         weights: SHA-256 of the weights file, or `checkpoint.digest_of` weights that no file has.
         source: of the images.
         part: `train`, `val`, `test`, or `all` of the source.
-        device: as in `Placement.record`: device, precision, layout and the like.
+        device: as in `Placement.record`: device, precision, layout and the like; and `runtime`, `torch` or `onnx`.
         epoch: that the weights are of; None where the run has no record of it.
         created: date and time in UTC, ISO 8601.
         versions: of the packages that took part.

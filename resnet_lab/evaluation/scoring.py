@@ -140,13 +140,14 @@ def predictions_of(
     batches = prepare(decoded.pixels, positions, metadata, placement, labels)
     watcher.begin("predicting", len(positions))
     network = optimize_for_inference(model, placement, len(positions), watcher=watcher)
+    probabilities = probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, str(run.best))
     predictions = Predictions(
         classes=metadata.classes,
         paths=tuple(images.paths[position] for position in positions.tolist()),
         digests=digests,
         labels=labels,
-        probabilities=probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, str(run.best)),
-        origin=origin,
+        probabilities=probabilities,
+        origin=origin.model_copy(update={"device": {**origin.device, "runtime": network.runtime}}),
     )
     predictions.write(kept)
     return predictions
@@ -178,17 +179,18 @@ def evaluate_weights(
     watcher.begin("predicting", len(positions))
     network = optimize_for_inference(adopted.model, placement, len(positions), watcher=watcher)
     where = adopted.coverage.source
+    probabilities = probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, where)
     return Predictions(
         classes=metadata.classes,
         paths=tuple(images.paths[position] for position in positions.tolist()),
         digests=tuple(hexadecimal(decoded.examined.digests[positions])),
         labels=labels[positions],
-        probabilities=probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, where),
+        probabilities=probabilities,
         origin=Origin(
             weights=where,
             source=images.name,
             part="all",
-            device=placement.record(),
+            device={**placement.record(), "runtime": network.runtime},
             epoch=None,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=_versions(),

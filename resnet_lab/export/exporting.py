@@ -8,11 +8,12 @@ from typing import Any, Literal, get_args
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.export.agreement import OutputAgreement
+from resnet_lab.device.agreement import OutputAgreement
+from resnet_lab.device.onnx_graph import require_packages
 from resnet_lab.export.card import model_card
 from resnet_lab.export.drafts import draft
-from resnet_lab.export.exported_model import ExportedModel, open_exported_model
-from resnet_lab.export.onnx_file import require_packages, write_onnx
+from resnet_lab.export.exported_model import ExportedModel, ExportError, open_exported_model
+from resnet_lab.export.onnx_file import write_onnx
 from resnet_lab.export.program import write_program
 from resnet_lab.export.torchvision_weights import constructor_of, write_torchvision
 from resnet_lab.network.plugins import Registry, default_registry
@@ -69,7 +70,7 @@ def export(
     if license is not None and format != "card":
         raise ConfigError(f"a license belongs in the model card, not in {format}; leave it out, or export a card")
     if format == "onnx":
-        require_packages()
+        require_packages("the export to ONNX", ExportError)
     original = open_exported_model(weights, registry or default_registry())
     if format == "torchvision":
         constructor_of(original.metadata.spec, str(original.weights))

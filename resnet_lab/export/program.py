@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.export import Dim, ExportedProgram
+from torch.export import ExportedProgram
 
-from resnet_lab.export.agreement import OutputAgreement, random_images, require_same
+from resnet_lab.device import onnx_graph
+from resnet_lab.device.agreement import OutputAgreement
+from resnet_lab.export.agreement import random_images, require_same
 from resnet_lab.export.exported_model import ExportedModel
 
 PROPERTIES = "resnet_lab.json"
@@ -15,7 +17,7 @@ PROPERTIES = "resnet_lab.json"
 
 
 def traced(original: ExportedModel, target: str) -> ExportedProgram:
-    """The network's operators in order, for any N. They are aliased with which lines of which files they came.
+    """The network's operators in order, for any N.
 
     Args:
         target: what the program is for, for errors.
@@ -24,12 +26,7 @@ def traced(original: ExportedModel, target: str) -> ExportedProgram:
         ExportError: a plugin's part that cannot be traced.
     """
     with original.faults_of_plugins(target):
-        program = torch.export.export(
-            original.model, (random_images(original, 2),), dynamic_shapes=({0: Dim("batch")},)
-        )
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)
-    return program
+        return onnx_graph.traced(original.model, random_images(original, 2))
 
 
 def write_program(original: ExportedModel, path: Path) -> tuple[OutputAgreement, dict[str, Any]]:

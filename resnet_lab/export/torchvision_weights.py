@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from resnet_lab.export.agreement import OutputAgreement, require_same
+from resnet_lab.device.agreement import OutputAgreement
+from resnet_lab.export.agreement import require_same
 from resnet_lab.export.exported_model import ExportedModel, ExportError
 from resnet_lab.network import zoo
 from resnet_lab.network.differences import differences

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib import import_module
 
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from resnet_lab.core.errors import ResNetLabError
-from resnet_lab.export.onnx_file import require_packages
+from resnet_lab.device.onnx_graph import as_onnx, onnx_session, require_packages
 from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 from resnet_lab.testing.values import run
@@ -67,21 +66,16 @@ def _exported(tested: ComponentUnderTest) -> tuple[ExportedProgram, Case]:
 def onnx(tested: ComponentUnderTest) -> str:
     """An ONNX file for any number of images, run by onnxruntime."""
     try:
-        require_packages()
+        require_packages("the check of ONNX")
     except ResNetLabError as error:
         raise NotCheckedError(str(error)) from None
     program, case = _exported(tested)
     hint = "use operators that torch.onnx knows"
     with breach_if_raised(str(case), hint, "torch.onnx.export raises"):
-        exported = torch.onnx.export(
-            program, input_names=["x"], output_names=["y"], dynamic_shapes=({0: "batch"},), dynamo=True, verbose=False
-        )
-        assert exported is not None
-        content = exported.model_proto.SerializeToString()
+        graph = as_onnx(program).model_proto.SerializeToString()
     three = torch.cat((case.input(), case.input(1)[:1]))
     with breach_if_raised(f"3 images, {case}", hint, "onnxruntime raises"):
-        session = import_module("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
-        out = torch.from_numpy(session.run(["y"], {"x": three.numpy()})[0])
+        out = onnx_session(graph)(three)
     _require_equal(out, run(tested.make(case), case, three), "onnxruntime", f"3 images, {case}")
     return ""
 

@@ -9,6 +9,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from resnet_lab.cli.scores import print_summary
 from resnet_lab.evaluation.metrics import summarise
+from resnet_lab.evaluation.predictions import Predictions
 
 
 def test_every_number(cli: Callable, trained: Path, paintings: Path) -> None:
@@ -32,6 +33,17 @@ def test_every_number(cli: Callable, trained: Path, paintings: Path) -> None:
     assert cli("eval", "run", "--csv", "val.csv") == (
         2, "", "resnet-lab: val.csv exists already and is left as it is; choose another name or remove it\n",
     )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_onnx_runtime_scores_the_same_and_is_recorded(cli: Callable, trained: Path) -> None:
+    pytest.importorskip("onnxscript")
+    by_torch = json.loads(cli("eval", "run", "--precision", "fp32", "--runtime", "torch", "--json").out)
+    by_onnx = json.loads(cli("eval", "run", "--runtime", "onnx", "--again", "--json").out)
+    assert (by_torch.pop("runtime"), by_onnx.pop("runtime")) == ("torch", "onnx")
+    assert Predictions.read(Path(by_onnx["predictions"])).origin.device["runtime"] == "onnx"
+    assert by_onnx["confusion"] == by_torch["confusion"]
+    assert by_onnx["test"] == pytest.approx(by_torch["test"], abs=1e-4)
 
 
 def test_another_source(cli: Callable, trained: Path, paintings: Path) -> None:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 
 def test_table_csv_and_json(cli: Callable, trained: Path, paintings: Path, tmp_path: Path) -> None:
     (paintings / "red" / "bad.png").write_text("no image")
@@ -64,3 +66,27 @@ def test_untrained_weights_are_refused(cli: Callable, paintings: Path) -> None:
         "resnet-lab: w.safetensors: the weights name no classes and normalisation, as those that `resnet-lab train` "
         "writes do; they cannot be used on images\n"
     )
+
+
+@pytest.mark.slow
+def test_onnx_runtime_gives_the_same_answers(cli: Callable, trained: Path, paintings: Path) -> None:
+    pytest.importorskip("onnxscript")
+    by_torch, by_onnx = (
+        json.loads(cli("predict", "run", paintings / "red", "--json", "--precision", "fp32", "--runtime", runtime).out)
+        for runtime in ("torch", "onnx")
+    )
+    assert (by_torch["runtime"], by_onnx["runtime"]) == ("torch", "onnx")
+    for one, other in zip(by_torch["images"], by_onnx["images"], strict=True):
+        assert [each["class"] for each in one["top"]] == [each["class"] for each in other["top"]]
+        assert [each["probability"] for each in one["top"]] == pytest.approx(
+            [each["probability"] for each in other["top"]], abs=1e-5
+        )
+
+
+def test_a_runtime_that_does_not_fit(cli: Callable, trained: Path, paintings: Path) -> None:
+    assert cli("predict", "run", paintings, "--runtime", "onnx", "--precision", "bf16") == (
+        2, "",
+        "resnet-lab: runtime onnx computes in fp32 on the CPU without torch's compiler, and precision is bf16; "
+        "use precision fp32, or another runtime\n",
+    )  # fmt: skip
+    assert json.loads(cli("predict", "run", paintings / "red", "--json").out)["runtime"] == "torch"  # of few images

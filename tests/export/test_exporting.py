@@ -85,8 +85,9 @@ def test_a_network_that_torchvision_does_not_have(run: Path, registry: Registry)
 
 
 def test_packages_are_asked_for_first(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise ExportError("missing")
+    def refuse(what: str, error: type[Exception]) -> None:
+        assert (what, error) == ("the export to ONNX", ExportError)
+        raise error("missing")
 
     monkeypatch.setattr(module, "require_packages", refuse)
     with pytest.raises(ExportError, match="missing"):

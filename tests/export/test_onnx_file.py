@@ -1,4 +1,3 @@
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from resnet_lab.export import onnx_file
+from resnet_lab.device import onnx_graph
 from resnet_lab.export.exported_model import ExportedModel, ExportError
-from resnet_lab.export.onnx_file import require_packages, write_onnx
+from resnet_lab.export.onnx_file import write_onnx
 from resnet_lab.network import checkpoint, zoo
 from tests.export.conftest import tiny
 from tests.export.test_program import CHANGES, Choosy
@@ -29,7 +28,7 @@ def require_same_outputs(original: ExportedModel, path: Path) -> None:
 
 
 def export(original: ExportedModel, path: Path) -> dict[str, object]:
-    for package in onnx_file.PACKAGES:
+    for package in onnx_graph.PACKAGES:
         pytest.importorskip(package)
     agreement, facts = write_onnx(original, path)
     assert agreement.probability < 1e-5
@@ -122,17 +121,3 @@ def test_a_part_of_a_plugin_that_cannot_be_exported(
     assert str(failure.value).startswith(
         f"{original.weights}: the network has parts of lab-choosy 1.0 and cannot be exported to ONNX: "
     )
-
-
-def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = importlib.util.find_spec
-    absent = ("onnxruntime", "onnxscript")
-    monkeypatch.setattr(onnx_file, "find_spec", lambda name: None if name in absent else there("json"))
-    with pytest.raises(ExportError) as failure:
-        require_packages()
-    assert str(failure.value) == (
-        "the export to ONNX needs onnx, onnxruntime, onnxscript; not installed: onnxruntime, onnxscript; "
-        'pip install "resnet-lab[onnx]"'
-    )
-    monkeypatch.setattr(onnx_file, "find_spec", lambda name: there("json"))
-    require_packages()
