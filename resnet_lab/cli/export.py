@@ -1,5 +1,6 @@
 """`resnet-lab export`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +29,13 @@ def export(
         str | None,
         typer.Option("--license", metavar="NAME", help="License in the card, such as apache-2.0.", show_default="none"),
     ] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Quantise the ONNX file, calibrated on the run's training images; its loss of accuracy is printed.",
+        ),
+    ] = False,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
@@ -41,7 +49,9 @@ def export(
 
     registry = options.load_registry(no_plugin)
     with Screen() as screen:
-        exported = export_network(weights, to, out, force=force, license=license, registry=registry, watcher=screen)
+        exported = export_network(
+            weights, to, out, force=force, license=license, int8=int8, registry=registry, watcher=screen
+        )
     if json:
         output.print_json(_as_dict(exported))
         return
@@ -72,6 +82,22 @@ def _remarks(exported: "Exported") -> list[str]:
         lines.append(f"compared on {agreement.images} random images: same first class, probabilities {apart}")
     if exported.format == "onnx":
         lines.append(f"input {facts['input']}, output {facts['output']}, any number of images, opset {facts['opset']}")
+    if "int8" in facts:
+        lines += _loss(facts["int8"])
     if exported.format == "torchvision":
         lines.append(f"for torchvision.models.{facts['constructor']}(num_classes={facts['num_classes']})")
     return lines
+
+
+def _loss(int8: Mapping[str, Any]) -> list[str]:
+    """Accuracy that int8 costs, in points of macro-averaged accuracy."""
+    interval = "no interval"
+    if int8["interval"] is not None:
+        low, high = (100 * end for end in int8["interval"])
+        interval = f"{int8['level']:.0%} interval {low:+.1f} to {high:+.1f}"
+    return [
+        f"calibrated on {int8['calibration_images']} images of the training part",
+        f"macro accuracy on {int8['validation_images']} images of the validation part: {int8['int8']:.4f}, in float32 "
+        f"{int8['float32']:.4f}: {100 * int8['difference']:+.1f} points ({interval}); "
+        f"another first class for {int8['changed']}",
+    ]

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -82,3 +83,22 @@ def test_bad_input(cli: Callable, trained: Path, tmp_path: Path) -> None:
     code, _, err = cli("export", "run", "--to", "tflite")
     assert code == 2
     assert "'tflite' is not one of 'onnx', 'program', 'torchvision', 'card'" in " ".join(err.replace("│", "").split())
+
+
+@pytest.mark.slow
+def test_int8(cli: Callable, trained: Path) -> None:
+    pytest.importorskip("onnxscript")
+    code, out, _ = cli("export", "run", "--to", "onnx", "--int8")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("run/model.int8.onnx: ")
+    assert re.fullmatch(r"calibrated on \d+ images of the training part", lines[2])
+    share = r"(?:0\.\d{4}|1\.0000)"
+    assert re.fullmatch(
+        rf"macro accuracy on \d+ images of the validation part: {share}, in float32 {share}: [+-]\d+\.\d points "
+        r"\((no interval|95% interval [+-]\d+\.\d to [+-]\d+\.\d)\); another first class for \d+",
+        lines[3],
+    )
+    printed = json.loads(cli("export", "run", "--to", "onnx", "--int8", "--json", "--force").out)
+    assert printed["largest_difference"] is None
+    assert printed["int8"].keys() >= {"float32", "int8", "difference", "interval", "level", "validation_images"}
