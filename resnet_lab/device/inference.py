@@ -17,6 +17,7 @@ from resnet_lab.device.folding import folded
 from resnet_lab.device.memory import require_memory
 from resnet_lab.device.onnx_graph import missing_packages, require_packages
 from resnet_lab.device.onnx_network import STARTING, OnnxNetwork, cost_of_start
+from resnet_lab.device.packing import packed
 from resnet_lab.device.placement import Placement
 
 COMPILING = 60.0
@@ -24,6 +25,9 @@ COMPILING = 60.0
 
 SAVED = 0.1
 """Share of the time of an inference that compiling, or another runtime, saves at least."""
+
+FEW = 32
+"""Batches for which packing weights, which takes about as long as three, does not pay."""
 
 TIMED = 2
 """Batches by which ways to run a network are compared."""
@@ -38,10 +42,10 @@ class Inference(nn.Module):
 
     Args:
         network: in evaluation mode; it is changed.
-        images: that are to come.
+        images: that are to come; None where that is not known.
     """
 
-    def __init__(self, network: nn.Module, placement: Placement, images: int, watcher: Watcher) -> None:
+    def __init__(self, network: nn.Module, placement: Placement, images: int | None, watcher: Watcher) -> None:
         super().__init__()
         self.network = placement.place(_cast(network, placement.dtype)).requires_grad_(False).eval()
         self._placement = placement
@@ -78,12 +82,18 @@ class Inference(nn.Module):
         self.network(x)  # where the network itself fails, it fails here
         if self._placement.compile in ("on", "max"):
             return self._required(self._compiled, x, "--compile off")
-        found: list[Run] = [self.network]
-        if self._may_take_onnx() and self._pays(x, STARTING) and self._pays(x, cost_of_start(self.network, x.shape)):
+        are_few = self._images is not None and self._images <= FEW * len(x)
+        eager = self.network if are_few else packed(self.network, x)
+        found: list[Run] = [eager]
+        saved = self._saved(eager, x)
+        if self._may_take_onnx() and saved > STARTING and saved > cost_of_start(self.network, x.shape):
             found += self._if_possible(self._by_onnx, x, "left to torch")
-        if self._placement.compile == "auto" and self._pays(x, COMPILING):
+        if self._placement.compile == "auto" and saved > COMPILING:
             found += self._if_possible(self._compiled, x, "not compiled")
-        return min(found, key=lambda run: _seconds(run, x)) if len(found) > 1 else self.network
+        fastest = min(found, key=lambda run: _seconds(run, x)) if len(found) > 1 else eager
+        if fastest is eager:
+            self.network = eager  # which lets go of weights that are packed now
+        return fastest
 
     def _required(self, make: Callable[[Tensor], Run], x: Tensor, remedy: str) -> Run:
         try:
@@ -97,6 +107,12 @@ class Inference(nn.Module):
         except NotPossible as problem:
             self._watcher.say(f"{instead}: {problem}")
             return []
+
+    def _saved(self, eager: Run, x: Tensor) -> float:
+        """Seconds that a way to run the images to come saves at least; 0 where no other is asked for."""
+        if self._images is None or not (self._placement.compile == "auto" or self._may_take_onnx()):
+            return 0.0
+        return self._images / len(x) * _seconds(eager, x, batches=1) * SAVED
 
     def _may_take_onnx(self) -> bool:
         placement = self._placement
@@ -115,10 +131,6 @@ class Inference(nn.Module):
         except Exception as error:  # compilers raise whatever they like; the network itself has just run
             raise NotPossible(f"the network cannot be compiled here ({cause(error)})") from error
         return frozen
-
-    def _pays(self, x: Tensor, cost: float) -> bool:
-        """Whether so many seconds are made up for."""
-        return self._images / len(x) * _seconds(self.network, x, batches=1) * SAVED > cost
 
 
 def _seconds(run: Run, x: Tensor, batches: int = TIMED) -> float:
@@ -155,9 +167,9 @@ def optimize_for_inference(
     """A copy that gives the outputs of `model.eval()`, (N, C, H, W) to float32 (N, K), as fast as it can.
 
     Batch norms are folded into the convolutions before them and weights are cast to the placement's `dtype` once; no
-    `autocast` is needed around it. With `compile="auto"` it is compiled at the first batch where enough images are to
-    come, and with `runtime="auto"` exported for ONNX Runtime, on the CPU in float32; the fastest that was measured runs
-    it.
+    `autocast` is needed around it. On the CPU, unless few images are to come, weights are packed for its kernels once.
+    With `compile="auto"` it is compiled at the first batch where enough images are to come, and with `runtime="auto"`
+    exported for ONNX Runtime, on the CPU in float32; what is measured to be the fastest runs it.
 
     Args:
         model: left as it is; later changes of its weights do not reach the copy.
@@ -172,7 +184,7 @@ def optimize_for_inference(
     except Exception as error:  # a plugin's code was not written to be traced; untraced it runs as ever
         watcher.say(f"batch norms are not folded, as the network cannot be traced ({cause(error)})")
         network = deepcopy(model).eval()
-    return Inference(network, placement, images or 0, watcher)
+    return Inference(network, placement, images, watcher)
 
 
 def _cast(network: nn.Module, dtype: torch.dtype) -> nn.Module:
