@@ -1,12 +1,15 @@
-"""Inference on the CPU beside timm's: `python benchmarks/inference_speed.py out.json [rounds]`.
+"""Inference on the CPU beside timm's and ONNX Runtime's: `inference_speed.py OUT.json [ROUNDS] [bf16|fp32]`.
 
-ResNet-50 at 224 pixels, and the same with GELU and CBAM, in bf16 and channels-last, eager and compiled. The arms take
-turns in one process, in each round first in one order and then in the other; the figure is the median over the rounds
-of the ratio of timm's time to ours. Theirs run with the C library's memory settings as they come, ours with
-`allocator`'s; a second table has both with ours. "timm frozen" is timm compiled with inductor's `freezing`,
-which `torch.compile` alone leaves out.
+ResNet-50 at 224 pixels, and the same with GELU and CBAM, by torch in bf16 (or fp32) and channels-last, eager and
+compiled, and by ONNX Runtime in fp32 and int8. The arms take turns in one process, in each round first in one order and
+then in the other; the figure is the median over the rounds of the ratio of their time to ours, with its 95% interval.
+Theirs run with the C library's memory settings as they come, ours with `allocator`'s; a second table has both with
+ours. "timm frozen" is timm compiled with inductor's `freezing`, which `torch.compile` alone leaves out; "ONNX Runtime"
+is timm's network as torch exports it, in a session with its default options; "ours int8" is calibrated on noise, as
+time does not depend on it.
 
-A round counts where other programs had under 5% of the processor; the others are kept in the file too.
+A round counts where other programs had under 5% of the processor. Where fewer than three do, all count, and the result
+says `"disturbed": true`.
 """
 
 import ctypes
@@ -16,13 +19,17 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time, sleep
 from typing import Any
 
+import onnxruntime
 import timm
 import torch
+from scipy.stats import binom
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -30,7 +37,10 @@ import resnet_lab
 from resnet_lab.core.allocator import M_MMAP_MAX, M_TOP_PAD, M_TRIM_THRESHOLD, keep_freed_memory
 from resnet_lab.device import choose, optimize_for_inference
 from resnet_lab.device.compiling import own_code
+from resnet_lab.device.folding import folded
 from resnet_lab.device.inference import Frozen
+from resnet_lab.device.onnx_graph import as_onnx, onnx_session, traced
+from resnet_lab.export.int8_file import quantise
 
 NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "resnet50": ({}, {}),
@@ -46,71 +56,112 @@ SAMPLE = 16
 QUIET = 0.05
 """Share of the processor that other programs may have in a round that counts."""
 
-PATIENCE = 20
+PATIENCE = 3
 """Rounds that are tried for each that is to count, and seconds that are waited for the others before a round."""
 
-ARMS = ("ours eager", "ours compiled", "timm eager", "timm compiled", "timm frozen")
+SIZE = int(os.environ.get("SIZE", "224"))
+"""Pixels; fewer to try the program itself."""
 
-Arm = Callable[[Tensor], Tensor]
+OURS = ("ours eager", "ours compiled", "ours onnx")
+"""Arms that `--runtime auto` and `--compile auto` choose from; ONNX Runtime in fp32 alone."""
+
+THEIRS = ("timm eager", "timm compiled", "ONNX Runtime")
+
+Arm = Callable[..., Tensor]
 
 
-def main(out: str, rounds: int = 15) -> None:
+def main(out: str, rounds: int = 15, precision: str = "bf16") -> None:
     """Measure everything and write it as JSON, after each part."""
     content: dict[str, Any] = {
         "setting": {
-            "size": 224, "dtype": "bfloat16", "layout": "channels-last", "rounds": rounds,
+            "size": SIZE, "precision": precision, "layout": "channels-last", "rounds": rounds,
             "threads": torch.get_num_threads(),
             "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
             "python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__,
+            "onnxruntime": onnxruntime.__version__,
         }
     }  # fmt: skip
     for name, (ours, theirs) in NETWORKS.items():
         for batch in BATCHES:
-            content[f"{name}, batch {batch}"] = measured(ours, theirs, batch, rounds)
+            content[f"{name}, batch {batch}"] = measured(ours, theirs, batch, rounds, precision)
             Path(out).write_text(json.dumps(content, indent=1))
             print(name, batch, json.dumps(content[f"{name}, batch {batch}"]["ratios"], indent=1), flush=True)
 
 
-@torch.inference_mode()
-def measured(ours: dict[str, Any], theirs: dict[str, Any], batch: int, rounds: int) -> dict[str, Any]:
-    """Seconds per image of every arm in every round, and ratios of timm's faster plain arm to ours."""
-    x = torch.randn(batch, 3, 224, 224).bfloat16().contiguous(memory_format=torch.channels_last)
-    arms = arms_of(ours, theirs, x)
+def measured(ours: dict[str, Any], theirs: dict[str, Any], batch: int, rounds: int, precision: str) -> dict[str, Any]:
+    """Seconds per image of every arm in every round, and ratios of their fastest plain arm to ours."""
+    arms = arms_of(ours, theirs, torch.randn(batch, 3, SIZE, SIZE), precision)
     packed = counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"]
-    for arm in arms.values():
-        arm(x)
+    with torch.inference_mode():
+        for arm in arms.values():
+            arm()
     assert counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"] >= packed + 2 * 53
-    as_it_comes = in_turns(arms, x, rounds, lambda name: kept() if name.startswith("ours") else stock())
-    alike = in_turns(arms, x, max(3, rounds // 2), lambda name: kept())
+    as_it_comes = in_turns(arms, batch, rounds, lambda name: kept() if name.startswith("ours") else stock())
+    alike = in_turns(arms, batch, max(3, rounds // 2), lambda name: kept())
     return {
         "ratios": {
-            "timm as it comes": ratios(as_it_comes),
-            "timm with our memory setting": ratios(alike),
+            "timm as it comes": ratios(as_it_comes, precision),
+            "timm with our memory setting": ratios(alike, precision),
         },
         "rounds": {"timm as it comes": as_it_comes, "timm with our memory setting": alike},
     }
 
 
-def arms_of(ours: dict[str, Any], theirs: dict[str, Any], x: Tensor) -> dict[str, Arm]:
-    """Ours as `optimize_for_inference` makes them; timm's with bf16 weights, not autocast, which would be slower."""
+def arms_of(ours: dict[str, Any], theirs: dict[str, Any], x: Tensor, precision: str) -> dict[str, Arm]:
+    """Arms by name, each with the input that suits it.
+
+    Ours are as `optimize_for_inference` makes them; timm's have weights in bf16, not autocast, which would be slower.
+    """
+    dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+    suited = x.to(dtype).contiguous(memory_format=torch.channels_last)
 
     def timm_model() -> nn.Module:
         model = timm.create_model("resnet50", **theirs).eval()
-        return model.to(torch.bfloat16).to(memory_format=torch.channels_last).requires_grad_(False)
+        return model.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
 
     model = resnet_lab.build("resnet50", **ours)
-    eager, compiled = (optimize_for_inference(model, choose("cpu", "bf16", requested)) for requested in ("off", "on"))
+    eager, compiled = (optimize_for_inference(model, choose("cpu", precision, asked)) for asked in ("off", "on"))
     assert not any(isinstance(module, nn.BatchNorm2d) for module in (*eager.modules(), *compiled.modules()))
-    return {
+    by_torch = {
         "ours eager": eager,
         "ours compiled": compiled,
         "timm eager": timm_model(),
         "timm compiled": torch.compile(own_code(timm_model()), dynamic=False),
         "timm frozen": Frozen(timm_model(), x.shape, "on"),
     }
+    by_onnx = {
+        "ours onnx": optimize_for_inference(model, choose(runtime="onnx")),
+        "ours int8": int8(model, x),
+        "ONNX Runtime": plain_onnx(timm.create_model("resnet50", **theirs).eval(), x),
+    }
+    return {name: partial(arm, suited) for name, arm in by_torch.items()} | {
+        name: partial(arm, x) for name, arm in by_onnx.items()
+    }
 
 
-def in_turns(arms: dict[str, Arm], x: Tensor, rounds: int, setting: Callable[[str], Any]) -> list[dict[str, float]]:
+def plain_onnx(model: nn.Module, x: Tensor) -> Arm:
+    """A network as torch exports it, in a session with as many threads as torch has and otherwise default options."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(graph_of(model, x), options, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {"image": x.numpy()})[0])
+
+
+def int8(model: nn.Module, x: Tensor) -> Arm:
+    """Our network in int8."""
+    with TemporaryDirectory() as folder:
+        plain, path = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+        plain.write_bytes(graph_of(folded(model), x))
+        quantise(plain, path, iter([x[:8]]), reduce_range=not torch.cpu._is_vnni_supported())
+        return onnx_session(path)
+
+
+def graph_of(model: nn.Module, x: Tensor) -> bytes:
+    return as_onnx(traced(model, torch.zeros(2, *x.shape[1:]))).model_proto.SerializeToString()
+
+
+@torch.inference_mode()
+def in_turns(arms: dict[str, Arm], batch: int, rounds: int, setting: Callable[[str], Any]) -> list[dict[str, float]]:
     """Interleaved rounds: seconds per image of each arm, and the share of the processor that `others` had."""
     done: list[dict[str, float]] = []
     while sum(map(is_quiet, done)) < rounds and len(done) < PATIENCE * rounds:
@@ -119,19 +170,19 @@ def in_turns(arms: dict[str, Arm], x: Tensor, rounds: int, setting: Callable[[st
         seconds = dict.fromkeys(arms, 0.0)
         for name in (*arms, *reversed(arms)):
             with setting(name):
-                seconds[name] += seconds_an_image(arms[name], x) / 2
+                seconds[name] += seconds_an_image(arms[name], batch) / 2
         done.append({"others": share_of_others(begin, clocks()), **seconds})
     return done
 
 
-def seconds_an_image(arm: Arm, x: Tensor) -> float:
+def seconds_an_image(arm: Arm, batch: int) -> float:
     """Seconds per image, after one call that is not timed."""
-    repeats = max(1, SAMPLE // len(x))
-    arm(x)
+    repeats = max(1, SAMPLE // batch)
+    arm()
     start = perf_counter()
     for _ in range(repeats):
-        arm(x)
-    return (perf_counter() - start) / (repeats * len(x))
+        arm()
+    return (perf_counter() - start) / (repeats * batch)
 
 
 def is_quiet(found: dict[str, float]) -> bool:
@@ -182,23 +233,38 @@ def stock() -> Iterator[None]:
 M_MMAP_THRESHOLD = -3
 
 
-def ratios(rounds: list[dict[str, float]]) -> dict[str, Any]:
-    """Speed-ups by round over the faster of timm eager and compiled, and over timm frozen."""
+def ratios(rounds: list[dict[str, float]], precision: str) -> dict[str, Any]:
+    """Speed-ups by round: of our best over the fastest of theirs, of int8 over the fastest float, and of pairs."""
     counted = [found for found in rounds if is_quiet(found)]
-    if len(counted) < 3:
-        return {}
-    fastest = min(("timm eager", "timm compiled"), key=lambda name: median(found[name] for found in counted))
+    disturbed = len(counted) < 3
+    counted = rounds if disturbed else counted
+    times = {name: median(found[name] for found in counted) for name in counted[0] if name != "others"}
+    chosen_from = [name for name in OURS if precision == "fp32" or name != "ours onnx"]
+    best, fastest = (min(names, key=lambda name: times[name]) for names in (chosen_from, THEIRS))
+    fastest_float = min((name for name in times if name != "ours int8"), key=lambda name: times[name])
+    pairs = [
+        (best, fastest), ("ours eager", "timm eager"), ("ours compiled", "timm compiled"),
+        ("ours compiled", "timm frozen"), ("ours onnx", "ONNX Runtime"), ("ours int8", fastest_float),
+    ]  # fmt: skip
     return {
-        f"{mine} over {theirs}": spread([found[theirs] / found[mine] for found in counted])
-        for mine, theirs in (("ours compiled", fastest), ("ours eager", "timm eager"), ("ours compiled", "timm frozen"))
-    } | {"milliseconds": {name: round(1000 * median(found[name] for found in counted), 2) for name in ARMS}}
+        "disturbed": disturbed,
+        "ours over theirs": f"{best} over {fastest}",
+        **{
+            f"{mine} over {theirs}": spread([found[theirs] / found[mine] for found in counted])
+            for mine, theirs in pairs
+        },
+        "milliseconds": {name: round(1000 * seconds, 2) for name, seconds in times.items()},
+    }
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and quartiles."""
+def spread(values: list[float]) -> dict[str, Any]:
+    """Median, its 95% interval by the binomial distribution of signs (None for few values), and quartiles."""
     low, _, high = quantiles(values, n=4)
-    return {"median": median(values), "low": low, "high": high, "n": len(values)}
+    below = int(binom.ppf(0.025, len(values), 0.5)) - 1  # the values that may lie outside at each end
+    ordered = sorted(values)
+    interval = [ordered[below], ordered[-1 - below]] if below >= 0 else None
+    return {"median": median(values), "interval": interval, "low": low, "high": high, "n": len(values)}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 15)
+    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 15, *sys.argv[3:4])

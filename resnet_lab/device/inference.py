@@ -60,7 +60,10 @@ class Inference(nn.Module):
 
     @torch.inference_mode()
     def forward(self, x: Tensor) -> Tensor:
-        x = self._placement.layout(x.to(self._placement.dtype))
+        x = x.to(self._placement.dtype)
+        if isinstance(self._run, OnnxNetwork):
+            return self._run(x)
+        x = self._placement.layout(x)
         with self._placement.autocast():  # for what a plugin makes in float32 by itself
             if self._run is None:
                 self._run = self._settled(x)

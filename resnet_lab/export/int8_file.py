@@ -80,7 +80,7 @@ def write_int8(original: ExportedModel, path: Path, watcher: Watcher) -> tuple[N
         plain = Path(folder, "float.onnx")
         exported = _folded_graph(original)
         exported.save(str(plain))
-        _quantise(plain, path, calibration, reduce_range)
+        quantise(plain, path, _batches(calibration), reduce_range=reduce_range)
         loss = _accuracy_loss(onnx_session(plain), onnx_session(path), *images.of("val"))
     about = {
         **asdict(loss),
@@ -101,10 +101,12 @@ def _folded_graph(original: ExportedModel) -> Any:
         return as_onnx(traced(network, random_images(original, 2)))
 
 
-def _quantise(plain: Path, path: Path, calibration: Loader, reduce_range: bool) -> None:
-    """Write the quantised file.
+def quantise(plain: Path, path: Path, batches: Iterator[Tensor], *, reduce_range: bool) -> None:
+    """Write a graph in int8.
 
     Args:
+        plain: the graph in float32, in a folder of its own.
+        batches: normalised images, (N, C, S, S).
         reduce_range: 7 bits for weights: without VNNI instructions, sums of two products in 16 bits would overflow.
     """
     library = import_module("onnxruntime.quantization")
@@ -113,11 +115,9 @@ def _quantise(plain: Path, path: Path, calibration: Loader, reduce_range: bool) 
     preprocess(str(plain), str(prepared), skip_symbolic_shape=True)
 
     class Reader(library.CalibrationDataReader):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            self._batches = _batches(calibration)
-
         def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-            return next(self._batches, None)
+            batch = next(batches, None)
+            return None if batch is None else {INPUT: batch.contiguous().numpy()}
 
     library.quantize_static(
         str(prepared),
@@ -133,10 +133,9 @@ def _quantise(plain: Path, path: Path, calibration: Loader, reduce_range: bool) 
     )
 
 
-def _batches(loader: Loader) -> Iterator[dict[str, NDArray[np.float32]]]:
+def _batches(loader: Loader) -> Iterator[Tensor]:
     for indices, x, _ in loader.evaluation():
-        for piece in torch.split(x[: len(indices)], BATCH):
-            yield {INPUT: piece.contiguous().numpy()}
+        yield from torch.split(x[: len(indices)], BATCH)
 
 
 def _accuracy_loss(
