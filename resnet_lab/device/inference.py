@@ -55,7 +55,7 @@ class Inference(nn.Module):
 
     @property
     def runtime(self) -> str:
-        """What runs it, `torch` or `onnx`, once that is settled."""
+        """Name of its runtime, `torch` or `onnx`, once that is settled."""
         return "onnx" if isinstance(self._run, OnnxNetwork) else "torch"
 
     @torch.inference_mode()

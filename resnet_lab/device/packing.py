@@ -1,6 +1,6 @@
 """Convolutions whose weights are laid out for oneDNN's kernels once. Legend: N batch, C channels, H W pixels.
 
-On a CPU torch's own convolution lays its weights out anew in each call, which for a single image takes a quarter of the
+On a CPU torch's own convolution lays its weights out in each call, which for a single image takes a quarter of the
 time. Inductor packs them once where it freezes a network; here that is done without compiling.
 """
 
