@@ -4,9 +4,9 @@ from math import inf
 
 from torch import Tensor, nn
 
-from resnet_lab.plugin_api import Register, SpecError, hookimpl
+from resnet_lab.plugin_api import Register, SpecError, hookimpl, pixel_mean
 
-requires_api = 1
+requires_api = 3
 
 
 class SimAM(nn.Module):
@@ -34,7 +34,7 @@ class SimAM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n = max(x.shape[2] * x.shape[3] - 1, 1)
-        squares = (x - x.mean((2, 3), keepdim=True)).square()
+        squares = (x - pixel_mean(x)).square()
         variance = squares.sum((2, 3), keepdim=True) / n  # N C 1 1
         y = squares / (4 * (variance + self.epsilon)) + 0.5
         return x * y.sigmoid()

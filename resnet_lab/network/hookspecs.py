@@ -31,7 +31,7 @@ import pluggy
 GROUP = "resnet_lab"
 """Entry-point group of plugins, and the name of their hooks."""
 
-API_VERSION = 2
+API_VERSION = 3
 """Version of the hooks here and the names in `plugin_api`, raised with every addition."""
 
 hookspec = pluggy.HookspecMarker(GROUP)

@@ -130,7 +130,7 @@ _ROWS = (
         default="none",
         given=("channels",),
         parameters={"position": (Literal["branch", "output"], "branch")},
-        hint="a gate must broadcast over (N, C, H, W); pool with mean((2, 3), keepdim=True)",
+        hint="a gate must broadcast over (N, C, H, W); pool with pixel_mean(x)",
     ),
     Kind(
         name="block",
@@ -192,7 +192,7 @@ _ROWS = (
         default="average",
         given=("channels",),
         output="pooled",
-        hint="reduce all pixels to one: mean((2, 3), keepdim=True) gives (N, C, 1, 1)",
+        hint="reduce all pixels to one: pixel_mean(x) gives (N, C, 1, 1)",
     ),
     Kind(name="dataset", slot="data", words="data set", title="Data set"),
 )

@@ -109,7 +109,7 @@ def channels_last(tested: ComponentUnderTest) -> str:
         raise BreachError(
             "the output of a channels-last input is not channels-last",
             str(case),
-            "avoid view, reshape, flatten and contiguous() on the feature map; reduce with mean((2, 3), keepdim=True)",
+            "avoid view, reshape, flatten and contiguous() on the feature map; reduce with pixel_mean(x)",
         )
     _require_near(out, expected, f"channels-last, {case}", 1e-3)
     return ""

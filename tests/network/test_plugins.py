@@ -547,11 +547,11 @@ def test_broken_contract(install, cause):
 
 def test_a_plugin_that_needs_a_newer_api(install):
     """It is not run, since what it imports may be what is missing."""
-    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 3", release="3.1")
+    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 4", release="3.1")
     install("lab-scale", SCALE)
     registry = load()
     assert statuses(registry) == [
-        "plugin new (lab-new 3.1) failed: it needs plugin API 3, and this resnet-lab offers 2: upgrade resnet-lab",
+        "plugin new (lab-new 3.1) failed: it needs plugin API 4, and this resnet-lab offers 3: upgrade resnet-lab",
         "plugin scale (lab-scale 1.0) loaded",
     ]
     assert build("resnet20", attn="scale", registry=registry).fc.out_features == 10
@@ -561,7 +561,7 @@ def test_what_a_plugin_may_import():
     from resnet_lab import plugin_api
 
     assert all(hasattr(plugin_api, name) for name in plugin_api.__all__)
-    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 2
+    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 3
 
 
 # Names that clash

@@ -280,7 +280,7 @@ def unpadded(in_channels: int, out_channels: int, parts: StemParts) -> nn.Module
 
 BROKEN = {
     "pixels left": Broken("pool", lambda channels: nn.Identity(), "shapes", "the output is (1, 1, 7, 5), expected "
-        "(1, 1, 1, 1) [channels 1, input 1x1x7x5]; hint: reduce all pixels to one: mean((2, 3), keepdim=True)"),
+        "(1, 1, 1, 1) [channels 1, input 1x1x7x5]; hint: reduce all pixels to one: pixel_mean(x)"),
     "odd pixels": Broken("downsample", Odd, "shapes", "the output is (1, 1, 0, 0), expected (1, 1, 1, 1) [channels 1, "
         "stride 2, input 1x1x1x1]; hint: pad so that the output has ceil(H / stride) rows"),
     "shortcut's stride": Broken("shortcut", forgets_stride, "shapes", "the output is (1, 3, 7, 5), expected "
@@ -290,7 +290,7 @@ BROKEN = {
         "[layer1.0.output_attn]; hint: apply it in forward, or do not make it: then the program refuses a choice that "
         "would do nothing"),
     "odd sizes": Broken("attention", Halves, "shapes", "the output is (1, 1, 2, 2), expected (1, 1, 1, 1) [channels 1, "
-        "input 1x1x1x1]; hint: a gate must broadcast over (N, C, H, W); pool with mean((2, 3), keepdim=True)"),
+        "input 1x1x1x1]; hint: a gate must broadcast over (N, C, H, W); pool with pixel_mean(x)"),
     "stride": Broken("convolution", ForgetsStride, "shapes", "the output is (1, 1, 7, 5), expected (1, 1, 4, 3) "
         "[in_channels 1, out_channels 1, stride 2, groups 1, bias False, input 1x1x7x5]; hint: pad so that the output "
         "has ceil(H / stride) rows: padding = dilation * (kernel_size - 1) // 2, and pass the stride on"),
@@ -309,7 +309,7 @@ BROKEN = {
         "is needed inside, end with .to(x.dtype)"),
     "layout": Broken("attention", Flattens, "channels_last", "the output of a channels-last input is not "
         f"channels-last [{TALE}]; hint: avoid view, reshape, flatten and contiguous() on the feature map; reduce with "
-        "mean((2, 3), keepdim=True)"),
+        "pixel_mean(x)"),
     "gradient": Broken("attention", WrongGradient, "gradient", "the gradient is wrong: GradcheckError: Jacobian "
         "mismatch for output 0 with respect to input 0, [float64, channels 8, input 2x8x4x4]; hint: let autograd "
         "derive it, or correct the backward of the autograd.Function"),

@@ -1,6 +1,6 @@
 """Attentions: gates that scale a feature map. Legend: N batch, C channels, H W pixels.
 
-Pooling is by `mean` and `amax`, whose CUDA gradients are deterministic where adaptive pooling's are not.
+Pooling is by means and `amax`, whose CUDA gradients are deterministic where adaptive pooling's are not.
 """
 
 from math import log2
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.hookspecs import Register, hookimpl
+from resnet_lab.network.pooling import channel_mean, pixel_mean
 
 MAX_KERNEL = 255
 
@@ -40,9 +41,14 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = x.mean((2, 3), keepdim=True)  # N C 1 1
-        gate = self.fc2(F.relu(self.fc1(gate)))
-        return x * gate.sigmoid()
+        gate = pixel_mean(x).flatten(1)  # N C
+        gate = _at_a_pixel(self.fc2, F.relu(_at_a_pixel(self.fc1, gate)))
+        return x * gate.sigmoid()[:, :, None, None]
+
+
+def _at_a_pixel(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution of vectors (..., C), as the matrix product it is, which takes half the time."""
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 class EfficientChannelAttention(nn.Module):
@@ -68,7 +74,7 @@ class EfficientChannelAttention(nn.Module):
         self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = x.mean((2, 3)).unsqueeze(1)  # N 1 C
+        gate: Tensor = pixel_mean(x).flatten(1).unsqueeze(1)  # N 1 C
         gate = self.conv(gate).transpose(1, 2).unsqueeze(3)  # N C 1 1
         return x * gate.sigmoid()
 
@@ -95,13 +101,13 @@ class CBAM(nn.Module):
         self.bn = nn.BatchNorm2d(1) if norm else nn.Identity()
 
     def mlp(self, pooled: Tensor) -> Tensor:
-        out: Tensor = self.fc2(F.relu(self.fc1(pooled)))
-        return out
+        return _at_a_pixel(self.fc2, F.relu(_at_a_pixel(self.fc1, pooled)))
 
     def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = self.mlp(x.mean((2, 3), keepdim=True)) + self.mlp(x.amax((2, 3), keepdim=True))  # N C 1 1
+        pooled = torch.stack((pixel_mean(x).flatten(1), x.amax((2, 3))), dim=1)  # N 2 C
+        gate: Tensor = self.mlp(pooled).sum(1)[:, :, None, None]  # N C 1 1
         x = x * gate.sigmoid()
-        pooled = torch.cat((x.mean(1, keepdim=True), x.amax(1, keepdim=True)), dim=1)  # N 2 H W
+        pooled = torch.cat((channel_mean(x), x.amax(1, keepdim=True)), dim=1)  # N 2 H W
         gate = self.bn(self.conv(pooled))  # N 1 H W
         return x * gate.sigmoid()
 

@@ -7,11 +7,19 @@ from torch import Tensor, nn
 
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.hookspecs import Register, hookimpl
+from resnet_lab.network.pooling import pixel_mean
 
 
 def average(channels: int) -> nn.Module:
     """The mean of all pixels: He et al. 2015, arXiv:1512.03385, table 1."""
-    return nn.AdaptiveAvgPool2d(1)
+    return PixelMean()
+
+
+class PixelMean(nn.Module):
+    """The mean of all pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pixel_mean(x)
 
 
 class Maximum(nn.Module):
@@ -42,7 +50,7 @@ class GeneralizedMean(nn.Module):
         nn.init.constant_(self.p, self.start)
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = x.clamp_min(self.eps).pow(self.p).mean((2, 3), keepdim=True).pow(1 / self.p)  # N C 1 1
+        pooled = pixel_mean(x.clamp_min(self.eps).pow(self.p)).pow(1 / self.p)  # N C 1 1
         return pooled.to(x.dtype)
 
 

@@ -35,11 +35,10 @@ class ZeroPadShortcut(nn.Module):
         new_channels = out_channels - in_channels
         self.before = new_channels // 2 if zeros == "both" else 0
         self.behind = new_channels - self.before
-        self.stride = stride
+        self.every = nn.AvgPool2d(1, stride)  # unlike a slice's, its gradient keeps the memory layout
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, self.before, self.behind))  # C grows
+        return F.pad(self.every(x), (0, 0, 0, 0, self.before, self.behind))  # C grows
 
 
 def zero_pad(

@@ -1,0 +1,66 @@
+"""Means of feature maps, and the memory layout of gradients in whole networks."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from resnet_lab.network.builder import build
+from resnet_lab.network.kinds import KINDS
+from resnet_lab.network.model import BasicBlock, Bottleneck
+from resnet_lab.network.plugins import load
+from resnet_lab.network.pooling import channel_mean, is_channels_last, pixel_mean
+from resnet_lab.network.zoo import get
+
+LAYOUTS = [torch.channels_last, torch.contiguous_format]
+MEANS = [(pixel_mean, (2, 3)), (channel_mean, (1,))]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("mean", "dims"), MEANS)
+def test_torchs_values_and_gradients_in_the_layout_of_the_map(
+    mean: Callable[[Tensor], Tensor], dims: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype
+) -> None:
+    for shape in ((4, 8, 7, 5), (4, 1, 7, 5), (1, 8, 7, 5), (4, 8, 1, 1)):
+        x = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
+        x = x.contiguous(memory_format=layout).requires_grad_()
+        ours, torchs = mean(x), x.mean(dims, keepdim=True)
+        assert torch.equal(ours, torchs)
+        (gradient,), (expected,) = (torch.autograd.grad(each.sin().sum(), x) for each in (ours, torchs))
+        assert torch.equal(gradient, expected)
+        assert gradient.is_contiguous(memory_format=layout)
+
+
+def test_torchs_own_mean_changes_the_layout() -> None:
+    """The reason for ours; where this fails, they can go."""
+    x = torch.randn(4, 8, 7, 5).contiguous(memory_format=torch.channels_last).requires_grad_()
+    for dims in ((2, 3), (1,)):
+        (gradient,) = torch.autograd.grad(x.mean(dims).sin().sum(), x)
+        assert not is_channels_last(gradient)
+
+
+OWN = load(())
+CHOICES = [(kind.slot, name) for kind in KINDS.values() if kind.places for name in OWN.names(kind.name)]
+SPELLED = {"group": "group(groups=4)"}
+
+
+@pytest.mark.parametrize("network", ["resnet20", "resnet18d"])
+@pytest.mark.parametrize(("slot", "name"), CHOICES)
+def test_gradients_of_blocks_keep_the_layout(slot: str, name: str, network: str) -> None:
+    spec = get(network).modified(**{"act": "gelu", slot: SPELLED.get(name, name)}, input_size=32, num_classes=3)
+    model = build(spec, registry=OWN)
+    model = model.to(memory_format=torch.channels_last).train()
+    layouts = []
+
+    def note(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        output.register_hook(lambda gradient: layouts.append((is_channels_last(output), is_channels_last(gradient))))
+
+    for module in model.modules():
+        if isinstance(module, BasicBlock | Bottleneck | nn.Conv2d):
+            module.register_forward_hook(note)
+    x = torch.randn(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    model(x).square().sum().backward()
+    assert len(layouts) > 15
+    assert {gradient for output, gradient in layouts if output} == {True}
