@@ -44,7 +44,7 @@ def checked(tables: Tables) -> tuple[ModelSpec, DataConfig, TrainConfig]:
 
 
 def test_the_recipes() -> None:
-    assert names() == ("digits-quick", "digits-strong", *sorted(STUDY), "strong")
+    assert names() == ("digits-quick", "digits-strong", *sorted([*STUDY, "paintings-quick"]), "strong")
 
 
 @pytest.mark.parametrize("name", names())
@@ -117,7 +117,7 @@ def test_the_recipe_table_is_optional(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("paintings-scrach", "paintings-scrach: no such recipe, and no such file; did you mean 'paintings-scratch'"),
-        ("quick", "quick: no such recipe, and no such file; did you mean 'digits-quick'?"),
+        ("quick", "quick: no such recipe, and no such file; did you mean 'digits-quick' or 'paintings-quick'?"),
         ("Strong", "Strong: no such recipe, and no such file; did you mean 'strong' or 'digits-strong'?"),
         ("absent.toml", "absent.toml: cannot be read: No such file or directory"),
     ],
