@@ -7,7 +7,7 @@ from resnet_lab.core.errors import DataError, SpecError
 from resnet_lab.core.images import ImageSet
 from resnet_lab.network.hookspecs import API_VERSION, Register, RegisterConvolution, RegisterNorm, hookimpl
 from resnet_lab.network.model import Parts, ShortcutParts, StemParts
-from resnet_lab.network.pooling import channel_mean, pixel_mean
+from resnet_lab.network.pooling import channel_max, channel_mean, pixel_max, pixel_mean
 
 __all__ = [
     "API_VERSION",
@@ -20,7 +20,9 @@ __all__ = [
     "ShortcutParts",
     "SpecError",
     "StemParts",
+    "channel_max",
     "channel_mean",
     "hookimpl",
+    "pixel_max",
     "pixel_mean",
 ]

@@ -31,7 +31,7 @@ PUBLIC = {
     "resnet_lab.testing": "Report Result check conformance",
     "resnet_lab.scaffold": "full_kind new_plugin",
     "resnet_lab.plugin_api": "API_VERSION DataError ImageSet Parts Register RegisterConvolution RegisterNorm "
-    "ShortcutParts SpecError StemParts channel_mean hookimpl pixel_mean",
+    "ShortcutParts SpecError StemParts channel_max channel_mean hookimpl pixel_max pixel_mean",
 }
 
 

@@ -10,27 +10,46 @@ from resnet_lab.network.builder import build
 from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.model import BasicBlock, Bottleneck
 from resnet_lab.network.plugins import load
-from resnet_lab.network.pooling import channel_mean, is_channels_last, pixel_mean
+from resnet_lab.network.pooling import channel_max, channel_mean, is_channels_last, pixel_max, pixel_mean
 from resnet_lab.network.zoo import get
 
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
-MEANS = [(pixel_mean, (2, 3)), (channel_mean, (1,))]
+REDUCTIONS = [
+    (pixel_mean, torch.mean, (2, 3)),
+    (channel_mean, torch.mean, (1,)),
+    (pixel_max, torch.amax, (2, 3)),
+    (channel_max, torch.amax, (1,)),
+]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize(("mean", "dims"), MEANS)
+@pytest.mark.parametrize(("reduce", "torchs", "dims"), REDUCTIONS)
 def test_torchs_values_and_gradients_in_the_layout_of_the_map(
-    mean: Callable[[Tensor], Tensor], dims: tuple[int, ...], layout: torch.memory_format, dtype: torch.dtype
+    reduce: Callable[[Tensor], Tensor],
+    torchs: Callable[..., Tensor],
+    dims: tuple[int, ...],
+    layout: torch.memory_format,
+    dtype: torch.dtype,
 ) -> None:
-    for shape in ((4, 8, 7, 5), (4, 1, 7, 5), (1, 8, 7, 5), (4, 8, 1, 1)):
-        x = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
-        x = x.contiguous(memory_format=layout).requires_grad_()
-        ours, torchs = mean(x), x.mean(dims, keepdim=True)
-        assert torch.equal(ours, torchs)
-        (gradient,), (expected,) = (torch.autograd.grad(each.sin().sum(), x) for each in (ours, torchs))
-        assert torch.equal(gradient, expected)
-        assert gradient.is_contiguous(memory_format=layout)
+    draw = torch.Generator().manual_seed(0)
+    for shape in ((4, 8, 7, 5), (4, 1, 7, 5), (1, 8, 7, 5), (4, 8, 1, 1), (2, 3, 40, 30)):
+        for ties in (False, True):
+            x = torch.randn(shape, dtype=dtype, generator=draw)
+            x = (x.relu().round() if ties else x).contiguous(memory_format=layout).requires_grad_()
+            reduced, expected = reduce(x), torchs(x, dims, keepdim=True)
+            assert torch.equal(reduced, expected)
+            weights = torch.randn(expected.shape, dtype=dtype, generator=draw)
+            (gradient,), (its,) = (torch.autograd.grad((each * weights).sum(), x) for each in (reduced, expected))
+            assert torch.equal(gradient, its)
+            assert gradient.is_contiguous(memory_format=layout)
+
+
+def test_a_maximum_in_compiled_code_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(2, 3, 4, 5, requires_grad=True)
+    assert "Amax" not in str(pixel_max(x).grad_fn)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert "Amax" in str(pixel_max(x).grad_fn)
 
 
 def test_torchs_own_mean_changes_the_layout() -> None:

@@ -1,6 +1,6 @@
 """Attentions: gates that scale a feature map. Legend: N batch, C channels, H W pixels.
 
-Pooling is by means and `amax`, whose CUDA gradients are deterministic where adaptive pooling's are not.
+Pooling is by `pooling`, whose CUDA gradients are deterministic where adaptive pooling's are not.
 """
 
 from math import log2
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.hookspecs import Register, hookimpl
-from resnet_lab.network.pooling import channel_mean, pixel_mean
+from resnet_lab.network.pooling import channel_max, channel_mean, pixel_max, pixel_mean
 
 MAX_KERNEL = 255
 
@@ -104,10 +104,10 @@ class CBAM(nn.Module):
         return _at_a_pixel(self.fc2, F.relu(_at_a_pixel(self.fc1, pooled)))
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = torch.stack((pixel_mean(x).flatten(1), x.amax((2, 3))), dim=1)  # N 2 C
+        pooled = torch.stack((pixel_mean(x).flatten(1), pixel_max(x).flatten(1)), dim=1)  # N 2 C
         gate: Tensor = self.mlp(pooled).sum(1)[:, :, None, None]  # N C 1 1
         x = x * gate.sigmoid()
-        pooled = torch.cat((channel_mean(x), x.amax(1, keepdim=True)), dim=1)  # N 2 H W
+        pooled = torch.cat((channel_mean(x), channel_max(x)), dim=1)  # N 2 H W
         gate = self.bn(self.conv(pooled))  # N 1 H W
         return x * gate.sigmoid()
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.hookspecs import Register, hookimpl
-from resnet_lab.network.pooling import pixel_mean
+from resnet_lab.network.pooling import pixel_max, pixel_mean
 
 
 def average(channels: int) -> nn.Module:
@@ -26,7 +26,7 @@ class Maximum(nn.Module):
     """The largest value of each channel."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.amax((2, 3), keepdim=True)  # N C 1 1
+        return pixel_max(x)
 
 
 def maximum(channels: int) -> nn.Module:
