@@ -6,10 +6,12 @@ of the file, so that one that is damaged is not used.
 """
 
 import hashlib
+import inspect
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -29,6 +31,9 @@ FOLDER = "onnx"
 KNOWN = ("torch", "_operator", "getattr")
 """Where the functions of a traced network come from whose meaning follows from torch's version."""
 
+OWN = "resnet_lab"
+"""Where they come from whose meaning follows from their source."""
+
 
 def key_of(network: nn.Module, shape: torch.Size) -> str | None:
     """Name of the graph of a traced network in float32 on the CPU for images (N, C, H, W), any N.
@@ -37,9 +42,13 @@ def key_of(network: nn.Module, shape: torch.Size) -> str | None:
     """
     if not isinstance(network, fx.GraphModule) or not all(map(_is_known, network.graph.nodes)):
         return None
+    targets: list[Any] = [node.target for node in network.graph.nodes if _origin(node) == OWN]
+    own = sorted(map(inspect.getsource, targets))
     versions = [f"{name} {version(name)}" for name in ("resnet-lab", "torch", *PACKAGES)]
     processor = (torch.backends.cpu.get_cpu_capability(), sorted(torch.cpu.get_capabilities().items()))
-    digest = hashlib.sha256(repr((versions, processor, tuple(shape[1:]), network.code, structure(network))).encode())
+    digest = hashlib.sha256(
+        repr((versions, own, processor, tuple(shape[1:]), network.code, structure(network))).encode()
+    )
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         for each in threads.map(_digest, (*network.parameters(), *network.buffers())):
             digest.update(each)
@@ -52,7 +61,12 @@ def _digest(tensor: Tensor) -> bytes:
 
 
 def _is_known(node: fx.Node) -> bool:
-    return node.op != "call_function" or _get_qualified_name(node.target).split(".")[0] in KNOWN  # type: ignore[arg-type]
+    return _origin(node) in (None, OWN, *KNOWN)
+
+
+def _origin(node: fx.Node) -> str | None:
+    """Package of the function that a node calls; None where it calls none."""
+    return _get_qualified_name(node.target).split(".")[0] if node.op == "call_function" else None  # type: ignore[arg-type]
 
 
 def kept_graph(key: str) -> Path | None:

@@ -67,5 +67,7 @@ class RunImages:
         if most is not None and len(positions) > most:
             positions = np.sort(np.random.default_rng(0).choice(positions, most, replace=False))
         number = {name: index for index, name in enumerate(self._metadata.classes)}
-        labels = np.array([number[self._rows[self._decoded.images.paths[each]]] for each in positions], dtype=np.int64)
+        labels = np.array(
+            [number[self._rows[self._decoded.images.paths[each]]] for each in positions.tolist()], dtype=np.int64
+        )
         return prepare(self._decoded.pixels, positions, self._metadata, self._placement, labels), labels
