@@ -1,8 +1,8 @@
 """Placement of a network: device, precision, memory layout, and whether it is compiled."""
 
 import platform
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar, get_args
 
@@ -80,14 +80,10 @@ class Placement:
     def place(self, model: nn.Module) -> nn.Module:
         """The model moved to the device, in its layout.
 
-        On the CPU the process keeps from now on what memory it frees (`allocator`). On a GPU the precision of
-        float32 products is set, for the whole process too, where float32 was chosen.
+        On the CPU the process keeps from now on what memory it frees (`allocator`).
         """
         if self.device.type == "cpu":
             keep_freed_memory()
-        elif self.dtype == torch.float32:
-            torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-            torch.backends.cudnn.allow_tf32 = self.tf32
         return model.to(self.device).to(memory_format=self.memory_format)
 
     def layout(self, x: Tensor) -> Tensor:
@@ -98,10 +94,16 @@ class Placement:
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context in which the network runs in `dtype`."""
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The context in which the network runs in its precision; around a whole step, see `products`."""
         enabled = self.dtype != torch.float32
-        return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
+        with self.products(), torch.autocast(self.device.type, self.dtype if enabled else None, enabled=enabled):
+            yield
+
+    def products(self) -> AbstractContextManager[None]:
+        """The context in which float32 products of a GPU, gradients' too, are in the precision that was chosen."""
+        return float32_products(self.device, self.tf32) if self.dtype == torch.float32 else nullcontext()
 
     def seed(self, seed: int) -> None:
         """Seed the generators that a step draws from: the CPU's, and the GPU's own.
@@ -155,6 +157,32 @@ def computes_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+@contextmanager
+def float32_products(device: torch.device, tf32: bool) -> Iterator[None]:
+    """Float32 products of a CUDA device rounded to tf32 or not while it is entered, and as before afterwards.
+
+    The setting is the process's, and arms of several precisions take turns: so it is made around each call.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "tf32" if tf32 else "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given, as before each look at the clock."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def _require(option: str, value: object, allowed: object) -> None:

@@ -67,4 +67,6 @@ def test_groups_are_changed_each_in_its_way() -> None:
     batch, choices = torch.arange(6).view(6, 1, 1, 1), torch.tensor([0, 2, 1, 0, 2, 7])
     own = torch.arange(10, 70, 10).view(6, 1, 1, 1)
     ways = {1: lambda images, own: images + own, 2: lambda images, own: images * own}
-    assert batch_transforms.in_groups(batch, choices, ways, own).ravel().tolist() == [0, 20, 32, 3, 200, 5]
+    groups = batch_transforms.grouped(choices, 8)
+    assert groups.ends == (2, 3, 5, 5, 5, 5, 5, 6)
+    assert batch_transforms.in_groups(batch, groups, ways, own).ravel().tolist() == [0, 20, 32, 3, 200, 5]
