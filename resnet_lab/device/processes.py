@@ -132,6 +132,14 @@ class Processes:
         distributed.all_reduce(x)
         return x
 
+    def least(self, number: int) -> int:
+        """The least that any process has."""
+        if self.world_size == 1:
+            return number
+        x = torch.tensor(number)
+        distributed.all_reduce(x, distributed.ReduceOp.MIN)
+        return int(x)
+
     def gather_in_order(self, rows: Tensor, total: int) -> Tensor:
         """All N = `total` rows, shape (N, ...), of which each process has every `world_size`-th from its rank on."""
         if len(rows) != (mine := len(range(self.rank, total, self.world_size))):

@@ -31,6 +31,7 @@ from resnet_lab.network.plugins import Registry
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import Coverage, Weights, load_weights, open_weights
 from resnet_lab.train.config import TrainConfig, require_sizes
+from resnet_lab.train.determinism import reserve_workspace
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.optimisation import warmup_steps
 from resnet_lab.train.progress import TrainingWatcher
@@ -89,32 +90,34 @@ def make_ready(
     Raises:
         ResNetLabError: anything that is wrong with the input.
     """
-    images = open_images(data.source, registry, download=data.download)
-    spec = spec.modified(num_classes=len(images.classes))
-    weights = None if config.weights is None else open_weights(config.weights, spec)
-    if weights is not None:
-        spec = weights.network(spec)
-    built = assemble(
-        spec,
-        registry,
-        seed=config.seed_of("init"),
-        zero_init_residual=config.zero_init_residual,
-        init_gain=config.init_gain,
-    )
-    for note in built.notes:
-        watcher.say(note)
-    _refuse_broken_plugins(built.model, spec, registry)
-    require_sizes(config, spec.name)
-    sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)
-    placement = choose(
-        processes.device, config.precision, config.compile, config.channels_last, _strides(spec, sizes, registry)
-    )
-    coverage = None if weights is None else _load(weights, built.model, spec, images.classes, config, watcher)
-    network = freeze(built.model, config.freeze) if config.freeze else built.model
-    image_format = ImageFormat(spec.input_size, spec.in_channels, data.fit)
-    _require_memory(config, _smallest_batch(config, len(images)), network, image_format, placement, processes)
-    prepared = prepare(images, image_format, data, config.seed_of("split"), watcher)
-    check(prepared)
+    reserve_workspace(config.deterministic)
+    with processes.first_ahead():  # what is fetched and decoded is there for the others
+        images = open_images(data.source, registry, download=data.download)
+        spec = spec.modified(num_classes=len(images.classes))
+        weights = None if config.weights is None else open_weights(config.weights, spec)
+        if weights is not None:
+            spec = weights.network(spec)
+        built = assemble(
+            spec,
+            registry,
+            seed=config.seed_of("init"),
+            zero_init_residual=config.zero_init_residual,
+            init_gain=config.init_gain,
+        )
+        for note in built.notes:
+            watcher.say(note)
+        _refuse_broken_plugins(built.model, spec, registry)
+        require_sizes(config, spec.name)
+        sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)
+        placement = choose(
+            processes.device, config.precision, config.compile, config.channels_last, _strides(spec, sizes, registry)
+        )
+        coverage = None if weights is None else _load(weights, built.model, spec, images.classes, config, watcher)
+        network = freeze(built.model, config.freeze) if config.freeze else built.model
+        image_format = ImageFormat(spec.input_size, spec.in_channels, data.fit)
+        _require_memory(config, _smallest_batch(config, len(images)), network, image_format, placement, processes)
+        prepared = prepare(images, image_format, data, config.seed_of("split"), watcher)
+        check(prepared)
     number = len(prepared.positions("train"))
     batch_size = _batch_size(config, number, network, image_format, placement, processes, sharing)
     _require_memory(config, batch_size, network, image_format, placement, processes)
@@ -270,7 +273,7 @@ def _batch_size(
 
         most = max(config.accumulate, images // (STEPS_AT_LEAST * processes.world_size))
         each = largest_batch(step, most, placement.device, OPTIMISER_STATES * weights, sharing)
-        return each * processes.world_size
+        return processes.least(each) * processes.world_size
     if config.batch_size > images and "batch_size" not in config.model_fields_set:
         return images
     if config.batch_size > images:

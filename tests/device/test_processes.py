@@ -254,6 +254,7 @@ def test_rows_come_in_order(found: dict[str, Any], who: str) -> None:
 @pytest.mark.parametrize("who", STARTS)
 def test_totals(found: dict[str, Any], who: str) -> None:
     assert found[who]["total"] == [3, 1]
+    assert found[who]["least"] == 6
 
 
 @pytest.mark.slow

@@ -15,13 +15,15 @@ from torch import Tensor
 
 import resnet_lab
 from resnet_lab.data.config import DataConfig
+from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.device import Placement, choose
+from resnet_lab.device.processes import Processes
 from resnet_lab.evaluation.explanation.maps import GradCAM, grad_cam
 from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import default_registry
 from resnet_lab.network.spec import ModelSpec
-from resnet_lab.train import loop
+from resnet_lab.train import loop, preparation
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.learner import Learner
@@ -29,6 +31,7 @@ from resnet_lab.train.optimisation import make_loss
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import Tally
 from resnet_lab.train.training import find_rate, resume, train
+from tests import pretended_cuda as pretended_module
 from tests.device.networks import shallow
 from tests.pretended_cuda import PretendedCuda, pretended_cuda
 
@@ -218,6 +221,34 @@ def test_a_batch_size_is_found(tmp_path: Path) -> None:
     with pretended_cuda() as cuda:
         assert trained(tmp_path, "cuda", batch_size="auto", epochs=1) == expected
     assert {file for file, _ in cuda.early} <= {"train/loop.py"}
+
+
+def test_cublas_is_told_before_its_first_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch size of auto runs steps before the training is deterministic."""
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    told: list[str | None] = []
+    note = pretended_module._note_products
+
+    def noted(*arguments: Any) -> None:
+        told.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        note(*arguments)
+
+    monkeypatch.setattr(pretended_module, "_note_products", noted)
+    with pretended_cuda():
+        trained(tmp_path, "cuda", batch_size="auto", epochs=1, deterministic=True)
+    assert set(told) == {":4096:8"}
+
+
+def test_processes_agree_on_a_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least that any of them has room for, times their number."""
+    monkeypatch.setattr(preparation, "largest_batch", lambda *arguments: 16)
+    processes = replace(Processes(), world_size=2)
+    monkeypatch.setattr(Processes, "least", lambda self, number: min(number, 4))
+    size = preparation._batch_size(
+        TrainConfig(batch_size="auto"), 1000, torch.nn.Conv2d(3, 4, 3), ImageFormat(16), choose("cpu"), processes, 1
+    )
+    assert size == 8
 
 
 # Faults that the pretence has to find
