@@ -48,6 +48,7 @@ class PretendedCuda:
     Attributes:
         waits: of the host for the device, by (file, line, kind).
         early: looks at the clock while a device had work that nothing waited for, by (file, line).
+        lacks: names of operators that raise as a device does that has none of them.
         products: matrix products in float32, by the precision that was set for them.
         counting: whether waits are counted at the moment.
     """
@@ -63,6 +64,7 @@ class PretendedCuda:
         self.queued: set[int] = set()
         self.work: Counter[int] = Counter()
         self.generators = [torch.Generator() for _ in range(devices)]
+        self.lacks: set[str] = set()
         self._pinned: dict[int, torch.UntypedStorage] = {}
 
     def wait(self, kind: str, index: int | None = None) -> None:
@@ -257,7 +259,7 @@ def _run(cuda: PretendedCuda, func: Any, args: Any, kwargs: Any) -> Any:
     """An operator below autograd."""
     leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     ours = [leaf for leaf in leaves if isinstance(leaf, PretendedTensor)]
-    wanted = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
+    wanted = next((leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.device)), None)
     to_cuda = wanted is not None and wanted.type == "cuda"
     if not ours and not to_cuda:
         pinned = bool(kwargs.get("pin_memory"))
@@ -267,6 +269,8 @@ def _run(cuda: PretendedCuda, func: Any, args: Any, kwargs: Any) -> Any:
     if _is_composite(func):  # in inference mode these come here before they are taken apart
         with _Dispatch(cuda):
             return func.decompose(*args, **kwargs)
+    if func._overloadpacket.__name__ in cuda.lacks:
+        raise NotImplementedError(f"The operator '{func.name()}' is not currently implemented for the device.")
     _refuse(func, args, ours, leaves, index)
     _note_waits(cuda, func, args, kwargs, ours, index)
     _note_products(cuda, func, ours)
@@ -561,6 +565,7 @@ def _replaced(
     yield Optimizer, "_accelerator_graph_capture_health_check", lambda self: None
     yield torch._C, "_group_tensors_by_device_and_dtype", grouped
     yield torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda")
+    yield torch.accelerator, "empty_cache", lambda: None
     yield torch.accelerator, "synchronize", library["synchronize"]
     yield time, "perf_counter", cuda.clock
 

@@ -186,7 +186,7 @@ class Erase:
         return (torch.tensor(self._boxes(draws, size)),)
 
     def together(self, batch: Tensor, boxes: Tensor) -> Tensor:
-        colours = batch.double().mean((2, 3), keepdim=True).round().to(batch.dtype)  # N C 1 1
+        colours = batch_transforms.mean_colours(batch)
         return torch.where(batch_transforms.inside(boxes, batch.shape[-1]), colours, batch)
 
     def _boxes(self, draws: Draws, size: int) -> list[Box]:

@@ -58,6 +58,15 @@ def inside(boxes: Tensor, size: int) -> Tensor:
     return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
 
 
+def mean_colours(batch: Tensor) -> Tensor:
+    """Mean of each channel of bytes, halves rounded to even, (N, C, 1, 1): in integers, as not all have float64."""
+    number = batch.shape[-2] * batch.shape[-1]
+    doubled = 2 * batch.sum((2, 3), keepdim=True, dtype=torch.int64) + number
+    rounded = doubled.div(2 * number, rounding_mode="floor")
+    odd_half = (doubled % (2 * number) == 0) & (rounded % 2 == 1)
+    return (rounded - odd_half.long()).to(batch.dtype)
+
+
 def resized_crop(batch: Tensor, boxes: Tensor) -> Tensor:
     """Each image's box (N, 4), as `inside` has it, enlarged to the whole image: nothing is there to be antialiased."""
     size = batch.shape[-1]

@@ -19,7 +19,7 @@ from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.order import Order, Step, Subset
 from resnet_lab.data.packing import Packed
-from resnet_lab.data.pooled_memory import memory_for
+from resnet_lab.data.pooled_memory import memory_for, moved
 from resnet_lab.data.threads import in_order
 from resnet_lab.device import Placement
 
@@ -119,7 +119,7 @@ class Loader:
             with closing(in_order(_workers(), self._ahead, steps, AHEAD)) as ready:
                 for indices, read, packed in ready:
                     labels, decided = packed.to(self.placement.device)
-                    rows = self.rows.on_device(read.to(self.placement.device, non_blocking=True))
+                    rows = self.rows.on_device(moved(read, self.placement.device))
                     yield Batch(indices, *self.transform.together(rows, labels, decided))
 
     def _finished(self, step: Step) -> Batch:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from resnet_lab.data.pooled_memory import Memory
+from resnet_lab.data.pooled_memory import Memory, moved
 
 ALIGNED = 16
 """Bytes at whose multiples each tensor begins: any type may lie there."""
@@ -33,7 +33,7 @@ class Packed:
 
     def to(self, device: torch.device) -> Any:
         """The same tree with its tensors on a device."""
-        there = self._bytes.to(device, non_blocking=True)
+        there = moved(self._bytes, device)
         leaves = [
             leaf if place is None else _piece(there, *place)
             for leaf, place in zip(self._leaves, self._places, strict=True)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from resnet_lab.core.allocator import keep_freed_memory
 from resnet_lab.core.choices import Compile, Precision
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.device.accelerators import EXPERIMENTAL, computes_bf16, find_device, is_amd
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class Placement:
         channels_last: whether the channels of a pixel lie side by side in memory.
         layout_reason: of the memory layout.
         compile: what was asked for.
+        remark: on the device, for a user; empty where there is none.
     """
 
     device: torch.device
@@ -45,6 +47,7 @@ class Placement:
     channels_last: bool = True
     layout_reason: str = "as asked"
     compile: Compile = "auto"
+    remark: str = ""
 
     @property
     def precision(self) -> str:
@@ -55,7 +58,7 @@ class Placement:
         layout = "channels-last" if self.channels_last else "channels-first"
         return (
             f"{self.device} in {self.precision} ({self.reason}), {layout} ({self.layout_reason}), "
-            f"{COMPILATION[self.compile]}"
+            f"{COMPILATION[self.compile]}{self.remark and f'; {self.remark}'}"
         )
 
     def record(self) -> dict[str, object]:
@@ -75,6 +78,8 @@ class Placement:
         """Name of the GPU or CPU."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
+        if self.device.type != "cpu":
+            return f"{EXPERIMENTAL[self.device.type]} {self.device.type}"
         return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
 
     def place(self, model: nn.Module) -> nn.Module:
@@ -114,6 +119,8 @@ class Placement:
         if self.device.type == "cuda":
             with torch.cuda.device(self.device):
                 torch.cuda.manual_seed(seed)
+        elif self.device.type != "cpu":
+            getattr(torch, self.device.type).manual_seed(seed)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses so that small gradients survive in fp16 (arXiv:1710.03740); passes them on unchanged else."""
@@ -146,17 +153,10 @@ def choose(
     """
     _require("precision", precision, Precision)
     _require("compile", compile, Compile)
-    where = _device(device)
+    where, remark = find_device(device)
     taken, reason = _precision(where, precision, oversized_strides)
     last, layout_reason = _layout(where, taken) if channels_last is None else (channels_last, "as asked")
-    return Placement(where, DTYPES[taken], reason, taken == "tf32", last, layout_reason, compile)
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware rather than by conversion."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu._is_avx512_bf16_supported())
+    return Placement(where, DTYPES[taken], reason, taken == "tf32", last, layout_reason, compile, remark)
 
 
 @contextmanager
@@ -190,24 +190,14 @@ def _require(option: str, value: object, allowed: object) -> None:
         raise ConfigError(f"{option} {value!r} must be one of {', '.join(get_args(allowed))}")
 
 
-def _device(requested: str) -> torch.device:
-    if requested == "auto":
-        requested = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(requested)
-    except RuntimeError:
-        raise ConfigError(f"device {requested!r} is not a device; write auto, cpu, cuda or cuda:0") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {requested!r} is not supported; write auto, cpu, cuda or cuda:0")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {requested!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
 def _precision(device: torch.device, requested: Precision, oversized_strides: Sequence[str]) -> tuple[str, str]:
     """The precision and why."""
     if requested in ("tf32", "fp16") and device.type == "cpu":
         raise ConfigError(f"precision {requested} is for GPUs, and this network runs on the CPU; use bf16 or fp32")
+    if requested == "tf32" and is_amd(device):
+        raise ConfigError(f"precision tf32 is for NVIDIA's GPUs, and {device} is AMD's; use bf16, fp16 or fp32")
+    if device.type in EXPERIMENTAL:
+        return _precision_of_experimental(device, requested)
     if requested == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
         raise ConfigError(f"precision tf32 is for GPUs from Ampere on, and {device} is older; use fp16 or fp32")
     wrong = device.type == "cpu" and bool(oversized_strides)
@@ -222,15 +212,27 @@ def _precision(device: torch.device, requested: Precision, oversized_strides: Se
         return "fp32", f"bf16 gradients of a stride of {oversized_strides[0]} pixels are wrong on a CPU"
     if computes_bf16(device):
         return "bf16", "bf16 in hardware"
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+    if device.type == "cuda" and not is_amd(device) and torch.cuda.get_device_capability(device) >= (7, 0):
         return "fp16", "fp16 in hardware, and no bf16"
     return "fp32", "no bf16 in hardware"
+
+
+def _precision_of_experimental(device: torch.device, requested: Precision) -> tuple[str, str]:
+    if requested == "auto":
+        return "fp32", f"what {device.type} is tried in first"
+    if requested not in ("fp32", "bf16"):
+        raise ConfigError(f"precision {requested} is not for {device}; use fp32, or bf16 where it computes that")
+    if requested == "bf16" and not computes_bf16(device):
+        raise ConfigError(f"precision bf16: {device} does not compute it; use fp32")
+    return requested, "as asked"
 
 
 def _layout(device: torch.device, precision: str) -> tuple[bool, str]:
     """Whether channels-last, and why."""
     if device.type == "cpu":
         return True, "no reordering between convolutions"
+    if device.type != "cuda" or is_amd(device):
+        return False, "nothing else was measured on it"
     if precision == "fp32":
         return False, "float32 convolutions of a GPU are made for it"
     return True, "tensor cores are made for it"

@@ -26,6 +26,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store, Work
 from resnet_lab.core.errors import ConfigError, ResNetLabError, error_of, kinds_of
 from resnet_lab.core.processor import allowed_cores
 from resnet_lab.device import choose
+from resnet_lab.device.accelerators import EXPERIMENTAL
 
 T = TypeVar("T")
 
@@ -316,6 +317,8 @@ def _own_device(requested: str) -> torch.device:
     device, here = choose(requested).device, int(os.environ["LOCAL_WORLD_SIZE"])
     if device.type == "cpu":
         return device
+    if device.type in EXPERIMENTAL:
+        raise ConfigError(f"device {requested!r} is for one process; start it without torchrun, or with --device cpu")
     if device.index is not None:
         if here > 1:
             raise ConfigError(

@@ -22,6 +22,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda chosen: capability[0])
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda chosen: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
     return capability
 
 
@@ -30,8 +31,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     [
         ({"precision": "fp8"}, "precision 'fp8' must be one of auto, fp32, tf32, bf16, fp16"),
         ({"compile": "yes"}, "compile 'yes' must be one of auto, off, on, max"),
-        ({"device": "tpu"}, "device 'tpu' is not a device; write auto, cpu, cuda or cuda:0"),
-        ({"device": "meta"}, "device 'meta' is not supported; write auto, cpu, cuda or cuda:0"),
+        ({"device": "tpu"}, "device 'tpu' is not a device; write auto, cpu, cuda, cuda:0, mps or xpu"),
+        ({"device": "meta"}, "device 'meta' is not supported; write auto, cpu, cuda, cuda:0, mps or xpu"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there: torch sees "),
         (
             {"device": "cpu", "precision": "tf32"},

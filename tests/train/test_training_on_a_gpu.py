@@ -16,7 +16,7 @@ from torch import Tensor
 import resnet_lab
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
-from resnet_lab.device import Placement, choose
+from resnet_lab.device import Placement, accelerators, choose
 from resnet_lab.device.processes import Processes
 from resnet_lab.evaluation.explanation.maps import GradCAM, grad_cam
 from resnet_lab.evaluation.scoring import evaluate
@@ -249,6 +249,35 @@ def test_processes_agree_on_a_batch_size(monkeypatch: pytest.MonkeyPatch) -> Non
         TrainConfig(batch_size="auto"), 1000, torch.nn.Conv2d(3, 4, 3), ImageFormat(16), choose("cpu"), processes, 1
     )
     assert size == 8
+
+
+class Heard(TrainingWatcher):
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.mark.parametrize("lacks", [set(), {"addcmul", "threshold_backward", "index_add_"}], ids=str)
+def test_what_an_experimental_device_lacks_is_named_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: set[str]
+) -> None:
+    monkeypatch.setitem(accelerators.EXPERIMENTAL, "cuda", "Nobody")
+    config = TrainConfig(device="cuda", epochs=1, batch_size=16, compile="off", channels_last=True, precision="fp32")
+    heard = Heard()
+    with pretended_cuda() as cuda:
+        cuda.lacks = lacks
+        train(SPEC, DATA, config, folder=tmp_path / "there", curves=False, watcher=heard)
+    trained_on = [text for text in heard.texts if " lacks " in text or "training on" in text]
+    if lacks:
+        assert trained_on[0] == "cuda lacks addcmul, threshold_backward: this training is on the CPU"
+        assert trained_on[1].startswith("64 images of 10 classes; training on cpu in fp32 (as asked), ")
+    else:
+        assert len(trained_on) == 1
+        assert trained_on[0].endswith(", not compiled (as asked); cuda is experimental and untested")
+    train(SPEC, DATA, config.model_copy(update={"device": "cpu"}), folder=tmp_path / "here", curves=False)
+    assert (tmp_path / "there/metrics.csv").read_bytes() == (tmp_path / "here/metrics.csv").read_bytes()
 
 
 # Faults that the pretence has to find
