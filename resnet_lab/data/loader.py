@@ -46,7 +46,7 @@ class Rows(Protocol):
     """Stored images of a set."""
 
     def read(self, step: Step) -> Tensor:
-        """What the CPU has of a step's images, of length B, in pinned memory for a GPU: rows, or numbers of rows."""
+        """Rows of a step's images, or their numbers where the rows are on the device; pinned for a GPU, of length B."""
 
     def on_device(self, read: Tensor) -> Tensor:
         """The rows, of what was read and is on the device."""
@@ -66,7 +66,7 @@ class Transform(Protocol):
         """Inputs and targets; not augmented where there are no draws."""
 
     def decided(self, draws: Draws | None) -> Any:
-        """What the CPU decides of a step for a GPU: a tree of tensors and numbers."""
+        """Decisions of the CPU on a step for a GPU: a tree of tensors and numbers."""
 
     def together(self, rows: Tensor, labels: Tensor, decided: Any) -> tuple[Tensor, Tensor]:
         """Inputs and targets on a GPU by what was decided, which is there; the host waits for nothing."""
