@@ -40,7 +40,7 @@ def _on_the_cpu(func: Any, args: Any, kwargs: Any) -> Any:
         if not isinstance(each, Tensor):
             return torch.device("cpu") if isinstance(each, torch.device) else each
         device = each.device if each.device.type != "cpu" else device
-        copy = torch.empty_strided(each.size(), each.stride(), dtype=each.dtype, device="cpu").copy_(each)
+        copy = torch.empty(each.shape, dtype=each.dtype, device="cpu").copy_(each)
         pairs.append((each, copy))
         return pairs[-1][1]
 

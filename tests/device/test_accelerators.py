@@ -8,7 +8,6 @@ import torch
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import choose, computes_bf16
-from resnet_lab.device.dry_run import lacking
 
 BUILT = ["sm_75", "sm_80", "sm_90a", "sm_100", "compute_100"]
 
@@ -120,7 +119,3 @@ def test_experimental_gpus_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(ConfigError) as failure:
             choose("mps")
         assert str(failure.value) == "device 'mps' is not there: torch sees 0 GPUs of Apple's"
-
-
-def test_nothing_is_lacking_on_the_cpu() -> None:
-    assert lacking(lambda: torch.ones(2).sum()) == []
