@@ -4,7 +4,9 @@ Both give float32 batches at 224 pixels, turned by random quarter turns and norm
 process, and a figure is the median of the ratios of neighbouring rounds. Also measured: the bare gather of uint8 images
 beside a copy of memory, what batches add to a training step, and the memory of the process at 1,000 and 20,000 images.
 
-usage: python benchmarks/data_rate.py FOLDER OUT.json [ROUNDS]
+With a GPU both copy their batches there; torchvision's are made by its workers on the CPU, from pinned memory.
+
+usage: python benchmarks/data_rate.py FOLDER OUT.json [ROUNDS] [--device DEVICE]
 """
 
 import json
@@ -26,6 +28,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 import torchvision
+from devices import device_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -41,28 +44,31 @@ from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import choose
+from resnet_lab.device.placement import wait_for
 from resnet_lab.network.plugins import default_registry
 
 SIZE, BATCH, WORKERS = 224, 32, 2
 MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.24, 0.23)
 FORM = ImageFormat(SIZE)
-PLACEMENT = choose("cpu")
+DEVICE, ARGUMENTS = device_of(sys.argv[1:])
+PLACEMENT = choose(DEVICE)
 
 
 def main(folder: str, out: str, rounds: int = 7) -> None:
     """Measure everything; the figures are written as JSON whenever there are more."""
-    theirs, ours = image_folder(folder), batches(prepared(folder))
+    data = prepared(folder)
+    theirs, ours = image_folder(folder), batches(data)
     content: dict[str, Any] = {
         "setting": {
             "size": SIZE, "batch": BATCH, "workers": WORKERS, "images": len(ours.images),
-            "threads": torch.get_num_threads(), "precision": PLACEMENT.precision,
+            "threads": torch.get_num_threads(), "precision": PLACEMENT.precision, "device": PLACEMENT.name,
             "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
             "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
         }
     }  # fmt: skip
     parts: dict[str, Callable[[], Any]] = {
         "warm": lambda: compared(lambda: images_per_second(ours), lambda: images_per_second(theirs), rounds),
-        "gather": lambda: gather(ours, rounds),
+        "gather": lambda: gather(data, rounds),
         "cold": lambda: cold(folder, rounds),
         "training_step": lambda: training_step(ours, rounds),
         "memory": lambda: {number: resident(number) for number in (1000, 20000)},
@@ -82,7 +88,7 @@ def prepared(source: str) -> Prepared:
 def batches(data: Prepared) -> Loader:
     """Every image, as a training gets them."""
     images = Subset(np.flatnonzero(data.usable), data.images.labels[data.usable], len(data.images.classes))
-    placement, augment = choose("cpu", "fp32"), parse_augmentations(["rotate90"])
+    placement, augment = choose(DEVICE, "fp32"), parse_augmentations(["rotate90"])
     return image_loader(data.pixels, Order(images, BATCH), MEAN, STD, placement, augment)
 
 
@@ -96,14 +102,23 @@ def image_folder(folder: str) -> "DataLoader[Any]":
         ]
     )  # fmt: skip
     data = torchvision.datasets.ImageFolder(folder, transform)
-    return DataLoader(data, BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
+    return DataLoader(
+        data,
+        BATCH,
+        shuffle=True,
+        num_workers=WORKERS,
+        persistent_workers=True,
+        pin_memory=PLACEMENT.device.type == "cuda",
+    )
 
 
 def images_per_second(source: Any) -> float:
     """Images per second over one epoch, the first batch included."""
     start, number = perf_counter(), 0
-    for *_, y in source.training(int(start * 1e6)) if isinstance(source, Loader) else source:
-        number += len(y)
+    for *_, x, y in source.training(int(start * 1e6)) if isinstance(source, Loader) else source:
+        number += len(y.to(PLACEMENT.device, non_blocking=True))
+        x.to(PLACEMENT.device, non_blocking=True)  # ours is there
+    wait_for(PLACEMENT.device)
     return number / (perf_counter() - start)
 
 
@@ -143,9 +158,9 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": median(values), "low": low, "high": high, "n": len(values)}
 
 
-def gather(ours: Any, rounds: int) -> dict[str, Any]:
+def gather(data: Prepared, rounds: int) -> dict[str, Any]:
     """Bytes per second of gathers alone of uint8 batches, beside a copy of as much memory by as many threads."""
-    pixels = ours.rows.pixels
+    pixels, positions = data.pixels, np.flatnonzero(data.usable)
     workers, own = ThreadPoolExecutor(torch.get_num_threads()), threading.local()
     nbytes = BATCH * FORM.nbytes
     source = torch.zeros(2**28, dtype=torch.uint8)
@@ -158,7 +173,7 @@ def gather(ours: Any, rounds: int) -> dict[str, Any]:
         return own.array
 
     def gathers() -> float:
-        order = draw.permutation(ours.images.positions)
+        order = draw.permutation(positions)
         chunks = [order[i : i + BATCH] for i in range(0, len(order) - BATCH + 1, BATCH)]
         start = perf_counter()
         for _ in workers.map(lambda chunk: pixels.gather(chunk, memory()), chunks):
@@ -176,14 +191,16 @@ def gather(ours: Any, rounds: int) -> dict[str, Any]:
 
 def training_step(ours: Any, rounds: int) -> dict[str, Any]:
     """Steps of a ResNet-18 on our batches beside steps on one batch that is there already, 10 steps a round."""
-    model = resnet_lab.build("resnet18", num_classes=4).to(memory_format=torch.channels_last)
+    model = PLACEMENT.place(resnet_lab.build("resnet18", num_classes=4))
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     _, x, y = next(ours.training(0))
 
     def steps(source: Iterator[tuple[Tensor, Tensor]]) -> float:
+        wait_for(PLACEMENT.device)
         start = perf_counter()
         for _ in range(10):
             step(model, optimizer, *next(source))
+        wait_for(PLACEMENT.device)
         return 10 / (perf_counter() - start)
 
     stream = ((x, y) for epoch in count(1) for _, x, y in ours.training(epoch))
@@ -192,9 +209,10 @@ def training_step(ours: Any, rounds: int) -> dict[str, Any]:
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
     """One step of training, in the precision that the program would take."""
-    with PLACEMENT.autocast():
-        loss = F.cross_entropy(model(x), y)
-    loss.backward()
+    with PLACEMENT.products():
+        with PLACEMENT.autocast():
+            loss = F.cross_entropy(model(PLACEMENT.layout(x)), y)
+        loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
@@ -214,4 +232,4 @@ def resident(number: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 7)
+    main(ARGUMENTS[0], ARGUMENTS[1], int(ARGUMENTS[2]) if len(ARGUMENTS) > 2 else 7)

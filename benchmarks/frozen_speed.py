@@ -3,7 +3,7 @@
 Epochs with and without the store take turns in one process, each of training and a look at the validation part; a
 figure is the median of the ratios of neighbouring epochs. The same losses come out, to 1e-5 in float32.
 
-usage: python benchmarks/frozen_speed.py FOLDER OUT.json [IMAGES] [ROUNDS]
+usage: python benchmarks/frozen_speed.py FOLDER OUT.json [IMAGES] [ROUNDS] [--device DEVICE]
        IMAGES of the training part, and an eighth as many of the validation part; 0 takes all
 """
 
@@ -13,6 +13,7 @@ import platform
 import sys
 import tempfile
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from devices import device_of, seconds_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -49,14 +51,14 @@ SIZE, BATCH, RATE = 224, 32, 3e-4
 CASES = (("1-3", "bf16"), ("1-4", "bf16"), ("1-3", "fp32"), ("1-4", "fp32"))
 
 
-def main(folder: str, out: str, images: int = 0, rounds: int = 7) -> None:
+def main(folder: str, out: str, images: int = 0, rounds: int = 7, device: str = "cpu") -> None:
     """Measure every case and write all as JSON, after each of them."""
     data = few(
         prepare(open_images(folder, default_registry()), ImageFormat(SIZE), DataConfig(source=folder), seed=0), images
     )
-    content: dict[str, Any] = {"setting": setting()}
+    content: dict[str, Any] = {"setting": setting() | {"device": choose(device).name}}
     for stages, precision in CASES:
-        content[f"freeze {stages}, {precision}"] = measured(data, stages, precision, rounds)
+        content[f"freeze {stages}, {precision}"] = measured(data, stages, choose(device, precision), rounds)
         Path(out).write_text(json.dumps(content, indent=1))
         print(stages, precision, json.dumps(content[f"freeze {stages}, {precision}"]), flush=True)
 
@@ -83,9 +85,8 @@ def setting() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measured(data: Prepared, stages: str, precision: Any, rounds: int) -> dict[str, Any]:
+def measured(data: Prepared, stages: str, placement: Placement, rounds: int) -> dict[str, Any]:
     """Seconds of epochs with and without the store, the ratio of neighbours, and how far losses are apart."""
-    placement = choose("cpu", precision)
     mean, std = data.statistics()
     images = {part: batches(data, part, mean, std, placement) for part in ("train", "val")}
     spec = zoo.get("resnet50").modified(num_classes=len(data.images.classes))
@@ -102,7 +103,7 @@ def measured(data: Prepared, stages: str, precision: Any, rounds: int) -> dict[s
         pairs = []
         for number in range(rounds + 1):  # the first is for warming up
             arms = (plain, stored) if number % 2 else (stored, plain)
-            seconds = {id(arm): arm.epoch(number) for arm in arms}
+            seconds = {id(arm): seconds_of(partial(arm.epoch, number), placement.device) for arm in arms}
             pairs.append((seconds[id(plain)], seconds[id(stored)]))
             load.append(os.getloadavg()[0])
     apart = [abs(a - b) / abs(a) for a, b in zip(plain.losses, stored.losses, strict=True)]
@@ -128,28 +129,28 @@ class Arm:
     def __init__(self, spec: Any, images: dict[Part, Loader], stages: str, placement: Placement) -> None:
         self.batches, self.placement = images, placement
         network = resnet_lab.build(spec)
-        with_statistics(network, images["train"])
+        with_statistics(placement.place(network), images["train"])
         self.model: PartlyFrozen = freeze(network, parse_freeze(stages))
-        placement.place(self.model)
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.Adam(learning, RATE, fused=True)
         self.losses: list[float] = []
 
-    def epoch(self, number: int) -> float:
-        """One of training and validation; its seconds."""
-        start = perf_counter()
+    def epoch(self, number: int) -> None:
+        """One of training and validation."""
         self.model.train()
+        losses = []
         for _, x, y in self.batches["train"].training(number):
-            with self.placement.autocast():
-                loss = F.cross_entropy(self.model(x).float(), y)
-            loss.backward()
+            with self.placement.products():
+                with self.placement.autocast():
+                    loss = F.cross_entropy(self.model(x).float(), y)
+                loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            self.losses.append(loss.item())
+            losses.append(loss.detach())  # read at the end: on a GPU each look would be waited for
+        self.losses += torch.stack(losses).tolist()
         val = self.batches["val"]
         outputs = logits(self.model, val.evaluation(), self.placement)
         self.losses.append(F.cross_entropy(outputs, torch.from_numpy(val.images.labels)).item())
-        return perf_counter() - start
 
 
 @torch.no_grad()
@@ -171,4 +172,5 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *(int(number) for number in sys.argv[3:5]))
+    device, arguments = device_of(sys.argv[1:])
+    main(arguments[0], arguments[1], *(int(number) for number in arguments[2:4]), device=device)

@@ -1,4 +1,4 @@
-"""Grad-CAM on the CPU beside pytorch-grad-cam's: `python benchmarks/grad_cam_speed.py out.json [rounds]`.
+"""Grad-CAM beside pytorch-grad-cam's: `python benchmarks/grad_cam_speed.py out.json [rounds] [--device DEVICE]`.
 
 ResNet-50 at 224 pixels, last stage, batches of 8: maps of one class, and of two classes for the same images. Theirs in
 float32, as it comes and in channels-last (it fails on the bf16 outputs of autocast); ours in float32 and bf16. The arms
@@ -11,36 +11,38 @@ import platform
 import sys
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import torch
+from devices import device_of, seconds_of
 from pytorch_grad_cam import GradCAM as Theirs
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 import resnet_lab
-from resnet_lab.device import choose
+from resnet_lab.device import Placement, choose
 from resnet_lab.evaluation.explanation import ClassMap, Explanation, GradCAM, draw
 
 BATCH, SIZE = 8, 224
 Arm = Callable[[Tensor], list[Tensor]]
 
 
-def main(out: str, rounds: int = 7) -> None:
+def main(out: str, rounds: int = 7, device: str = "cpu") -> None:
     """Measure everything and write it as JSON."""
     torch.manual_seed(0)
+    exact = choose(device, "fp32", "off")
     model = resnet_lab.build("resnet50").eval()
-    x, one = torch.randn(BATCH, 3, SIZE, SIZE), torch.arange(BATCH)
+    x, one = torch.randn(BATCH, 3, SIZE, SIZE).to(exact.device), torch.arange(BATCH)
     other = one + BATCH
     content: dict[str, Any] = {
         "setting": {
             "network": "resnet50", "layer": "layer4", "size": SIZE, "batch": BATCH, "rounds": rounds,
-            "threads": torch.get_num_threads(),
+            "threads": torch.get_num_threads(), "device": exact.name,
             "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "captum", "grad-cam")},
@@ -48,10 +50,10 @@ def main(out: str, rounds: int = 7) -> None:
     }  # fmt: skip
     for what, classes in {"one class": [one], "two classes": [one, other]}.items():
         arms = {
-            "ours fp32": ours(model, "fp32", classes),
-            "ours bf16": ours(model, "bf16", classes),
-            "theirs": theirs(model, torch.contiguous_format, classes),
-            "theirs channels-last": theirs(model, torch.channels_last, classes),
+            "ours fp32": ours(model, exact, classes),
+            "ours bf16": ours(model, choose(device, "bf16", "off"), classes),
+            "theirs": theirs(model, torch.contiguous_format, exact, classes),
+            "theirs channels-last": theirs(model, torch.channels_last, exact, classes),
         }
         content[what] = {"correlation": least_correlation(arms, x), **measured(arms, x, rounds)}
     content["seconds a figure"] = figure_seconds(rounds)
@@ -59,8 +61,8 @@ def main(out: str, rounds: int = 7) -> None:
     print(json.dumps(content, indent=1))
 
 
-def ours(model: nn.Module, precision: str, classes: list[Tensor]) -> Arm:
-    cam = GradCAM(model, choose("cpu", precision, "off"))
+def ours(model: nn.Module, placement: Placement, classes: list[Tensor]) -> Arm:
+    cam = GradCAM(model, placement)
 
     def maps(x: Tensor) -> list[Tensor]:
         seen = cam.run(x)
@@ -69,13 +71,14 @@ def ours(model: nn.Module, precision: str, classes: list[Tensor]) -> Arm:
     return maps
 
 
-def theirs(model: nn.Module, layout: torch.memory_format, classes: list[Tensor]) -> Arm:
-    copied = deepcopy(model).to(memory_format=layout)
+def theirs(model: nn.Module, layout: torch.memory_format, placement: Placement, classes: list[Tensor]) -> Arm:
+    copied = deepcopy(model).to(placement.device, memory_format=layout)
     cam = Theirs(copied, [copied.layer4])
 
     def maps(x: Tensor) -> list[Tensor]:
         x = x.contiguous(memory_format=layout)
-        return [torch.from_numpy(cam(x, [ClassifierOutputTarget(k) for k in each.tolist()])) for each in classes]
+        with placement.products():
+            return [torch.from_numpy(cam(x, [ClassifierOutputTarget(k) for k in each.tolist()])) for each in classes]
 
     return maps
 
@@ -98,9 +101,7 @@ def measured(arms: dict[str, Arm], x: Tensor, rounds: int) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds):
         for name in arms if number % 2 == 0 else reversed(arms):
-            start = perf_counter()
-            arms[name](x)
-            seconds[name].append(perf_counter() - start)
+            seconds[name].append(seconds_of(partial(arms[name], x), x.device))
     return {
         "images a second": {name: spread([BATCH / each for each in taken]) for name, taken in seconds.items()},
         "ratios": {
@@ -119,9 +120,8 @@ def figure_seconds(rounds: int) -> dict[str, float]:
     one = ClassMap("predicted", "portrait", 0.9, np.linspace(0, 1, SIZE**2, dtype=np.float32).reshape(SIZE, SIZE))
     taken = []
     for _ in range(rounds + 1):
-        start = perf_counter()
-        draw(Explanation(picture, "portrait", 0.9, (one,)), "painting.jpg", "layer4")
-        taken.append(perf_counter() - start)
+        explanation = Explanation(picture, "portrait", 0.9, (one,))
+        taken.append(seconds_of(partial(draw, explanation, "painting.jpg", "layer4"), torch.device("cpu")))
     return spread(taken[1:])
 
 
@@ -132,4 +132,5 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 7)
+    device, arguments = device_of(sys.argv[1:])
+    main(arguments[0], int(arguments[1]) if len(arguments) > 1 else 7, device)

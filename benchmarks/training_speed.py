@@ -5,7 +5,7 @@ loop on its cache, in the precision that it chooses. The two take turns in one p
 of a folder, at 224 pixels, batches of 32), each with its own settings of the C library's memory, and a figure is the
 median of the ratios of neighbouring rounds.
 
-usage: python benchmarks/training_speed.py FOLDER OUT.json [ROUNDS]
+usage: python benchmarks/training_speed.py FOLDER OUT.json [ROUNDS] [--device DEVICE]
 """
 
 import json
@@ -15,11 +15,13 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 import torchvision
+from devices import device_of, seconds_of
 from inference_speed import kept, stock
 from torch import nn
 from torch.nn import functional as F
@@ -49,16 +51,18 @@ BATCH, IMAGES, VALIDATED, CLASSES = 32, 384, 64, 4
 MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.24, 0.23)
 
 
-def main(folder: str, out: str, rounds: int = 5) -> None:
+def main(folder: str, out: str, rounds: int = 5, device: str = "auto") -> None:
     """Measure both and write them as JSON."""
+    placement = choose(device)
     start = perf_counter()
     content: dict[str, Any] = {
-        "epoch beside the usual way": beside_the_usual_way(folder, rounds),
-        "loop beside a bare one": beside_a_bare_loop(folder, 6 * rounds),
+        "epoch beside the usual way": beside_the_usual_way(folder, placement, rounds),
+        "loop beside a bare one": beside_a_bare_loop(placement, 6 * rounds),
     }
     content["seconds"] = perf_counter() - start
     content["setting"] = {
-        "batch": BATCH, "images": IMAGES, "placement": str(choose()), "threads": torch.get_num_threads(),
+        "batch": BATCH, "images": IMAGES, "placement": str(placement), "device": placement.name,
+        "threads": torch.get_num_threads(),
         "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
         "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
     }  # fmt: skip
@@ -66,26 +70,24 @@ def main(folder: str, out: str, rounds: int = 5) -> None:
     print(json.dumps(content, indent=1))
 
 
-def beside_the_usual_way(folder: str, rounds: int) -> dict[str, Any]:
+def beside_the_usual_way(folder: str, placement: Placement, rounds: int) -> dict[str, Any]:
     """Images per second in whole training epochs with validation."""
-    placement = choose()
     data = prepare(open_images(folder, default_registry()), ImageFormat(224), DataConfig(source=folder), seed=0)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(data.usable))
     train, val = served(data, chosen[:IMAGES], placement), served(data, chosen[IMAGES : IMAGES + VALIDATED], placement)
     ours = ours_epoch(placement.place(resnet_lab.build("resnet18", num_classes=CLASSES)), train, val, placement)
-    theirs = usual_epoch(folder, chosen)
-    return compared(ours, theirs, IMAGES, rounds)
+    theirs = usual_epoch(folder, chosen, placement.device)
+    return compared(ours, theirs, IMAGES, rounds, placement.device)
 
 
-def beside_a_bare_loop(folder: str, rounds: int) -> dict[str, Any]:
+def beside_a_bare_loop(placement: Placement, rounds: int) -> dict[str, Any]:
     """Images per second of the loop alone, on 10 batches of 64 pixels that are there already."""
-    placement = choose()
     draw = torch.Generator().manual_seed(0)
     batches = [
         Batch(
             np.arange(number * BATCH, (number + 1) * BATCH),
             placement.layout(torch.randn(BATCH, 3, 64, 64, generator=draw)),
-            torch.randint(CLASSES, (BATCH,), generator=draw),
+            torch.randint(CLASSES, (BATCH,), generator=draw).to(placement.device),
         )
         for number in range(10)
     ]
@@ -97,16 +99,17 @@ def beside_a_bare_loop(folder: str, rounds: int) -> dict[str, Any]:
     def epoch() -> None:
         bare.train()
         for _, x, y in batches:
-            with placement.autocast():
-                loss = F.cross_entropy(bare(x), y)
-            loss.backward()
+            with placement.products():
+                with placement.autocast():
+                    loss = F.cross_entropy(bare(x), y)
+                loss.backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         bare.eval()
         with torch.inference_mode(), placement.autocast():
             bare(batches[0].x)
 
-    return compared(ours, epoch, 10 * BATCH, rounds)
+    return compared(ours, epoch, 10 * BATCH, rounds, placement.device)
 
 
 class Resident:
@@ -114,9 +117,10 @@ class Resident:
 
     def __init__(self, batches: list[Batch]) -> None:
         self.batches = batches
-        labels = torch.cat([y for *_, y in batches]).numpy()
+        labels = torch.cat([y for *_, y in batches]).cpu().numpy()
         self.images = Subset(np.arange(len(labels)), labels, CLASSES)
         self.order = Order(self.images, BATCH)
+        self.transform = SimpleNamespace(sizes=None)
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -143,7 +147,7 @@ def ours_epoch(model: nn.Module, train: Any, val: Any, placement: Placement) -> 
     return lambda: void(next(going))
 
 
-def usual_epoch(folder: str, chosen: Any) -> Callable[[], None]:
+def usual_epoch(folder: str, chosen: Any, device: torch.device) -> Callable[[], None]:
     """The same, written the usual way."""
     turns = [v2.Lambda(lambda image, turn=turn: image.rotate(90 * turn)) for turn in range(4)]
     final = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
@@ -152,36 +156,39 @@ def usual_epoch(folder: str, chosen: Any) -> Callable[[], None]:
     train = Chosen(torchvision.datasets.ImageFolder(folder, turned), chosen[:IMAGES].tolist())
     val = Chosen(torchvision.datasets.ImageFolder(folder, plain), chosen[IMAGES : IMAGES + VALIDATED].tolist())
     loaders = [
-        DataLoader(part, BATCH, shuffle=shuffle, num_workers=2, persistent_workers=True)
+        DataLoader(
+            part, BATCH, shuffle=shuffle, num_workers=2, persistent_workers=True, pin_memory=device.type == "cuda"
+        )
         for part, shuffle in ((train, True), (val, False))
     ]
-    model = torchvision.models.resnet18(num_classes=CLASSES)
+    model = torchvision.models.resnet18(num_classes=CLASSES).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
 
     def epoch() -> None:
         model.train()
         for x, y in loaders[0]:
             optimizer.zero_grad()
+            x, y = (each.to(device, non_blocking=True) for each in (x, y))
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
         model.eval()
         with torch.no_grad():
             for x, _ in loaders[1]:
-                model(x)
+                model(x.to(device, non_blocking=True))
 
     return epoch
 
 
-def compared(ours: Callable[[], None], theirs: Callable[[], None], images: int, rounds: int) -> dict[str, Any]:
+def compared(
+    ours: Callable[[], None], theirs: Callable[[], None], images: int, rounds: int, device: torch.device
+) -> dict[str, Any]:
     """Images per second in interleaved rounds (A B B A), and their ratio; the first round of each is not counted."""
     pairs = []
     for number in range(rounds + 1):
         found = {}
         for name in ("ours", "theirs") if number % 2 else ("theirs", "ours"):
             with kept() if name == "ours" else stock():
-                start = perf_counter()
-                (ours if name == "ours" else theirs)()
-                found[name] = images / (perf_counter() - start)
+                found[name] = images / seconds_of(ours if name == "ours" else theirs, device)
         pairs.append((found["ours"], found["theirs"]))
     ratios = [a / b for a, b in pairs[1:]]
     low, _, high = quantiles(ratios, n=4)
@@ -197,4 +204,5 @@ def void(_: object) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 5)
+    device, arguments = device_of(sys.argv[1:], "auto")
+    main(arguments[0], arguments[1], int(arguments[2]) if len(arguments) > 2 else 5, device)

@@ -32,6 +32,7 @@ def look_around(processes: Processes, folder: Path) -> dict[str, object]:
         "heard": heard,
         "threads": torch.get_num_threads(),
         "total": processes.total(torch.tensor([1.5, processes.rank])).tolist(),
+        "least": processes.least(7 - processes.rank),
         "in order": [in_order(processes, total) for total in (1, 2, 5, 6)],
         "printed": [first_to_say("bad for all"), first_to_say(f"bad for {processes.rank}")],
     }

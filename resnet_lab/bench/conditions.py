@@ -1,8 +1,8 @@
 """Measurement conditions: load by other programs, and a CPU that slows down."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -44,6 +44,9 @@ class Conditions:
         yield
         elapsed = (perf_counter() - wall) * (os.cpu_count() or 1)
         self.others.append(max(0.0, (_busy() - busy) - (self._own() - own)) / elapsed)
+
+    def look(self) -> None:
+        """Look at a GPU's clocks, while it is at work: an idle one has lowered them by itself."""
         self.throttled |= throttling(self.device)
 
     def _own(self) -> float:
@@ -81,7 +84,10 @@ def throttling(device: torch.device) -> set[str]:
     if nvml is None:
         return set()
     library, handle = nvml
-    reasons = library.nvmlDeviceGetCurrentClocksEventReasons(handle)
+    try:
+        reasons = library.nvmlDeviceGetCurrentClocksEventReasons(handle)
+    except library.NVMLError:  # as of GPUs that share a card, or of old ones: not supported
+        return set()
     names = {
         "nvmlClocksEventReasonSwPowerCap": "power limit",
         "nvmlClocksThrottleReasonHwSlowdown": "hardware slowdown",
@@ -91,15 +97,20 @@ def throttling(device: torch.device) -> set[str]:
 
 
 def gpu_facts(device: torch.device) -> dict[str, object]:
-    """Driver and power limit in watts of a GPU; empty for a CPU, or without nvidia-ml-py."""
+    """Driver and power limit in watts of a GPU, as far as it tells; empty for a CPU, or without nvidia-ml-py."""
     nvml = _nvml(device)
     if nvml is None:
         return {}
     library, handle = nvml
-    return {
-        "driver": library.nvmlSystemGetDriverVersion(),
-        "power_limit_watts": library.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,
+    questions: dict[str, Callable[[], object]] = {
+        "driver": library.nvmlSystemGetDriverVersion,
+        "power_limit_watts": lambda: library.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,
     }
+    facts = {}
+    for name, ask in questions.items():
+        with suppress(library.NVMLError):  # not supported
+            facts[name] = ask()
+    return facts
 
 
 def _nvml(device: torch.device) -> tuple[Any, Any] | None:

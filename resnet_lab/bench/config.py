@@ -49,7 +49,7 @@ class BenchConfig(Record):
     )
     explain: bool = option(False, "Explain why each arm is faster or slower than its MACs suggest.", MEASURING)
     process_memory: bool = option(False, "Also measure each arm's memory in a separate process.", MEASURING)
-    device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
+    device: str = option("auto", "auto, cpu, cuda, cuda:0, or the experimental mps and xpu.", SPEED, metavar="DEVICE")
 
 
 def bench_config(values: dict[str, Any]) -> BenchConfig:

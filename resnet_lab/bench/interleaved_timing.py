@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from resnet_lab.bench.clocks import Clock, clock_of
 from resnet_lab.bench.conditions import Conditions
 from resnet_lab.core.watcher import SILENT, Watcher
 
@@ -57,12 +57,12 @@ def interleave(
         rounds: at most.
         done: given the samples so far, names of arms that need no further round; the rounds end once all are named.
     """
-    clock = _clock(device)
+    conditions = Conditions(device)
+    clock = clock_of(device, during=conditions.look)
     calls = {name: _warmed(arm, clock) for name, arm in arms.items()}  # in `SAMPLE`
     parts = max(1, min(PARTS, min(calls.values()) // CALLS))
     repeats = {name: max(1, round(number / parts)) for name, number in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in arms}
-    conditions = Conditions(device)
     for number in range(rounds):
         over = done(samples)
         names = [name for name in arms if name not in over]
@@ -80,36 +80,6 @@ def interleave(
             samples[name].append(1000 * seconds)
         watcher.advance()
     return Interleaved(samples, conditions)
-
-
-Clock = Callable[[Callable[[], object], int], float]
-"""Seconds of a call, from so many calls one after the other."""
-
-
-def _clock(device: torch.device) -> Clock:
-    return _cuda_clock if device.type == "cuda" else _processor_clock
-
-
-def _processor_clock(call: Callable[[], object], repeats: int) -> float:
-    if repeats > 1:
-        call()  # which brings back what the other arms drove from the caches
-    start = perf_counter()
-    for _ in range(repeats):
-        call()
-    return (perf_counter() - start) / repeats
-
-
-def _cuda_clock(call: Callable[[], object], repeats: int) -> float:
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    if repeats > 1:
-        call()
-    torch.cuda.synchronize()
-    begin.record()
-    for _ in range(repeats):
-        call()
-    end.record()
-    torch.cuda.synchronize()
-    return float(begin.elapsed_time(end)) / 1000 / repeats
 
 
 def _warmed(arm: Callable[[], object], clock: Clock) -> int:

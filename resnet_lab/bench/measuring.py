@@ -134,9 +134,9 @@ def bench(
         raise ConfigError(f"{rounds:,} rounds, and a bench has at most {MAX_ROUNDS:,}; give fewer with --rounds")
     target = choose(device).device
     results, left_out = _counted(arms, registry, device)
-    roof = measure_roof(target, [placement_of(result.arm, device, registry).dtype for result in results])
+    roof = measure_roof(target, [str(result.placement["precision"]) for result in results])
     for result in results:
-        result.floor = _floor(result, roof, placement_of(result.arm, device, registry).dtype)
+        result.floor = _floor(result, roof)
     found = Bench(results, {}, left_out, [], roof, rounds)
     for mode in modes:
         _time(found, mode, registry, device, target, watcher, interval)
@@ -186,7 +186,7 @@ def _static(traced: list[Operator], parameters: int, dtype: torch.dtype, batch: 
     )
 
 
-def _floor(result: BenchResult, roof: Roof, dtype: torch.dtype) -> Floor:
+def _floor(result: BenchResult, roof: Roof) -> Floor:
     """Floor of the batch; weights are read once, everything else once per image."""
     batch = result.arm.batch
     scaled = [
@@ -201,7 +201,7 @@ def _floor(result: BenchResult, roof: Roof, dtype: torch.dtype) -> Floor:
         for each in result.operators
         if each.kind != "batch_norm"  # which is folded into the convolutions
     ]
-    alone, fused = floors(scaled, roof, dtype)
+    alone, fused = floors(scaled, roof, str(result.placement["precision"]))
     return Floor(1000 * alone, 1000 * fused)
 
 

@@ -13,6 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from resnet_lab.device.placement import wait_for
+
 MATRIX = ("convolution", "depthwise", "linear")
 """Kinds that a perfect compiler computes one after the other; everything else could ride along with them."""
 
@@ -58,9 +60,11 @@ def operators(model: nn.Module, shape: tuple[int, int, int, int]) -> list[Operat
 def timed(model: nn.Module, x: Tensor, passes: int = 5) -> list[tuple[Operator, float]]:
     """The operators of a forward pass on `x` with the median seconds of each over some passes.
 
-    Each operator is waited for before the next begins, and the time that looking takes is left out.
+    Each operator is waited for before the next begins, and the time that looking takes is left out, on a GPU with the
+    launch of a kernel.
     """
-    empty = median(_looking(x) for _ in range(101))
+    one = x.new_zeros(1)
+    empty = median(_looking(one) for _ in range(101))
     traces = [_traced(model, x, timing=True) for _ in range(passes + 1)][1:]
     seconds = (median(each) for each in zip(*(trace.seconds for trace in traces), strict=True))
     return [(each, max(0.0, time - empty)) for each, time in zip(traces[0].found, seconds, strict=True)]
@@ -123,8 +127,7 @@ class _Tracer(TorchDispatchMode):
     def _now(self) -> float:
         if self._timed_on is None:
             return 0.0
-        if self._timed_on.type == "cuda":
-            torch.cuda.synchronize(self._timed_on)
+        wait_for(self._timed_on)
         return perf_counter()
 
 
@@ -132,11 +135,13 @@ def _storage(tensor: Tensor) -> int:
     return int(tensor.untyped_storage()._cdata)
 
 
-def _looking(x: Tensor) -> float:
-    """Seconds between two looks at the clock."""
+def _looking(one: Tensor) -> float:
+    """Seconds between two looks at the clock, in which a GPU adds to a number."""
+    wait_for(one.device)
     start = perf_counter()
-    if x.device.type == "cuda":
-        torch.cuda.synchronize(x.device)
+    if one.device.type != "cpu":
+        one.add_(1)
+    wait_for(one.device)
     return perf_counter() - start
 
 

@@ -14,6 +14,9 @@ LISTED = 4
 SLOW = 4
 """Times its floor from which on an operator is neither bound by memory nor by arithmetic."""
 
+LAUNCHED = 2e-5
+"""Seconds of an operator on a GPU below which the time from its launch to its start decides."""
+
 
 @dataclass(frozen=True)
 class Share:
@@ -60,7 +63,8 @@ def profile(result: BenchResult, roof: Roof, registry: Registry, device: str) ->
     placement = placement_of(result.arm, device, registry)
     model = placement.place(network_of(result.arm, registry).to(placement.dtype))
     x = images(result.arm, result.arm.batch, placement)[0].to(placement.dtype)
-    found = timed(model, x)
+    with placement.products():
+        found = timed(model, x)
     stages: dict[str, float] = {}
     kinds: dict[str, list[tuple[Operator, float]]] = {}
     for operator, seconds in found:
@@ -71,7 +75,7 @@ def profile(result: BenchResult, roof: Roof, registry: Registry, device: str) ->
             kind=kind,
             calls=len(members),
             seconds=sum(seconds for _, seconds in members),
-            floor=sum(roof.floor(operator, placement.dtype) for operator, _ in members),
+            floor=sum(roof.floor(operator, placement.precision) for operator, _ in members),
             macs=sum(operator.macs for operator, _ in members),
             nbytes=sum(operator.nbytes(placement.dtype.itemsize) for operator, _ in members),
         )
@@ -149,7 +153,7 @@ def _floors(share: Share) -> str:
 
 def _bound(share: Share, roof: Roof, result: BenchResult) -> str:
     """Name the bound on the operators."""
-    balance = roof.macs[str(result.placement["dtype"])] / roof.bandwidth
+    balance = roof.macs[str(result.placement["precision"])] / roof.bandwidth
     if not share.macs:
         what = "it moves bytes, which multiply-adds do not count"
     elif share.intensity < balance:
@@ -157,5 +161,7 @@ def _bound(share: Share, roof: Roof, result: BenchResult) -> str:
     else:
         what = f"{share.intensity:.0f} multiply-adds per byte where the device does {balance:.0f}: it is compute-bound"
     if share.seconds > SLOW * share.floor:
+        if result.placement["type"] != "cpu" and share.seconds < LAUNCHED * share.calls:
+            return f"{what}, but too short to be told from its launches"
         what += ", but neither comes near: the kernel itself is slow here"
     return what

@@ -332,7 +332,8 @@ def diff(
 
 
 def _identity(arm: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(arm[key] for key in ("maker", "spec_hash", "batch", "dtype", "channels_last", "compile"))
+    what = tuple(arm[key] for key in ("maker", "spec_hash", "batch", "dtype", "channels_last", "compile"))
+    return *what, arm.get("precision") == "tf32"  # whose type is that of fp32
 
 
 def _change(arm: str, mode: str, old: Mapping[str, Any], new: Mapping[str, Any], margin: float) -> Change:

@@ -8,18 +8,22 @@ from a sheet.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter
 
 import torch
 
+from resnet_lab.bench.clocks import clock_of
 from resnet_lab.bench.operators import Operator
+from resnet_lab.device.placement import DTYPES, float32_products
 
 COPIED = 2**28
 """Bytes of the copy that shows the bandwidth, more than any cache holds."""
 
-SIDES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
+SIDES = {"cpu": (1024, 2048), "gpu": (4096, 8192)}
 SECONDS, FEWEST = 0.7, 5
 """That a thing is repeated for, and how often at least; the best of it is what the device could do."""
+
+LONG = 0.02
+"""Seconds of calls that a GPU gets in one measurement, so that it does not wait for the host in between."""
 
 
 @dataclass(frozen=True)
@@ -28,51 +32,50 @@ class Roof:
 
     Attributes:
         bandwidth: bytes that a large copy reads and writes.
-        macs: multiply-adds of a large matrix product, by the name of the type, such as `bfloat16`.
+        macs: multiply-adds of a large matrix product, by precision, such as `bf16`.
     """
 
     bandwidth: float
     macs: dict[str, float]
 
-    def floor(self, operator: Operator, dtype: torch.dtype) -> float:
+    def floor(self, operator: Operator, precision: str) -> float:
         """Seconds that an operator takes at least."""
-        name = str(dtype).removeprefix("torch.")
-        return max(operator.nbytes(dtype.itemsize) / self.bandwidth, operator.macs / self.macs[name])
+        itemsize = DTYPES[precision].itemsize
+        return max(operator.nbytes(itemsize) / self.bandwidth, operator.macs / self.macs[precision])
 
 
-def measure_roof(device: torch.device, dtypes: Sequence[torch.dtype]) -> Roof:
+def measure_roof(device: torch.device, precisions: Sequence[str]) -> Roof:
     """The best of a few large copies and matrix products."""
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     bandwidth = 2 * COPIED / _best(lambda: target.copy_(source), device)
     rates = {}
-    for dtype in dict.fromkeys(dtypes):
-        products = [torch.randn(side, side, device=device).to(dtype) for side in SIDES[device.type]]
-        rates[str(dtype).removeprefix("torch.")] = max(
-            len(factor) ** 3 / _best(partial(torch.mm, factor, factor), device) for factor in products
-        )
+    sides = SIDES["cpu" if device.type == "cpu" else "gpu"]
+    for precision in dict.fromkeys(precisions):
+        products = [torch.randn(side, side, device=device).to(DTYPES[precision]) for side in sides]
+        with float32_products(device, tf32=precision == "tf32"):
+            rates[precision] = max(
+                len(factor) ** 3 / _best(partial(torch.mm, factor, factor), device) for factor in products
+            )
     return Roof(bandwidth, rates)
 
 
-def floors(found: Sequence[Operator], roof: Roof, dtype: torch.dtype) -> tuple[float, float]:
+def floors(found: Sequence[Operator], roof: Roof, precision: str) -> tuple[float, float]:
     """Seconds that a forward pass takes at least: each operator by itself, and with perfect fusion.
 
     With perfect fusion all but convolutions and matrix products ride along with their neighbours and cost nothing.
     """
-    alone = sum(roof.floor(operator, dtype) for operator in found)
-    fused = sum(roof.floor(operator, dtype) for operator in found if operator.is_matrix)
+    alone = sum(roof.floor(operator, precision) for operator in found)
+    fused = sum(roof.floor(operator, precision) for operator in found if operator.is_matrix)
     return alone, fused
 
 
 def _best(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest call, after one that does not count."""
+    clock = clock_of(device)
+    clock(call, 1)
+    repeats = 1 if device.type == "cpu" else max(1, round(LONG / max(clock(call, 1), 1e-9)))
     seconds: list[float] = []
-    while len(seconds) <= FEWEST or sum(seconds) < SECONDS:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        start = perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(perf_counter() - start)
-    return min(seconds[1:])
+    while len(seconds) < FEWEST or repeats * sum(seconds) < SECONDS:
+        seconds.append(clock(call, repeats))
+    return min(seconds)

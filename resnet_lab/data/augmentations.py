@@ -2,33 +2,59 @@
 
 Each random number belongs to an image (`Draws`), so that an image comes out alike whatever batch it is in. Only its
 partner in a mixture is another image of the batch.
+
+The CPU decides what happens to each image. In its own memory it does so to one image after the other; for a GPU it
+decides ahead, so that a step waits for nothing, and all images are changed together.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf, log
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from resnet_lab.core.errors import ConfigError, SpecError
 from resnet_lab.data import batch_transforms
+from resnet_lab.data.batch_transforms import Groups, grouped
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.flips import Flip, Rearranging, Rotate90, require
 from resnet_lab.network.kinds import AUGMENTATION
 from resnet_lab.network.registry import OWN, Entry, Registry
 from resnet_lab.network.spec import Component
 
-PixelAugmentation: TypeAlias = Callable[[Tensor, Draws], Tensor]
-"""Takes a uint8 batch (N, C, S, S) and gives it back changed; it may write into it, since new memory costs time."""
 
-MixingAugmentation: TypeAlias = Callable[[Tensor, Tensor, Draws], tuple[Tensor, Tensor]]
-"""Takes a normalised float32 batch (N, C, H, W) with targets (N, K), and gives others."""
+class PixelAugmentation(Protocol):
+    """Changes uint8 batches (N, C, S, S)."""
+
+    def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
+        """The batch changed; it may be written into, since new memory costs time."""
+
+    def decided(self, draws: Draws, size: int) -> tuple[Any, ...]:
+        """Tensors on the CPU, or `Groups`, of what happens to each image of S = `size`."""
+
+    def together(self, batch: Tensor, *decided: Any) -> Tensor:
+        """All images changed at once by what was decided, which is on their device."""
+
+
+class MixingAugmentation(Protocol):
+    """Mixes normalised float32 batches (N, C, S, S) with their targets (N, K)."""
+
+    def __call__(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Other images and targets."""
+
+    def decided(self, draws: Draws, size: int) -> tuple[Tensor, ...]:
+        """Tensors on the CPU of what happens to each image of S = `size`."""
+
+    def mixed(self, x: Tensor, y: Tensor, *decided: Tensor) -> tuple[Tensor, Tensor]:
+        """The same by what was decided, which is on the batch's device."""
+
 
 Box: TypeAlias = tuple[int, int, int, int]
 """Top, left, height and width, in pixels."""
@@ -51,14 +77,22 @@ class Crop:
         require(self, "scale", 0 < self.scale <= 1, "above 0 and at most 1")
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        size = batch.shape[-1]
-        found = random_boxes(draws, "crop", (self.scale, 1.0), (3 / 4, 4 / 3), size, size)
-        boxes = [box or (0, 0, size, size) for box in found]
         if not _in_memory(batch):
-            return batch_transforms.resized_crop(batch, torch.tensor(boxes).to(batch.device))
-
+            return _together(self, batch, draws)
+        size = batch.shape[-1]
+        boxes = self._boxes(draws, size)
         crop = partial(_vision().resized_crop, size=[size, size], antialias=True)
         return _one_by_one(batch, lambda image, number: crop(image, *boxes[number]))
+
+    def decided(self, draws: Draws, size: int) -> tuple[Tensor]:
+        return (torch.tensor(self._boxes(draws, size)),)
+
+    def together(self, batch: Tensor, boxes: Tensor) -> Tensor:
+        return batch_transforms.resized_crop(batch, boxes)
+
+    def _boxes(self, draws: Draws, size: int) -> list[Box]:
+        found = random_boxes(draws, "crop", (self.scale, 1.0), (3 / 4, 4 / 3), size, size)
+        return [box or (0, 0, size, size) for box in found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,21 +114,10 @@ class Jitter:
         require(self, "hue", 0 <= self.hue <= 0.5, "from 0 to 0.5")
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        names = ("adjust_brightness", "adjust_contrast", "adjust_saturation", "adjust_hue")
-        strengths = (self.brightness, self.contrast, self.saturation, self.hue)
-        spread, middle = torch.tensor(strengths, dtype=torch.float64), torch.tensor([1, 1, 1, 0])
-        lowest, highest = middle - spread, middle + spread
-        lowest[:3].clamp_(min=0)
-        numbers = draws.uniform("jitter", 8)
-        factors = lowest + (highest - lowest) * numbers[:, :4]  # N 4
-        orders = numbers[:, 4:].argsort(dim=1, stable=True)  # N 4, the kind that is changed first, second, ...
-        module = _vision() if _in_memory(batch) else batch_transforms
-        adjustments = {kind: getattr(module, names[kind]) for kind in range(4) if strengths[kind]}
         if not _in_memory(batch):
-            in_turn = factors.gather(1, orders).to(batch.device, torch.float32).view(-1, 4, 1, 1, 1)
-            for place in range(4):
-                batch = batch_transforms.in_groups(batch, orders[:, place], adjustments, in_turn[:, place])
-            return batch
+            return _together(self, batch, draws)
+        factors, orders = self._drawn(draws)
+        adjustments = self._adjustments(_vision())
 
         def jittered(image: Tensor, number: int) -> Tensor:
             for kind in orders[number].tolist():
@@ -103,6 +126,32 @@ class Jitter:
             return image
 
         return _one_by_one(batch, jittered)
+
+    def decided(self, draws: Draws, size: int) -> tuple[Tensor | Groups, ...]:
+        factors, orders = self._drawn(draws)
+        return factors.gather(1, orders).float(), *(grouped(kinds, 4) for kinds in orders.T)
+
+    def together(self, batch: Tensor, factors: Tensor, *kinds: Groups) -> Tensor:
+        adjustments, in_turn = self._adjustments(batch_transforms), factors.view(-1, 4, 1, 1, 1)
+        for place, groups in enumerate(kinds):
+            batch = batch_transforms.in_groups(batch, groups, adjustments, in_turn[:, place])
+        return batch
+
+    @property
+    def _strengths(self) -> tuple[float, ...]:
+        return self.brightness, self.contrast, self.saturation, self.hue
+
+    def _adjustments(self, module: Any) -> dict[int, Callable[..., Tensor]]:
+        names = ("adjust_brightness", "adjust_contrast", "adjust_saturation", "adjust_hue")
+        return {kind: getattr(module, names[kind]) for kind in range(4) if self._strengths[kind]}
+
+    def _drawn(self, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Factors by kind, float64 (N, 4), and the kind that is changed first, second, ..., (N, 4)."""
+        spread, middle = torch.tensor(self._strengths, dtype=torch.float64), torch.tensor([1, 1, 1, 0])
+        lowest, highest = middle - spread, middle + spread
+        lowest[:3].clamp_(min=0)
+        numbers = draws.uniform("jitter", 8)
+        return lowest + (highest - lowest) * numbers[:, :4], numbers[:, 4:].argsort(dim=1, stable=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +169,9 @@ class Erase:
         require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
 
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        size = batch.shape[-1]
-        chosen = (draws.uniform("erase").ravel() < self.p).tolist()
-        found = random_boxes(draws, "box of erase", (0.02, 0.33), (1 / 3.3, 1 / 0.3), size, size - 1)
-        boxes = [box if its and box is not None else (0, 0, 0, 0) for its, box in zip(chosen, found, strict=True)]
         if not _in_memory(batch):
-            colours = batch.double().mean((2, 3), keepdim=True).round().to(batch.dtype)  # N C 1 1
-            return torch.where(batch_transforms.inside(torch.tensor(boxes).to(batch.device), size), colours, batch)
+            return _together(self, batch, draws)
+        boxes = self._boxes(draws, batch.shape[-1])
 
         def erased(image: Tensor, number: int) -> Tensor:
             if not any(box := boxes[number]):
@@ -136,6 +181,19 @@ class Erase:
             return painted
 
         return _one_by_one(batch, erased)
+
+    def decided(self, draws: Draws, size: int) -> tuple[Tensor]:
+        return (torch.tensor(self._boxes(draws, size)),)
+
+    def together(self, batch: Tensor, boxes: Tensor) -> Tensor:
+        colours = batch_transforms.mean_colours(batch)
+        return torch.where(batch_transforms.inside(boxes, batch.shape[-1]), colours, batch)
+
+    def _boxes(self, draws: Draws, size: int) -> list[Box]:
+        """Empty ones where an image stays as it is."""
+        chosen = (draws.uniform("erase").ravel() < self.p).tolist()
+        found = random_boxes(draws, "box of erase", (0.02, 0.33), (1 / 3.3, 1 / 0.3), size, size - 1)
+        return [box if its and box is not None else (0, 0, 0, 0) for its, box in zip(chosen, found, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,9 +210,15 @@ class Mixup:
         _require_mixing(self, self.alpha, self.p)
 
     def __call__(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        return self.mixed(x, y, *_on(x.device, self.decided(draws, x.shape[-1])))
+
+    def decided(self, draws: Draws, size: int) -> tuple[Tensor, Tensor]:
         chosen, weight, place = draws.uniform("mixup", 3).T
-        share = torch.where(chosen < self.p, 1 - _beta(weight, self.alpha), 0).to(x)  # N, of the partner
-        partners = _partners(place).to(x.device)
+        share = torch.where(chosen < self.p, 1 - _beta(weight, self.alpha), 0)  # N, of the partner
+        return share.float(), _partners(place)
+
+    def mixed(self, x: Tensor, y: Tensor, *decided: Tensor) -> tuple[Tensor, Tensor]:
+        share, partners = decided
         return x.lerp(x[partners], share.view(-1, 1, 1, 1)), y.lerp(y[partners], share.view(-1, 1))
 
 
@@ -174,17 +238,22 @@ class Cutmix:
         _require_mixing(self, self.alpha, self.p)
 
     def __call__(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        return self.mixed(x, y, *_on(x.device, self.decided(draws, x.shape[-1])))
+
+    def decided(self, draws: Draws, size: int) -> tuple[Tensor, Tensor, Tensor]:
         chosen, weight, place, *middle = draws.uniform("cutmix", 5).T
         side = torch.where(chosen < self.p, (1 - _beta(weight, self.alpha)).sqrt(), 0)
-        partners = _partners(place)
-        sizes = torch.tensor(x.shape[-2:])
+        sizes = torch.tensor((size, size))
         middles = (torch.stack(middle, dim=1) * sizes).long()  # N 2: row, column
         half = (side[:, None] / 2 * sizes).long()
         first, end = (middles - half).clamp(min=0), (middles + half).minimum(sizes)
-        pasted = batch_transforms.inside(torch.cat([first, end - first], dim=1).to(x.device), x.shape[-1])
-        mixed = torch.where(pasted, x[partners.to(x.device)], x)
-        share = ((end - first).prod(dim=1) / sizes.prod()).to(x)  # N
-        return mixed, y.lerp(y[partners.to(y.device)], share.view(-1, 1))
+        share = (end - first).prod(dim=1) / sizes.prod()  # N
+        return torch.cat([first, end - first], dim=1), share, _partners(place)
+
+    def mixed(self, x: Tensor, y: Tensor, *decided: Tensor) -> tuple[Tensor, Tensor]:
+        boxes, share, partners = decided
+        pasted = batch_transforms.inside(boxes, x.shape[-1])
+        return torch.where(pasted, x[partners], x), y.lerp(y[partners], share.view(-1, 1))
 
 
 PIXEL: dict[str, type[PixelAugmentation]] = {
@@ -293,6 +362,14 @@ def _partners(places: Tensor) -> Tensor:
 def _in_memory(batch: Tensor) -> bool:
     """Whether the batch is in CPU memory, where images are changed one by one; a GPU changes them together."""
     return batch.device.type == "cpu"
+
+
+def _together(augmentation: PixelAugmentation, batch: Tensor, draws: Draws) -> Tensor:
+    return augmentation.together(batch, *_on(batch.device, augmentation.decided(draws, batch.shape[-1])))
+
+
+def _on(device: torch.device, decided: Any) -> Any:
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device), decided)
 
 
 def _vision() -> Any:

@@ -5,22 +5,44 @@ are its functions' of the same names in `torchvision.transforms.v2.functional`.
 """
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def in_groups(batch: Tensor, choices: Tensor, ways: Mapping[int, Callable[..., Tensor]], *own: Tensor) -> Tensor:
+class Groups(NamedTuple):
+    """Images by choice, their sizes known to the host: a mask on a GPU would have to be waited for.
+
+    Attributes:
+        order: numbers of the images, those of choice 0 first, int64, (N,).
+        ends: of each choice's images in it.
+    """
+
+    order: Tensor
+    ends: tuple[int, ...]
+
+    def of(self, choice: int) -> Tensor:
+        """Numbers of its images."""
+        return self.order[self.ends[choice - 1] if choice else 0 : self.ends[choice]]
+
+
+def grouped(choices: Tensor, number: int) -> Groups:
+    """Group images by choices from 0 to `number` - 1, int64 on the CPU, shape (N,)."""
+    return Groups(choices.argsort(stable=True), tuple(choices.bincount(minlength=number).cumsum(0).tolist()))
+
+
+def in_groups(batch: Tensor, groups: Groups, ways: Mapping[int, Callable[..., Tensor]], *own: Tensor) -> Tensor:
     """The images of each choice changed in its way, those of any other left as they are.
 
     Args:
-        choices: of each image, int64 on the CPU, shape (N,).
+        groups: on the batch's device.
         ways: take some of the images, and what these have of `own`.
     """
     for choice, way in ways.items():
-        group = (choices == choice).nonzero().ravel().to(batch.device)
-        batch[group] = way(batch[group], *(each[group] for each in own))
+        if len(group := groups.of(choice)):
+            batch[group] = way(batch[group], *(each[group] for each in own))
     return batch
 
 
@@ -34,6 +56,15 @@ def inside(boxes: Tensor, size: int) -> Tensor:
     first, sides = boxes[:, :2, None], boxes[:, 2:, None]  # N 2 1
     rows, columns = ((places >= first) & (places < first + sides)).unbind(1)  # N S
     return (rows[:, :, None] & columns[:, None, :]).unsqueeze(1)
+
+
+def mean_colours(batch: Tensor) -> Tensor:
+    """Mean of each channel of bytes, halves rounded to even, (N, C, 1, 1): in integers, as not all have float64."""
+    number = batch.shape[-2] * batch.shape[-1]
+    doubled = 2 * batch.sum((2, 3), keepdim=True, dtype=torch.int64) + number
+    rounded = doubled.div(2 * number, rounding_mode="floor")
+    odd_half = (doubled % (2 * number) == 0) & (rounded % 2 == 1)
+    return (rounded - odd_half.long()).to(batch.dtype)
 
 
 def resized_crop(batch: Tensor, boxes: Tensor) -> Tensor:
@@ -79,7 +110,7 @@ def adjust_hue(batch: Tensor, factors: Tensor) -> Tensor:
         (green - blue) / divisor,
         torch.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
-    offsets = torch.tensor([5, 3, 1], device=batch.device).view(3, 1, 1)
+    offsets = torch.arange(5, 0, -2, device=batch.device).view(3, 1, 1)  # made there, where a list would be waited for
     place = (sector + 6 * factors + offsets) % 6
     return ((high - spread * place.minimum(4 - place).clamp(0, 1)) * 255.999).to(batch.dtype)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.data import batch_transforms
+from resnet_lab.data.batch_transforms import Groups, grouped, in_groups
 from resnet_lab.data.draws import Draws
 
 View: TypeAlias = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
@@ -34,6 +34,12 @@ class Rearranging:
     def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
         return self.shown(batch, self.chosen(draws))
 
+    def decided(self, draws: Draws, size: int) -> tuple[Groups]:
+        return (grouped(self.chosen(draws), self.views),)
+
+    def together(self, batch: Tensor, groups: Groups) -> Tensor:
+        return in_groups(batch, groups, dict(enumerate(self.on_device, 1)))
+
     def chosen(self, draws: Draws) -> Tensor:
         """Number of the view that each image gets, int64, shape (N,)."""
         raise NotImplementedError
@@ -41,7 +47,8 @@ class Rearranging:
     def shown(self, batch: Tensor, views: Tensor) -> Tensor:
         """A batch of any type in these views; it may be written into."""
         if batch.device.type != "cpu":
-            return batch_transforms.in_groups(batch, views, dict(enumerate(self.on_device, 1)))
+            groups = grouped(views, self.views)
+            return self.together(batch, groups._replace(order=groups.order.to(batch.device)))
         images = batch.numpy().transpose(0, 2, 3, 1)
         for group, view in self._groups(views):
             _put(images, group, view(images[group].transpose(0, 3, 1, 2)))  # long rows are copied

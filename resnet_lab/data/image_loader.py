@@ -1,7 +1,7 @@
 """Decoded images as normalised batches. Legend: N images of a set, B of a batch, C H W image, S size, K classes."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -46,7 +46,14 @@ def image_loader(
     while_reading = first if isinstance(first, Rearranging) else None
     rows = _on_device(pixels, order, placement) or ImageRows(pixels, placement, while_reading)
     transform = ImageTransform(
-        augment, mean, std, order.images.num_classes, placement, shown=bool(while_reading), sizes=sizes
+        augment,
+        mean,
+        std,
+        order.images.num_classes,
+        placement,
+        pixels.image_format.size,
+        shown=bool(while_reading),
+        sizes=sizes,
     )
     return Loader(rows, order, transform, placement)
 
@@ -57,8 +64,6 @@ class ImageRows:
     Args:
         first: moves pixels while they are read, which is a copy less.
     """
-
-    on_device: ClassVar[bool] = False
 
     def __init__(self, pixels: Pixels, placement: Placement, first: Rearranging | None = None) -> None:
         self.pixels = pixels
@@ -76,26 +81,40 @@ class ImageRows:
             )
         return batch.permute(0, 3, 1, 2)
 
+    def on_device(self, read: Tensor) -> Tensor:
+        return read
+
     def _taken(self, number: int) -> Tensor:
         return self._memory.take((number, *self.pixels.image_format.shape), torch.uint8)
 
 
 class ResidentRows:
-    """All images of a part on the device, (N, S, S, C)."""
+    """All images of a part on the device, (N, S, S, C); what is read is their numbers."""
 
-    on_device: ClassVar[bool] = True
-
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, placement: Placement) -> None:
         self._images = images
+        self._memory = memory_for(placement)
 
     def read(self, step: Step) -> Tensor:
-        return self._images[torch.from_numpy(step.indices).to(self._images.device)].permute(0, 3, 1, 2)
+        return self._memory.take(step.indices.shape, torch.int64).copy_(torch.from_numpy(step.indices))
+
+    def on_device(self, read: Tensor) -> Tensor:
+        return self._images[read].permute(0, 3, 1, 2)
+
+
+class StepDecisions(NamedTuple):
+    """Decisions for each image of a step, one tuple per augmentation, and the size of the images."""
+
+    size: int
+    pixel: tuple[tuple[Any, ...], ...]
+    mixing: tuple[tuple[Tensor, ...], ...]
 
 
 class ImageTransform:
     """Augments uint8 images (B, C, S, S) and normalises them to float32, channels-last on a CPU.
 
     Args:
+        size: of the images as they come, S.
         shown: whether the first augmentation is done.
         sizes: of images that are trained on, by epoch, where not all are as they come.
     """
@@ -107,11 +126,13 @@ class ImageTransform:
         std: Sequence[float],
         num_classes: int,
         placement: Placement,
+        size: int,
         shown: bool = False,
         sizes: SizeSchedule | None = None,
     ) -> None:
         self.augment = augment
         self.sizes = sizes
+        self._size = size
         self._pixel = augment.pixel[shown:]
         self._num_classes = num_classes
         self._placement = placement
@@ -134,8 +155,31 @@ class ImageTransform:
                 x, y = mixing(x, y, draws)
         return x, y
 
+    def decided(self, draws: Draws | None) -> StepDecisions | None:
+        if draws is None:
+            return None
+        size = self._size if self.sizes is None else self.sizes.size(draws.epoch)
+        pixel, mixing = (
+            tuple(each.decided(draws, size) for each in augmentations)
+            for augmentations in (self._pixel, self.augment.mixing)
+        )
+        return StepDecisions(size, pixel, mixing)
+
+    def together(self, rows: Tensor, labels: Tensor, decided: StepDecisions | None) -> tuple[Tensor, Tensor]:
+        if decided is None:
+            return self._normalised(rows), labels
+        rows = resized(rows, decided.size)
+        for augmentation, own in zip(self._pixel, decided.pixel, strict=True):
+            rows = augmentation.together(rows, *own)
+        x, y = self._normalised(rows), labels
+        if self.augment.mixing:
+            y = F.one_hot(y, self._num_classes).float()
+            for mixing, own in zip(self.augment.mixing, decided.mixing, strict=True):
+                x, y = mixing.mixed(x, y, *own)
+        return x, y
+
     def _normalised(self, batch: Tensor) -> Tensor:
-        if self._placement.device.type == "cuda":
+        if self._placement.device.type != "cpu":
             scale, shift = self._scale.view(-1, 1, 1), self._shift.view(-1, 1, 1)
             return self._placement.layout(torch.addcmul(shift, batch.float(), scale))
         images = batch.permute(0, 2, 3, 1)  # B S S C
@@ -169,4 +213,4 @@ def _on_device(pixels: Pixels, order: Order, placement: Placement) -> ResidentRo
     for chosen in np.array_split(np.arange(len(positions)), max(1, len(positions) // 256)):
         part = torch.from_numpy(gathered(pixels, positions[chosen]))
         resident[chosen[0] : chosen[0] + len(chosen)] = part.to(placement.device)
-    return ResidentRows(resident)
+    return ResidentRows(resident, placement)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from copy import copy
 from functools import cache
-from typing import ClassVar, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.data.augmentations import Augmentations
 from resnet_lab.data.draws import Draws
 from resnet_lab.data.order import Order, Step, Subset
+from resnet_lab.data.packing import Packed
+from resnet_lab.data.pooled_memory import memory_for, moved
 from resnet_lab.data.threads import in_order
 from resnet_lab.device import Placement
 
@@ -43,11 +45,11 @@ class Batch(NamedTuple):
 class Rows(Protocol):
     """Stored images of a set."""
 
-    on_device: ClassVar[bool]
-    """Whether they are there already, and need not be read ahead."""
-
     def read(self, step: Step) -> Tensor:
-        """The rows of a step's images, of length B."""
+        """Rows of a step's images, or their numbers where the rows are on the device; pinned for a GPU, of length B."""
+
+    def on_device(self, read: Tensor) -> Tensor:
+        """The rows, of what was read and is on the device."""
 
 
 class Transform(Protocol):
@@ -63,11 +65,18 @@ class Transform(Protocol):
     def __call__(self, rows: Tensor, labels: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
         """Inputs and targets; not augmented where there are no draws."""
 
+    def decided(self, draws: Draws | None) -> Any:
+        """Decisions of the CPU on a step for a GPU: a tree of tensors and numbers."""
+
+    def together(self, rows: Tensor, labels: Tensor, decided: Any) -> tuple[Tensor, Tensor]:
+        """Inputs and targets on a GPU by what was decided, which is there; the host waits for nothing."""
+
 
 class Loader:
     """Serves some images of a set as batches, by order of epochs of training or in their own order.
 
-    What the CPU does for a batch it does ahead, in threads: all of it where it is the device too.
+    What the CPU does for a batch it does ahead, in threads: all of it where it is the device too. For a GPU it reads
+    and decides, and the rest follows without waiting.
     """
 
     def __init__(self, rows: Rows, order: Order, transform: Transform, placement: Placement) -> None:
@@ -75,7 +84,8 @@ class Loader:
         self.order = order
         self.transform = transform
         self.placement = placement
-        self._labels = torch.from_numpy(order.images.labels).to(placement.device)
+        self._labels = torch.from_numpy(order.images.labels)
+        self._memory = memory_for(placement)
 
     @property
     def images(self) -> Subset:
@@ -103,20 +113,30 @@ class Loader:
         return loader
 
     def _served(self, steps: Iterator[Step]) -> Iterator[Batch]:
-        if self.rows.on_device:
-            for step in steps:
-                yield self._finished(step, self.rows.read(step))
-        elif self.placement.device.type == "cpu":
-            yield from in_order(_workers(), lambda step: self._finished(step, self.rows.read(step)), steps, AHEAD)
+        if self.placement.device.type == "cpu":
+            yield from in_order(_workers(), self._finished, steps, AHEAD)
         else:
-            with closing(in_order(_workers(), lambda step: (step, self.rows.read(step)), steps, AHEAD)) as read:
-                for step, rows in read:
-                    yield self._finished(step, rows.to(self.placement.device, non_blocking=True))
+            with closing(in_order(_workers(), self._ahead, steps, AHEAD)) as ready:
+                for indices, read, packed in ready:
+                    labels, decided = packed.to(self.placement.device)
+                    rows = self.rows.on_device(moved(read, self.placement.device))
+                    yield Batch(indices, *self.transform.together(rows, labels, decided))
 
-    def _finished(self, step: Step, rows: Tensor) -> Batch:
-        indices = step.indices[: len(step.indices) - step.filler]
-        labels = self._labels[torch.from_numpy(indices).to(self.placement.device)]
-        return Batch(indices, *self.transform(rows, labels, step.draws))
+    def _finished(self, step: Step) -> Batch:
+        indices = _meant(step)
+        rows = self.rows.on_device(self.rows.read(step))
+        return Batch(indices, *self.transform(rows, self._labels[torch.from_numpy(indices)], step.draws))
+
+    def _ahead(self, step: Step) -> tuple[NDArray[np.int64], Tensor, Packed]:
+        """Numbers of a step's images, what is read of them, and their labels and decisions."""
+        indices = _meant(step)
+        decisions = self._labels[torch.from_numpy(indices)], self.transform.decided(step.draws)
+        return indices, self.rows.read(step), Packed(decisions, self._memory)
+
+
+def _meant(step: Step) -> NDArray[np.int64]:
+    """Numbers of a step's images without filler."""
+    return step.indices[: len(step.indices) - step.filler]
 
 
 def _work_alone() -> None:

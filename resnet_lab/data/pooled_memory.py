@@ -26,6 +26,11 @@ def memory_for(placement: Placement) -> Memory:
     return PinnedMemory() if placement.device.type == "cuda" else PooledMemory()
 
 
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; from pinned memory nothing waits for the copy, and other memory may be used again."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
+
+
 class PinnedMemory:
     """Pinned memory for asynchronous copies to a GPU; torch keeps it until its copy is over, and pools it itself."""
 

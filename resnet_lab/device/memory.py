@@ -16,7 +16,7 @@ from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.system_memory import free_memory, total_memory
 from resnet_lab.device.placement import Placement
 
-SHARE = {"cpu": 0.6, "cuda": 0.9}
+SHARE = {"cpu": 0.6, "gpu": 0.9}
 """Share of the free memory that the tensors of a step may take: on the CPU the heap has gaps, and was measured to take
 up to 1.6 times as much."""
 
@@ -71,9 +71,13 @@ def largest_batch(
     """
     few, more = (peak_of_step(step, images, device) for images in (FEW, MORE))
     image = max(1, (more - few) // (MORE - FEW))
-    free = int(_free(device) * SHARE[device.type]) // sharing - reserve - max(0, few - FEW * image)
+    free = (
+        int(_free(device) * SHARE["cpu" if device.type == "cpu" else "gpu"]) // sharing
+        - reserve
+        - max(0, few - FEW * image)
+    )
     size = _power_of_two(min(most, free // image))
-    while size and device.type == "cuda" and not _fits(step, size):
+    while size and device.type != "cpu" and not _fits(step, size):
         size //= 2
     if not size:
         raise ConfigError(
@@ -162,7 +166,7 @@ def _fits(step: Callable[[int], object], images: int) -> bool:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        torch.cuda.empty_cache()
+        torch.accelerator.empty_cache()
         return False
     return True
 
@@ -191,13 +195,17 @@ def _taken(device: torch.device) -> int:
 
 
 def _total(device: torch.device) -> int:
-    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else total_memory()
+    if device.type == "xpu":
+        return int(torch.xpu.mem_get_info(device)[1])
+    return torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else total_memory()  # which mps shares
 
 
 def _free(device: torch.device) -> int:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
+    if device.type == "xpu":
+        return int(torch.xpu.mem_get_info(device)[0])
     return free_memory()
 
 

@@ -1,8 +1,8 @@
 """Placement of a network: device, precision, memory layout, and whether it is compiled."""
 
 import platform
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar, get_args
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from resnet_lab.core.allocator import keep_freed_memory
 from resnet_lab.core.choices import Compile, Precision, Runtime
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.device.accelerators import EXPERIMENTAL, computes_bf16, find_device, is_amd
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class Placement:
         layout_reason: of the memory layout.
         compile: what was asked for.
         runtime: of trained networks, as asked for.
+        remark: on the device, for a user; empty where there is none.
     """
 
     device: torch.device
@@ -47,6 +49,7 @@ class Placement:
     layout_reason: str = "as asked"
     compile: Compile = "auto"
     runtime: Runtime = "torch"
+    remark: str = ""
 
     @property
     def precision(self) -> str:
@@ -57,7 +60,7 @@ class Placement:
         layout = "channels-last" if self.channels_last else "channels-first"
         return (
             f"{self.device} in {self.precision} ({self.reason}), {layout} ({self.layout_reason}), "
-            f"{COMPILATION[self.compile]}"
+            f"{COMPILATION[self.compile]}{self.remark and f'; {self.remark}'}"
         )
 
     def record(self) -> dict[str, object]:
@@ -77,19 +80,17 @@ class Placement:
         """Name of the GPU or CPU."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
+        if self.device.type != "cpu":
+            return f"{EXPERIMENTAL[self.device.type]} {self.device.type}"
         return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model moved to the device, in its layout.
 
-        On the CPU the process keeps from now on what memory it frees (`allocator`). On a GPU the precision of
-        float32 products is set, for the whole process too, where float32 was chosen.
+        On the CPU the process keeps from now on what memory it frees (`allocator`).
         """
         if self.device.type == "cpu":
             keep_freed_memory()
-        elif self.dtype == torch.float32:
-            torch.set_float32_matmul_precision("high" if self.tf32 else "highest")
-            torch.backends.cudnn.allow_tf32 = self.tf32
         return model.to(self.device).to(memory_format=self.memory_format)
 
     def layout(self, x: Tensor) -> Tensor:
@@ -100,10 +101,16 @@ class Placement:
     def memory_format(self) -> torch.memory_format:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context in which the network runs in `dtype`."""
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """The context in which the network runs in its precision; around a whole step, see `products`."""
         enabled = self.dtype != torch.float32
-        return torch.autocast(self.device.type, dtype=self.dtype if enabled else None, enabled=enabled)
+        with self.products(), torch.autocast(self.device.type, self.dtype if enabled else None, enabled=enabled):
+            yield
+
+    def products(self) -> AbstractContextManager[None]:
+        """The context in which float32 products of a GPU, gradients' too, are in the precision that was chosen."""
+        return float32_products(self.device, self.tf32) if self.dtype == torch.float32 else nullcontext()
 
     def seed(self, seed: int) -> None:
         """Seed the generators that a step draws from: the CPU's, and the GPU's own.
@@ -114,6 +121,8 @@ class Placement:
         if self.device.type == "cuda":
             with torch.cuda.device(self.device):
                 torch.cuda.manual_seed(seed)
+        elif self.device.type != "cpu":
+            getattr(torch, self.device.type).manual_seed(seed)
 
     def scaler(self) -> torch.amp.GradScaler:
         """Scales losses so that small gradients survive in fp16 (arXiv:1710.03740); passes them on unchanged else."""
@@ -152,10 +161,10 @@ def choose(
     _require("runtime", runtime, Runtime)
     if runtime == "onnx":
         device, precision, compile = _for_onnx(device, precision, compile)
-    where = _device(device)
+    where, remark = find_device(device)
     taken, reason = _precision(where, precision, oversized_strides)
     last, layout_reason = _layout(where, taken) if channels_last is None else (channels_last, "as asked")
-    return Placement(where, DTYPES[taken], reason, taken == "tf32", last, layout_reason, compile, runtime)
+    return Placement(where, DTYPES[taken], reason, taken == "tf32", last, layout_reason, compile, runtime, remark)
 
 
 def _for_onnx(device: str, precision: Precision, compile: Compile) -> tuple[str, Precision, Compile]:
@@ -173,11 +182,30 @@ def _for_onnx(device: str, precision: Precision, compile: Compile) -> tuple[str,
     return "cpu", "fp32", "off"
 
 
-def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 in hardware rather than by conversion."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return bool(torch.cpu._is_avx512_bf16_supported())
+@contextmanager
+def float32_products(device: torch.device, tf32: bool) -> Iterator[None]:
+    """Float32 products of a CUDA device rounded to tf32 or not while it is entered, and as before afterwards.
+
+    The setting is the process's, and arms of several precisions take turns: so it is made around each call.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "tf32" if tf32 else "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done all that it was given, as before each look at the clock."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def _require(option: str, value: object, allowed: object) -> None:
@@ -185,24 +213,14 @@ def _require(option: str, value: object, allowed: object) -> None:
         raise ConfigError(f"{option} {value!r} must be one of {', '.join(get_args(allowed))}")
 
 
-def _device(requested: str) -> torch.device:
-    if requested == "auto":
-        requested = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(requested)
-    except RuntimeError:
-        raise ConfigError(f"device {requested!r} is not a device; write auto, cpu, cuda or cuda:0") from None
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {requested!r} is not supported; write auto, cpu, cuda or cuda:0")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device {requested!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
 def _precision(device: torch.device, requested: Precision, oversized_strides: Sequence[str]) -> tuple[str, str]:
     """The precision and why."""
     if requested in ("tf32", "fp16") and device.type == "cpu":
         raise ConfigError(f"precision {requested} is for GPUs, and this network runs on the CPU; use bf16 or fp32")
+    if requested == "tf32" and is_amd(device):
+        raise ConfigError(f"precision tf32 is for NVIDIA's GPUs, and {device} is AMD's; use bf16, fp16 or fp32")
+    if device.type in EXPERIMENTAL:
+        return _precision_of_experimental(device, requested)
     if requested == "tf32" and torch.cuda.get_device_capability(device) < (8, 0):
         raise ConfigError(f"precision tf32 is for GPUs from Ampere on, and {device} is older; use fp16 or fp32")
     wrong = device.type == "cpu" and bool(oversized_strides)
@@ -217,15 +235,27 @@ def _precision(device: torch.device, requested: Precision, oversized_strides: Se
         return "fp32", f"bf16 gradients of a stride of {oversized_strides[0]} pixels are wrong on a CPU"
     if computes_bf16(device):
         return "bf16", "bf16 in hardware"
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0):
+    if device.type == "cuda" and not is_amd(device) and torch.cuda.get_device_capability(device) >= (7, 0):
         return "fp16", "fp16 in hardware, and no bf16"
     return "fp32", "no bf16 in hardware"
+
+
+def _precision_of_experimental(device: torch.device, requested: Precision) -> tuple[str, str]:
+    if requested == "auto":
+        return "fp32", f"what {device.type} is tried in first"
+    if requested not in ("fp32", "bf16"):
+        raise ConfigError(f"precision {requested} is not for {device}; use fp32, or bf16 where it computes that")
+    if requested == "bf16" and not computes_bf16(device):
+        raise ConfigError(f"precision bf16: {device} does not compute it; use fp32")
+    return requested, "as asked"
 
 
 def _layout(device: torch.device, precision: str) -> tuple[bool, str]:
     """Whether channels-last, and why."""
     if device.type == "cpu":
         return True, "no reordering between convolutions"
+    if device.type != "cuda" or is_amd(device):
+        return False, "nothing else was measured on it"
     if precision == "fp32":
         return False, "float32 convolutions of a GPU are made for it"
     return True, "tensor cores are made for it"

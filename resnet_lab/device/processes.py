@@ -26,6 +26,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store, Work
 from resnet_lab.core.errors import ConfigError, ResNetLabError, error_of, kinds_of
 from resnet_lab.core.processor import allowed_cores
 from resnet_lab.device import choose
+from resnet_lab.device.accelerators import EXPERIMENTAL
 
 T = TypeVar("T")
 
@@ -131,6 +132,14 @@ class Processes:
         x = x.detach().clone()
         distributed.all_reduce(x)
         return x
+
+    def least(self, number: int) -> int:
+        """The least that any process has."""
+        if self.world_size == 1:
+            return number
+        x = torch.tensor(number)
+        distributed.all_reduce(x, distributed.ReduceOp.MIN)
+        return int(x)
 
     def gather_in_order(self, rows: Tensor, total: int) -> Tensor:
         """All N = `total` rows, shape (N, ...), of which each process has every `world_size`-th from its rank on."""
@@ -308,6 +317,8 @@ def _own_device(requested: str) -> torch.device:
     device, here = choose(requested).device, int(os.environ["LOCAL_WORLD_SIZE"])
     if device.type == "cpu":
         return device
+    if device.type in EXPERIMENTAL:
+        raise ConfigError(f"device {requested!r} is for one process; start it without torchrun, or with --device cpu")
     if device.index is not None:
         if here > 1:
             raise ConfigError(

@@ -8,7 +8,7 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from resnet_lab.device.placement import Placement
+from resnet_lab.device.placement import Placement, wait_for
 
 LEAST_ROUNDS, MOST_ROUNDS, SECONDS = 2, 20, 4.0
 """Rounds of four steps in which two networks are compared: for so many seconds, within these bounds."""
@@ -45,13 +45,14 @@ def noise(placement: Placement, shape: Sequence[int], dtype: torch.dtype = torch
 
 def seconds_of_step(network: nn.Module, placement: Placement, x: Tensor) -> float:
     """Wall time of one forward and backward pass."""
+    wait_for(placement.device)
     start = perf_counter()
-    with placement.autocast():
-        outputs = network(x)
-    outputs.float().square().mean().backward()
+    with placement.products():
+        with placement.autocast():
+            outputs = network(x)
+        outputs.float().square().mean().backward()
     network.zero_grad(set_to_none=True)
-    if placement.device.type == "cuda":
-        torch.cuda.synchronize(placement.device)
+    wait_for(placement.device)
     return perf_counter() - start
 
 

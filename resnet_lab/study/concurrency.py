@@ -4,6 +4,7 @@ import torch
 
 from resnet_lab.core.processor import allowed_cores
 from resnet_lab.device import choose
+from resnet_lab.device.gpu_shares import visible_gpus
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.deciding import seconds_of_step
 from resnet_lab.study.design import Study
@@ -15,12 +16,14 @@ WORTH = 1.1
 def measured_processes(study: Study, classes: int, registry: Registry) -> int:
     """Number of processes, with the cores divided among them, that finish most training steps in a second.
 
-    On a GPU it is 1. A few steps of the first arm on noise are timed with all, half, a quarter ... of the threads.
+    On GPUs it is one for each. On a CPU a few steps of the first arm on noise are timed with all, half, a quarter ...
+    of the threads.
     """
     arm = study.arms[0]
-    if choose(arm.train.device).device.type != "cpu":
-        return 1
     cores, most = allowed_cores(), len(study.arms) * len(study.seeds)
+    device = choose(arm.train.device).device
+    if device.type != "cpu":
+        return 1 if device.index is not None else max(1, min(most, len(visible_gpus())))
     best, rate, threads = 1, 0.0, torch.get_num_threads()
     try:
         number = 1

@@ -7,8 +7,6 @@ from math import floor, inf
 from statistics import fmean
 from typing import TypeAlias
 
-import torch
-
 from resnet_lab.bench.timed_networks import ready
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.size_schedule import SizeSchedule
@@ -17,6 +15,7 @@ from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.preparation import prepare
 from resnet_lab.device import choose
 from resnet_lab.device.memory import is_out_of_memory
+from resnet_lab.device.placement import wait_for
 from resnet_lab.device.threads import threads_each
 from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.cost import measure
@@ -103,10 +102,10 @@ def _seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
     device = choose(arm.train.device).device
     times = []
     for _ in range(STEPS):
+        wait_for(device)
         start = time.perf_counter()
         call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         times.append(time.perf_counter() - start)
     return sorted(times)[STEPS // 2]
 

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import Protocol, TypeAlias
 
 from resnet_lab.core.children import Child, python_module
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.processor import allowed_cores
+from resnet_lab.device.gpu_shares import gpu_in_turn, visible_gpus
 from resnet_lab.device.threads import threads_each
 from resnet_lab.network.plugins import PLUGINS_VARIABLE, Registry
 from resnet_lab.study.deciding import Decide, decided
@@ -52,6 +54,8 @@ class Executor:
 def local(processes: int) -> Executor:
     """Executor on this machine, with so many trials at a time."""
     execute = one_by_one if processes == 1 else in_processes(processes)
+    if (gpus := len(visible_gpus())) > 1:
+        return Executor(execute, partial(decided, sharing=ceil(processes / gpus), threads=threads_each(processes)))
     return Executor(execute, partial(decided, sharing=processes))
 
 
@@ -75,7 +79,7 @@ def one_by_one(
 
 
 def in_processes(number: int) -> Execute:
-    """Processes of their own that take one trial after the other, until none is left."""
+    """Processes of their own that take one trial after the other, until none is left; of several GPUs each has one."""
 
     def execute(
         study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
@@ -98,7 +102,8 @@ def in_processes(number: int) -> Execute:
             "OMP_NUM_THREADS": threads,
             PLUGINS_VARIABLE: ",".join(loaded_plugins(registry)),
         }
-        workers = [Child(command, environment) for _ in range(taken)]
+        chosen = any(":" in arm.train.device for arm in study.arms)  # a GPU by its number
+        workers = [Child(command, environment | ({} if chosen else gpu_in_turn(number))) for number in range(taken)]
         try:
             with Interruption() as interruption:
                 while any(worker.is_running for worker in workers):

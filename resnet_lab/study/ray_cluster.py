@@ -100,6 +100,12 @@ def gpus_of_trial(study: Study, ray_options: RayOptions, nodes: Sequence[dict[st
     if gpus is None:
         wanted = any(arm.train.device != "cpu" for arm in study.arms)
         gpus = float(wanted and any(node.get("GPU", 0) >= 1 for node in nodes))
+    asking = next((arm for arm in study.arms if arm.train.device.startswith("cuda")), None)
+    if asking is not None and not gpus:
+        raise ConfigError(
+            f"arm {asking.name!r} asks for device {asking.train.device}, and trials get no GPU (--gpus-per-trial "
+            f"{'is 0' if ray_options.gpus == 0 else 'is not given, and no node has one'}); give --device auto or cpu"
+        )
     if gpus > 1 and gpus % 1:
         raise ConfigError(f"{gpus:g} GPUs per trial: more than one must be a whole number")
     if not any(node.get("CPU", 0) >= ray_options.cpus and node.get("GPU", 0) >= gpus for node in nodes):

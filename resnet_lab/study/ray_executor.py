@@ -22,6 +22,7 @@ from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, write_atomically
 from resnet_lab.core.history import Epoch
 from resnet_lab.data.sources.permission import PERMISSIONS
+from resnet_lab.device.gpu_shares import take_share
 from resnet_lab.network.plugins import Registry, load
 from resnet_lab.study.artefacts import Artefacts
 from resnet_lab.study.deciding import decided, depends_on_device
@@ -69,15 +70,18 @@ def on_ray(study: Study, ray_options: RayOptions) -> Iterator[Executor]:
                 "num_cpus": ray_options.cpus,
                 "num_gpus": gpus,
                 "max_retries": ray_options.retries,
+                "max_calls": 1 if gpus else 0,  # a process stays on the GPU that it first used
             }
             threads = max(1, int(ray_options.cpus))
-            task = ray.remote(_work).options(**options, retry_exceptions=[_Stopped])
+            remote: Any = ray.remote  # whose `options()` would leave max_calls as it is
+            task = remote(**options, retry_exceptions=[_Stopped])(_work)
 
             def decide(study: Study, registry: Registry, say: Callable[[str], None]) -> list[ResolvedArm]:
                 if not depends_on_device(study):
                     return decided(study, registry, say, threads=threads)
                 sharing = trials_at_once(ray_options, gpus, nodes)
-                asked = ray.remote(_decide).options(**options).remote(study, _Home.here(registry), sharing, threads)
+                home = _Home.here(registry, gpus)
+                asked = remote(**options)(_decide).remote(study, home, sharing, threads)
                 answer: tuple[list[str], list[ResolvedArm]] = _answered(asked)
                 for text in answer[0]:
                     say(text)
@@ -86,7 +90,8 @@ def on_ray(study: Study, ray_options: RayOptions) -> Iterator[Executor]:
             def execute(
                 study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
             ) -> None:
-                _Drive(task, study, trials, folder, registry, watcher, artefacts).carry_out()
+                home = _Home.here(registry, gpus)
+                _Drive(task, study, trials, folder, home, watcher, artefacts).carry_out()
 
             yield Executor(execute, decide)
         finally:
@@ -102,13 +107,13 @@ class _Drive:
         study: Study,
         trials: Sequence[Trial],
         folder: StudyFolder,
-        registry: Registry,
+        home: "_Home",
         watcher: StudyWatcher,
         artefacts: Artefacts | None,
     ) -> None:
         self.task, self.study, self.trials = task, study, trials
         self.folder, self.watcher, self.artefacts = folder, watcher, artefacts
-        self.home = _Home.here(registry)
+        self.home = home
         self.token = folder.folder.resolve() / f".driver-{uuid4().hex}"
         self.waiting = deque(trial for trial in trials if folder.outcome(trial) is None)
         self.flying: dict[Any, tuple[Trial, ExitStack]] = {}
@@ -233,16 +238,18 @@ class _Home:
     Attributes:
         allowed: environment variables by which the user lets data be fetched.
         plugins: by name.
+        gpus: of a trial; None leaves it what it sees.
     """
 
     current: Path
     allowed: Mapping[str, str] = field(default_factory=dict)
     plugins: Sequence[str] = ()
+    gpus: float | None = None
 
     @classmethod
-    def here(cls, registry: Registry) -> "_Home":
+    def here(cls, registry: Registry, gpus: float | None = None) -> "_Home":
         allowed = {name: os.environ[name] for name in PERMISSIONS if name in os.environ}
-        return cls(Path.cwd(), allowed, loaded_plugins(registry))
+        return cls(Path.cwd(), allowed, loaded_plugins(registry), gpus)
 
     @contextmanager
     def entered(self) -> Iterator[Registry]:
@@ -250,6 +257,8 @@ class _Home:
         with suppress(OSError):
             os.chdir(self.current)  # so that a study's relative paths mean the same
         os.environ.update(self.allowed)
+        if self.gpus is not None:
+            take_share(self.gpus)
         try:
             yield load(only=self.plugins)
         except Interrupted as error:

@@ -17,6 +17,7 @@ from resnet_lab.study.resolution import ResolvedArm, ResolvedStudy, read_resolut
 from resnet_lab.study.sequential import summary
 from resnet_lab.study.trial_results import progress_of
 from resnet_lab.study.trials import StudyFolder, Trial, trials_of, tuning_trials
+from resnet_lab.train.determinism import reserve_workspace
 
 
 def check_arms(study: Study, sources: Sources) -> ImageSet:
@@ -64,6 +65,7 @@ def run_study(
         ResNetLabError: what would fail in every trial.
         Interrupted: SIGINT or SIGTERM came.
     """
+    reserve_workspace(any(arm.train.deterministic for arm in study.arms))  # before a trial that is not
     resolved = resolve(study, folder, registry, watcher.say, decide=decide)
     if untuned := _untuned(study, resolved):
         tuning = resolved.of(replace(study, arms=tuple(untuned)))

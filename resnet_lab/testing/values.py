@@ -1,14 +1,13 @@
 """Checks of what a module computes: again, in other types and layouts, and backwards."""
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from resnet_lab.device.placement import float32_products
 from resnet_lab.testing.component_under_test import Case, ComponentUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
 
@@ -216,19 +215,9 @@ def cuda(tested: ComponentUnderTest) -> str:
     case = tested.plain
     expected = run(tested.make(case), case)
     module, x = tested.make(case).cuda(), case.input().cuda().requires_grad_()
-    with breach_if_raised(f"cuda, {case}", "make new tensors with device=x.device"), _exact():
+    hint = "make new tensors with device=x.device"
+    with breach_if_raised(f"cuda, {case}", hint), float32_products(x.device, tf32=False):
         out = module(x.clone())
         out.sum().backward()
     _require_near(out.detach().cpu(), expected, f"cuda, {case}", 1e-3)
     return torch.cuda.get_device_name()
-
-
-@contextmanager
-def _exact() -> Iterator[None]:
-    """Full float32 in convolutions and matrix products, as on the CPU."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

@@ -150,7 +150,7 @@ class TrainConfig(Record):
     order_seed: Seed | None = option(
         None, "Seed of the order of images, augmentation and dropout only.", shown="that of --seed"
     )
-    device: str = option("auto", "auto, cpu, cuda or cuda:0.", SPEED, metavar="DEVICE")
+    device: str = option("auto", "auto, cpu, cuda, cuda:0, or the experimental mps and xpu.", SPEED, metavar="DEVICE")
     threads: Threads | None = option(
         None,
         "Threads of the processor; others give other last bits.",

@@ -12,6 +12,12 @@ NO_WAY = "does not have a deterministic implementation"
 """Part of torch's message for it."""
 
 
+def reserve_workspace(wanted: bool) -> None:
+    """Have cuBLAS compute deterministically, where that is wanted; it reads so at the first product of a process."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
     """While it is entered, torch takes deterministic operators alone; nothing is changed where that is not wanted.
@@ -23,7 +29,7 @@ def deterministic(wanted: bool) -> Iterator[None]:
         yield
         return
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which cuBLAS asks for; read at its first use
+    reserve_workspace(wanted)
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
     try:

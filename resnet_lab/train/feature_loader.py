@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -57,8 +56,6 @@ class FeatureOrder(Order):
 class FeatureRows:
     """Features (B, C, H, W), channels-last, or (B, C), read into memory."""
 
-    on_device: ClassVar[bool] = False
-
     def __init__(self, reader: RowReader, shape: tuple[int, ...], dtype: torch.dtype, placement: Placement) -> None:
         self._reader = reader
         self._shape = shape
@@ -73,6 +70,9 @@ class FeatureRows:
         features = batch.view(self._dtype).view(number, *sides, channels)
         return features.permute(0, 3, 1, 2) if sides else features
 
+    def on_device(self, read: Tensor) -> Tensor:
+        return read
+
 
 class FeatureTransform:
     """Leaves features as they are, in the layout of their device."""
@@ -85,3 +85,9 @@ class FeatureTransform:
 
     def __call__(self, rows: Tensor, labels: Tensor, draws: Draws | None) -> tuple[Tensor, Tensor]:
         return self._placement.layout(rows) if rows.ndim == 4 else rows, labels
+
+    def decided(self, draws: Draws | None) -> None:
+        """Nothing: an image's view is a row of its own."""
+
+    def together(self, rows: Tensor, labels: Tensor, decided: None) -> tuple[Tensor, Tensor]:
+        return self(rows, labels, None)

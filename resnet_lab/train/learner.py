@@ -53,6 +53,10 @@ class Learner:
         Returns:
             Sum of these images' losses, what to divide it by for their mean, and outputs (N, K).
         """
+        with self.placement.products():
+            return self._step(x, y, rate)
+
+    def _step(self, x: Tensor, y: Tensor, rate: float) -> tuple[Tensor, Tensor, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         weight = self.loss.weight(y)

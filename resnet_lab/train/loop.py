@@ -94,8 +94,8 @@ def is_over(progress: Progress, config: TrainConfig, smaller_epochs: int = 0) ->
 def require_finite(progress: Progress, config: TrainConfig, steps_per_epoch: int, processes: Processes) -> None:
     """Raise `DivergedError` where a training loss since the last call is non-finite, in this process or another."""
     found = progress.tally.first_diverged()
-    anywhere = processes.total(torch.tensor(float(found is not None), device=progress.tally.sums.device))
-    if not anywhere:
+    here = torch.full((), float(found is not None), device=progress.tally.sums.device)
+    if not (processes.total(here) if processes.world_size > 1 else found):
         return
     step, loss = found or (progress.step - 1, nan)
     raise _diverged(f"the training loss is {loss}", progress.epoch, step, config, steps_per_epoch)

@@ -1,6 +1,7 @@
 """Everything that a training needs, found and checked before anything is written."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -15,12 +16,13 @@ from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.image_loader import image_loader
 from resnet_lab.data.loader import Loader
-from resnet_lab.data.order import Order, Subset
+from resnet_lab.data.order import Order, ProcessShard, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import Placement, choose, largest_batch, require_memory, try_step
-from resnet_lab.device.placement import computes_bf16
+from resnet_lab.device.accelerators import EXPERIMENTAL, computes_bf16
+from resnet_lab.device.dry_run import lacking
 from resnet_lab.device.processes import Processes
 from resnet_lab.device.trial_step import compare, noise, untouched
 from resnet_lab.network import cost
@@ -31,8 +33,10 @@ from resnet_lab.network.plugins import Registry
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import Coverage, Weights, load_weights, open_weights
 from resnet_lab.train.config import TrainConfig, require_sizes
+from resnet_lab.train.determinism import reserve_workspace
 from resnet_lab.train.freezing import freeze
-from resnet_lab.train.optimisation import warmup_steps
+from resnet_lab.train.learner import Learner
+from resnet_lab.train.optimisation import make_loss, warmup_steps
 from resnet_lab.train.progress import TrainingWatcher
 
 STEPS_AT_LEAST = 10
@@ -40,6 +44,9 @@ STEPS_AT_LEAST = 10
 
 TRIED = 2
 """Images of the smallest step that a batch size of `auto` tries."""
+
+FEWEST_TRIED = 4
+"""Images of a step by which it is found out what a device lacks, at least."""
 
 EMULATED, EMULATED_SECONDS = 4, 1.0
 """Images of a step that is timed in an emulated precision, and seconds that this takes, about."""
@@ -89,32 +96,38 @@ def make_ready(
     Raises:
         ResNetLabError: anything that is wrong with the input.
     """
-    images = open_images(data.source, registry, download=data.download)
-    spec = spec.modified(num_classes=len(images.classes))
-    weights = None if config.weights is None else open_weights(config.weights, spec)
-    if weights is not None:
-        spec = weights.network(spec)
-    built = assemble(
-        spec,
-        registry,
-        seed=config.seed_of("init"),
-        zero_init_residual=config.zero_init_residual,
-        init_gain=config.init_gain,
-    )
-    for note in built.notes:
-        watcher.say(note)
-    _refuse_broken_plugins(built.model, spec, registry)
-    require_sizes(config, spec.name)
-    sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)
-    placement = choose(
-        processes.device, config.precision, config.compile, config.channels_last, _strides(spec, sizes, registry)
-    )
-    coverage = None if weights is None else _load(weights, built.model, spec, images.classes, config, watcher)
-    network = freeze(built.model, config.freeze) if config.freeze else built.model
-    image_format = ImageFormat(spec.input_size, spec.in_channels, data.fit)
-    _require_memory(config, _smallest_batch(config, len(images)), network, image_format, placement, processes)
-    prepared = prepare(images, image_format, data, config.seed_of("split"), watcher)
-    check(prepared)
+    reserve_workspace(config.deterministic)
+    with processes.first_ahead():  # what is fetched and decoded is there for the others
+        images = open_images(data.source, registry, download=data.download)
+        spec = spec.modified(num_classes=len(images.classes))
+        weights = None if config.weights is None else open_weights(config.weights, spec)
+        if weights is not None:
+            spec = weights.network(spec)
+        built = assemble(
+            spec,
+            registry,
+            seed=config.seed_of("init"),
+            zero_init_residual=config.zero_init_residual,
+            init_gain=config.init_gain,
+        )
+        for note in built.notes:
+            watcher.say(note)
+        _refuse_broken_plugins(built.model, spec, registry)
+        require_sizes(config, spec.name)
+        sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)
+        placement = choose(
+            processes.device, config.precision, config.compile, config.channels_last, _strides(spec, sizes, registry)
+        )
+        coverage = None if weights is None else _load(weights, built.model, spec, images.classes, config, watcher)
+        network = freeze(built.model, config.freeze) if config.freeze else built.model
+        image_format = ImageFormat(spec.input_size, spec.in_channels, data.fit)
+        _require_memory(config, _smallest_batch(config, len(images)), network, image_format, placement, processes)
+        prepared = prepare(images, image_format, data, config.seed_of("split"), watcher)
+        check(prepared)
+    if placement.device.type in EXPERIMENTAL and (missing := _lacking(network, prepared, config, placement, sizes)):
+        watcher.say(f"{placement.device} lacks {', '.join(missing)}: this training is on the CPU")
+        on_cpu = replace(processes, device="cpu")
+        return make_ready(spec, data, config, registry, watcher, on_cpu, check, sharing)
     number = len(prepared.positions("train"))
     batch_size = _batch_size(config, number, network, image_format, placement, processes, sharing)
     _require_memory(config, batch_size, network, image_format, placement, processes)
@@ -222,6 +235,26 @@ def _warn_of_emulation(
         )
 
 
+def _lacking(
+    network: nn.Module, prepared: Prepared, config: TrainConfig, placement: Placement, sizes: SizeSchedule
+) -> list[str]:
+    """Operations that a device lacks of a step on a few images, their augmentation included."""
+    chosen = prepared.positions("train")[: max(FEWEST_TRIED, 2 * config.accumulate)]
+    images, channels = prepared.images, prepared.pixels.image_format.channels
+    order = Order(Subset(chosen, images.labels[chosen], len(images.classes)), len(chosen), shard=ProcessShard())
+    augment, schedule = parse_augmentations(config.augment), sizes if sizes.changes else None
+    loader = image_loader(prepared.pixels, order, [0.5] * channels, [0.25] * channels, placement, augment, schedule)
+    model = placement.place(deepcopy(network).train())
+    loss = make_loss(config, order.images.labels, len(images.classes), placement.device)
+    learner = Learner(model, model, loss, config, placement)
+
+    def step() -> None:
+        _, x, y = next(loader.training(config.epochs))
+        learner.step(x, y, config.lr)
+
+    return lacking(step)
+
+
 def _batches(
     prepared: Prepared,
     part: Part,
@@ -270,7 +303,7 @@ def _batch_size(
 
         most = max(config.accumulate, images // (STEPS_AT_LEAST * processes.world_size))
         each = largest_batch(step, most, placement.device, OPTIMISER_STATES * weights, sharing)
-        return each * processes.world_size
+        return processes.least(each) * processes.world_size
     if config.batch_size > images and "batch_size" not in config.model_fields_set:
         return images
     if config.batch_size > images:

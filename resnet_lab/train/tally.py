@@ -22,6 +22,7 @@ class Tally:
 
     def __init__(self, num_classes: int, device: torch.device) -> None:
         self.num_classes = num_classes
+        device = torch.device("cpu") if device.type == "mps" else device  # which has no float64: there steps wait
         self.sums = torch.zeros(2 + 2 * num_classes, dtype=torch.float64, device=device)
         self.checked = 0
         self.latest: tuple[float, float] | None = None
@@ -31,9 +32,10 @@ class Tally:
     def add(self, loss: Tensor, weight: Tensor | float, outputs: Tensor, targets: Tensor) -> None:
         """A step: sum of its losses, of their weights, outputs (N, K), and labels (N,) or shares (N, K)."""
         labels = targets if targets.ndim == 1 else targets.argmax(1)  # of mixed images, the larger share
-        right = (outputs.argmax(1) == labels).double()
-        self.sums[0] += loss
-        self.sums[1] += weight
+        right = (outputs.argmax(1) == labels).to(self.sums.device).double()
+        labels = labels.to(self.sums.device)
+        self.sums[0] += loss.to(self.sums.device)
+        self.sums[1] += weight.to(self.sums.device) if isinstance(weight, Tensor) else weight
         self.sums[2 : 2 + self.num_classes].index_add_(0, labels, torch.ones_like(right))
         self.sums[2 + self.num_classes :].index_add_(0, labels, right)
         self._losses.append(loss)

@@ -55,8 +55,7 @@ def train(
     if config.threads is not None and config.threads > (cores := allowed_cores()):
         watcher.say(f"{config.threads} threads for {cores} cores wait for each other, which can be many times slower")
     with using_threads(config.threads):
-        with processes.first_ahead():
-            ready = make_ready(spec, data, config, registry, watcher, processes)
+        ready = make_ready(spec, data, config, registry, watcher, processes)
         record = describe_run(ready, data, command, processes, registry)
         run = Run(Path(folder))
         content = {"status": "running", **record}
@@ -103,9 +102,8 @@ def resume(
     if threads is not None and threads > (cores := allowed_cores()):
         watcher.say(f"{threads} threads as at the start, for the same bits; with {cores} cores it takes longer")
     with using_threads(threads):
-        with processes.first_ahead():
-            check = partial(require_same_data, record, run)
-            ready = make_ready(spec, data, config, registry, watcher, processes, check)
+        check = partial(require_same_data, record, run)
+        ready = make_ready(spec, data, config, registry, watcher, processes, check)
         return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
 
 

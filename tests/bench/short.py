@@ -18,6 +18,6 @@ def shorten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(interleaved_timing, "WARM_SECONDS", 0.01)
     patch.setattr(interleaved_timing, "MOST_WARM", 3)
     patch.setattr(roofline, "COPIED", 2**22)
-    patch.setattr(roofline, "SIDES", {"cpu": (128,)})
+    patch.setattr(roofline, "SIDES", {"cpu": (128,), "gpu": (128,)})
     patch.setattr(roofline, "SECONDS", 0.01)
     patch.setattr("resnet_lab.study.costs.bench", partial(measuring.bench, rounds=6))

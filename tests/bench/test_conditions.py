@@ -85,3 +85,25 @@ def test_only_the_library_s_own_errors_mean_that_there_are_no_facts(monkeypatch:
     assert gpu_facts(device) == {}
     with pytest.raises(AttributeError, match="a defect"):
         gpu_facts(device)
+
+
+def test_what_a_gpu_does_not_tell_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NVMLError(Exception):
+        pass
+
+    def not_supported(handle: object) -> int:
+        raise NVMLError("Not Supported")
+
+    library = SimpleNamespace(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByUUID=lambda uuid: uuid,
+        nvmlDeviceGetCurrentClocksEventReasons=not_supported,
+        nvmlSystemGetDriverVersion=lambda: "555.1",
+        nvmlDeviceGetEnforcedPowerLimit=not_supported,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", library)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid="ab"))
+    device = torch.device("cuda:0")
+    assert throttling(device) == set()
+    assert gpu_facts(device) == {"driver": "555.1"}

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from resnet_lab.bench import interleaved_timing
+from resnet_lab.bench.clocks import clock_of
 from resnet_lab.bench.interleaved_timing import Rotation, interleave, moved
 from resnet_lab.bench.statistics import timing
 
@@ -66,7 +67,9 @@ def test_short_calls_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_call_of_many_parts_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interleaved_timing, "_clock", lambda device: lambda arm, repeats: repeats * arm.seconds)
+    monkeypatch.setattr(
+        interleaved_timing, "clock_of", lambda device, during: lambda arm, repeats: repeats * arm.seconds
+    )
     monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 100)
     found = interleave({"a": Sleeper(0.01), "b": Sleeper(0.03)}, 2, CPU)  # parts of 20 calls
     assert found.samples == {"a": pytest.approx([200] * 2), "b": pytest.approx([600] * 2)}
@@ -113,6 +116,6 @@ def test_inputs_take_turns() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_is_timed_by_its_own_clock() -> None:
     x = torch.randn(4096, 4096, device="cuda")
-    once = interleaved_timing._cuda_clock(lambda: x @ x, 10)
-    twice = interleaved_timing._cuda_clock(lambda: (x @ x, x @ x), 10)
+    clock = clock_of(x.device)
+    once, twice = clock(lambda: x @ x, 10), clock(lambda: (x @ x, x @ x), 10)
     assert twice == pytest.approx(2 * once, rel=0.2)

@@ -89,7 +89,7 @@ def test_an_arm_that_computes_something_else_is_not_timed(monkeypatch: pytest.Mo
     assert not wrong.timings
     assert wrong.problem is not None
     assert wrong.problem.startswith("infer: its outputs differ from the network's in float32 by ")
-    assert wrong.problem.endswith(" of the largest, more than 0.001: it is not timed")
+    assert wrong.problem.endswith(" of what images differ by, more than 0.001: it is not timed")
 
 
 own_call = timed_networks.InferenceCall

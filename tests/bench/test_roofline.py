@@ -7,7 +7,7 @@ from resnet_lab.bench import roofline
 from resnet_lab.bench.operators import Operator
 from resnet_lab.bench.roofline import Roof, floors, measure_roof
 
-ROOF = Roof(bandwidth=1e9, macs={"bfloat16": 1e10, "float32": 5e9})
+ROOF = Roof(bandwidth=1e9, macs={"bf16": 1e10, "fp32": 5e9})
 
 
 def operator(kind: str, macs: int, elements: int) -> Operator:
@@ -21,9 +21,9 @@ def test_floors_by_hand() -> None:
         operator("depthwise 3x3", 10**6, 10**6),
         operator("relu", 0, 10**6),
     ]
-    assert [ROOF.floor(each, torch.bfloat16) for each in found] == pytest.approx([0.010, 0.004, 0.004])
-    assert floors(found, ROOF, torch.bfloat16) == pytest.approx((0.018, 0.014))
-    assert floors(found, ROOF, torch.float32) == pytest.approx((0.020 + 0.008 + 0.008, 0.028))
+    assert [ROOF.floor(each, "bf16") for each in found] == pytest.approx([0.010, 0.004, 0.004])
+    assert floors(found, ROOF, "bf16") == pytest.approx((0.018, 0.014))
+    assert floors(found, ROOF, "fp32") == pytest.approx((0.020 + 0.008 + 0.008, 0.028))
 
 
 def test_the_best_of_several_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,12 +36,12 @@ def test_the_roof_of_this_machine_is_above_what_torch_does_with_it(monkeypatch: 
     monkeypatch.setattr(roofline, "COPIED", 2**26)
     monkeypatch.setattr(roofline, "SIDES", {"cpu": (256, 512)})
     monkeypatch.setattr(roofline, "SECONDS", 0.05)
-    roof = measure_roof(torch.device("cpu"), [torch.float32, torch.float32])
-    assert list(roof.macs) == ["float32"]
+    roof = measure_roof(torch.device("cpu"), ["fp32", "fp32"])
+    assert list(roof.macs) == ["fp32"]
     x = torch.randn(300, 300)
     start = time.perf_counter()
     for _ in range(20):
         x @ x
     rate = 20 * 300**3 / (time.perf_counter() - start)
-    assert rate < 3 * roof.macs["float32"]
+    assert rate < 3 * roof.macs["fp32"]
     assert 1e8 < roof.bandwidth < 1e13

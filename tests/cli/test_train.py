@@ -132,7 +132,7 @@ BAD = {
         "fold 5 of 5: there must be at least 3 folds (test, validation, training), and they are counted from 0"
     ),
     "--folds 5 --split-file splits.csv": ("data: folds and split_file each define the split; give one of them"),
-    "--device tpu": "device 'tpu' is not a device; write auto, cpu, cuda or cuda:0",
+    "--device tpu": "device 'tpu' is not a device; write auto, cpu, cuda, cuda:0, mps or xpu",
     "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam'?",
     "--config absent.toml": "absent.toml: cannot be read: No such file or directory",
 }

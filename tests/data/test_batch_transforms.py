@@ -43,6 +43,18 @@ def test_crops_are_torchvisions(channels: int) -> None:
     assert torch.equal(cropped[2], batch[2, :, 32:, 32:].expand(channels, 33, 33))
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 16])
+def test_mean_colours_are_rounded_as_float64_rounds_them(size: int) -> None:
+    """Halves to even; a fifth of the images are made of two neighbouring bytes in equal parts."""
+    generator = torch.Generator().manual_seed(0)
+    batch = torch.randint(0, 256, (200, 3, size, size), dtype=torch.uint8, generator=generator)
+    halves = torch.arange(40, dtype=torch.uint8).view(40, 1, 1).repeat(1, 3, size * size)
+    halves[..., : size * size // 2] += 1
+    batch[:40] = halves.view(40, 3, size, size)
+    expected = batch.double().mean((2, 3), keepdim=True).round().to(torch.uint8)
+    assert torch.equal(batch_transforms.mean_colours(batch), expected)
+
+
 ADJUSTED = {
     "adjust_brightness": (0.0, 0.4, 1.0, 1.37, 9.0),
     "adjust_contrast": (0.0, 0.4, 1.0, 1.37, 9.0),
@@ -67,4 +79,6 @@ def test_groups_are_changed_each_in_its_way() -> None:
     batch, choices = torch.arange(6).view(6, 1, 1, 1), torch.tensor([0, 2, 1, 0, 2, 7])
     own = torch.arange(10, 70, 10).view(6, 1, 1, 1)
     ways = {1: lambda images, own: images + own, 2: lambda images, own: images * own}
-    assert batch_transforms.in_groups(batch, choices, ways, own).ravel().tolist() == [0, 20, 32, 3, 200, 5]
+    groups = batch_transforms.grouped(choices, 8)
+    assert groups.ends == (2, 3, 5, 5, 5, 5, 5, 6)
+    assert batch_transforms.in_groups(batch, groups, ways, own).ravel().tolist() == [0, 20, 32, 3, 200, 5]

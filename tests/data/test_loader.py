@@ -298,8 +298,8 @@ def test_torch_keeps_its_threads_but_in_the_workers() -> None:
 def test_images_that_are_on_the_device_are_served_alike() -> None:
     augment, positions = ("rotate90", "erase", "flip", "mixup"), np.arange(3, 38)
     read = served(positions=positions, augment=augment)
-    transform = ImageTransform(parse_augmentations(augment), MEAN, STD, len(positions), CPU)
-    resident = Loader(ResidentRows(torch.from_numpy(NOISE[positions])), read.order, transform, CPU)
+    transform = ImageTransform(parse_augmentations(augment), MEAN, STD, len(positions), CPU, SIZE)
+    resident = Loader(ResidentRows(torch.from_numpy(NOISE[positions]), CPU), read.order, transform, CPU)
     pairs = [*zip(read.training(2), resident.training(2), strict=True)]
     pairs += zip(read.evaluation(), resident.evaluation(), strict=True)
     for (indices, x, y), (others, again, labels) in pairs:

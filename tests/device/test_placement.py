@@ -22,6 +22,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda chosen: capability[0])
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda chosen: "a GPU")
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
     return capability
 
 
@@ -30,8 +31,8 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
     [
         ({"precision": "fp8"}, "precision 'fp8' must be one of auto, fp32, tf32, bf16, fp16"),
         ({"compile": "yes"}, "compile 'yes' must be one of auto, off, on, max"),
-        ({"device": "tpu"}, "device 'tpu' is not a device; write auto, cpu, cuda or cuda:0"),
-        ({"device": "meta"}, "device 'meta' is not supported; write auto, cpu, cuda or cuda:0"),
+        ({"device": "tpu"}, "device 'tpu' is not a device; write auto, cpu, cuda, cuda:0, mps or xpu"),
+        ({"device": "meta"}, "device 'meta' is not supported; write auto, cpu, cuda, cuda:0, mps or xpu"),
         ({"device": "cuda:99"}, "device 'cuda:99' is not there: torch sees "),
         (
             {"device": "cpu", "precision": "tf32"},
@@ -155,23 +156,26 @@ def test_the_record_has_the_choices(gpu: list[tuple[int, int]], precision: Preci
     }
 
 
-@pytest.mark.parametrize("tf32", [True, False])
-def test_float32_on_a_gpu_is_rounded_where_that_was_asked_for_only(
-    gpu: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch, tf32: bool
-) -> None:
-    """torch's own default rounds convolutions and not matrix products."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    model = nn.Linear(1, 1)
-    monkeypatch.setattr(model, "to", lambda *args, **kwargs: model)
-    try:
-        choose("cuda", "tf32" if tf32 else "fp32").place(model)
-        assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
-        assert torch.backends.cudnn.allow_tf32 is tf32
-        choose("cpu", "fp32").place(model)
-        assert torch.backends.cudnn.allow_tf32 is tf32  # which says nothing of the processor
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
+def test_float32_on_a_gpu_is_rounded_where_that_was_asked_for_only(gpu: list[tuple[int, int]]) -> None:
+    """Call by call: torch's own default rounds convolutions and not matrix products."""
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+
+    def now() -> list[str]:
+        return [backend.fp32_precision for backend in backends]
+
+    before = now()
+    exact, rounded = choose("cuda", "fp32"), choose("cuda", "tf32")
+    with exact.products():
+        assert now() == ["ieee", "ieee"]
+        with rounded.products():
+            assert now() == ["tf32", "tf32"]
+        assert now() == ["ieee", "ieee"]
+    assert now() == before
+    with rounded.products(), choose("cpu", "fp32").products(), choose("cuda", "bf16").products():
+        assert now() == ["tf32", "tf32"]  # which say nothing of them
+    with pytest.raises(ZeroDivisionError), rounded.products():
+        raise ZeroDivisionError
+    assert now() == before
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])

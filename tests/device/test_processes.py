@@ -254,6 +254,7 @@ def test_rows_come_in_order(found: dict[str, Any], who: str) -> None:
 @pytest.mark.parametrize("who", STARTS)
 def test_totals(found: dict[str, Any], who: str) -> None:
     assert found[who]["total"] == [3, 1]
+    assert found[who]["least"] == 6
 
 
 @pytest.mark.slow
@@ -287,3 +288,10 @@ def test_a_restart_finds_the_run_folder(found: dict[str, Any]) -> None:
     assert [(found[who]["run"], found[who]["again"]) for who in STARTS] == [("run 0 0", False)] * 2 + [
         ("run 0 0", True)
     ] * 2
+
+
+def test_an_experimental_device_is_for_one_process(launched: pytest.MonkeyPatch) -> None:
+    launched.setattr(room, "choose", lambda requested: Placement(torch.device(requested), torch.float32, ""))
+    with pytest.raises(ConfigError) as failure:
+        room._own_device("mps")
+    assert str(failure.value) == ("device 'mps' is for one process; start it without torchrun, or with --device cpu")

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from socket import gethostname
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -98,6 +99,46 @@ def test_what_a_node_must_have() -> None:
     assert [trials_at_once(RayOptions(cpus=number), 0, cpus) for number in (0.5, 1, 3, 4)] == [8, 4, 1, 1]
 
 
+def test_trials_on_the_cpu_ask_for_no_gpu() -> None:
+    cpus, gpus = [{"CPU": 2.0}], [{"CPU": 2.0, "GPU": 2.0}]
+    on_gpu = study(train={"device": "cuda"})
+    for ray_options, nodes, why in (
+        (RayOptions(gpus=0), gpus, "is 0"),
+        (RayOptions(), cpus, "is not given, and no node has one"),
+    ):
+        with pytest.raises(ConfigError) as failure:
+            gpus_of_trial(on_gpu, ray_options, nodes)
+        assert str(failure.value) == (
+            f"arm 'none' asks for device cuda, and trials get no GPU (--gpus-per-trial {why}); give --device auto or "
+            "cpu"
+        )
+    assert gpus_of_trial(study(train={"device": "auto"}), RayOptions(gpus=0), gpus) == 0
+
+
+@pytest.mark.parametrize(("gpus", "max_calls"), [(0, 0), (0.25, 1), (1, 1)])
+def test_a_process_of_ray_s_serves_one_trial_where_it_has_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, gpus: float, max_calls: int
+) -> None:
+    """CUDA stays on the GPU on which a process began. The decorator's options are Ray's own, without a cluster."""
+    ray = pytest.importorskip("ray")
+    found: list[Any] = []
+
+    def drive(task: Any, *others: Any) -> Any:
+        found.append((task, others[3]))
+        return SimpleNamespace(carry_out=lambda: None)
+
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0, "GPU": 2.0}}]
+    monkeypatch.setattr(ray_executor, "connect", lambda address: None)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray_executor, "_Drive", drive)
+    with on_ray(study(), RayOptions(gpus=gpus)) as executor:
+        executor.execute(study(), [], StudyFolder(Path()), REGISTRY, Listening())
+    ((task, home),) = found
+    assert task._default_options["num_gpus"] == gpus
+    assert task._default_options["max_calls"] == max_calls
+    assert home.gpus == gpus
+
+
 def test_a_node_that_does_not_see_the_study_folder(tmp_path: Path) -> None:
     home = ray_executor._Home(tmp_path)
     place = ray_executor._Place(home, tmp_path / "study", tmp_path / "study" / ".driver-1", None)
@@ -121,7 +162,8 @@ def test_a_node_decides_as_this_process_does_and_names_itself(tmp_path: Path, mo
 
 
 def test_a_node_without_this_library(tmp_path: Path) -> None:
-    drive = ray_executor._Drive(None, study(), trials_of(study()), StudyFolder(tmp_path), REGISTRY, Listening(), None)
+    home, folder = ray_executor._Home(tmp_path), StudyFolder(tmp_path)
+    drive = ray_executor._Drive(None, study(), trials_of(study()), folder, home, Listening(), None)
     with pytest.raises(RunError) as failure:
         drive._failed(drive.trials[0], ModuleNotFoundError("No module named 'resnet_lab'"))
     assert str(failure.value) == (

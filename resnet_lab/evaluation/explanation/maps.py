@@ -53,6 +53,7 @@ class GradCAM:
     ) -> None:
         self.layer = layer or model.stage_names[-1]
         self.positions: tuple[int, int] | None = None
+        self._placement = placement
         stages = model.stage_names
         self._remedy = f"take a stage ({', '.join(stages)}), a block such as {stages[-1]}.0, or a convolution in one"
         _require_layer(model, self.layer)
@@ -83,7 +84,7 @@ class GradCAM:
         """
         self.positions = None
         features = self._before(x)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._placement.products():
             logits = [self._rest(few.clone()) for few in torch.split(features, CHUNK)]
         if self.positions is None:
             raise ConfigError(f"layer {self.layer!r} has no output of its own; {self._remedy}")
@@ -91,7 +92,8 @@ class GradCAM:
 
     def _maps(self, features: Tensor, classes: Tensor) -> Tensor:
         """Shape (N, 1, h, w), as large as the layer's output."""
-        with torch.inference_mode(False):  # the features come from there, and their copies must not
+        # the features come from inference mode, and their copies must not
+        with torch.inference_mode(False), self._placement.products():
             parts = [
                 self._captum.attribute(few.clone(), targets, relu_attributions=True).detach()
                 for few, targets in zip(torch.split(features, CHUNK), torch.split(classes, CHUNK), strict=True)
