@@ -150,7 +150,7 @@ def test_times_with_a_large_spread_are_reported(monkeypatch: pytest.MonkeyPatch)
     assert "infer: times spread by more than 10%: relu, gelu: more rounds narrow the intervals" in found.remarks
 
 
-@pytest.mark.parametrize(("interval", "rounds"), [(0.99, 6), (0.0, 8)])
+@pytest.mark.parametrize(("interval", "rounds"), [(1e6, 6), (0.0, 8)])
 def test_rounds_end_once_intervals_are_narrow(interval: float, rounds: int) -> None:
     arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[2])
     found = bench(arms, REGISTRY, modes=["infer"], rounds=8, interval=interval)
