@@ -1,9 +1,9 @@
 """Training speed: beside the usual way from image files, and beside a bare PyTorch loop on the same batches.
 
-The usual way: torchvision's ResNet-18 in float32, `ImageFolder`, a `DataLoader` with two workers. Ours: the program's
-loop on its cache, in the precision that it chooses. The two take turns in one process, an epoch each (of some images
-of a folder, at 224 pixels, batches of 32), each with its own settings of the C library's memory, and a figure is the
-median of the ratios of neighbouring rounds.
+The usual way: torchvision's ResNet-18 in float32, or timm's with GELU and CBAM, `ImageFolder`, a `DataLoader` with two
+workers. Ours: the program's loop on its cache, in the precision that it chooses and in float32. The two take turns in
+one process, an epoch each (of some images of a folder, at 224 pixels, batches of 32), each with its own settings of the
+C library's memory, and a figure is the median of the ratios of neighbouring rounds.
 
 usage: python benchmarks/training_speed.py FOLDER OUT.json [ROUNDS] [--device DEVICE]
 """
@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 import torchvision
 from devices import device_of, seconds_of
@@ -50,15 +51,26 @@ from resnet_lab.train.tally import Tally
 BATCH, IMAGES, VALIDATED, CLASSES = 32, 384, 64, 4
 MEAN, STD = (0.5, 0.45, 0.4), (0.25, 0.24, 0.23)
 
+NETWORKS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module]]] = {
+    "ResNet-18": ({}, lambda: torchvision.models.resnet18(num_classes=CLASSES)),
+    "ResNet-18 with GELU and CBAM": (
+        {"act": "gelu", "attn": "cbam"},
+        lambda: timm.create_model("resnet18", num_classes=CLASSES, act_layer="gelu", block_args={"attn_layer": "cbam"}),
+    ),
+}
+"""Changes of ours, and the network of the usual way."""
+
 
 def main(folder: str, out: str, rounds: int = 5, device: str = "auto") -> None:
     """Measure both and write them as JSON."""
     placement = choose(device)
     start = perf_counter()
     content: dict[str, Any] = {
-        "epoch beside the usual way": beside_the_usual_way(folder, placement, rounds),
-        "loop beside a bare one": beside_a_bare_loop(placement, 6 * rounds),
+        f"epoch of {name} in {each.precision} beside the usual way": beside_the_usual_way(folder, name, each, rounds)
+        for each in {choice.precision: choice for choice in (placement, choose(device, "fp32"))}.values()
+        for name in NETWORKS
     }
+    content["loop beside a bare one"] = beside_a_bare_loop(placement, 6 * rounds)
     content["seconds"] = perf_counter() - start
     content["setting"] = {
         "batch": BATCH, "images": IMAGES, "placement": str(placement), "device": placement.name,
@@ -70,14 +82,15 @@ def main(folder: str, out: str, rounds: int = 5, device: str = "auto") -> None:
     print(json.dumps(content, indent=1))
 
 
-def beside_the_usual_way(folder: str, placement: Placement, rounds: int) -> dict[str, Any]:
+def beside_the_usual_way(folder: str, name: str, placement: Placement, rounds: int) -> dict[str, Any]:
     """Images per second in whole training epochs with validation."""
+    changes, theirs = NETWORKS[name]
     data = prepare(open_images(folder, default_registry()), ImageFormat(224), DataConfig(source=folder), seed=0)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(data.usable))
     train, val = served(data, chosen[:IMAGES], placement), served(data, chosen[IMAGES : IMAGES + VALIDATED], placement)
-    ours = ours_epoch(placement.place(resnet_lab.build("resnet18", num_classes=CLASSES)), train, val, placement)
-    theirs = usual_epoch(folder, chosen, placement.device)
-    return compared(ours, theirs, IMAGES, rounds, placement.device)
+    model = placement.place(resnet_lab.build("resnet18", num_classes=CLASSES, **changes))
+    ours, usual = ours_epoch(model, train, val, placement), usual_epoch(folder, chosen, theirs(), placement.device)
+    return compared(ours, usual, IMAGES, rounds, placement.device)
 
 
 def beside_a_bare_loop(placement: Placement, rounds: int) -> dict[str, Any]:
@@ -147,7 +160,7 @@ def ours_epoch(model: nn.Module, train: Any, val: Any, placement: Placement) -> 
     return lambda: void(next(going))
 
 
-def usual_epoch(folder: str, chosen: Any, device: torch.device) -> Callable[[], None]:
+def usual_epoch(folder: str, chosen: Any, model: nn.Module, device: torch.device) -> Callable[[], None]:
     """The same, written the usual way."""
     turns = [v2.Lambda(lambda image, turn=turn: image.rotate(90 * turn)) for turn in range(4)]
     final = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
@@ -161,7 +174,7 @@ def usual_epoch(folder: str, chosen: Any, device: torch.device) -> Callable[[], 
         )
         for part, shuffle in ((train, True), (val, False))
     ]
-    model = torchvision.models.resnet18(num_classes=CLASSES).to(device)
+    model = model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
 
     def epoch() -> None:
