@@ -300,7 +300,7 @@ def inference_placement(placed: Given, inference: Given) -> "Placed":
     from resnet_lab.device import choose
     from resnet_lab.device.config import InferenceConfig
 
-    return choose(**placed, runtime=InferenceConfig(**inference).runtime)
+    return choose(**placed, **{"runtime": InferenceConfig().runtime, **inference})
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:

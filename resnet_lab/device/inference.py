@@ -80,7 +80,7 @@ class Inference(nn.Module):
         if x.ndim == 4:
             require_memory(self.network, x.shape, self._placement, training=False)
         if self._placement.runtime == "onnx":
-            require_packages("--runtime onnx")
+            require_packages("--runtime onnx", imported=("onnxruntime",))
             return self._required(self._by_onnx, x, "--runtime torch")
         self.network(x)  # where the network itself fails, it fails here
         if self._placement.compile in ("on", "max"):

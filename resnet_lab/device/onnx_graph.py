@@ -1,7 +1,7 @@
 """Networks as ONNX graphs, and ONNX Runtime on the CPU. Legend: N batch, C channels, S size, K classes."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,16 +22,24 @@ def missing_packages() -> tuple[str, ...]:
     return tuple(name for name in PACKAGES if find_spec(name) is None)
 
 
-def require_packages(what: str, error: type[ResNetLabError] = ConfigError) -> None:
-    """Raise `error` where a package is not installed.
+def require_packages(what: str, error: type[ResNetLabError] = ConfigError, imported: Sequence[str] = PACKAGES) -> None:
+    """Raise `error` where a package is not installed, or cannot be imported.
 
     Args:
         what: needs them, for the error.
+        imported: those that are needed in any case, and are imported.
     """
     if missing := missing_packages():
         raise error(
             f'{what} needs {", ".join(PACKAGES)}; not installed: {", ".join(missing)}; pip install "resnet-lab[onnx]"'
         )
+    for name in imported:
+        try:
+            import_module(name)
+        except (ImportError, OSError) as failure:  # such as of a library that it links to
+            raise error(
+                f"{what} needs {name}, which is installed and cannot be imported ({failure}); install it again"
+            ) from failure
 
 
 def traced(network: nn.Module, images: Tensor) -> ExportedProgram:

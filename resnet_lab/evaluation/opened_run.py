@@ -126,3 +126,13 @@ class OpenedRun:
     def decoded(self, source: str) -> Decoded:
         """A source's images as the network gets them; raises `DataError`."""
         return self.sources.decoded(source, image_format_of(self.network[0]), self.record["data"]["cache"])
+
+    def own_images(self) -> Decoded:
+        """The images of the training's source; a remark where they are others by now. Raises `DataError`."""
+        recorded = self.record["data"]
+        decoded = self.decoded(recorded["source"])
+        if recorded.get("fingerprint") not in (None, decoded.fingerprint):
+            self.sources.watcher.say(
+                f"{self.folder}: images of {decoded.images.name} were added, removed or changed since the training"
+            )
+        return decoded

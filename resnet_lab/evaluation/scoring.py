@@ -98,7 +98,7 @@ def predictions_of(
     require_known(class_map or {}, {*images.classes, *metadata.classes, *other_classes})
     match = match_classes(images.classes, metadata.classes, class_map)
     labels = np.array(match.numbers, dtype=np.int64)[images.labels]
-    decoded = opened.decoded(named)
+    decoded = opened.own_images() if source is None else opened.decoded(named)
     gone: list[str] = []
     unreadable: list[str] = []
     if source is None:

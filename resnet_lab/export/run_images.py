@@ -12,6 +12,8 @@ from resnet_lab.evaluation.inference import prepare
 from resnet_lab.evaluation.opened_run import OpenedRun, Sources
 from resnet_lab.export.exported_model import ExportedModel, ExportError
 
+NAMED: dict[Part, str] = {"train": "training", "val": "validation", "test": "test"}
+
 
 class RunImages:
     """The images that a run was trained on, decoded as in training.
@@ -41,9 +43,8 @@ class RunImages:
                 f"{self.folder}: {what} needs the images of the training, and imported weights have none; "
                 "export a run of `resnet-lab train`"
             )
-        source = opened.record["data"]["source"]
         try:
-            self._decoded = opened.decoded(source)
+            self._decoded = opened.own_images()
             self._parts, _ = from_csv_as_far_as_there(original.run.splits, self._decoded.images)
         except DataError as error:
             raise ExportError(f"{self.folder}: {what} needs the images of the training: {error}") from error
@@ -61,8 +62,8 @@ class RunImages:
         positions = np.flatnonzero((self._parts == part) & self._decoded.usable)
         if not len(positions):
             raise ExportError(
-                f"{self.folder}: {self._what} needs the images of the {part} part, and none of them can be read; "
-                "restore them"
+                f"{self.folder}: {self._what} needs the images of the {NAMED[part]} part, and none of them can be "
+                "read; restore them"
             )
         if most is not None and len(positions) > most:
             positions = np.sort(np.random.default_rng(0).choice(positions, most, replace=False))

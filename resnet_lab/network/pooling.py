@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 
@@ -59,11 +58,13 @@ def channel_max(x: Tensor) -> Tensor:
 
 def is_channels_last(x: Tensor) -> bool:
     """Whether the channels of a pixel lie side by side in memory, where that makes a difference."""
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    _, channels, _, width = x.shape
+    return x.stride()[1:] == (1, width * channels, channels) and not x.is_contiguous()
 
 
 def _maximum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and x.requires_grad):
+    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if is_traced or not torch.is_grad_enabled():
         return x.amax(dims, keepdim=True)
     maximum: Tensor = _Maximum.apply(x, dims)
     return maximum
@@ -72,16 +73,33 @@ def _maximum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 class _Maximum(torch.autograd.Function):
     """`amax`, with the gradient that torch gives it."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, dims: tuple[int, ...]) -> Tensor:
-        maximum = x.amax(dims, keepdim=True)
-        ctx.save_for_backward(x, maximum)
-        ctx.dims = dims
-        return maximum
+    generate_vmap_rule = True
 
     @staticmethod
-    @once_differentiable
+    def forward(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+        return x.amax(dims, keepdim=True)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:
+        x, ctx.dims = inputs
+        ctx.save_for_backward(x, output)
+        ctx.save_for_forward(x, output)
+
+    @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, maximum = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is to be differentiated, or transformed
+            ties = _ties(x, maximum)
+            return ties * (gradient / ties.sum(ctx.dims, keepdim=True)), None
         ties = torch.eq(x, maximum, out=torch.empty_like(x))
         return ties.mul_(gradient / ties.sum(ctx.dims, keepdim=True)), None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        ties = _ties(*ctx.saved_tensors)
+        return (ties * tangent).sum(ctx.dims, keepdim=True) / ties.sum(ctx.dims, keepdim=True)
+
+
+def _ties(x: Tensor, maximum: Tensor) -> Tensor:
+    """1 where a value is the maximum, else 0, in the type of `x`."""
+    return (x == maximum).to(x.dtype)

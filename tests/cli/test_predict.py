@@ -56,6 +56,9 @@ def test_bad_input(cli: Callable, trained: Path, paintings: Path, tmp_path: Path
         assert (code, out) == (2, "")
         assert err.startswith(f"resnet-lab: {message}")
         assert err.count("\n") == 1
+    assert cli("predict", "run", "text.jpg", "--runtime", "tensorrt") == (
+        2, "", "resnet-lab: runtime 'tensorrt' must be one of auto, torch, onnx\n"
+    )  # fmt: skip
 
 
 def test_untrained_weights_are_refused(cli: Callable, paintings: Path) -> None:

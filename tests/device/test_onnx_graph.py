@@ -19,8 +19,22 @@ def test_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
             f"{what} needs onnx, onnxruntime, onnxscript; not installed: onnxruntime, onnxscript; "
             'pip install "resnet-lab[onnx]"'
         )
-    monkeypatch.setattr(onnx_graph, "find_spec", lambda name: there("json"))
-    require_packages("the export to ONNX")
+
+
+def test_a_package_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def imported(name: str) -> None:
+        if name == "onnxruntime":
+            raise ImportError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(onnx_graph, "find_spec", lambda name: name)
+    monkeypatch.setattr(onnx_graph, "import_module", imported)
+    with pytest.raises(ExportError) as failure:
+        require_packages("the export to ONNX", ExportError)
+    assert str(failure.value) == (
+        "the export to ONNX needs onnxruntime, which is installed and cannot be imported (libgomp.so.1: cannot open "
+        "shared object file); install it again"
+    )
+    require_packages("the export to ONNX", imported=("onnx", "onnxscript"))
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,20 @@ def test_a_folder_of_no_run(tmp_path: Path) -> None:
         evaluate(tmp_path, CPU, REGISTRY)
 
 
+def test_images_that_changed_after_the_training(run: Path, paintings: Path, tmp_path: Path) -> None:
+    data, copy = shutil.copytree(paintings, tmp_path / "data"), shutil.copytree(run, tmp_path / "run")
+    record = json.loads((copy / "run.json").read_text())
+    record["data"]["source"] = str(data)
+    (copy / "run.json").write_text(json.dumps(record))
+    before, after = Listener(), Listener()
+    first, *_, last = evaluate(copy, CPU, REGISTRY, part="test", again=True, watcher=before).paths
+    remark = f"{copy}: images of {data} were added, removed or changed since the training"
+    assert remark not in before.notes
+    shutil.copyfile(data / last, data / first)
+    evaluate(copy, CPU, REGISTRY, part="test", again=True, watcher=after)
+    assert remark in after.notes
+
+
 def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path, tmp_path: Path) -> None:
     data, copy = shutil.copytree(paintings, tmp_path / "data"), shutil.copytree(run, tmp_path / "run")
     record = json.loads((copy / "run.json").read_text())

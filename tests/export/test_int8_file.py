@@ -137,7 +137,7 @@ def test_a_part_that_is_gone(run: Path, registry: Registry) -> None:
     record["data"]["source"] = str(source)
     (run / "run.json").write_text(json.dumps(record))
     assert refused(run, registry) == (
-        f"{run}: int8 needs the images of the val part, and none of them can be read; restore them"
+        f"{run}: int8 needs the images of the validation part, and none of them can be read; restore them"
     )
 
 

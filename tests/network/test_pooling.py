@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import grad, hessian, jvp, vmap
 
 from resnet_lab.network.builder import build
 from resnet_lab.network.kinds import KINDS
@@ -43,6 +44,37 @@ def test_torchs_values_and_gradients_in_the_layout_of_the_map(
             (gradient,), (its,) = (torch.autograd.grad((each * weights).sum(), x) for each in (reduced, expected))
             assert torch.equal(gradient, its)
             assert gradient.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # torch.func's own use
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("reduce", "torchs", "dims"), REDUCTIONS)
+def test_further_derivatives_are_torchs(
+    reduce: Callable[[Tensor], Tensor],
+    torchs: Callable[..., Tensor],
+    dims: tuple[int, ...],
+    layout: torch.memory_format,
+) -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).round()
+    x = x.contiguous(memory_format=layout).requires_grad_()
+
+    def second(of: Callable[[Tensor], Tensor]) -> Tensor:
+        (gradient,) = torch.autograd.grad((of(x) ** 2 * x**2).sum(), x, create_graph=True)
+        return torch.autograd.grad(gradient.square().sum(), x)[0]
+
+    def by_image(of: Callable[[Tensor], Tensor]) -> Tensor:
+        return vmap(grad(lambda image: of(image[None]).square().sum()))(x.detach())
+
+    def plain(x: Tensor) -> Tensor:
+        return torchs(x, dims, keepdim=True)
+
+    def curved(of: Callable[[Tensor], Tensor]) -> Tensor:
+        return hessian(lambda x: (of(x) ** 3).sum())(x.detach())
+
+    for derivative in (second, by_image, curved):
+        torch.testing.assert_close(derivative(reduce), derivative(plain))
+    tangent = torch.randn_like(x)
+    torch.testing.assert_close(jvp(reduce, (x.detach(),), (tangent,)), jvp(plain, (x.detach(),), (tangent,)))
 
 
 def test_a_maximum_in_compiled_code_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
