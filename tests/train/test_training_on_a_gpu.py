@@ -259,7 +259,9 @@ class Heard(TrainingWatcher):
         self.texts.append(text)
 
 
-@pytest.mark.parametrize("lacks", [set(), {"addcmul", "threshold_backward", "index_add_"}], ids=["nothing", "operators"])
+@pytest.mark.parametrize(
+    "lacks", [set(), {"addcmul", "threshold_backward", "index_add_"}], ids=["nothing", "operators"]
+)
 def test_what_an_experimental_device_lacks_is_named_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacks: set[str]
 ) -> None:
