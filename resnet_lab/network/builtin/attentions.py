@@ -41,14 +41,9 @@ class SqueezeExcitation(nn.Module):
         self.fc2 = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = pixel_mean(x).flatten(1)  # N C
-        gate = _at_a_pixel(self.fc2, F.relu(_at_a_pixel(self.fc1, gate)))
-        return x * gate.sigmoid()[:, :, None, None]
-
-
-def _at_a_pixel(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """A 1x1 convolution of vectors (..., C), as the matrix product it is, which takes half the time."""
-    return F.linear(x, conv.weight.flatten(1), conv.bias)
+        gate: Tensor = pixel_mean(x)  # N C 1 1
+        gate = self.fc2(F.relu(self.fc1(gate)))
+        return x * gate.sigmoid()
 
 
 class EfficientChannelAttention(nn.Module):
@@ -101,11 +96,11 @@ class CBAM(nn.Module):
         self.bn = nn.BatchNorm2d(1) if norm else nn.Identity()
 
     def mlp(self, pooled: Tensor) -> Tensor:
-        return _at_a_pixel(self.fc2, F.relu(_at_a_pixel(self.fc1, pooled)))
+        out: Tensor = self.fc2(F.relu(self.fc1(pooled)))
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = torch.stack((pixel_mean(x).flatten(1), pixel_max(x).flatten(1)), dim=1)  # N 2 C
-        gate: Tensor = self.mlp(pooled).sum(1)[:, :, None, None]  # N C 1 1
+        gate: Tensor = self.mlp(pixel_mean(x)) + self.mlp(pixel_max(x))  # N C 1 1
         x = x * gate.sigmoid()
         pooled = torch.cat((channel_mean(x), channel_max(x)), dim=1)  # N 2 H W
         gate = self.bn(self.conv(pooled))  # N 1 H W
