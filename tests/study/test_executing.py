@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from resnet_lab.study import concurrency, executing
 from resnet_lab.study.concurrency import measured_processes
 from resnet_lab.study.executing import in_processes, local
 from resnet_lab.study.trials import StudyFolder, trials_of
+from tests.study.recorded_children import recorded
 from tests.study.small import Listening, study
 
 REGISTRY = load(only=[])
@@ -28,27 +29,12 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_processes_have_a_gpu_each_in_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, expected: list[str]
 ) -> None:
-    environments: list[Mapping[str, str]] = []
-
-    class Recorded:
-        is_running = False
-
-        def __init__(self, command: object, environment: Mapping[str, str]) -> None:
-            environments.append(environment)
-
-        def stop(self) -> None: ...
-
-        def ended(self) -> tuple[int, str]:
-            return 0, ""
-
-        def stderr(self) -> str:
-            return ""
-
-    monkeypatch.setattr(executing, "Child", Recorded)
+    calls: list[tuple[Sequence[str], Mapping[str, str]]] = []
+    monkeypatch.setattr(executing, "Child", recorded(calls))
     monkeypatch.setattr(executing, "allowed_cores", lambda: 8)
     chosen, folder = study(seeds=4, train={"device": device}), StudyFolder(tmp_path)
     in_processes(3)(chosen, trials_of(chosen), folder, REGISTRY, Listening())
-    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in environments] == expected
+    assert [environment["CUDA_VISIBLE_DEVICES"] for _, environment in calls] == expected
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from resnet_lab.study.trial_results import progress_of
 from resnet_lab.study.trials import StudyFolder, Trial, trials_of
 from resnet_lab.study.writing import as_json, as_markdown, in_words, method
 from tests.study.fabricated import REGISTRY, design, fabricate_trial
+from tests.study.recorded_children import recorded
 from tests.study.small import Listening, study, table
 
 ARMS = {"plain": {}, "gated": {"attn": "eca"}, "smooth": {"act": "gelu"}}
@@ -244,27 +245,12 @@ def test_a_continued_study_is_exploratory(tmp_path: Path) -> None:
 
 
 def test_processes_are_told_how_far_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands = []
-
-    class Recorded:
-        is_running = False
-
-        def __init__(self, command: Sequence[str], environment: object) -> None:
-            commands.append(command)
-
-        def stop(self) -> None: ...
-
-        def ended(self) -> tuple[int, str]:
-            return 0, ""
-
-        def stderr(self) -> str:
-            return ""
-
-    monkeypatch.setattr(executing, "Child", Recorded)
+    calls: list[tuple[Sequence[str], Mapping[str, str]]] = []
+    monkeypatch.setattr(executing, "Child", recorded(calls))
     chosen, folder = design(arms=ARMS, looks=LOOKS, seeds=6, first_seed=10), StudyFolder(tmp_path)
     folder.note(chosen)
     in_processes(2)(chosen, trials_of(chosen.first(4)), folder, REGISTRY, Listening())
-    assert [command[-2:] for command in commands] == [["--until", "4"]] * 2
+    assert [command[-2:] for command, _ in calls] == [["--until", "4"]] * 2
 
 
 def test_a_process_does_not_run_beyond_what_it_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Attentions: gates that scale a feature map. Legend: N batch, C channels, H W pixels.
 
-Pooling is by `pooling`, whose CUDA gradients are deterministic where adaptive pooling's are not.
+Pooling is by means and maxima, whose CUDA gradients are deterministic where adaptive pooling's are not.
 """
 
 from math import log2
