@@ -63,11 +63,22 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def _maximum(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-    if is_traced or not torch.is_grad_enabled():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         return x.amax(dims, keepdim=True)
+    if not torch.is_grad_enabled():
+        return _amax(x, dims)
     maximum: Tensor = _Maximum.apply(x, dims)
     return maximum
+
+
+def _amax(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """`amax`, of channels-last maps on a CPU by the way to the same number that takes down to a tenth of the time."""
+    if x.device.type == "cpu" and is_channels_last(x):
+        if dims == (2, 3):
+            return x.permute(0, 2, 3, 1).amax(1, keepdim=True).amax(2, keepdim=True).permute(0, 3, 1, 2)
+        if x.dtype in (torch.bfloat16, torch.float16):
+            return x.float().amax(dims, keepdim=True).to(x.dtype)
+    return x.amax(dims, keepdim=True)
 
 
 class _Maximum(torch.autograd.Function):
@@ -77,7 +88,7 @@ class _Maximum(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-        return x.amax(dims, keepdim=True)
+        return _amax(x, dims)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:

@@ -23,7 +23,7 @@ REDUCTIONS = [
 ]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("reduce", "torchs", "dims"), REDUCTIONS)
 def test_torchs_values_and_gradients_in_the_layout_of_the_map(
@@ -44,6 +44,16 @@ def test_torchs_values_and_gradients_in_the_layout_of_the_map(
             (gradient,), (its,) = (torch.autograd.grad((each * weights).sum(), x) for each in (reduced, expected))
             assert torch.equal(gradient, its)
             assert gradient.is_contiguous(memory_format=layout)
+            with torch.no_grad():
+                assert torch.equal(reduce(x), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("reduce", [pixel_max, channel_max])
+def test_a_maximum_over_a_nan_is_nan(reduce: Callable[[Tensor], Tensor], dtype: torch.dtype) -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    x[0, 1, 2, 3] = torch.nan
+    assert reduce(x).isnan().sum() == 1
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")  # torch.func's own use
