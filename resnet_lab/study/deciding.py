@@ -16,7 +16,7 @@ from resnet_lab.data.preparation import prepare
 from resnet_lab.device import choose
 from resnet_lab.device.memory import is_out_of_memory
 from resnet_lab.device.placement import wait_for
-from resnet_lab.device.threads import threads_each
+from resnet_lab.device.threads import threads_each, using_threads
 from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
@@ -54,9 +54,10 @@ def decided(
     sources = sources or Sources(registry, fewest=2)
     found = []
     for arm in study.arms:
+        number = arm.train.threads or threads or threads_each(sharing)
         try:
-            resolved = _resolved(study, arm, sources, sharing)
-            resolved = resolved.model_copy(update={"threads": arm.train.threads or threads or threads_each(sharing)})
+            with using_threads(number):
+                resolved = _resolved(study, arm, sources, sharing).model_copy(update={"threads": number})
         except ResNetLabError as error:
             raise type(error)(f"arm {arm.name!r}: {error}") from None
         if has_open_epochs(study):

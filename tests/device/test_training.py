@@ -163,6 +163,17 @@ def test_code_that_is_kept_is_worth_measuring_sooner(
     assert prepared(small(), "auto", 70)[1] == [COMPILING, "compiled: a step takes 0.5 s compiled, 0.75 s eager"]
 
 
+def test_a_step_that_was_slowed_once_is_timed_again(
+    counting: Counting, seconds: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter((1.0, 50.0, 1.0, 1.5))  # the first is of no clock: whether the network runs at all
+    monkeypatch.setattr(training, "seconds_of_step", lambda network, placement, x: (network(x), next(times))[1])
+    assert prepared(small(), "auto", 599)[1] == [
+        "not compiled: compilation can take a minute, and about 599 s of training remain"
+    ]
+    assert not list(times)
+
+
 def take(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Have the next compilation take so long, in a new process."""
     forget()

@@ -121,6 +121,21 @@ def test_an_arm_is_compiled_in_all_its_trials_or_in_none(
     assert {each.compile for each in decided_eagerly(chosen, Sources(REGISTRY))} == {"off"}
 
 
+def test_it_is_decided_with_the_threads_of_a_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two teams of threads on the same cores take many times as long."""
+    threads: list[int] = []
+
+    def decide(*arguments: object, **options: object) -> Decided:
+        threads.append(torch.get_num_threads())
+        return Decided(256, is_compiled=False)
+
+    monkeypatch.setattr(deciding, "decide", decide)
+    before = torch.get_num_threads()
+    found = decided(study(train={"compile": "auto"}), REGISTRY, print, threads=before + 1)
+    assert threads == [each.threads for each in found] == [before + 1] * 2
+    assert torch.get_num_threads() == before
+
+
 def test_compiling_is_spread_over_the_trials_of_an_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rates at one seed and three seeds: 5 trainings."""
     asked: list[int] = []
