@@ -7,7 +7,7 @@ Then three trainings a seed take turns: the usual one; ours in fewer epochs, for
 what the usual way ends with (the median over seeds); ours in as many epochs as fit the usual one's time, for the
 difference on the test part, judged as a study judges two arms.
 
-usage: python benchmarks/time_to_accuracy.py FOLDER OUT.json [SIZE] [SEEDS] [PRECISION]
+usage: python benchmarks/time_to_accuracy.py FOLDER OUT.json [SIZE] [SEEDS] [PRECISION] [EPOCHS]
 """
 
 import json
@@ -49,7 +49,7 @@ from resnet_lab.study.statistics import judge
 from resnet_lab.train.config import data_config, train_config
 from resnet_lab.train.training import train
 
-EPOCHS, BATCH, MODEL = 15, 32, "resnet18"
+BATCH, MODEL = 32, "resnet18"
 QUICK = 0.6
 """Of the epochs that fit the usual way's time, the share that ours is given for equal accuracy."""
 
@@ -133,7 +133,7 @@ class Training:
         return {key: value for key, value in asdict(self).items() if key != "predictions"}
 
 
-def usual(folder: str, size: int, rate: float, seed: int, split: Split, epochs: int = EPOCHS) -> Training:
+def usual(folder: str, size: int, rate: float, seed: int, split: Split, epochs: int) -> Training:
     """Train the usual way."""
     torch.manual_seed(seed)
     start = perf_counter()
@@ -205,49 +205,52 @@ def ours(folder: str, size: int, rate: float, seed: int, epochs: int, precision:
     return Training((of_epochs + first).tolist(), validation, record["test"]["macro_accuracy"], predicted)
 
 
-def tuned(folder: str, size: int, precision: str, epochs: int) -> dict[str, Any]:
+def tuned(folder: str, size: int, precision: str, epochs: dict[str, int]) -> dict[str, Any]:
     """The rate of each with the highest validation accuracy in the last three epochs, on a seed of its own."""
     split, found = Split.of(folder, size, TUNED_ON), {name: dict[float, float]() for name in RATES}
     for name, rates in RATES.items():
         for rate in rates:
             run = (
-                usual(folder, size, rate, TUNED_ON, split)
+                usual(folder, size, rate, TUNED_ON, split, epochs["usual"])
                 if name == "usual"
-                else ours(folder, size, rate, TUNED_ON, epochs, precision)
+                else ours(folder, size, rate, TUNED_ON, epochs["quick"], precision)
             )
             found[name][rate] = float(np.mean(run.validation[-3:]))
             print(f"{name}, rate {rate}: validation {found[name][rate]:.3f}, {run.seconds[-1]:.0f} s", flush=True)
     return {name: {"rate": max(tried, key=lambda rate: tried[rate]), "tried": tried} for name, tried in found.items()}
 
 
-def epochs_in_equal_time(folder: str, size: int, precision: str) -> int:
-    """Epochs of ours that take as long as the usual way's `EPOCHS`, by one short training of each."""
+def epochs_in_equal_time(folder: str, size: int, precision: str, epochs: int) -> int:
+    """Epochs of ours that take as long as so many of the usual way's, by one short training of each."""
     split = Split.of(folder, size, TUNED_ON)
     theirs = usual(folder, size, RATES["usual"][0], TUNED_ON, split, epochs=3)
     own = ours(folder, size, RATES["ours"][0], TUNED_ON, 6, precision)
-    whole = (theirs.seconds[-1] - theirs.seconds[0]) / 2 * EPOCHS
+    whole = (theirs.seconds[-1] - theirs.seconds[0]) / 2 * epochs
     return max(1, round((whole - (own.seconds[0])) / ((own.seconds[-1] - own.seconds[0]) / 5)))
 
 
-def main(folder: str, out: str, size: int = 96, seeds: int = 6, precision: str = "auto") -> None:
+def main(
+    folder: str, out: str, size: int = 96, seeds: int = 6, precision: str = "auto", usual_epochs: str = "15"
+) -> None:
     """Measure, and write after each seed."""
-    in_equal_time = epochs_in_equal_time(folder, size, precision)
-    quick = max(1, round(QUICK * in_equal_time))
-    rates = tuned(folder, size, precision, quick)
+    in_equal_time = epochs_in_equal_time(folder, size, precision, int(usual_epochs))
+    epochs = {
+        "usual": int(usual_epochs), "quick": max(1, round(QUICK * in_equal_time)), "equal time": in_equal_time,
+    }  # fmt: skip
+    rates = tuned(folder, size, precision, epochs)
     content: dict[str, Any] = {
         "machine": machine(torch.device("cpu"), choose("cpu").name), "folder": Path(folder).name, "size": size,
         "precision": choose(precision=precision).precision,  # type: ignore[arg-type]
-        "epochs": {"usual": EPOCHS, "quick": quick, "equal time": in_equal_time}, "tuning": rates, "seeds": [],
+        "epochs": epochs, "tuning": rates, "seeds": [],
     }  # fmt: skip
     runs: list[dict[str, Training]] = []
     for seed in range(seeds):
         split, found = Split.of(folder, size, seed), dict[str, Training]()
         for name in ("usual", "quick", "equal time") if seed % 2 else ("equal time", "quick", "usual"):
             if name == "usual":
-                found[name] = usual(folder, size, rates["usual"]["rate"], seed, split)
+                found[name] = usual(folder, size, rates["usual"]["rate"], seed, split, epochs[name])
             else:
-                epochs = quick if name == "quick" else in_equal_time
-                found[name] = ours(folder, size, rates["ours"]["rate"], seed, epochs, precision)
+                found[name] = ours(folder, size, rates["ours"]["rate"], seed, epochs[name], precision)
             run = found[name]
             print(f"seed {seed}, {name}: test {run.test:.3f} after {run.seconds[-1]:.0f} s", flush=True)
         runs.append(found)
@@ -283,4 +286,4 @@ def summary(runs: Sequence[dict[str, Training]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5]), *sys.argv[5:6])
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5]), *sys.argv[5:7])

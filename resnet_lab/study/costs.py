@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.measuring import bench
@@ -17,6 +19,7 @@ from resnet_lab.core.locks import held
 from resnet_lab.core.records import repr_of
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import choose
+from resnet_lab.device.threads import using_threads
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.design import Arm
 from resnet_lab.study.trials import StudyFolder
@@ -72,17 +75,21 @@ def measure_costs(
 ) -> str | None:
     """Bench all arms against the first and store the result, unless it exists; the reason where that fails.
 
+    With as many threads as the trials have, or the fewest of them.
+
     Of several processes that come to it, one measures, and the others wait for it.
     """
     with held(folder.bench.with_suffix(".lock")):
         if kept_costs(arms, classes, folder) is not None:
             return None
-        device = arms[0].train.device
+        device, threads = arms[0].train.device, [arm.train.threads or torch.get_num_threads() for arm in arms]
         try:
-            found = bench([arm.for_bench(classes) for arm in arms], registry, device=device, watcher=watcher)
+            with using_threads(min(*threads, torch.get_num_threads())):  # as in a trial
+                found = bench([arm.for_bench(classes) for arm in arms], registry, device=device, watcher=watcher)
+                content = as_json(found, choose(device).device)
         except ConfigError as error:
             return f"costs are not measured: {error}"
-        write_atomically(folder.bench, json.dumps(as_json(found, choose(device).device), indent=1).encode())
+        write_atomically(folder.bench, json.dumps(content, indent=1).encode())
         return None
 
 

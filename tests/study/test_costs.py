@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binom
 
 from resnet_lab.core.errors import RunError
+from resnet_lab.device.threads import using_threads
 from resnet_lab.network.plugins import default_registry
 from resnet_lab.study import costs
 from resnet_lab.study.costs import kept_costs, measure_costs
@@ -108,6 +110,16 @@ def test_one_of_several_measures(tmp_path: Path, measured: StudyFolder, monkeypa
     for thread in threads:
         thread.join()
     assert len(calls) == 1
+
+
+def test_they_are_measured_with_the_threads_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+    for folder, asked, available, expected in (("a", 1, 2, 1), ("b", 2, 1, 1), ("c", None, 2, 2)):
+        with using_threads(available):
+            costs_of = StudyFolder(tmp_path / folder)
+            assert measure_costs(arms(threads=asked)[:1], CLASSES, costs_of, default_registry()) is None
+            assert torch.get_num_threads() == available
+        assert json.loads(costs_of.bench.read_text())["machine"]["threads"] == expected
 
 
 def test_arms_that_cannot_be_timed_are_reported(tmp_path: Path) -> None:
