@@ -1,6 +1,6 @@
 """How often the verdicts of studies are false, and how often their intervals hold the truth, by simulation.
 
-usage: python benchmarks/simulate_verdicts.py OUT.json [STUDIES] [PROCESSES] [KIND or DESIGN ...]
+usage: python benchmarks/simulate_verdicts.py OUT.json [STUDIES] [PROCESSES] [KIND ...] [DESIGN ...]
 
 Every study is judged by the program's own functions (`judge`, `image_blocks`). An image's score in an arm is the arm's
 mean, what the arm makes of the image in every seed, what it makes of it in this seed, and the arm's luck in the seed;
@@ -362,9 +362,14 @@ def line(result: dict[str, Any]) -> str:
 
 
 def main(out: str, studies: str = "4000", processes: str = "1", *chosen: str) -> None:
-    """Measure every case, or those of some kinds or designs, print a line of each, and write all."""
-    wanted = [number for number, case in enumerate(cases()) if not chosen or {case.kind, case.design} & {*chosen}]
-    tasks = [(case, int(studies), number) for number, case in enumerate(cases()) if number in wanted]
+    """Measure every case, or those of some kinds and of some designs, print a line of each, and write all."""
+    designs = {*chosen} & {case.design for case in cases()}
+    kinds = {*chosen} - designs
+    tasks = [
+        (case, int(studies), number)
+        for number, case in enumerate(cases())
+        if (not kinds or case.kind in kinds) and (not designs or case.design in designs)
+    ]
     found = []
     with ProcessPoolExecutor(int(processes)) as pool:
         for result in pool.map(measured, tasks):
