@@ -142,6 +142,7 @@ WORDS = (
     "core.figure_names",
     "core.files",
     "core.size_schedule",
+    "core.wording",
     "network.kinds",
     "network.spec",
     "study.remarks",

@@ -26,6 +26,7 @@ from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.escaping import cell, markdown
 from resnet_lab.core.records import Count, Items, Number, OpenRecord, Positive, bounded, read_json, repr_of, validated
+from resnet_lab.core.wording import counted
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
@@ -232,7 +233,7 @@ def as_markdown(content: Mapping[str, Any]) -> str:
     where = content["machine"]
     lines += [
         "",
-        markdown(f"{where['name']}, {where['threads']} threads, torch {where['torch']}")
+        markdown(f"{where['name']}, {counted(where['threads'], 'thread')}, torch {where['torch']}")
         + f"; medians of up to {content['rounds']} "
         "interleaved rounds; ratios of time to the first arm's with 95% intervals. MACs are multiply-adds per image; "
         "FLOPs = 2 x MACs.",

@@ -14,6 +14,7 @@ from resnet_lab.cli.root import app
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import ARMS
+from resnet_lab.core.wording import counted
 
 if TYPE_CHECKING:
     from resnet_lab.bench.arms import BenchArm
@@ -260,22 +261,22 @@ def _print(content: Mapping[str, Any]) -> None:
 
     console = output.console()
     console.width = max(console.width, NARROWEST)
-    machine = content["machine"]
+    machine, threads = content["machine"], counted(content["machine"]["threads"], "thread")
     console.print(
-        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}, up to {content['rounds']} rounds",
+        f"{machine['name']}, {threads}, torch {machine['torch']}, up to {content['rounds']} rounds",
         markup=False, soft_wrap=True,
     )  # fmt: skip
-    counted = Table(box=box.SIMPLE_HEAD)
-    counted.add_column("arm", no_wrap=True)
+    static = Table(box=box.SIMPLE_HEAD)
+    static.add_column("arm", no_wrap=True)
     for column in ("params (M)", "MACs (G)", "act. (M)", "moved (MB)", "floor (ms)", "fused (ms)"):
-        counted.add_column(column, justify="right", no_wrap=True)
+        static.add_column(column, justify="right", no_wrap=True)
     for arm in content["arms"]:
-        counted.add_row(
+        static.add_row(
             output.text(arm["name"]), f"{arm['parameters'] / 1e6:.3f}", f"{arm['macs'] / 1e9:.3f}",
             f"{arm['activations'] / 1e6:.2f}", f"{arm['moved_bytes'] / 1e6:.1f}", f"{arm['floor_ms']:.1f}",
             f"{arm['fused_floor_ms']:.1f}",
         )  # fmt: skip
-    console.print(counted)
+    console.print(static)
     for mode in content["control"]:
         table = Table(box=box.SIMPLE_HEAD, title=MODES[mode], title_justify="left")
         table.add_column("arm", no_wrap=True)

@@ -6,8 +6,8 @@ from rich.table import Table
 
 from resnet_lab.cli import output
 from resnet_lab.core.errors import printable
+from resnet_lab.core.wording import counted
 from resnet_lab.network.weights.coverage import KINDS, Coverage, Group
-from resnet_lab.report.text import counted
 
 SHOWN = 3
 """Names of a kind; `Coverage.to_json` has all."""

@@ -227,7 +227,7 @@ def _prepared(config: "DataConfig", size: int, seed: int | None, no_plugin: list
 
 def _problems(findings: "DataFindings") -> list[str]:
     """Problems that `check --strict` fails for."""
-    from resnet_lab.report.text import counted
+    from resnet_lab.core.wording import counted
 
     bad, conflicts = len(findings.bad), len(findings.conflicts)
     return [

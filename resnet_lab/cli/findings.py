@@ -12,10 +12,11 @@ from rich.text import Text
 
 from resnet_lab.cli import output
 from resnet_lab.core.errors import printable
+from resnet_lab.core.wording import counted
 from resnet_lab.data.cache_folders import CacheEntry
 from resnet_lab.data.copies import Copies
 from resnet_lab.data.description import DataFindings, Description
-from resnet_lab.report.text import CHANNELS, counted, split_text
+from resnet_lab.report.text import CHANNELS, split_text
 
 SHOWN = 20
 """Entries of a list; --json has all."""

@@ -18,6 +18,7 @@ from resnet_lab.bench.config import Mode
 from resnet_lab.cli import output
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
+from resnet_lab.core.wording import counted
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.endpoint_comparison import DIFFERENT, EndpointOutlook
@@ -321,8 +322,8 @@ def _costs(found: StudyFindings, costs: Costs) -> Table:
     modes: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "training step"}
     machine = costs.machine
     where = (
-        f"{machine['name']}, {machine['threads']} threads, torch {machine['torch']}; time ratios to the baseline, "
-        "interleaved"
+        f"{machine['name']}, {counted(machine['threads'], 'thread')}, torch {machine['torch']}; time ratios to the "
+        "baseline, interleaved"
     )
     table = Table(box=box.SIMPLE_HEAD, caption=where, caption_justify="left")
     table.add_column("arm", no_wrap=True)

@@ -14,6 +14,7 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import shortened
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
+from resnet_lab.core.wording import counted
 from resnet_lab.data.class_names import match_classes, require_known
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_columns import hexadecimal
@@ -345,16 +346,13 @@ def _report_scored(
 ) -> None:
     for remark in remarks:
         watcher.say(f"{origin.source}: {remark}")
+    part = f"of the {origin.part} part"
     if gone:
-        watcher.say(
-            f"{origin.source}: {len(gone)} images of the {origin.part} part are gone ({some(gone)}); the others are "
-            "scored"
-        )
+        number = counted(len(gone), f"image {part} is", f"images {part} are")
+        watcher.say(f"{origin.source}: {number} gone ({some(gone)}); the others are scored")
     if unreadable:
-        watcher.say(
-            f"{origin.source}: {len(unreadable)} images of the {origin.part} part cannot be read now "
-            f"({some(unreadable)}); the others are scored"
-        )
+        number = counted(len(unreadable), "image")
+        watcher.say(f"{origin.source}: {number} {part} cannot be read now ({some(unreadable)}); the others are scored")
     if origin.absent:
         watcher.say(
             f"{origin.source} has no image of {len(origin.absent)} of the network's {classes} classes "

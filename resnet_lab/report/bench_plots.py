@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resnet_lab.core.files import make_folder, write_atomically
+from resnet_lab.core.wording import counted
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "0.5"
 STAGES = ("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#F0E442", "#000000")
@@ -128,6 +129,6 @@ def _machine(content: Mapping[str, Any], mode: str) -> str:
     types, batches, sizes = ([*dict.fromkeys(str(arm[key]) for arm in arms)] for key in ("dtype", "batch", "size"))
     batch = "1" if mode == "latency" else ", ".join(batches)
     return (
-        f"{machine['name']}, {machine['threads']} threads, {', '.join(types)}, batch {batch}, {', '.join(sizes)} px, "
-        f"up to {content['rounds']} rounds"
+        f"{machine['name']}, {counted(machine['threads'], 'thread')}, {', '.join(types)}, batch {batch}, "
+        f"{', '.join(sizes)} px, up to {content['rounds']} rounds"
     )

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from resnet_lab.core.errors import printable
+from resnet_lab.core.wording import counted
 from resnet_lab.data.description import Album, ClassRow, Description
 from resnet_lab.data.split import PARTS, Part
 from resnet_lab.report.pages import render
 from resnet_lab.report.plots import size_plots
-from resnet_lab.report.text import CHANNELS, counted, split_text
+from resnet_lab.report.text import CHANNELS, split_text
 
 BAD_SHOWN = 200
 UNFOLDED = 6

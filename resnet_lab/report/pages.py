@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
 from resnet_lab.core.figure_names import figure_name
-from resnet_lab.report.text import breakable, counted, duration, joined, large, signed
+from resnet_lab.core.wording import counted
+from resnet_lab.report.text import breakable, duration, joined, large, signed
 
 
 @cache

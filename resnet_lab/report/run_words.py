@@ -6,13 +6,14 @@ from pathlib import PurePath
 from typing import Any
 
 from resnet_lab.core.errors import printable
+from resnet_lab.core.wording import counted
 from resnet_lab.data.split import PARTS
 from resnet_lab.evaluation.explanation.pictures import COLOURS
 from resnet_lab.evaluation.metrics import Summary
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.report.data_page import FEW, Remark
-from resnet_lab.report.text import counted, device_text, duration, joined, versions_text
+from resnet_lab.report.text import device_text, duration, joined, versions_text
 
 EXPLAINED = {
     "accuracy": "share of images classified correctly",

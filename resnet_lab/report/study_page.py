@@ -8,13 +8,14 @@ from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
 from resnet_lab.core.figure_names import figure_name
+from resnet_lab.core.wording import counted
 from resnet_lab.evaluation.metrics.headline import NAMES
 from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.data_page import Remark
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
 from resnet_lab.report.study_plots import scale_of
-from resnet_lab.report.text import counted, device_text, joined, signed, versions_text
+from resnet_lab.report.text import device_text, joined, signed, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
 from resnet_lab.study.plan import FEWEST

@@ -16,11 +16,6 @@ if TYPE_CHECKING:
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 
 
-def counted(number: int, singular: str, plural: str | None = None) -> str:
-    """`1 image`, `8,446 images`."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
 def breakable(text: str) -> Markup:
     """`printable` for a page, where a narrow column may break it after the marks that part words in names."""
     return Markup(re.sub(r"([_/-]+)", r"\1<wbr>", str(escape(printable(text)))))

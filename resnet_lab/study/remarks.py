@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from resnet_lab.core.size_schedule import SizeSchedule
+from resnet_lab.core.wording import counted
 from resnet_lab.study.declaration import changes
 from resnet_lab.study.design import Study
 from resnet_lab.study.endpoint import endpoint
@@ -160,7 +161,9 @@ def remarks(
         arms = ", ".join(hopeless)
         found.append(f"no effect of a factor can be estimated, since an arm failed at every seed: {arms}")
     if number < FEWEST:
-        found.append(f"{number} seeds are too few for a verdict ({FEWEST} at least): this is exploratory")
+        found.append(
+            f"{counted(number, 'seed is', 'seeds are')} too few for a verdict ({FEWEST} at least): this is exploratory"
+        )
     else:
         found.append(
             f"runs that collapse rarely go unseen: where none of {number} seeds does, up to "

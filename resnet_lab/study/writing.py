@@ -6,6 +6,7 @@ from typing import Any
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
 from resnet_lab.core.figure_names import figure_name
+from resnet_lab.core.wording import counted
 from resnet_lab.evaluation.metrics.headline import NOT_SHARES
 from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.endpoint import endpoint
@@ -168,11 +169,11 @@ def _costs_markdown(found: StudyFindings, costs: Costs) -> list[str]:
         cells.append("" if infer is None else f"{infer.images_a_second:,.0f}")
         cells.append("" if train is None or train.memory is None else f"{train.memory / 2**20:,.0f} MiB")
         lines.append(f"| {' | '.join(cells)} |")
-    machine = costs.machine
+    machine, threads = costs.machine, counted(costs.machine["threads"], "thread")
     return [
         *lines,
         "",
-        markdown(f"Interleaved rounds on {machine['name']}, {machine['threads']} threads, torch {machine['torch']}."),
+        markdown(f"Interleaved rounds on {machine['name']}, {threads}, torch {machine['torch']}."),
         *(f"- {markdown(remark)}" for remark in costs.remarks),
     ]
 

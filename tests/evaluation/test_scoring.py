@@ -231,13 +231,13 @@ def test_images_that_went_or_broke_after_the_training(run: Path, paintings: Path
     assert (found.paths, found.origin.gone) == (whole.paths[1:], 1)
     np.testing.assert_allclose(found.probabilities, whole.probabilities[1:], rtol=0, atol=1e-6)
     assert (
-        f"{data}: 1 images of the test part cannot be read now ({path}: not an image of a known format); the others "
+        f"{data}: 1 image of the test part cannot be read now ({path}: not an image of a known format); the others "
         "are scored"
     ) in listener.notes
     (data / path).unlink()
     found = evaluate(copy, CPU, REGISTRY, part="test", watcher=listener)
     assert (found.paths, found.origin.gone) == (whole.paths[1:], 1)
-    assert f"{data}: 1 images of the test part are gone ({path}); the others are scored" in listener.notes
+    assert f"{data}: 1 image of the test part is gone ({path}); the others are scored" in listener.notes
     kept = stored(Run(copy))
     assert kept is not None
     assert kept.paths == whole.paths, "those of all images stay"

@@ -4,7 +4,6 @@ from resnet_lab.core.errors import printable
 from resnet_lab.evaluation.metrics.headline import Interval
 from resnet_lab.report.text import (
     breakable,
-    counted,
     duration,
     figure_name,
     interval_notes,
@@ -27,12 +26,6 @@ from resnet_lab.report.text import (
 def test_what_would_not_print_is_written_as_an_escape(text: str, shown: str) -> None:
     assert printable(text) == shown
     assert printable(text).encode()
-
-
-def test_numbers_with_their_noun() -> None:
-    assert counted(1, "image") == "1 image"
-    assert counted(8446, "image") == "8,446 images"
-    assert counted(0, "copy", "copies") == "0 copies"
 
 
 def test_names_break_after_the_marks_that_part_words_and_stay_text() -> None:
