@@ -37,6 +37,9 @@ GRACE = 5.0
 OUTPUT = 20_000
 """Characters of a failed item's output that are kept."""
 
+PRINTED = ("ratios", "notes")
+"""What items find that is printed, and collected at the beginning of the file."""
+
 Found: TypeAlias = dict[str, Any]
 
 
@@ -52,7 +55,7 @@ class Item:
         part: of the day.
         seconds: that it is estimated to take.
         measure: given the sizes, yields what it finds, piece by piece; its first line of documentation says what.
-            Under `ratios` are those that are printed.
+            Lists under `PRINTED` grow, all else is replaced.
     """
 
     part: int
@@ -115,8 +118,8 @@ def _measure(measure: Callable[[Any], Iterator[Found]], sizes: Any, record: Path
     result = "done"
     try:
         for piece in measure(sizes):
-            ratios = found.get("ratios", []) + piece.pop("ratios", [])
-            found |= piece | ({"ratios": ratios} if ratios else {})
+            lists = {key: found.get(key, []) + piece[key] for key in PRINTED if key in piece}
+            found |= piece | lists
             write_atomically(record, json.dumps({"found": found}).encode())
     except Skipped as reason:
         result = f"skipped: {reason}"
@@ -207,10 +210,10 @@ def _interruptible() -> Iterator[None]:
 
 
 def write(path: Path, about: Found, items: Sequence[Item], outcomes: dict[str, Outcome]) -> None:
-    """Write all that came of the items so far; the ratios of all of them once more, by themselves."""
+    """Write all that came of the items so far; what is printed of all of them once more, by itself."""
     content = {
         **about,
-        "ratios": [ratio for outcome in outcomes.values() for ratio in outcome.found.get("ratios", [])],
+        **{key: [each for outcome in outcomes.values() for each in outcome.found.get(key, [])] for key in PRINTED},
         "items": {
             item.name: {"shows": item.shows, "estimate": item.seconds, **vars(outcomes[item.name])} for item in items
         },
@@ -219,10 +222,12 @@ def write(path: Path, about: Found, items: Sequence[Item], outcomes: dict[str, O
 
 
 def report(item: Item, outcome: Outcome) -> None:
-    """Print what came of an item, and its ratios."""
+    """Print what came of an item, its ratios and its notes."""
     print(f"{item.name}: {outcome.result} in {outcome.seconds:.0f} s", flush=True)
     for ratio in outcome.found.get("ratios", []):
         print(f"  {in_words(ratio)}", flush=True)
+    for note in outcome.found.get("notes", []):
+        print(f"  {note}", flush=True)
     if outcome.output and not outcome.result.startswith("skipped"):
         print("  | " + outcome.output.strip()[-2000:].replace("\n", "\n  | "), flush=True)
 

@@ -27,13 +27,14 @@ import torch
 from gpu_day import Found, Item, Skipped
 from torch import Tensor
 
+from resnet_lab.bench import interleaved_timing
 from resnet_lab.bench.arms import BenchArm, arms_of
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.interleaved_timing import interleave
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.peers import NAMES
 from resnet_lab.bench.results import as_json, machine
-from resnet_lab.bench.statistics import median_interval
+from resnet_lab.bench.statistics import FEWEST, median_interval
 from resnet_lab.bench.timed_networks import ready
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.data.config import DataConfig
@@ -73,10 +74,9 @@ class Sizes:
     Attributes:
         images: of the set that is trained on.
         rounds: of a bench, at most.
-        epochs: in each of an epoch's arms, and of each trial.
+        epochs: in each arm that is timed by epochs, and twice as many as a trial has.
         benches: of a network beside itself.
         trial: network of the trials.
-        compiler: whether `torch.compile` has any effect.
     """
 
     device: str = "cuda"
@@ -88,7 +88,6 @@ class Sizes:
     epochs: int = 8
     benches: int = 5
     trial: str = "resnet18"
-    compiler: bool = True
 
     @property
     def spec(self) -> ModelSpec:
@@ -109,7 +108,7 @@ class Sizes:
 
 
 REAL = Sizes()
-TINY = Sizes("cpu", "resnet18", 32, 2, images=40, rounds=2, epochs=2, benches=1, trial="resnet20", compiler=False)
+TINY = Sizes("cpu", "resnet18", 32, 4, images=48, rounds=2, epochs=2, benches=1, trial="resnet20")
 
 
 def ratio(what: str, above: Sequence[float], below: Sequence[float], at_least: float | None = None) -> Found:
@@ -149,7 +148,9 @@ def gpu_tests(sizes: Sizes) -> Iterator[Found]:
         mark = "pytest.mark." + "gpu"
         files = [str(path) for path in sorted((folder / "tests").rglob("test_*.py")) if mark in path.read_text()]
         if files:
-            yield {folder.name if folder != ROOT else "resnet-lab": tested(folder, files)}
+            name, found = folder.name if folder != ROOT else "resnet-lab", tested(folder, files)
+            counts = f"{found['passed']} passed, {found['skipped']} skipped, {len(found['failed'])} failed"
+            yield {name: found, "notes": [f"tests of {name}: {counts}"]}
 
 
 def tested(folder: Path, files: Sequence[str]) -> Found:
@@ -179,6 +180,8 @@ def conformance(sizes: Sizes) -> Iterator[Found]:
             result = Checks(under_test(kind, name, registry), {}).result("cuda")
             found[result.status][f"{kind} {name}"] = str(result)
             yield dict(found)
+    counts = ", ".join(f"{len(those)} {status}" for status, those in found.items())
+    yield {"notes": [f"components: {counts}", *found["failed"].values()]}
 
 
 # Speed beside timm's and torchvision's
@@ -295,7 +298,7 @@ def benched(
     if not names:
         yield {"fused": f"skipped: {FUSED} is not installed"}
     run = partial(bench, registry=registry, modes=[mode], rounds=sizes.rounds, device=sizes.device)
-    with compiling(sizes):
+    with rehearsed(sizes):
         try:
             found = run(arms)
         except ConfigError as error:
@@ -310,10 +313,13 @@ def benched(
 
 
 @contextmanager
-def compiling(sizes: Sizes) -> Iterator[None]:
-    """`torch.compile` as ever, or without effect where the compiler is left out."""
-    with torch.compiler.set_stance("default" if sizes.compiler else "force_eager"):
+def rehearsed(sizes: Sizes) -> Iterator[None]:
+    """In a rehearsal `torch.compile` is without effect, and measurements are a twentieth as long."""
+    if sizes.is_gpu:
         yield
+    else:
+        with torch.compiler.set_stance("force_eager"), patch.object(interleaved_timing, "SAMPLE", 0.005):
+            yield
 
 
 def those(rows: Sequence[Found], compiled: str) -> list[Found]:
@@ -337,9 +343,9 @@ def faster(
 
 def end_to_end(sizes: Sizes) -> Iterator[Found]:
     """Epochs from the cache beside steps on one batch that is there, and waits of the host for the GPU in them."""
-    from frozen_speed import batches
+    from frozen_speed import batches, few
 
-    data, placement = sizes.prepared(), sizes.placement("on")
+    data, placement = few(sizes.prepared(), sizes.images * 3 // 4), sizes.placement("on")  # in whole batches
     mean, std = data.statistics()
     resident = batches(data, "train", mean, std, placement, sizes.batch)
     with patch("resnet_lab.data.image_loader.DEVICE_SHARE", 0.0):
@@ -351,15 +357,16 @@ def end_to_end(sizes: Sizes) -> Iterator[Found]:
     }  # fmt: skip
     if sizes.is_gpu:
         sources["resident"] = resident.training
-    with compiling(sizes):
+    with rehearsed(sizes):
         arms = {name: Epochs(sizes, source, x, y) for name, source in sources.items()}
-        yield {
-            "steps an epoch": number,
-            "waits": {name: waits(arm) for name, arm in arms.items()} if sizes.is_gpu else {},
-        }
+        for name, arm in arms.items():
+            if sizes.is_gpu:
+                found = waits(arm)
+                words = f"{found['waits']} waits in {number} steps, and {found['planted']} where one was planted"
+                yield {f"waits, {name}": found, "notes": [f"{sizes.network}, epochs, {name}: {words}"]}
         turns = interleave(arms, sizes.epochs, placement.device)
     yield {
-        "milliseconds an epoch": turns.samples,
+        "milliseconds per epoch": turns.samples,
         "remarks": turns.conditions.remarks(),
         "ratios": [
             ratio(f"{sizes.network}, epochs: {name} over synthetic", turns.samples["synthetic"], samples, END_TO_END)
@@ -434,9 +441,17 @@ def same_network(sizes: Sizes) -> Iterator[Found]:
     from same_arms import benches, summary
 
     found: list[Found] = []
-    for each in benches(sizes.benches, sizes.device):
-        found.append(each)
-        yield {"runs": found, "summary": summary(found)}
+    with rehearsed(sizes):
+        for each in benches(sizes.benches, sizes.device, max(FEWEST, sizes.rounds)):
+            found.append(each)
+            yield {"runs": found, "summary": summary(found)}
+    yield {
+        "notes": [
+            f"{mode}: of {counts['runs']} ratios {counts['within 2%']} are within 2% of 1, and "
+            f"{counts['interval holds 1']} intervals hold it"
+            for mode, counts in summary(found).items()
+        ]
+    }
 
 
 def cudnn_benchmark(sizes: Sizes) -> Iterator[Found]:
@@ -449,7 +464,8 @@ def cudnn_benchmark(sizes: Sizes) -> Iterator[Found]:
             name: Searching(ready(arm, mode, default_registry(), sizes.device), search)
             for name, search in (("without", False), ("with", True))
         }
-        samples = interleave(arms, sizes.rounds, sizes.placement().device).samples
+        with rehearsed(sizes):
+            samples = interleave(arms, sizes.rounds, sizes.placement().device).samples
         what = f"{sizes.network}, {mode}: with cudnn.benchmark over without"
         yield {mode: samples, "ratios": [ratio(what, samples["without"], samples["with"])]}
     torch.backends.cudnn.benchmark = before
@@ -472,10 +488,14 @@ class Searching:
 def quarters(sizes: Sizes) -> Iterator[Found]:
     """Four trials at a time, each with a quarter of the GPU's memory, beside one after the other."""
     design = {
-        "study": {"name": "quarters", "recipe": "digits-quick", "seeds": 4, "arms": {"plain": {}}},
+        "study": {
+            "name": "quarters", "recipe": "digits-quick", "seeds": 2,
+            "arms": {"plain": {}, "half-the-rate": {"train.lr": 5e-3}},
+        },
         "model": {"model": sizes.trial, "input_size": sizes.size // 2},
-        "train": {"epochs": sizes.epochs, "compile": "off", "device": sizes.device},
-    }
+        "data": {"source": f"synthetic(images={sizes.images})"},
+        "train": {"epochs": sizes.epochs // 2, "compile": "off", "device": sizes.device},
+    }  # fmt: skip
     seconds = []
     for number in (1, 4):
         with tempfile.TemporaryDirectory() as folder, get_context("spawn").Pool(number) as pool:
@@ -502,7 +522,7 @@ def grad_cam(sizes: Sizes) -> Iterator[Found]:
         raise Skipped("pytorch-grad-cam is not installed")
     from grad_cam_speed import comparisons
 
-    for what, found in comparisons(sizes.device, sizes.epochs, sizes.network, sizes.size):
+    for what, found in comparisons(sizes.device, sizes.epochs, sizes.network, max(64, sizes.size)):
         seconds = found["seconds a batch"]
         theirs = min((name for name in seconds if name.startswith("theirs")), key=lambda name: median(seconds[name]))
         yield {

@@ -14,7 +14,7 @@ from typing import Any
 from devices import device_of
 
 from resnet_lab.bench.arms import arms_of
-from resnet_lab.bench.config import Mode
+from resnet_lab.bench.config import ROUNDS, Mode
 from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.results import machine
 from resnet_lab.bench.timed_networks import placement_of
@@ -37,10 +37,10 @@ def main(out: str, runs: int = 20, device: str = "auto") -> None:
     Path(out).write_text(json.dumps(content, indent=1))
 
 
-def benches(runs: int, device: str) -> Iterator[dict[str, Any]]:
+def benches(runs: int, device: str, rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
     """The control's timings of each run, by mode."""
     for _ in range(runs):
-        result = bench(ARMS, default_registry(), modes=MODES, device=device)
+        result = bench(ARMS, default_registry(), modes=MODES, rounds=rounds, device=device)
         yield {mode: asdict(timing) for mode, timing in result.control.items()} | {"remarks": result.remarks}
 
 
