@@ -73,6 +73,7 @@ class Sizes:
 
     Attributes:
         images: of the set that is trained on.
+        steps: of an epoch beside one resident batch.
         rounds: of a bench, at most.
         epochs: in each arm that is timed by epochs, and twice as many as a trial has.
         benches: of a network beside itself.
@@ -84,8 +85,9 @@ class Sizes:
     size: int = 224
     batch: int = 256
     images: int = 5120
+    steps: int = 15
     rounds: int = 15
-    epochs: int = 8
+    epochs: int = 6
     benches: int = 5
     trial: str = "resnet18"
 
@@ -108,7 +110,7 @@ class Sizes:
 
 
 REAL = Sizes()
-TINY = Sizes("cpu", "resnet18", 32, 4, images=48, rounds=2, epochs=2, benches=1, trial="resnet20")
+TINY = Sizes("cpu", "resnet18", 32, 4, images=48, steps=6, rounds=2, epochs=2, benches=1, trial="resnet20")
 
 
 def ratio(what: str, above: Sequence[float], below: Sequence[float], at_least: float | None = None) -> Found:
@@ -224,6 +226,7 @@ def beside_peers(sizes: Sizes, attn: str, mode: Mode, at_least: float | None = N
             *faster(what, those(ours, "on"), those(theirs, "on"), mode, at_least),
             *faster(what, those(ours, "off"), those(theirs, "off"), mode),
             *faster(what, those(ours, "on"), those(ours, "off"), mode),
+            *gains(what, ours, mode),
         ]
     }
 
@@ -235,9 +238,9 @@ def depthwise(sizes: Sizes) -> Iterator[Found]:
     what = f"{sizes.network}, train"
     yield {
         "ratios": [
-            each
-            for compiled in ("on", "off")
-            for each in faster(what, those(other, compiled), those(dense, compiled), "train", DEPTHWISE)
+            *faster(what, those(other, "on"), those(dense, "on"), "train", DEPTHWISE),
+            *faster(what, those(other, "off"), those(dense, "off"), "train", DEPTHWISE),
+            *gains(what, rows, "train"),
         ]
     }
 
@@ -255,10 +258,8 @@ def eight_inference(sizes: Sizes) -> Iterator[Found]:
 def eight(sizes: Sizes, mode: Mode) -> Iterator[Found]:
     """Bench of the eight, and how many times as fast each is with the fused plugin."""
     parts = {"act": ["relu", "gelu"], "conv": ["dense", "depthwise"], "attn": ["none", "cbam"]}
-    rows = {row["name"]: row for row in (yield from benched(sizes, parts, mode))}
-    plain = {name: rows.get(name.removesuffix(WITH_PLUGIN)) for name in rows if name.endswith(WITH_PLUGIN)}
-    what = f"{sizes.network}, {mode}"
-    yield {"ratios": [each for name, of in plain.items() if of for each in faster(what, [rows[name]], [of], mode)]}
+    rows = yield from benched(sizes, parts, mode)
+    yield {"ratios": gains(f"{sizes.network}, {mode}", rows, mode)}
 
 
 def fused_names(registry: Registry) -> dict[tuple[str, str], str]:
@@ -327,6 +328,12 @@ def those(rows: Sequence[Found], compiled: str) -> list[Found]:
     return [row for row in rows if row["compile"] == compiled]
 
 
+def gains(what: str, rows: Sequence[Found], mode: Mode) -> list[Found]:
+    """How many times as fast each arm is with the fused plugin."""
+    plain = {row["name"] + WITH_PLUGIN: row for row in rows}
+    return [each for row in rows if row["name"] in plain for each in faster(what, [row], [plain[row["name"]]], mode)]
+
+
 def faster(
     what: str, ours: Sequence[Found], theirs: Sequence[Found], mode: Mode, at_least: float | None = None
 ) -> list[Found]:
@@ -345,7 +352,7 @@ def end_to_end(sizes: Sizes) -> Iterator[Found]:
     """Epochs from the cache beside steps on one batch that is there, and waits of the host for the GPU in them."""
     from frozen_speed import batches, few
 
-    data, placement = few(sizes.prepared(), sizes.images * 3 // 4), sizes.placement("on")  # in whole batches
+    data, placement = few(sizes.prepared(), sizes.steps * sizes.batch), sizes.placement("on")
     mean, std = data.statistics()
     resident = batches(data, "train", mean, std, placement, sizes.batch)
     with patch("resnet_lab.data.image_loader.DEVICE_SHARE", 0.0):
@@ -429,7 +436,7 @@ def frozen_stages(sizes: Sizes) -> Iterator[Found]:
     """Epochs with the output of frozen stages stored, beside epochs without."""
     from frozen_speed import few, measured
 
-    data = few(sizes.prepared(), sizes.images // 5)
+    data = few(sizes.prepared(), 4 * sizes.batch)
     for stages in ("1-3", "1-4"):
         found = measured(data, stages, sizes.placement(), sizes.epochs, sizes.network, sizes.batch // 2)
         what = f"{sizes.network}, stages {stages} frozen: epochs with the store over without"
@@ -494,7 +501,9 @@ def quarters(sizes: Sizes) -> Iterator[Found]:
         },
         "model": {"model": sizes.trial, "input_size": sizes.size // 2},
         "data": {"source": f"synthetic(images={sizes.images})"},
-        "train": {"epochs": sizes.epochs // 2, "compile": "off", "device": sizes.device},
+        "train": {
+            "epochs": sizes.epochs // 2, "batch_size": sizes.batch // 2, "compile": "off", "device": sizes.device
+        },
     }  # fmt: skip
     seconds = []
     for number in (1, 4):
