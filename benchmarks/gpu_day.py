@@ -1,10 +1,11 @@
-"""Every figure that is owed from a GPU: items in order of worth, in three parts of nine minutes at most.
+"""All measurements that need a GPU: items in order of worth, in three parts of nine minutes at most.
 
 usage: python benchmarks/gpu_day.py --part 1 --out OUT.json [--deadline SECONDS] [--rehearse] [--list] [NAME ...]
 
 An item runs in a process of its own. One that no longer fits before the deadline is skipped, one that takes twice what
 it is estimated to is ended, and one that raises or crashes is recorded; the day goes on. OUT.json is written after each
-item, with what an item had measured before it was ended. The ratios that are aimed at are printed as they come.
+item, with what an item had measured before it was ended. Ratios are printed as they come, and those that are aimed at
+once more at the end.
 `--rehearse` runs the same on the processor, with tiny sizes and without the compiler: its figures mean nothing.
 """
 
@@ -192,6 +193,7 @@ def main(arguments: list[str] | None = None, items: Sequence[Item] = (), sizes: 
     except KeyboardInterrupt:  # between two items
         write(options.out, about, chosen, outcomes)
         return 130
+    summarise(outcomes)
     return int(any(outcome.result.startswith(("failed", "ended")) for outcome in outcomes.values()))
 
 
@@ -230,6 +232,18 @@ def report(item: Item, outcome: Outcome) -> None:
         print(f"  {note}", flush=True)
     if outcome.output and not outcome.result.startswith("skipped"):
         print("  | " + outcome.output.strip()[-2000:].replace("\n", "\n  | "), flush=True)
+
+
+def summarise(outcomes: dict[str, Outcome]) -> None:
+    """Print once more what is aimed at, and what was not measured to its end."""
+    print("\nAims:", flush=True)
+    for outcome in outcomes.values():
+        for ratio in outcome.found.get("ratios", []):
+            if ratio["at_least"] is not None:
+                print(f"  {in_words(ratio)}", flush=True)
+    for name, outcome in outcomes.items():
+        if outcome.result != "done":
+            print(f"{name}: {outcome.result}", flush=True)
 
 
 def in_words(ratio: Found) -> str:

@@ -1,4 +1,4 @@
-"""The script that brings all figures owed from a GPU."""
+"""The script of all measurements that need a GPU."""
 
 import json
 import os
@@ -148,6 +148,7 @@ def test_what_no_longer_fits_is_skipped(day: Pretended, capsys: pytest.CaptureFi
     assert len(content["ratios"]) == 2
     shown = capsys.readouterr().out
     assert "good: done in 10 s\n  a over b: 1.500 (1.400 to 1.600, n = 15); aim 1.35: met\n" in shown
+    assert shown.endswith(f"aim 1.35: met\nraising: {skipped}\n")
 
 
 @pytest.mark.parametrize("result", ["failed: ValueError", "ended: it was not done after 2 s"])
