@@ -14,7 +14,6 @@ import sys
 import tempfile
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
@@ -22,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from devices import device_of, seconds_of
 from torch import nn
 from torch.nn import functional as F
 
 import resnet_lab
+from resnet_lab.bench.results import machine
 from resnet_lab.core.columns import CategoryColumn
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
@@ -56,7 +55,7 @@ def main(folder: str, out: str, images: int = 0, rounds: int = 7, device: str = 
     data = few(
         prepare(open_images(folder, default_registry()), ImageFormat(SIZE), DataConfig(source=folder), seed=0), images
     )
-    content: dict[str, Any] = {"setting": setting() | {"device": choose(device).name}}
+    content: dict[str, Any] = {"setting": setting(choose(device))}
     for stages, precision in CASES:
         content[f"freeze {stages}, {precision}"] = measured(data, stages, choose(device, precision), rounds)
         Path(out).write_text(json.dumps(content, indent=1))
@@ -74,22 +73,22 @@ def few(data: Prepared, images: int) -> Prepared:
     return replace(data, part_column=CategoryColumn(parts.tolist()))
 
 
-def setting() -> dict[str, Any]:
+def setting(placement: Placement) -> dict[str, Any]:
     """All that the figures depend on."""
-    return {
+    return machine(placement.device, placement.name) | {
         "network": "resnet50", "size": SIZE, "batch": BATCH, "augment": "rotate90", "optimizer": "Adam, fused",
-        "threads": torch.get_num_threads(), "processors": os.cpu_count(),
+        "processors": os.cpu_count(),
         "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
-        "python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__,
-        "resnet-lab": version("resnet-lab"),
     }  # fmt: skip
 
 
-def measured(data: Prepared, stages: str, placement: Placement, rounds: int) -> dict[str, Any]:
+def measured(
+    data: Prepared, stages: str, placement: Placement, rounds: int, network: str = "resnet50", batch: int = BATCH
+) -> dict[str, Any]:
     """Seconds of epochs with and without the store, the ratio of neighbours, and how far losses are apart."""
     mean, std = data.statistics()
-    images = {part: batches(data, part, mean, std, placement) for part in ("train", "val")}
-    spec = zoo.get("resnet50").modified(num_classes=len(data.images.classes))
+    images = {part: batches(data, part, mean, std, placement, batch) for part in ("train", "val")}
+    spec = zoo.get(network).modified(num_classes=len(data.images.classes))
     plain, stored = (Arm(spec, images, stages, placement) for _ in range(2))
     metadata = Metadata(spec=spec, classes=data.images.classes, mean=mean, std=std)
     with tempfile.TemporaryDirectory() as cache:
@@ -116,10 +115,10 @@ def measured(data: Prepared, stages: str, placement: Placement, rounds: int) -> 
     }  # fmt: skip
 
 
-def batches(data: Prepared, part: Part, mean: Any, std: Any, placement: Placement) -> Loader:
+def batches(data: Prepared, part: Part, mean: Any, std: Any, placement: Placement, batch: int = BATCH) -> Loader:
     """Batches as a training has them."""
     chosen = data.positions(part)
-    order = Order(Subset(chosen, data.images.labels[chosen], len(data.images.classes)), BATCH)
+    order = Order(Subset(chosen, data.images.labels[chosen], len(data.images.classes)), batch)
     return image_loader(data.pixels, order, mean, std, placement, parse_augmentations(["rotate90"]))
 
 

@@ -9,7 +9,7 @@ time to ours. The drawing of a figure for the command line is timed too.
 import json
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from importlib.metadata import version
@@ -34,31 +34,37 @@ Arm = Callable[[Tensor], list[Tensor]]
 
 def main(out: str, rounds: int = 7, device: str = "cpu") -> None:
     """Measure everything and write it as JSON."""
-    torch.manual_seed(0)
-    exact = choose(device, "fp32", "off")
-    model = resnet_lab.build("resnet50").eval()
-    x, one = torch.randn(BATCH, 3, SIZE, SIZE).to(exact.device), torch.arange(BATCH)
-    other = one + BATCH
     content: dict[str, Any] = {
         "setting": {
             "network": "resnet50", "layer": "layer4", "size": SIZE, "batch": BATCH, "rounds": rounds,
-            "threads": torch.get_num_threads(), "device": exact.name,
+            "threads": torch.get_num_threads(), "device": choose(device).name,
             "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "captum", "grad-cam")},
         }
     }  # fmt: skip
-    for what, classes in {"one class": [one], "two classes": [one, other]}.items():
+    content |= dict(comparisons(device, rounds))
+    content["seconds a figure"] = figure_seconds(rounds)
+    Path(out).write_text(json.dumps(content, indent=1) + "\n")
+    print(json.dumps(content, indent=1))
+
+
+def comparisons(
+    device: str, rounds: int, network: str = "resnet50", size: int = SIZE
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Times of ours and theirs, and how far their maps agree, for one class and for two."""
+    torch.manual_seed(0)
+    exact = choose(device, "fp32", "off")
+    model = resnet_lab.build(network).eval()
+    x, one = torch.randn(BATCH, 3, size, size).to(exact.device), torch.arange(BATCH)
+    for what, classes in {"one class": [one], "two classes": [one, one + BATCH]}.items():
         arms = {
             "ours fp32": ours(model, exact, classes),
             "ours bf16": ours(model, choose(device, "bf16", "off"), classes),
             "theirs": theirs(model, torch.contiguous_format, exact, classes),
             "theirs channels-last": theirs(model, torch.channels_last, exact, classes),
         }
-        content[what] = {"correlation": least_correlation(arms, x), **measured(arms, x, rounds)}
-    content["seconds a figure"] = figure_seconds(rounds)
-    Path(out).write_text(json.dumps(content, indent=1) + "\n")
-    print(json.dumps(content, indent=1))
+        yield what, {"correlation": least_correlation(arms, x), **measured(arms, x, rounds)}
 
 
 def ours(model: nn.Module, placement: Placement, classes: list[Tensor]) -> Arm:

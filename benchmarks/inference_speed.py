@@ -1,4 +1,6 @@
-"""Inference on the CPU beside timm's and ONNX Runtime's: `inference_speed.py OUT [N] [bf16|fp32] [wall|processor]`.
+"""Inference beside timm's and ONNX Runtime's.
+
+usage: python benchmarks/inference_speed.py OUT.json [ROUNDS] [bf16|fp32] [wall|processor] [--device DEVICE]
 
 ResNet-50 at 224 pixels, and the same with GELU and CBAM, by torch in bf16 (or fp32) and channels-last, eager and
 compiled, and by ONNX Runtime in fp32 and int8. The arms take turns in one process, in each round first in one order and
@@ -6,7 +8,7 @@ then in the other; the figure is the median over the rounds of the ratio of thei
 Theirs run with the C library's memory settings as they come, ours with `allocator`'s; a second table has both with
 ours. "timm frozen" is timm compiled with inductor's `freezing`, which `torch.compile` alone leaves out; "ONNX Runtime"
 is timm's network as torch exports it, in a session with its default options; "ours int8" is calibrated on noise, as
-time does not depend on it.
+time does not depend on it. On a GPU the arms are torch's alone.
 
 A round counts where other programs had under 5% of the processor. Where fewer than three do, all count, and the result
 says `"disturbed": true`. Beside busy programs, `processor` compares seconds of the processor, with OMP_NUM_THREADS=1: a
@@ -30,6 +32,7 @@ from typing import Any
 import onnxruntime
 import timm
 import torch
+from devices import device_of
 from scipy.stats import binom
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
@@ -41,6 +44,7 @@ from resnet_lab.device.compiling import own_code
 from resnet_lab.device.folding import folded
 from resnet_lab.device.inference import Frozen
 from resnet_lab.device.onnx_graph import as_onnx, onnx_session, traced
+from resnet_lab.device.placement import wait_for
 from resnet_lab.export.int8_file import quantise
 
 NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -51,7 +55,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
 }
 BATCHES = (1, 8, 32)
-SAMPLE = 16
+SAMPLE = {"cpu": 16, "gpu": 2048}
 """Images that are timed together at least."""
 
 QUIET = 0.05
@@ -64,7 +68,7 @@ SIZE = int(os.environ.get("SIZE", "224"))
 """Pixels; fewer to try the program itself."""
 
 OURS = ("ours eager", "ours compiled", "ours onnx")
-"""Arms that `--runtime auto` and `--compile auto` choose from; ONNX Runtime in fp32 alone."""
+"""Arms that `--runtime auto` and `--compile auto` choose from; ONNX Runtime in fp32 on the CPU alone."""
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": perf_counter, "processor": process_time}
 
@@ -73,12 +77,12 @@ THEIRS = ("timm eager", "timm compiled", "ONNX Runtime")
 Arm = Callable[..., Tensor]
 
 
-def main(out: str, rounds: int = 15, precision: str = "bf16", clock: str = "wall") -> None:
+def main(out: str, rounds: int = 15, precision: str = "bf16", clock: str = "wall", device: str = "cpu") -> None:
     """Measure everything and write it as JSON, after each part."""
     content: dict[str, Any] = {
         "setting": {
             "size": SIZE, "precision": precision, "clock": clock, "layout": "channels-last", "rounds": rounds,
-            "threads": torch.get_num_threads(),
+            "threads": torch.get_num_threads(), "device": choose(device).name,
             "processor": torch.cpu.get_capabilities().get("cpu_name", platform.machine()),
             "python": platform.python_version(), "torch": torch.__version__, "timm": timm.__version__,
             "onnxruntime": onnxruntime.__version__,
@@ -86,23 +90,26 @@ def main(out: str, rounds: int = 15, precision: str = "bf16", clock: str = "wall
     }  # fmt: skip
     for name, (ours, theirs) in NETWORKS.items():
         for batch in BATCHES:
-            content[f"{name}, batch {batch}"] = measured(ours, theirs, batch, rounds, precision, clock)
+            content[f"{name}, batch {batch}"] = measured(ours, theirs, batch, rounds, precision, clock, device)
             Path(out).write_text(json.dumps(content, indent=1))
             print(name, batch, json.dumps(content[f"{name}, batch {batch}"]["ratios"], indent=1), flush=True)
 
 
 def measured(
-    ours: dict[str, Any], theirs: dict[str, Any], batch: int, rounds: int, precision: str, clock: str
+    ours: dict[str, Any], theirs: dict[str, Any], batch: int, rounds: int, precision: str, clock: str, device: str
 ) -> dict[str, Any]:
     """Seconds per image of every arm in every round, and ratios of their fastest plain arm to ours."""
-    arms = arms_of(ours, theirs, torch.randn(batch, 3, SIZE, SIZE), precision)
+    arms = arms_of(ours, theirs, torch.randn(batch, 3, SIZE, SIZE), precision, device)
+    where = choose(device).device
     packed = counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"]
     with torch.inference_mode():
         for arm in arms.values():
             arm()
-    assert counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"] >= packed + 2 * 53
-    as_it_comes = in_turns(arms, batch, rounds, lambda name: kept() if name.startswith("ours") else stock(), clock)
-    alike = in_turns(arms, batch, max(3, rounds // 2), lambda name: kept(), clock)
+    assert where.type != "cpu" or counters["inductor"]["mkldnn_conv_weight_pack_matcher_count"] >= packed + 2 * 53
+    as_it_comes = in_turns(
+        arms, batch, rounds, lambda name: kept() if name.startswith("ours") else stock(), clock, where
+    )
+    alike = in_turns(arms, batch, max(3, rounds // 2), lambda name: kept(), clock, where)
     return {
         "ratios": {
             "timm as it comes": ratios(as_it_comes, precision, clock),
@@ -112,20 +119,25 @@ def measured(
     }
 
 
-def arms_of(ours: dict[str, Any], theirs: dict[str, Any], x: Tensor, precision: str) -> dict[str, Arm]:
+def arms_of(
+    ours: dict[str, Any], theirs: dict[str, Any], x: Tensor, precision: str, device: str = "cpu"
+) -> dict[str, Arm]:
     """Arms by name, each with the input that suits it.
 
     Ours are as `optimize_for_inference` makes them; timm's have weights in bf16, not autocast, which would be slower.
     """
     dtype = {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
-    suited = x.to(dtype).contiguous(memory_format=torch.channels_last)
+    where = choose(device).device
+    suited = x.to(where, dtype).contiguous(memory_format=torch.channels_last)
 
     def timm_model() -> nn.Module:
         model = timm.create_model("resnet50", **theirs).eval()
-        return model.to(dtype).to(memory_format=torch.channels_last).requires_grad_(False)
+        return model.to(where, dtype).to(memory_format=torch.channels_last).requires_grad_(False)
 
     model = resnet_lab.build("resnet50", **ours)
-    eager, compiled = (optimize_for_inference(model, choose("cpu", precision, asked)) for asked in ("off", "on"))
+    eager, compiled = (
+        optimize_for_inference(model, choose(device, precision, asked, channels_last=True)) for asked in ("off", "on")
+    )
     assert not any(isinstance(module, nn.BatchNorm2d) for module in (*eager.modules(), *compiled.modules()))
     by_torch = {
         "ours eager": eager,
@@ -134,6 +146,8 @@ def arms_of(ours: dict[str, Any], theirs: dict[str, Any], x: Tensor, precision: 
         "timm compiled": torch.compile(own_code(timm_model()), dynamic=False),
         "timm frozen": Frozen(timm_model(), x.shape, "on"),
     }
+    if where.type != "cpu":
+        return {name: partial(arm, suited) for name, arm in by_torch.items()}
     by_onnx = {
         "ours onnx": optimize_for_inference(model, choose(runtime="onnx")),
         "ours int8": int8(model, x),
@@ -167,7 +181,7 @@ def graph_of(model: nn.Module, x: Tensor) -> bytes:
 
 @torch.inference_mode()
 def in_turns(
-    arms: dict[str, Arm], batch: int, rounds: int, setting: Callable[[str], Any], clock: str
+    arms: dict[str, Arm], batch: int, rounds: int, setting: Callable[[str], Any], clock: str, device: torch.device
 ) -> list[dict[str, float]]:
     """Interleaved rounds: seconds per image of each arm, and the share of the processor that `others` had."""
     done: list[dict[str, float]] = []
@@ -179,18 +193,20 @@ def in_turns(
         seconds = dict.fromkeys(arms, 0.0)
         for name in (*arms, *reversed(arms)):
             with setting(name):
-                seconds[name] += seconds_an_image(arms[name], batch, CLOCKS[clock]) / 2
+                seconds[name] += seconds_an_image(arms[name], batch, CLOCKS[clock], device) / 2
         done.append({"others": share_of_others(begin, clocks()), **seconds})
     return done
 
 
-def seconds_an_image(arm: Arm, batch: int, seconds: Callable[[], float]) -> float:
+def seconds_an_image(arm: Arm, batch: int, seconds: Callable[[], float], device: torch.device) -> float:
     """Seconds per image, after one call that is not timed."""
-    repeats = max(1, SAMPLE // batch)
+    repeats = max(1, SAMPLE["cpu" if device.type == "cpu" else "gpu"] // batch)
     arm()
+    wait_for(device)
     start = seconds()
     for _ in range(repeats):
         arm()
+    wait_for(device)
     return (seconds() - start) / (repeats * batch)
 
 
@@ -248,8 +264,9 @@ def ratios(rounds: list[dict[str, float]], precision: str, clock: str) -> dict[s
     disturbed = len(counted) < 3 and clock == "wall"
     counted = rounds if disturbed or clock == "processor" else counted
     times = {name: median(found[name] for found in counted) for name in counted[0] if name != "others"}
-    chosen_from = [name for name in OURS if precision == "fp32" or name != "ours onnx"]
-    best, fastest = (min(names, key=lambda name: times[name]) for names in (chosen_from, THEIRS))
+    chosen_from = [name for name in OURS if name in times and (precision == "fp32" or name != "ours onnx")]
+    there = [name for name in THEIRS if name in times]
+    best, fastest = (min(names, key=lambda name: times[name]) for names in (chosen_from, there))
     fastest_float = min((name for name in times if name != "ours int8"), key=lambda name: times[name])
     pairs = [
         (best, fastest), ("ours eager", "timm eager"), ("ours compiled", "timm compiled"),
@@ -261,6 +278,7 @@ def ratios(rounds: list[dict[str, float]], precision: str, clock: str) -> dict[s
         **{
             f"{mine} over {theirs}": spread([found[theirs] / found[mine] for found in counted])
             for mine, theirs in pairs
+            if mine in times
         },
         "milliseconds": {name: round(1000 * seconds, 2) for name, seconds in times.items()},
     }
@@ -276,4 +294,5 @@ def spread(values: list[float]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 15, *sys.argv[3:5])
+    device, arguments = device_of(sys.argv[1:])
+    main(arguments[0], int(arguments[1]) if len(arguments) > 1 else 15, *arguments[2:4], device=device)
