@@ -1,8 +1,9 @@
 """Seconds to equal accuracy, and accuracy in equal time: the recipe `paintings-quick` beside the usual way.
 
-The usual way is torchvision's ResNet-18 in float32 with `ImageFolder`, a `DataLoader` of two workers, flips, Adam and a
-cosine. Both classify the images of a folder at one size, with the same split, and validate after each epoch; decoding
-into an empty cache counts. A rate is tuned for each, of as many candidates and epochs, on a seed that is not compared.
+The usual way is torchvision's ResNet-18 in float32 with `ImageFolder`, a `DataLoader` of a worker for each core, two at
+most, flips, Adam and a cosine. Both classify the images of a folder at one size, with the same split, and validate
+after each epoch; decoding into an empty cache counts. A rate is tuned for each, of as many candidates in as much time,
+on a seed that is not compared.
 Then three trainings a seed take turns: the usual one; ours in fewer epochs, for the seconds until validation reaches
 what the usual way ends with (the median over seeds); ours in as many epochs as fit the usual one's time, for the
 difference on the test part, judged as a study judges two arms.
@@ -50,6 +51,7 @@ from resnet_lab.train.config import data_config, train_config
 from resnet_lab.train.training import train
 
 BATCH, MODEL = 32, "resnet18"
+WORKERS = min(2, len(os.sched_getaffinity(0)))
 QUICK = 0.6
 """Of the epochs that fit the usual way's time, the share that ours is given for equal accuracy."""
 
@@ -145,7 +147,7 @@ def usual(folder: str, size: int, rate: float, seed: int, split: Split, epochs: 
         for part, positions in split.positions.items()
     }
     loaders = {
-        part: DataLoader(images, BATCH, shuffle=part == "train", num_workers=2, persistent_workers=part != "test")
+        part: DataLoader(images, BATCH, shuffle=part == "train", num_workers=WORKERS, persistent_workers=part != "test")
         for part, images in parts.items()
     }
     model = torchvision.models.resnet18(num_classes=len(split.classes))
@@ -205,19 +207,27 @@ def ours(folder: str, size: int, rate: float, seed: int, epochs: int, precision:
     return Training((of_epochs + first).tolist(), validation, record["test"]["macro_accuracy"], predicted)
 
 
-def tuned(folder: str, size: int, precision: str, epochs: dict[str, int]) -> dict[str, Any]:
-    """The rate of each with the highest validation accuracy in the last three epochs, on a seed of its own."""
-    split, found = Split.of(folder, size, TUNED_ON), {name: dict[float, float]() for name in RATES}
+def tuned(folder: str, size: int, precision: str, usual_epochs: int) -> dict[str, Any]:
+    """Rate and epochs of each: the highest validation accuracy in the last three epochs, on a seed of its own.
+
+    Ours has as many epochs as take the same time by a short training of each; from the seconds of all these trainings
+    it then follows how many take the usual way's.
+    """
+    split, own = Split.of(folder, size, TUNED_ON), epochs_in_equal_time(folder, size, precision, usual_epochs)
+    found: dict[str, Any] = {"epochs": {"usual": usual_epochs, "ours": own}}
     for name, rates in RATES.items():
+        found[name] = {"tried": {}, "seconds": []}
         for rate in rates:
             run = (
-                usual(folder, size, rate, TUNED_ON, split, epochs["usual"])
+                usual(folder, size, rate, TUNED_ON, split, usual_epochs)
                 if name == "usual"
-                else ours(folder, size, rate, TUNED_ON, epochs["quick"], precision)
+                else ours(folder, size, rate, TUNED_ON, own, precision)
             )
-            found[name][rate] = float(np.mean(run.validation[-3:]))
-            print(f"{name}, rate {rate}: validation {found[name][rate]:.3f}, {run.seconds[-1]:.0f} s", flush=True)
-    return {name: {"rate": max(tried, key=lambda rate: tried[rate]), "tried": tried} for name, tried in found.items()}
+            accuracy = float(np.mean(run.validation[-3:]))
+            print(f"{name}, rate {rate}: validation {accuracy:.3f}, {run.seconds[-1]:.0f} s", flush=True)
+            found[name]["tried"][str(rate)] = accuracy
+            found[name]["seconds"].append(run.seconds[-1])
+    return found
 
 
 def epochs_in_equal_time(folder: str, size: int, precision: str, epochs: int) -> int:
@@ -232,31 +242,37 @@ def epochs_in_equal_time(folder: str, size: int, precision: str, epochs: int) ->
 def main(
     folder: str, out: str, size: int = 96, seeds: int = 6, precision: str = "auto", usual_epochs: str = "15"
 ) -> None:
-    """Measure, and write after each seed."""
-    in_equal_time = epochs_in_equal_time(folder, size, precision, int(usual_epochs))
+    """Measure, and write after each seed; rates and epochs are those of OUT.json where it exists."""
+    path = Path(out)
+    tuning = json.loads(path.read_text())["tuning"] if path.exists() else None
+    if tuning is None:
+        tuning = tuned(folder, size, precision, int(usual_epochs))
+    rates = {name: float(max(tuning[name]["tried"], key=tuning[name]["tried"].get)) for name in RATES}
+    ratio = median(tuning["usual"]["seconds"]) / median(tuning["ours"]["seconds"])
+    in_equal_time = max(1, round(ratio * tuning["epochs"]["ours"]))
     epochs = {
-        "usual": int(usual_epochs), "quick": max(1, round(QUICK * in_equal_time)), "equal time": in_equal_time,
+        "usual": tuning["epochs"]["usual"], "quick": max(1, round(QUICK * in_equal_time)), "equal time": in_equal_time,
     }  # fmt: skip
-    rates = tuned(folder, size, precision, epochs)
     content: dict[str, Any] = {
         "machine": machine(torch.device("cpu"), choose("cpu").name), "folder": Path(folder).name, "size": size,
         "precision": choose(precision=precision).precision,  # type: ignore[arg-type]
-        "epochs": epochs, "tuning": rates, "seeds": [],
+        "cores": len(os.sched_getaffinity(0)), "tuning": tuning, "epochs": epochs, "rates": rates, "seeds": [],
     }  # fmt: skip
+    path.write_text(json.dumps(content, indent=1))
     runs: list[dict[str, Training]] = []
     for seed in range(seeds):
         split, found = Split.of(folder, size, seed), dict[str, Training]()
         for name in ("usual", "quick", "equal time") if seed % 2 else ("equal time", "quick", "usual"):
             if name == "usual":
-                found[name] = usual(folder, size, rates["usual"]["rate"], seed, split, epochs[name])
+                found[name] = usual(folder, size, rates["usual"], seed, split, epochs[name])
             else:
-                found[name] = ours(folder, size, rates["ours"]["rate"], seed, epochs[name], precision)
+                found[name] = ours(folder, size, rates["ours"], seed, epochs[name], precision)
             run = found[name]
             print(f"seed {seed}, {name}: test {run.test:.3f} after {run.seconds[-1]:.0f} s", flush=True)
         runs.append(found)
         content["seeds"].append({name: run.record() for name, run in found.items()})
         content["summary"] = summary(runs)
-        Path(out).write_text(json.dumps(content, indent=1))
+        path.write_text(json.dumps(content, indent=1))
     print(json.dumps(content["summary"], indent=1))
 
 
