@@ -3,26 +3,15 @@
 Maps are channels-last, so that they lie in memory as (N, P, C); all else is float32. With x the map, m, a and b a
 channel's shift, scale and bias (the norm before CBAM), g the channel gate (N, C) and s the spatial gate (N, P):
 
-    y = a (x - m) + b        z = g y        out = act(s z + identity)
+    z = g (a (x - m) + b)        out = act(s z + identity)
 
-No pass writes y or z: each computes them from x again. Where a maximum is met again in a later pass it is compared
-exactly, so these kernels are to be compiled without contraction of multiplications and additions (`FUSION`).
+No pass writes z: each computes it from x again, with `shift` m (C,) and `scales` g a and g b (2, N, C). Where a maximum
+is met again in a later pass it is compared exactly, so these kernels have to be compiled without contraction of
+products and sums (`launching.launch`). A program has CHUNK pixels and CHANNELS channels of an image.
 """
 
 import triton
 import triton.language as tl
-
-FUSION = False
-"""Of `enable_fp_fusion`: contracted in one kernel and not in the next, z would differ in its last bit."""
-
-
-@triton.jit
-def _normalised(x, affine, c, keep, C):
-    """y of a tile of x, (pixels, channels)."""
-    shift = tl.load(affine + c, keep, other=0.0)
-    scale = tl.load(affine + C + c, keep, other=0.0)
-    bias = tl.load(affine + 2 * C + c, keep, other=0.0)
-    return scale * (x - shift) + bias
 
 
 @triton.jit
@@ -50,6 +39,25 @@ def _slope(u, ACT: tl.constexpr):
 
 
 @triton.jit
+def _channels(C, CHANNELS: tl.constexpr):
+    """Channels of a program, and which of them there are."""
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
+    return c, c < C
+
+
+@triton.jit
+def _vector(array, row, c, keep, C):
+    """Values of a program's channels in a row of an array, (1, channels)."""
+    return tl.load(array + row * C + c, keep, other=0.0)[None, :]
+
+
+@triton.jit
+def _pixel(array, row, p, inside, P):
+    """Values of a tile's pixels in a row of an array, (pixels, 1)."""
+    return tl.load(array + row * P + p, inside, other=0.0)[:, None]
+
+
+@triton.jit
 def pixel_statistics(
     x,
     weight,
@@ -61,14 +69,12 @@ def pixel_statistics(
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Mean, sum of squared deviations, maximum, and how many pixels share it, of each channel of an image.
+    """Mean, sum of squared deviations, maximum, and how many pixels share it: (splits, 4, N, C). One read of x.
 
-    Where the norm's weight is negative the maximum is that of -x: of what the norm makes of it. One read of x. `out` is
-    (splits, 4, N, C): a program has CHUNK pixels.
+    Where the norm's weight is negative the maximum is that of -x: of what the norm makes of it.
     """
-    n, block, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-    c = block * CHANNELS + tl.arange(0, CHANNELS)
-    keep = c < C
+    n, split = tl.program_id(0), tl.program_id(2)
+    c, keep = _channels(C, CHANNELS)
     sign = tl.full((CHANNELS,), 1.0, tl.float32)
     if HAS_WEIGHT:
         sign = tl.where(tl.load(weight + c, keep, other=0.0) < 0.0, -1.0, 1.0)
@@ -105,9 +111,10 @@ def pixel_statistics(
 
 
 @triton.jit
-def channel_statistics(x, affine, gate, out, P, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
+def channel_statistics(x, shift, scales, out, P, C, PIXELS: tl.constexpr, CHANNELS: tl.constexpr):
     """Mean and maximum of z over channels, and how many share the maximum: (N, 3, P). One read of x."""
     n = tl.program_id(1)
+    N = tl.num_programs(1)
     p = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
     inside = p < P
     total = tl.zeros((PIXELS,), tl.float32)
@@ -119,8 +126,9 @@ def channel_statistics(x, affine, gate, out, P, C, PIXELS: tl.constexpr, CHANNEL
         keep = c < C
         mask = inside[:, None] & keep[None, :]
         tile = tl.load(rows + c[None, :], mask, other=0.0).to(tl.float32)
-        z = _normalised(tile, affine, c, keep, C) * tl.load(gate + n * C + c, keep, other=0.0)[None, :]
-        total += tl.sum(z, 1)
+        away = tile - _vector(shift, 0, c, keep, C)
+        z = _vector(scales, n, c, keep, C) * away + _vector(scales, N + n, c, keep, C)
+        total += tl.sum(tl.where(mask, z, 0.0), 1)
         z = tl.where(mask, z, float("-inf"))
         top = tl.max(z, 1)
         same = tl.sum(tl.where(z == top[:, None], 1.0, 0.0), 1)
@@ -137,30 +145,35 @@ def channel_statistics(x, affine, gate, out, P, C, PIXELS: tl.constexpr, CHANNEL
 def gated(
     x,
     identity,
-    affine,
-    gate,
+    shift,
+    scales,
     spatial,
     out,
     P,
     C,
     HAS_IDENTITY: tl.constexpr,
     ACT: tl.constexpr,
+    CHUNK: tl.constexpr,
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
     """Write act(s z + identity). One read of x, one of the identity, one write."""
-    n = tl.program_id(2)
-    p = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    keep, inside = c < C, p < P
-    mask = inside[:, None] & keep[None, :]
-    offset = n.to(tl.int64) * P * C + p[:, None] * C + c[None, :]
-    tile = tl.load(x + offset, mask, other=0.0).to(tl.float32)
-    z = _normalised(tile, affine, c, keep, C) * tl.load(gate + n * C + c, keep, other=0.0)[None, :]
-    u = z * tl.load(spatial + n * P + p, inside, other=0.0)[:, None]
-    if HAS_IDENTITY:
-        u += tl.load(identity + offset, mask, other=0.0).to(tl.float32)
-    tl.store(out + offset, _activated(u, ACT).to(out.dtype.element_ty), mask)
+    n, split = tl.program_id(0), tl.program_id(2)
+    N = tl.num_programs(0)
+    c, keep = _channels(C, CHANNELS)
+    m = _vector(shift, 0, c, keep, C)
+    ga, gb = _vector(scales, n, c, keep, C), _vector(scales, N + n, c, keep, C)
+    image = n.to(tl.int64) * P * C
+    for start in range(split * CHUNK, tl.minimum((split + 1) * CHUNK, P), PIXELS):
+        p = start + tl.arange(0, PIXELS)
+        inside = p < P
+        mask = inside[:, None] & keep[None, :]
+        offset = image + p[:, None] * C + c[None, :]
+        tile = tl.load(x + offset, mask, other=0.0).to(tl.float32)
+        u = (ga * (tile - m) + gb) * _pixel(spatial, n, p, inside, P)
+        if HAS_IDENTITY:
+            u += tl.load(identity + offset, mask, other=0.0).to(tl.float32)
+        tl.store(out + offset, _activated(u, ACT).to(out.dtype.element_ty), mask)
 
 
 @triton.jit
@@ -168,8 +181,8 @@ def backward_gated(
     gradient,
     x,
     identity,
-    affine,
-    gate,
+    shift,
+    scales,
     spatial,
     inner,
     by_pixel,
@@ -182,16 +195,16 @@ def backward_gated(
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Gradient of s z + identity, G, which is written if it is not `gradient` itself, and sums of it over one read.
+    """G, the gradient of s z + identity, and sums of it. One read of x, identity and gradient, one write of G.
 
-    `by_pixel` (channel blocks, N, P): sums of G z. `by_channel` (splits, 2, N, C): sums of s G and s G (x - m).
+    Where there is no activation G is the gradient, and not written. `by_pixel` (channel blocks, N, P): sums of G z.
+    `by_channel` (splits, 2, N, C): sums of s G and s G (x - m).
     """
     n, block, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     N = tl.num_programs(0)
-    c = block * CHANNELS + tl.arange(0, CHANNELS)
-    keep = c < C
-    weights = tl.load(gate + n * C + c, keep, other=0.0)
-    shift = tl.load(affine + c, keep, other=0.0)
+    c, keep = _channels(C, CHANNELS)
+    m = _vector(shift, 0, c, keep, C)
+    ga, gb = _vector(scales, n, c, keep, C), _vector(scales, N + n, c, keep, C)
     sums = tl.zeros((CHANNELS,), tl.float32)
     products = tl.zeros((CHANNELS,), tl.float32)
     image = n.to(tl.int64) * P * C
@@ -200,9 +213,9 @@ def backward_gated(
         inside = p < P
         mask = inside[:, None] & keep[None, :]
         offset = image + p[:, None] * C + c[None, :]
-        tile = tl.load(x + offset, mask, other=0.0).to(tl.float32)
-        z = _normalised(tile, affine, c, keep, C) * weights[None, :]
-        s = tl.load(spatial + n * P + p, inside, other=0.0)[:, None]
+        away = tl.load(x + offset, mask, other=0.0).to(tl.float32) - m
+        z = ga * away + gb
+        s = _pixel(spatial, n, p, inside, P)
         given = tl.load(gradient + offset, mask, other=0.0)
         G = given.to(tl.float32)
         if ACT != "none":
@@ -215,28 +228,26 @@ def backward_gated(
         tl.store(by_pixel + (block * N + n) * P + p, tl.sum(G * z, 1), inside)
         scaled = G * s
         sums += tl.sum(scaled, 0)
-        products += tl.sum(scaled * (tile - shift[None, :]), 0)
+        products += tl.sum(scaled * away, 0)
     to = by_channel + (split * 2 * N + n) * C + c
     tl.store(to, sums, keep)
     tl.store(to + N * C, products, keep)
 
 
 @triton.jit
-def _of_pools(z, maps, pooled, n, p, inside, P):
-    """Gradient of z that came by way of its mean and maximum over channels."""
-    high = tl.load(maps + n * 3 * P + P + p, inside, other=0.0)[:, None]
-    mean = tl.load(pooled + n * 2 * P + p, inside, other=0.0)[:, None]
-    share = tl.load(pooled + n * 2 * P + P + p, inside, other=0.0)[:, None]
-    return mean + tl.where(z == high, share, 0.0)
+def _of_pools(z, pools, shares, n, p, inside, P):
+    """Gradient that z gets from its mean and maximum over channels."""
+    high = _pixel(pools, 3 * n + 1, p, inside, P)
+    return _pixel(shares, 2 * n, p, inside, P) + tl.where(z == high, _pixel(shares, 2 * n + 1, p, inside, P), 0.0)
 
 
 @triton.jit
 def backward_pools(
     x,
-    affine,
-    gate,
-    maps,
-    pooled,
+    shift,
+    scales,
+    pools,
+    shares,
     by_channel,
     P,
     C,
@@ -244,16 +255,15 @@ def backward_pools(
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Sums over pixels of what z gets from its means and maxima, d, and of d (x - m): (splits, 2, N, C).
+    """Sums over pixels of the gradient d that z gets from its pools, and of d (x - m): (splits, 2, N, C).
 
-    `pooled` is (N, 2, P): what each channel gets of the mean, and each that is the maximum. One read of x.
+    `shares` (N, 2, P): what each channel gets of the mean, and each that is the maximum. One read of x.
     """
-    n, block, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    n, split = tl.program_id(0), tl.program_id(2)
     N = tl.num_programs(0)
-    c = block * CHANNELS + tl.arange(0, CHANNELS)
-    keep = c < C
-    weights = tl.load(gate + n * C + c, keep, other=0.0)
-    shift = tl.load(affine + c, keep, other=0.0)
+    c, keep = _channels(C, CHANNELS)
+    m = _vector(shift, 0, c, keep, C)
+    ga, gb = _vector(scales, n, c, keep, C), _vector(scales, N + n, c, keep, C)
     sums = tl.zeros((CHANNELS,), tl.float32)
     products = tl.zeros((CHANNELS,), tl.float32)
     base = x + n.to(tl.int64) * P * C
@@ -261,11 +271,10 @@ def backward_pools(
         p = start + tl.arange(0, PIXELS)
         inside = p < P
         mask = inside[:, None] & keep[None, :]
-        tile = tl.load(base + p[:, None] * C + c[None, :], mask, other=0.0).to(tl.float32)
-        z = _normalised(tile, affine, c, keep, C) * weights[None, :]
-        d = tl.where(mask, _of_pools(z, maps, pooled, n, p, inside, P), 0.0)
+        away = tl.load(base + p[:, None] * C + c[None, :], mask, other=0.0).to(tl.float32) - m
+        d = tl.where(mask, _of_pools(ga * away + gb, pools, shares, n, p, inside, P), 0.0)
         sums += tl.sum(d, 0)
-        products += tl.sum(d * (tile - shift[None, :]), 0)
+        products += tl.sum(d * away, 0)
     to = by_channel + (split * 2 * N + n) * C + c
     tl.store(to, sums, keep)
     tl.store(to + N * C, products, keep)
@@ -275,45 +284,43 @@ def backward_pools(
 def backward_input(
     inner,
     x,
-    affine,
-    gate,
+    shift,
+    scales,
     spatial,
-    maps,
-    pooled,
-    statistics,
+    pools,
+    shares,
+    extremum,
     by_image,
     by_batch,
     out,
     P,
     C,
+    CHUNK: tl.constexpr,
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
     """Gradient of x. One read of G, one of x, one write.
 
-    `by_image` (2, N, C): what each pixel's y gets of the mean over pixels, and each that is the maximum. `by_batch`
-    (2, C): what the norm's mean and variance take from each x, constant and by x - m.
+    `by_image` (2, N, C): what each pixel gets by the mean over pixels, and each that is the extremum (N, C). `by_batch`
+    (2, C): what the norm's mean and variance take from each pixel, by a constant and by x - m.
     """
-    n = tl.program_id(2)
-    N = tl.num_programs(2)
-    p = tl.program_id(0) * PIXELS + tl.arange(0, PIXELS)
-    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
-    keep, inside = c < C, p < P
-    mask = inside[:, None] & keep[None, :]
-    offset = n.to(tl.int64) * P * C + p[:, None] * C + c[None, :]
-    tile = tl.load(x + offset, mask, other=0.0).to(tl.float32)
-    weights = tl.load(gate + n * C + c, keep, other=0.0)[None, :]
-    shift = tl.load(affine + c, keep, other=0.0)[None, :]
-    scale = tl.load(affine + C + c, keep, other=0.0)[None, :]
-    z = _normalised(tile, affine, c, keep, C) * weights
-    G = tl.load(inner + offset, mask, other=0.0).to(tl.float32)
-    d = G * tl.load(spatial + n * P + p, inside, other=0.0)[:, None]
-    d += _of_pools(z, maps, pooled, n, p, inside, P)
-    extremum = tl.load(statistics + (2 * N + n) * C + c, keep, other=0.0)[None, :]
-    mean = tl.load(by_image + n * C + c, keep, other=0.0)[None, :]
-    share = tl.load(by_image + (N + n) * C + c, keep, other=0.0)[None, :]
-    d = weights * d + mean + tl.where((tile == extremum) | (scale == 0.0), share, 0.0)
-    constant = tl.load(by_batch + c, keep, other=0.0)[None, :]
-    slope = tl.load(by_batch + C + c, keep, other=0.0)[None, :]
-    result = scale * d - constant - slope * (tile - shift)
-    tl.store(out + offset, result.to(out.dtype.element_ty), mask)
+    n, split = tl.program_id(0), tl.program_id(2)
+    N = tl.num_programs(0)
+    c, keep = _channels(C, CHANNELS)
+    m = _vector(shift, 0, c, keep, C)
+    ga, gb = _vector(scales, n, c, keep, C), _vector(scales, N + n, c, keep, C)
+    extreme = _vector(extremum, n, c, keep, C)
+    mean, share = _vector(by_image, n, c, keep, C), _vector(by_image, N + n, c, keep, C)
+    constant, slope = _vector(by_batch, 0, c, keep, C), _vector(by_batch, 1, c, keep, C)
+    image = n.to(tl.int64) * P * C
+    for start in range(split * CHUNK, tl.minimum((split + 1) * CHUNK, P), PIXELS):
+        p = start + tl.arange(0, PIXELS)
+        inside = p < P
+        mask = inside[:, None] & keep[None, :]
+        offset = image + p[:, None] * C + c[None, :]
+        tile = tl.load(x + offset, mask, other=0.0).to(tl.float32)
+        away = tile - m
+        d = tl.load(inner + offset, mask, other=0.0).to(tl.float32) * _pixel(spatial, n, p, inside, P)
+        d = ga * (d + _of_pools(ga * away + gb, pools, shares, n, p, inside, P))
+        d += mean + tl.where(tile == extreme, share, 0.0)
+        tl.store(out + offset, (d - constant - slope * away).to(out.dtype.element_ty), mask)

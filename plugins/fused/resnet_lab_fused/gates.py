@@ -17,17 +17,21 @@ from torch.nn import functional as F
 from resnet_lab_fused import gate_kernels as kernels
 from resnet_lab_fused.launching import launch, refuse_second_derivatives, tile
 
-CHUNK, PIXELS, CHANNELS = 512, 32, 64
-"""Pixels of a program that sums over pixels, and its tile."""
+CHUNK, PIXELS, CHANNELS = 256, 16, 128
+"""Pixels of a program, and its tile."""
 
-SHORT, WIDE = 16, 128
-"""The tile, pixels by channels, of a program that sums over channels."""
+SHORT, NARROW = 32, 64
+"""The tile, pixels by channels, of a program that goes through all channels."""
 
 SHIFT, SCALE, BIAS, RECIPROCAL, VARIANCE = range(5)
 """Rows of `affine` (5, C): the norm's mean, weight / deviation, bias, 1 / deviation, variance."""
 
-MEAN, SQUARES, EXTREMUM, TIES = range(4)
-"""Rows of `statistics` (4, N, C): the extremum is what the norm makes the maximum; TIES, how many pixels share it."""
+EXTREMUM, TIES = 1, 2
+"""Rows of `statistics` (4, N, C), after the mean: what the norm makes the maximum, and how many pixels share it. The last
+are sums of squared deviations."""
+
+NORM = slice(SCALE, BIAS + 1)
+POOLED = slice(0, EXTREMUM + 1)
 
 
 @torch.library.custom_op("resnet_lab_fused::gated_branch", mutates_args=())
@@ -65,26 +69,23 @@ def gated_branch(
         statistics = _statistics(x, weight)
         affine = _affine(statistics, pixels, weight, bias, mean, variance, eps)
         gate = _mlp(statistics, affine, fc1, fc2)[-1].sigmoid()
+        scales = gate * affine[NORM, None]
         pools = torch.empty((n, 3, height, width), device=x.device)
-        wide = tile(channels, WIDE)
         launch(
             kernels.channel_statistics,
             (triton.cdiv(pixels, SHORT), n),
-            (x, affine, gate, pools, pixels, channels),
+            (x, affine[SHIFT], scales, pools, pixels, channels),
             PIXELS=SHORT,
-            CHANNELS=wide,
+            CHANNELS=tile(channels, NARROW),
         )
         spatial = F.conv2d(pools[:, :2], conv, padding=conv.shape[-1] // 2).sigmoid()[:, 0]
         out = torch.empty_like(x)
-        block = tile(channels, CHANNELS)
-        launch(
+        _launch(
             kernels.gated,
-            (triton.cdiv(pixels, PIXELS), triton.cdiv(channels, block), n),
-            (x, x if identity is None else identity, affine, gate, spatial, out, pixels, channels),
+            x,
+            (x, x if identity is None else identity, affine[SHIFT], scales, spatial, out),
             HAS_IDENTITY=identity is not None,
             ACT=act,
-            PIXELS=PIXELS,
-            CHANNELS=block,
         )
     return out, affine, statistics, gate, pools, spatial
 
@@ -103,29 +104,30 @@ def _(x, identity, weight, bias, mean, variance, eps, fc1, fc2, conv, act):  # t
     )
 
 
-def _statistics(x: Tensor, weight: Tensor | None) -> Tensor:
+def _launch(kernel: Any, x: Tensor, arguments: tuple[Tensor, ...], **constants: Any) -> None:
+    """Run a kernel over chunks of pixels and blocks of channels of each image of x."""
     n, channels, height, width = x.shape
     pixels, block = height * width, tile(channels, CHANNELS)
-    splits = triton.cdiv(pixels, CHUNK)
-    parts = torch.empty((splits, 4, n, channels), device=x.device)
-    launch(
-        kernels.pixel_statistics,
-        (n, triton.cdiv(channels, block), splits),
-        (x, x if weight is None else weight, parts, pixels, channels),
-        HAS_WEIGHT=weight is not None,
-        CHUNK=CHUNK,
-        PIXELS=PIXELS,
-        CHANNELS=block,
-    )
+    grid = (n, triton.cdiv(channels, block), triton.cdiv(pixels, CHUNK))
+    sizes = {"CHUNK": CHUNK, "PIXELS": PIXELS, "CHANNELS": block}
+    launch(kernel, grid, (*arguments, pixels, channels), **constants, **sizes)
+
+
+def _statistics(x: Tensor, weight: Tensor | None) -> Tensor:
+    n, channels, height, width = x.shape
+    pixels = height * width
+    parts = torch.empty((triton.cdiv(pixels, CHUNK), 4, n, channels), device=x.device)
+    has_weight = weight is not None
+    _launch(kernels.pixel_statistics, x, (x, weight if has_weight else x, parts), HAS_WEIGHT=has_weight)
     mean, squares, high, ties = _merged(parts, pixels)
     if weight is not None:
         high = torch.where(weight == 0, mean, torch.where(weight < 0, -high, high))
         ties = torch.where(weight == 0, float(pixels), ties)  # the norm makes all pixels equal
-    return torch.stack((mean, squares, high, ties))
+    return torch.stack((mean, high, ties, squares))
 
 
 def _merged(parts: Tensor, pixels: int) -> Tensor:
-    """Statistics (4, N, C) of whole images from those of their chunks, (splits, 4, N, C)."""
+    """Statistics (4, N, C) of whole images, as the kernel gives them of their chunks, (splits, 4, N, C)."""
     if len(parts) == 1:
         return parts[0]
     sizes = torch.full((len(parts), 1, 1), float(CHUNK), device=parts.device)
@@ -146,7 +148,7 @@ def _affine(
     variance: Tensor | None,
     eps: float,
 ) -> Tensor:
-    means, squares = statistics[MEAN], statistics[SQUARES]
+    means, squares = statistics[0], statistics[-1]
     if weight is None or bias is None:
         zero, one = torch.zeros_like(means[0]), torch.ones_like(means[0])
         return torch.stack((zero, one, zero, one, one))
@@ -159,7 +161,7 @@ def _affine(
 
 def _mlp(statistics: Tensor, affine: Tensor, fc1: Tensor, fc2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Means and maxima over pixels (2, N, C), hidden values (2, N, hidden), and the gate's logits (N, C)."""
-    pooled = affine[SCALE] * (statistics[[MEAN, EXTREMUM]] - affine[SHIFT]) + affine[BIAS]
+    pooled = affine[SCALE] * (statistics[POOLED] - affine[SHIFT]) + affine[BIAS]
     hidden = (pooled @ fc1.flatten(1).t()).relu()
     return pooled, hidden, hidden.sum(0) @ fc2.flatten(1).t()
 
@@ -186,25 +188,20 @@ def gated_branch_backward(
     Where there is no activation the second is empty: it is `gradient`.
     """
     n, channels, height, width = x.shape
-    pixels, block, splits = height * width, tile(channels, CHANNELS), triton.cdiv(height * width, CHUNK)
-    blocks = triton.cdiv(channels, block)
+    pixels = height * width
+    blocks, splits = triton.cdiv(channels, tile(channels, CHANNELS)), triton.cdiv(pixels, CHUNK)
     gradient = gradient.contiguous(memory_format=torch.channels_last)
     inner = gradient.new_empty(0) if act == "none" else torch.empty_like(gradient)
     with torch.autocast(x.device.type, enabled=False):
+        shift, scales = affine[SHIFT], gate * affine[NORM, None]
         by_pixel = torch.empty((blocks, n, height, width), device=x.device)
         sums = torch.empty((2, splits, 2, n, channels), device=x.device)
-        launch(
+        _launch(
             kernels.backward_gated,
-            (n, blocks, splits),
-            (
-                *(gradient, x, x if identity is None else identity, affine, gate, spatial),
-                *(inner, by_pixel, sums[0], pixels, channels),
-            ),
+            x,
+            (gradient, x, x if identity is None else identity, shift, scales, spatial, inner, by_pixel, sums[0]),
             HAS_IDENTITY=identity is not None,
             ACT=act,
-            CHUNK=CHUNK,
-            PIXELS=PIXELS,
-            CHANNELS=block,
         )
         logits = by_pixel.sum(0) * spatial * (1 - spatial)  # N H W
         of_pools, of_conv, _ = torch.ops.aten.convolution_backward(
@@ -221,37 +218,34 @@ def gated_branch_backward(
             [True, True, False],
         )
         shares = torch.stack((of_pools[:, 0] / channels, of_pools[:, 1] / pools[:, 2]), 1)  # N 2 H W
-        launch(
-            kernels.backward_pools,
-            (n, blocks, splits),
-            (x, affine, gate, pools, shares, sums[1], pixels, channels),
-            CHUNK=CHUNK,
-            PIXELS=PIXELS,
-            CHANNELS=block,
-        )
+        _launch(kernels.backward_pools, x, (x, shift, scales, pools, shares, sums[1]))
         total, product = sums.sum((0, 1))  # of the gradient of z, and of it times x - m: N C
         of_gate = affine[SCALE] * product + affine[BIAS] * total
         by_image, of_fc1, of_fc2 = _mlp_backward(of_gate * gate * (1 - gate), statistics, affine, fc1, fc2)
         total = gate * total + by_image.sum(0)  # of the gradient of y
-        product = gate * product + (by_image * (statistics[[MEAN, EXTREMUM]] - affine[SHIFT])).sum(0)
+        product = gate * product + (by_image * (statistics[POOLED] - affine[SHIFT])).sum(0)
         of_bias, of_weight = total.sum(0), product.sum(0) * affine[RECIPROCAL]
         by_batch = torch.zeros_like(affine[:2])
         if has_norm and in_training:
             step = affine[SCALE] / (n * pixels)
             by_batch = torch.stack((step * of_bias, step * of_weight * affine[RECIPROCAL]))
-        by_image = by_image / torch.stack((torch.full_like(gate, pixels), statistics[TIES]))
+        by_image = affine[SCALE] * by_image / torch.stack((torch.full_like(gate, pixels), statistics[TIES]))
         of_x = torch.empty_like(x)
-        launch(
+        _launch(
             kernels.backward_input,
-            (triton.cdiv(pixels, PIXELS), blocks, n),
+            x,
             (
-                *(gradient if act == "none" else inner, x, affine, gate, spatial),
-                *(pools, shares, statistics, by_image, by_batch, of_x, pixels, channels),
+                *(gradient if act == "none" else inner, x, shift, scales, spatial),
+                *(pools, shares, statistics[EXTREMUM], by_image, by_batch, of_x),
             ),
-            PIXELS=PIXELS,
-            CHANNELS=block,
         )
-    return of_x, inner, torch.stack((of_weight, of_bias)), of_fc1, of_fc2, of_conv
+    of_norm = torch.stack((of_weight, of_bias))
+    return of_x, inner, of_norm, _like(fc1, of_fc1), _like(fc2, of_fc2), _like(conv, of_conv)
+
+
+def _like(weight: Tensor, gradient: Tensor) -> Tensor:
+    """A gradient in its weight's shape and memory layout."""
+    return torch.empty_like(weight).copy_(gradient.view_as(weight))
 
 
 def _mlp_backward(
@@ -262,7 +256,7 @@ def _mlp_backward(
     of_fc2 = logits.t() @ hidden.sum(0)
     inside = (logits @ fc2.flatten(1)) * (hidden > 0)  # 2 N hidden
     of_fc1 = inside.flatten(0, 1).t() @ pooled.flatten(0, 1)
-    return inside @ fc1.flatten(1), of_fc1.view_as(fc1), of_fc2.view_as(fc2)
+    return inside @ fc1.flatten(1), of_fc1, of_fc2
 
 
 @gated_branch_backward.register_fake
