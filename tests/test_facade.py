@@ -30,8 +30,8 @@ PUBLIC = {
     "resnet_lab.report": "build_report write_plots",
     "resnet_lab.testing": "Report Result check conformance",
     "resnet_lab.scaffold": "full_kind new_plugin",
-    "resnet_lab.plugin_api": "API_VERSION DataError ImageSet Parts Register RegisterConvolution RegisterNorm "
-    "ShortcutParts SpecError StemParts channel_max channel_mean hookimpl pixel_max pixel_mean",
+    "resnet_lab.plugin_api": "API_VERSION BasicBlock Bottleneck CBAM DataError ImageSet Parts Register "
+    "RegisterConvolution RegisterKernels RegisterNorm ShortcutParts SpecError StemParts channel_max channel_mean hookimpl pixel_max pixel_mean",
 }
 
 

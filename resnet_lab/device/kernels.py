@@ -36,9 +36,9 @@ def with_kernels(network: nn.Module, placement: Placement, offers: Iterable[Offe
     by_class = {offer.plain: offer for offer in offers}
     used: Counter[str] = Counter()
     for module in network.modules():
-        plain = type(module)
+        plain = module.__dict__.get(_PLAIN, type(module))
         offer = by_class.get(plain)
-        if offer is not None and offer.kernels.suits(module):
+        if offer is not None and (type(module) is offer.kernels or offer.kernels.suits(module)):
             module.__dict__[_PLAIN] = plain
             module.__class__ = offer.kernels
             used[f"{offer.owner}: {offer.kernels.__name__}"] += 1

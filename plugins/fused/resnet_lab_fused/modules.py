@@ -7,6 +7,7 @@ import os
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,13 @@ def _update(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, pixels: int) -
         norm.running_var.lerp_(variance * (pixels / (pixels - 1)), norm.momentum)
 
 
+def _gated_branch(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """`gates.GatedBranch`, which needs Triton to be imported."""
+    from resnet_lab_fused.gates import GatedBranch
+
+    return GatedBranch.apply(*arguments)
+
+
 def _finished(block: BasicBlock | Bottleneck, out: Tensor, x: Tensor, act: nn.Module) -> Tensor | None:
     """Norm, CBAM, addition and activation; what the kernels do not know of them runs by itself. None for a CBAM."""
     norm, attn = block.last_norm, block.attn
@@ -102,15 +110,14 @@ def _finished(block: BasicBlock | Bottleneck, out: Tensor, x: Tensor, act: nn.Mo
     pixels = out.shape[0] * out.shape[2] * out.shape[3]
     weights = attn.fc1.weight, attn.fc2.weight, attn.conv.weight
     name = _activation(act)
-    gated_branch = torch.ops.resnet_lab_fused.gated_branch
     if not _knows(norm, pixels):
-        out = gated_branch(norm(out), identity, None, None, None, None, 0.0, *weights, name)[0]
+        out = _gated_branch(norm(out), identity, None, None, None, None, 0.0, *weights, name)[0]
     elif norm.training:
-        out, affine, *_ = gated_branch(out, identity, norm.weight, norm.bias, None, None, norm.eps, *weights, name)
-        _update(norm, affine[0].detach(), affine[4].detach(), pixels)
+        out, affine = _gated_branch(out, identity, norm.weight, norm.bias, None, None, norm.eps, *weights, name)
+        _update(norm, affine[0], affine[4], pixels)
     else:
         running = norm.running_mean, norm.running_var
-        out = gated_branch(out, identity, norm.weight, norm.bias, *running, norm.eps, *weights, name)[0]
+        out = _gated_branch(out, identity, norm.weight, norm.bias, *running, norm.eps, *weights, name)[0]
     return act(out) if name == "none" else out
 
 
@@ -126,7 +133,7 @@ class FusedCBAM(CBAM):
         if not (can_run(x) and _takes(self)):
             return super().forward(x)
         weights = self.fc1.weight, self.fc2.weight, self.conv.weight
-        return torch.ops.resnet_lab_fused.gated_branch(x, None, None, None, None, None, 0.0, *weights, "none")[0]
+        return _gated_branch(x, None, None, None, None, None, 0.0, *weights, "none")[0]
 
 
 class FusedBasicBlock(BasicBlock):
