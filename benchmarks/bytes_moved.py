@@ -22,7 +22,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,8 +34,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import resnet_lab
-from resnet_lab.device import choose
-from resnet_lab.device.kernels import with_kernels
+from resnet_lab.device.kernels import take_kernels
 from resnet_lab.network import default_registry
 
 STAGES = {"layer1": 56, "layer2": 28, "layer3": 14, "layer4": 7}
@@ -251,8 +249,7 @@ def pretended_gpu() -> Iterator[None]:
 
 def with_plugin(block: nn.Module) -> nn.Module:
     """The block with the plugin's kernels, as a training on CUDA has it."""
-    placement = replace(choose("cpu"), device=torch.device("cuda"))
-    with_kernels(block, placement, default_registry().kernels.values())
+    take_kernels(block, default_registry().kernels.values())
     return block
 
 

@@ -26,13 +26,22 @@ class Offer(Protocol):
 
 
 def with_kernels(network: nn.Module, placement: Placement, offers: Iterable[Offer]) -> Placement:
-    """Have modules of a network run kernels on CUDA; their parameters and names stay as they are.
+    """Have modules of a network run kernels where it is placed on CUDA.
 
     Returns:
         The placement, with the kernels that are used.
     """
     if placement.device.type != "cuda":
         return placement
+    return replace(placement, kernels=take_kernels(network, offers))
+
+
+def take_kernels(network: nn.Module, offers: Iterable[Offer]) -> tuple[str, ...]:
+    """Make modules of a network those of kernels; parameters and names stay as they are.
+
+    Returns:
+        What was taken, with its owner and number.
+    """
     by_class = {offer.plain: offer for offer in offers}
     used: Counter[str] = Counter()
     for module in network.modules():
@@ -42,11 +51,11 @@ def with_kernels(network: nn.Module, placement: Placement, offers: Iterable[Offe
             module.__dict__[_PLAIN] = plain
             module.__class__ = offer.kernels
             used[f"{offer.owner}: {offer.kernels.__name__}"] += 1
-    return replace(placement, kernels=tuple(f"{name} x {count}" for name, count in sorted(used.items())))
+    return tuple(f"{name} x {count}" for name, count in sorted(used.items()))
 
 
 def without_kernels(network: nn.Module) -> nn.Module:
-    """The network itself, its modules of the classes that they had before `with_kernels`."""
+    """The network itself, its modules of the classes that they had before `take_kernels`."""
     for module in network.modules():
         module.__class__ = module.__dict__.pop(_PLAIN, type(module))
     return network

@@ -99,9 +99,7 @@ def gated(x: Tensor, identity: Tensor | None, shift: Tensor, scales: Tensor, spa
     """act(spatial z + identity), as x."""
     out = torch.empty_like(x)
     other = x if identity is None else identity
-    _launch(
-        kernels.gated, x, (x, other, shift, scales, spatial, out), HAS_IDENTITY=identity is not None, ACT=act
-    )
+    _launch(kernels.gated, x, (x, other, shift, scales, spatial, out), HAS_IDENTITY=identity is not None, ACT=act)
     return out
 
 

@@ -160,9 +160,9 @@ def as_fused(plain):
     register_kernels(lambda plain, kernels: offers.update({plain: kernels}))
     fused = copy.deepcopy(plain)
     for module in fused.modules():
-        kernel = offers.get(type(module))
-        if kernel is not None and kernel.suits(module):
-            module.__class__ = kernel
+        kernels = offers.get(type(module))
+        if kernels is not None and kernels.suits(module):
+            module.__class__ = kernels
     return fused
 
 
