@@ -1,4 +1,4 @@
-"""Bytes that one block of ResNet-50 moves in a training step, by itself and with the plugin `fused`, eager and compiled.
+"""Bytes that a block of ResNet-50 moves in a training step: eager, compiled, and with the plugin `fused` in both.
 
 usage: python benchmarks/bytes_moved.py OUT.json [BATCH] [STAGE ...]
 
@@ -6,9 +6,9 @@ Nothing is timed, and no GPU is needed. Each is the second block of a stage at 2
 by autocast, channels-last, with GELU and CBAM:
 
 - eager: every operator by itself, its inputs and outputs once.
-- compiled: torch's own compiler (joint graph, min-cut partition, inductor's schedule) for an H200 that is pretended; its
-  count of what each of its kernels reads and writes, every buffer once. Convolutions are one kernel forward and one
-  backward there.
+- compiled: torch's own compiler (joint graph, min-cut partition, inductor's schedule) for an H200 that is pretended;
+  its count of what each of its kernels reads and writes, every buffer once. Convolutions are one kernel forward and
+  one backward there.
 - with the plugin: the same for all else, and for the plugin's kernels every load and store as Triton's interpreter
   carries them out, also those that a cache serves. One image and two are counted, which gives any number.
 
@@ -124,7 +124,7 @@ def graphs(block: nn.Module, batch: int, side: int) -> dict[str, tuple[torch.fx.
         return min_cut_rematerialization_partition(graph, *args, compiler="inductor", **options)
 
     mode, weights, x = fake_step(block, batch, side)
-    with mode, mock.patch.object(torch.compiler, "is_compiling", lambda: True):
+    with mode, mock.patch.object(torch.compiler, "is_compiling", return_value=True):
         compiled = aot_function(
             lambda weights, x: called(block, weights, x),
             fw_compiler=keep("forward"),
@@ -235,14 +235,14 @@ def pretended_gpu() -> Iterator[None]:
         worker = {name: interface[name] for name in ("get_device_properties", "current_device")}
         for name, answer in worker.items():
             stack.enter_context(mock.patch.object(CudaInterface.Worker, name, staticmethod(answer)))
-        stack.enter_context(mock.patch("torch._inductor.scheduler.has_triton", lambda: True))
-        stack.enter_context(mock.patch.object(fake, "init_gpu_context", lambda device: None))
+        stack.enter_context(mock.patch("torch._inductor.scheduler.has_triton", return_value=True))
+        stack.enter_context(mock.patch.object(fake, "init_gpu_context", return_value=None))
         stack.enter_context(mock.patch.object(FakeTensorMode, "avoid_device_init", property(lambda mode: True)))
         stack.enter_context(
-            mock.patch.object(torch._C, "_select_conv_backend", lambda *_, **__: torch._C._ConvBackend.Cudnn)
+            mock.patch.object(torch._C, "_select_conv_backend", return_value=torch._C._ConvBackend.Cudnn)
         )
         stack.enter_context(
-            mock.patch.object(torch._C, "_conv_determine_backend_memory_format", lambda *_: torch.channels_last)
+            mock.patch.object(torch._C, "_conv_determine_backend_memory_format", return_value=torch.channels_last)
         )
         yield
 

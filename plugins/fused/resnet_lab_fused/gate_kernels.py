@@ -10,6 +10,8 @@ is met again in a later pass it is compared exactly, so these kernels have to be
 products and sums (`launching.launch`). A program has CHUNK pixels and CHANNELS channels of an image.
 """
 
+# ruff: noqa: N803, N806 (sizes are named as in the legend, and constants of compilation are written as such)
+
 import triton
 import triton.language as tl
 

@@ -32,7 +32,7 @@ NORM = slice(SCALE, BIAS + 1)
 
 EXTREMUM, TIES = 1, 2
 """Rows of `statistics` (4, N, C) after the mean: what the norm makes the maximum, and how many pixels share it. The last
-are sums of squared deviations."""
+row has sums of squared deviations."""
 
 POOLED = slice(0, EXTREMUM + 1)
 
