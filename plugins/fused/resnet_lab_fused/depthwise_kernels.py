@@ -5,7 +5,7 @@ columns and CHANNELS channels of the output, and goes down row by row: each row 
 shifts, and used for all rows of the result that it belongs to.
 """
 
-# ruff: noqa: N803, N806 (sizes are named as in the legend, and constants of compilation are written as such)
+# ruff: noqa: N803 (sizes are named as in the legend, and constants of compilation are written as such)
 
 import triton
 import triton.language as tl

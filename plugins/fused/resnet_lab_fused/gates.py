@@ -31,8 +31,8 @@ SHIFT, SCALE, BIAS, RECIPROCAL, VARIANCE = range(5)
 NORM = slice(SCALE, BIAS + 1)
 
 EXTREMUM, TIES = 1, 2
-"""Rows of `statistics` (4, N, C) after the mean: what the norm makes the maximum, and how many pixels share it. The last
-row has sums of squared deviations."""
+"""Rows of `statistics` (4, N, C) after the mean: what the norm makes the maximum, and how many pixels share it. Row
+3 has sums of squared deviations."""
 
 POOLED = slice(0, EXTREMUM + 1)
 
