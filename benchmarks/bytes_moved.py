@@ -1,6 +1,6 @@
 """Bytes that a block of ResNet-50 moves in a training step: eager, compiled, and with the plugin `fused` in both.
 
-usage: python benchmarks/bytes_moved.py OUT.json [BATCH] [STAGE ...]
+usage: python benchmarks/bytes_moved.py OUT.json [BATCH ...]
 
 Nothing is timed, and no GPU is needed. Each is the second block of a stage at 224 pixels, forward and backward, in bf16
 by autocast, channels-last, with GELU and CBAM:
@@ -9,19 +9,17 @@ by autocast, channels-last, with GELU and CBAM:
 - compiled: torch's own compiler (joint graph, min-cut partition, inductor's schedule) for an H200 that is pretended;
   its count of what each of its kernels reads and writes, every buffer once. Convolutions are one kernel forward and
   one backward there.
-- with the plugin: the same for all else, and for the plugin's kernels every load and store as Triton's interpreter
-  carries them out, also those that a cache serves. One image and two are counted, which gives any number.
+- with the plugin: the same for all else, and for the plugin's kernels every load and store, also those of vectors,
+  which a cache serves. The plugin's tests find the same bytes in Triton's interpreter.
 
-The block's own three convolutions, which are the same in all of these if they are dense, are counted by a formula too.
+The block's own three convolutions, with the casts of their weights, are the same in all, and counted by a formula too.
 """
 
 import contextlib
 import json
-import os
-import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,8 +37,6 @@ from resnet_lab.network import default_registry
 
 STAGES = {"layer1": 56, "layer2": 28, "layer3": 14, "layer4": 7}
 """Pixels along a side of each stage's maps, for images of 224."""
-
-PARTS = {"dense": {"act": "gelu", "attn": "cbam"}, "depthwise": {"act": "gelu", "attn": "cbam", "conv": "depthwise"}}
 
 WAYS = ("eager", "compiled", "fused, eager", "fused, compiled")
 
@@ -60,8 +56,8 @@ class Operators(TorchDispatchMode):
         return result
 
 
-def block_of(stage: str, parts: dict[str, str]) -> nn.Module:
-    block: nn.Module = getattr(resnet_lab.build("resnet50", **parts), stage)[1]
+def block_of(stage: str) -> nn.Module:
+    block: nn.Module = getattr(resnet_lab.build("resnet50", act="gelu", attn="cbam"), stage)[1]
     return block
 
 
@@ -87,10 +83,13 @@ def called(block: nn.Module, weights: dict[str, Tensor], x: Tensor) -> Tensor:
 
 
 def convolutions(block: nn.Module, batch: int, side: int) -> int:
-    """Bytes of the block's own convolutions: forward x, w and y; backward both gradients from x, w and that of y."""
+    """Bytes of the block's own convolutions and of casts between float32 and bf16 of their weights and gradients.
+
+    Forward x, w and y; backward both gradients from x, w and that of y.
+    """
     found = [module for name, module in block.named_modules() if isinstance(module, nn.Conv2d) and "attn" not in name]
     return sum(
-        2 * (batch * side**2 * (3 * each.in_channels + 2 * each.out_channels) + 3 * each.weight.numel())
+        2 * batch * side**2 * (3 * each.in_channels + 2 * each.out_channels) + (2 * 3 + 12) * each.weight.numel()
         for each in found
     )
 
@@ -253,93 +252,45 @@ def with_plugin(block: nn.Module) -> nn.Module:
     return block
 
 
-def of_kernels(block: nn.Module, batch: int, side: int, parts: dict[str, str]) -> int:
-    """Bytes of the plugin's kernels, counted in another process, as the interpreter has to be chosen from the start."""
-    sizes = block.conv3.out_channels, block.attn.fc1.out_channels, side
-    width = block.conv3.in_channels if "conv" in parts else 0
-    told = subprocess.run(
-        [sys.executable, __file__, "--kernels", *map(str, (*sizes, width))],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    one, two = json.loads(told.stdout)
-    return int(one + (batch - 1) * (two - one))
+def of_kernels(block: nn.Module, batch: int, side: int) -> int:
+    """Bytes that the plugin's kernels load and store: 13 passes over maps, and vectors as often as their loops do."""
+    from resnet_lab_fused.gates import CHANNELS, CHUNK, SHORT
+
+    pixels, channels = side**2, block.conv3.out_channels
+    chunks, blocks, tiles = ceil(pixels / CHUNK), ceil(channels / CHANNELS), ceil(pixels / SHORT)
+    maps = 13 * pixels * channels * 2
+    return batch * (maps + 4 * channels * (26 * chunks + 3 * tiles) + 4 * pixels * (3 + 10 * blocks))
 
 
-def kernels(number: int, channels: int, hidden: int, side: int, width: int) -> int:
-    """Bytes of the plugin's kernels for a number of images, counted as they run in Triton's interpreter."""
-    from resnet_lab_fused.depthwise import depthwise
-    from resnet_lab_fused.gates import GatedBranch
-
-    def map_of(size: int) -> Tensor:
-        values = torch.randn(number, size, side, side, generator=torch.Generator().manual_seed(0))
-        return values.to(torch.bfloat16, memory_format=torch.channels_last).requires_grad_()
-
-    def weights(*shape: int) -> Tensor:
-        return torch.ones(shape, requires_grad=True)
-
-    layers = weights(hidden, channels, 1, 1), weights(channels, hidden, 1, 1), weights(1, 2, 7, 7)
-    with interpreted() as counted:
-        norm = weights(channels), weights(channels), None, None, 1e-5
-        out, _ = GatedBranch.apply(map_of(channels), map_of(channels), *norm, *layers, "gelu")
-        out.backward(torch.ones_like(out))
-        if width:
-            out = depthwise(map_of(width), weights(width, 1, 3, 3), None, 1)
-            out.backward(torch.ones_like(out))
-    return counted.total()
+def counted(stage: str, batch: int) -> dict[str, int]:
+    """Bytes of a block by each way, of the plugin's kernels, and of the convolutions."""
+    side, plain, fused = STAGES[stage], block_of(stage), with_plugin(block_of(stage))
+    own = of_kernels(fused, batch, side)
+    counts = [eager(plain, batch, side), compiled(plain, batch, side)]
+    with mock.patch("resnet_lab_fused.modules.INTERPRETED", True):  # or the kernels would be for CUDA alone
+        counts += [own + eager(fused, batch, side), own + compiled(fused, batch, side)]
+    return {
+        **dict(zip(WAYS, counts, strict=True)),
+        "kernels": own,
+        "convolutions": convolutions(plain, batch, side),
+    }
 
 
-@contextlib.contextmanager
-def interpreted() -> Iterator[Counter[str]]:
-    """Count the bytes that interpreted kernels load and store."""
-    from triton.runtime.interpreter import InterpreterBuilder
-
-    count: Counter[str] = Counter()
-
-    def counting(method: str, mask_at: int) -> Any:
-        original = getattr(InterpreterBuilder, method)
-
-        def wrapper(self: Any, pointers: Any, *args: Any) -> Any:
-            count[method] += int(args[mask_at].data.sum()) * pointers.get_element_ty().primitive_bitwidth // 8
-            return original(self, pointers, *args)
-
-        return mock.patch.object(InterpreterBuilder, method, wrapper)
-
-    with counting("create_masked_load", 0), counting("create_masked_store", 1):
-        yield count
-
-
-def main(out: str, batch: str = "32", *stages: str) -> None:
+def main(out: str, *batches: str) -> None:
     """Count every case, and write after each."""
-    content: dict[str, Any] = {"torch": torch.__version__, "batch": int(batch), "blocks": {}}
-    for convolution, parts in PARTS.items():
-        for stage in stages or STAGES:
-            images, side = int(batch), STAGES[stage]
-            plain, fused = block_of(stage, parts), with_plugin(block_of(stage, parts))
-            own = of_kernels(fused, images, side, parts)
-            with mock.patch("resnet_lab_fused.modules.INTERPRETED", True):  # or kernels would be for CUDA alone
-                beside = eager(fused, images, side), compiled(fused, images, side)
-            counts = eager(plain, images, side), compiled(plain, images, side), *(own + each for each in beside)
-            row = {
-                **dict(zip(WAYS, counts, strict=True)),
-                "kernels": own,
-                "convolutions": convolutions(plain, images, side),
-            }
-            content["blocks"][f"{stage}, {convolution} 3x3"] = row
-            others = {way: row[way] - row["convolutions"] for way in WAYS}
+    content: dict[str, Any] = {"torch": torch.__version__, "blocks": {}}
+    for batch in map(int, batches or ("32", "256")):
+        for stage in STAGES:
+            row = counted(stage, batch)
+            content["blocks"][f"{stage}, batch {batch}"] = row
+            ratio = row["fused, compiled"] / row["compiled"]
+            others = (row["fused, compiled"] - row["convolutions"]) / (row["compiled"] - row["convolutions"])
+            megabytes = ", ".join(f"{name} {count / 1e6:.1f} MB" for name, count in row.items())
             print(
-                f"{stage}, {convolution}:",
-                *(f"{name} {count / 1e6:.1f} MB;" for name, count in row.items()),
-                f"fused / compiled {row['fused, compiled'] / row['compiled']:.3f},",
-                f"without convolutions {others['fused, compiled'] / others['compiled']:.3f}",
-                flush=True,
+                f"{stage}, batch {batch}: {megabytes}; ratio {ratio:.3f}, without convolutions {others:.3f}", flush=True
             )
             Path(out).write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--kernels":
-        print(json.dumps([kernels(number, *map(int, sys.argv[2:])) for number in (1, 2)]))
-    else:
-        main(*sys.argv[1:])
+    main(*sys.argv[1:])

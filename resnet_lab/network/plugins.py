@@ -38,7 +38,7 @@ FILE = " (file)"
 
 
 def registered_by(module: object, owner: Owner) -> tuple[list[Entry], list[Kernels]]:
-    """Components and kernels that a plugin registers; raises what its hooks raise, and `PluginError` for bad contracts."""
+    """Components and kernels of a plugin; raises what its hooks raise, and `PluginError` for a broken contract."""
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(module)

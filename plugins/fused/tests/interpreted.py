@@ -4,6 +4,7 @@ Legend: N batch, C channels, H W pixels. The plain side is computed in float64.
 """
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from resnet_lab_fused.gates import GatedBranch
 from resnet_lab_fused.modules import FusedBottleneck, FusedCBAM, FusedDepthwise, has_triton
 from torch import nn
 from torch.nn import functional as F
+from triton.runtime.interpreter import InterpreterBuilder
 
 from resnet_lab.plugin_api import CBAM, Bottleneck, Parts
 from resnet_lab.testing import check
@@ -295,6 +297,40 @@ def test_the_same_bits_twice():
     fused, x = as_fused(block(16, 8, 16)), as_map(2, 16, 17, 16)
     gradients = [torch.autograd.grad(fused(x).square().sum(), list(fused.parameters())) for _ in range(2)]
     assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
+
+
+def bytes_moved(function):
+    """Bytes that kernels load and store while a function runs, those that a mask leaves out not counted."""
+    moved = []
+
+    def counting(method, mask_at):
+        original = getattr(InterpreterBuilder, method)
+
+        def wrapper(self, pointers, *arguments):
+            moved.append(int(arguments[mask_at].data.sum()) * pointers.get_element_ty().primitive_bitwidth // 8)
+            return original(self, pointers, *arguments)
+
+        return mock.patch.object(InterpreterBuilder, method, wrapper)
+
+    with counting("create_masked_load", 0), counting("create_masked_store", 1):
+        function()
+    return sum(moved)
+
+
+def test_bytes_of_a_branch_end():
+    """5 passes over maps forward and 8 backward; the rest by the loops of the kernels, in float32."""
+    n, c, h, w = 2, 130, 17, 16
+    attn, norm = branch_end(c, norm=True)
+    x, identity, gradient = (as_map(n, c, h, w, dtype=torch.bfloat16, seed=seed).requires_grad_() for seed in range(3))
+    pixels, splits, blocks, tiles = h * w, 2, 2, 9  # 272 pixels by 256, 130 channels by 128, 272 pixels by 32
+
+    def step():
+        affine, weights = (norm.weight, norm.bias, None, None), (attn.fc1.weight, attn.fc2.weight, attn.conv.weight)
+        GatedBranch.apply(x, identity, *affine, 1e-5, *weights, "gelu")[0].backward(gradient.detach())
+
+    maps = 13 * n * pixels * c * 2
+    channels = n * c * 4 * (26 * splits + 3 * tiles)
+    assert bytes_moved(step) == maps + channels + n * pixels * 4 * (3 + 10 * blocks)
 
 
 # Depthwise convolution
