@@ -336,8 +336,7 @@ def test_bytes_of_a_branch_end():
 # Depthwise convolution
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("dtype", "bias"), [(torch.float32, True), (torch.bfloat16, False)], ids=str)
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 70, 18, 17), (2, 8, 1, 1), (1, 2, 2, 9)], ids=str)
 def test_depthwise(shape, stride, bias, dtype):
