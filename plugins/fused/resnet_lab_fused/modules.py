@@ -19,6 +19,10 @@ TYPES = (torch.float32, torch.bfloat16, torch.float16)
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether kernels run on the processor, in Triton's interpreter, as in tests."""
 
+with torch.device("meta"):  # where no random numbers are drawn
+    MADE = {name: type(layer) for name, layer in CBAM(1).named_children()}
+"""Classes of the layers that CBAM makes without a norm."""
+
 
 @cache
 def has_triton() -> bool:
@@ -50,14 +54,11 @@ def _is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
 
 
 def _takes(attn: nn.Module) -> bool:
-    """Whether the kernels compute an attention: CBAM with its own layers, and no norm in its spatial gate."""
+    """Whether the kernels compute an attention: CBAM with layers of the classes that it makes, and no norm."""
     return (
         _is_plain(attn, CBAM, FusedCBAM)
-        and _is_plain(attn.bn, nn.Identity)
-        and all(
-            _is_plain(layer, nn.Conv2d) and layer.weight.dtype == torch.float32
-            for layer in (attn.fc1, attn.fc2, attn.conv)
-        )
+        and all(_is_plain(getattr(attn, name), made) for name, made in MADE.items())
+        and attn.fc1.weight.dtype == attn.fc2.weight.dtype == attn.conv.weight.dtype == torch.float32
     )
 
 

@@ -270,8 +270,8 @@ def test_compiled_beside_them_without_a_break():
     gradient = as_map(*out.shape, seed=3)
     ours = torch.autograd.grad(out, list(fused.parameters()), gradient)
     theirs = torch.autograd.grad(plain(x), list(plain.parameters()), gradient)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine.stride() == other.stride()
+    for mine, other, parameter in zip(ours, theirs, fused.parameters(), strict=True):
+        assert mine.stride() == parameter.stride()
         assert_near(mine, other, 1e-4)
 
 
