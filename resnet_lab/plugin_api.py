@@ -5,17 +5,29 @@ A plugin that needs a certain version of this declares it in a line of its modul
 
 from resnet_lab.core.errors import DataError, SpecError
 from resnet_lab.core.images import ImageSet
-from resnet_lab.network.hookspecs import API_VERSION, Register, RegisterConvolution, RegisterNorm, hookimpl
-from resnet_lab.network.model import Parts, ShortcutParts, StemParts
+from resnet_lab.network.builtin.attentions import CBAM
+from resnet_lab.network.hookspecs import (
+    API_VERSION,
+    Register,
+    RegisterConvolution,
+    RegisterKernels,
+    RegisterNorm,
+    hookimpl,
+)
+from resnet_lab.network.model import BasicBlock, Bottleneck, Parts, ShortcutParts, StemParts
 from resnet_lab.network.pooling import channel_max, channel_mean, pixel_max, pixel_mean
 
 __all__ = [
     "API_VERSION",
+    "CBAM",
+    "BasicBlock",
+    "Bottleneck",
     "DataError",
     "ImageSet",
     "Parts",
     "Register",
     "RegisterConvolution",
+    "RegisterKernels",
     "RegisterNorm",
     "ShortcutParts",
     "SpecError",

@@ -28,10 +28,11 @@ PUBLIC = {
     "resnet_lab.recipes": "Recipe apply_settings names read_recipe",
     "resnet_lab.study": "Effect Plan Study StudyFindings StudyFolder findings judge make_tables read_study run_study",
     "resnet_lab.report": "build_report write_plots",
-    "resnet_lab.testing": "Report Result check conformance",
+    "resnet_lab.testing": "Report Result check check_kernels conformance",
     "resnet_lab.scaffold": "full_kind new_plugin",
-    "resnet_lab.plugin_api": "API_VERSION DataError ImageSet Parts Register RegisterConvolution RegisterNorm "
-    "ShortcutParts SpecError StemParts channel_max channel_mean hookimpl pixel_max pixel_mean",
+    "resnet_lab.plugin_api": "API_VERSION BasicBlock Bottleneck CBAM DataError ImageSet Parts Register "
+    "RegisterConvolution RegisterKernels RegisterNorm ShortcutParts SpecError StemParts channel_max channel_mean "
+    "hookimpl pixel_max pixel_mean",
 }
 
 

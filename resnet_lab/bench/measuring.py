@@ -75,6 +75,7 @@ class BenchResult:
 
     Attributes:
         problem: why it could not be timed; None where it was.
+        kernels: of plugins that its training step ran.
         timings, memory: by mode; memory in bytes in addition to the weights, None where it is unknown.
     """
 
@@ -84,6 +85,7 @@ class BenchResult:
     floor: Floor
     operators: list[Operator]
     problem: str | None = None
+    kernels: tuple[str, ...] = ()
     timings: dict[Mode, Timing] = field(default_factory=dict)
     memory: dict[Mode, int | None] = field(default_factory=dict)
 
@@ -256,6 +258,8 @@ def _ready(
             placement = placement_of(arm, device, registry, training=True)
             require_memory(network_of(arm, registry, "meta"), shape, placement, training=True)
         call = ready(arm, mode, registry, device)
+        if isinstance(call, TrainingCall):
+            result.kernels = call.kernels
         compiled_on_processor = arm.compile != "off" and target.type == "cpu"
         peak = None if compiled_on_processor else peak_of_step(lambda _: call(), batch, target)
         result.memory[mode] = peak

@@ -162,6 +162,7 @@ def _arm(result: BenchResult, profile: Profile | None) -> dict[str, Any]:
         "precision": placement["precision"],
         "channels_last": placement["channels_last"],
         "compile": arm.compile,
+        "kernels": list(result.kernels),
         **asdict(result.static),
         "floor_ms": result.floor.alone_ms,
         "fused_floor_ms": result.floor.fused_ms,

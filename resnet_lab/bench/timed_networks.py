@@ -14,6 +14,7 @@ from resnet_lab.device.compiled_code import keep_compiled_code
 from resnet_lab.device.compiling import MODES as MODES_OF_TORCH
 from resnet_lab.device.compiling import Mode as CompileMode
 from resnet_lab.device.compiling import own_code
+from resnet_lab.device.kernels import with_kernels
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.cost import measure
 from resnet_lab.network.plugins import Registry
@@ -149,12 +150,17 @@ def _as_users_run_it(model: nn.Module, placement: Placement) -> nn.Module:
 
 
 class TrainingCall:
-    """A whole step: forward, cross-entropy, backward, Adam; the program's own, for peers too."""
+    """A whole step: forward, cross-entropy, backward, Adam; the program's own, for peers too.
+
+    Attributes:
+        kernels: of plugins that the network runs.
+    """
 
     def __init__(self, arm: BenchArm, model: nn.Module, placement: Placement, batch: int) -> None:
         num_classes = arm.spec.head.num_classes
         config = TrainConfig(lr=1e-3, batch_size=batch)
         labels = np.arange(batch, dtype=np.int64) % num_classes
+        self.kernels = placement.kernels
         self._model = placement.place(model).train()
         self._inputs = Rotation(images(arm, batch, placement, INPUTS))
         self._labels = torch.from_numpy(labels).to(placement.device)
@@ -188,6 +194,8 @@ def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> Inferen
     model = network_of(arm, registry)
     batch = 1 if mode == "latency" else arm.batch
     if mode == "train":
+        if arm.maker == "resnet-lab":
+            placement = with_kernels(model, placement, registry.kernels.values())
         return TrainingCall(arm, model, placement, batch)
     reference = _reference(arm, model, registry)
     if reference is not None:

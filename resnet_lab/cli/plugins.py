@@ -12,7 +12,7 @@ from resnet_lab.core.errors import PluginError
 from resnet_lab.network.kinds import KINDS
 
 if TYPE_CHECKING:
-    from resnet_lab.network.plugins import Registry
+    from resnet_lab.network.plugins import Kernels, Registry
     from resnet_lab.testing import Result
 
 plugins = typer.Typer(no_args_is_help=True, help="List components, and create and check plugins.")
@@ -38,6 +38,16 @@ def list_plugins(no_plugin: options.NoPlugin = None, plugin: options.Plugin = No
             "parameters": {name: _shown(default) for name, (_, default) in entry.parameter_types().items()},
         }
         for entry in sorted(registry.entries.values(), key=lambda entry: (entry.kind, entry.name))
+    ]
+    rows += [
+        {
+            "name": offer.kernels.__name__,
+            "kind": "kernels",
+            "source": offer.owner.distribution,
+            "version": offer.owner.version,
+            "status": "loaded",
+        }
+        for offer in registry.kernels.values()
     ]
     rows += [
         {
@@ -110,11 +120,17 @@ def check_plugin(
     A built-in is a component like any other: `plugins check cbam`. A failed check ends in exit code 2.
     """
     from resnet_lab.scaffold import full_kind
-    from resnet_lab.testing import check
+    from resnet_lab.testing import check, check_kernels
 
     registry = options.load_registry(no_plugin)
-    components = _components(name, None if kind is None else full_kind(kind), registry)
+    kernels = _kernels(name, registry) if kind is None else []
+    components = _components(name, None if kind is None else full_kind(kind), registry, may_be_none=bool(kernels))
     reports = []
+    for offer in kernels:
+        if not json:
+            output.line(f"kernels {offer.kernels.__name__}")
+        on_result = _print_result if not json else lambda result: None
+        reports.append(check_kernels(offer, on_result=on_result))
     for each_kind, component in components:
         if not json:
             output.line(f"{each_kind} {component}")
@@ -127,7 +143,15 @@ def check_plugin(
         raise PluginError(f"{reports[0].source}: failed checks: {'; '.join(failed)}")
 
 
-def _components(name: str, kind: str | None, registry: "Registry") -> list[tuple[str, str]]:
+def _kernels(name: str, registry: "Registry") -> "list[Kernels]":
+    """Kernels of a plugin."""
+    owners = {status.owner.distribution for status in registry.plugins if status.name == name} | {name}
+    return [offer for offer in registry.kernels.values() if offer.owner.distribution in owners]
+
+
+def _components(
+    name: str, kind: str | None, registry: "Registry", *, may_be_none: bool = False
+) -> list[tuple[str, str]]:
     """Kind and text of the components that a name means: a plugin's, or those of that name."""
     from resnet_lab.core.errors import nearest
     from resnet_lab.network.spec import Component
@@ -140,7 +164,7 @@ def _components(name: str, kind: str | None, registry: "Registry") -> list[tuple
     wanted = of_plugin or [key for key in registry.entries if key[1] == Component.parse(name).name]
     text = {} if of_plugin else dict.fromkeys(wanted, name)
     found = [(each, text.get((each, called), called)) for each, called in wanted if kind in (None, each)]
-    if not found:
+    if not found and not may_be_none:
         known = {called for each, called in registry.entries if kind in (None, each)}
         known |= {status.name for status in registry.plugins}
         raise PluginError(f"there is no {kind or 'component'} and no plugin {name!r}; {nearest(name, known)}")

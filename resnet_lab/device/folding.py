@@ -11,6 +11,8 @@ from typing import Any
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from resnet_lab.device.kernels import without_kernels
+
 
 def folded(model: nn.Module) -> fx.GraphModule:
     """A copy of `model` in evaluation mode without the batch norms that directly follow a convolution.
@@ -22,7 +24,7 @@ def folded(model: nn.Module) -> fx.GraphModule:
         Exception: whatever the network's code raises when it is traced symbolically, such as on a choice that depends
             on pixels.
     """
-    network = fx.symbolic_trace(deepcopy(model).eval())
+    network = fx.symbolic_trace(without_kernels(deepcopy(model)).eval())
     for conv, norm in _pairs(network):
         pair: tuple[Any, Any] = network.get_submodule(str(conv.target)), network.get_submodule(str(norm.target))
         network.set_submodule(str(conv.target), fuse_conv_bn_eval(*pair))

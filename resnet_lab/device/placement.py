@@ -39,6 +39,7 @@ class Placement:
         compile: what was asked for.
         runtime: of trained networks, as asked for.
         remark: on the device, for a user; empty where there is none.
+        kernels: of plugins that modules run (`device.kernels`).
     """
 
     device: torch.device
@@ -50,6 +51,7 @@ class Placement:
     compile: Compile = "auto"
     runtime: Runtime = "torch"
     remark: str = ""
+    kernels: tuple[str, ...] = ()
 
     @property
     def precision(self) -> str:
@@ -58,9 +60,10 @@ class Placement:
 
     def __str__(self) -> str:
         layout = "channels-last" if self.channels_last else "channels-first"
+        kernels = f"; kernels of {', '.join(self.kernels)}" if self.kernels else ""
         return (
             f"{self.device} in {self.precision} ({self.reason}), {layout} ({self.layout_reason}), "
-            f"{COMPILATION[self.compile]}{self.remark and f'; {self.remark}'}"
+            f"{COMPILATION[self.compile]}{self.remark and f'; {self.remark}'}{kernels}"
         )
 
     def record(self) -> dict[str, object]:
@@ -73,6 +76,7 @@ class Placement:
             "dtype": str(self.dtype).removeprefix("torch."),
             "channels_last": self.channels_last,
             "compile": self.compile,
+            **({"kernels": list(self.kernels)} if self.kernels else {}),
         }
 
     @property

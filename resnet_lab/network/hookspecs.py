@@ -5,7 +5,7 @@ A plugin is a module named by an entry point of the group `resnet_lab`::
     [project.entry-points.resnet_lab]
     simam = "resnet_lab_simam"
 
-There is a hook for each kind of component (`kinds`). A plugin implements any of them, marked with
+There is a hook for each kind of component (`kinds`), and one for kernels. A plugin implements any of them, marked with
 `resnet_lab.plugin_api.hookimpl`. Each is called once with a function `register(name, factory)`; the name is what users
 write (`--attn simam`), in lower case letters, digits and underscores. A factory is an ordinary function, or a class:
 its positional arguments are given by the program as described for each hook, and its keyword-only arguments are the
@@ -24,14 +24,14 @@ values. Each `nn.Conv2d` outside an attention is initialised by the program (He 
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pluggy
 
 GROUP = "resnet_lab"
 """Entry-point group of plugins, and the name of their hooks."""
 
-API_VERSION = 3
+API_VERSION = 4
 """Version of the hooks here and the names in `plugin_api`, raised with every addition."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -56,6 +56,12 @@ class RegisterNorm(Protocol):
     """`Register` for norms; one that adds no bias of its own leaves it to the convolution before it."""
 
     def __call__(self, name: str, factory: Callable[..., object], *, adds_bias: bool = True) -> None: ...
+
+
+class RegisterKernels(Protocol):
+    """Registers `kernels`, a subclass of the modules' class `plain`; a class has the kernels of one plugin at most."""
+
+    def __call__(self, plain: type[Any], kernels: type[Any]) -> None: ...
 
 
 @hookspec
@@ -141,3 +147,15 @@ def register_pools(register: Register) -> None:
 @hookspec
 def register_datasets(register: Register) -> None:
     """Data sets: `factory() -> ImageSet` (`resnet_lab.core.images`)."""
+
+
+@hookspec
+def register_kernels(register: RegisterKernels) -> None:
+    """Register a GPU's kernels for a class of modules: `register(plain, kernels)`, `kernels` a subclass of `plain`.
+
+    Where a network is trained on CUDA, each of its modules whose class is exactly `plain` and for which the class's
+    `kernels.suits(module)` is true becomes a `kernels`. Only its class changes: parameters, names and weights files
+    are the same with and without, so `kernels` has no `__init__` and keeps nothing. It computes what `plain` does, up
+    to rounding, and leaves to `plain`, by `super().forward`, what it cannot: symbolic tracing, exports, processors.
+    Runs and benches record which plugin's kernels they ran. Since API 4.
+    """

@@ -125,12 +125,16 @@ class BasicBlock(nn.Module):
             out = self.aa(out)
         out = self.dropout(out)
         out = self.conv2(out)
+        out = self.finish(out, x)
+        return cast(Tensor, self.output_attn(out))
+
+    def finish(self, out: Tensor, x: Tensor) -> Tensor:
+        """All that follows the last convolution, up to the block's activation."""
         out = self.bn2(out)
         out = self.attn(out)
         identity = x if self.downsample is None else self.downsample(x)
         out = add(out, identity, in_place=self.add_in_place)
-        out = self.act2(out)
-        return cast(Tensor, self.output_attn(out))
+        return cast(Tensor, self.act2(out))
 
 
 class Bottleneck(nn.Module):
@@ -186,12 +190,16 @@ class Bottleneck(nn.Module):
             out = self.aa(out)
         out = self.dropout(out)
         out = self.conv3(out)
+        out = self.finish(out, x)
+        return cast(Tensor, self.output_attn(out))
+
+    def finish(self, out: Tensor, x: Tensor) -> Tensor:
+        """All that follows the last convolution, up to the block's activation."""
         out = self.bn3(out)
         out = self.attn(out)
         identity = x if self.downsample is None else self.downsample(x)
         out = add(out, identity, in_place=self.add_in_place)
-        out = self.act3(out)
-        return cast(Tensor, self.output_attn(out))
+        return cast(Tensor, self.act3(out))
 
 
 class ConvStem(nn.Module):

@@ -25,6 +25,7 @@ from resnet_lab.network.plugin_files import (
 )
 from resnet_lab.network.registry import OWN as OWN
 from resnet_lab.network.registry import Entry as Entry
+from resnet_lab.network.registry import Kernels as Kernels
 from resnet_lab.network.registry import Owner as Owner
 from resnet_lab.network.registry import PluginStatus as PluginStatus
 from resnet_lab.network.registry import Registry as Registry
@@ -36,8 +37,8 @@ FILE = " (file)"
 """End of the name of a plugin that is one file; no distribution can be called so."""
 
 
-def registered_by(module: object, owner: Owner) -> list[Entry]:
-    """Components that a plugin registers; raises what its hooks raise, and `PluginError` for a broken contract."""
+def registered_by(module: object, owner: Owner) -> tuple[list[Entry], list[Kernels]]:
+    """Components and kernels of a plugin; raises what its hooks raise, and `PluginError` for a broken contract."""
     manager = pluggy.PluginManager(hookspecs.GROUP)
     manager.add_hookspecs(hookspecs)
     manager.register(module)
@@ -51,9 +52,17 @@ def registered_by(module: object, owner: Owner) -> list[Entry]:
             entries.append(entry)
 
         getattr(manager.hook, kind.hook)(register=register)
-    if not entries:
+    offered: list[Kernels] = []
+
+    def register_kernels(plain: type[Any], kernels: type[Any]) -> None:
+        offer = Kernels(plain, kernels, owner)
+        offer.check()
+        offered.append(offer)
+
+    manager.hook.register_kernels(register=register_kernels)
+    if not entries and not offered:
         raise PluginError("it registers nothing; mark its hooks with @hookimpl")
-    return entries
+    return entries, offered
 
 
 def load(
@@ -89,7 +98,7 @@ def load(
     registry = Registry()
     for kind in KINDS.values():
         if kind.name in kinds or any(wanted) or files:
-            registry.add(registered_by(import_module(kind.module), OWN))
+            registry.add(*registered_by(import_module(kind.module), OWN))
     for point, is_wanted in zip(installed, wanted, strict=True):
         registry.plugins.append(
             _load_one(point, registry) if is_wanted else PluginStatus(point.name, _owner(point), "disabled")
@@ -104,7 +113,7 @@ def _load_one(point: EntryPoint, registry: Registry) -> PluginStatus:
     try:
         require_api_of_module(point.module)
         owner = replace(owner, source=digest_of_module(point.module))
-        registry.add(registered_by(point.load(), owner))
+        registry.add(*registered_by(point.load(), owner))
     except (Exception, SystemExit) as error:  # whatever third-party code raises must not stop the rest
         return PluginStatus(point.name, owner, "failed", _cause(error))
     return PluginStatus(point.name, owner, "loaded")
@@ -117,7 +126,7 @@ def _load_file(path: Path, registry: Registry) -> PluginStatus:
     try:
         module, digest = module_of_file(path)
         owner = Owner(name, digest[:12], digest)
-        registry.add(registered_by(module, owner))
+        registry.add(*registered_by(module, owner))
     except OSError as error:
         if error.filename != str(path):
             raise PluginError(f"plugin file {path}{_at(error, path)}: {_cause(error)}") from error

@@ -119,6 +119,33 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Kernels:
+    """Kernels of a plugin for modules of a class.
+
+    Attributes:
+        plain: the class of modules.
+        kernels: the subclass that modules become.
+    """
+
+    plain: type[Any]
+    kernels: type[Any]
+    owner: Owner
+
+    def check(self) -> None:
+        """Raises `PluginError` where they break their hook's contract."""
+        for each in (self.plain, self.kernels):
+            if not inspect.isclass(each):
+                raise PluginError(f"kernels: they are registered by two classes of modules, got {each!r}")
+        what = f"kernels {self.kernels.__name__}"
+        if self.kernels is self.plain or not issubclass(self.kernels, self.plain):
+            raise PluginError(f"{what}: must be a subclass of {self.plain.__name__}, whose modules become it")
+        if self.kernels.__init__ is not self.plain.__init__:
+            raise PluginError(f"{what}: must have no __init__ of their own: modules become it after they are made")
+        if not callable(getattr(self.kernels, "suits", None)):
+            raise PluginError(f"{what}: need a static method `suits(module) -> bool`, which says what they compute")
+
+
+@dataclass(frozen=True)
 class PluginStatus:
     """Status of one plugin: `loaded`, `disabled` or `failed`, and then why; a file's path."""
 
@@ -138,6 +165,8 @@ class Registry:
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], Entry] = {}
         self.contested: dict[tuple[str, str], tuple[Owner, Owner]] = {}
+        self.kernels: dict[type[Any], Kernels] = {}
+        self._claimed: dict[type[Any], Owner] = {}
         self.plugins: list[PluginStatus] = []
 
     @property
@@ -186,11 +215,12 @@ class Registry:
         """The factory of a component with its parameters set; raises like `get` and `Entry.bind`."""
         return self.get(kind, component.name, where).bind(dict(component.parameters), where)
 
-    def add(self, entries: Iterable[Entry]) -> None:
-        """Add all of one owner's entries, or none.
+    def add(self, entries: Iterable[Entry], kernels: Iterable[Kernels] = ()) -> None:
+        """Add all of one owner's entries and kernels, or none.
 
         Raises:
-            PluginError: a name is taken. Between two plugins neither then has it; the program's own stay its own.
+            PluginError: a name is taken, or a class has kernels. Between two plugins neither then has it; the program's
+                own stay its own.
         """
         new: dict[tuple[str, str], Entry] = {}
         for entry in entries:
@@ -204,7 +234,19 @@ class Registry:
                     "register it again"
                 )
             new[key] = entry
+        self._add_kernels(list(kernels))
         self.entries.update(new)
+
+    def _add_kernels(self, offered: list[Kernels]) -> None:
+        for each in offered:
+            holder = self._claimed.setdefault(each.plain, each.owner)
+            if holder != each.owner:
+                self.kernels.pop(each.plain, None)
+                raise PluginError(
+                    f"{holder} and {each.owner} both have kernels for {each.plain.__name__}, and neither is used; "
+                    "leave one of the two plugins out with --no-plugin"
+                )
+        self.kernels.update({each.plain: each for each in offered})
 
 
 OWN = Owner("resnet-lab", version("resnet-lab"))

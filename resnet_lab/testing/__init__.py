@@ -4,7 +4,8 @@ Each check has a name, and fails with what happened, the smallest case in which 
 """
 
 from resnet_lab.testing.checking import check
+from resnet_lab.testing.kernels import check_kernels
 from resnet_lab.testing.pytest_form import conformance
 from resnet_lab.testing.results import Report, Result
 
-__all__ = ["Report", "Result", "check", "conformance"]
+__all__ = ["Report", "Result", "check", "check_kernels", "conformance"]

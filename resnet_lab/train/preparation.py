@@ -23,6 +23,7 @@ from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import Placement, choose, largest_batch, require_memory, try_step
 from resnet_lab.device.accelerators import EXPERIMENTAL, computes_bf16
 from resnet_lab.device.dry_run import lacking
+from resnet_lab.device.kernels import with_kernels
 from resnet_lab.device.processes import Processes
 from resnet_lab.device.trial_step import compare, noise, untouched
 from resnet_lab.network import cost
@@ -119,6 +120,7 @@ def make_ready(
             processes.device, config.precision, config.compile, config.channels_last, _strides(spec, sizes, registry)
         )
         coverage = None if weights is None else _load(weights, built.model, spec, images.classes, config, watcher)
+        placement = with_kernels(built.model, placement, registry.kernels.values())
         network = freeze(built.model, config.freeze) if config.freeze else built.model
         image_format = ImageFormat(spec.input_size, spec.in_channels, data.fit)
         _require_memory(config, _smallest_batch(config, len(images)), network, image_format, placement, processes)

@@ -13,6 +13,7 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import Prepared
 from resnet_lab.data.split import PARTS
+from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
 from resnet_lab.evaluation.opened_run import recorded_spec
 from resnet_lab.network.plugins import Registry, is_file, warn_of_other_sources, why_missing
@@ -102,6 +103,21 @@ def require_plugins(record: Mapping[str, Any], registry: Registry, where: str) -
             state = why_missing(distribution, needed, registry)
         raise PluginError(f"the run was made with {distribution} {needed}, and {state}")
     warn_of_other_sources(record.get("plugin_sources") or {}, registry, where)
+
+
+def require_same_kernels(record: Mapping[str, Any], placement: Placement, where: str) -> None:
+    """Raise `PluginError` where a run that resumes on a device of the same type has other kernels there than before."""
+    was = record["device"]
+    then, now = tuple(was.get("kernels") or ()), placement.kernels
+    if was["type"] == placement.device.type and then != now:
+        raise PluginError(
+            f"{where}: it was trained with {_kernels(then)}, and now there are {_kernels(now)}, so that it would not "
+            "resume bit for bit; install the same plugins, or leave one out with --no-plugin"
+        )
+
+
+def _kernels(names: Sequence[str]) -> str:
+    return f"kernels of {', '.join(names)}" if names else "no kernels of plugins"
 
 
 def require_same_data(record: Mapping[str, Any], run: Run, prepared: Prepared) -> None:

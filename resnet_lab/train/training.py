@@ -18,7 +18,13 @@ from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.find_lr import RangeTest, find_learning_rate
 from resnet_lab.train.preparation import make_ready
 from resnet_lab.train.progress import TrainingWatcher
-from resnet_lab.train.record import describe_run, recorded_choices, require_plugins, require_same_data
+from resnet_lab.train.record import (
+    describe_run,
+    recorded_choices,
+    require_plugins,
+    require_same_data,
+    require_same_kernels,
+)
 from resnet_lab.train.trainer import Trainer, TrainResult
 
 
@@ -104,6 +110,7 @@ def resume(
     with using_threads(threads):
         check = partial(require_same_data, record, run)
         ready = make_ready(spec, data, config, registry, watcher, processes, check)
+        require_same_kernels(record, ready.placement, str(run.folder))
         return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
 
 

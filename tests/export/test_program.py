@@ -104,7 +104,7 @@ def test_a_fault_of_our_own_is_not_hidden(exported_model: Callable[..., Exported
 
 def test_a_part_of_a_plugin_that_can_be_exported(tmp_path: Path) -> None:
     registry, owner = load(only=[]), Owner("resnet-lab-simam", "0.1")
-    registry.add(registered_by(resnet_lab_simam, owner))
+    registry.add(*registered_by(resnet_lab_simam, owner))
     registry.plugins.append(PluginStatus("simam", owner, "loaded"))
     spec = tiny(attn="simam")
     checkpoint.save(tmp_path / "w.safetensors", build(spec, registry=registry), spec, registry=registry)

@@ -115,8 +115,8 @@ def test_built_in_names():
 
 def test_every_kind_has_a_hook_that_says_its_signature():
     hooks = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("register_")}
-    assert sorted(hooks) == sorted(f"register_{kind}s" for kind in KINDS)
-    assert all("`factory(" in getdoc(hook) for hook in hooks.values())
+    assert sorted(hooks) == sorted(["register_kernels", *(f"register_{kind}s" for kind in KINDS)])
+    assert all("`factory(" in getdoc(hook) for name, hook in hooks.items() if name != "register_kernels")
 
 
 # Each hook, used by a plugin
@@ -547,11 +547,11 @@ def test_broken_contract(install, cause):
 
 def test_a_plugin_that_needs_a_newer_api(install):
     """It is not run, since what it imports may be what is missing."""
-    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 4", release="3.1")
+    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 5", release="3.1")
     install("lab-scale", SCALE)
     registry = load()
     assert statuses(registry) == [
-        "plugin new (lab-new 3.1) failed: it needs plugin API 4, and this resnet-lab offers 3: upgrade resnet-lab",
+        "plugin new (lab-new 3.1) failed: it needs plugin API 5, and this resnet-lab offers 4: upgrade resnet-lab",
         "plugin scale (lab-scale 1.0) loaded",
     ]
     assert build("resnet20", attn="scale", registry=registry).fc.out_features == 10
@@ -561,7 +561,82 @@ def test_what_a_plugin_may_import():
     from resnet_lab import plugin_api
 
     assert all(hasattr(plugin_api, name) for name in plugin_api.__all__)
-    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 3
+    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 4
+
+
+# Kernels
+
+
+def kernels(plain="nn.SiLU", body="suits = staticmethod(lambda module: True)"):
+    return f"""
+        class Fast({plain}):
+            {body}
+
+        @hookimpl
+        def register_kernels(register):
+            register({plain}, Fast)
+        """
+
+
+def test_kernels_for_a_class_of_modules(install):
+    install("lab-fast", kernels(), release="2.0")
+    registry = load()
+    assert statuses(registry) == ["plugin fast (lab-fast 2.0) loaded"]
+    (offer,) = registry.kernels.values()
+    assert offer.plain is torch.nn.SiLU
+    assert issubclass(offer.kernels, torch.nn.SiLU)
+    assert str(offer.owner) == "lab-fast 2.0"
+    assert registry.entries == load(only=()).entries
+    assert load(only=()).kernels == {}
+
+
+KERNEL_BREACHES = {
+    "kernels Fast: must have no __init__ of their own: modules become it after they are made": kernels(
+        body="suits = staticmethod(lambda module: True); __init__ = lambda self: None"
+    ),
+    "kernels Fast: need a static method `suits(module) -> bool`, which says what they compute": kernels(body="pass"),
+    "kernels SiLU: must be a subclass of ReLU, whose modules become it": """
+        @hookimpl
+        def register_kernels(register):
+            register(nn.ReLU, nn.SiLU)
+        """,
+    "kernels ReLU: must be a subclass of ReLU, whose modules become it": """
+        @hookimpl
+        def register_kernels(register):
+            register(nn.ReLU, nn.ReLU)
+        """,
+    "kernels: they are registered by two classes of modules, got 'relu'": """
+        @hookimpl
+        def register_kernels(register):
+            register("relu", nn.ReLU)
+        """,
+}
+
+
+@pytest.mark.parametrize("cause", KERNEL_BREACHES)
+def test_broken_kernels(install, cause):
+    """All or nothing: they and the plugin's components are left out."""
+    install("lab-bad", attention("thing") + KERNEL_BREACHES[cause])
+    registry = load()
+    assert statuses(registry) == [f"plugin bad (lab-bad 1.0) failed: {cause}"]
+    assert registry.kernels == {}
+    assert "thing" not in registry.names("attention")
+
+
+def test_a_class_with_kernels_of_two_plugins_runs_neither_s(install):
+    for name in ("lab-first", "lab-second", "lab-third"):
+        install(name, kernels())
+    install("lab-other", kernels("nn.Mish"))
+    registry = load()
+    clash = "both have kernels for SiLU, and neither is used; leave one of the two plugins out with --no-plugin"
+    assert statuses(registry) == [
+        "plugin first (lab-first 1.0) loaded",
+        "plugin other (lab-other 1.0) loaded",
+        f"plugin second (lab-second 1.0) failed: lab-first 1.0 and lab-second 1.0 {clash}",
+        f"plugin third (lab-third 1.0) failed: lab-first 1.0 and lab-third 1.0 {clash}",
+    ]
+    assert list(registry.kernels) == [torch.nn.Mish]
+    assert list(load(without=["first", "third"]).kernels) == [torch.nn.Mish, torch.nn.SiLU]
 
 
 # Names that clash
