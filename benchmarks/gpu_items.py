@@ -35,7 +35,7 @@ from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.peers import NAMES
 from resnet_lab.bench.results import as_json, machine
 from resnet_lab.bench.statistics import FEWEST, median_interval
-from resnet_lab.bench.timed_networks import ready
+from resnet_lab.bench.timed_networks import network_of, ready
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
@@ -43,6 +43,7 @@ from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
 from resnet_lab.device import Placement, choose, compile_for_training
 from resnet_lab.device.gpu_shares import take_share
+from resnet_lab.device.kernels import take_kernels
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.kinds import KINDS
@@ -51,20 +52,18 @@ from resnet_lab.network.spec import ModelSpec
 from resnet_lab.study.design import study_from
 from resnet_lab.study.running import run_study
 from resnet_lab.study.trials import StudyFolder
+from resnet_lab.testing import check_kernels
 from resnet_lab.testing.checking import Checks, under_test
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.optimisation import make_loss
 
 ROOT = Path(__file__).parents[1]
-FUSED = "resnet-lab-fused"
-"""Distribution of the plugin with kernels of its own for some of our components."""
-
 PEER, PEER_WITH_CBAM, DEPTHWISE, END_TO_END = 1.05, 1.35, 1.0, 0.95
 """Ratios that are aimed at."""
 
-WITH_PLUGIN = " fused"
-"""End of the name of an arm with the plugin's components."""
+WITH_KERNELS = " with kernels"
+"""End of the name of an arm that runs plugins' kernels."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def device(sizes: Sizes) -> Iterator[Found]:
     yield {
         "packages": {name: bool(find_spec(name)) for name in ("triton", "timm", "pytorch_grad_cam", "pynvml", "ray")},
         "plugins": [str(plugin) for plugin in default_registry().plugins],
-        "fused": {" ".join(ours): name for ours, name in fused_names(default_registry()).items()},
+        "kernels": [f"{each.owner}: {each.kernels.__name__}" for each in default_registry().kernels.values()],
     }
 
 
@@ -174,7 +173,7 @@ def tested(folder: Path, files: Sequence[str]) -> Found:
 
 
 def conformance(sizes: Sizes) -> Iterator[Found]:
-    """The conformance kit's check on CUDA of every registered component."""
+    """The conformance kit's check on CUDA of every registered component, and all its checks of kernels."""
     registry = default_registry()
     found: dict[str, dict[str, str]] = {"passed": {}, "skipped": {}, "failed": {}}
     for kind, name in sorted(registry.entries):
@@ -182,8 +181,12 @@ def conformance(sizes: Sizes) -> Iterator[Found]:
             result = Checks(under_test(kind, name, registry), {}).result("cuda")
             found[result.status][f"{kind} {name}"] = str(result)
             yield dict(found)
+    for offer in registry.kernels.values():
+        for result in check_kernels(offer).results:
+            found[result.status][f"kernels {offer.kernels.__name__}, {result.name}"] = str(result)
+        yield dict(found)
     counts = ", ".join(f"{len(those)} {status}" for status, those in found.items())
-    yield {"notes": [f"components: {counts}", *found["failed"].values()]}
+    yield {"notes": [f"components and kernels: {counts}", *found["failed"].values()]}
 
 
 # Speed beside timm's and torchvision's
@@ -200,12 +203,12 @@ def resnet50_inference(sizes: Sizes) -> Iterator[Found]:
 
 
 def cbam_training(sizes: Sizes) -> Iterator[Found]:
-    """Training step with CBAM, compiled and eager, with the fused plugin and without, beside timm's."""
+    """Training step with CBAM, compiled and eager, with plugins' kernels and without, beside timm's."""
     yield from beside_peers(sizes, "cbam", "train", PEER_WITH_CBAM)
 
 
 def cbam_inference(sizes: Sizes) -> Iterator[Found]:
-    """Inference of a batch with CBAM, compiled and eager, with the fused plugin and without, beside timm's."""
+    """Inference of a batch with CBAM, compiled and eager, beside timm's."""
     yield from beside_peers(sizes, "cbam", "infer", PEER_WITH_CBAM)
 
 
@@ -232,7 +235,7 @@ def beside_peers(sizes: Sizes, attn: str, mode: Mode, at_least: float | None = N
 
 
 def depthwise(sizes: Sizes) -> Iterator[Found]:
-    """Training step with depthwise 3x3 convolutions, with the fused plugin and without, beside dense ones."""
+    """Training step with depthwise 3x3 convolutions, with plugins' kernels and without, beside dense ones."""
     rows = yield from benched(sizes, {"conv": ["dense", "depthwise"]}, "train", ("on", "off"))
     dense, other = ([row for row in rows if row["name"].startswith("dense") == own] for own in (True, False))
     what = f"{sizes.network}, train"
@@ -246,58 +249,44 @@ def depthwise(sizes: Sizes) -> Iterator[Found]:
 
 
 def eight_training(sizes: Sizes) -> Iterator[Found]:
-    """Training step of the eight combinations, eager, with the fused plugin and without."""
+    """Training step of the eight combinations, eager, with plugins' kernels and without."""
     yield from eight(sizes, "train")
 
 
 def eight_inference(sizes: Sizes) -> Iterator[Found]:
-    """Inference of a batch by the eight combinations, eager, with the fused plugin and without."""
+    """Inference of a batch by the eight combinations, eager."""
     yield from eight(sizes, "infer")
 
 
 def eight(sizes: Sizes, mode: Mode) -> Iterator[Found]:
-    """Bench of the eight, and how many times as fast each is with the fused plugin."""
+    """Bench of the eight, and how many times as fast each is with plugins' kernels."""
     parts = {"act": ["relu", "gelu"], "conv": ["dense", "depthwise"], "attn": ["none", "cbam"]}
     rows = yield from benched(sizes, parts, mode)
     yield {"ratios": gains(f"{sizes.network}, {mode}", rows, mode)}
 
 
-def fused_names(registry: Registry) -> dict[tuple[str, str], str]:
-    """Names of the fused plugin's components by slot and name of ours, such as ("attn", "cbam"); empty without it."""
-    return {
-        (KINDS[entry.kind].slot, ours): entry.name
-        for entry in registry.entries.values()
-        for ours in ("cbam", "depthwise")
-        if entry.owner.distribution == FUSED and ours in entry.name
-    }
-
-
-def with_fused(arms: Sequence[BenchArm], names: Mapping[tuple[str, str], str]) -> list[BenchArm]:
-    """Arms, and those of ours with components for which the fused plugin has its own once more with these."""
-    more = []
-    for arm in arms:
-        block = arm.spec.stages[0].block
-        changes: dict[str, Any] = {
-            slot: name for (slot, ours), name in names.items() if getattr(block, slot).name == ours
-        }
-        if changes and arm.maker == "resnet-lab":
-            more.append(replace(arm, name=arm.name + WITH_PLUGIN, spec=arm.spec.modified(**changes)))
-    return [*arms, *more]
+def with_kernels(arms: Sequence[BenchArm], registry: Registry) -> list[BenchArm]:
+    """Arms without plugins' kernels, and those of ours for which there are some once more with these."""
+    fused = [
+        replace(arm, name=arm.name + WITH_KERNELS)
+        for arm in arms
+        if arm.maker == "resnet-lab" and take_kernels(network_of(arm, registry, "meta"), registry.kernels.values())
+    ]
+    return [*(replace(arm, has_kernels=False) for arm in arms), *fused]
 
 
 def benched(
     sizes: Sizes, parts: Mapping[str, Sequence[str]], mode: Mode, compiled: Sequence[Any] = ("off",), peers: Any = ()
 ) -> Generator[Found, None, list[Found]]:
-    """Bench of every combination, with the fused plugin too, as a file has it; gives the arms that were timed.
+    """Bench of every combination, in training with plugins' kernels too; gives the arms that were timed, as a file has them.
 
     Where the first cannot be timed, as where compiling fails, the eager ones are.
     """
     registry = default_registry()
-    names = fused_names(registry)
     plain = arms_of([sizes.spec], parts, batches=[sizes.batch], precisions=["bf16"], compiled=compiled, peers=peers)
-    arms = with_fused(plain, names)
-    if not names:
-        yield {"fused": f"skipped: {FUSED} is not installed"}
+    arms = with_kernels(plain, registry) if mode == "train" else plain
+    if mode == "train" and not registry.kernels:
+        yield {"kernels": "skipped: no plugin that has some is installed"}
     run = partial(bench, registry=registry, modes=[mode], rounds=sizes.rounds, device=sizes.device)
     with rehearsed(sizes):
         try:
@@ -329,8 +318,8 @@ def those(rows: Sequence[Found], compiled: str) -> list[Found]:
 
 
 def gains(what: str, rows: Sequence[Found], mode: Mode) -> list[Found]:
-    """How many times as fast each arm is with the fused plugin."""
-    plain = {row["name"] + WITH_PLUGIN: row for row in rows}
+    """How many times as fast each arm is with plugins' kernels."""
+    plain = {row["name"] + WITH_KERNELS: row for row in rows}
     return [each for row in rows if row["name"] in plain for each in faster(what, [row], [plain[row["name"]]], mode)]
 
 

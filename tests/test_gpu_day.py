@@ -209,23 +209,25 @@ def test_the_fastest_arms_are_compared_round_by_round(items: ModuleType) -> None
     assert items.faster("net", [], rows, "infer") == []
 
 
-def test_the_fused_plugin_s_arms(items: ModuleType) -> None:
+def test_arms_with_kernels_and_without(items: ModuleType) -> None:
     from resnet_lab.network.builtin.attentions import CBAM
-    from resnet_lab.network.registry import Entry, Owner, Registry
+    from resnet_lab.network.plugins import load
+    from resnet_lab.network.registry import Kernels, Owner
 
-    registry = Registry()
-    registry.add(
-        [
-            Entry("attention", "fused_cbam", CBAM, Owner("resnet-lab-fused", "0.1")),
-            Entry("attention", "cbam_of_others", CBAM, Owner("others", "0.1")),
-        ]
-    )
-    assert items.fused_names(registry) == {("attn", "cbam"): "fused_cbam"}
-    assert items.fused_names(Registry()) == {}
+    class Quick(CBAM):
+        @staticmethod
+        def suits(module: CBAM) -> bool:
+            return True
+
+    registry = load(only=(), files=())
     plain = items.arms_of([items.REAL.spec], {"attn": ["none", "cbam"]}, peers=["timm"])
-    arms = items.with_fused(plain, items.fused_names(registry))
-    assert [arm.name for arm in arms] == ["none", "none (timm)", "cbam", "cbam (timm)", "cbam fused"]
-    assert arms[-1].spec == plain[0].spec.modified(attn="fused_cbam")
+    assert not any(arm.has_kernels for arm in items.with_kernels(plain, registry))
+    assert len(items.with_kernels(plain, registry)) == len(plain)
+    registry.add([], [Kernels(CBAM, Quick, Owner("quick", "1"))])
+    arms = items.with_kernels(plain, registry)
+    assert [arm.name for arm in arms] == ["none", "none (timm)", "cbam", "cbam (timm)", "cbam with kernels"]
+    assert [arm.has_kernels for arm in arms] == [False] * 4 + [True]
+    assert arms[-1].spec == arms[2].spec
 
 
 def test_waits_are_counted_by_torch_s_own_warnings(items: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

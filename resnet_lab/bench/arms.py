@@ -24,6 +24,7 @@ class BenchArm:
         spec: of the network, with its input size.
         maker: whose code it is.
         batch: images at a time, where throughput is asked for and in training.
+        has_kernels: whether its training step runs plugins' kernels, where there are some for the device.
     """
 
     name: str
@@ -33,6 +34,7 @@ class BenchArm:
     precision: Precision = "auto"
     compile: Compile = "off"
     channels_last: bool | None = None
+    has_kernels: bool = True
 
 
 def arms_of(

@@ -194,7 +194,7 @@ def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> Inferen
     model = network_of(arm, registry)
     batch = 1 if mode == "latency" else arm.batch
     if mode == "train":
-        if arm.maker == "resnet-lab":
+        if arm.maker == "resnet-lab" and arm.has_kernels:
             placement = with_kernels(model, placement, registry.kernels.values())
         return TrainingCall(arm, model, placement, batch)
     reference = _reference(arm, model, registry)
