@@ -9,7 +9,7 @@ from torch import Tensor
 from resnet_lab.network import zoo
 from resnet_lab.network.spec import ModelSpec
 
-_IN_BLOCK = re.compile(r"layer(\d+)\.(\d+)\.(?:conv(\d)\b)?")
+_IN_BLOCK = re.compile(r"layer(\d{1,4})\.(\d{1,4})\.(?:conv(\d)\b)?")
 
 
 class Anatomy(NamedTuple):

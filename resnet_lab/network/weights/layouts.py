@@ -1,7 +1,7 @@
 """Layouts of public weights: other projects' names of the parts of a ResNet, and networks inferred from names."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -16,9 +16,50 @@ _NAMES = (
     (re.compile(r"(layer\d+\.\d+)\.(?:se|se_module)\.((?:fc1|fc2|conv)\..+)"), r"\1.attn.\2"),
     (re.compile(r"(layer\d+\.\d+)\.se\.channel\.((?:fc1|fc2)\..+)"), r"\1.attn.\2"),  # of timm's CBAM
     (re.compile(r"(layer\d+\.\d+)\.se\.spatial\.conv\.((?:conv|bn)\..+)"), r"\1.attn.\2"),
+    (re.compile(r"(layer\d+\.\d+)\.se_layer\.conv([12])\.conv\.(.+)"), r"\1.attn.fc\2.\3"),
     (re.compile(r"layer0\.((?:conv1|bn1)\..+)"), r"\1"),  # of the SENet authors' ResNets
+    (re.compile(r"stem\.0\.conv\.(.+)"), r"conv1.0.\1"),  # a deep stem, convolution and norm in one module
+    (re.compile(r"stem\.0\.bn\.(.+)"), r"conv1.1.\1"),
+    (re.compile(r"stem\.1\.conv\.(.+)"), r"conv1.3.\1"),
+    (re.compile(r"stem\.1\.bn\.(.+)"), r"conv1.4.\1"),
+    (re.compile(r"stem\.2\.conv\.(.+)"), r"conv1.6.\1"),
+    (re.compile(r"stem\.2\.bn\.(.+)"), r"bn1.\1"),
 )
 """Parameter names of other projects, and torchvision's, which this program uses."""
+
+_IN_STAGE = re.compile(r"layer\d+\.\d+\.")
+_FIRST_IN_STAGE = re.compile(r"((?:.+\.)?)(\d{1,4})\.0\.conv1\.weight")
+_LAYERS = {"conv": "conv", "bn": "bn", "convolution": "conv", "normalization": "bn"}
+_IN_SHORTCUT = {"conv": 0, "bn": 1, "convolution": 0, "normalization": 1}
+_SCHEMES: tuple[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...], ...] = (
+    (  # stages numbered from 1, the stem being 0, and their layers from 1: `1.layer.0.cv1.conv.weight`
+        (re.compile(r"0\.layer\.0\.(conv|bn)\.(.+)"), lambda m: f"{_LAYERS[m[1]]}1.{m[2]}"),
+        (
+            re.compile(r"(\d+)\.layer\.(\d+)\.cv(\d)\.(conv|bn)\.(.+)"),
+            lambda m: f"layer{m[1]}.{m[2]}.{_LAYERS[m[4]]}{m[3]}.{m[5]}",
+        ),
+        (
+            re.compile(r"(\d+)\.layer\.(\d+)\.shortcut\.0\.(conv|bn)\.(.+)"),
+            lambda m: f"layer{m[1]}.{m[2]}.downsample.{_IN_SHORTCUT[m[3]]}.{m[4]}",
+        ),
+    ),
+    (  # stages, their blocks and layers numbered from 0: `stages.0.layers.0.layer.0.convolution.weight`
+        (
+            re.compile(r"embedder\.embedder\.(convolution|normalization)\.(.+)"),
+            lambda m: f"{_LAYERS[m[1]]}1.{m[2]}",
+        ),
+        (
+            re.compile(r"stages\.(\d{1,4})\.layers\.(\d{1,4})\.layer\.(\d{1,4})\.(convolution|normalization)\.(.+)"),
+            lambda m: f"layer{int(m[1]) + 1}.{m[2]}.{_LAYERS[m[4]]}{int(m[3]) + 1}.{m[5]}",
+        ),
+        (
+            re.compile(r"stages\.(\d{1,4})\.layers\.(\d{1,4})\.shortcut\.(convolution|normalization)\.(.+)"),
+            lambda m: f"layer{int(m[1]) + 1}.{m[2]}.downsample.{_IN_SHORTCUT[m[3]]}.{m[4]}",
+        ),
+        (re.compile(r"classifier\.1\.(weight|bias)"), lambda m: f"fc.{m[1]}"),
+    ),
+)
+"""Naming schemes of whole networks: patterns of names, and torchvision's name of each."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,6 +81,48 @@ class WeightsLayout:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...] = ()
+
+
+def with_stages(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under torchvision's names, where they have stages by another scheme or by position.
+
+    As they are where they have torchvision's stages, or where two of them would be in one place.
+    """
+    if any(_IN_STAGE.match(name) for name in tensors):
+        return dict(tensors)
+    for renamed in (*(_by_scheme(tensors, scheme) for scheme in _SCHEMES), _by_position(tensors)):
+        unique = len(set(renamed.values())) == len(renamed)
+        if unique and any(_IN_STAGE.match(name) for name in renamed.values()):
+            return {renamed[name]: tensor for name, tensor in tensors.items()}
+    return dict(tensors)
+
+
+def _by_scheme(
+    names: Collection[str], scheme: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]
+) -> dict[str, str]:
+    renamed = {name: name for name in names}
+    for name in names:
+        for pattern, own in scheme:
+            if match := pattern.fullmatch(name):
+                renamed[name] = own(match)
+    return renamed
+
+
+def _by_position(names: Collection[str]) -> dict[str, str]:
+    """Names of the parts of a torchvision network in a `nn.Sequential(*network.children())`: `4.0.conv1.weight`."""
+    stages = [match for name in names if (match := _FIRST_IN_STAGE.fullmatch(name))]
+    if not stages:
+        return {}
+    prefix = stages[0][1]
+    positions = sorted(int(match[2]) for match in stages if match[1] == prefix)
+    parts = {"0": "conv1", "1": "bn1", f"{positions[-1] + 2}": "fc"}  # the pool stands between
+    parts |= {f"{position}": f"layer{number}" for number, position in enumerate(positions, 1)}
+    renamed = {name: name for name in names}
+    for name in names:
+        position, _, rest = name.removeprefix(prefix).partition(".")
+        if name.startswith(prefix) and position in parts:
+            renamed[name] = f"{parts[position]}.{rest}"
+    return renamed
 
 
 def with_names_of(network: Collection[str], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ import pickle
 import re
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -24,12 +25,12 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.spec import Component, ModelSpec
 from resnet_lab.network.weights.compatibility import relatives
-from resnet_lab.network.weights.layouts import layout_of
+from resnet_lab.network.weights.layouts import layout_of, with_stages
 
 _SUFFIXES = frozenset({".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar"})
 _WRAPPINGS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
 """Keys under which state dicts lie, averages of the weights first."""
-_PREFIX = re.compile(r"(module|_orig_mod|model|backbone|encoder|encoder_q|net)\.")
+_PREFIX = re.compile(r"(module|_orig_mod|model|backbone|encoder|encoder_q|base_encoder|resnet|net)\.")
 """Prefixes of DistributedDataParallel, torch.compile, and of what a network was part of."""
 
 
@@ -152,7 +153,7 @@ def _safetensors(path: Path, key: str) -> Weights:
 
 
 def _unpickled(path: Path) -> Any:
-    """Unpickle a .pth file of tensors and plain containers; nothing else in it is run."""
+    """Unpickle a .pth file of tensors, plain containers and the arguments of a training; nothing else in it is run."""
     try:
         file = path.open("rb")
     except OSError as error:
@@ -161,7 +162,8 @@ def _unpickled(path: Path) -> Any:
         raise CheckpointError(f"{path}: cannot be read: {error}") from None
     with file, warnings.catch_warnings(action="ignore"):  # they are about protocols of pickle
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals([Namespace]):  # torch sets its attributes and calls nothing of it
+                return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # foreign bytes make torch.load fail in every way, from KeyError to struct.error
             raise _refused(path, error) from None
 
@@ -249,7 +251,7 @@ def _tensors(content: Any, where: str) -> dict[str, Tensor]:
             f"{where}: holds no weights but {_described(content)}; "
             f"wanted are tensors by name, alone or under one of {', '.join(_WRAPPINGS)}"
         )
-    return tensors
+    return with_stages(tensors)
 
 
 def _not_plain(name: str, tensor: Tensor) -> str:

@@ -3,7 +3,9 @@ import hashlib
 import os
 import pickle
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -227,14 +229,24 @@ def test_a_pickle_of_any_protocol_is_refused_and_not_run(protocol: int, tmp_path
     ("content", "code"),
     [
         (nn.Linear(2, 2), "torch.nn.modules.linear.Linear"),
-        ({"model": STATE, "args": argparse.Namespace(lr=0.1)}, "argparse.Namespace"),
+        ({"model": STATE, "args": SimpleNamespace(lr=0.1)}, "types.SimpleNamespace"),
+        ({"model": STATE, "args": argparse.Namespace(path=Fraction(1, 2))}, "fractions.Fraction"),
     ],
-    ids=["a whole network", "a checkpoint with its arguments"],
+    ids=["a whole network", "a checkpoint with an object", "an object in its arguments"],
 )
 def test_objects_beside_tensors_are_refused_and_named(content: object, code: str, tmp_path: Path) -> None:
     path = tmp_path / "weights.pth"
     torch.save(content, path)
     assert f"asks for code to be run ({code}) and is not tensors alone" in refusal(path)
+
+
+def test_the_arguments_of_a_training_are_read_past(tmp_path: Path) -> None:
+    """Checkpoints of timm's and torchvision's scripts have them; the list of safe classes stays as it was."""
+    path = tmp_path / "weights.pth"
+    torch.save({"model": STATE, "args": argparse.Namespace(lr=0.1, crop=(224, 224))}, path)
+    before = torch.serialization.get_safe_globals()
+    torch.testing.assert_close(open_weights(str(path), SPEC).tensors, {"conv1.weight": STATE["conv1.weight"]})
+    assert torch.serialization.get_safe_globals() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world\n", b"PK\x03\x04", b"\x80\x05", bytes(range(256))], ids=repr)
