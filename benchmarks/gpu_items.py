@@ -278,7 +278,7 @@ def with_kernels(arms: Sequence[BenchArm], registry: Registry) -> list[BenchArm]
 def benched(
     sizes: Sizes, parts: Mapping[str, Sequence[str]], mode: Mode, compiled: Sequence[Any] = ("off",), peers: Any = ()
 ) -> Generator[Found, None, list[Found]]:
-    """Bench of every combination, in training with plugins' kernels too; gives the arms that were timed, as a file has them.
+    """Bench of every combination, in training with plugins' kernels too; gives the rows of arms that were timed.
 
     Where the first cannot be timed, as where compiling fails, the eager ones are.
     """
