@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resnet_lab.core.seeds import named_seed
 
-ATTENTIONS = frozenset({"attn", "output_attn"})
+ATTENTIONS = frozenset({"attn", "output_attn", "inner_attn"})
 """Names of the submodules whose own `reset_parameters` are left to decide."""
 
 

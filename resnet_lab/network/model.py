@@ -15,7 +15,14 @@ class MakeConvolution(Protocol):
     """Makes what stands in the place of a 3x3; where nothing else in the block mixes channels, `must_mix`."""
 
     def __call__(
-        self, in_channels: int, out_channels: int, stride: int = 1, *, groups: int = 1, must_mix: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        must_mix: bool = False,
+        dilation: int = 1,
     ) -> nn.Module: ...
 
 
@@ -30,6 +37,7 @@ class Parts:
         act: the chosen activation; it may overwrite its input.
         attn: the chosen attention where it stands on the residual branch, else identity; from its channels.
         output_attn: the same where it stands on the block's output.
+        inner_attn: the same where it stands before the last convolution of the branch.
         dropout: dropout, or identity at probability 0.
         shortcut: from (in_channels, out_channels, stride): None where the input can be added as it is.
         downsample: from (channels, stride): None where the convolution has the stride, as a strided one has; otherwise
@@ -46,6 +54,7 @@ class Parts:
     dropout: Callable[[], nn.Module]
     shortcut: Callable[[int, int, int], nn.Module | None]
     downsample: Callable[[int, int], nn.Module | None] = lambda channels, stride: None
+    inner_attn: Callable[[int], nn.Module] = lambda channels: nn.Identity()
     more: Mapping[str, Callable[..., nn.Module]] = field(default_factory=dict)
 
 
@@ -104,6 +113,7 @@ class BasicBlock(nn.Module):
         self.conv1 = parts.conv(in_channels, width, stride if self.aa is None else 1, must_mix=True)
         self.bn1 = parts.norm(width)
         self.act1 = parts.act()
+        self.inner_attn = parts.inner_attn(width)
         self.dropout = parts.dropout()
         self.conv2 = parts.conv(width, out_channels, must_mix=True)
         self.bn2 = parts.norm(out_channels)
@@ -123,6 +133,7 @@ class BasicBlock(nn.Module):
         out = self.act1(out)
         if self.aa is not None:
             out = self.aa(out)
+        out = self.inner_attn(out)
         out = self.dropout(out)
         out = self.conv2(out)
         out = self.finish(out, x)
@@ -164,6 +175,7 @@ class Bottleneck(nn.Module):
         self.conv2 = parts.conv(width, width, strides[1], groups=groups)
         self.bn2 = parts.norm(width)
         self.act2 = parts.act()
+        self.inner_attn = parts.inner_attn(width)
         self.dropout = parts.dropout()
         self.conv3 = parts.pointwise(width, out_channels, 1)
         self.bn3 = parts.norm(out_channels)
@@ -188,6 +200,7 @@ class Bottleneck(nn.Module):
         out = self.act2(out)
         if self.aa is not None and not self.aa_on_conv1:
             out = self.aa(out)
+        out = self.inner_attn(out)
         out = self.dropout(out)
         out = self.conv3(out)
         out = self.finish(out, x)

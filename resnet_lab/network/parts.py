@@ -10,7 +10,7 @@ from torch import nn
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builtin.stems import listed_convolutions
 from resnet_lab.network.component import Component
-from resnet_lab.network.kinds import placed
+from resnet_lab.network.kinds import KINDS, placed
 from resnet_lab.network.model import ConvStem, Parts, ShortcutParts, Stage, StemParts
 from resnet_lab.network.registry import Registry
 from resnet_lab.network.spec import BlockSpec, HeadSpec, ModelSpec, StageSpec, chosen, default, of_stem_alone
@@ -106,14 +106,15 @@ def _parts(block: BlockSpec, registry: Registry, where: str, notes: dict[str, No
 
     norm, adds_bias = _norm(block.norm, registry, where)
     pointwise = partial(_pointwise, bias=not adds_bias)
-    branch_attn, output_attn = _attentions(block.attn, registry, where)
+    attention = partial(_attention, block.attn, recorded("attn", plain("attention")))
     parts = Parts(
         conv=recorded("conv", _convolution(block, registry, where, notes, bias=not adds_bias)),
         pointwise=pointwise,
         norm=recorded("norm", plain("norm")),
         act=recorded("act", plain("activation")),
-        attn=recorded("attn", branch_attn),
-        output_attn=recorded("attn", output_attn),
+        attn=attention("branch"),
+        output_attn=attention("output"),
+        inner_attn=attention("inner"),
         dropout=partial(make_dropout, block.dropout),
         shortcut=partial(_shortcut, plain("shortcut"), ShortcutParts(pointwise, norm)),
         downsample=recorded("downsample", partial(_downsample, chosen(block, "downsample"), plain("downsample"))),
@@ -141,30 +142,28 @@ def _norm(component: Component, registry: Registry, where: str) -> tuple[Callabl
     return entry.bind(dict(component.parameters), where), entry.trait("adds_bias")
 
 
-def _attentions(
-    component: Component, registry: Registry, where: str
-) -> tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]]:
-    """Makers for the residual branch and for the block's output: the attention in one place, identity in the other."""
-    make = registry.bind("attention", component, where)
-
-    def present(channels: int) -> nn.Module:
-        return _located(make, where, channels)
-
-    def absent(channels: int) -> nn.Module:
-        return nn.Identity()
-
-    on_output = ("position", "output") in component.parameters
-    return (absent, present) if on_output else (present, absent)
+def _attention(component: Component, make: Callable[..., nn.Module], position: str) -> Callable[[int], nn.Module]:
+    """Maker of the attention where it stands in this position, else of identity, which counts as no use of it."""
+    default_position = KINDS["attention"].parameters["position"][1]
+    chosen_position = dict(component.parameters).get("position", default_position)
+    return make if position == chosen_position else lambda channels: nn.Identity()
 
 
 def _convolution(
     block: BlockSpec, registry: Registry, where: str, notes: dict[str, None], *, bias: bool
 ) -> Callable[..., nn.Module]:
     entry = registry.get("convolution", block.conv.name, where)
-    make = entry.bind(dict(block.conv.parameters), where)
+    parameters = dict(block.conv.parameters)
+    entry.bind(parameters, where)
 
     def conv(
-        in_channels: int, out_channels: int, stride: int = 1, *, groups: int = 1, must_mix: bool = False
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        must_mix: bool = False,
+        dilation: int = 1,
     ) -> nn.Module:
         if groups > 1 and not entry.trait("takes_groups"):
             raise SpecError(
@@ -175,6 +174,13 @@ def _convolution(
             raise SpecError(f"{where}: block {block.kind}: groups must be at least 1, got {groups}")
         if in_channels % groups or out_channels % groups:
             raise SpecError(f"{where}: block {block.kind}: {groups} groups do not divide {in_channels} channels")
+        if dilation > 1 and "dilation" not in entry.parameter_types():
+            raise SpecError(
+                f"{where}: convolution {block.conv} cannot be dilated by {dilation} as block {block.kind} asks; choose "
+                "one with a parameter dilation, such as dense"
+            )
+        dilated = {"dilation": dilation * int(parameters.get("dilation", 1))} if dilation > 1 else {}
+        make = entry.bind({**parameters, **dilated}, where)
         mixes = entry.trait("mixes_channels")
         if mixes or (in_channels == out_channels and not must_mix):
             return _located(make, where, in_channels, out_channels, stride, groups, bias)

@@ -92,17 +92,21 @@ class StemConv(Record):
 
 
 STEMS: Mapping[str, tuple[tuple[tuple[int, int, int], ...], bool]] = {
-    "plain": (((1, 7, 2),), True),
-    "deep": (((2, 3, 2), (2, 3, 1), (1, 3, 1)), True),
-    "cifar": (((1, 3, 1),), False),
+    "plain": (((8, 7, 2),), True),
+    "deep": (((4, 3, 2), (4, 3, 1), (8, 3, 1)), True),
+    "deep_tiered": (((3, 3, 2), (4, 3, 1), (8, 3, 1)), True),
+    "cifar": (((8, 3, 1),), False),
 }
-"""Stems of the papers: what divides each convolution's channels, its size and stride; whether a max pool follows."""
+"""Stems of the papers: eighths of the channels that each convolution has, its size and stride; whether a max pool
+follows."""
 
 
 def listed_stem(name: str, channels: int) -> tuple[tuple[StemConv, ...], bool]:
     """The convolutions of one of `STEMS` for a number of channels, and whether a 3x3/2 max pool follows."""
     rows, max_pool = STEMS[name]
-    convs = (StemConv(out_channels=max(1, channels // part), kernel_size=size, stride=by) for part, size, by in rows)
+    convs = (
+        StemConv(out_channels=max(1, channels * part // 8), kernel_size=size, stride=by) for part, size, by in rows
+    )
     return tuple(convs), max_pool
 
 
@@ -117,7 +121,8 @@ class StemSpec(_Extended):
     """Layers before the first stage.
 
     It is a list of convolutions, norm, activation, and a 3x3/2 max pool or none; or a component `kind` that gives
-    `out_channels`. `plain`, `deep` and `cifar` are such lists and become them: equal networks have equal specs.
+    `out_channels`. `plain`, `deep`, `deep_tiered` and `cifar` without parameters are such lists and become them: equal
+    networks have equal specs.
     """
 
     convs: tuple[StemConv, ...] = Field(default=(), max_length=16)

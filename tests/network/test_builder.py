@@ -96,7 +96,7 @@ def test_norm_none_gives_convolutions_a_bias() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attn": "cbm@3"}, "stage 3: unknown attention 'cbm'; did you mean 'cbam'?"),
+        ({"attn": "cbm@3"}, "stage 3: unknown attention 'cbm'; did you mean 'cbam' or 'bam'?"),
         ({"attn": "cbam(reduction=0)"}, "stage 1: attention cbam(reduction=0): the reduction must be at least 1"),
         (
             {"attn": "se(reduction=true)"},
