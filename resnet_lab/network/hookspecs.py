@@ -142,7 +142,8 @@ def register_downsamples(register: Register) -> None:
 def register_pools(register: Register) -> None:
     """Register pooling of the last feature map: `factory(channels) -> Module`.
 
-    (N, channels, H, W) to (N, channels, 1, 1), for any H and W. Since API 2.
+    (N, channels, H, W) to (N, channels, 1, 1), for any H and W. One that gives more channels has their number as its
+    attribute `out_channels`. Since API 2.
     """
 
 

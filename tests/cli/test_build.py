@@ -75,6 +75,8 @@ def test_a_brief_toml_spec(cli: Callable, tmp_path: Path) -> None:
 
 
 BAD = {
+    "--dilate x": "--dilate must be stages separated by commas, such as 3,4, got 'x'",
+    "--drop-path 1": "resnet50: drop_path: input should be less than 1, got 1.0",
     "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam' or 'bam'?",
     "--act rleu": "stage 1: unknown activation 'rleu'; did you mean 'relu'",
     "--attn cbam(reducton=8)": "stage 1: attention cbam has no parameter 'reducton'; did you mean 'reduction'?",

@@ -30,7 +30,7 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
         *(("shortcut", name) for name in ("projection", "zero_pad", "pooled_projection")),
         *(("stem", name) for name in ("plain", "deep", "deep_tiered", "cifar", "patchify", "space_to_depth")),
         *(("downsample", name) for name in ("strided", "average", "blur", "max_blur")),
-        *(("pool", name) for name in ("average", "maximum", "gem")),
+        *(("pool", name) for name in ("average", "maximum", "average_maximum", "concatenation", "gem")),
         ("dataset", "digits"),
         ("dataset", "synthetic"),
     } == own

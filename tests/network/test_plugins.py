@@ -107,7 +107,7 @@ def test_built_in_names():
         "shortcut": ["pooled_projection", "projection", "zero_pad"],
         "stem": ["cifar", "deep", "deep_tiered", "patchify", "plain", "space_to_depth"],
         "downsample": ["average", "blur", "max_blur", "strided"],
-        "pool": ["average", "gem", "maximum"],
+        "pool": ["average", "average_maximum", "concatenation", "gem", "maximum"],
         "dataset": ["digits", "synthetic"],
     }
     assert {str(entry.owner) for entry in registry.entries.values()} == {CORE}

@@ -1,12 +1,16 @@
 """Named networks of timm, made of the program's parts, give timm's outputs on timm's weights. Legend: N C H W."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
+from timm.models import resnet
 from torch import nn
 
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble, build
+from resnet_lab.network.model import ResNet
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import load_weights
 from resnet_lab.network.weights.sources import Weights
@@ -73,3 +77,62 @@ def test_parameters_are_as_many_as_timm_s(name: str) -> None:
         theirs = timm.create_model(name, num_classes=10)
     ours = assemble(spec_of(name), device="meta").model
     assert sum(each.numel() for each in ours.parameters()) == sum(each.numel() for each in theirs.parameters())
+
+
+RESNETS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "output_stride=16": ({"output_stride": 16}, "resnet26", {"dilate": [4]}),
+    "output_stride=8": ({"output_stride": 8}, "resnet26", {"dilate": [3, 4]}),
+    "output_stride of basic blocks": ({"block": resnet.BasicBlock, "output_stride": 8}, "resnet18", {"dilate": [3, 4]}),
+    "block_reduce_first": ({"block_reduce_first": 2}, "resnet26", {"block": "bottleneck(reduce_first=2)"}),
+    "down_kernel_size": ({"down_kernel_size": 3}, "resnet26", {"shortcut": "projection(kernel_size=3)"}),
+    "replace_stem_pool": ({"replace_stem_pool": True}, "resnet26", {"stem": "plain(pool=conv)"}),
+    "cardinality": ({"cardinality": 2, "base_width": 32}, "resnet26", {"block": "bottleneck(groups=2)"}),
+    "act_layer": ({"act_layer": "gelu"}, "resnet26", {"act": "gelu"}),
+    "in_chans": ({"in_chans": 1}, "resnet26", {"in_channels": 1}),
+    "max": ({"global_pool": "max"}, "resnet26", {"pool": "maximum"}),
+    "avgmax": ({"global_pool": "avgmax"}, "resnet26", {"pool": "average_maximum"}),
+    "catavgmax": ({"global_pool": "catavgmax"}, "resnet26", {"pool": "concatenation"}),
+    "drop_path_rate": ({"drop_path_rate": 0.5}, "resnet26", {"drop_path": 0.5}),
+    "drop_rate": ({"drop_rate": 0.5}, "resnet26", {"head_dropout": 0.5}),
+}
+"""Arguments of timm's ResNet, and ours."""
+
+
+def pair(case: str) -> tuple[nn.Module, ResNet]:
+    """timm's network and ours, an eighth as wide and on the same weights, in evaluation mode."""
+    arguments, name, changes = RESNETS[case]
+    arguments = {"block": resnet.Bottleneck, "channels": (8, 16, 32, 64), **arguments}
+    torch.manual_seed(0)
+    theirs = trained(resnet.ResNet(layers=(2, 2, 2, 2), num_classes=10, **arguments))
+    basic = name == "resnet18"
+    base = zoo.get("resnet18" if basic else "resnet26t").modified(num_classes=10, stem="plain", shortcut="projection")
+    stages = tuple(
+        stage.model_copy(update={"width": 8 << index, "out_channels": (8 if basic else 32) << index})
+        for index, stage in enumerate(base.stages)
+    )
+    ours = build(base.model_copy(update={"stages": stages}), **changes).eval()
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+@pytest.mark.parametrize("case", RESNETS)
+@pytest.mark.parametrize("training", [False, True])
+def test_arguments_of_timm_s_resnet(case: str, training: bool) -> None:
+    """In training the same seed draws the same branches and features to drop."""
+    theirs, ours = (model.train(training) for model in pair(case))
+    x = torch.randn(4, RESNETS[case][0].get("in_chans", 3), SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    outputs = []
+    for model in (theirs, ours):
+        torch.manual_seed(2)
+        outputs.append(model(x))
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-4)
+
+
+def test_features_only() -> None:
+    theirs = trained(timm.create_model("resnet18", features_only=True))
+    ours = build("resnet18").eval()
+    ours.load_state_dict(theirs.state_dict(), strict=False)
+    x = torch.randn(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        for expected, found in zip(theirs(x), ours.feature_maps(x), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
