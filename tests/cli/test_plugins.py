@@ -22,9 +22,12 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
     assert (code, err) == (0, "")
     own = {(row["kind"], row["name"]) for row in rows if row["source"] == "resnet-lab"}
     assert {
-        *(("activation", name) for name in ("relu", "leaky_relu", "gelu", "silu", "mish", "hardswish")),
-        *(("convolution", name) for name in ("dense", "depthwise", "separable")),
-        *(("norm", name) for name in ("batch", "group", "layer", "none")),
+        *(("activation", name) for name in ("relu", "leaky_relu", "gelu", "silu", "mish", "hardswish", "prelu")),
+        *(("convolution", name) for name in ("dense", "depthwise", "separable", "ws", "partial", "ghost")),
+        *(
+            ("norm", name)
+            for name in ("batch", "frozen_batch", "filter_response", "group", "instance", "layer", "none")
+        ),
         *(("attention", name) for name in ("none", "se", "eca", "cbam", "bam", "gc", "coord", "strip", "ela")),
         *(("block", name) for name in ("basic", "bottleneck", "sk_basic", "sk_bottleneck")),
         *(("shortcut", name) for name in ("projection", "zero_pad", "pooled_projection")),

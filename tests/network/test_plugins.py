@@ -99,9 +99,9 @@ def refusal(error, act):
 def test_built_in_names():
     registry = load(only=())
     assert {kind: registry.names(kind) for kind in KINDS} == {
-        "activation": ["gelu", "hardswish", "leaky_relu", "mish", "relu", "silu"],
-        "convolution": ["dense", "depthwise", "separable"],
-        "norm": ["batch", "group", "layer", "none"],
+        "activation": ["gelu", "hardswish", "leaky_relu", "mish", "prelu", "relu", "silu"],
+        "convolution": ["dense", "depthwise", "ghost", "partial", "separable", "ws"],
+        "norm": ["batch", "filter_response", "frozen_batch", "group", "instance", "layer", "none"],
         "attention": ["bam", "cbam", "coord", "eca", "ela", "gc", "none", "se", "strip"],
         "block": ["basic", "bottleneck", "sk_basic", "sk_bottleneck"],
         "shortcut": ["pooled_projection", "projection", "zero_pad"],

@@ -4,7 +4,7 @@ from math import comb
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from resnet_lab.core.errors import SpecError
@@ -43,16 +43,22 @@ class Blur(nn.Module):
         self.register_buffer("kernel", kernel.repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        half = self.size // 2
+        padding = self.size // 2
         if self.padding == "reflect":
-            height, width = x.shape[2:]
-            if min(height, width) <= half:
-                raise SpecError(
-                    f"a map of {height} x {width} pixels is too small to be mirrored by {half} for a blur of size "
-                    f"{self.size}; give larger images, or padding=zeros"
-                )
-            x, half = F.pad(x, (half, half, half, half), mode="reflect"), 0
-        return F.conv2d(x, self.kernel, stride=self.stride, padding=half, groups=self.channels)
+            x, padding = _mirrored(x, self.size), 0
+        return F.conv2d(x, self.kernel, stride=self.stride, padding=padding, groups=self.channels)
+
+
+@fx.wrap  # traced as one call: what it does depends on the map's size
+def _mirrored(x: Tensor, size: int) -> Tensor:
+    height, width = x.shape[2:]
+    half = size // 2
+    if min(height, width) <= half:
+        raise SpecError(
+            f"a map of {height} x {width} pixels is too small to be mirrored by {half} for a blur of size {size}; give "
+            "larger images, or padding=zeros"
+        )
+    return F.pad(x, (half, half, half, half), mode="reflect")
 
 
 def blur(channels: int, stride: int, *, size: int = 3, padding: Padding = "zeros") -> nn.Module:

@@ -27,9 +27,9 @@ class PooledBatchNorm2d(nn.BatchNorm2d):
     """Batch norm of single pixels, (N, C, 1, 1); one image alone has no variance and gets the running statistics."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and input.shape[0] == 1:
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(input)
+        if self.training and input.shape[0] > 1:
+            return super().forward(input)
+        return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class _AtZero(nn.Module):

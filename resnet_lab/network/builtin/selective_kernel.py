@@ -69,8 +69,10 @@ class SelectiveKernel(nn.Module):
         self.attn = KernelSelection(out_channels, max(out_channels // reduction, least))
 
     def forward(self, x: Tensor) -> Tensor:
-        inputs = x.chunk(2, dim=1) if self.split else (x, x)
-        first, second = (path(part) for path, part in zip(self.paths, inputs, strict=True))
+        first, second = x, x
+        if self.split:
+            first, second = x.chunk(2, dim=1)
+        first, second = self.paths[0](first), self.paths[1](second)
         weights = self.attn(first + second)
         out: Tensor = first * weights[:, 0] + second * weights[:, 1]
         return out

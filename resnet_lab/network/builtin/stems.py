@@ -79,6 +79,7 @@ class SpaceToDepthStem(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, parts: StemParts) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.conv = parts.conv(16 * in_channels, out_channels, 3)
         self.norm = parts.norm(out_channels)
         self.act = parts.act()
@@ -86,7 +87,7 @@ class SpaceToDepthStem(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.pad(x, (0, -x.shape[3] % 4, 0, -x.shape[2] % 4))
         x = F.pixel_unshuffle(x, 4)  # N 16C H/4 W/4, the channels before the place in the patch
-        x = x.view(len(x), -1, 16, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
+        x = x.view(-1, self.in_channels, 16, x.shape[2], x.shape[3]).transpose(1, 2).flatten(1, 2)
         x = self.conv(x)
         x = self.norm(x)
         out: Tensor = self.act(x)
