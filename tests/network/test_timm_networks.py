@@ -13,6 +13,7 @@ from resnet_lab.network.builder import assemble, build
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import load_weights
+from resnet_lab.network.weights.layouts import with_stages
 from resnet_lab.network.weights.sources import Weights
 
 NETWORKS: dict[str, tuple[str, dict[str, str]]] = {
@@ -62,7 +63,7 @@ def test_outputs_are_timm_s_on_its_weights(name: str) -> None:
     spec = spec_of(name)
     ours = build(spec).eval()
     tensors = {key: tensor for key, tensor in theirs.state_dict().items() if tensor.is_floating_point()}
-    coverage = load_weights(ours, spec, Weights(name=name, tensors=tensors))
+    coverage = load_weights(ours, spec, Weights(name=name, tensors=with_stages(tensors)))
     assert coverage.total("unused").names == coverage.total("new").names == ()
     x = torch.randn(2, 3, SIDE, SIDE)
     with torch.no_grad():
