@@ -15,7 +15,7 @@ from resnet_lab.network.hookspecs import (
     hookimpl,
 )
 from resnet_lab.network.model import BasicBlock, Bottleneck, Parts, ShortcutParts, StemParts
-from resnet_lab.network.pooling import channel_max, channel_mean, pixel_max, pixel_mean
+from resnet_lab.network.pooling import channel_max, channel_mean, column_mean, pixel_max, pixel_mean, row_mean
 
 __all__ = [
     "API_VERSION",
@@ -34,7 +34,9 @@ __all__ = [
     "StemParts",
     "channel_max",
     "channel_mean",
+    "column_mean",
     "hookimpl",
     "pixel_max",
     "pixel_mean",
+    "row_mean",
 ]

@@ -32,7 +32,7 @@ PUBLIC = {
     "resnet_lab.scaffold": "full_kind new_plugin",
     "resnet_lab.plugin_api": "API_VERSION BasicBlock Bottleneck CBAM DataError ImageSet Parts Register "
     "RegisterConvolution RegisterKernels RegisterNorm ShortcutParts SpecError StemParts channel_max channel_mean "
-    "hookimpl pixel_max pixel_mean",
+    "column_mean hookimpl pixel_max pixel_mean row_mean",
 }
 
 

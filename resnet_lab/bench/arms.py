@@ -24,6 +24,7 @@ class BenchArm:
         spec: of the network, with its input size.
         maker: whose code it is.
         batch: images at a time, where throughput is asked for and in training.
+        recomputes: whether its training step computes activations again (`network.recomputation`).
         has_kernels: whether its training step runs plugins' kernels, where there are some for the device.
     """
 
@@ -34,6 +35,7 @@ class BenchArm:
     precision: Precision = "auto"
     compile: Compile = "off"
     channels_last: bool | None = None
+    recomputes: bool = False
     has_kernels: bool = True
 
 
@@ -46,6 +48,7 @@ def arms_of(
     precisions: Sequence[Precision] = ("auto",),
     compiled: Sequence[Compile] = ("off",),
     layouts: Sequence[bool | None] = (None,),
+    recomputed: Sequence[bool] = (False,),
     peers: Iterable[Maker] = (),
 ) -> list[BenchArm]:
     """Every combination, the first of each list making the baseline, which comes first; peers of each follow it.
@@ -57,11 +60,12 @@ def arms_of(
 
     Raises:
         SpecError: a choice that no network can have.
-        ConfigError: two arms that are the same, too many, or a batch out of range.
+        ConfigError: two arms that are the same, too many, a batch out of range, or activations that are to be computed
+            again by a peer or in compiled code.
     """
     lists: dict[str, Sequence[object]] = {
         "network": networks, **components, "size": sizes or (None,), "batch": batches, "precision": precisions,
-        "compile": compiled, "layout": layouts,
+        "compile": compiled, "layout": layouts, "recomputed": recomputed,
     }  # fmt: skip
     count = prod(map(len, lists.values())) * (1 + len(peers := tuple(peers)))
     if count > MAX_ARMS:
@@ -82,7 +86,10 @@ def arms_of(
             precision=chosen["precision"],  # type: ignore[arg-type]
             compile=chosen["compile"],  # type: ignore[arg-type]
             channels_last=chosen["layout"],  # type: ignore[arg-type]
+            recomputes=chosen["recomputed"],  # type: ignore[arg-type]
         )
+        if own.recomputes and (own.compile != "off" or peers):
+            raise ConfigError("checkpoint_activations is of our networks, uncompiled; leave peers and compile out")
         arms += [own, *(replace(own, name=f"{own.name} ({peer})", maker=peer) for peer in peers)]
     _require_distinct(arms)
     return arms
@@ -93,6 +100,8 @@ def _word(key: str, value: object) -> str:
         return value.name
     if key == "layout":
         return "layout by device" if value is None else "channels-last" if value else "channels-first"
+    if key == "recomputed":
+        return "activations recomputed" if value else "activations kept"
     if key == "compile":
         return {"off": "eager", "on": "compiled"}.get(str(value), f"compile={value}")
     return {"size": f"{value}px", "batch": f"batch {value}"}.get(key, str(value))

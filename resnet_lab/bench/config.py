@@ -19,7 +19,7 @@ Rounds = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 _ONE = Field(min_length=1)
 ROUNDS = 15
 INTERVAL = 0.01
-MAKING_ARMS = ("size", "batch_size", "precision", "compile", "layout")
+MAKING_ARMS = ("size", "batch_size", "precision", "compile", "layout", "checkpoint_activations")
 """Fields every combination of whose values makes arms, the first the baseline."""
 
 
@@ -37,6 +37,9 @@ class BenchConfig(Record):
         ("off",), "Whether networks are compiled.", ARMS
     )
     layout: Annotated[tuple[Layout, ...], _ONE] = option(("auto",), "Memory layouts of images and feature maps.", ARMS)
+    checkpoint_activations: Annotated[tuple[Literal["off", "on"], ...], _ONE] = option(
+        ("off",), "Whether training steps compute activations again in the backward pass.", ARMS
+    )
     mode: Annotated[tuple[Mode, ...], _ONE] = option(
         ("latency", "infer", "train"), "Inference of one image, of a batch, and a training step.", MEASURING
     )

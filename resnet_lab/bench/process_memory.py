@@ -24,7 +24,8 @@ def resident(arm: BenchArm, mode: Mode, device: str, no_plugin: Sequence[str]) -
     request = {
         "arm": {
             "name": arm.name, "batch": arm.batch, "maker": arm.maker, "precision": arm.precision,
-            "compile": arm.compile, "channels_last": arm.channels_last, "spec": arm.spec.to_json(),
+            "compile": arm.compile, "channels_last": arm.channels_last,
+            "recomputes": arm.recomputes, "spec": arm.spec.to_json(),
         },
         "mode": mode, "device": device, "no_plugin": list(no_plugin),
     }  # fmt: skip

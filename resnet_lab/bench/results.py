@@ -162,6 +162,7 @@ def _arm(result: BenchResult, profile: Profile | None) -> dict[str, Any]:
         "precision": placement["precision"],
         "channels_last": placement["channels_last"],
         "compile": arm.compile,
+        "checkpoint_activations": arm.recomputes,
         "kernels": list(result.kernels),
         **asdict(result.static),
         "floor_ms": result.floor.alone_ms,
@@ -335,7 +336,7 @@ def diff(
 
 def _identity(arm: Mapping[str, Any]) -> tuple[Any, ...]:
     what = tuple(arm[key] for key in ("maker", "spec_hash", "batch", "dtype", "channels_last", "compile"))
-    return *what, arm.get("precision") == "tf32"  # whose type is that of fp32
+    return *what, arm.get("checkpoint_activations", False), arm.get("precision") == "tf32"  # whose type is that of fp32
 
 
 def _change(arm: str, mode: str, old: Mapping[str, Any], new: Mapping[str, Any], margin: float) -> Change:

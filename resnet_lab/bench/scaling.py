@@ -85,5 +85,5 @@ def _others(result: BenchResult, quantity: str) -> tuple[object, ...]:
         network,
         None if quantity == "size" else spec.input_size,
         None if quantity == "batch" else arm.batch,
-        arm.maker, arm.precision, arm.compile, arm.channels_last,
+        arm.maker, arm.precision, arm.compile, arm.channels_last, arm.recomputes,
     )  # fmt: skip

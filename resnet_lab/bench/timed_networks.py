@@ -17,7 +17,9 @@ from resnet_lab.device.compiling import own_code
 from resnet_lab.device.kernels import with_kernels
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.cost import measure
+from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
+from resnet_lab.network.recomputation import recompute_activations
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.optimisation import make_loss
@@ -196,6 +198,8 @@ def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> Inferen
     if mode == "train":
         if arm.maker == "resnet-lab" and arm.has_kernels:
             placement = with_kernels(model, placement, registry.kernels.values())
+        if arm.recomputes and isinstance(model, ResNet):
+            recompute_activations(model)
         return TrainingCall(arm, model, placement, batch)
     reference = _reference(arm, model, registry)
     if reference is not None:

@@ -226,6 +226,7 @@ def _arms(chosen: Networks, config: "BenchConfig") -> "list[BenchArm]":
         precisions=config.precision,
         compiled=config.compile,
         layouts=[layouts[each] for each in config.layout],
+        recomputed=[each == "on" for each in config.checkpoint_activations],
         peers=peers,  # type: ignore[arg-type]  # checked above
     )
 

@@ -117,6 +117,19 @@ HeadDropout = Annotated[
     float | None,
     typer.Option("--head-dropout", help="Dropout probability before the classifier.", rich_help_panel=NETWORK),
 ]
+DropPath = Annotated[
+    float | None,
+    typer.Option(
+        "--drop-path", help="Stochastic depth of the last block, linear from 0 at the first.", rich_help_panel=NETWORK
+    ),
+]
+Dilate = Annotated[
+    str | None,
+    typer.Option(
+        "--dilate", metavar="STAGES", help="Stages with a dilation for their stride, such as 3,4.",
+        rich_help_panel=NETWORK,
+    ),
+]  # fmt: skip
 Size = Annotated[int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=NETWORK)]
 DEFAULT_NETWORK = {"model": "resnet50"}
 
@@ -168,6 +181,17 @@ class NamedNetwork:
         return base.modified(**made) if made else base
 
 
+def _numbers(option: str, text: str) -> list[int]:
+    """Numbers separated by commas."""
+    from resnet_lab.core.comma_list import comma_list
+    from resnet_lab.core.errors import SpecError
+
+    parts = comma_list(text)
+    if not parts or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise SpecError(f"{option} must be stages separated by commas, such as 3,4, got {text!r}")
+    return [int(part) for part in parts]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Network(NamedNetwork):
     """A network with its changes."""
@@ -175,12 +199,20 @@ class Network(NamedNetwork):
     components: Components
     dropout: Dropout = None
     head_dropout: HeadDropout = None
+    drop_path: DropPath = None
+    dilate: Dilate = None
     size: Size = None
 
     @property
     def changes(self) -> dict[str, Any]:
         """Changes in the form that `ModelSpec.modified` takes."""
-        others = {"dropout": self.dropout, "head_dropout": self.head_dropout, "input_size": self.size}
+        others = {
+            "dropout": self.dropout,
+            "head_dropout": self.head_dropout,
+            "drop_path": self.drop_path,
+            "dilate": None if self.dilate is None else _numbers("--dilate", self.dilate),
+            "input_size": self.size,
+        }
         return {**self.components, **given(others)}
 
 

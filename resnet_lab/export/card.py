@@ -45,8 +45,8 @@ FIGURES = {
 
 HOW_IT_RAN = frozenset(
     {
-        "device", "precision", "compile", "channels_last", "cache_frozen", "deterministic", "save_minutes",
-        "keep_predictions", "weights",
+        "device", "precision", "compile", "channels_last", "cache_frozen", "checkpoint_activations", "deterministic",
+        "save_minutes", "keep_predictions", "weights",
     }
 )  # fmt: skip
 """Options about how a training ran rather than what it did, and the weights, of which more is known."""

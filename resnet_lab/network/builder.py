@@ -141,10 +141,15 @@ def _assembled(
     notes: dict[str, None] = {}
     with torch.random.fork_rng(devices=[]), torch.device(device or "cpu"):
         torch.default_generator.manual_seed(seed)  # for a plugin's parameters that no `reset_parameters` sets
-        stages, in_channels = [], spec.stem.channels
+        stages, in_channels, dilation = [], spec.stem.channels, 1
+        drop_paths = _drop_paths(spec)
         for number, stage in enumerate(spec.stages, 1):
-            stages.append(make_stage(stage, in_channels, registry, f"stage {number}", notes))
-            in_channels = stage.out_channels
+            made = make_stage(
+                stage, in_channels, registry, f"stage {number}", notes,
+                drop_paths=[next(drop_paths) for _ in range(stage.depth)], dilation_before=dilation,
+            )  # fmt: skip
+            stages.append(made)
+            in_channels, dilation = stage.out_channels, stage.dilation
         stem = make_stem(spec, registry)
         model = ResNet(
             conv1=stem.conv1,
@@ -152,9 +157,9 @@ def _assembled(
             act1=stem.act1,
             maxpool=stem.maxpool,
             stages=stages,
-            avgpool=make_pool(spec.head, in_channels, registry),
+            avgpool=(pool := make_pool(spec.head, in_channels, registry)),
             dropout=make_dropout(spec.head.dropout),
-            fc=nn.Linear(in_channels, spec.head.num_classes),
+            fc=nn.Linear(getattr(pool, "out_channels", in_channels), spec.head.num_classes),
         )
     _refuse_unstorable(model, spec)
     if device != "meta":
@@ -170,6 +175,12 @@ def _assembled(
         if not last_norm_weights(model.get_submodule(name)):
             notes[f"zero_init_residual has no effect on {name}: its {stage.block.kind} blocks end in no norm"] = None
     return Built(model, list(notes))
+
+
+def _drop_paths(spec: ModelSpec) -> Iterator[float]:
+    """Probability of stochastic depth of each block, linear from 0 at the first to the spec's at the last."""
+    blocks = sum(stage.depth for stage in spec.stages)
+    return (spec.drop_path * index / max(1, blocks - 1) for index in range(blocks))
 
 
 def _refuse_unstorable(model: nn.Module, spec: ModelSpec) -> None:

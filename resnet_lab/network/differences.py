@@ -13,6 +13,7 @@ _PARTS: tuple[tuple[str, Callable[[StageSpec], object]], ...] = (
     ("width", lambda stage: stage.width),
     ("output channels", lambda stage: stage.out_channels),
     ("stride", lambda stage: stage.stride),
+    ("dilation", lambda stage: stage.dilation),
 )
 
 
@@ -36,6 +37,8 @@ def differences(spec: ModelSpec, base: ModelSpec, *, dropout: bool = True) -> li
         own, other = chosen(spec.head, kind.name), chosen(base.head, kind.name)
         if own != other:
             found.append(f"{kind.words} {own} for {other}")
+    if dropout and spec.drop_path != base.drop_path:
+        found.append(f"stochastic depth {spec.drop_path:g} for {base.drop_path:g}")
     if dropout and spec.head.dropout != base.head.dropout:
         found.append(f"dropout {spec.head.dropout:g} for {base.head.dropout:g} before the classifier")
     return found

@@ -78,7 +78,8 @@ def register_convolutions(register: RegisterConvolution) -> None:
 
     (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)). With `mixes_channels=False` it is
     only ever asked for in_channels == out_channels, and a 1x1 follows it where nothing else would mix channels. With
-    `takes_groups=False` it is only ever asked for groups == 1.
+    `takes_groups=False` it is only ever asked for groups == 1. One that has a parameter `dilation: int = 1` can stand
+    where a block or a network asks for a dilated convolution, and is then given it.
     """
 
 
@@ -92,7 +93,8 @@ def register_attentions(register: Register) -> None:
     """Attentions: `factory(channels) -> Module`, (N, channels, H, W) to the same shape.
 
     Every attention also takes the parameter `position`, which the program reads: `branch` (the default) puts it on
-    the residual branch before the addition, `output` on the block's output.
+    the residual branch before the addition, `inner` before the last convolution of the branch, `output` on the block's
+    output.
     """
 
 
@@ -140,7 +142,8 @@ def register_downsamples(register: Register) -> None:
 def register_pools(register: Register) -> None:
     """Register pooling of the last feature map: `factory(channels) -> Module`.
 
-    (N, channels, H, W) to (N, channels, 1, 1), for any H and W. Since API 2.
+    (N, channels, H, W) to (N, channels, 1, 1), for any H and W. One that gives more channels has their number as its
+    attribute `out_channels`. Since API 2.
     """
 
 

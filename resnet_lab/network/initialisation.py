@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from resnet_lab.core.seeds import named_seed
 
-ATTENTIONS = frozenset({"attn", "output_attn"})
+ATTENTIONS = frozenset({"attn", "output_attn", "inner_attn"})
 """Names of the submodules whose own `reset_parameters` are left to decide."""
 
 
@@ -56,4 +56,4 @@ def initialise(model: nn.Module, seed: int, gains: Mapping[str, float], *, zero_
 def last_norm_weights(model: nn.Module) -> list[Tensor]:
     """Weights that scale residual branches; none of blocks that end in no norm, or in one without a weight."""
     found = [getattr(getattr(module, "last_norm", None), "weight", None) for module in model.modules()]
-    return [weight for weight in found if weight is not None]
+    return [weight for weight in found if isinstance(weight, nn.Parameter)]

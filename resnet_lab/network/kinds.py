@@ -129,7 +129,7 @@ _ROWS = (
         places=("block",),
         default="none",
         given=("channels",),
-        parameters={"position": (Literal["branch", "output"], "branch")},
+        parameters={"position": (Literal["branch", "inner", "output"], "branch")},
         hint="a gate must broadcast over (N, C, H, W); pool with pixel_mean(x)",
     ),
     Kind(

@@ -1,8 +1,9 @@
 """Makers of what a network is put together from: its stem, stages and pool, each of the components that were chosen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 from torch import nn
@@ -10,8 +11,8 @@ from torch import nn
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builtin.stems import listed_convolutions
 from resnet_lab.network.component import Component
-from resnet_lab.network.kinds import placed
-from resnet_lab.network.model import ConvStem, Parts, ShortcutParts, Stage, StemParts
+from resnet_lab.network.kinds import KINDS, placed
+from resnet_lab.network.model import ConvStem, DropPath, Parts, ShortcutParts, Stage, StemParts, padded_convolution
 from resnet_lab.network.registry import Registry
 from resnet_lab.network.spec import BlockSpec, HeadSpec, ModelSpec, StageSpec, chosen, default, of_stem_alone
 
@@ -23,7 +24,7 @@ def make_stem(spec: ModelSpec, registry: Registry) -> ConvStem:
     norm, adds_bias = _norm(spec.stem.norm, registry, "stem")
     used: set[str] = set()
     parts = StemParts(
-        conv=partial(_stem_convolution, bias=not adds_bias),
+        conv=partial(padded_convolution, bias=not adds_bias),
         norm=_recorded(used, "norm", norm),
         act=_recorded(used, "act", registry.bind("activation", spec.stem.act, "stem")),
     )
@@ -49,19 +50,6 @@ def _refuse_unused_in_stem(spec: ModelSpec, used: set[str]) -> None:
             )
 
 
-def _stem_convolution(
-    in_channels: int,
-    out_channels: int,
-    kernel_size: int,
-    stride: int = 1,
-    *,
-    padding: int | None = None,
-    bias: bool,
-) -> nn.Module:
-    padding = kernel_size // 2 if padding is None else padding
-    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=padding, bias=bias)
-
-
 def make_pool(head: HeadSpec, channels: int, registry: Registry) -> nn.Module:
     """Make the pool of the last feature map."""
     return _located(registry.bind("pool", chosen(head, "pool"), "head"), "head", channels)
@@ -72,15 +60,37 @@ def make_dropout(probability: float) -> nn.Module:
     return nn.Dropout(probability) if probability else nn.Identity()
 
 
-def make_stage(stage: StageSpec, in_channels: int, registry: Registry, where: str, notes: dict[str, None]) -> Stage:
-    """Blocks of one resolution; what was added on the way is put into the notes."""
+def make_drop_path(probability: float) -> nn.Module:
+    """Stochastic depth, or identity at probability 0."""
+    return DropPath(probability) if probability else nn.Identity()
+
+
+def make_stage(
+    stage: StageSpec,
+    in_channels: int,
+    registry: Registry,
+    where: str,
+    notes: dict[str, None],
+    *,
+    drop_paths: Sequence[float],
+    dilation_before: int = 1,
+) -> Stage:
+    """Blocks of one resolution; what was added on the way is put into the notes.
+
+    Args:
+        drop_paths: probability of stochastic depth of each block.
+        dilation_before: that of the stage before, which the first convolution has.
+    """
     make_block = registry.bind("block", stage.block.kind, where)
+    dilations = chain([dilation_before], repeat(stage.dilation))
     blocks = []
     for index in range(stage.depth):
-        parts, used = _parts(stage.block, registry, where, notes)
+        parts, used = _parts(stage.block, registry, where, notes, drop_paths[index], dilations)
         stride = stage.stride if index == 0 else 1
         blocks.append(make_block(in_channels, stage.width, stage.out_channels, stride, parts))
         _refuse_unused(stage.block, used, where)
+        if drop_paths[index] and "drop_path" not in used:
+            raise SpecError(f"{where}: block {stage.block.kind.name} has no place for stochastic depth; leave it at 0")
         in_channels = stage.out_channels
     return Stage(*blocks)
 
@@ -96,7 +106,14 @@ def _refuse_unused(block: BlockSpec, used: set[str], where: str) -> None:
             )
 
 
-def _parts(block: BlockSpec, registry: Registry, where: str, notes: dict[str, None]) -> tuple[Parts, set[str]]:
+def _parts(
+    block: BlockSpec,
+    registry: Registry,
+    where: str,
+    notes: dict[str, None],
+    drop_path: float,
+    dilations: Iterator[int],
+) -> tuple[Parts, set[str]]:
     """Makers of a block's parts, and the set that records which of the choices the block asked for."""
     used: set[str] = set()
     recorded = partial(_recorded, used)
@@ -106,16 +123,19 @@ def _parts(block: BlockSpec, registry: Registry, where: str, notes: dict[str, No
 
     norm, adds_bias = _norm(block.norm, registry, where)
     pointwise = partial(_pointwise, bias=not adds_bias)
-    branch_attn, output_attn = _attentions(block.attn, registry, where)
+    padded = partial(padded_convolution, bias=not adds_bias)
+    attention = partial(_attention, block.attn, recorded("attn", plain("attention")))
     parts = Parts(
-        conv=recorded("conv", _convolution(block, registry, where, notes, bias=not adds_bias)),
+        conv=recorded("conv", _convolution(block, registry, where, notes, dilations, bias=not adds_bias)),
         pointwise=pointwise,
         norm=recorded("norm", plain("norm")),
         act=recorded("act", plain("activation")),
-        attn=recorded("attn", branch_attn),
-        output_attn=recorded("attn", output_attn),
+        attn=attention("branch"),
+        output_attn=attention("output"),
+        inner_attn=attention("inner"),
         dropout=partial(make_dropout, block.dropout),
-        shortcut=partial(_shortcut, plain("shortcut"), ShortcutParts(pointwise, norm)),
+        drop_path=recorded("drop_path", partial(make_drop_path, drop_path)),
+        shortcut=partial(_shortcut, plain("shortcut"), ShortcutParts(pointwise, norm, padded)),
         downsample=recorded("downsample", partial(_downsample, chosen(block, "downsample"), plain("downsample"))),
         more={
             kind.slot: recorded(kind.slot, plain(kind.name))
@@ -141,31 +161,30 @@ def _norm(component: Component, registry: Registry, where: str) -> tuple[Callabl
     return entry.bind(dict(component.parameters), where), entry.trait("adds_bias")
 
 
-def _attentions(
-    component: Component, registry: Registry, where: str
-) -> tuple[Callable[[int], nn.Module], Callable[[int], nn.Module]]:
-    """Makers for the residual branch and for the block's output: the attention in one place, identity in the other."""
-    make = registry.bind("attention", component, where)
-
-    def present(channels: int) -> nn.Module:
-        return _located(make, where, channels)
-
-    def absent(channels: int) -> nn.Module:
-        return nn.Identity()
-
-    on_output = ("position", "output") in component.parameters
-    return (absent, present) if on_output else (present, absent)
+def _attention(component: Component, make: Callable[..., nn.Module], position: str) -> Callable[[int], nn.Module]:
+    """Maker of the attention where it stands in this position, else of identity, which counts as no use of it."""
+    default_position = KINDS["attention"].parameters["position"][1]
+    chosen_position = dict(component.parameters).get("position", default_position)
+    return make if position == chosen_position else lambda channels: nn.Identity()
 
 
 def _convolution(
-    block: BlockSpec, registry: Registry, where: str, notes: dict[str, None], *, bias: bool
+    block: BlockSpec, registry: Registry, where: str, notes: dict[str, None], dilations: Iterator[int], *, bias: bool
 ) -> Callable[..., nn.Module]:
     entry = registry.get("convolution", block.conv.name, where)
-    make = entry.bind(dict(block.conv.parameters), where)
+    parameters = dict(block.conv.parameters)
+    entry.bind(parameters, where)
 
     def conv(
-        in_channels: int, out_channels: int, stride: int = 1, *, groups: int = 1, must_mix: bool = False
+        in_channels: int,
+        out_channels: int,
+        stride: int = 1,
+        *,
+        groups: int = 1,
+        must_mix: bool = False,
+        dilation: int = 1,
     ) -> nn.Module:
+        dilation *= next(dilations)
         if groups > 1 and not entry.trait("takes_groups"):
             raise SpecError(
                 f"{where}: convolution {block.conv} cannot be put in {groups} groups as block {block.kind} asks; "
@@ -175,6 +194,13 @@ def _convolution(
             raise SpecError(f"{where}: block {block.kind}: groups must be at least 1, got {groups}")
         if in_channels % groups or out_channels % groups:
             raise SpecError(f"{where}: block {block.kind}: {groups} groups do not divide {in_channels} channels")
+        if dilation > 1 and "dilation" not in entry.parameter_types():
+            raise SpecError(
+                f"{where}: convolution {block.conv} cannot be dilated by {dilation}, which the stage or block "
+                f"{block.kind} asks for; choose one with a parameter dilation, such as dense"
+            )
+        dilated = {"dilation": dilation * int(parameters.get("dilation", 1))} if dilation > 1 else {}
+        make = entry.bind({**parameters, **dilated}, where)
         mixes = entry.trait("mixes_channels")
         if mixes or (in_channels == out_channels and not must_mix):
             return _located(make, where, in_channels, out_channels, stride, groups, bias)

@@ -3,7 +3,7 @@
 torch's mean gives a channels-last map a channels-first gradient. Residual additions hand that layout on to all earlier
 blocks, where an operator that meets both layouts takes many times as long. The gradient of its maximum counts ties in
 64-bit integers, which takes up to eight times as long as in the map's own type (torch 2.14.1). Values and gradients
-here are the same numbers.
+here are the same numbers, but for the rounding of means of columns.
 """
 
 from collections.abc import Callable
@@ -42,6 +42,26 @@ def channel_mean(x: Tensor) -> Tensor:
     if not is_channels_last(x):
         return x.mean(1, keepdim=True)
     return x.permute(0, 2, 3, 1).mean(3, keepdim=True).permute(0, 3, 1, 2)
+
+
+@_traced_whole
+def row_mean(x: Tensor) -> Tensor:
+    """The mean over the pixels of each row, (N, C, H, W) to (N, C, H, 1)."""
+    if not is_channels_last(x):
+        return x.mean(3, keepdim=True)
+    means = (
+        x.permute(0, 2, 3, 1).mean(2, keepdim=True).flatten(1)
+    )  # N HC: flat, so that the gradient's own layout is left behind
+    return means.view(-1, x.shape[2], 1, x.shape[1]).permute(0, 3, 1, 2)
+
+
+@_traced_whole
+def column_mean(x: Tensor) -> Tensor:
+    """The mean over the pixels of each column, (N, C, H, W) to (N, C, 1, W)."""
+    if not is_channels_last(x):
+        return x.mean(2, keepdim=True)
+    means = x.permute(0, 2, 3, 1).mean(1, keepdim=True).flatten(1)  # N WC
+    return means.view(-1, 1, x.shape[3], x.shape[1]).permute(0, 3, 1, 2)
 
 
 @_traced_whole

@@ -6,7 +6,7 @@ each kind that stands in blocks (`kinds`). `builder.build` alone turns the names
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
@@ -92,17 +92,21 @@ class StemConv(Record):
 
 
 STEMS: Mapping[str, tuple[tuple[tuple[int, int, int], ...], bool]] = {
-    "plain": (((1, 7, 2),), True),
-    "deep": (((2, 3, 2), (2, 3, 1), (1, 3, 1)), True),
-    "cifar": (((1, 3, 1),), False),
+    "plain": (((8, 7, 2),), True),
+    "deep": (((4, 3, 2), (4, 3, 1), (8, 3, 1)), True),
+    "deep_tiered": (((3, 3, 2), (4, 3, 1), (8, 3, 1)), True),
+    "cifar": (((8, 3, 1),), False),
 }
-"""Stems of the papers: what divides each convolution's channels, its size and stride; whether a max pool follows."""
+"""Stems of the papers: eighths of the channels that each convolution has, its size and stride; whether a max pool
+follows."""
 
 
 def listed_stem(name: str, channels: int) -> tuple[tuple[StemConv, ...], bool]:
     """The convolutions of one of `STEMS` for a number of channels, and whether a 3x3/2 max pool follows."""
     rows, max_pool = STEMS[name]
-    convs = (StemConv(out_channels=max(1, channels // part), kernel_size=size, stride=by) for part, size, by in rows)
+    convs = (
+        StemConv(out_channels=max(1, channels * part // 8), kernel_size=size, stride=by) for part, size, by in rows
+    )
     return tuple(convs), max_pool
 
 
@@ -117,7 +121,8 @@ class StemSpec(_Extended):
     """Layers before the first stage.
 
     It is a list of convolutions, norm, activation, and a 3x3/2 max pool or none; or a component `kind` that gives
-    `out_channels`. `plain`, `deep` and `cifar` are such lists and become them: equal networks have equal specs.
+    `out_channels`. `plain`, `deep`, `deep_tiered` and `cifar` without parameters are such lists and become them: equal
+    networks have equal specs.
     """
 
     convs: tuple[StemConv, ...] = Field(default=(), max_length=16)
@@ -167,14 +172,19 @@ class BlockSpec(_Extended):
     dropout: Probability = 0.0
 
 
-class StageSpec(Record):
-    """`depth` equal blocks; the first has the stride. `width` counts the channels inside the residual branch."""
+class StageSpec(_Extended):
+    """`depth` equal blocks; the first has the stride. `width` counts the channels inside the residual branch.
 
+    `dilation` is that of the 3x3 convolutions; the first of them has that of the stage before, as in torchvision.
+    """
+
+    later = frozenset({"dilation"})
     depth: Depth
     width: Channels
     out_channels: Channels
     stride: Stride
     block: BlockSpec
+    dilation: Stride = 1
 
 
 @_with_kinds_of("head")
@@ -185,9 +195,14 @@ class HeadSpec(_Extended):
     dropout: Probability = 0.0
 
 
-class ModelSpec(Record):
-    """A whole network. Equal specs build equal networks."""
+class ModelSpec(_Extended):
+    """A whole network. Equal specs build equal networks.
 
+    `drop_path` is the probability of stochastic depth (arXiv:1603.09382) at the last block; it is 0 at the first, and
+    linear between.
+    """
+
+    later = frozenset({"drop_path"})
     format: Literal[1] = 1
     name: str
     in_channels: InChannels = 3
@@ -195,6 +210,7 @@ class ModelSpec(Record):
     stem: StemSpec
     stages: tuple[StageSpec, ...] = Field(min_length=1, max_length=64)
     head: HeadSpec
+    drop_path: Probability = 0.0
 
     @model_validator(mode="after")
     def _of_bounded_depth(self) -> Self:
@@ -245,6 +261,8 @@ class ModelSpec(Record):
         *,
         dropout: float | None = None,
         head_dropout: float | None = None,
+        drop_path: float | None = None,
+        dilate: Sequence[int] | None = None,
         num_classes: int | None = None,
         in_channels: int | None = None,
         input_size: int | None = None,
@@ -255,7 +273,8 @@ class ModelSpec(Record):
 
         A component is given by the slot of its kind (`act`, `conv`, `attn`, ...), written `name`, `name(key=value)` or,
         for some stages only, `name@3,4`; `act` and `norm` also apply to the stem, unless stages are named without
-        `stem` among them. Of several, the later ones win.
+        `stem` among them. Of several, the later ones win. Stages of `dilate` get stride 1, and they and those behind
+        them are dilated by what they had (arXiv:1511.07122), so that the last map is larger.
 
         Raises:
             SpecError: text of another form, a stage that does not exist, or a value out of range.
@@ -271,8 +290,9 @@ class ModelSpec(Record):
                     table[kind.key] = str(component)
         for stage in data["stages"]:
             _set(stage["block"], dropout=dropout)
+        _dilate(data["stages"], dilate or (), self.name)
         _set(data["head"], num_classes=num_classes, dropout=head_dropout)
-        _set(data, in_channels=in_channels, input_size=input_size, name=name)
+        _set(data, in_channels=in_channels, input_size=input_size, name=name, drop_path=drop_path)
         return validated(type(self), data, self.name, SpecError)
 
     def _tables(
@@ -296,7 +316,7 @@ class ModelSpec(Record):
 
 CHANGES = (
     *(kind.slot for kind in of_networks()),
-    "dropout", "head_dropout", "num_classes", "in_channels", "input_size", "name",
+    "dropout", "head_dropout", "drop_path", "dilate", "num_classes", "in_channels", "input_size", "name",
 )  # fmt: skip
 """Changes that `ModelSpec.modified` takes."""
 
@@ -314,6 +334,18 @@ def of_stem_alone(spec: ModelSpec) -> list[tuple[Kind, Component]]:
         for kind, component in found
         if component not in {default(kind.name), *(chosen(stage.block, kind.name) for stage in spec.stages)}
     ]
+
+
+def _dilate(stages: list[dict[str, Any]], numbers: Sequence[int], name: str) -> None:
+    """Give these stages, counted from 1, a dilation for their stride."""
+    if isinstance(numbers, str) or not all(type(number) is int and 1 <= number <= len(stages) for number in numbers):
+        raise SpecError(f"dilate must be a list of stages of {name}, from 1 to {len(stages)}, got {numbers!r}")
+    removed = 1
+    for number, stage in enumerate(stages, 1):
+        if number in numbers:
+            removed *= stage["stride"]
+            stage["stride"] = 1
+        stage["dilation"] = stage.get("dilation", 1) * removed
 
 
 def _set(table: dict[str, Any], **values: Any) -> None:

@@ -51,8 +51,17 @@ DEEP_STEM = StemSpec(
 )
 CIFAR_STEM = StemSpec(convs=(StemConv(out_channels=16, kernel_size=3, stride=1),), max_pool=False)
 
+TIERED_STEM = StemSpec(
+    convs=(
+        StemConv(out_channels=24, kernel_size=3, stride=2),
+        StemConv(out_channels=32, kernel_size=3, stride=1),
+        StemConv(out_channels=64, kernel_size=3, stride=1),
+    )
+)
+
 DEPTHS = {
     "18": ("basic", (2, 2, 2, 2)),
+    "26": ("bottleneck", (2, 2, 2, 2)),
     "34": ("basic", (3, 4, 6, 3)),
     "50": ("bottleneck", (3, 4, 6, 3)),
     "101": ("bottleneck", (3, 4, 23, 3)),
@@ -102,6 +111,7 @@ _TABLE_1 = f"{HE}, table 1"
 _V15 = f"{_TABLE_1}, with the stride in the 3x3 as torchvision has it"
 _V1 = f"{_TABLE_1}, stride in the first 1x1"
 _D = f"{RESNET_D}, figure 2: deep stem, pooled shortcut"
+_T = f"{_D}, of which the first convolution has 24 channels: timm's"
 _OPTION_A = f"{HE}, section 4.2, option A"
 _OPTION_B = f"{HE}, section 4.2, option B"
 
@@ -127,6 +137,8 @@ ROWS = (
     Row(_imagenet("resnet50d", "50", stem=DEEP_STEM, shortcut="pooled_projection"), _D, 25_576_264, 4_328_824_832),
     Row(_imagenet("resnet101d", "101", stem=DEEP_STEM, shortcut="pooled_projection"), _D, 44_568_392, 8_041_046_016),
     Row(_imagenet("resnet152d", "152", stem=DEEP_STEM, shortcut="pooled_projection"), _D, 60_212_040, 11_753_267_200),
+    Row(_imagenet("resnet26t", "26", stem=TIERED_STEM, shortcut="pooled_projection"), _T, 16_011_872, 2_550_286_336),
+    Row(_imagenet("resnet50t", "50", stem=TIERED_STEM, shortcut="pooled_projection"), _T, 25_573_728, 4_297_213_952),
     Row(_cifar("resnet20", 20, "zero_pad"), _OPTION_A, 269_722, 40_551_040),
     Row(_cifar("resnet32", 32, "zero_pad"), _OPTION_A, 464_154, 68_862_592),
     Row(_cifar("resnet44", 44, "zero_pad"), _OPTION_A, 658_586, 97_174_144),

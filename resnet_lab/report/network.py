@@ -28,6 +28,8 @@ def _stage(spec: ModelSpec, index: int) -> str:
         for kind in placed("block")
         if kind.slot not in _NAMED and (component := chosen(block, kind.name)) != default(kind.name)
     ]
+    if stage.dilation > 1:
+        parts.append(f"dilation {stage.dilation}")
     if block.dropout:
         parts.append(f"dropout {block.dropout:g}")
     return ", ".join(parts)
@@ -37,4 +39,6 @@ def _head(spec: ModelSpec) -> str:
     parts = [f"{chosen(spec.head, 'pool')} pool"]
     if spec.head.dropout:
         parts.append(f"dropout {spec.head.dropout:g}")
+    if spec.drop_path:
+        parts.insert(0, f"stochastic depth to {spec.drop_path:g}")
     return ", ".join([*parts, "linear"])

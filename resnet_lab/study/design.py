@@ -89,6 +89,7 @@ class Arm:
             precision=train.precision,
             compile="off" if train.compile == "auto" else train.compile,
             channels_last=train.channels_last,
+            recomputes=train.checkpoint_activations,
         )
 
 

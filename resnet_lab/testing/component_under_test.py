@@ -122,12 +122,22 @@ class ComponentUnderTest:
         with torch.no_grad():
             return int(side // self.fresh(case)(case.input()).shape[2])
 
+    def _pooled_channels(self, arguments: tuple[int, ...]) -> int:
+        """Channels that a pool states, or those that it is given."""
+        shape = (1, *arguments, 1, 1)
+        try:
+            return int(getattr(self.fresh(Case(arguments, shape, shape, "")), "out_channels", arguments[0]))
+        except SpecError:
+            return arguments[0]
+
     def _cases(self) -> Iterator[Case]:
         for (height, width), batch in product(SIZES, (1, 2)):
             for arguments, words in _ways(self.entry):
                 values = dict(zip(self.entry.row.given, arguments, strict=False))
                 for channels in CHANNELS if not arguments else (arguments[0],):
                     out_channels = values.get("out_channels", channels)
+                    if self.entry.row.output == "pooled":
+                        out_channels = self._pooled_channels(arguments)
                     by = {
                         "same": 1, "strided": values.get("stride", 1), "pooled": max(height, width),
                         "reduced": self._reduction if self.entry.row.output == "reduced" else 1,

@@ -15,6 +15,7 @@ from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.builtin.attentions import SqueezeExcitation
 from resnet_lab.network.cost import NetworkCost, measure
+from resnet_lab.network.model import DropPath
 from resnet_lab.network.spec import Component, ModelSpec
 from resnet_lab.testing.component_under_test import ComponentUnderTest, small_network
 from resnet_lab.testing.results import BreachError, NotCheckedError, breach_if_raised
@@ -44,7 +45,9 @@ APPLIED: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
     "act": ({"act": "mish"}, nn.Mish),
     "attn": ({"attn": "se"}, SqueezeExcitation),
     "output_attn": ({"attn": "se(position=output)"}, SqueezeExcitation),
+    "inner_attn": ({"attn": "se(position=inner)"}, SqueezeExcitation),
     "dropout": ({"dropout": 0.1}, nn.Dropout),
+    "drop_path": ({"drop_path": 0.1}, DropPath),
 }
 """Parts of a block that other checks would not miss: what chooses each, and of which type it then is."""
 

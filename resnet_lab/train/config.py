@@ -168,6 +168,9 @@ class TrainConfig(Record):
         name="--channels-last/--channels-first",
         shown="by device",
     )
+    checkpoint_activations: bool = option(
+        False, "Compute each block's activations again in the backward pass: less memory, more time.", SPEED
+    )
     deterministic: bool = option(False, "Make training reproducible bit for bit.", SPEED)
     save_minutes: Positive = option(
         10.0, "Minutes between saved states; a state is also saved after each epoch.", OUTPUT

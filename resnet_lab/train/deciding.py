@@ -82,12 +82,16 @@ def compiled_step(
 ) -> nn.Module:
     """The network as a training step calls it; itself, or compiled (`compile_for_training`).
 
+    One that computes activations again is not compiled.
+
     Args:
         network: on its device.
         x: input of a whole step, shape (N, ...).
         steps: optimiser steps to come, in each training.
         trainings: that are to come with this network.
     """
+    if config.checkpoint_activations:
+        return network
     shape = (ceil(len(x) / config.accumulate), *x.shape[1:])
     key = f"{spec.hash} {','.join(config.freeze)}"  # what is frozen has no backward pass
     steps *= config.accumulate

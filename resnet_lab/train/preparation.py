@@ -31,6 +31,7 @@ from resnet_lab.network.builder import assemble, faults_of_plugins, plugins_need
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
+from resnet_lab.network.recomputation import recompute_activations
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import Coverage, Weights, load_weights, open_weights
 from resnet_lab.train.config import TrainConfig, require_sizes
@@ -113,6 +114,9 @@ def make_ready(
         )
         for note in built.notes:
             watcher.say(note)
+        if config.checkpoint_activations:
+            require_eager(config)
+            recompute_activations(built.model)
         _refuse_broken_plugins(built.model, spec, registry)
         require_sizes(config, spec.name)
         sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)
@@ -157,6 +161,15 @@ def make_ready(
     warmup_steps(config, len(batches["train"]))
     config = config.model_copy(update={"batch_size": batch_size})
     return Ready(config, placement, prepared, batches, metadata, network, coverage)
+
+
+def require_eager(config: TrainConfig) -> None:
+    """Raise `ConfigError` where a compiled network is asked for, which decides itself what it computes again."""
+    if config.compile in ("on", "max"):
+        raise ConfigError(
+            f"checkpoint_activations and compile = {config.compile} exclude each other: compiled code decides itself "
+            "what it computes again; give --compile off, or leave --checkpoint-activations out"
+        )
 
 
 def _refuse_broken_plugins(network: nn.Module, spec: ModelSpec, registry: Registry) -> None:

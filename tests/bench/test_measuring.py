@@ -24,6 +24,25 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch)
 
 
+def test_memory_of_steps_that_compute_activations_again() -> None:
+    """It is less, and the counts of the networks are the same."""
+    arms = arms_of([R20], {}, batches=[4], precisions=["fp32"], recomputed=[False, True])
+    assert [arm.name for arm in arms] == ["activations kept", "activations recomputed"]
+    found = bench(arms, REGISTRY, modes=["train"], rounds=1, device="cpu")
+    kept, recomputed = (result.memory["train"] for result in found.results)
+    assert kept is not None
+    assert recomputed is not None
+    assert recomputed < 0.8 * kept  # gradients and Adam's moments among them
+    assert found.results[0].static == found.results[1].static
+
+
+@pytest.mark.parametrize("changes", [{"compiled": ["on"]}, {"peers": ["timm"]}])
+def test_activations_are_recomputed_in_our_eager_networks_alone(changes: dict) -> None:
+    with pytest.raises(ConfigError) as failure:
+        arms_of([R20], {}, recomputed=[True], **changes)
+    assert str(failure.value) == "checkpoint_activations is of our networks, uncompiled; leave peers and compile out"
+
+
 def test_rounds_are_bounded() -> None:
     with pytest.raises(ConfigError) as failure:
         bench(arms_of([R20], {}), REGISTRY, rounds=10**9, device="cpu")

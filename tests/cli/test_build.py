@@ -75,14 +75,16 @@ def test_a_brief_toml_spec(cli: Callable, tmp_path: Path) -> None:
 
 
 BAD = {
-    "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam'?",
+    "--dilate x": "--dilate must be stages separated by commas, such as 3,4, got 'x'",
+    "--drop-path 1": "resnet50: drop_path: input should be less than 1, got 1.0",
+    "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam' or 'bam'?",
     "--act rleu": "stage 1: unknown activation 'rleu'; did you mean 'relu'",
     "--attn cbam(reducton=8)": "stage 1: attention cbam has no parameter 'reducton'; did you mean 'reduction'?",
     "--attn cbam(reduction=eight)": (
         "stage 1: attention cbam: parameter 'reduction': input should be a valid integer, got 'eight'"
     ),
     "--attn cbam(position=middle)": (
-        "stage 1: attention cbam: parameter 'position': input should be 'branch' or 'output', got 'middle'"
+        "stage 1: attention cbam: parameter 'position': input should be 'branch', 'inner' or 'output', got 'middle'"
     ),
     "--attn cbam@5": "cbam: resnet50 has no such part in stage 5; it can go to stages 1 to 4",
     "--model resnext50_32x4d --conv depthwise": (

@@ -22,15 +22,18 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
     assert (code, err) == (0, "")
     own = {(row["kind"], row["name"]) for row in rows if row["source"] == "resnet-lab"}
     assert {
-        *(("activation", name) for name in ("relu", "leaky_relu", "gelu", "silu", "mish", "hardswish")),
-        *(("convolution", name) for name in ("dense", "depthwise", "separable")),
-        *(("norm", name) for name in ("batch", "group", "layer", "none")),
-        *(("attention", name) for name in ("none", "se", "eca", "cbam")),
-        *(("block", name) for name in ("basic", "bottleneck")),
+        *(("activation", name) for name in ("relu", "leaky_relu", "gelu", "silu", "mish", "hardswish", "prelu")),
+        *(("convolution", name) for name in ("dense", "depthwise", "separable", "ws", "partial", "ghost")),
+        *(
+            ("norm", name)
+            for name in ("batch", "frozen_batch", "filter_response", "group", "instance", "layer", "none")
+        ),
+        *(("attention", name) for name in ("none", "se", "eca", "cbam", "bam", "gc", "coord", "strip", "ela")),
+        *(("block", name) for name in ("basic", "bottleneck", "sk_basic", "sk_bottleneck")),
         *(("shortcut", name) for name in ("projection", "zero_pad", "pooled_projection")),
-        *(("stem", name) for name in ("plain", "deep", "cifar", "patchify")),
-        *(("downsample", name) for name in ("strided", "average", "blur")),
-        *(("pool", name) for name in ("average", "maximum", "gem")),
+        *(("stem", name) for name in ("plain", "deep", "deep_tiered", "cifar", "patchify", "space_to_depth")),
+        *(("downsample", name) for name in ("strided", "average", "blur", "max_blur")),
+        *(("pool", name) for name in ("average", "maximum", "average_maximum", "concatenation", "gem")),
         ("dataset", "digits"),
         ("dataset", "synthetic"),
     } == own
@@ -38,7 +41,7 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
     assert cbam == {
         "name": "cbam", "kind": "attention", "source": "resnet-lab", "version": version("resnet-lab"),
         "status": "loaded",
-        "parameters": {"reduction": 16, "kernel_size": 7, "norm": False, "position": "branch"},
+        "parameters": {"reduction": 16, "kernel_size": 7, "norm": False, "init": "default", "position": "branch"},
     }  # fmt: skip
 
 
@@ -92,7 +95,7 @@ def test_a_broken_plugin_is_named_where_it_may_be_needed(cli: Callable) -> None:
     code, _, err = cli("build", "--attn", "lucky")
     assert code == 2
     assert err.splitlines()[-1] == (
-        "resnet-lab: stage 1: unknown attention 'lucky'; known: cbam, eca, none, se; "
+        "resnet-lab: stage 1: unknown attention 'lucky'; known: bam, cbam, coord, eca, ela, gc, none, se, strip; "
         "plugin lab_broken (lab-broken 0.3) failed: RuntimeError: out of luck"
     )
 
@@ -258,7 +261,7 @@ def test_a_failed_check_ends_in_2(cli: Callable, halve: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("cbm",), "there is no component and no plugin 'cbm'; did you mean 'cbam'?"),
+        (("cbm",), "there is no component and no plugin 'cbm'; did you mean 'cbam' or 'bam'?"),
         (("cbam", "--kind", "conv"), "there is no convolution and no plugin 'cbam'; known: "),
         (("cbam", "--kind", "convs"), "unknown kind 'convs' of component; did you mean 'convolution'?"),
         (("cbam(reduction=no)",), "check: attention cbam: parameter 'reduction': "),

@@ -133,7 +133,7 @@ BAD = {
     ),
     "--folds 5 --split-file splits.csv": ("data: folds and split_file each define the split; give one of them"),
     "--device tpu": "device 'tpu' is not a device; write auto, cpu, cuda, cuda:0, mps or xpu",
-    "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam'?",
+    "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam' or 'bam'?",
     "--config absent.toml": "absent.toml: cannot be read: No such file or directory",
 }
 

@@ -61,6 +61,33 @@ def test_every_batch_norm_is_folded(changes: dict) -> None:
         torch.testing.assert_close(network(x), model.eval()(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attn": "bam"},
+        {"attn": "gc"},
+        {"attn": "coord"},
+        {"attn": "strip(init=identity)"},
+        {"attn": "ela"},
+        {"block": "sk_basic(split=true)", "pool": "concatenation"},
+        {"stem": "space_to_depth", "downsample": "blur(padding=reflect)"},
+        {"stem": "deep(pool=max_blur)", "downsample": "max_blur", "pool": "average_maximum", "drop_path": 0.5},
+        {"conv": "ws", "norm": "batch@2"},
+        {"conv": "partial", "norm": "frozen_batch"},
+        {"conv": "ghost", "norm": "filter_response", "act": "prelu"},
+        {"norm": "instance"},
+    ],
+    ids=str,
+)
+def test_networks_are_traced_and_folded_in_part(changes: dict) -> None:
+    """Norms within gates, behind convolutions of their own kinds, and other norms stay."""
+    model = lived_in(resnet_lab.build("resnet20", num_classes=7, **changes))
+    network = folded(model)
+    x = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(x), model.eval()(x), rtol=1e-4, atol=1e-4)
+
+
 def test_other_norms_stay() -> None:
     model = resnet_lab.build("resnet20", num_classes=7, norm="group(groups=8)").eval()
     network = folded(model)

@@ -11,7 +11,7 @@ from resnet_lab.core.errors import SpecError
 from resnet_lab.network import builder, zoo
 from resnet_lab.network.builder import assemble, build, plugins_needed, resolve
 from resnet_lab.network.builtin.attentions import CBAM, SqueezeExcitation
-from resnet_lab.network.model import Bottleneck
+from resnet_lab.network.model import Bottleneck, DropPath
 from resnet_lab.network.plugins import OWN, Entry, Owner, Registry, load
 from resnet_lab.network.spec import Component, ModelSpec
 
@@ -96,7 +96,7 @@ def test_norm_none_gives_convolutions_a_bias() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attn": "cbm@3"}, "stage 3: unknown attention 'cbm'; did you mean 'cbam'?"),
+        ({"attn": "cbm@3"}, "stage 3: unknown attention 'cbm'; did you mean 'cbam' or 'bam'?"),
         ({"attn": "cbam(reduction=0)"}, "stage 1: attention cbam(reduction=0): the reduction must be at least 1"),
         (
             {"attn": "se(reduction=true)"},
@@ -214,6 +214,89 @@ def test_dropout_in_every_block_and_before_the_classifier(name: str) -> None:
     model = build(name, dropout=0.1, head_dropout=0.3)
     rates = [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
     assert rates == [0.1] * sum(stage.depth for stage in zoo.get(name).stages) + [0.3]
+
+
+def test_stochastic_depth_is_linear_over_the_blocks() -> None:
+    """Eight blocks; the first has none. The rest of the network is what it is without."""
+    model, plain = build("resnet18", drop_path=0.7), build("resnet18")
+    rates = [module.probability for module in model.modules() if isinstance(module, DropPath)]
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(model.eval()(x), plain.eval()(x))
+    assert ModelSpec.from_json(resolve("resnet18", drop_path=0.7).to_json()) == resolve("resnet18", drop_path=0.7)
+
+
+def test_stages_with_a_dilation_for_their_stride_have_larger_maps() -> None:
+    spec = resolve("resnet18", dilate=[3, 4])
+    assert [(stage.stride, stage.dilation) for stage in spec.stages] == [(1, 1), (2, 1), (1, 2), (1, 4)]
+    model = build(spec)
+    assert model.layer4[0].conv1.dilation == (2, 2)
+    assert {model.layer4[0].conv2.dilation, model.layer4[1].conv1.dilation} == {(4, 4)}
+    assert model.features(torch.zeros(1, 3, 64, 64)).shape == (1, 512, 8, 8)
+    assert ModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_a_spec_without_stochastic_depth_and_dilation_has_no_trace_of_them() -> None:
+    text = zoo.get("resnet18").modified(drop_path=0.0, dilate=[]).to_json()
+    assert "drop_path" not in text
+    assert "dilation" not in text
+
+
+class WithoutPlaces(nn.Module):
+    """A block that asks for nothing but convolutions."""
+
+    def __init__(self, in_channels, width, out_channels, stride, parts):
+        super().__init__()
+        self.conv = parts.conv(in_channels, out_channels, stride)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def test_a_block_without_a_place_for_what_was_chosen_is_refused() -> None:
+    registry = load(only=[])
+    registry.add([Entry("block", "bare", WithoutPlaces, Owner("bare", "1"))])
+    for changes, message in (
+        ({"drop_path": 0.1}, "stage 1: block bare has no place for stochastic depth; leave it at 0"),
+        (
+            {"attn": "se(position=inner)"},
+            "stage 1: block bare has no place for an attention, so se(position=inner) cannot go there; leave it at "
+            "none, or name other stages with se(position=inner)@...",
+        ),
+    ):
+        with pytest.raises(SpecError) as failure:
+            build("resnet18", block="bare", norm="batch", registry=registry, **changes)
+        assert str(failure.value) == message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dilate": [5]}, "dilate must be a list of stages of resnet18, from 1 to 4, got [5]"),
+        ({"dilate": "3"}, "dilate must be a list of stages of resnet18, from 1 to 4, got '3'"),
+        ({"dilate": [True]}, "dilate must be a list of stages of resnet18, from 1 to 4, got [True]"),
+        (
+            {"block": "sk_basic", "conv": "fixed"},
+            "stage 1: convolution fixed cannot be dilated by 2, which the stage or block sk_basic asks for; choose one "
+            "with a parameter dilation, such as dense",
+        ),
+        ({"conv": "dense(dilation=0)"}, "stage 1: convolution dense(dilation=0): the dilation must be at least 1"),
+        (
+            {"shortcut": "projection(kernel_size=2)"},
+            "stage 2: shortcut projection(kernel_size=2): the kernel size must be 1 or 3",
+        ),
+    ],
+)
+def test_refused_dilations_and_kernels(changes: dict[str, Any], message: str) -> None:
+    def fixed(in_channels, out_channels, stride, groups, bias):
+        return nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=bias)
+
+    registry = load(only=[])
+    registry.add([Entry("convolution", "fixed", fixed, Owner("fixed", "1"))])
+    with pytest.raises(SpecError) as failure:
+        build("resnet18", registry=registry, **changes)
+    assert str(failure.value) == message
 
 
 def test_one_owner_is_the_program() -> None:

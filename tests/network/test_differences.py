@@ -35,6 +35,10 @@ RESNET50 = zoo.get("resnet50")
             {"dropout": 0.1, "head_dropout": 0.5},
             ["dropout 0.1 for 0.0 in stages 1 to 4", "dropout 0.5 for 0 before the classifier"],
         ),
+        (
+            {"drop_path": 0.1, "dilate": [4]},
+            ["stride 1 for 2 in stage 4", "dilation 2 for 1 in stage 4", "stochastic depth 0.1 for 0"],
+        ),
     ],
 )
 def test_in_words(changes: dict[str, object], words: list[str]) -> None:

@@ -99,15 +99,15 @@ def refusal(error, act):
 def test_built_in_names():
     registry = load(only=())
     assert {kind: registry.names(kind) for kind in KINDS} == {
-        "activation": ["gelu", "hardswish", "leaky_relu", "mish", "relu", "silu"],
-        "convolution": ["dense", "depthwise", "separable"],
-        "norm": ["batch", "group", "layer", "none"],
-        "attention": ["cbam", "eca", "none", "se"],
-        "block": ["basic", "bottleneck"],
+        "activation": ["gelu", "hardswish", "leaky_relu", "mish", "prelu", "relu", "silu"],
+        "convolution": ["dense", "depthwise", "ghost", "partial", "separable", "ws"],
+        "norm": ["batch", "filter_response", "frozen_batch", "group", "instance", "layer", "none"],
+        "attention": ["bam", "cbam", "coord", "eca", "ela", "gc", "none", "se", "strip"],
+        "block": ["basic", "bottleneck", "sk_basic", "sk_bottleneck"],
         "shortcut": ["pooled_projection", "projection", "zero_pad"],
-        "stem": ["cifar", "deep", "patchify", "plain"],
-        "downsample": ["average", "blur", "strided"],
-        "pool": ["average", "gem", "maximum"],
+        "stem": ["cifar", "deep", "deep_tiered", "patchify", "plain", "space_to_depth"],
+        "downsample": ["average", "blur", "max_blur", "strided"],
+        "pool": ["average", "average_maximum", "concatenation", "gem", "maximum"],
         "dataset": ["digits", "synthetic"],
     }
     assert {str(entry.owner) for entry in registry.entries.values()} == {CORE}
@@ -370,7 +370,7 @@ def test_plugins_needed(install):
         ("scale(start=true)", "parameter 'start': input should be a valid number, got True"),
         ("scale(star=1.0)", "has no parameter 'star'; did you mean 'start'?"),
         ("scale(weight=1.0)", "has no parameter 'weight'; known: position, start"),
-        ("scale(position=end)", "parameter 'position': input should be 'branch' or 'output', got 'end'"),
+        ("scale(position=end)", "parameter 'position': input should be 'branch', 'inner' or 'output', got 'end'"),
         ("needy", "needs its parameter 'size'"),
         ("needy(size=2.0)", "parameter 'size': input should be a valid integer, got 2.0"),
     ],
@@ -473,9 +473,9 @@ def test_broken(install, cause):
     failed = f"plugin bad (lab-bad 1.0) failed: {expected}"
     assert statuses(registry) == [failed, "plugin scale (lab-scale 1.0) loaded"]
     assert [str(plugin) for plugin in registry.failures] == [failed]
-    assert registry.names("attention") == ["cbam", "eca", "none", "scale", "se"]
+    assert registry.names("attention") == sorted([*load(only=()).names("attention"), "scale"])
     message = refusal(SpecError, lambda: build("resnet20", attn="thing@2", registry=registry))
-    assert message == f"stage 2: unknown attention 'thing'; known: cbam, eca, none, scale, se; {failed}"
+    assert message == f"stage 2: unknown attention 'thing'; known: {', '.join(registry.names('attention'))}; {failed}"
 
 
 def test_ctrl_c_during_an_import_is_not_swallowed(install):
@@ -725,7 +725,7 @@ def test_environment_variable(install, monkeypatch, variable, loaded):
     assert [plugin.name for plugin in registry.plugins if plugin.status == "disabled"] == sorted(
         {"one", "two"} - {*loaded}
     )
-    assert registry.names("attention") == sorted(["cbam", "eca", "none", "se", *loaded])
+    assert registry.names("attention") == sorted([*load(only=()).names("attention"), *loaded])
 
 
 def test_an_argument_wins_over_the_environment_variable(install, monkeypatch):

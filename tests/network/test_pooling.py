@@ -11,7 +11,15 @@ from resnet_lab.network.builder import build
 from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.model import BasicBlock, Bottleneck
 from resnet_lab.network.plugins import load
-from resnet_lab.network.pooling import channel_max, channel_mean, is_channels_last, pixel_max, pixel_mean
+from resnet_lab.network.pooling import (
+    channel_max,
+    channel_mean,
+    column_mean,
+    is_channels_last,
+    pixel_max,
+    pixel_mean,
+    row_mean,
+)
 from resnet_lab.network.zoo import get
 
 LAYOUTS = [torch.channels_last, torch.contiguous_format]
@@ -46,6 +54,22 @@ def test_torchs_values_and_gradients_in_the_layout_of_the_map(
             assert gradient.is_contiguous(memory_format=layout)
             with torch.no_grad():
                 assert torch.equal(reduce(x), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("reduce", "dim"), [(row_mean, 3), (column_mean, 2)])
+def test_means_of_rows_and_columns(reduce: Callable[[Tensor], Tensor], dim: int, layout: torch.memory_format) -> None:
+    """The gradient of a channels-last map is such, whatever that of the means is."""
+    draw = torch.Generator().manual_seed(0)
+    for shape in ((4, 8, 7, 5), (4, 1, 7, 5), (1, 8, 7, 5), (4, 8, 1, 1), (2, 3, 40, 30)):
+        x = torch.randn(shape, generator=draw).contiguous(memory_format=layout).requires_grad_()
+        reduced, expected = reduce(x), x.mean(dim, keepdim=True)
+        torch.testing.assert_close(reduced, expected)
+        for gradients in LAYOUTS:
+            weights = torch.randn(expected.shape, generator=draw).contiguous(memory_format=gradients)
+            (gradient,) = torch.autograd.grad((reduced * weights).sum(), x, retain_graph=True)
+            torch.testing.assert_close(gradient, (weights / shape[dim]).expand(shape))
+            assert layout is torch.contiguous_format or gradient.is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -116,7 +140,10 @@ def test_gradients_of_blocks_keep_the_layout(slot: str, name: str, network: str)
     layouts = []
 
     def note(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
-        output.register_hook(lambda gradient: layouts.append((is_channels_last(output), is_channels_last(gradient))))
+        if min(output.shape[2:]) > 1:  # those of means of rows and columns are small
+            output.register_hook(
+                lambda gradient: layouts.append((is_channels_last(output), is_channels_last(gradient)))
+            )
 
     for module in model.modules():
         if isinstance(module, BasicBlock | Bottleneck | nn.Conv2d):

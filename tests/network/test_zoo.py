@@ -22,7 +22,7 @@ def test_counts_of_each_row(row: zoo.Row) -> None:
     measured = measure(row.spec)
     assert (row.parameters, row.macs) == count(row.spec) == (measured.parameters, measured.macs)
     pools = {"max_pool2d_with_indices"} if row.spec.stem.max_pool else set()
-    pools |= {"avg_pool2d"} if row.name.endswith("d") and row.name.startswith("resnet") else set()
+    pools |= {"avg_pool2d"} if row.name.endswith(("d", "t")) and row.name.startswith("resnet") else set()
     pads = {"avg_pool2d", "constant_pad_nd"} if "option A" in row.source else set()
     assert set(measured.uncounted) == {"add_", "batch_norm", "mean", "relu_"} | pools | pads
 
@@ -68,14 +68,14 @@ def test_option_b_adds_its_two_projections_alone() -> None:
 
 def test_names_are_the_table_s() -> None:
     assert set(TORCHVISION) < set(zoo.names())
-    assert len(set(zoo.names())) == len(zoo.ROWS) == 30
+    assert len(set(zoo.names())) == len(zoo.ROWS) == 32
     assert all(row.source.split("arXiv:")[1][:4].isdigit() for row in zoo.ROWS)
 
 
 def test_an_unknown_network_is_offered_its_neighbours() -> None:
     with pytest.raises(SpecError) as failure:
         zoo.get("resnet5")
-    assert str(failure.value) == "unknown network 'resnet5'; did you mean 'resnet56' or 'resnet50' or 'resnet50d'?"
+    assert str(failure.value) == "unknown network 'resnet5'; did you mean 'resnet56' or 'resnet50' or 'resnet50t'?"
 
 
 def test_unmodified_keeps_classes_and_input() -> None:

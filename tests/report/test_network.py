@@ -24,6 +24,14 @@ def test_kinds_that_are_not_the_default_are_named() -> None:
     ]  # fmt: skip
 
 
+def test_dilation_and_stochastic_depth_are_named() -> None:
+    words = made_of(zoo.get("resnet18").modified(dilate=[4], drop_path=0.1))
+    assert words[-2:] == [
+        "2 x basic, dense 3x3, batch, relu, dilation 2",
+        "stochastic depth to 0.1, average pool, linear",
+    ]
+
+
 def test_of_a_stem_by_name_what_was_chosen_for_it_alone_is_named() -> None:
     """It may have no activation, as `patchify` has none, and one that it cannot use is refused."""
     spec = zoo.get("resnet18").modified(stem="patchify(size=2)", act="gelu", norm="group(groups=4)@stem")

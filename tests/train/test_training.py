@@ -211,6 +211,27 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return data, folder
 
 
+def test_activations_computed_again_change_no_bit(tmp_path: Path, undisturbed: tuple[Path, Path]) -> None:
+    data, whole = undisturbed
+    config = FULL.model_copy(update={"checkpoint_activations": True})
+    train(SPEC.modified(dropout=0.2), str(data), config, folder=tmp_path / "run")
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "run" / "metrics.csv").drop(columns=["seconds", "images_per_second"], errors="ignore"),
+        pd.read_csv(whole / "metrics.csv").drop(columns=["seconds", "images_per_second"], errors="ignore"),
+    )
+    assert digests(tmp_path / "run")["last.safetensors"] == digests(whole)["last.safetensors"]
+
+
+def test_activations_are_not_computed_again_in_compiled_code(tmp_path: Path, two_colours: Path) -> None:
+    config = QUICK.model_copy(update={"checkpoint_activations": True, "compile": "on"})
+    with pytest.raises(ConfigError) as failure:
+        train(SPEC, str(two_colours), config, folder=tmp_path / "run")
+    assert str(failure.value) == (
+        "checkpoint_activations and compile = on exclude each other: compiled code decides itself what it computes "
+        "again; give --compile off, or leave --checkpoint-activations out"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("steps", [1, 4, 5, 8])

@@ -142,8 +142,8 @@ class FusedBasicBlock(BasicBlock):
 
     @staticmethod
     def suits(module: nn.Module) -> bool:
-        """Whether there are kernels for it: its branch ends in CBAM."""
-        return _takes(module.attn) and has_triton()
+        """Whether there are kernels for it: its branch ends in CBAM, without stochastic depth."""
+        return _takes(module.attn) and isinstance(module.drop_path, nn.Identity) and has_triton()
 
     def finish(self, out: Tensor, x: Tensor) -> Tensor:
         finished = _finished(self, out, x, self.act2)
@@ -155,8 +155,8 @@ class FusedBottleneck(Bottleneck):
 
     @staticmethod
     def suits(module: nn.Module) -> bool:
-        """Whether there are kernels for it: its branch ends in CBAM."""
-        return _takes(module.attn) and has_triton()
+        """Whether there are kernels for it: its branch ends in CBAM, without stochastic depth."""
+        return _takes(module.attn) and isinstance(module.drop_path, nn.Identity) and has_triton()
 
     def finish(self, out: Tensor, x: Tensor) -> Tensor:
         finished = _finished(self, out, x, self.act3)

@@ -245,6 +245,15 @@ def test_cbam_with_a_norm_of_its_own_stays_plain():
     assert type(as_fused(CBAM(8, norm=True))) is CBAM
 
 
+def test_gates_that_start_as_identity_and_stochastic_depth_stay_plain():
+    """The kernels know neither a doubled gate nor a branch that is left out."""
+    assert type(as_fused(CBAM(16, init="identity"))) is CBAM
+    dropped = block(16, 4, 16)
+    dropped.drop_path = nn.Dropout(0.5)
+    assert type(as_fused(dropped)) is Bottleneck
+    assert type(as_fused(block(16, 4, 16))) is not Bottleneck
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_autocast(training):
     """bfloat16 in, bfloat16 out, float32 gradients, as plain; its gates are float32, and so nearer to the truth."""

@@ -1,9 +1,12 @@
-"""Activations, all torch's own. ReLUs work in place; where the gradient needs the input, that would cost a copy."""
+"""Activations. ReLUs work in place; where the gradient needs the input, that would cost a copy."""
 
+from math import isfinite
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from resnet_lab.core.errors import SpecError
 from resnet_lab.network.hookspecs import Register, hookimpl
 
 
@@ -37,7 +40,25 @@ def hardswish() -> nn.Module:
     return nn.Hardswish()
 
 
+class LearnedSlope(nn.Module):
+    """x where positive, else a slope x that is learned for all values of the module: He et al. 2015, arXiv:1502.01852.
+
+    Raises:
+        SpecError: `slope` is not finite.
+    """
+
+    def __init__(self, *, slope: float = 0.25) -> None:
+        super().__init__()
+        if not isfinite(slope):
+            raise SpecError(f"activation prelu(slope={slope}): the slope must be finite")
+        self.slope = nn.Parameter(torch.tensor(float(slope)))  # without dimensions, so that bfloat16 stays bfloat16
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp_min(0) + self.slope * x.clamp_max(0)
+
+
 @hookimpl
 def register_activations(register: Register) -> None:
     for factory in (relu, leaky_relu, gelu, silu, mish, hardswish):
         register(factory.__name__, factory)
+    register("prelu", LearnedSlope)

@@ -1,5 +1,7 @@
 """Attentions: gates that scale a feature map. Legend: N batch, C channels, H W pixels.
 
+With `init="identity"` the layers before a gate start at zero and the gate is doubled, so that it starts at exactly 1.
+
 Pooling is by means and maxima, whose CUDA gradients are deterministic where adaptive pooling's are not.
 """
 
@@ -10,31 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from resnet_lab.core.errors import SpecError
+from resnet_lab.network.builtin.context_attentions import BottleneckAttention, GlobalContext
+from resnet_lab.network.builtin.gates import LAST, MAX_KERNEL, Init, PooledConv2d, gate, hidden_channels, odd_kernel
+from resnet_lab.network.builtin.strip_attentions import CoordinateAttention, EfficientLocalAttention, StripAttention
 from resnet_lab.network.hookspecs import Register, hookimpl
 from resnet_lab.network.pooling import channel_max, channel_mean, pixel_max, pixel_mean
-
-MAX_KERNEL = 255
 
 
 def none(channels: int) -> nn.Module:
     """No attention."""
     return nn.Identity()
-
-
-class _PooledConv2d(nn.Conv2d):
-    """A 1x1 convolution of a single pixel, (N, C, 1, 1), as the matrix product it is, which takes half the time."""
-
-    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, 1, bias=bias)
-
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(input.flatten(1), weight.flatten(1), bias)[:, :, None, None]
-
-
-def _hidden_channels(name: str, channels: int, reduction: int) -> int:
-    if reduction < 1:
-        raise SpecError(f"attention {name}(reduction={reduction}): the reduction must be at least 1")
-    return max(1, channels // reduction)
 
 
 class SqueezeExcitation(nn.Module):
@@ -44,16 +31,17 @@ class SqueezeExcitation(nn.Module):
         SpecError: `reduction` is below 1.
     """
 
-    def __init__(self, channels: int, *, reduction: int = 16) -> None:
+    def __init__(self, channels: int, *, reduction: int = 16, init: Init = "default") -> None:
         super().__init__()
-        hidden = _hidden_channels("se", channels, reduction)
-        self.fc1 = _PooledConv2d(channels, hidden)
-        self.fc2 = _PooledConv2d(hidden, channels)
+        hidden = hidden_channels("se", channels, reduction)
+        self.fc1 = PooledConv2d(channels, hidden)
+        self.fc2 = LAST[init][0](hidden, channels)
+        self.init = init
 
     def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = pixel_mean(x)  # N C 1 1
-        gate = self.fc2(F.relu(self.fc1(gate)))
-        return x * gate.sigmoid()
+        pooled: Tensor = pixel_mean(x)  # N C 1 1
+        pooled = self.fc2(F.relu(self.fc1(pooled)))
+        return x * gate(pooled, self.init)
 
 
 class EfficientChannelAttention(nn.Module):
@@ -65,7 +53,15 @@ class EfficientChannelAttention(nn.Module):
         SpecError: `kernel_size` is even or negative, or `gamma` not positive.
     """
 
-    def __init__(self, channels: int, *, kernel_size: int = 0, gamma: float = 2.0, beta: float = 1.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        kernel_size: int = 0,
+        gamma: float = 2.0,
+        beta: float = 1.0,
+        init: Init = "default",
+    ) -> None:
         super().__init__()
         if gamma <= 0:
             raise SpecError(f"attention eca(gamma={gamma}): gamma must be positive")
@@ -76,12 +72,13 @@ class EfficientChannelAttention(nn.Module):
             raise SpecError(
                 f"attention eca(kernel_size={kernel_size}): it must be odd, from 1 to {MAX_KERNEL} (or 0: by channels)"
             )
-        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv = LAST[init][1](1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.init = init
 
     def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = pixel_mean(x).flatten(1).unsqueeze(1)  # N 1 C
-        gate = self.conv(gate).transpose(1, 2).unsqueeze(3)  # N C 1 1
-        return x * gate.sigmoid()
+        pooled: Tensor = pixel_mean(x).flatten(1).unsqueeze(1)  # N 1 C
+        pooled = self.conv(pooled).transpose(1, 2).unsqueeze(3)  # N C 1 1
+        return x * gate(pooled, self.init)
 
 
 class CBAM(nn.Module):
@@ -92,29 +89,35 @@ class CBAM(nn.Module):
     code and timm do and the formula does not.
 
     Raises:
-        SpecError: `reduction` is below 1, or `kernel_size` is even or below 1.
+        SpecError: `reduction` is below 1, or `kernel_size` is even or not from 1 to 255.
     """
 
-    def __init__(self, channels: int, *, reduction: int = 16, kernel_size: int = 7, norm: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        kernel_size: int = 7,
+        norm: bool = False,
+        init: Init = "default",
+    ) -> None:
         super().__init__()
-        if not 1 <= kernel_size <= MAX_KERNEL or kernel_size % 2 == 0:
-            raise SpecError(f"attention cbam(kernel_size={kernel_size}): it must be odd, from 1 to {MAX_KERNEL}")
-        hidden = _hidden_channels("cbam", channels, reduction)
-        self.fc1 = _PooledConv2d(channels, hidden, bias=False)
-        self.fc2 = _PooledConv2d(hidden, channels, bias=False)
-        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        padding = odd_kernel("cbam", kernel_size) // 2
+        hidden = hidden_channels("cbam", channels, reduction)
+        self.fc1 = PooledConv2d(channels, hidden, bias=False)
+        self.fc2 = LAST[init][0](hidden, channels, bias=False)
+        self.conv = LAST[init][2](2, 1, kernel_size, padding=padding, bias=False)
         self.bn = nn.BatchNorm2d(1) if norm else nn.Identity()
+        self.init = init
 
     def mlp(self, pooled: Tensor) -> Tensor:
         out: Tensor = self.fc2(F.relu(self.fc1(pooled)))
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        gate: Tensor = self.mlp(pixel_mean(x)) + self.mlp(pixel_max(x))  # N C 1 1
-        x = x * gate.sigmoid()
+        x = x * gate(self.mlp(pixel_mean(x)) + self.mlp(pixel_max(x)), self.init)  # gate: N C 1 1
         pooled = torch.cat((channel_mean(x), channel_max(x)), dim=1)  # N 2 H W
-        gate = self.bn(self.conv(pooled))  # N 1 H W
-        return x * gate.sigmoid()
+        return x * gate(self.bn(self.conv(pooled)), self.init)  # gate: N 1 H W
 
 
 @hookimpl
@@ -123,3 +126,8 @@ def register_attentions(register: Register) -> None:
     register("se", SqueezeExcitation)
     register("eca", EfficientChannelAttention)
     register("cbam", CBAM)
+    register("bam", BottleneckAttention)
+    register("gc", GlobalContext)
+    register("coord", CoordinateAttention)
+    register("strip", StripAttention)
+    register("ela", EfficientLocalAttention)

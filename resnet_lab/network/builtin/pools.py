@@ -34,6 +34,34 @@ def maximum(channels: int) -> nn.Module:
     return Maximum()
 
 
+class AverageMaximum(nn.Module):
+    """Half of the mean and half of the maximum: timm's `avgmax`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * (pixel_mean(x) + pixel_max(x))
+
+
+def average_maximum(channels: int) -> nn.Module:
+    """Half of the mean and half of the maximum."""
+    return AverageMaximum()
+
+
+class Concatenation(nn.Module):
+    """Mean and maximum as twice the channels: timm's `catavgmax`."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.out_channels = 2 * channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((pixel_mean(x), pixel_max(x)), dim=1)
+
+
+def concatenation(channels: int) -> nn.Module:
+    """Mean and maximum as twice the channels."""
+    return Concatenation(channels)
+
+
 class GeneralizedMean(nn.Module):
     """mean(max(x, eps)^p)^(1/p), p learned from where it starts: Radenovic et al. 2017, arXiv:1711.02512, equation 3.
 
@@ -68,5 +96,5 @@ def gem(channels: int, *, p: float = 3.0, eps: float = 1e-6) -> nn.Module:
 
 @hookimpl
 def register_pools(register: Register) -> None:
-    for factory in (average, maximum, gem):
+    for factory in (average, maximum, average_maximum, concatenation, gem):
         register(factory.__name__, factory)

@@ -10,9 +10,20 @@ from resnet_lab.network.hookspecs import Register, hookimpl
 from resnet_lab.network.model import ShortcutParts
 
 
-def projection(in_channels: int, out_channels: int, stride: int, parts: ShortcutParts) -> nn.Module:
-    """A strided 1x1 convolution and a norm: option B of He et al. 2015, arXiv:1512.03385, section 3.3."""
-    return nn.Sequential(parts.pointwise(in_channels, out_channels, stride), parts.norm(out_channels))
+def projection(
+    in_channels: int, out_channels: int, stride: int, parts: ShortcutParts, *, kernel_size: int = 1
+) -> nn.Module:
+    """A strided 1x1 convolution and a norm: option B of He et al. 2015, arXiv:1512.03385, section 3.3.
+
+    Where the stride is more than 1, `kernel_size` may be 3, as in SENet-154.
+
+    Raises:
+        SpecError: `kernel_size` is neither 1 nor 3.
+    """
+    if kernel_size not in (1, 3):
+        raise SpecError(f"shortcut projection(kernel_size={kernel_size}): the kernel size must be 1 or 3")
+    size = kernel_size if stride > 1 else 1
+    return nn.Sequential(parts.conv(in_channels, out_channels, size, stride), parts.norm(out_channels))
 
 
 def pooled_projection(in_channels: int, out_channels: int, stride: int, parts: ShortcutParts) -> nn.Module:

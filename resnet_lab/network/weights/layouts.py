@@ -24,6 +24,9 @@ _NAMES = (
     (re.compile(r"stem\.1\.bn\.(.+)"), r"conv1.4.\1"),
     (re.compile(r"stem\.2\.conv\.(.+)"), r"conv1.6.\1"),
     (re.compile(r"stem\.2\.bn\.(.+)"), r"bn1.\1"),
+    (re.compile(r"(layer\d+\.\d+)\.conv(\d)\.(conv|bn)\.(.+)"), r"\1.\3\2.\4"),  # of timm's SKNets
+    (re.compile(r"(layer\d+\.\d+)\.se\.((?:conv_attn|conv1|bn1|conv_h|conv_w|norm_h|norm_w)\..+)"), r"\1.attn.\2"),
+    (re.compile(r"(layer\d+\.\d+)\.se\.mlp_(?:add|scale)\.((?:fc1|norm|fc2)\..+)"), r"\1.attn.\2"),
 )
 """Parameter names of other projects, and torchvision's, which this program uses."""
 
@@ -57,6 +60,24 @@ _SCHEMES: tuple[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ..
             lambda m: f"layer{int(m[1]) + 1}.{m[2]}.downsample.{_IN_SHORTCUT[m[3]]}.{m[4]}",
         ),
         (re.compile(r"classifier\.1\.(weight|bias)"), lambda m: f"fc.{m[1]}"),
+    ),
+    (  # stages and blocks numbered from 0, layers from 1: timm's `stages.0.0.conv1_1x1.conv.weight`
+        (re.compile(r"stem\.conv(\d)\.conv\.(.+)"), lambda m: f"conv1.{3 * int(m[1]) - 3}.{m[2]}"),
+        (re.compile(r"stem\.conv([12])\.bn\.(.+)"), lambda m: f"conv1.{3 * int(m[1]) - 2}.{m[2]}"),
+        (re.compile(r"stem\.conv3\.bn\.(.+)"), lambda m: f"bn1.{m[1]}"),
+        (
+            re.compile(r"stages\.(\d{1,4})\.(\d{1,4})\.conv(\d)_\w+\.(conv|bn)\.(.+)"),
+            lambda m: f"layer{int(m[1]) + 1}.{m[2]}.{_LAYERS[m[4]]}{m[3]}.{m[5]}",
+        ),
+        (
+            re.compile(r"stages\.(\d{1,4})\.(\d{1,4})\.attn\.(?:mlp_(?:add|scale)\.)?(.+)"),
+            lambda m: f"layer{int(m[1]) + 1}.{m[2]}.inner_attn.{m[3]}",
+        ),
+        (
+            re.compile(r"stages\.(\d{1,4})\.(\d{1,4})\.shortcut\.(conv|bn)\.(.+)"),
+            lambda m: f"layer{int(m[1]) + 1}.{m[2]}.downsample.{_IN_SHORTCUT[m[3]]}.{m[4]}",
+        ),
+        (re.compile(r"head\.fc\.(weight|bias)"), lambda m: f"fc.{m[1]}"),
     ),
 )
 """Naming schemes of whole networks: patterns of names, and torchvision's name of each."""

@@ -24,6 +24,8 @@ FORMULAS = {
     "gelu(approximate=tanh)": lambda x: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))),
     "silu": lambda x: x * sigmoid(x),
     "mish": lambda x: x * tanh(log(1 + exp(x))),
+    "prelu": lambda x: x if x > 0 else 0.25 * x,
+    "prelu(slope=-0.5)": lambda x: x if x > 0 else -0.5 * x,
     "hardswish": lambda x: x * min(max(x + 3, 0), 6) / 6,
 }
 
@@ -50,6 +52,17 @@ def test_gradient_is_the_slope_of_the_formula(text):
     make(text)(x * 1).sum().backward()  # x * 1: a leaf cannot be changed in place
     slopes = [(FORMULAS[text](p + step) - FORMULAS[text](p - step)) / (2 * step) for p in points]
     torch.testing.assert_close(x.grad, torch.tensor(slopes, dtype=torch.float64), rtol=1e-6, atol=1e-8)
+
+
+def test_the_slope_of_prelu_is_torch_s_and_learned():
+    ours, theirs = make("prelu(slope=0.1)"), torch.nn.PReLU(init=0.1)
+    x = torch.linspace(-3, 3, 40)
+    gradients = []
+    for module in (ours, theirs):
+        (module(x) * x.cos()).sum().backward()
+        gradients.append(next(module.parameters()).grad.item())
+    assert gradients[0] == pytest.approx(gradients[1])
+    assert gradients[0] != 0
 
 
 @pytest.mark.parametrize("text", FORMULAS)

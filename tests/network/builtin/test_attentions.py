@@ -5,11 +5,15 @@ import pytest
 import torch
 from timm.layers import EcaModule, SEModule
 from timm.layers.cbam import CbamModule
+from timm.layers.coord_attn import CoordAttn, EfficientLocalAttn, StripAttn
+from timm.layers.global_context import GlobalContext
 from torch import nn
 
 from resnet_lab.core.errors import SpecError
+from resnet_lab.network.builder import build
 from resnet_lab.network.plugins import load
 from resnet_lab.network.spec import Component
+from resnet_lab.testing.component_under_test import small_network
 
 BUILT_IN = load(only=())
 TEXTS = (
@@ -21,6 +25,13 @@ TEXTS = (
     "cbam",
     "cbam(kernel_size=3, reduction=2)",
     "cbam(norm=true)",
+    "cbam(norm=true, init=identity)",
+    "bam(reduction=4)",
+    "gc",
+    "gc(reduction=4, fuse=scale)",
+    "coord(reduction=4)",
+    "strip(kernel_size=5)",
+    "ela",
 )
 SIZES = [(7, 5), (1, 1), (9, 9)]
 
@@ -58,6 +69,29 @@ TIMM = {
         {"fc1": "channel.fc1", "fc2": "channel.fc2", "conv": "spatial.conv.conv", "bn": "spatial.conv.bn"},
     ),
 }
+
+
+TIMM |= {
+    "gc": (
+        lambda c: GlobalContext(c, fuse_add=True, fuse_scale=False, rd_channels=max(1, c // 8)),
+        {name: f"mlp_add.{name}" for name in ("fc1", "norm", "fc2")},
+    ),
+    "gc(fuse=scale)": (
+        lambda c: GlobalContext(c, rd_channels=max(1, c // 8)),
+        {name: f"mlp_scale.{name}" for name in ("fc1", "norm", "fc2")},
+    ),
+    "coord": (lambda c: with_biases(CoordAttn(c, rd_channels=max(8, c // 32))), {}),
+    "strip": (StripAttn, {}),
+    "ela": (EfficientLocalAttn, {}),
+}
+
+
+def with_biases(module):
+    """timm's coordinate attention has none in the gates, and the authors' code has."""
+    for name in ("conv_h", "conv_w"):
+        plain = getattr(module, name)
+        setattr(module, name, nn.Conv2d(plain.in_channels, plain.out_channels, 1))
+    return module
 
 
 def output_and_gradient(attention, x):
@@ -123,6 +157,87 @@ def test_cbam_formula(norm):
 def test_eca_kernel_grows_with_the_channels(channels, kernel_size):
     """Equation 12 of arXiv:1910.03151 by hand; below 32 channels the kernel stays at 3."""
     assert make("eca", channels).conv.weight.shape == (1, 1, kernel_size)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_bam_formula(training):
+    """Equations 1 to 4 of arXiv:1807.06514 in functional form."""
+    attention, x = make("bam(reduction=4, dilation=2)", 8).train(training), example(8, (6, 5))
+    weights = dict(attention.named_parameters())
+
+    def norm(values, prefix):
+        mean, variance = torch.zeros(1, dtype=x.dtype), torch.ones(1, dtype=x.dtype)  # of a norm that saw nothing yet
+        if training:
+            mean, variance = values.mean((0, 2, 3)), values.var((0, 2, 3), unbiased=False)
+        shape = (-1, 1, 1)
+        scaled = (values - mean.view(shape)) / (variance.view(shape) + 1e-5).sqrt()
+        return scaled * weights[f"{prefix}.weight"].view(shape) + weights[f"{prefix}.bias"].view(shape)
+
+    mean = x.mean((2, 3))
+    hidden = torch.relu(mean @ weights["fc1.weight"][..., 0, 0].T + weights["fc1.bias"])
+    channel = norm((hidden @ weights["fc2.weight"][..., 0, 0].T + weights["fc2.bias"])[..., None, None], "bn")
+    spatial = torch.einsum("nchw,oc->nohw", x, weights["spatial.0.weight"][..., 0, 0])
+    spatial = torch.relu(norm(spatial, "spatial.1"))
+    for place in (3, 6):
+        kernel = weights[f"spatial.{place}.weight"]
+        padded = nn.functional.pad(spatial, (2, 2, 2, 2))
+        spatial = sum(
+            torch.einsum("nchw,oc->nohw", padded[:, :, 2 * i : 2 * i + 6, 2 * j : 2 * j + 5], kernel[:, :, i, j])
+            for i, j in np.ndindex(3, 3)
+        )
+        spatial = torch.relu(norm(spatial, f"spatial.{place + 1}"))
+    spatial = torch.einsum("nchw,oc->nohw", spatial, weights["spatial.9.weight"][..., 0, 0])
+    expected = x + x * torch.sigmoid(channel + norm(spatial, "spatial.10"))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_bam_takes_a_single_image_in_training():
+    """Its norm of pooled maps has one value per channel then, and takes the running statistics."""
+    attention, x = make("bam(reduction=4)", 8), example(8, batch=1)
+    attention.spatial.eval()
+    torch.testing.assert_close(attention(x), attention.eval()(x))
+
+
+GATES = ("se", "eca", "cbam", "cbam(norm=true)", "gc(fuse=scale)", "coord", "strip", "ela")
+
+
+@pytest.mark.parametrize("text", [*GATES, "gc"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_gate_that_starts_as_identity_changes_no_bit(text, training):
+    """And it learns: the layer that starts at zero has a gradient. `gc` adds nothing at its start by itself."""
+    if text in GATES:
+        text = f"{text.removesuffix(')')}{', ' if '(' in text else '('}init=identity)"
+    x = example(16).float()
+    grafted = build("resnet20", attn=text, seed=5).train(training)
+    image = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(grafted(image), build("resnet20", seed=5).train(training)(image))
+    attention = grafted.get_submodule("layer1.0.attn")
+    assert torch.equal(attention(x), x)
+    attention(x).square().sum().backward()
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in attention.parameters())
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_positions(block):
+    """`inner` precedes the last convolution and has the branch's width."""
+    places = {}
+    for position in ("branch", "inner", "output"):
+        spec = small_network(block, "attention", f"se(position={position})")
+        network = build(spec)
+        places[position] = [name for name, module in network.named_modules() if isinstance(module, type(make("se", 8)))]
+    assert places == {
+        "branch": ["layer1.0.attn", "layer2.0.attn"],
+        "inner": ["layer1.0.inner_attn", "layer2.0.inner_attn"],
+        "output": ["layer1.0.output_attn", "layer2.0.output_attn"],
+    }
+    first = build(small_network(block, "attention", "se(position=inner)")).get_submodule("layer1.0")
+    assert first.inner_attn.fc1.in_channels == 32
+    seen = []
+    first.inner_attn.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    last = first.conv2 if block == "basic" else first.conv3
+    last.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    first(torch.randn(1, 32, 4, 4))
+    assert torch.equal(seen[0], seen[1])
 
 
 def test_none_is_nothing():
@@ -196,6 +311,12 @@ def test_cbam_repeats_bit_for_bit_on_cuda(monkeypatch):
         ("se(reduction=0)", "attention se(reduction=0): the reduction must be at least 1"),
         ("cbam(reduction=-1)", "attention cbam(reduction=-1): the reduction must be at least 1"),
         ("cbam(kernel_size=4)", "attention cbam(kernel_size=4): it must be odd, from 1 to 255"),
+        ("bam(dilation=0)", "attention bam(dilation=0): the dilation must be at least 1"),
+        ("bam(reduction=0)", "attention bam(reduction=0): the reduction must be at least 1"),
+        ("gc(reduction=0)", "attention gc(reduction=0): the reduction must be at least 1"),
+        ("coord(reduction=0)", "attention coord(reduction=0): the reduction must be at least 1"),
+        ("strip(kernel_size=2)", "attention strip(kernel_size=2): it must be odd, from 1 to 255"),
+        ("ela(kernel_size=257)", "attention ela(kernel_size=257): it must be odd, from 1 to 255"),
         ("cbam(kernel_size=0)", "attention cbam(kernel_size=0): it must be odd, from 1 to 255"),
         ("eca(kernel_size=2)", "attention eca(kernel_size=2): it must be odd, from 1 to 255 (or 0: by channels)"),
         ("eca(kernel_size=-1)", "attention eca(kernel_size=-1): it must be odd, from 1 to 255 (or 0: by channels)"),

@@ -1,9 +1,11 @@
 """The blocks against torchvision's on the same weights, and their options by hand."""
 
+import re
 from functools import partial
 
 import pytest
 import torch
+from timm.models import sknet
 from torch import nn
 from torchvision.models import resnet
 
@@ -15,8 +17,8 @@ from resnet_lab.network.spec import Component
 BUILT_IN = load(only=())
 
 
-def conv3x3(in_channels, out_channels, stride=1, *, groups=1, must_mix=False):
-    return nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, groups=groups, bias=False)
+def conv3x3(in_channels, out_channels, stride=1, *, groups=1, must_mix=False, dilation=1):
+    return nn.Conv2d(in_channels, out_channels, 3, stride, dilation, dilation, groups=groups, bias=False)
 
 
 def conv1x1(in_channels, out_channels, stride):
@@ -62,6 +64,13 @@ CASES = [
 ]
 
 
+SELECTIVE = [
+    # block, (in_channels, width, out_channels, stride), timm's block
+    ("sk_basic", (8, 12, 12, 2), sknet.SelectiveKernelBasic),
+    ("sk_bottleneck", (8, 4, 16, 2), sknet.SelectiveKernelBottleneck),
+]
+
+
 @pytest.mark.parametrize(("text", "sizes", "make_other"), CASES)
 @pytest.mark.parametrize("training", [True, False])
 def test_equal_torchvision_on_the_same_weights(text, sizes, make_other, training):
@@ -77,6 +86,42 @@ def test_equal_torchvision_on_the_same_weights(text, sizes, make_other, training
     assert out.shape == (2, sizes[2], *((7, 5) if sizes[3] == 1 else (4, 3)))
     torch.testing.assert_close(out, other_out, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(gradient, other_gradient, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("name", "sizes", "theirs"), SELECTIVE)
+def test_selective_kernels_equal_timm_s_on_the_same_weights(name, sizes, theirs, split, training):
+    text = f"{name}(reduction=2, least=4, split={str(split).lower()})"
+    in_channels, width, out_channels, stride = sizes
+    block = make(text, *sizes).double().train(training)
+    shortcut = projection(in_channels, out_channels, stride)
+    kernels = {"rd_channels": max(width // 2, 4), "split_input": split}
+    other = theirs(in_channels, width, stride, shortcut, sk_kwargs=kernels).double().train(training)
+    renamed = {re.sub(r"\.conv(\d)\.(conv|bn)\.", r".\2\1.", f".{key}")[1:]: key for key in other.state_dict()}
+    other.load_state_dict({renamed[key]: value for key, value in block.state_dict().items()})
+    results = []
+    for module in (block, other):
+        x = torch.linspace(-2, 2, 3 * 8 * 7 * 5, dtype=torch.float64).sin().view(3, 8, 7, 5).requires_grad_()
+        out = module(x)
+        (out * torch.arange(out.numel(), dtype=out.dtype).cos().view_as(out)).sum().backward()
+        results += [out, x.grad]
+    torch.testing.assert_close(results[0], results[2], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(results[1], results[3], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sk_basic(reduction=0)", "a selective kernel's reduction must be at least 1, got 0"),
+        ("sk_basic(least=0)", "a selective kernel's least must be at least 1, got 0"),
+        ("sk_bottleneck(split=true)", "a selective kernel cannot split 3 channels in two; choose split=false"),
+    ],
+)
+def test_selective_kernels_that_are_refused(text, message):
+    with pytest.raises(SpecError) as error:
+        make(text, 3, 3, 12, 1)
+    assert str(error.value) == message
 
 
 @pytest.mark.parametrize(("stride_on", "strides"), [("conv1", (2, 1)), ("conv2", (1, 2))])
@@ -143,4 +188,4 @@ def test_refused_parameters(text, message):
 
 
 def test_every_block_is_tested_here():
-    assert BUILT_IN.names("block") == sorted({text.partition("(")[0] for text, *_ in CASES})
+    assert BUILT_IN.names("block") == sorted({text.partition("(")[0] for text, *_ in CASES + SELECTIVE})

@@ -18,11 +18,25 @@ def made(text: str, channels: int, stride: int) -> nn.Module:
     return BUILT_IN.bind("downsample", Component.parse(text), "here")(channels, stride)
 
 
+@pytest.mark.parametrize(("padding", "mode"), [("zeros", "constant"), ("reflect", "reflect")])
 @pytest.mark.parametrize("size", [3, 5])
-def test_blur_is_timm_s(size: int) -> None:
+def test_blur_is_timm_s(size: int, padding: str, mode: str) -> None:
     x = torch.randn(2, 4, 9, 6, generator=torch.Generator().manual_seed(0))
-    theirs = BlurPool2d(4, size, 2, pad_mode="constant")
-    torch.testing.assert_close(made(f"blur(size={size})", 4, 2)(x), theirs(x))
+    theirs = BlurPool2d(4, size, 2, pad_mode=mode)
+    text = f"(size={size}, padding={padding})"
+    torch.testing.assert_close(made(f"blur{text}", 4, 2)(x), theirs(x))
+    largest = nn.functional.max_pool2d(x, 3, stride=1, padding=1)
+    torch.testing.assert_close(made(f"max_blur{text}", 4, 2)(x), theirs(largest))
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_map_too_small_to_be_mirrored_is_refused(side: int) -> None:
+    with pytest.raises(SpecError) as failure:
+        made("blur(size=5, padding=reflect)", 4, 2)(torch.zeros(1, 4, side, 4))
+    assert str(failure.value) == (
+        f"a map of {side} x 4 pixels is too small to be mirrored by 2 for a blur of size 5; give larger images, or "
+        "padding=zeros"
+    )
 
 
 def test_what_is_kept() -> None:
@@ -71,6 +85,7 @@ def test_a_network_without_one_has_no_trace_of_it() -> None:
 def test_refused() -> None:
     for text, message in (
         ("blur(size=4)", "stage 2: downsample blur(size=4): the size must be 3, 5 or 7"),
+        ("max_blur(size=4)", "stage 2: downsample max_blur(size=4): the size must be 3, 5 or 7"),
         ("blur(size=9)", "stage 2: downsample blur(size=9): the size must be 3, 5 or 7"),
     ):
         with pytest.raises(SpecError) as failure:

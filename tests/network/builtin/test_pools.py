@@ -18,6 +18,11 @@ BUILT_IN = load(only=())
     [
         ("average", lambda x: x.mean((2, 3), keepdims=True)),
         ("maximum", lambda x: x.max((2, 3), keepdims=True)),
+        ("average_maximum", lambda x: (x.mean((2, 3), keepdims=True) + x.max((2, 3), keepdims=True)) / 2),
+        (
+            "concatenation",
+            lambda x: np.concatenate([x.mean((2, 3), keepdims=True), x.max((2, 3), keepdims=True)], axis=1),
+        ),
         ("gem", lambda x: (np.maximum(x, 1e-6) ** 3).mean((2, 3), keepdims=True) ** (1 / 3)),
         ("gem(p=1.5,eps=0.1)", lambda x: (np.maximum(x, 0.1) ** 1.5).mean((2, 3), keepdims=True) ** (1 / 1.5)),
     ],
@@ -42,12 +47,21 @@ def test_it_precedes_the_classifier() -> None:
     assert costs == [650, 651]
 
 
+def test_a_pool_with_more_channels_has_a_classifier_of_as_many() -> None:
+    network = build("resnet20", pool="concatenation").eval()
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    features = network.features(x)
+    pooled = torch.cat((features.mean((2, 3)), features.amax((2, 3))), dim=1)
+    assert network.fc.in_features == 128
+    torch.testing.assert_close(network(x), pooled @ network.fc.weight.T + network.fc.bias)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("gem(p=0.0)", "head: pool gem(p=0.0): p must be positive and finite"),
         ("gem(eps=-1.0)", "head: pool gem(eps=-1.0): eps must be positive and finite"),
-        ("mean", "head: unknown pool 'mean'; known: average, gem, maximum"),
+        ("mean", "head: unknown pool 'mean'; known: average, average_maximum, concatenation, gem, maximum"),
         ("gem@2", "gem: resnet20 has no such part in stage 2; leave out what follows @"),
     ],
 )

@@ -27,7 +27,7 @@ def test_option_a_with_zeros_on_both_sides() -> None:
         ("none", "stage 1: unknown shortcut 'none'; known: pooled_projection, projection, zero_pad"),
         ("zero_pad(zeros=front)", "stage 1: shortcut zero_pad: parameter 'zeros': input should be 'end' or 'both', got "
          "'front'"),
-        ("projection(zeros=end)@2", "stage 2: shortcut projection has no parameter 'zeros'; known: none"),
+        ("projection(zeros=end)@2", "stage 2: shortcut projection has no parameter 'zeros'; known: kernel_size"),
         ("zero_pad@1", "stage 1: a zero_pad shortcut cannot lead from 256 to 64 channels"),
     ],
 )  # fmt: skip

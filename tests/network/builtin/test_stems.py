@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from timm.layers import BlurPool2d
+from timm.layers.space_to_depth import SpaceToDepth
+from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
 from resnet_lab.core.errors import SpecError
@@ -60,11 +63,44 @@ def test_invalid_stems_in_a_file_are_refused(stem: dict, message: str) -> None:
     assert str(failure.value).removeprefix("spec: ").startswith(message)
 
 
+def test_pools_of_a_stem_against_timm_s() -> None:
+    """`timm.models.resnet.ResNet` with `aa_layer`, `replace_stem_pool` and a tiered stem, on the same weights."""
+    for pool, arguments in (
+        ("max_blur", {"aa_layer": BlurPool2d}),
+        ("average", {"aa_layer": nn.AvgPool2d}),
+        ("conv", {"replace_stem_pool": True}),
+    ):
+        network = build("resnet18", stem=f"deep_tiered(pool={pool})").eval()
+        theirs = ResNet(BasicBlock, (1, 1, 1, 1), 5, stem_type="deep_tiered", stem_width=32, **arguments).eval()
+        own = {key: value for key, value in network.state_dict().items() if key.startswith(("conv1", "bn1", "maxpool"))}
+        assert set(theirs.load_state_dict(own, strict=False).unexpected_keys) == set()
+        x = torch.randn(2, 3, 20, 28)
+        expected = theirs.maxpool(theirs.act1(theirs.bn1(theirs.conv1(x))))
+        torch.testing.assert_close(network.maxpool(network.act1(network.bn1(network.conv1(x)))), expected)
+
+
+def test_the_last_convolution_may_have_the_stride_of_the_pool() -> None:
+    """As in timm's gcresnet50t, which is compared as a whole in test_timm_networks."""
+    network = build("resnet18", stem="plain(pool=stride)")
+    assert network.conv1.stride == (4, 4)
+    assert network.maxpool(torch.ones(1, 64, 8, 8)).shape == (1, 64, 8, 8)
+
+
+def test_space_to_depth_is_timm_s() -> None:
+    """On sides that 4 divides; on others it is that of the image with zeros on the right and below."""
+    network = build("resnet18", stem="space_to_depth").eval()
+    stem = network.conv1
+    x = torch.randn(2, 3, 8, 12)
+    expected = stem.act(stem.norm(stem.conv(SpaceToDepth()(x))))
+    torch.testing.assert_close(network.maxpool(network.act1(network.bn1(stem(x)))), expected)
+    torch.testing.assert_close(stem(x[:, :, :7, :9]), stem(nn.functional.pad(x[:, :, :7, :9], (0, 3, 0, 1))))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("patchify(size=0)", "stem: stem patchify(size=0): the size must be at least 1"),
-        ("deep(size=2)", "stem: stem deep has no parameter 'size'; known: none"),
+        ("deep(size=2)", "stem: stem deep has no parameter 'size'; known: pool"),
         ("patch", "stem: unknown stem 'patch'; did you mean 'patchify'?"),
         ("patchify@2", "patchify: resnet18 has no such part in stage 2; it can go to stem"),
     ],
@@ -111,7 +147,12 @@ def test_as_components_they_are_what_networks_have() -> None:
         return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
 
     parts = StemParts(conv=convolution, norm=nn.BatchNorm2d, act=partial(nn.ReLU, inplace=True))
-    for name, row in (("plain", "resnet18"), ("deep", "resnet18d"), ("cifar", "resnet20")):
+    for name, row in (
+        ("plain", "resnet18"),
+        ("deep", "resnet18d"),
+        ("deep_tiered", "resnet50t"),
+        ("cifar", "resnet20"),
+    ):
         network = build(row).eval()
         stem = load(only=()).bind("stem", Component(name=name), "here")(3, zoo.get(row).stem.channels, parts).eval()
         stem.load_state_dict({key: value for key, value in network.state_dict().items() if key[:5] in ("conv1", "bn1.w",
