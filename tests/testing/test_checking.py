@@ -163,4 +163,6 @@ def test_which_checks_a_kind_gets_is_read_from_the_table() -> None:
 
 def test_parameters_of_a_kind_are_checked_at_each_value() -> None:
     result = Checks(under_test("attention", "se"), {}).result("network")
-    assert result.text == "basic blocks, bottleneck blocks, basic blocks with position=output"
+    assert result.text == (
+        "basic blocks, bottleneck blocks, basic blocks with position=inner, basic blocks with position=output"
+    )
