@@ -85,6 +85,7 @@ class Configuration(OpenRecord):
     precision: Precision | None = None
     compile: Compile | bool | None = None
     channels_last: bool | None = None
+    checkpoint_activations: bool | None = None
     deterministic: bool | None = None
     save_minutes: Positive | None = None
     keep_predictions: Number | None = None
