@@ -95,7 +95,8 @@ class Ghost(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.primary(x)
-        return torch.cat((x, self.cheap(x)), dim=1).narrow(1, 0, self.out_channels)
+        x = torch.cat((x, self.cheap(x)), dim=1)
+        return x[:, : self.out_channels]  # nothing, and no gradient of another layout, where their number is even
 
 
 def ghost(in_channels: int, out_channels: int, stride: int, groups: int, bias: bool) -> nn.Module:
