@@ -365,6 +365,8 @@ def main(out: str, studies: str = "4000", processes: str = "1", *chosen: str) ->
     """Measure every case, or those of some kinds and of some designs, print a line of each, and write all."""
     designs = {*chosen} & {case.design for case in cases()}
     kinds = {*chosen} - designs
+    if unknown := sorted(kinds - {case.kind for case in cases()}):
+        sys.exit(f"no kind and no design of studies: {', '.join(unknown)}")
     tasks = [
         (case, int(studies), number)
         for number, case in enumerate(cases())

@@ -105,7 +105,10 @@ def new(
 
 @plugins.command("check", epilog="Example: `resnet-lab plugins check simam`")
 def check_plugin(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A component, optionally with parameters, or a plugin.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A component, optionally with parameters, or a plugin, with its kernels."),
+    ],
     kind: Kind = None,
     compiler: Annotated[
         Literal["aot_eager", "inductor"],
@@ -161,10 +164,12 @@ def _components(
             raise PluginError(str(status))
     owners = {status.owner.distribution for status in registry.plugins if status.name == name} | {name}
     of_plugin = [key for key, entry in registry.entries.items() if entry.owner.distribution in owners]
+    if may_be_none and not of_plugin:
+        return []
     wanted = of_plugin or [key for key in registry.entries if key[1] == Component.parse(name).name]
     text = {} if of_plugin else dict.fromkeys(wanted, name)
     found = [(each, text.get((each, called), called)) for each, called in wanted if kind in (None, each)]
-    if not found and not may_be_none:
+    if not found:
         known = {called for each, called in registry.entries if kind in (None, each)}
         known |= {status.name for status in registry.plugins}
         raise PluginError(f"there is no {kind or 'component'} and no plugin {name!r}; {nearest(name, known)}")

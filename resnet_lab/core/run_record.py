@@ -39,6 +39,7 @@ class Device(OpenRecord):
     dtype: str
     precision: str | None = None
     threads: Count | None = None
+    kernels: list[Annotated[str, Field(max_length=1_000)]] | None = None
 
 
 class Source(OpenRecord):

@@ -24,6 +24,8 @@ class Offer(Protocol):
     @property
     def owner(self) -> object: ...
 
+    def suit(self, module: object) -> bool: ...
+
 
 def with_kernels(network: nn.Module, placement: Placement, offers: Iterable[Offer]) -> Placement:
     """Have modules of a network run kernels where it is placed on CUDA.
@@ -47,7 +49,7 @@ def take_kernels(network: nn.Module, offers: Iterable[Offer]) -> tuple[str, ...]
     for module in network.modules():
         plain = module.__dict__.get(_PLAIN, type(module))
         offer = by_class.get(plain)
-        if offer is not None and (type(module) is offer.kernels or offer.kernels.suits(module)):
+        if offer is not None and (type(module) is offer.kernels or offer.suit(module)):
             module.__dict__[_PLAIN] = plain
             module.__class__ = offer.kernels
             used[f"{offer.owner}: {offer.kernels.__name__}"] += 1

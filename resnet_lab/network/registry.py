@@ -134,15 +134,39 @@ class Kernels:
     def check(self) -> None:
         """Raises `PluginError` where they break their hook's contract."""
         for each in (self.plain, self.kernels):
-            if not inspect.isclass(each):
+            if not _is_module_class(each):
                 raise PluginError(f"kernels: they are registered by two classes of modules, got {each!r}")
         what = f"kernels {self.kernels.__name__}"
         if self.kernels is self.plain or not issubclass(self.kernels, self.plain):
             raise PluginError(f"{what}: must be a subclass of {self.plain.__name__}, whose modules become it")
         if self.kernels.__init__ is not self.plain.__init__:
             raise PluginError(f"{what}: must have no __init__ of their own: modules become it after they are made")
+        try:
+            object.__new__(self.plain).__class__ = self.kernels
+        except TypeError as error:
+            raise PluginError(
+                f"{what}: modules cannot become it, since {error}; leave out slots and other bases"
+            ) from None
         if not callable(getattr(self.kernels, "suits", None)):
             raise PluginError(f"{what}: need a static method `suits(module) -> bool`, which says what they compute")
+
+    def suit(self, module: object) -> bool:
+        """Whether they compute what a module does; raises `PluginError` where its `suits` does not say."""
+        what = f"{self.owner}: kernels {self.kernels.__name__}: suits"
+        try:
+            answer = self.kernels.suits(module)
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{what} raises {type(error).__name__}: {error}; mend it, or use --no-plugin") from error
+        if not isinstance(answer, bool):
+            raise PluginError(f"{what} gives {type(answer).__name__}, and must give True or False")
+        return answer
+
+
+def _is_module_class(found: object) -> bool:
+    """Whether it is a class of torch's modules, without importing torch."""
+    return inspect.isclass(found) and any(
+        (each.__module__, each.__name__) == ("torch.nn.modules.module", "Module") for each in found.__mro__
+    )
 
 
 @dataclass(frozen=True)
@@ -239,6 +263,8 @@ class Registry:
 
     def _add_kernels(self, offered: list[Kernels]) -> None:
         for each in offered:
+            if sum(other.plain is each.plain for other in offered) > 1:
+                raise PluginError(f"kernels for {each.plain.__name__} are registered twice; register one class")
             holder = self._claimed.setdefault(each.plain, each.owner)
             if holder != each.owner:
                 self.kernels.pop(each.plain, None)

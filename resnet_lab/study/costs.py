@@ -16,6 +16,7 @@ from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.locks import held
+from resnet_lab.core.processor import allowed_cores
 from resnet_lab.core.records import repr_of
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.device import choose
@@ -75,7 +76,7 @@ def measure_costs(
 ) -> str | None:
     """Bench all arms against the first and store the result, unless it exists; the reason where that fails.
 
-    With as many threads as the trials have, or the fewest of them.
+    With as many threads as the trials have, or the fewest of them; no more than there are cores.
 
     Of several processes that come to it, one measures, and the others wait for it.
     """
@@ -84,7 +85,7 @@ def measure_costs(
             return None
         device, threads = arms[0].train.device, [arm.train.threads or torch.get_num_threads() for arm in arms]
         try:
-            with using_threads(min(*threads, torch.get_num_threads())):  # as in a trial
+            with using_threads(min(*threads, allowed_cores())):  # as in a trial
                 found = bench([arm.for_bench(classes) for arm in arms], registry, device=device, watcher=watcher)
                 content = as_json(found, choose(device).device)
         except ConfigError as error:

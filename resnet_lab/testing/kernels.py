@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from resnet_lab.core.errors import PluginError
 from resnet_lab.device.kernels import take_kernels
 from resnet_lab.device.placement import float32_products
 from resnet_lab.network.builder import assemble
@@ -39,8 +40,13 @@ def check_kernels(
         registry: whose convolutions and attentions the networks have; by default the program's own alone.
         on_result: called with each result as it comes.
     """
-    pairs = list(_pairs(offer, registry or load(only=(), files=())))
-    results = []
+    results: list[Result] = []
+    try:
+        pairs = list(_pairs(offer, registry or load(only=(), files=())))
+    except PluginError as error:
+        results.append(Result("suits", "failed", str(error)))
+        on_result(results[-1])
+        return Report("kernels", offer.kernels.__name__, str(offer.owner), tuple(results))
     for check in (names, elsewhere, cuda):
         results.append(_result(check, pairs))
         on_result(results[-1])

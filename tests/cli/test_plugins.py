@@ -258,6 +258,28 @@ def test_a_failed_check_ends_in_2(cli: Callable, halve: Path, monkeypatch: pytes
     ]
 
 
+def test_a_file_of_kernels_alone_is_checked(cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("quick.py").write_text(
+        """
+from torch import nn
+from resnet_lab.plugin_api import hookimpl
+
+
+class Quick(nn.BatchNorm2d):
+    suits = staticmethod(lambda module: True)
+
+
+@hookimpl
+def register_kernels(register):
+    register(nn.BatchNorm2d, Quick)
+"""
+    )
+    code, out, err = cli("plugins", "check", "quick.py", "--plugin", "quick.py")
+    assert (code, err) == (0, "")
+    assert out.startswith("kernels Quick\n  names           passed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -100,6 +100,12 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
         ("{}", "format: field required"),
         (json.dumps({**run_record(), "format": "x"}), "format: input should be a valid integer, got 'x'"),
         (json.dumps({**run_record(plugin_files=[{}]), "format": 1}), "plugin_files.0.path: field required"),
+        (
+            json.dumps(
+                {**run_record(device={"name": "x", "type": "cpu", "dtype": "float32", "kernels": [1]}), "format": 1}
+            ),
+            "device.kernels.0: input should be a valid string, got 1",
+        ),
         (json.dumps({**run_record(plugins={"a": 1}), "format": 1}), "plugins.a: input should be a valid string, got 1"),
     ],
 )

@@ -610,6 +610,17 @@ KERNEL_BREACHES = {
         def register_kernels(register):
             register("relu", nn.ReLU)
         """,
+    "kernels: they are registered by two classes of modules, got <class 'dict'>": """
+        @hookimpl
+        def register_kernels(register):
+            register(dict, nn.ReLU)
+        """,
+    "kernels Fast: modules cannot become it, since __class__ assignment: 'Fast' object layout differs from 'SiLU'; "
+    "leave out slots and other bases": kernels(body="suits = staticmethod(lambda module: True); __slots__ = ('a',)"),
+    "kernels for SiLU are registered twice; register one class": kernels()
+    + """
+            register(nn.SiLU, Fast)
+        """,
 }
 
 

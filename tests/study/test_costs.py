@@ -10,6 +10,7 @@ import torch
 from scipy.stats import binom
 
 from resnet_lab.core.errors import RunError
+from resnet_lab.core.processor import allowed_cores
 from resnet_lab.device.threads import using_threads
 from resnet_lab.network.plugins import default_registry
 from resnet_lab.study import costs
@@ -114,7 +115,11 @@ def test_one_of_several_measures(tmp_path: Path, measured: StudyFolder, monkeypa
 
 def test_they_are_measured_with_the_threads_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shorten(monkeypatch)
-    for folder, asked, available, expected in (("a", 1, 2, 1), ("b", 2, 1, 1), ("c", None, 2, 2)):
+    for folder, asked, available, expected in (
+        ("a", 1, 2, 1),
+        ("b", 2, 1, min(2, allowed_cores())),
+        ("c", 1000, 1, allowed_cores()),
+    ):
         with using_threads(available):
             costs_of = StudyFolder(tmp_path / folder)
             assert measure_costs(arms(threads=asked)[:1], CLASSES, costs_of, default_registry()) is None

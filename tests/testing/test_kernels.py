@@ -77,3 +77,28 @@ def test_breaches(kernels: type[nn.Module], check: str, text: str) -> None:
 def test_on_cuda() -> None:
     assert checked(Fast).of("cuda").status == "passed"
     assert checked(Inexact).of("cuda").status == "passed"
+
+
+class Raising(Fast):
+    @staticmethod
+    def suits(module: nn.Module) -> bool:
+        raise SystemExit(0)
+
+
+class Vague(Fast):
+    @staticmethod
+    def suits(module: nn.Module) -> bool:
+        return "no"  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("kernels", "problem"),
+    [
+        (Raising, "kernels Raising: suits raises SystemExit: 0; mend it, or use --no-plugin"),
+        (Vague, "kernels Vague: suits gives str, and must give True or False"),
+    ],
+)
+def test_kernels_that_do_not_say_what_they_suit(kernels: type[nn.Module], problem: str) -> None:
+    report = checked(kernels)
+    assert not report.passed
+    assert [(each.check, each.text) for each in report.results] == [("suits", f"lab-fast 1.0: {problem}")]

@@ -27,6 +27,8 @@ class Anatomy(NamedTuple):
     groups: int
 
     def __str__(self) -> str:
+        if not self.depths:
+            return "no residual blocks"
         kind = f"{self.blocks[0]} blocks" if self.blocks[0] else "blocks"
         width = f" of width {self.widths[0]}" if self.widths[0] else ""
         rows = [row for row in zoo.ROWS if anatomy(row.spec)[:3] == self[:3]]

@@ -119,6 +119,9 @@ def test_weights_of_another_network(tmp_path: Path) -> None:
     assert "its tensors are those of no network of the zoo (3+3+3 basic blocks of width 16 (resnet20))" in refusal(
         CheckpointError, path
     )
+    alone = str(tmp_path / "alone.pth")
+    torch.save({"features.0.weight": torch.zeros(4, 3, 3, 3)}, alone)
+    assert "its tensors are those of no network of the zoo (no residual blocks)" in refusal(CheckpointError, alone)
     with pytest.raises(CheckpointError) as failure:
         adopt(path, REGISTRY, spec=SMALL, outputs=NAMES, preprocessing=KNOWN)
     assert str(failure.value) == (

@@ -244,9 +244,9 @@ def test_the_arguments_of_a_training_are_read_past(tmp_path: Path) -> None:
     """Checkpoints of timm's and torchvision's scripts have them; the list of safe classes stays as it was."""
     path = tmp_path / "weights.pth"
     torch.save({"model": STATE, "args": argparse.Namespace(lr=0.1, crop=(224, 224))}, path)
-    before = torch.serialization.get_safe_globals()
+    before = {*torch.serialization.get_safe_globals()}
     torch.testing.assert_close(open_weights(str(path), SPEC).tensors, {"conv1.weight": STATE["conv1.weight"]})
-    assert torch.serialization.get_safe_globals() == before
+    assert {*torch.serialization.get_safe_globals()} == before
 
 
 @pytest.mark.parametrize("content", [b"", b"hello world\n", b"PK\x03\x04", b"\x80\x05", bytes(range(256))], ids=repr)
