@@ -11,7 +11,6 @@ from scipy.stats import binom
 
 from resnet_lab.core.errors import RunError
 from resnet_lab.core.processor import allowed_cores
-from resnet_lab.device.threads import using_threads
 from resnet_lab.network.plugins import default_registry
 from resnet_lab.study import costs
 from resnet_lab.study.costs import kept_costs, measure_costs
@@ -114,17 +113,14 @@ def test_one_of_several_measures(tmp_path: Path, measured: StudyFolder, monkeypa
 
 
 def test_they_are_measured_with_the_threads_of_a_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten(monkeypatch)
-    for folder, asked, available, expected in (
-        ("a", 1, 2, 1),
-        ("b", 2, 1, min(2, allowed_cores())),
-        ("c", 1000, 1, allowed_cores()),
-    ):
-        with using_threads(available):
-            costs_of = StudyFolder(tmp_path / folder)
-            assert measure_costs(arms(threads=asked)[:1], CLASSES, costs_of, default_registry()) is None
-            assert torch.get_num_threads() == available
-        assert json.loads(costs_of.bench.read_text())["machine"]["threads"] == expected
+    monkeypatch.setattr(costs, "bench", lambda *arguments, **options: torch.get_num_threads())
+    monkeypatch.setattr(costs, "as_json", lambda found, device: {"timed": found, "written": torch.get_num_threads()})
+    cores, before = allowed_cores(), torch.get_num_threads()
+    for asked, expected in ((1, 1), (2, min(2, cores)), (1000, cores), (None, min(before, cores))):
+        folder = StudyFolder(tmp_path / str(asked))
+        assert measure_costs(arms(threads=asked), CLASSES, folder, default_registry()) is None
+        assert json.loads(folder.bench.read_text()) == {"timed": expected, "written": expected}
+        assert torch.get_num_threads() == before
 
 
 def test_arms_that_cannot_be_timed_are_reported(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_an_arm_that_cannot_be_built_is_named_before_anything_runs() -> None:
     broken = study(factors={"attn": ["none", "ecaa"]})
     with pytest.raises(ResNetLabError) as failure:
         check_arms(broken, Sources(REGISTRY))
-    assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'cbam'?"
+    assert str(failure.value) == "arm 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'ela' or 'cbam'?"
 
 
 def test_a_defect_of_the_program_stays_one_when_arms_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:

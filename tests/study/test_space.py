@@ -95,7 +95,9 @@ def test_levels_that_no_combination_lets_build_are_named() -> None:
     assert check_space(space_from(tables(factors={"attn": ["none", "se"]}), "s.toml"), REGISTRY) == 10
     with pytest.raises(ResNetLabError) as failure:
         check_space(space_from(tables(factors={"attn": ["none", "ecaa"]}), "s.toml"), REGISTRY)
-    assert str(failure.value) == "attn 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'cbam'?"
+    assert (
+        str(failure.value) == "attn 'ecaa': stage 1: unknown attention 'ecaa'; did you mean 'eca' or 'ela' or 'cbam'?"
+    )
     groups = {"norm": ["batch", "group(groups=32)"], "model": ["resnet20", "resnet18"]}
     assert check_space(space_from(tables(factors=groups), "s.toml"), REGISTRY) == 10
     with pytest.raises(ResNetLabError) as failure:
