@@ -26,6 +26,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, TypeAlias
 
+from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import write_atomically
 
 DEADLINE = 540.0
@@ -169,12 +170,17 @@ def main(arguments: list[str] | None = None, items: Sequence[Item] = (), sizes: 
         return 0
     if options.out is None:
         parser.error("name the file to write with --out")
+    if not options.deadline > 0:
+        parser.error(f"--deadline must be above 0, got {options.deadline:g}")
     outcomes = {item.name: Outcome() for item in chosen}
     about = {
         "began": datetime.now(UTC).isoformat(timespec="seconds"), "part": options.part, "deadline": options.deadline,
         "rehearsal": options.rehearse,
     }  # fmt: skip
-    write(options.out, about, chosen, outcomes)
+    try:
+        write(options.out, about, chosen, outcomes)
+    except RunError as error:
+        parser.error(str(error))
     try:
         with _interruptible():
             for item in chosen:

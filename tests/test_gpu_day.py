@@ -168,6 +168,9 @@ def test_the_day_goes_on_after_a_failure(day: Pretended, result: str) -> None:
     [
         (["godo", "--out", "a"], "unknown item 'godo'; known: good, raising"),
         (["good"], "name the file to write with --out"),
+        (["good", "--out", "a", "--deadline", "-5"], "--deadline must be above 0, got -5"),
+        (["good", "--out", "a", "--deadline", "nan"], "--deadline must be above 0, got nan"),
+        (["good", "--out", "absent/a.json"], "absent/a.json: cannot be written"),
     ],
 )
 def test_wrong_arguments(capsys: pytest.CaptureFixture[str], arguments: list[str], text: str) -> None:
