@@ -17,6 +17,7 @@ from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble, build
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import Coverage, load_weights, open_weights
+from tests.network.weights.conftest import trained
 
 BESIDE = Path(__file__).parents[4] / "shared" / "data" / "cifar-resnets"
 PUBLIC = Path(os.environ.get("RESNET_LAB_CIFAR_RESNETS", BESIDE))
@@ -65,16 +66,6 @@ class Public(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
-def with_statistics(model: nn.Module) -> nn.Module:
-    """The model in evaluation mode, with statistics of its batch norms such as training leaves behind."""
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    return model.eval()
-
-
 def adopted(spec: ModelSpec, path: Path) -> tuple[nn.Module, ModelSpec, Coverage]:
     """The network of `spec` with the weights of a file, as `train` makes it."""
     weights = open_weights(str(path), spec)
@@ -86,7 +77,7 @@ def adopted(spec: ModelSpec, path: Path) -> tuple[nn.Module, ModelSpec, Coverage
 @pytest.fixture
 def option_a(tmp_path: Path) -> tuple[Path, nn.Module]:
     torch.manual_seed(3)
-    network = with_statistics(Public())
+    network = trained(Public())
     path = tmp_path / "resnet20.th"
     state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
     torch.save({"state_dict": state, "best_prec1": 91.7}, path)
@@ -121,7 +112,7 @@ def test_a_chosen_side_is_kept_and_reported_as_differing(option_a: tuple[Path, n
 
 def test_public_option_b_networks_have_shortcuts_by_another_name(tmp_path: Path, x: Tensor) -> None:
     torch.manual_seed(4)
-    network = with_statistics(Public(project=True))
+    network = trained(Public(project=True))
     torch.save(network.state_dict(), tmp_path / "w.pth")
     model, _, coverage = adopted(zoo.get("resnet20_b"), tmp_path / "w.pth")
     torch.testing.assert_close(model(x), network(x))
@@ -300,7 +291,7 @@ def test_gates_by_timm_s_names(theirs: str, ours: str, tmp_path: Path, x: Tensor
     network = timm.models.resnet.ResNet(
         timm.models.resnet.Bottleneck, (1, 1, 1, 1), num_classes=7, block_args={"attn_layer": theirs}
     )
-    with_statistics(network)
+    trained(network)
     stages = tuple(stage.model_copy(update={"depth": 1}) for stage in zoo.get("resnet50").stages)
     spec = zoo.get("resnet50").model_copy(update={"stages": stages}).modified(num_classes=7, attn=ours)
     model, _, coverage = adopted(spec, Path(written(tmp_path / "w.pth", network.state_dict())))

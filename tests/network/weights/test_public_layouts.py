@@ -29,6 +29,7 @@ from resnet_lab.network.builder import build
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import Coverage, load_weights, open_weights
+from tests.network.weights.conftest import trained
 from tests.network.weights.test_layouts import Public
 
 PAGE = Path(__file__).parents[3] / "docs" / "weights.md"
@@ -57,16 +58,6 @@ def thin(name: str, **changes: Any) -> ModelSpec:
     spec = zoo.get(name)
     stages = tuple(stage.model_copy(update={"depth": 1}) for stage in spec.stages)
     return spec.model_copy(update={"stages": stages}).modified(**{"num_classes": 7, "input_size": 32, **changes})
-
-
-def trained(model: nn.Module) -> nn.Module:
-    """The model in evaluation mode, with statistics of its batch norms such as training leaves behind."""
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            buffer.uniform_(0.5, 1.5)
-    return model.eval()
 
 
 @cache
