@@ -2,8 +2,8 @@
 
 The usual way is torchvision's ResNet-18 in float32 with `ImageFolder`, a `DataLoader` of a worker for each core, two at
 most, flips, Adam and a cosine. Both classify the images of a folder at one size, with the same split, and validate
-after each epoch; decoding into an empty cache counts. A rate is tuned for each, of as many candidates in as much time,
-on a seed that is not compared.
+after each epoch; decoding into an empty cache counts. Batch size and rate are tuned for each, of as many candidates in
+as much time, on a seed that is not compared.
 Then three trainings a seed take turns: the usual one; ours in fewer epochs, for the seconds until validation reaches
 what the usual way ends with (the median over seeds); ours in as many epochs as fit the usual one's time, for the
 difference on the test part, judged as a study judges two arms.
@@ -50,13 +50,29 @@ from resnet_lab.study.statistics import judge
 from resnet_lab.train.config import data_config, train_config
 from resnet_lab.train.training import train
 
-BATCH, MODEL = 32, "resnet18"
+MODEL = "resnet18"
 WORKERS = min(2, len(os.sched_getaffinity(0)))
-QUICK = 0.6
+QUICK = 0.55
 """Of the epochs that fit the usual way's time, the share that ours is given for equal accuracy."""
 
-RATES = {"usual": (3e-4, 1e-3, 3e-3), "ours": (1e-3, 2e-3, 4e-3)}
 TUNED_ON = 1000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is tuned of a training."""
+
+    batch: int
+    rate: float
+
+    def __str__(self) -> str:
+        return f"batch {self.batch}, rate {self.rate}"
+
+
+CANDIDATES = {
+    "usual": (Choice(32, 3e-4), Choice(32, 1e-3), Choice(16, 2e-4), Choice(16, 5e-4)),
+    "ours": (Choice(32, 1e-3), Choice(32, 2e-3), Choice(16, 1e-3), Choice(16, 2e-3)),
+}
 
 
 @dataclass(frozen=True)
@@ -135,7 +151,7 @@ class Training:
         return {key: value for key, value in asdict(self).items() if key != "predictions"}
 
 
-def usual(folder: str, size: int, rate: float, seed: int, split: Split, epochs: int) -> Training:
+def usual(folder: str, size: int, choice: Choice, seed: int, split: Split, epochs: int) -> Training:
     """Train the usual way."""
     torch.manual_seed(seed)
     start = perf_counter()
@@ -147,11 +163,13 @@ def usual(folder: str, size: int, rate: float, seed: int, split: Split, epochs: 
         for part, positions in split.positions.items()
     }
     loaders = {
-        part: DataLoader(images, BATCH, shuffle=part == "train", num_workers=WORKERS, persistent_workers=part != "test")
+        part: DataLoader(
+            images, choice.batch, shuffle=part == "train", num_workers=WORKERS, persistent_workers=part != "test"
+        )
         for part, images in parts.items()
     }
     model = torchvision.models.resnet18(num_classes=len(split.classes))
-    optimizer = torch.optim.Adam(model.parameters(), rate)
+    optimizer = torch.optim.Adam(model.parameters(), choice.rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(loaders["train"]))
 
     @torch.inference_mode()
@@ -178,11 +196,12 @@ def usual(folder: str, size: int, rate: float, seed: int, split: Split, epochs: 
     return Training(seconds, validation, score, split.predictions(predicted))
 
 
-def ours(folder: str, size: int, rate: float, seed: int, epochs: int, precision: str) -> Training:
+def ours(folder: str, size: int, choice: Choice, seed: int, epochs: int, precision: str) -> Training:
     """Train by the recipe `paintings-quick`, with an empty cache."""
     settings = (
-        f"data.source={folder}", f"model.model={MODEL}", f"model.input_size={size}", f"train.lr={rate}",
-        f"train.seed={seed}", f"train.epochs={epochs}", f"train.precision={precision}",
+        f"data.source={folder}", f"model.model={MODEL}", f"model.input_size={size}",
+        f"train.batch_size={choice.batch}", f"train.lr={choice.rate}", f"train.seed={seed}", f"train.epochs={epochs}",
+        f"train.precision={precision}",
     )  # fmt: skip
     tables = apply_settings(read_recipe("paintings-quick").tables, settings)
     network = zoo.from_choices(tables["model"], "paintings-quick")
@@ -208,24 +227,24 @@ def ours(folder: str, size: int, rate: float, seed: int, epochs: int, precision:
 
 
 def tuned(folder: str, size: int, precision: str, usual_epochs: int) -> dict[str, Any]:
-    """Rate and epochs of each: the highest validation accuracy in the last three epochs, on a seed of its own.
+    """Batch, rate and epochs of each: the highest validation accuracy in the last three epochs, on a seed of its own.
 
     Ours has as many epochs as take the same time by a short training of each; from the seconds of all these trainings
     it then follows how many take the usual way's.
     """
     split, own = Split.of(folder, size, TUNED_ON), epochs_in_equal_time(folder, size, precision, usual_epochs)
     found: dict[str, Any] = {"epochs": {"usual": usual_epochs, "ours": own}}
-    for name, rates in RATES.items():
+    for name, choices in CANDIDATES.items():
         found[name] = {"tried": {}, "seconds": []}
-        for rate in rates:
+        for choice in choices:
             run = (
-                usual(folder, size, rate, TUNED_ON, split, usual_epochs)
+                usual(folder, size, choice, TUNED_ON, split, usual_epochs)
                 if name == "usual"
-                else ours(folder, size, rate, TUNED_ON, own, precision)
+                else ours(folder, size, choice, TUNED_ON, own, precision)
             )
             accuracy = float(np.mean(run.validation[-3:]))
-            print(f"{name}, rate {rate}: validation {accuracy:.3f}, {run.seconds[-1]:.0f} s", flush=True)
-            found[name]["tried"][str(rate)] = accuracy
+            print(f"{name}, {choice}: validation {accuracy:.3f}, {run.seconds[-1]:.0f} s", flush=True)
+            found[name]["tried"][str(choice)] = accuracy
             found[name]["seconds"].append(run.seconds[-1])
     return found
 
@@ -233,8 +252,8 @@ def tuned(folder: str, size: int, precision: str, usual_epochs: int) -> dict[str
 def epochs_in_equal_time(folder: str, size: int, precision: str, epochs: int) -> int:
     """Epochs of ours that take as long as so many of the usual way's, by one short training of each."""
     split = Split.of(folder, size, TUNED_ON)
-    theirs = usual(folder, size, RATES["usual"][0], TUNED_ON, split, epochs=3)
-    own = ours(folder, size, RATES["ours"][0], TUNED_ON, 6, precision)
+    theirs = usual(folder, size, CANDIDATES["usual"][0], TUNED_ON, split, epochs=3)
+    own = ours(folder, size, CANDIDATES["ours"][0], TUNED_ON, 6, precision)
     whole = (theirs.seconds[-1] - theirs.seconds[0]) / 2 * epochs
     return max(1, round((whole - (own.seconds[0])) / ((own.seconds[-1] - own.seconds[0]) / 5)))
 
@@ -242,12 +261,15 @@ def epochs_in_equal_time(folder: str, size: int, precision: str, epochs: int) ->
 def main(
     folder: str, out: str, size: int = 96, seeds: int = 6, precision: str = "auto", usual_epochs: str = "15"
 ) -> None:
-    """Measure, and write after each seed; rates and epochs are those of OUT.json where it exists."""
+    """Measure, and write after each seed; what is tuned, and epochs, are those of OUT.json where it exists."""
     path = Path(out)
     tuning = json.loads(path.read_text())["tuning"] if path.exists() else None
     if tuning is None:
         tuning = tuned(folder, size, precision, int(usual_epochs))
-    rates = {name: float(max(tuning[name]["tried"], key=tuning[name]["tried"].get)) for name in RATES}
+    chosen = {
+        name: max(choices, key=lambda choice, tried=tuning[name]["tried"]: tried.get(str(choice), -1.0))
+        for name, choices in CANDIDATES.items()
+    }
     ratio = median(tuning["usual"]["seconds"]) / median(tuning["ours"]["seconds"])
     in_equal_time = max(1, round(ratio * tuning["epochs"]["ours"]))
     epochs = {
@@ -256,7 +278,8 @@ def main(
     content: dict[str, Any] = {
         "machine": machine(torch.device("cpu"), choose("cpu").name), "folder": Path(folder).name, "size": size,
         "precision": choose(precision=precision).precision,  # type: ignore[arg-type]
-        "cores": len(os.sched_getaffinity(0)), "tuning": tuning, "epochs": epochs, "rates": rates, "seeds": [],
+        "cores": len(os.sched_getaffinity(0)), "tuning": tuning, "epochs": epochs,
+        "chosen": {name: asdict(choice) for name, choice in chosen.items()}, "seeds": [],
     }  # fmt: skip
     path.write_text(json.dumps(content, indent=1))
     runs: list[dict[str, Training]] = []
@@ -264,9 +287,9 @@ def main(
         split, found = Split.of(folder, size, seed), dict[str, Training]()
         for name in ("usual", "quick", "equal time") if seed % 2 else ("equal time", "quick", "usual"):
             if name == "usual":
-                found[name] = usual(folder, size, rates["usual"], seed, split, epochs[name])
+                found[name] = usual(folder, size, chosen["usual"], seed, split, epochs[name])
             else:
-                found[name] = ours(folder, size, rates["ours"], seed, epochs[name], precision)
+                found[name] = ours(folder, size, chosen["ours"], seed, epochs[name], precision)
             run = found[name]
             print(f"seed {seed}, {name}: test {run.test:.3f} after {run.seconds[-1]:.0f} s", flush=True)
         runs.append(found)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from resnet_lab.study.contrasts import Contrast, arm_contrasts, factorial_contrasts
 from resnet_lab.study.estimand import smallest_p
@@ -191,7 +192,18 @@ def test_better_in_counts_lower_losses() -> None:
     assert one(DIFFERENCES, higher_is_better=False).improvement[0] == pytest.approx(1 / 6)
 
 
-def test_power_is_statsmodels_s_and_simulation_s() -> None:
+@pytest.mark.parametrize("seeds", [2, 3, 6, 30, 1000])
+@pytest.mark.parametrize("size", [0.0, 1e-6, 0.3, 1.0, 2.5, 40.0, 1e6])
+@pytest.mark.parametrize("tests", [1, 28])
+def test_statsmodels_s_power(seeds: int, size: float, tests: int) -> None:
+    reference = TTestPower().power(size, seeds, 0.05 / tests)
+    if np.isnan(reference):  # its lower tail is where that is next to nothing
+        assert size * seeds**0.5 > 8
+        reference = TTestPower().power(size, seeds, 0.05 / tests / 2, alternative="larger")
+    assert power(0.01 * size, 0.01, seeds, tests) == pytest.approx(reference, abs=1e-9)
+
+
+def test_power_is_simulation_s() -> None:
     draw = np.random.default_rng(0)
     found = [t_test(draw.normal(0.01, 0.01, 8).tolist()) < 0.05 for _ in range(4000)]
     assert power(0.01, 0.01, 8) == pytest.approx(np.mean(found), abs=0.025)
