@@ -8,6 +8,7 @@ from resnet_lab.cli import (  # each adds its command to the app
     build,  # noqa: F401
     compare,  # noqa: F401
     data,  # noqa: F401
+    doctor,  # noqa: F401
     eval,  # noqa: F401
     explain,  # noqa: F401
     export,  # noqa: F401
