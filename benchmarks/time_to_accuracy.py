@@ -4,11 +4,13 @@ The usual way is torchvision's ResNet-18 in float32 with `ImageFolder`, a `DataL
 most, flips, Adam and a cosine. Both classify the images of a folder at one size, with the same split, and validate
 after each epoch; decoding into an empty cache counts. Batch size and rate are tuned for each, of as many candidates in
 as much time, on a seed that is not compared.
-Then three trainings a seed take turns: the usual one; ours in fewer epochs, for the seconds until validation reaches
+Then the trainings of a seed take turns: the usual one; ours in fewer epochs, for the seconds until validation reaches
 what the usual way ends with (the median over seeds); ours in as many epochs as fit the usual one's time, for the
 difference on the test part, judged as a study judges two arms.
 
-usage: python benchmarks/time_to_accuracy.py FOLDER OUT.json [SIZE] [SEEDS] [PRECISION] [EPOCHS]
+usage: python benchmarks/time_to_accuracy.py FOLDER OUT.json [SIZE] [SEEDS] [PRECISION] [EPOCHS] [ARMS]
+
+EPOCHS are the usual way's; ARMS are "usual,quick,equal time", of which the last may be left out.
 """
 
 import json
@@ -259,7 +261,13 @@ def epochs_in_equal_time(folder: str, size: int, precision: str, epochs: int) ->
 
 
 def main(
-    folder: str, out: str, size: int = 96, seeds: int = 6, precision: str = "auto", usual_epochs: str = "15"
+    folder: str,
+    out: str,
+    size: int = 96,
+    seeds: int = 6,
+    precision: str = "auto",
+    usual_epochs: str = "15",
+    arms: str = "usual,quick,equal time",
 ) -> None:
     """Measure, and write after each seed; what is tuned, and epochs, are those of OUT.json where it exists."""
     path = Path(out)
@@ -283,9 +291,10 @@ def main(
     }  # fmt: skip
     path.write_text(json.dumps(content, indent=1))
     runs: list[dict[str, Training]] = []
+    names = arms.split(",")
     for seed in range(seeds):
         split, found = Split.of(folder, size, seed), dict[str, Training]()
-        for name in ("usual", "quick", "equal time") if seed % 2 else ("equal time", "quick", "usual"):
+        for name in names if seed % 2 else reversed(names):
             if name == "usual":
                 found[name] = usual(folder, size, chosen["usual"], seed, split, epochs[name])
             else:
@@ -307,7 +316,7 @@ def summary(runs: Sequence[dict[str, Training]]) -> dict[str, Any]:
     pairs = [pair for pair in zip(reached["quick"], reached["usual"], strict=True) if None not in pair]
     answer["ratios where both reach it"] = [first / second for first, second in pairs]  # type: ignore[operator]
     answer["whole training, quick by usual"] = [run["quick"].seconds[-1] / run["usual"].seconds[-1] for run in runs]
-    arms = ("usual", "quick", "equal time")
+    arms = tuple(name for name in ("usual", "quick", "equal time") if name in runs[0])
     answer["test"] = {name: [run[name].test for run in runs] for name in arms}
     if len(runs) > 1:
         grid = Grid.filled(range(len(runs)), arms, lambda arm, seed: runs[seed][arm].predictions)
@@ -325,4 +334,4 @@ def summary(runs: Sequence[dict[str, Training]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5]), *sys.argv[5:7])
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:5]), *sys.argv[5:8])
