@@ -105,8 +105,8 @@ class TrainConfig(Record):
     patience: Count | None = option(None, "Stop early after so many epochs without a better one.", LEARNING)
     augment: tuple[str, ...] = option(
         (),
-        "flip, rotate90, crop, jitter, erase, mixup, cutmix: comma-separated, applied in this order, with "
-        "optional parameters: crop(scale=0.5),flip.",
+        "flip, rotate90, crop, jitter, randaugment, trivialaugment, erase, mixup, cutmix: comma-separated, applied in "
+        "this order, with optional parameters: crop(scale=0.5),flip.",
         LEARNING,
         metavar="LIST",
     )
