@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from resnet_lab.core.choices import Balance, CacheUse, Compile, InitGain, Optimizer, Precision, Schedule, Switch
+from resnet_lab.core.choices import (
+    Balance,
+    CacheUse,
+    Compile,
+    InitGain,
+    LossName,
+    Optimizer,
+    Precision,
+    Schedule,
+    Switch,
+)
 from resnet_lab.core.records import (
     Count,
     Entries,
@@ -64,6 +74,7 @@ class Configuration(OpenRecord):
     decay_epochs: Count | None = None
     warmup_epochs: NotNegative | None = None
     clip_norm: Positive | None = None
+    loss: LossName | None = None
     label_smoothing: Share | None = None
     ema: Share | None = None
     patience: Count | None = None

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from resnet_lab.core.choices import Balance, Compile, InitGain, Optimizer, Precision, Schedule, Switch
+from resnet_lab.core.choices import Balance, Compile, InitGain, LossName, Optimizer, Precision, Schedule, Switch
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
@@ -64,6 +64,8 @@ class TrainConfig(Record):
         schedule: `exponential` multiplies the rate by `decay` after each epoch, `step` after every `decay_epochs`;
             `cosine` lets it fall to zero along a half cosine, step by step (arXiv:1608.03983); `one_cycle` lets it rise
             and fall (arXiv:1708.07120), as torch's `OneCycleLR` does but for the momentum; `constant` leaves it.
+        loss: `bce` asks of each class by itself whether the image shows it (arXiv:2110.00476). Given that it shows
+            exactly one, softmax is the probability of each, as it is after cross-entropy.
         label_smoothing: arXiv:1512.00567, section 7.
         progressive_size: see `core.size_schedule`; `patience` counts the epochs at the whole size alone.
         ema: it is lower in the first steps, so that nothing of the initial weights stays.
@@ -96,6 +98,7 @@ class TrainConfig(Record):
     decay_epochs: Count = option(30, "Epochs between two steps of the step schedule.", LEARNING)
     warmup_epochs: NotNegative = option(0.0, "Epochs of linear warm-up.", LEARNING)
     clip_norm: Positive | None = option(None, "Maximum norm of the gradient.", LEARNING)
+    loss: LossName = option("cross_entropy", "Loss; bce is a binary cross-entropy for each class.", LEARNING)
     label_smoothing: Share = option(0.0, "Share of the target that is distributed over all classes.", LEARNING)
     ema: Share = option(
         0.0,

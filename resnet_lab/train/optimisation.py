@@ -131,21 +131,34 @@ class Loss:
     """Cross-entropy in nats, in the two parts of a mean: so that a batch can go through in pieces and many processes.
 
     The mean, `sum / weight`, is torch's, which with `class_weights` divides by the weights of the labels, but by the
-    number of images where targets are shares.
+    number of images where targets are shares. The binary one is timm's `BinaryCrossEntropy`, a mean over the classes;
+    class weights are then those of images by their labels, or by their shares of them.
 
     Attributes:
         class_weights: shape (K,).
         smoothing: share of each target that is spread over all classes (arXiv:1512.00567, section 7).
+        binary: whether each class is asked for by itself.
     """
 
     class_weights: Tensor | None = None
     smoothing: float = 0.0
+    binary: bool = False
 
     def sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Sum of the losses of logits (N, K) with int64 labels (N,) or float shares (N, K); a scalar in float32."""
+        if self.binary:
+            return self._binary(outputs.float(), targets).sum()
         return F.cross_entropy(
             outputs.float(), targets, self.class_weights, reduction="sum", label_smoothing=self.smoothing
         )
+
+    def _binary(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses of images, (N,)."""
+        number = outputs.shape[1]
+        shares = F.one_hot(targets, number).float() if targets.ndim == 1 else targets
+        smoothed = shares * (1 - self.smoothing) + self.smoothing / number
+        losses = F.binary_cross_entropy_with_logits(outputs, smoothed, reduction="none").mean(1)
+        return losses if self.class_weights is None else losses * (shares @ self.class_weights)
 
     def weight(self, targets: Tensor) -> Tensor:
         """Divisor of the sum over these targets; a scalar in float32, on their device."""
@@ -163,4 +176,4 @@ def make_loss(config: TrainConfig, labels: NDArray[np.int64], num_classes: int, 
     weights = None
     if config.balance == "loss":
         weights = torch.from_numpy(class_weights(labels, num_classes)).to(device, torch.float32)
-    return Loss(weights, config.label_smoothing)
+    return Loss(weights, config.label_smoothing, binary=config.loss == "bce")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.data.mixup import mixup_target
+from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
@@ -335,6 +336,41 @@ def test_smoothed_labels_and_shares_are_timm_s() -> None:
     outputs, shares = batch(soft=True)
     expected = SoftTargetCrossEntropy()(outputs, shares)
     torch.testing.assert_close(Loss().sum(outputs, shares) / Loss().weight(shares), expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_binary_cross_entropy_is_timm_s(smoothing: float) -> None:
+    """Whose mixtures come smoothed: of two labels, as its `mixup_target` smooths each."""
+    loss = make_loss(config(loss="bce", label_smoothing=smoothing), LABELS.numpy(), K, CPU)
+    outputs, labels = batch(soft=False)
+    theirs = BinaryCrossEntropy(smoothing)
+    torch.testing.assert_close(loss.sum(outputs, labels) / loss.weight(labels), theirs(outputs, labels))
+    hard = F.one_hot(labels, K).float()
+    shares = 0.3 * hard + 0.7 * hard.flip(0)
+    wanted = theirs(outputs, mixup_target(labels, K, 0.3, smoothing))
+    torch.testing.assert_close(loss.sum(outputs, shares) / loss.weight(shares), wanted)
+
+
+def test_binary_cross_entropy_weighs_images_by_their_class() -> None:
+    part = np.repeat(np.arange(K), [40, 10, 20, 5, 25])
+    loss = make_loss(config(loss="bce", balance="loss"), part, K, CPU)
+    weight = torch.tensor(compute_class_weight("balanced", classes=np.arange(K), y=part), dtype=torch.float32)
+    outputs, labels = batch(soft=False)
+    each = [
+        F.binary_cross_entropy_with_logits(row, F.one_hot(y, K).float()) for row, y in zip(outputs, labels, strict=True)
+    ]
+    expected = sum(weight[y] * value for y, value in zip(labels, each, strict=True)) / weight[labels].sum()
+    torch.testing.assert_close(loss.sum(outputs, labels) / loss.weight(labels), expected)
+    shares = F.one_hot(labels, K).float()
+    torch.testing.assert_close(loss.sum(outputs, shares), loss.sum(outputs, labels))
+
+
+def test_softmax_is_the_probability_of_a_class_given_that_one_is_shown() -> None:
+    """Of independent binary answers, whose probabilities are sigmoids: what predictions after `bce` mean."""
+    logits = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
+    yes = logits.sigmoid()
+    alone = torch.stack([yes[k] * (1 - yes).prod() / (1 - yes[k]) for k in range(3)])
+    torch.testing.assert_close(logits.softmax(0), alone / alone.sum())
 
 
 def test_the_loss_of_half_precision_outputs_is_taken_in_float32() -> None:
