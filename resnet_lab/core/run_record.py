@@ -77,6 +77,7 @@ class Configuration(OpenRecord):
     loss: LossName | None = None
     label_smoothing: Share | None = None
     ema: Share | None = None
+    average_last: Number | None = None
     patience: Count | None = None
     augment: Items[str] = Field(default_factory=list)
     progressive_size: Items[Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=list)

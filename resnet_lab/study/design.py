@@ -63,7 +63,7 @@ class Arm:
             del train["init_gain"]
         if train["loss"] == "cross_entropy":
             del train["loss"]
-        for key in ("checkpoint_activations", "keep_predictions", "progressive_size", "threads"):
+        for key in ("average_last", "checkpoint_activations", "keep_predictions", "progressive_size", "threads"):
             if not train[key]:
                 del train[key]
         data = self.data.model_dump(mode="json", exclude={"near_copies"} if self.data.near_copies == "on" else set())

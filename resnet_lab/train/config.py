@@ -69,6 +69,7 @@ class TrainConfig(Record):
         label_smoothing: arXiv:1512.00567, section 7.
         progressive_size: see `core.size_schedule`; `patience` counts the epochs at the whole size alone.
         ema: it is lower in the first steps, so that nothing of the initial weights stays.
+        average_last: batch norm's statistics are taken anew, on the batches of the epoch.
         balance: `sampling` gives each class the same share of an epoch, `loss` weighs the loss by N / (K N_k).
         init_seed, split_seed, order_seed: of one part of chance alone; `seed` where it is not given.
         deterministic: on the CPU and on one GPU.
@@ -104,6 +105,12 @@ class TrainConfig(Record):
         0.0,
         "Decay per step of a moving average of the weights, which is then evaluated and saved; 0 is off.",
         LEARNING,
+    )
+    average_last: Number = option(
+        0,
+        "Average the weights after each of the last N epochs, and evaluate and save these averages there; 0 is off.",
+        LEARNING,
+        metavar="N",
     )
     patience: Count | None = option(None, "Stop early after so many epochs without a better one.", LEARNING)
     augment: tuple[str, ...] = option(
@@ -195,6 +202,7 @@ def train_config(values: dict[str, Any], where: str) -> TrainConfig:
     """A checked configuration; raises `ConfigError` on an unknown key or a value out of range."""
     config = _config(TrainConfig, values, where)
     require_sizes(config, where)
+    require_averaging(config, where)
     if not config.augment:
         return config
     from resnet_lab.data.augmentations import parse_augmentations
@@ -218,6 +226,22 @@ def require_sizes(config: TrainConfig, where: str) -> None:
         raise ConfigError(
             f"{where}: progressive_size has {len(shares)} shares for {config.epochs} epochs; give at most one per epoch"
         )
+
+
+def require_averaging(config: TrainConfig, where: str) -> None:
+    """Raise `ConfigError` where `average_last` does not suit the training."""
+    if config.average_last > config.epochs:
+        raise ConfigError(
+            f"{where}: average_last is {config.average_last} of {config.epochs} epochs; give at most as many"
+        )
+    reasons = {
+        "ema": (bool(config.ema), "each is what is evaluated and saved"),
+        "patience": (config.patience is not None, "which epochs are the last has to be known before"),
+        "freeze": (bool(config.freeze), "frozen stages keep their batch norm statistics"),
+    }
+    for name, (given, reason) in reasons.items():
+        if config.average_last and given:
+            raise ConfigError(f"{where}: average_last and {name} exclude each other: {reason}; leave one of them out")
 
 
 def data_config(values: dict[str, Any], where: str) -> DataConfig:

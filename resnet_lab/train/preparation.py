@@ -34,7 +34,7 @@ from resnet_lab.network.plugins import Registry
 from resnet_lab.network.recomputation import recompute_activations
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import Coverage, Weights, load_weights, open_weights
-from resnet_lab.train.config import TrainConfig, require_sizes
+from resnet_lab.train.config import TrainConfig, require_averaging, require_sizes
 from resnet_lab.train.determinism import reserve_workspace
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.learner import Learner
@@ -119,6 +119,7 @@ def make_ready(
             recompute_activations(built.model)
         _refuse_broken_plugins(built.model, spec, registry)
         require_sizes(config, spec.name)
+        require_averaging(config, spec.name)
         sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)
         placement = choose(
             processes.device, config.precision, config.compile, config.channels_last, _strides(spec, sizes, registry)

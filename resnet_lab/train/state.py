@@ -95,6 +95,8 @@ def write_state(path: Path, progress: Progress, learner: Learner) -> None:
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in values.items() if tensor is not None}
     if learner.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in learner.average.state_dict().items()}
+    if learner.mean is not None:
+        tensors |= {f"mean.{name}": tensor for name, tensor in learner.mean.state_dict().items()}
     tensors["tally"] = tally
     header = {
         "format": FORMAT,
@@ -123,6 +125,8 @@ def read_state(path: Path, progress: Progress, learner: Learner, steps_per_epoch
         _load_optimizer(learner.optimizer, _under("optimizer.", tensors))
         if learner.average is not None:
             learner.average.load_state_dict(_under("average.", tensors))
+        if learner.mean is not None:
+            learner.mean.load_state_dict(_under("mean.", tensors))
         if learner.processes.is_first:
             if tensors["tally"].shape != progress.tally.sums.shape:
                 raise ValueError(f"tally is {tuple(tensors['tally'].shape)}")

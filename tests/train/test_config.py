@@ -28,6 +28,21 @@ def test_a_run_s_record_has_each_setting() -> None:
         ),
         ({"label_smoothing": 1.0}, "label_smoothing: input should be less than 1, got 1.0"),
         ({"ema": -0.1}, "ema: input should be greater than or equal to 0, got -0.1"),
+        ({"epochs": 3, "average_last": 4}, "average_last is 4 of 3 epochs; give at most as many"),
+        (
+            {"average_last": 2, "ema": 0.9},
+            "average_last and ema exclude each other: each is what is evaluated and saved; leave one of them out",
+        ),
+        (
+            {"average_last": 2, "patience": 3},
+            "average_last and patience exclude each other: which epochs are the last has to be known before; leave one "
+            "of them out",
+        ),
+        (
+            {"average_last": 2, "freeze": ["layer1"]},
+            "average_last and freeze exclude each other: frozen stages keep their batch norm statistics; leave one of "
+            "them out",
+        ),
         ({"accumulate": 0}, "accumulate: input should be greater than or equal to 1, got 0"),
         ({"clip_norm": 0}, "clip_norm: input should be greater than 0, got 0"),
         ({"patience": 0}, "patience: input should be greater than or equal to 1, got 0"),
