@@ -80,6 +80,7 @@ class Configuration(OpenRecord):
     average_last: Number | None = None
     patience: Count | None = None
     augment: Items[str] = Field(default_factory=list)
+    repeats: Count | None = None
     progressive_size: Items[Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=list)
     balance: Balance | None = None
     weights: str | None = None

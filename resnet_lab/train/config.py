@@ -70,6 +70,7 @@ class TrainConfig(Record):
         progressive_size: see `core.size_schedule`; `patience` counts the epochs at the whole size alone.
         ema: it is lower in the first steps, so that nothing of the initial weights stays.
         average_last: batch norm's statistics are taken anew, on the batches of the epoch.
+        repeats: arXiv:1901.09335, as in timm; so an epoch has the first images of its order alone.
         balance: `sampling` gives each class the same share of an epoch, `loss` weighs the loss by N / (K N_k).
         init_seed, split_seed, order_seed: of one part of chance alone; `seed` where it is not given.
         deterministic: on the CPU and on one GPU.
@@ -85,7 +86,7 @@ class TrainConfig(Record):
         metavar="N",
     )
     accumulate: Count = option(1, "Micro-batches per optimizer step; more need less memory.", LEARNING)
-    optimizer: Optimizer = option("adam", "Optimizer; SGD is with Nesterov momentum.", LEARNING)
+    optimizer: Optimizer = option("adam", "Optimizer; SGD is with Nesterov momentum, LAMB timm's.", LEARNING)
     lr: Positive = option(
         3e-3, "Learning rate of the first epoch after the warm-up; the highest of one_cycle.", LEARNING
     )
@@ -119,6 +120,9 @@ class TrainConfig(Record):
         "this order, with optional parameters: crop(scale=0.5),flip.",
         LEARNING,
         metavar="LIST",
+    )
+    repeats: Count = option(
+        1, "Repeated augmentation: each image so many times in a step, in an epoch as long as before.", LEARNING
     )
     progressive_size: tuple[SizeShare, ...] = option(
         (),

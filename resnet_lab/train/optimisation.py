@@ -1,8 +1,9 @@
 """Optimisers, learning rates and the loss, torch's own where it has them. Legend: N images, K classes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import cos, pi
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -36,14 +37,36 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
         for members, decay in ((decayed, config.weight_decay), (others, 0.0))
         if members
     ]
-    optimizer: Optimizer
-    if config.optimizer == "sgd":
-        optimizer = SGD(groups, config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
-    else:
-        kind = Adam if config.optimizer == "adam" else AdamW
-        optimizer = kind(groups, config.lr, fused=True)
+    optimizer = _OPTIMIZERS[config.optimizer](groups, config)
     optimizer.register_load_state_dict_post_hook(_lay_out)
     return optimizer
+
+
+def require_optimizer(config: TrainConfig) -> None:
+    """Raise `ConfigError` where the optimiser needs a package that is not there."""
+    if config.optimizer == "lamb":
+        _lamb_class()
+
+
+def _lamb_class() -> Callable[..., Optimizer]:
+    try:
+        from timm.optim import Lamb
+    except ImportError:
+        raise ConfigError("optimizer lamb needs the package timm; pip install resnet-lab[lamb]") from None
+    kind: Callable[..., Optimizer] = Lamb
+    return kind
+
+
+_Groups: TypeAlias = list[dict[str, Any]]
+
+_OPTIMIZERS: dict[str, Callable[[_Groups, TrainConfig], Optimizer]] = {
+    "adam": lambda groups, config: Adam(groups, config.lr, fused=True),
+    "adamw": lambda groups, config: AdamW(groups, config.lr, fused=True),
+    "lamb": lambda groups, config: _lamb_class()(groups, config.lr),
+    "sgd": lambda groups, config: SGD(
+        groups, config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
+    ),
+}
 
 
 def _lay_out(optimizer: Optimizer) -> None:

@@ -88,6 +88,7 @@ def test_near_copies_are_in_an_arm_s_hash_only_where_off() -> None:
         "keep_predictions",
         "loss",
         "progressive_size",
+        "repeats",
         "threads",
     )
     train = {name: value for name, value in train.items() if not name.endswith("seed") and name not in later}

@@ -21,7 +21,7 @@ def test_a_run_s_record_has_each_setting() -> None:
         ({"weight_decay": -1e-4}, "weight_decay: input should be greater than or equal to 0, got -0.0001"),
         ({"momentum": 1.0}, "momentum: input should be less than 1, got 1.0"),
         ({"decay": 1.1}, "decay: input should be less than or equal to 1, got 1.1"),
-        ({"optimizer": "lion"}, "optimizer: input should be 'adam', 'adamw' or 'sgd', got 'lion'"),
+        ({"optimizer": "lion"}, "optimizer: input should be 'adam', 'adamw', 'lamb' or 'sgd', got 'lion'"),
         (
             {"schedule": "linear"},
             "schedule: input should be 'exponential', 'step', 'cosine', 'one_cycle' or 'constant', got 'linear'",

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ from resnet_lab.train.optimisation import (
     learning_rate,
     make_loss,
     make_optimizer,
+    require_optimizer,
     warmup_steps,
 )
 
@@ -202,7 +204,44 @@ def test_optimisers_step_as_torch_s_plain_ones(name: Any) -> None:
     assert all(group["fused"] for group in optimizer.param_groups)
 
 
-@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("decay_norms", [True, False])
+def test_lamb_steps_as_its_paper_has_it(decay_norms: bool) -> None:
+    """Algorithm 2 of arXiv:1904.00962 in float64, on gradients of the norm 1 at most, as timm clips them.
+
+    Parameters without weight decay have no ratio of their own, but that of Adam, which is 1.
+    """
+    ours, theirs = pair()
+    optimizer = make_optimizer(ours, config(optimizer="lamb", lr=0.05, weight_decay=0.1, decay_norms=decay_norms))
+    weights = [parameter.detach().double() for parameter in theirs.parameters()]
+    m, v = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    for t in range(1, 8):
+        step(ours, optimizer, t)
+        x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(t)).double()
+        leaves = [weight.clone().requires_grad_() for weight in weights]
+        hidden = F.conv2d(x, leaves[0], leaves[1]).tanh()
+        gradients = torch.autograd.grad(F.conv2d(hidden, leaves[2], leaves[3]).square().sum(), leaves)
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm().clamp(min=1)
+        for k, gradient in enumerate(gradients):
+            m[k] = 0.9 * m[k] + 0.1 * gradient / norm
+            v[k] = 0.999 * v[k] + 0.001 * (gradient / norm) ** 2
+            update = m[k] / (1 - 0.9**t) / ((v[k] / (1 - 0.999**t)).sqrt() + 1e-6)
+            if decay_norms or weights[k].ndim > 1:
+                update = update + 0.1 * weights[k]
+                update *= weights[k].norm() / update.norm()
+            weights[k] = weights[k] - 0.05 * update
+    for found, wanted in zip(ours.parameters(), weights, strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_lamb_without_timm_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm.optim", None)
+    with pytest.raises(ConfigError) as failure:
+        require_optimizer(config(optimizer="lamb"))
+    assert str(failure.value) == "optimizer lamb needs the package timm; pip install resnet-lab[lamb]"
+    require_optimizer(config(optimizer="adam"))
+
+
+@pytest.mark.parametrize("name", [*REFERENCES, "lamb"])
 def test_an_optimiser_resumes_from_a_file(name: Any) -> None:
     """Files hold tensors row by row; a fused step on the CPU does not look at the layout."""
     options = config(optimizer=name, lr=0.05, weight_decay=0.1)

@@ -269,6 +269,16 @@ def test_the_mean_of_the_last_epochs_resumes_bit_for_bit(tmp_path: Path, two_col
     assert digests(tmp_path / "none")["last.safetensors"] != digests(tmp_path / "whole")["last.safetensors"]
 
 
+def test_lamb_resumes_bit_for_bit(tmp_path: Path, two_colours: Path) -> None:
+    """Its count of steps too, which is a group's."""
+    config = FULL.model_copy(update={"optimizer": "lamb", "weight_decay": 0.02, "decay_norms": False})
+    train(SPEC, str(two_colours), config, folder=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(SPEC, str(two_colours), config, folder=tmp_path / "run", watcher=Impatient(3))
+    resume(tmp_path / "run")
+    assert digests(tmp_path / "run") == digests(tmp_path / "whole")
+
+
 def test_a_finished_training_is_not_resumed(undisturbed: tuple[Path, Path]) -> None:
     _, folder = undisturbed
     with pytest.raises(RunError) as failure:
