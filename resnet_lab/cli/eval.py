@@ -22,8 +22,7 @@ def evaluate(
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder.", show_default=False)] = None,
     split: options.SplitOfRun = None,
     images: options.OtherImages,
-    again: options.Again = False,
-    tta: options.TTA = None,
+    scoring: options.Scoring,
     weights: options.PublicWeights = None,
     adopting: options.Adopting,
     csv: Annotated[
@@ -47,14 +46,14 @@ def evaluate(
     from resnet_lab.evaluation.scoring import kept_at, summary_of
     from resnet_lab.evaluation.views import parse_views
 
-    of_run = {"--split": split, "--class-map": images.class_map, "--again": again}
+    of_run = {"--split": split, "--class-map": images.class_map, "--again": scoring.again}
     of_weights = {
         **dict.fromkeys(adopting.naming, True), "--classes": adopting.classes, "--preprocess": adopting.preprocess,
     }  # fmt: skip
     _refuse_mixtures(run, weights, images.source, of_run, of_weights)
     if run is not None:
         images.refuse_part(split)
-    views, registry = parse_views(tta), options.load_registry(no_plugin)
+    views, registry = parse_views(scoring.tta), options.load_registry(no_plugin)
     if csv is not None:
         refuse_existing(csv)
     placement, renamed = options.inference_placement(placed, inference), read_class_map(images.class_map or ())
@@ -76,8 +75,8 @@ def evaluate(
     assert run is not None
     with Screen() as screen:
         predictions = evaluate_run(
-            run, placement, registry, part=split or "test", source=images.source, class_map=renamed, again=again,
-            views=views, watcher=screen,
+            run, placement, registry, part=split or "test", source=images.source, class_map=renamed,
+            again=scoring.again, views=views, watcher=screen,
         )  # fmt: skip
     opened = Run(run)
     summary = summary_of(opened, predictions)

@@ -329,6 +329,14 @@ TTA = Annotated[
 Again = Annotated[bool, typer.Option("--again", help="Recompute the predictions, even if stored ones are valid.")]
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """How images are scored."""
+
+    again: Again = False
+    tta: TTA = None
+
+
 def placement(given: Given) -> "Placed":
     """Choose where and how a network runs."""
     from resnet_lab.device import choose

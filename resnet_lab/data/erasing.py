@@ -92,7 +92,7 @@ class Erase(ImageByImage):
         return painted
 
     def _fills(self, batch: Tensor, deviates: Tensor, keys: Tensor) -> list[Tensor]:
-        """What each box is filled with: a colour of each image (N, C, 1, 1), or its pixels (N, C, S, S)."""
+        """Fillings of each box: a colour of each image (N, C, 1, 1), or its pixels (N, C, S, S)."""
         channels = batch.shape[1]
         if self.mode == "rand":
             return [_as_bytes(batch, each[:, :channels, None, None]) for each in deviates.unbind(1)]

@@ -39,15 +39,15 @@ class ImageByImage:
         return batch
 
     def change(self, draws: Draws, size: int) -> Change:
-        """What happens to each image of S = `size`."""
+        """The change of each image of S = `size`."""
         raise NotImplementedError
 
     def decided(self, draws: Draws, size: int) -> tuple[Any, ...]:
-        """As in `PixelAugmentation`."""
+        """See `PixelAugmentation`."""
         raise NotImplementedError
 
     def together(self, batch: Tensor, *decided: Any) -> Tensor:
-        """As in `PixelAugmentation`."""
+        """See `PixelAugmentation`."""
         raise NotImplementedError
 
 
@@ -57,7 +57,7 @@ def in_memory(batch: Tensor) -> bool:
 
 
 def to_device(device: torch.device, decided: Any) -> Any:
-    """What was decided, with its tensors on a device."""
+    """Decisions with their tensors on a device."""
     return tree_map_only(Tensor, lambda tensor: tensor.to(device), decided)
 
 

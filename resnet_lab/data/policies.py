@@ -225,7 +225,7 @@ def _amounts(
 
 
 def _ways(interpolation: Interpolation) -> dict[int, Callable[[Tensor, Tensor], Tensor]]:
-    """What is done to images (N, C, S, S) by what they take, (N, 6), by number."""
+    """Functions of images (N, C, S, S) and of what each takes, (N, 6), by number."""
 
     def by_number(name: str) -> Callable[[Tensor, Tensor], Tensor]:
         if name == "warp":

@@ -62,7 +62,7 @@ class Average:
 class MeanOfEpochs:
     """The mean of the weights after some epochs: stochastic weight averaging (arXiv:1803.05407), by torch's own means.
 
-    Batch norm's statistics are not averaged: the averaged network takes them anew.
+    Batch norm's statistics are not averaged: they are recomputed by the averaged network.
 
     Args:
         model: on the device and in the layout that it is trained in.

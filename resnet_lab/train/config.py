@@ -69,7 +69,7 @@ class TrainConfig(Record):
         label_smoothing: arXiv:1512.00567, section 7.
         progressive_size: see `core.size_schedule`; `patience` counts the epochs at the whole size alone.
         ema: it is lower in the first steps, so that nothing of the initial weights stays.
-        average_last: batch norm's statistics are taken anew, on the batches of the epoch.
+        average_last: batch norm's statistics are recomputed, on the batches of the epoch.
         repeats: arXiv:1901.09335, as in timm; so an epoch has the first images of its order alone.
         balance: `sampling` gives each class the same share of an epoch, `loss` weighs the loss by N / (K N_k).
         init_seed, split_seed, order_seed: of one part of chance alone; `seed` where it is not given.

@@ -72,7 +72,7 @@ def test_repeated_augmentation_is_timm_s(monkeypatch: pytest.MonkeyPatch, world_
         assert len(steps) == len(order) == 6
         rest = [step.indices.tolist() for step in order.training(2, 4)]
         assert rest == [step.indices.tolist() for step in steps[4:]]
-    assert sorted(Counter(sum(theirs, [])).values()) == [3] * 16
+    assert sorted(Counter(np.concatenate(theirs).tolist()).values()) == [3] * 16
 
 
 def test_each_copy_is_augmented_by_itself_whatever_the_processes() -> None:
