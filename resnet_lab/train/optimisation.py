@@ -42,15 +42,20 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     return optimizer
 
 
+def packages_of(config: TrainConfig) -> tuple[str, ...]:
+    """Packages beside torch that the optimiser is of."""
+    return ("timm",) if config.optimizer == "lamb" else ()
+
+
 def require_optimizer(config: TrainConfig) -> None:
     """Raise `ConfigError` where the optimiser needs a package that is not there."""
-    if config.optimizer == "lamb":
+    if packages_of(config):
         _lamb_class()
 
 
 def _lamb_class() -> Callable[..., Optimizer]:
     try:
-        from timm.optim import Lamb
+        from timm.optim.lamb import Lamb
     except ImportError:
         raise ConfigError("optimizer lamb needs the package timm; pip install resnet-lab[lamb]") from None
     kind: Callable[..., Optimizer] = Lamb

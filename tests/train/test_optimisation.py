@@ -234,7 +234,7 @@ def test_lamb_steps_as_its_paper_has_it(decay_norms: bool) -> None:
 
 
 def test_lamb_without_timm_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm.optim", None)
+    monkeypatch.setitem(sys.modules, "timm.optim.lamb", None)
     with pytest.raises(ConfigError) as failure:
         require_optimizer(config(optimizer="lamb"))
     assert str(failure.value) == "optimizer lamb needs the package timm; pip install resnet-lab[lamb]"

@@ -277,6 +277,8 @@ def test_lamb_resumes_bit_for_bit(tmp_path: Path, two_colours: Path) -> None:
         train(SPEC, str(two_colours), config, folder=tmp_path / "run", watcher=Impatient(3))
     resume(tmp_path / "run")
     assert digests(tmp_path / "run") == digests(tmp_path / "whole")
+    versions = json.loads((tmp_path / "run" / "run.json").read_text())["versions"]
+    assert versions["timm"] == version("timm")
 
 
 def test_a_finished_training_is_not_resumed(undisturbed: tuple[Path, Path]) -> None:
