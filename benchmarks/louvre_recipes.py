@@ -1,8 +1,8 @@
 """The recipes on a folder of paintings, at a size that a CPU trains, and fine-tuning from weights of other classes.
 
-`paintings-scratch`, `paintings-modified` and `strong` train on all classes. Then a network learns half of the classes
-for longer, and its weights begin trainings on the other half: all of it learning, with the stem and stages 1 to 3
-frozen, and with all stages frozen; beside them one from scratch.
+`paintings-scratch`, `paintings-modified` and `paintings-adamw` train on all classes. Then a network learns half of the
+classes for longer, and its weights begin trainings on the other half: all of it learning, with the stem and stages 1 to
+3 frozen, and with all stages frozen; beside them one from scratch.
 
 usage: python benchmarks/louvre_recipes.py FOLDER OUT.json [MODEL] [SIZE]
        resnet18 at 96 pixels by default; resnet50 and 224 are what the recipes say
@@ -44,7 +44,7 @@ def main(source: str, out: str, model: str = "resnet18", size: int = 96) -> None
 
         case("scratch", "paintings-scratch", source)
         case("modified", "paintings-modified", source)
-        case("strong", "strong", source, "train.epochs=30", "train.batch_size=32", "train.ema=0.99")
+        case("strong", "paintings-adamw", source, "train.epochs=30", "train.batch_size=32", "train.ema=0.99")
         case("other classes", "paintings-scratch", halves[0], "train.lr=1e-3", "train.epochs=30", "train.decay=0.9")
         case("half from scratch", "paintings-scratch", halves[1])
         for name, recipe in (

@@ -46,7 +46,7 @@ BRIEFER = {
     ("train", "--recipe", "paintings-frozen-1-4"): SMALLER,
     ("train", "--recipe", "paintings-frozen-1-3"): SMALLER,
     ("train", "--recipe", "paintings-modified"): SMALLER,
-    ("train", "--recipe", "strong"): SMALLER,
+    ("train", "--recipe", "strong"): (*SMALLER, "--batch-size", "8", "--accumulate", "1"),
     ("train", "--config"): SMALLER,
     ("study", "run", "paintings-five"): ("--set", "model.model=resnet18"),
     ("study", "plan", "paintings-five"): ("--set", "model.model=resnet18"),

@@ -22,7 +22,7 @@ def evaluate(
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder.", show_default=False)] = None,
     split: options.SplitOfRun = None,
     images: options.OtherImages,
-    again: options.Again = False,
+    scoring: options.Scoring,
     weights: options.PublicWeights = None,
     adopting: options.Adopting,
     csv: Annotated[
@@ -44,15 +44,16 @@ def evaluate(
     from resnet_lab.data.class_names import read_class_map
     from resnet_lab.evaluation.scoring import evaluate as evaluate_run
     from resnet_lab.evaluation.scoring import kept_at, summary_of
+    from resnet_lab.evaluation.views import parse_views
 
-    of_run = {"--split": split, "--class-map": images.class_map, "--again": again}
+    of_run = {"--split": split, "--class-map": images.class_map, "--again": scoring.again}
     of_weights = {
         **dict.fromkeys(adopting.naming, True), "--classes": adopting.classes, "--preprocess": adopting.preprocess,
     }  # fmt: skip
     _refuse_mixtures(run, weights, images.source, of_run, of_weights)
     if run is not None:
         images.refuse_part(split)
-    registry = options.load_registry(no_plugin)
+    views, registry = parse_views(scoring.tta), options.load_registry(no_plugin)
     if csv is not None:
         refuse_existing(csv)
     placement, renamed = options.inference_placement(placed, inference), read_class_map(images.class_map or ())
@@ -63,7 +64,9 @@ def evaluate(
         adopted = adopting.adopt(weights, registry)
         with Screen() as screen:
             screen.weights(adopted.coverage)
-            predictions = evaluate_weights(adopted, str(images.source), placement, registry, watcher=screen)
+            predictions = evaluate_weights(
+                adopted, str(images.source), placement, registry, views=views, watcher=screen
+            )
         summary = summarise(predictions.labels, predictions.probabilities, predictions.classes)
         _show(
             predictions, summary, csv, {"weights": adopted.coverage.model_dump(mode="json")} if json else None, weights
@@ -72,8 +75,8 @@ def evaluate(
     assert run is not None
     with Screen() as screen:
         predictions = evaluate_run(
-            run, placement, registry, part=split or "test", source=images.source, class_map=renamed, again=again,
-            watcher=screen,
+            run, placement, registry, part=split or "test", source=images.source, class_map=renamed,
+            again=scoring.again, views=views, watcher=screen,
         )  # fmt: skip
     opened = Run(run)
     summary = summary_of(opened, predictions)
@@ -118,10 +121,15 @@ def _show(
         write_new(csv, predictions.as_csv().encode("utf-8", "surrogateescape"))
     if about is not None:
         part, values = predictions.origin.part, summary.as_json()
+        tta = list(predictions.origin.views)
         runtime = predictions.origin.device.get("runtime", "torch")  # the only one of earlier versions
         headline = values.pop("headline")
-        output.print_json({**about, "split": part, part: headline, **values, "runtime": runtime, **(kept or {})})
+        output.print_json(
+            {**about, "split": part, part: headline, **values, "runtime": runtime, "tta": tta, **(kept or {})}
+        )
         return
     from resnet_lab.cli.scores import print_summary
+    from resnet_lab.evaluation.views import Views
 
-    print_summary(summary, title)
+    views = Views(predictions.origin.views)
+    print_summary(summary, f"{title}, {views}" if views.names else title)

@@ -317,7 +317,24 @@ class Adopting(NamedNetwork):
         )
 
 
+TTA = Annotated[
+    str | None,
+    typer.Option(
+        "--tta",
+        metavar="LIST",
+        help="Test-time augmentation: mean probabilities over all views of flip, rotate90, or flip,rotate90.",
+        show_default=False,
+    ),
+]
 Again = Annotated[bool, typer.Option("--again", help="Recompute the predictions, even if stored ones are valid.")]
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How images are scored."""
+
+    again: Again = False
+    tta: TTA = None
 
 
 def placement(given: Given) -> "Placed":

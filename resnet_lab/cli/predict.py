@@ -24,6 +24,7 @@ def predict(
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=OUTPUT)
     ] = False,
+    tta: options.TTA = None,
     placed: options.Placement,
     inference: options.Inference,
     no_plugin: options.NoPlugin = None,
@@ -34,13 +35,14 @@ def predict(
     from resnet_lab.cli.progress import Screen
     from resnet_lab.core.errors import ConfigError
     from resnet_lab.evaluation.prediction import predict as predict_files
+    from resnet_lab.evaluation.views import parse_views
 
     if csv and json:
         raise ConfigError("--csv and --json both print; give one of them")
-    registry = options.load_registry(no_plugin)
+    views, registry = parse_views(tta), options.load_registry(no_plugin)
     placement = options.inference_placement(placed, inference)
     with Screen() as screen:
-        answers = predict_files(weights, images, placement, registry, top=top, watcher=screen)
+        answers = predict_files(weights, images, placement, registry, top=top, views=views, watcher=screen)
     for path, cause in answers.bad:
         output.remark(f"warning: {path}: unreadable image ({cause}); left out")
     if json:
@@ -52,6 +54,7 @@ def predict(
                 ],
                 "bad": [{"path": path, "cause": cause} for path, cause in answers.bad],
                 "runtime": answers.runtime,
+                "tta": list(views.names),
             }
         )
     elif csv:

@@ -19,6 +19,9 @@ Compile = Literal["auto", "off", "on", "max"]
 Runtime = Literal["auto", "torch", "onnx"]
 """What computes a trained network: torch, ONNX Runtime, or the faster for the images to come."""
 
-Optimizer = Literal["adam", "adamw", "sgd"]
+Optimizer = Literal["adam", "adamw", "lamb", "sgd"]
+LossName = Literal["cross_entropy", "bce"]
+"""What is minimised: the cross-entropy of all classes, or the mean of a binary one for each class."""
+
 Schedule = Literal["exponential", "step", "cosine", "one_cycle", "constant"]
 Switch = Literal["auto", "on", "off"]

@@ -54,11 +54,12 @@ class Run:
         self.state = folder / "state.safetensors"
         self.curves = folder / "curves.png"
 
-    def predictions(self, part: str, source: str = "", *, whole: bool = True) -> Path:
+    def predictions(self, part: str, source: str = "", *, whole: bool = True, views: Sequence[str] = ()) -> Path:
         """File of the predictions of a part, or of all of another source.
 
         Args:
             whole: whether no image of the part is gone.
+            views: names of test-time augmentations.
         """
         if source:
             name = "".join(letter if letter.isalnum() else "-" for letter in Path(source).name)
@@ -66,6 +67,8 @@ class Run:
             part = f"{part}-{name}-{sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
         if not whole:
             part += "-incomplete"
+        if views:
+            part += f"-tta-{'-'.join(views)}"
         return self.folder / "predictions" / f"{part}.safetensors"
 
     def predictions_of_epoch(self, epoch: int) -> Path:

@@ -5,7 +5,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from resnet_lab.core.choices import Balance, CacheUse, Compile, InitGain, Optimizer, Precision, Schedule, Switch
+from resnet_lab.core.choices import (
+    Balance,
+    CacheUse,
+    Compile,
+    InitGain,
+    LossName,
+    Optimizer,
+    Precision,
+    Schedule,
+    Switch,
+)
 from resnet_lab.core.records import (
     Count,
     Entries,
@@ -64,10 +74,13 @@ class Configuration(OpenRecord):
     decay_epochs: Count | None = None
     warmup_epochs: NotNegative | None = None
     clip_norm: Positive | None = None
+    loss: LossName | None = None
     label_smoothing: Share | None = None
     ema: Share | None = None
+    average_last: Number | None = None
     patience: Count | None = None
     augment: Items[str] = Field(default_factory=list)
+    repeats: Count | None = None
     progressive_size: Items[Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=list)
     balance: Balance | None = None
     weights: str | None = None

@@ -10,37 +10,26 @@ decides ahead, so that a step waits for nothing, and all images are changed toge
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import inf, log
-from typing import Any, Protocol, TypeAlias
+from math import inf
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.special import betaincinv
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from resnet_lab.core.errors import ConfigError, SpecError
 from resnet_lab.data import batch_transforms
 from resnet_lab.data.batch_transforms import Groups, grouped
 from resnet_lab.data.draws import Draws
+from resnet_lab.data.erasing import Erase
 from resnet_lab.data.flips import Flip, Rearranging, Rotate90, require
+from resnet_lab.data.image_by_image import Change, ImageByImage, PixelAugmentation, to_device, vision
+from resnet_lab.data.policies import RandAugment, TrivialAugment
+from resnet_lab.data.random_boxes import Box, random_boxes
 from resnet_lab.network.kinds import AUGMENTATION
 from resnet_lab.network.registry import OWN, Entry, Registry
 from resnet_lab.network.spec import Component
-
-
-class PixelAugmentation(Protocol):
-    """Changes uint8 batches (N, C, S, S)."""
-
-    def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        """The batch changed; it may be written into, since new memory costs time."""
-
-    def decided(self, draws: Draws, size: int) -> tuple[Any, ...]:
-        """Tensors on the CPU, or `Groups`, of what happens to each image of S = `size`."""
-
-    def together(self, batch: Tensor, *decided: Any) -> Tensor:
-        """All images changed at once by what was decided, which is on their device."""
 
 
 class MixingAugmentation(Protocol):
@@ -56,15 +45,8 @@ class MixingAugmentation(Protocol):
         """The same by what was decided, which is on the batch's device."""
 
 
-Box: TypeAlias = tuple[int, int, int, int]
-"""Top, left, height and width, in pixels."""
-
-ATTEMPTS = 10
-"""Attempts at drawing a box that fits, as in torchvision."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Crop:
+class Crop(ImageByImage):
     """A random rectangle, resized to the whole image: torchvision's `RandomResizedCrop`, antialiased.
 
     Its share of the area is uniform in [`scale`, 1], the logarithm of width / height uniform between those of 3/4 and
@@ -76,18 +58,16 @@ class Crop:
     def __post_init__(self) -> None:
         require(self, "scale", 0 < self.scale <= 1, "above 0 and at most 1")
 
-    def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        if not _in_memory(batch):
-            return _together(self, batch, draws)
-        size = batch.shape[-1]
+    def change(self, draws: Draws, size: int) -> Change:
         boxes = self._boxes(draws, size)
-        crop = partial(_vision().resized_crop, size=[size, size], antialias=True)
-        return _one_by_one(batch, lambda image, number: crop(image, *boxes[number]))
+        crop = partial(vision().resized_crop, size=[size, size], antialias=True)
+        return lambda image, number: crop(image, *boxes[number])
 
     def decided(self, draws: Draws, size: int) -> tuple[Tensor]:
         return (torch.tensor(self._boxes(draws, size)),)
 
-    def together(self, batch: Tensor, boxes: Tensor) -> Tensor:
+    def together(self, batch: Tensor, *decided: Tensor) -> Tensor:
+        (boxes,) = decided
         return batch_transforms.resized_crop(batch, boxes)
 
     def _boxes(self, draws: Draws, size: int) -> list[Box]:
@@ -96,7 +76,7 @@ class Crop:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jitter:
+class Jitter(ImageByImage):
     """Brightness, contrast, saturation and hue changed in random order: torchvision's `ColorJitter`.
 
     The first three are multiplied by a factor uniform in [max(0, 1 - strength), 1 + strength]; the hue is turned by a
@@ -113,11 +93,9 @@ class Jitter:
             require(self, name, 0 <= getattr(self, name) < inf, "0 or more")
         require(self, "hue", 0 <= self.hue <= 0.5, "from 0 to 0.5")
 
-    def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        if not _in_memory(batch):
-            return _together(self, batch, draws)
+    def change(self, draws: Draws, size: int) -> Change:
         factors, orders = self._drawn(draws)
-        adjustments = self._adjustments(_vision())
+        adjustments = self._adjustments(vision())
 
         def jittered(image: Tensor, number: int) -> Tensor:
             for kind in orders[number].tolist():
@@ -125,13 +103,14 @@ class Jitter:
                     image = adjustments[kind](image, factors[number, kind].item())
             return image
 
-        return _one_by_one(batch, jittered)
+        return jittered
 
     def decided(self, draws: Draws, size: int) -> tuple[Tensor | Groups, ...]:
         factors, orders = self._drawn(draws)
         return factors.gather(1, orders).float(), *(grouped(kinds, 4) for kinds in orders.T)
 
-    def together(self, batch: Tensor, factors: Tensor, *kinds: Groups) -> Tensor:
+    def together(self, batch: Tensor, *decided: Any) -> Tensor:
+        factors, *kinds = decided
         adjustments, in_turn = self._adjustments(batch_transforms), factors.view(-1, 4, 1, 1, 1)
         for place, groups in enumerate(kinds):
             batch = batch_transforms.in_groups(batch, groups, adjustments, in_turn[:, place])
@@ -155,48 +134,6 @@ class Jitter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Erase:
-    """A random rectangle painted over, with probability `p`: torchvision's `RandomErasing` (arXiv:1708.04896).
-
-    Its share of the area is uniform in [0.02, 0.33], the logarithm of width / height uniform between those of 1/3.3 and
-    1/0.3. It is filled with the image's own mean colour, which is no edge to the eye and, unlike black, leaves the
-    image's mean where it was.
-    """
-
-    p: float = 0.25
-
-    def __post_init__(self) -> None:
-        require(self, "p", 0 <= self.p <= 1, "from 0 to 1")
-
-    def __call__(self, batch: Tensor, draws: Draws) -> Tensor:
-        if not _in_memory(batch):
-            return _together(self, batch, draws)
-        boxes = self._boxes(draws, batch.shape[-1])
-
-        def erased(image: Tensor, number: int) -> Tensor:
-            if not any(box := boxes[number]):
-                return image
-            mean = image.double().mean((1, 2), keepdim=True).round().to(image.dtype)  # C 1 1
-            painted: Tensor = _vision().erase(image, *box, mean)
-            return painted
-
-        return _one_by_one(batch, erased)
-
-    def decided(self, draws: Draws, size: int) -> tuple[Tensor]:
-        return (torch.tensor(self._boxes(draws, size)),)
-
-    def together(self, batch: Tensor, boxes: Tensor) -> Tensor:
-        colours = batch_transforms.mean_colours(batch)
-        return torch.where(batch_transforms.inside(boxes, batch.shape[-1]), colours, batch)
-
-    def _boxes(self, draws: Draws, size: int) -> list[Box]:
-        """Empty ones where an image stays as it is."""
-        chosen = (draws.uniform("erase").ravel() < self.p).tolist()
-        found = random_boxes(draws, "box of erase", (0.02, 0.33), (1 / 3.3, 1 / 0.3), size, size - 1)
-        return [box if its and box is not None else (0, 0, 0, 0) for its, box in zip(chosen, found, strict=True)]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Mixup:
     """w x + (1 - w) x' and the same of the targets, w from Beta(`alpha`, `alpha`): Zhang et al. 2017, arXiv:1710.09412.
 
@@ -210,7 +147,7 @@ class Mixup:
         _require_mixing(self, self.alpha, self.p)
 
     def __call__(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        return self.mixed(x, y, *_on(x.device, self.decided(draws, x.shape[-1])))
+        return self.mixed(x, y, *to_device(x.device, self.decided(draws, x.shape[-1])))
 
     def decided(self, draws: Draws, size: int) -> tuple[Tensor, Tensor]:
         chosen, weight, place = draws.uniform("mixup", 3).T
@@ -238,7 +175,7 @@ class Cutmix:
         _require_mixing(self, self.alpha, self.p)
 
     def __call__(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-        return self.mixed(x, y, *_on(x.device, self.decided(draws, x.shape[-1])))
+        return self.mixed(x, y, *to_device(x.device, self.decided(draws, x.shape[-1])))
 
     def decided(self, draws: Draws, size: int) -> tuple[Tensor, Tensor, Tensor]:
         chosen, weight, place, *middle = draws.uniform("cutmix", 5).T
@@ -257,7 +194,7 @@ class Cutmix:
 
 
 PIXEL: dict[str, type[PixelAugmentation]] = {
-    kind.__name__.lower(): kind for kind in (Flip, Rotate90, Crop, Jitter, Erase)
+    kind.__name__.lower(): kind for kind in (Flip, Rotate90, Crop, Jitter, RandAugment, TrivialAugment, Erase)
 }
 MIXING: dict[str, type[MixingAugmentation]] = {kind.__name__.lower(): kind for kind in (Mixup, Cutmix)}
 
@@ -322,32 +259,6 @@ def parse_augmentations(texts: Sequence[str]) -> Augmentations:
     )
 
 
-def random_boxes(
-    draws: Draws, name: str, scale: tuple[float, float], ratio: tuple[float, float], size: int, largest: int
-) -> list[Box | None]:
-    """A random rectangle in each image of `size` x `size` pixels, as torchvision draws it; None where none fits.
-
-    Args:
-        name: of the draws.
-        scale: lowest and highest share of the area.
-        ratio: lowest and highest width / height.
-        largest: width and height allowed.
-    """
-    numbers = draws.uniform(name, 2 * ATTEMPTS + 2).numpy()
-    area = size**2 * (scale[0] + (scale[1] - scale[0]) * numbers[:, :ATTEMPTS])  # N ATTEMPTS
-    low, high = log(ratio[0]), log(ratio[1])
-    aspect = np.exp(low + (high - low) * numbers[:, ATTEMPTS:-2])
-    sides = np.stack([np.sqrt(area / aspect), np.sqrt(area * aspect)]).round()  # 2 N ATTEMPTS: height, width
-    fits: NDArray[np.bool_] = np.all((sides >= 1) & (sides <= largest), axis=0)  # N ATTEMPTS
-    sides = sides[:, np.arange(len(numbers)), fits.argmax(axis=1)].T  # N 2, of the first attempt that fits
-    corners = np.floor(numbers[:, -2:] * (size - sides + 1))
-    boxes = np.concatenate([corners, sides], axis=1).astype(int).tolist()
-    return [
-        (top, left, height, width) if fitting else None
-        for (top, left, height, width), fitting in zip(boxes, np.any(fits, axis=1).tolist(), strict=True)
-    ]
-
-
 def _beta(uniform: Tensor, alpha: float) -> Tensor:
     """Numbers distributed like Beta(alpha, alpha), by inversion."""
     return torch.from_numpy(betaincinv(alpha, alpha, uniform.numpy()))
@@ -357,40 +268,6 @@ def _partners(places: Tensor) -> Tensor:
     """Partner of each image, shape (N,): the one before it on one round of the batch in the order of `places`."""
     order = places.argsort(stable=True)
     return torch.empty_like(order).scatter_(0, order, order.roll(1))
-
-
-def _in_memory(batch: Tensor) -> bool:
-    """Whether the batch is in CPU memory, where images are changed one by one; a GPU changes them together."""
-    return batch.device.type == "cpu"
-
-
-def _together(augmentation: PixelAugmentation, batch: Tensor, draws: Draws) -> Tensor:
-    return augmentation.together(batch, *_on(batch.device, augmentation.decided(draws, batch.shape[-1])))
-
-
-def _on(device: torch.device, decided: Any) -> Any:
-    return tree_map_only(Tensor, lambda tensor: tensor.to(device), decided)
-
-
-def _vision() -> Any:
-    from torchvision.transforms.v2 import functional  # with it comes torch's compiler: two seconds
-
-    return functional
-
-
-def _one_by_one(batch: Tensor, change: Callable[[Tensor, int], Tensor]) -> Tensor:
-    """Change each image by itself, `change(image, its number)`, so that it stays in the CPU's cache meanwhile."""
-    for number, image in enumerate(batch):
-        _copy(change(image, number), image)
-    return batch
-
-
-def _copy(source: Tensor, target: Tensor) -> None:
-    if source.device.type == "cpu" and source.stride() != target.stride():
-        for channel, place in zip(source.numpy(), target.numpy(), strict=True):
-            place[...] = channel  # numpy takes a third of torch's time for bytes that are not neighbours
-    else:
-        target.copy_(source)
 
 
 def _require_mixing(augmentation: object, alpha: float, p: float) -> None:

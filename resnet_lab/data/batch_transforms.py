@@ -115,6 +115,73 @@ def adjust_hue(batch: Tensor, factors: Tensor) -> Tensor:
     return ((high - spread * place.minimum(4 - place).clamp(0, 1)) * 255.999).to(batch.dtype)
 
 
+def adjust_sharpness(batch: Tensor, factors: Tensor) -> Tensor:
+    """Nearer to a blurred image, or farther from it; the outermost pixels stay."""
+    if batch.shape[-1] <= 2:
+        return batch
+    image = batch.float()
+    inner = image[..., 1:-1, 1:-1]
+    blurred = ((9 * F.avg_pool2d(image, 3, 1) + 4 * inner) / 13).round_()
+    image[..., 1:-1, 1:-1] = inner + (1 - factors) * (blurred - inner)
+    return _in_bytes(image)
+
+
+def posterize(batch: Tensor, masks: Tensor) -> Tensor:
+    """The leading bits of each byte alone, by numbers with these bits set."""
+    return batch & masks.to(torch.uint8)
+
+
+def solarize(batch: Tensor, thresholds: Tensor) -> Tensor:
+    """Bytes from a threshold on inverted."""
+    return torch.where(batch >= thresholds, 255 - batch, batch)
+
+
+def solarize_add(batch: Tensor, added: Tensor) -> Tensor:
+    """A number added to bytes below 128: timm's."""
+    return torch.where(batch < 128, _in_bytes(batch + added), batch)
+
+
+def equalize(batch: Tensor) -> Tensor:
+    """Each channel's bytes spread evenly, as Pillow does it; those of too few pixels below the highest stay."""
+    bytes_, number = batch.flatten(2).long(), batch.shape[-2] * batch.shape[-1]
+    counts = bytes_.new_zeros((*bytes_.shape[:2], 256)).scatter_add_(2, bytes_, torch.ones_like(bytes_))  # N C 256
+    step = (number - counts.gather(2, bytes_.amax(2, keepdim=True))).div(255, rounding_mode="floor")  # N C 1
+    below = counts.cumsum(2) - counts
+    table = (below + step // 2).div(step.clamp(min=1), rounding_mode="floor").clamp(0, 255)
+    spread = table.gather(2, bytes_).view(batch.shape).to(batch.dtype)
+    return torch.where(step[..., None] > 0, spread, batch)
+
+
+def warp(batch: Tensor, matrices: Tensor, mode: str) -> Tensor:
+    """Each pixel (x, y) taken from where a matrix (N, 2, 3) has it, black outside; x and y are from the middle.
+
+    Args:
+        mode: nearest or bilinear.
+    """
+    size = batch.shape[-1]
+    places = torch.arange(size, device=batch.device) - (size - 1) / 2
+    by_x, by_y, moved = matrices[:, None, None].unbind(-1)  # N 1 1 2
+    grid = (by_x * places[:, None] + by_y * places[:, None, None] + moved) / (size / 2)  # N S S 2, within [-1, 1]
+    return F.grid_sample(batch.float(), grid, mode, align_corners=False).round_().to(batch.dtype)
+
+
+def noise(keys: Tensor, channels: int, size: int) -> Tensor:
+    """Normally distributed numbers (N, C, S, S), a function of keys (N, 2) below 2^32 and place.
+
+    MurmurHash3's finaliser, twice, in integers, so that every device hashes alike.
+    """
+    places = torch.arange(channels * size**2, device=keys.device)
+    hashed = _finalised(_finalised((places + keys[:, :1]) & 0xFFFFFFFF) ^ keys[:, 1:])
+    uniform = ((hashed >> 8).float() + 0.5) * 2.0**-24  # as many bits as float32 holds
+    return ((2 * uniform - 1).erfinv() * 2**0.5).view(-1, channels, size, size)
+
+
+def _finalised(hashed: Tensor) -> Tensor:
+    hashed = ((hashed ^ (hashed >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
+    hashed = ((hashed ^ (hashed >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
+    return hashed ^ (hashed >> 16)
+
+
 def _channels(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return batch[:, :1], batch[:, 1:2], batch[:, 2:]
 

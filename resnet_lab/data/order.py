@@ -79,6 +79,7 @@ class Order:
     Attributes:
         batch_size: images of a step, over all processes.
         balanced: whether every class has the same share of an epoch.
+        copies: of an image, one after the other in the order of an epoch, each with augmentation of its own.
         shard: which process; by default this one of torch.distributed.
     """
 
@@ -86,6 +87,7 @@ class Order:
     batch_size: int
     seed: int = 0
     balanced: bool = False
+    copies: int = 1
     shard: ProcessShard = field(default_factory=ProcessShard.of_this_process)
 
     def __len__(self) -> int:
@@ -106,14 +108,16 @@ class Order:
     def _shares(self, epoch: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64] | None]]:
         """This process's share of each step, and how often each of its images came before, where some do."""
         labels, chunks = self.images.labels, self.images.chunks
-        if chunks is not None and len(chunks) > sampling.WHOLE and not self.balanced:
+        if chunks is not None and len(chunks) > sampling.WHOLE and not self.balanced and self.copies == 1:
             pieces = shuffled_pieces(chunks, self.seed, epoch)
             for step in steps_of_pieces(pieces, len(chunks), len(self)):
                 yield step[self.shard.rank :: self.shard.world_size], None
             return
         order = shuffled(labels, self.seed, epoch, balanced=self.balanced, chunks=chunks)
+        order = np.repeat(order, self.copies)[: len(order)]
         steps = steps_of(order, self.batch_size, *self.shard)
-        again = steps_of(repeats(order), self.batch_size, *self.shard) if self.balanced else repeat(None)
+        come_again = self.balanced or self.copies > 1
+        again = steps_of(repeats(order), self.batch_size, *self.shard) if come_again else repeat(None)
         yield from zip(steps, again, strict=False)
 
     @property

@@ -16,12 +16,14 @@ from resnet_lab.data.loader import Batch, Loader
 from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.pixels import Pixels
 from resnet_lab.device import Placement
+from resnet_lab.evaluation.views import Views
 from resnet_lab.network import checkpoint
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
 
 BATCH_SIZE = 64
+AS_IT_IS = Views()
 LARGE = 512
 """Side in pixels from which on a batch has fewer images, and no more pixels."""
 
@@ -73,17 +75,27 @@ def logits(model: nn.Module, batches: Iterable[Batch], placement: Placement) -> 
 
 
 def probabilities_of(
-    network: nn.Module, batches: Iterable[Batch], placement: Placement, where: str
+    network: nn.Module, batches: Iterable[Batch], placement: Placement, where: str, views: Views = AS_IT_IS
 ) -> NDArray[np.float32]:
-    """Softmax of the network's outputs, shape (N, K); raises `CheckpointError` where they are not numbers."""
-    outputs = logits(network, batches, placement)
+    """Softmax of the network's outputs, shape (N, K), its mean over views where there are several.
+
+    Raises:
+        CheckpointError: outputs are not numbers.
+    """
+    outputs = torch.cat([_in_views(network, batch, placement, views) for batch in batches], dim=1)  # V N K
     if not outputs.isfinite().all():
         raise CheckpointError(
             f"{where}: the network's outputs are non-finite; with fp16, try --precision fp32, "
             "otherwise train it again with a lower learning rate"
         )
-    found: NDArray[np.float32] = outputs.softmax(1).numpy()
+    found: NDArray[np.float32] = outputs.softmax(2).mean(0).numpy()
     return found
+
+
+def _in_views(network: nn.Module, batch: Batch, placement: Placement, views: Views) -> Tensor:
+    """Outputs (V, N, K) for a batch in each view."""
+    shown = (batch._replace(x=views.shown(batch.x, number)) for number in range(views.number))
+    return torch.stack([logits(network, [each], placement) for each in shown])
 
 
 def with_progress(batches: Iterable[Batch], watcher: Watcher) -> Iterator[Batch]:

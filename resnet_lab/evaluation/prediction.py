@@ -12,7 +12,8 @@ from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import ArrayPixels, decoded, image_files
 from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.inference import image_format_of, load_for_images, prepare, probabilities_of
+from resnet_lab.evaluation.inference import AS_IT_IS, image_format_of, load_for_images, prepare, probabilities_of
+from resnet_lab.evaluation.views import Views
 from resnet_lab.network.plugins import Registry
 
 
@@ -40,6 +41,7 @@ def predict(
     registry: Registry,
     *,
     top: int,
+    views: Views = AS_IT_IS,
     watcher: Watcher = SILENT,
 ) -> Answers:
     """Name the `top` most probable classes of image files; nothing but the weights is needed.
@@ -47,6 +49,7 @@ def predict(
     Args:
         weights: a run folder, whose best weights are taken, or a weights file.
         paths: files, folders, which stand for the images below them, and patterns such as `scans/**/*.jpg`.
+        views: over which probabilities are averaged.
         watcher: notified of each image.
 
     Raises:
@@ -58,14 +61,14 @@ def predict(
     files = image_files(paths)
     image_format = image_format_of(metadata)
     watcher.begin("predicting", len(files))
-    network = optimize_for_inference(model, placement, len(files), watcher=watcher)
+    network = optimize_for_inference(model, placement, views.number * len(files), watcher=watcher)
     answers: list[Answer] = []
     bad: list[tuple[str, str]] = []
     for piece in decoded(files, image_format):
         bad += [(str(file), cause) for file, cause in piece.bad]
         if piece.files:
             batches = prepare(ArrayPixels(piece.pixels, image_format), np.arange(len(piece.files)), metadata, placement)
-            found = probabilities_of(network, batches.evaluation(), placement, str(weights))
+            found = probabilities_of(network, batches.evaluation(), placement, str(weights), views)
             best = np.argsort(-found, axis=1, kind="stable")[:, :top]
             answers += [
                 Answer(str(file), tuple((metadata.classes[k], float(row[k])) for k in chosen.tolist()))

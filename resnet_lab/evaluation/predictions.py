@@ -40,6 +40,7 @@ class Origin(Record):
         versions: of the packages that took part.
         gone: images of the part that were no longer there, or could not be read.
         absent: classes of which the source has none.
+        views: names of test-time augmentations, over whose views probabilities are means.
     """
 
     weights: str
@@ -51,6 +52,7 @@ class Origin(Record):
     versions: Entries[str]
     gone: int = 0
     absent: Tuple[str] = ()
+    views: Tuple[str] = ()
 
 
 class _Header(Record):

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,11 @@ from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.assembly import some
 from resnet_lab.data.split import Part, from_csv_as_far_as_there
 from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.inference import image_format_of, prepare, probabilities_of, with_progress
+from resnet_lab.evaluation.inference import AS_IT_IS, image_format_of, prepare, probabilities_of, with_progress
 from resnet_lab.evaluation.metrics import Summary, summarise
 from resnet_lab.evaluation.opened_run import OpenedRun, Sources
 from resnet_lab.evaluation.predictions import Origin, Predictions, weights_digest
+from resnet_lab.evaluation.views import Views
 from resnet_lab.network.plugins import Registry
 from resnet_lab.network.weights.adopting import Adopted
 
@@ -41,6 +43,7 @@ def evaluate(
     class_map: Mapping[str, str] | None = None,
     other_classes: Collection[str] = (),
     again: bool = False,
+    views: Views = AS_IT_IS,
     watcher: Watcher = SILENT,
 ) -> Predictions:
     """Predictions of a run's best weights on a part of its own data, or on all of another source.
@@ -55,6 +58,7 @@ def evaluate(
         class_map: names of classes by what they are called on the other side; see `match_classes`.
         other_classes: those that `class_map` may name beside the network's and the source's.
         again: make them in any case.
+        views: over which probabilities are averaged; such predictions are kept in files of their own.
         watcher: notified of each image that is decoded.
 
     Raises:
@@ -71,6 +75,7 @@ def evaluate(
         class_map=class_map,
         other_classes=other_classes,
         again=again,
+        views=views,
     )
 
 
@@ -83,6 +88,7 @@ def predictions_of(
     class_map: Mapping[str, str] | None = None,
     other_classes: Collection[str] = (),
     again: bool = False,
+    views: Views = AS_IT_IS,
 ) -> Predictions:
     """Evaluate an open run, like `evaluate`."""
     run, watcher = opened.run, opened.sources.watcher
@@ -127,8 +133,13 @@ def predictions_of(
         _require_as_split(run, images, positions, labels, metadata.classes)
     whole = "all" if source is not None else part
     origin = origin_of(weights_digest(run.best), images.name, whole, placement, record.get("best_epoch")).model_copy(
-        update={"gone": len(gone) + len(unreadable), "absent": match.missing if source is not None else ()}
+        update={
+            "gone": len(gone) + len(unreadable),
+            "absent": match.missing if source is not None else (),
+            "views": views.names,
+        }
     )
+    _report_views(views, record, watcher)
     _report_scored(match.remarks, gone, unreadable, origin, len(metadata.classes), watcher)
     digests = tuple(hexadecimal(decoded.examined.digests[positions]))
     labels = labels[positions]
@@ -140,8 +151,9 @@ def predictions_of(
     refuse_unwritable(kept)
     batches = prepare(decoded.pixels, positions, metadata, placement, labels)
     watcher.begin("predicting", len(positions))
-    network = optimize_for_inference(model, placement, len(positions), watcher=watcher)
-    probabilities = probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, str(run.best))
+    network = optimize_for_inference(model, placement, views.number * len(positions), watcher=watcher)
+    shown = with_progress(batches.evaluation(), watcher)
+    probabilities = probabilities_of(network, shown, placement, str(run.best), views)
     predictions = Predictions(
         classes=metadata.classes,
         paths=tuple(images.paths[position] for position in positions.tolist()),
@@ -161,6 +173,7 @@ def evaluate_weights(
     registry: Registry,
     *,
     download: bool = False,
+    views: Views = AS_IT_IS,
     watcher: Watcher = SILENT,
 ) -> Predictions:
     """Predictions of pretrained weights as they are on all images of a source; they are kept nowhere.
@@ -178,9 +191,9 @@ def evaluate_weights(
     labels = outputs[images.labels]
     batches = prepare(decoded.pixels, positions, metadata, placement, labels[positions])
     watcher.begin("predicting", len(positions))
-    network = optimize_for_inference(adopted.model, placement, len(positions), watcher=watcher)
+    network = optimize_for_inference(adopted.model, placement, views.number * len(positions), watcher=watcher)
     where = adopted.coverage.source
-    probabilities = probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, where)
+    probabilities = probabilities_of(network, with_progress(batches.evaluation(), watcher), placement, where, views)
     return Predictions(
         classes=metadata.classes,
         paths=tuple(images.paths[position] for position in positions.tolist()),
@@ -195,6 +208,7 @@ def evaluate_weights(
             epoch=None,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=_versions(),
+            views=views.names,
         ),
     )
 
@@ -213,9 +227,12 @@ def origin_of(weights: str, source: str, part: str, placement: Placement, epoch:
 
 
 def kept_at(run: Run, origin: Origin) -> Path:
-    """Path of a run folder's predictions; those of a part with missing images never replace those of all of it."""
+    """Path of a run folder's predictions.
+
+    Those of a part with missing images, and of several views, never replace those of all of it as it is.
+    """
     source = origin.source if origin.part == "all" else ""
-    return run.predictions(origin.part, source, whole=not origin.gone)
+    return run.predictions(origin.part, source, whole=not origin.gone, views=origin.views)
 
 
 def _versions() -> dict[str, str]:
@@ -266,6 +283,11 @@ def _require_of_run(found: Predictions, run: Run, path: Path, part: Part, remedy
         raise CheckpointError(
             f"{path}: the predictions are of the part {shortened(found.origin.part)}, not of {part}; {remedy}"
         )
+    if found.origin.views:
+        names = shortened(", ".join(found.origin.views))
+        raise CheckpointError(
+            f"{path}: the predictions are means of views ({names}), not of the images as they are; {remedy}"
+        )
     if run.record.exists() and list(found.classes) != run.read()["data"]["classes"]:
         raise CheckpointError(f"{path}: the predictions are of other classes than {run.record}; {remedy}")
     if run.splits.exists():
@@ -297,7 +319,7 @@ def _kept(
 
 
 def _made_alike(one: Origin, other: Origin) -> bool:
-    same = ("weights", "source", "part")
+    same = ("weights", "source", "part", "views")
     how = ("type", "dtype", "precision")
     return all(getattr(one, name) == getattr(other, name) for name in same) and all(
         one.device.get(name) == other.device.get(name) for name in how
@@ -334,6 +356,13 @@ def _require_as_split(
                 f"{images.name}: {images.paths[position]} is of the class {called!r} now, and of {was!r} in "
                 f"{run.splits}; restore what changed, or score all images with --data {images.name}"
             )
+
+
+def _report_views(views: Views, record: Mapping[str, Any], watcher: Watcher) -> None:
+    """Remark on views that the training did not show."""
+    trained = {text.partition("(")[0].strip() for text in record.get("config", {}).get("augment", ())}
+    if "config" in record and (others := [name for name in views.names if name not in trained]):
+        watcher.say(f"tta: the network was trained without {' and '.join(others)}, and may know such views less well")
 
 
 def _report_scored(

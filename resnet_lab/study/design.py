@@ -61,7 +61,11 @@ class Arm:
         train = {key: value for key, value in train.items() if not (key in SEEDS.values() and value is None)}
         if train["init_gain"] == "activation":  # as in all studies before there was a choice
             del train["init_gain"]
-        for key in ("checkpoint_activations", "keep_predictions", "progressive_size", "threads"):
+        if train["repeats"] == 1:
+            del train["repeats"]
+        if train["loss"] == "cross_entropy":
+            del train["loss"]
+        for key in ("average_last", "checkpoint_activations", "keep_predictions", "progressive_size", "threads"):
             if not train[key]:
                 del train[key]
         data = self.data.model_dump(mode="json", exclude={"near_copies"} if self.data.near_copies == "on" else set())

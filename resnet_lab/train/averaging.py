@@ -1,10 +1,11 @@
-"""An exponential moving average of a network's weights."""
+"""Averages of a network's weights: an exponential moving one, and the mean of the last epochs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 
 class Average:
@@ -56,6 +57,47 @@ class Average:
         averages = {name.removeprefix("model."): tensor for name, tensor in state.items() if name != "updates"}
         self.model.load_state_dict({**self._shared, **averages})
         self.updates = int(state["updates"])
+
+
+class MeanOfEpochs:
+    """The mean of the weights after some epochs: stochastic weight averaging (arXiv:1803.05407), by torch's own means.
+
+    Batch norm's statistics are not averaged: they are recomputed by the averaged network.
+
+    Args:
+        model: on the device and in the layout that it is trained in.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._source = model
+        self._averaged = AveragedModel(model)
+        self._averaged.module.requires_grad_(False)
+        self.number = 0
+
+    @property
+    def model(self) -> nn.Module:
+        """The averaged network in evaluation mode."""
+        averaged: nn.Module = self._averaged.module
+        return averaged.eval()
+
+    def update(self, inputs: Iterable[Tensor]) -> None:
+        """Take in the weights as they are after an epoch.
+
+        Args:
+            inputs: batches (N, C, H, W) on which batch norm's statistics are then taken.
+        """
+        self._averaged.update_parameters(self._source)
+        self.number += 1
+        update_bn(inputs, self._averaged.module)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that `load_state_dict` needs to resume."""
+        return {"number": torch.tensor(self.number), **self._averaged.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Resume from another mean; raises `KeyError` or `RuntimeError` where it was of another network."""
+        self._averaged.load_state_dict({name: tensor for name, tensor in state.items() if name != "number"})
+        self.number = int(state["number"])
 
 
 def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from resnet_lab.core.choices import Balance, Compile, InitGain, Optimizer, Precision, Schedule, Switch
+from resnet_lab.core.choices import Balance, Compile, InitGain, LossName, Optimizer, Precision, Schedule, Switch
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError, ResNetLabError, nearest
 from resnet_lab.core.option import LEARNING, OUTPUT, SPEED, TRANSFER, option
@@ -64,9 +64,13 @@ class TrainConfig(Record):
         schedule: `exponential` multiplies the rate by `decay` after each epoch, `step` after every `decay_epochs`;
             `cosine` lets it fall to zero along a half cosine, step by step (arXiv:1608.03983); `one_cycle` lets it rise
             and fall (arXiv:1708.07120), as torch's `OneCycleLR` does but for the momentum; `constant` leaves it.
+        loss: `bce` asks of each class by itself whether the image shows it (arXiv:2110.00476). Given that it shows
+            exactly one, softmax is the probability of each, as it is after cross-entropy.
         label_smoothing: arXiv:1512.00567, section 7.
         progressive_size: see `core.size_schedule`; `patience` counts the epochs at the whole size alone.
         ema: it is lower in the first steps, so that nothing of the initial weights stays.
+        average_last: batch norm's statistics are recomputed, on the batches of the epoch.
+        repeats: arXiv:1901.09335, as in timm; so an epoch has the first images of its order alone.
         balance: `sampling` gives each class the same share of an epoch, `loss` weighs the loss by N / (K N_k).
         init_seed, split_seed, order_seed: of one part of chance alone; `seed` where it is not given.
         deterministic: on the CPU and on one GPU.
@@ -82,7 +86,7 @@ class TrainConfig(Record):
         metavar="N",
     )
     accumulate: Count = option(1, "Micro-batches per optimizer step; more need less memory.", LEARNING)
-    optimizer: Optimizer = option("adam", "Optimizer; SGD is with Nesterov momentum.", LEARNING)
+    optimizer: Optimizer = option("adam", "Optimizer; SGD is with Nesterov momentum, LAMB timm's.", LEARNING)
     lr: Positive = option(
         3e-3, "Learning rate of the first epoch after the warm-up; the highest of one_cycle.", LEARNING
     )
@@ -96,19 +100,29 @@ class TrainConfig(Record):
     decay_epochs: Count = option(30, "Epochs between two steps of the step schedule.", LEARNING)
     warmup_epochs: NotNegative = option(0.0, "Epochs of linear warm-up.", LEARNING)
     clip_norm: Positive | None = option(None, "Maximum norm of the gradient.", LEARNING)
+    loss: LossName = option("cross_entropy", "Loss; bce is a binary cross-entropy for each class.", LEARNING)
     label_smoothing: Share = option(0.0, "Share of the target that is distributed over all classes.", LEARNING)
     ema: Share = option(
         0.0,
         "Decay per step of a moving average of the weights, which is then evaluated and saved; 0 is off.",
         LEARNING,
     )
+    average_last: Number = option(
+        0,
+        "Average the weights after each of the last N epochs, and evaluate and save these averages there; 0 is off.",
+        LEARNING,
+        metavar="N",
+    )
     patience: Count | None = option(None, "Stop early after so many epochs without a better one.", LEARNING)
     augment: tuple[str, ...] = option(
         (),
-        "flip, rotate90, crop, jitter, erase, mixup, cutmix: comma-separated, applied in this order, with "
-        "optional parameters: crop(scale=0.5),flip.",
+        "flip, rotate90, crop, jitter, randaugment, trivialaugment, erase, mixup, cutmix: comma-separated, applied in "
+        "this order, with optional parameters: crop(scale=0.5),flip.",
         LEARNING,
         metavar="LIST",
+    )
+    repeats: Count = option(
+        1, "Repeated augmentation: each image so many times in a step, in an epoch as long as before.", LEARNING
     )
     progressive_size: tuple[SizeShare, ...] = option(
         (),
@@ -192,6 +206,7 @@ def train_config(values: dict[str, Any], where: str) -> TrainConfig:
     """A checked configuration; raises `ConfigError` on an unknown key or a value out of range."""
     config = _config(TrainConfig, values, where)
     require_sizes(config, where)
+    require_averaging(config, where)
     if not config.augment:
         return config
     from resnet_lab.data.augmentations import parse_augmentations
@@ -215,6 +230,22 @@ def require_sizes(config: TrainConfig, where: str) -> None:
         raise ConfigError(
             f"{where}: progressive_size has {len(shares)} shares for {config.epochs} epochs; give at most one per epoch"
         )
+
+
+def require_averaging(config: TrainConfig, where: str) -> None:
+    """Raise `ConfigError` where `average_last` does not suit the training."""
+    if config.average_last > config.epochs:
+        raise ConfigError(
+            f"{where}: average_last is {config.average_last} of {config.epochs} epochs; give at most as many"
+        )
+    reasons = {
+        "ema": (bool(config.ema), "each is what is evaluated and saved"),
+        "patience": (config.patience is not None, "which epochs are the last has to be known before"),
+        "freeze": (bool(config.freeze), "frozen stages keep their batch norm statistics"),
+    }
+    for name, (given, reason) in reasons.items():
+        if config.average_last and given:
+            raise ConfigError(f"{where}: average_last and {name} exclude each other: {reason}; leave one of them out")
 
 
 def data_config(values: dict[str, Any], where: str) -> DataConfig:

@@ -106,7 +106,7 @@ def _losses_at(
     """Train a copy for a step at each rate; the loss of each step's batch before the step."""
     copy = deepcopy(network).train()
     loss = make_loss(config, batches.images.labels, batches.images.num_classes, placement.device)
-    learner = Learner(copy, copy, loss, config.model_copy(update={"ema": 0.0}), placement)
+    learner = Learner(copy, copy, loss, config.model_copy(update={"ema": 0.0, "average_last": 0}), placement)
     with (
         closing(_endless(batches)) as training,
         torch.random.fork_rng(devices=[placement.device] if placement.device.type == "cuda" else []),

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from resnet_lab.device import Placement
 from resnet_lab.device.processes import Processes
-from resnet_lab.train.averaging import Average
+from resnet_lab.train.averaging import Average, MeanOfEpochs
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.distributed import exchange
 from resnet_lab.train.optimisation import Loss, clip_gradients, make_optimizer
@@ -20,6 +20,7 @@ class Learner:
 
     Attributes:
         average: the moving average of the weights, if there is one.
+        mean: that of the last epochs, if there is one.
     """
 
     def __init__(
@@ -41,10 +42,13 @@ class Learner:
         self.optimizer = make_optimizer(model, config)
         self.scaler = placement.scaler()
         self.average = Average(model, config.ema) if config.ema else None
+        self.mean = MeanOfEpochs(model) if config.average_last else None
 
     @property
     def scored(self) -> nn.Module:
-        """Network that an epoch is scored by, and kept: the moving average, or the network itself."""
+        """Network that an epoch is scored by, and kept: an average, once there is one, or the network itself."""
+        if self.mean is not None and self.mean.number:
+            return self.mean.model
         return self.model if self.average is None else self.average.model
 
     def step(self, x: Tensor, y: Tensor, rate: float) -> tuple[Tensor, Tensor, Tensor]:

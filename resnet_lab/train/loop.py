@@ -53,6 +53,7 @@ def epochs(
         progress.tally.sums = learner.processes.total(progress.tally.sums)
         train_loss, train_accuracy = progress.tally.result()
         trained = perf_counter()
+        _average(learner, train, config, placement, progress.epoch)
         share_buffers(learner.scored, learner.processes)
         outputs = learner.processes.gather_in_order(
             logits(learner.scored, val.evaluation(), placement), len(val.images)
@@ -116,6 +117,16 @@ def _diverged(what: str, epoch: int, step: int, config: TrainConfig, steps_per_e
         f"epoch {epoch}, step {step + 1} of {steps_per_epoch}: {what} at learning rate {rate:g}; try a lower rate "
         "(--lr), --clip-norm 1, or --precision fp32"
     )
+
+
+def _average(learner: Learner, batches: Loader, config: TrainConfig, placement: Placement, epoch: int) -> None:
+    """Take the weights after one of the last epochs into their mean."""
+    if learner.mean is None or epoch <= config.epochs - config.average_last:
+        return
+    devices = [placement.device] if placement.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), placement.autocast():  # dropout draws in both
+        placement.seed(named_seed(config.seed_of("order") + batches.order.shard.rank, f"statistics {epoch}"))
+        learner.mean.update(x for _, x, _ in batches.training(epoch))
 
 
 def _steps(

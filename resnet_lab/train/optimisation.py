@@ -1,8 +1,9 @@
 """Optimisers, learning rates and the loss, torch's own where it has them. Legend: N images, K classes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import cos, pi
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -36,14 +37,41 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
         for members, decay in ((decayed, config.weight_decay), (others, 0.0))
         if members
     ]
-    optimizer: Optimizer
-    if config.optimizer == "sgd":
-        optimizer = SGD(groups, config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True)
-    else:
-        kind = Adam if config.optimizer == "adam" else AdamW
-        optimizer = kind(groups, config.lr, fused=True)
+    optimizer = _OPTIMIZERS[config.optimizer](groups, config)
     optimizer.register_load_state_dict_post_hook(_lay_out)
     return optimizer
+
+
+def packages_of(config: TrainConfig) -> tuple[str, ...]:
+    """Packages beside torch that the optimiser is of."""
+    return ("timm",) if config.optimizer == "lamb" else ()
+
+
+def require_optimizer(config: TrainConfig) -> None:
+    """Raise `ConfigError` where the optimiser needs a package that is not there."""
+    if packages_of(config):
+        _lamb_class()
+
+
+def _lamb_class() -> Callable[..., Optimizer]:
+    try:
+        from timm.optim.lamb import Lamb
+    except ImportError:
+        raise ConfigError("optimizer lamb needs the package timm; pip install resnet-lab[lamb]") from None
+    kind: Callable[..., Optimizer] = Lamb
+    return kind
+
+
+_Groups: TypeAlias = list[dict[str, Any]]
+
+_OPTIMIZERS: dict[str, Callable[[_Groups, TrainConfig], Optimizer]] = {
+    "adam": lambda groups, config: Adam(groups, config.lr, fused=True),
+    "adamw": lambda groups, config: AdamW(groups, config.lr, fused=True),
+    "lamb": lambda groups, config: _lamb_class()(groups, config.lr),
+    "sgd": lambda groups, config: SGD(
+        groups, config.lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=True
+    ),
+}
 
 
 def _lay_out(optimizer: Optimizer) -> None:
@@ -131,21 +159,34 @@ class Loss:
     """Cross-entropy in nats, in the two parts of a mean: so that a batch can go through in pieces and many processes.
 
     The mean, `sum / weight`, is torch's, which with `class_weights` divides by the weights of the labels, but by the
-    number of images where targets are shares.
+    number of images where targets are shares. The binary one is timm's `BinaryCrossEntropy`, a mean over the classes;
+    class weights are then those of images by their labels, or by their shares of them.
 
     Attributes:
         class_weights: shape (K,).
         smoothing: share of each target that is spread over all classes (arXiv:1512.00567, section 7).
+        binary: whether each class is asked for by itself.
     """
 
     class_weights: Tensor | None = None
     smoothing: float = 0.0
+    binary: bool = False
 
     def sum(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Sum of the losses of logits (N, K) with int64 labels (N,) or float shares (N, K); a scalar in float32."""
+        if self.binary:
+            return self._binary(outputs.float(), targets).sum()
         return F.cross_entropy(
             outputs.float(), targets, self.class_weights, reduction="sum", label_smoothing=self.smoothing
         )
+
+    def _binary(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Losses of images, (N,)."""
+        number = outputs.shape[1]
+        shares = F.one_hot(targets, number).float() if targets.ndim == 1 else targets
+        smoothed = shares * (1 - self.smoothing) + self.smoothing / number
+        losses = F.binary_cross_entropy_with_logits(outputs, smoothed, reduction="none").mean(1)
+        return losses if self.class_weights is None else losses * (shares @ self.class_weights)
 
     def weight(self, targets: Tensor) -> Tensor:
         """Divisor of the sum over these targets; a scalar in float32, on their device."""
@@ -163,4 +204,4 @@ def make_loss(config: TrainConfig, labels: NDArray[np.int64], num_classes: int, 
     weights = None
     if config.balance == "loss":
         weights = torch.from_numpy(class_weights(labels, num_classes)).to(device, torch.float32)
-    return Loss(weights, config.label_smoothing)
+    return Loss(weights, config.label_smoothing, binary=config.loss == "bce")

@@ -34,11 +34,11 @@ from resnet_lab.network.plugins import Registry
 from resnet_lab.network.recomputation import recompute_activations
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.network.weights import Coverage, Weights, load_weights, open_weights
-from resnet_lab.train.config import TrainConfig, require_sizes
+from resnet_lab.train.config import TrainConfig, require_averaging, require_sizes
 from resnet_lab.train.determinism import reserve_workspace
 from resnet_lab.train.freezing import freeze
 from resnet_lab.train.learner import Learner
-from resnet_lab.train.optimisation import make_loss, warmup_steps
+from resnet_lab.train.optimisation import make_loss, require_optimizer, warmup_steps
 from resnet_lab.train.progress import TrainingWatcher
 
 STEPS_AT_LEAST = 10
@@ -98,6 +98,7 @@ def make_ready(
     Raises:
         ResNetLabError: anything that is wrong with the input.
     """
+    require_optimizer(config)
     reserve_workspace(config.deterministic)
     with processes.first_ahead():  # what is fetched and decoded is there for the others
         images = open_images(data.source, registry, download=data.download)
@@ -119,6 +120,7 @@ def make_ready(
             recompute_activations(built.model)
         _refuse_broken_plugins(built.model, spec, registry)
         require_sizes(config, spec.name)
+        require_averaging(config, spec.name)
         sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)
         placement = choose(
             processes.device, config.precision, config.compile, config.channels_last, _strides(spec, sizes, registry)
@@ -282,7 +284,9 @@ def _batches(
     images, chosen = prepared.images, prepared.positions(part)
     chunks = None if images.chunks is None else images.chunks[chosen]
     subset = Subset(chosen, images.labels[chosen], len(images.classes), chunks)
-    order = Order(subset, batch_size, config.seed_of("order"), balanced=config.balance == "sampling")
+    order = Order(
+        subset, batch_size, config.seed_of("order"), balanced=config.balance == "sampling", copies=config.repeats
+    )
     augment = parse_augmentations(config.augment)
     return image_loader(
         prepared.pixels, order, metadata.mean, metadata.std, placement, augment, sizes if sizes.changes else None

@@ -19,6 +19,7 @@ from resnet_lab.evaluation.opened_run import recorded_spec
 from resnet_lab.network.plugins import Registry, is_file, warn_of_other_sources, why_missing
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig, data_config, train_config
+from resnet_lab.train.optimisation import packages_of
 from resnet_lab.train.preparation import Ready
 
 
@@ -55,6 +56,7 @@ def describe_run(
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("resnet-lab", "torch", "torchvision", "numpy", "pillow")},
+            **{name: version(name) for name in packages_of(ready.config)},
         },
         "device": {**ready.placement.record(), "processes": processes.world_size},
     }

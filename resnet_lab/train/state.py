@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import torch
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from torch import Tensor
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, Adam, Optimizer
 
 from resnet_lab.core.errors import CheckpointError
 from resnet_lab.core.history import Epoch
@@ -93,8 +94,13 @@ def write_state(path: Path, progress: Progress, learner: Learner) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in learner.model.state_dict().items()}
     for number, values in learner.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in values.items() if tensor is not None}
+    for number, group in enumerate(learner.optimizer.param_groups):
+        if "step" in group:  # LAMB counts by group, and not by parameter
+            tensors[f"group.{number}.step"] = torch.as_tensor(group["step"], dtype=torch.float32)
     if learner.average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in learner.average.state_dict().items()}
+    if learner.mean is not None:
+        tensors |= {f"mean.{name}": tensor for name, tensor in learner.mean.state_dict().items()}
     tensors["tally"] = tally
     header = {
         "format": FORMAT,
@@ -120,9 +126,11 @@ def read_state(path: Path, progress: Progress, learner: Learner, steps_per_epoch
         )
     try:
         learner.model.load_state_dict(_under("model.", tensors))
-        _load_optimizer(learner.optimizer, _under("optimizer.", tensors))
+        _load_optimizer(learner.optimizer, _under("optimizer.", tensors), _under("group.", tensors))
         if learner.average is not None:
             learner.average.load_state_dict(_under("average.", tensors))
+        if learner.mean is not None:
+            learner.mean.load_state_dict(_under("mean.", tensors))
         if learner.processes.is_first:
             if tensors["tally"].shape != progress.tally.sums.shape:
                 raise ValueError(f"tally is {tuple(tensors['tally'].shape)}")
@@ -146,13 +154,14 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], steps: Mapping[str, Tensor]) -> None:
     state: dict[int, dict[str, Any]] = {}
     for key, tensor in tensors.items():
         number, name = key.split(".")
         state.setdefault(int(number), {})[name] = tensor
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    kept = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    kept = {"momentum_buffer"} if isinstance(optimizer, SGD) else {"exp_avg", "exp_avg_sq"}
+    kept |= {"step"} if isinstance(optimizer, Adam) else set()
     for place, values in state.items():
         if place not in range(len(parameters)):
             raise ValueError(f"there is no parameter {place}")
@@ -163,4 +172,9 @@ def _load_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None
                 raise ValueError(f"{name} of parameter {place} is {tuple(tensor.shape)} of {tensor.dtype}")
             if name in ("step", "exp_avg_sq") and (tensor < 0).any():
                 raise ValueError(f"{name} of parameter {place} is negative")
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    groups = optimizer.state_dict()["param_groups"]
+    for key, step in steps.items():
+        if step.shape != () or not (step >= 0 and step == step.round()):
+            raise ValueError(f"the step of a group is {step.tolist()}")
+        groups[int(key.removesuffix(".step"))]["step"] = int(step)
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

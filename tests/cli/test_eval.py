@@ -89,3 +89,18 @@ def test_the_screen_names_the_intervals_of_few_images(capsys: pytest.CaptureFixt
     assert "Interval for macro accuracy and macro recall: Wilson over classes." in out
     named = "No interval for log loss (nats), Brier score and mean p(true class)"
     assert f"{named}: fewer than 5 images are classified wrongly, or correctly." in out
+
+
+def test_views_are_averaged_over_where_asked_for(cli: Callable, trained: Path, paintings: Path) -> None:
+    code, out, _ = cli("eval", "run", "--tta", "flip", "--json")
+    content = json.loads(out)
+    assert (code, content["tta"]) == (0, ["flip"])
+    assert Path(content["predictions"]).name == "test-tta-flip.safetensors"
+    assert json.loads(cli("eval", "run", "--json").out)["tta"] == []
+    assert "mean of 8 views (flip, rotate90)" in cli("eval", "run", "--tta", "flip,rotate90").out
+    code, out, _ = cli("predict", "run", paintings, "--tta", "rotate90", "--json")
+    assert (code, json.loads(out)["tta"]) == (0, ["rotate90"])
+    for command in (("eval", "run"), ("predict", "run", paintings)):
+        code, out, err = cli(*command, "--tta", "jitter")
+        assert (code, out) == (2, "")
+        assert err.startswith("resnet-lab: tta 'jitter': test-time augmentation averages over all views of an image, ")

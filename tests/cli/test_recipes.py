@@ -17,7 +17,7 @@ def test_the_list(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (code, err) == (0, "")
     rows = [" ".join(line.split()) for line in out.splitlines()]
     assert "paintings-frozen-1-3 Paintings, fine-tuned with stages 1-3 frozen resnet50 15" in rows
-    assert "strong Paintings, from scratch with a modern recipe resnet50 100" in rows
+    assert "strong Paintings, from scratch as in ResNet strikes back resnet50 300" in rows
     assert "paintings-modified Paintings, three parts modified, from scratch resnet50, gelu, 15" in rows
     assert all(any(row.startswith(f"{name} ") for row in rows) for name in names())
 
@@ -80,7 +80,7 @@ def test_bad_input(cli: Callable, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[trian]")
     for name, message in {
         "paintings": "paintings: no such recipe, and no such file; did you mean 'paintings-quick' "
-        "or 'paintings-scratch' or 'paintings-modified'?",
+        "or 'paintings-adamw' or 'paintings-scratch'?",
         "absent.toml": "absent.toml: cannot be read: No such file or directory",
         "c.toml": "c.toml: unknown table 'trian'; did you mean 'train'?",
     }.items():

@@ -120,7 +120,7 @@ BAD = {
     "--data absent": "absent: no such folder, and no data set of that name; known: digits, synthetic",
     "--lr -1": "train: lr: input should be greater than 0, got -1.0",
     "--epochs 0": "train: epochs: input should be greater than or equal to 1, got 0",
-    "--optimizer adma": "train: optimizer: input should be 'adam', 'adamw' or 'sgd', got 'adma'",
+    "--optimizer adma": "train: optimizer: input should be 'adam', 'adamw', 'lamb' or 'sgd', got 'adma'",
     "--augment flop": "train: augment: unknown augmentation 'flop'; did you mean 'flip' or 'crop'?",
     "--augment crop(scale=2)": "train: augment: crop(scale=2.0): scale must be above 0 and at most 1",
     "--balance both": "train: balance: input should be 'none', 'sampling' or 'loss', got 'both'",

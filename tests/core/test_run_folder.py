@@ -280,7 +280,7 @@ def test_scores_of_another_number_of_images_than_the_test_part(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("setting", "value", "problem"),
     [
-        ("optimizer", "magic", "input should be 'adam', 'adamw' or 'sgd', got 'magic'"),
+        ("optimizer", "magic", "input should be 'adam', 'adamw', 'lamb' or 'sgd', got 'magic'"),
         ("schedule", 3, "input should be 'exponential', 'step', 'cosine', 'one_cycle' or 'constant', got 3"),
         ("balance", None, ""),
         ("batch_size", "many", "input should be a valid integer, got 'many'"),

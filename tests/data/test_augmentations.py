@@ -14,24 +14,26 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.data import augmentations
+from resnet_lab.data import augmentations, image_by_image
 from resnet_lab.data.augmentations import (
     Augmentations,
-    Box,
     Crop,
     Cutmix,
-    Erase,
     Flip,
     Jitter,
     Mixup,
-    PixelAugmentation,
     Rotate90,
     parse_augmentations,
-    random_boxes,
 )
 from resnet_lab.data.draws import Draws
+from resnet_lab.data.erasing import Erase
+from resnet_lab.data.image_by_image import PixelAugmentation
+from resnet_lab.data.policies import RandAugment, TrivialAugment
+from resnet_lab.data.random_boxes import Box, random_boxes
 
-PIXEL = [Flip(), Rotate90(), Crop(), Jitter(hue=0.2), Erase(p=0.8)]
+POLICIES = [RandAugment(magnitude=20), RandAugment(ops="timm", magnitude=7, std=2, p=0.5), TrivialAugment()]
+ERASED = [Erase(p=0.8), Erase(p=0.8, mode="rand", count=3), Erase(p=0.8, mode="pixel", count=2)]
+PIXEL = [Flip(), Rotate90(), Crop(), Jitter(hue=0.2), *POLICIES, *ERASED]
 SHAPES = [(3, 24), (1, 24), (3, 17), (1, 1), (3, 2)]
 
 
@@ -176,6 +178,50 @@ def test_an_image_of_one_colour_survives_erasing() -> None:
     assert torch.equal(Erase(p=1.0)(batch.clone(), draws_of(5)), batch)
 
 
+def test_erased_colours_are_normal_about_the_images_own() -> None:
+    """In `rand` one colour each, in `pixel` one for each pixel; both cut off where bytes end."""
+    batch = images(300, size=20) // 2 + 60  # so that few are cut off
+    mean, spread = batch.double().mean((2, 3)), batch.double().std((2, 3), correction=0)
+    for mode in ("rand", "pixel"):
+        erased = Erase(p=1.0, mode=mode)(batch.clone(), draws_of(300))
+        scores = []
+        for image, after, middle, width in zip(batch, erased, mean, spread, strict=True):
+            changed = (image != after).any(dim=0)
+            rows, columns = np.flatnonzero(changed.any(dim=1)), np.flatnonzero(changed.any(dim=0))
+            if not len(rows):
+                continue
+            box = after[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].double()
+            if mode == "rand":
+                assert (box == box[:, :1, :1]).all()
+                box = box[:, :1, :1]
+            scores.append(((box - middle[:, None, None]) / width[:, None, None]).flatten())
+        found = torch.cat(scores).numpy()
+        inside = found[np.abs(found) < 1.5]
+        cut = stats.truncnorm(-1.5, 1.5)
+        assert stats.kstest(inside[:: 1 + len(inside) // 800], cut.cdf).pvalue > 0.01
+        assert len(inside) / len(found) == pytest.approx(np.diff(stats.norm.cdf([-1.5, 1.5]))[0], abs=0.05)
+
+
+def test_several_boxes_share_the_area() -> None:
+    """Their number is drawn from 1 to `count` alike, and each is so many times smaller."""
+    boxes, _, _ = Erase(p=1.0, count=3)._drawn(draws_of(3000), 200)
+    number = boxes.any(dim=2).sum(dim=1)
+    assert stats.chisquare(number.bincount(minlength=4)[1:]).pvalue > 0.001
+    shares = boxes[..., 2:].double().prod(dim=2) / 200**2
+    for many in (1, 2, 3):
+        drawn = shares[number == many][:, :many].flatten().numpy()
+        assert stats.kstest(drawn, stats.uniform(0.02 / many, 0.31 / many).cdf).pvalue > 0.001
+
+
+def test_one_box_is_the_same_however_it_is_filled() -> None:
+    batch = images(40) // 2
+    places = [
+        (erased(batch.clone(), draws_of(40)) != batch).any(dim=1)
+        for erased in (Erase(p=0.5), Erase(p=0.5, mode="rand"))
+    ]
+    assert (places[0] == places[1]).float().mean() > 0.99  # where a colour is not by chance the pixel's own
+
+
 # What holds of all that change pixels
 
 
@@ -213,7 +259,7 @@ def test_images_changed_together_and_one_by_one_are_the_same(
     """GPU and CPU code paths agree: in every pixel where none is computed, else up to rounding."""
     batch = images(40, channels)
     one_by_one = augmentation(batch.clone(), draws_of(40))
-    monkeypatch.setattr(augmentations, "_in_memory", lambda batch: False)
+    monkeypatch.setattr(image_by_image, "in_memory", lambda batch: False)
     together = augmentation(batch.clone(), draws_of(40))
     assert together.dtype == torch.uint8
     if isinstance(augmentation, Crop | Jitter):
@@ -239,7 +285,7 @@ def test_the_gpu_rounds_like_the_processor(monkeypatch: pytest.MonkeyPatch, augm
     """That does the same steps."""
     batch = images(12)
     there = augmentation(batch.cuda(), draws_of(12)).cpu()
-    monkeypatch.setattr(augmentations, "_in_memory", lambda batch: False)
+    monkeypatch.setattr(image_by_image, "in_memory", lambda batch: False)
     here = augmentation(batch.clone(), draws_of(12))
     assert (there.int() - here.int()).abs().max() <= 3
     assert (there == here).float().mean() > 0.95
@@ -351,7 +397,11 @@ def test_what_is_written_is_what_is_done() -> None:
 
 def refusals() -> Iterator[tuple[list[str], str]]:
     yield ["flop"], "unknown augmentation 'flop'; did you mean 'flip' or 'crop'?"
-    yield ["zzz"], "unknown augmentation 'zzz'; known: crop, cutmix, erase, flip, jitter, mixup, rotate90"
+    yield (
+        ["zzz"],
+        "unknown augmentation 'zzz'; known: crop, cutmix, erase, flip, jitter, mixup, randaugment, rotate90, "
+        "trivialaugment",
+    )
     yield ["flip", "crop", "flip"], "flip is listed twice; leave one of the two out"
     yield ["crop(0.5)"], "component 'crop(0.5)' is not of the form name or name(key=value, ...)"
     yield (
@@ -379,6 +429,23 @@ def refusals() -> Iterator[tuple[list[str], str]]:
     yield ["mixup(alpha=0)"], "mixup(alpha=0.0): alpha must be above 0"
     yield ["cutmix(alpha=-1)"], "cutmix(alpha=-1.0): alpha must be above 0"
     yield ["cutmix(p=1.5)"], "cutmix(p=1.5): p must be from 0 to 1"
+    yield ["erase(count=0)"], "erase(count=0): count must be from 1 to 100"
+    yield (
+        ["erase(mode=black)"],
+        "erase(mode=black): augmentation erase: parameter 'mode': input should be 'const', 'rand' or 'pixel', got "
+        "'black'",
+    )
+    yield ["randaugment(num_ops=0)"], "randaugment(num_ops=0): num_ops must be from 1 to 20"
+    yield (
+        ["randaugment(magnitude=31)"],
+        "randaugment(magnitude=31.0): magnitude must be from 0 to 30 with ops=torchvision",
+    )
+    yield (
+        ["randaugment(ops=timm,magnitude=11)"],
+        "randaugment(magnitude=11.0): magnitude must be from 0 to 10 with ops=timm",
+    )
+    yield ["randaugment(std=-1)"], "randaugment(std=-1.0): std must be 0 or more"
+    yield ["randaugment(p=2)"], "randaugment(p=2.0): p must be from 0 to 1"
 
 
 @pytest.mark.parametrize(("texts", "sentence"), list(refusals()))
@@ -388,9 +455,10 @@ def test_what_cannot_be_is_one_sentence(texts: list[str], sentence: str) -> None
     assert str(refusal.value) == f"augment: {sentence}"
 
 
-@pytest.mark.parametrize("make", [Flip, Erase, Crop, Jitter, Mixup, Cutmix])
+@pytest.mark.parametrize("make", [Flip, Erase, Crop, Jitter, Mixup, Cutmix, RandAugment])
 @pytest.mark.parametrize("value", [nan, inf, -inf])
 def test_non_finite_parameters_are_refused(make: Callable[..., object], value: float) -> None:
-    for name in make.__dataclass_fields__:  # type: ignore[attr-defined]
+    fields = make.__dataclass_fields__  # type: ignore[attr-defined]
+    for name in (name for name, field in fields.items() if isinstance(field.default, float)):
         with pytest.raises(ConfigError, match=rf"\({name}={value}\): {name} must be "):
             make(**{name: value})

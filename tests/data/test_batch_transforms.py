@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 from torchvision.transforms.v2 import functional as vision
 
@@ -59,6 +60,7 @@ ADJUSTED = {
     "adjust_brightness": (0.0, 0.4, 1.0, 1.37, 9.0),
     "adjust_contrast": (0.0, 0.4, 1.0, 1.37, 9.0),
     "adjust_saturation": (0.0, 0.4, 1.0, 1.37, 9.0),
+    "adjust_sharpness": (0.0, 0.4, 1.0, 1.37, 9.0),
     "adjust_hue": (-0.5, -0.13, 0.0, 0.21, 0.5),
 }
 
@@ -73,6 +75,41 @@ def test_colours_are_torchvisions(name: str, channels: int) -> None:
     wanted = [getattr(vision, name)(image, factor) for image, factor in zip(batch, factors.tolist(), strict=True)]
     assert (got.int() - torch.stack(wanted).int()).abs().max() <= 1
     assert (got == torch.stack(wanted)).float().mean() > 0.99
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 33), (3, 33), (3, 2), (3, 16)])
+def test_equalized_images_are_torchvisions(channels: int, size: int) -> None:
+    """Also those of one colour, and those with too few pixels to be equalized at all."""
+    batch = images(30, channels, size)
+    wanted = [vision.equalize(image.contiguous()) for image in batch]
+    assert torch.equal(batch_transforms.equalize(batch), torch.stack(wanted))
+
+
+def test_images_of_two_pixels_are_as_sharp_as_before() -> None:
+    batch = images(10, 3, 2)
+    assert torch.equal(batch_transforms.adjust_sharpness(batch.clone(), torch.zeros(10, 1, 1, 1)), batch)
+
+
+def murmur(value: int) -> int:
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        value = ((value ^ (value >> shift)) * factor) % 2**32
+    return value
+
+
+def test_noise_is_a_normal_function_of_keys_and_place() -> None:
+    keys = torch.tensor([[5, 2**32 - 1], [2**32 - 3, 7], [0, 0]])
+    found = batch_transforms.noise(keys, 3, 40)
+    assert found.shape == (3, 3, 40, 40)
+    for number, (first, second) in enumerate(keys.tolist()):
+        for place in (0, 1, 4799):
+            hashed = murmur(murmur((place + first) % 2**32) ^ second)
+            wanted = stats.norm.ppf(((hashed >> 8) + 0.5) / 2**24)
+            assert found[number].flatten()[place].item() == pytest.approx(wanted, abs=1e-3)
+    for one in found:
+        assert stats.kstest(one.flatten().numpy(), stats.norm.cdf).pvalue > 0.01
+    many = batch_transforms.noise(torch.randint(0, 2**32, (40, 2), generator=torch.Generator().manual_seed(0)), 3, 40)
+    correlations = np.corrcoef(many.flatten(1).numpy())[np.triu_indices(40, 1)]
+    assert stats.kstest(correlations * 4800**0.5, stats.norm.cdf).pvalue > 0.001
 
 
 def test_groups_are_changed_each_in_its_way() -> None:

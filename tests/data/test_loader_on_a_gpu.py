@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from resnet_lab.core.size_schedule import SizeSchedule
-from resnet_lab.data import augmentations
+from resnet_lab.data import image_by_image
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.image_loader import ImageRows, ResidentRows, image_loader
 from resnet_lab.data.loader import Loader
@@ -17,7 +17,10 @@ from tests.pretended_cuda import PretendedCuda, pretended_cuda
 from tests.stand_ins import ArrayPixels
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
-EVERY = ("flip", "rotate90", "crop", "jitter(hue=0.1)", "erase(p=0.8)", "mixup(p=0.5)", "cutmix(p=0.5)")
+EVERY = (
+    "flip", "rotate90", "crop", "jitter(hue=0.1)", "randaugment(ops=timm,magnitude=7,std=0.5)", "trivialaugment",
+    "erase(p=0.8,mode=pixel,count=2)", "mixup(p=0.5)", "cutmix(p=0.5)",
+)  # fmt: skip
 
 
 def loader(device: str, augment: tuple[str, ...], sizes: SizeSchedule | None = None) -> Loader:
@@ -34,7 +37,9 @@ def cuda() -> Iterator[PretendedCuda]:
 
 
 @pytest.mark.parametrize("resident", [True, False])
-@pytest.mark.parametrize("augment", [(), *((each,) for each in EVERY), EVERY], ids=lambda names: "+".join(names)[:20])
+@pytest.mark.parametrize(
+    "augment", [(), ("erase",), *((each,) for each in EVERY), EVERY], ids=lambda names: "+".join(names)[:20]
+)
 def test_batches_are_those_of_the_cpu_and_nothing_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, cuda: PretendedCuda, augment: tuple[str, ...], resident: bool
 ) -> None:
@@ -45,7 +50,7 @@ def test_batches_are_those_of_the_cpu_and_nothing_is_waited_for(
     with cuda.counted() as waits:
         batches = list(there.training(1))
     assert waits == {}
-    monkeypatch.setattr(augmentations, "_in_memory", lambda batch: False)
+    monkeypatch.setattr(image_by_image, "in_memory", lambda batch: False)
     for (indices, x, y), (same, expected, labels) in zip(batches, loader("cpu", augment).training(1), strict=True):
         assert x.device == y.device == torch.device("cuda", 0)
         assert np.array_equal(indices, same)
@@ -60,7 +65,7 @@ def test_smaller_images_are_augmented_at_their_size(monkeypatch: pytest.MonkeyPa
     with cuda.counted() as waits:
         batches = list(there.training(1))
     assert waits == {}
-    monkeypatch.setattr(augmentations, "_in_memory", lambda batch: False)
+    monkeypatch.setattr(image_by_image, "in_memory", lambda batch: False)
     here = loader("cpu", ("crop", "cutmix"), sizes)
     for (_, x, y), (_, expected, labels) in zip(batches, here.training(1), strict=True):
         assert x.shape == expected.shape == (8, 3, 8, 8)

@@ -1,8 +1,11 @@
 """Steps as `sampling` has them, and each process's part of them."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
+from timm.data.distributed_sampler import RepeatAugSampler
 
 from resnet_lab.data import sampling
 from resnet_lab.data.draws import Draws
@@ -49,6 +52,38 @@ def test_many_images_in_chunks_are_shuffled_a_few_chunks_at_a_time(
     assert [len(step.indices) for step in steps] == list(map(len, usual))[first_step:]
     balanced = Order(images, 8, seed=5, balanced=True, shard=shard)
     assert sorted(np.concatenate([step.indices for step in balanced.training(2)]))[0] >= 0
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+def test_repeated_augmentation_is_timm_s(monkeypatch: pytest.MonkeyPatch, world_size: int) -> None:
+    """The sampler of the paper's authors, on our permutation: the copies of an image go to different processes."""
+    images = Subset(np.arange(48) * 3, np.zeros(48, np.int64), 1)
+    permutation = shuffled(images.labels, 5, 2)
+    monkeypatch.setattr(torch, "randperm", lambda *_, **__: torch.from_numpy(permutation))
+    samplers = [
+        RepeatAugSampler(range(48), world_size, rank, num_repeats=3, selected_round=0) for rank in range(world_size)
+    ]
+    theirs = [list(sampler) for sampler in samplers]
+    monkeypatch.undo()
+    for rank in range(world_size):
+        order = Order(images, 8, seed=5, copies=3, shard=ProcessShard(rank, world_size))
+        steps = list(order.training(2))
+        assert np.concatenate([step.indices for step in steps]).tolist() == theirs[rank]
+        assert len(steps) == len(order) == 6
+        rest = [step.indices.tolist() for step in order.training(2, 4)]
+        assert rest == [step.indices.tolist() for step in steps[4:]]
+    assert sorted(Counter(np.concatenate(theirs).tolist()).values()) == [3] * 16
+
+
+def test_each_copy_is_augmented_by_itself_whatever_the_processes() -> None:
+    alone = list(Order(IMAGES, 8, seed=5, copies=3).training(1))
+    order = np.repeat(shuffled(LABELS, 5, 1), 3)[:37]
+    drawn = torch.cat([step.draws.uniform("flip") for step in alone]).ravel().tolist()
+    assert len(set(drawn)) == 37
+    assert drawn == Draws(5, 1, POSITIONS[order], repeats(order)).uniform("flip").ravel().tolist()
+    shared = [list(Order(IMAGES, 8, seed=5, copies=3, shard=ProcessShard(rank, 2)).training(1)) for rank in (0, 1)]
+    both = [step.draws.uniform("flip") for steps in shared for step in steps]
+    assert sorted(torch.cat(both).ravel().tolist()) == sorted(drawn)
 
 
 def test_evaluation_fills_up_the_last_step() -> None:

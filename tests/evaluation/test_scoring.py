@@ -21,7 +21,8 @@ from resnet_lab.device import choose
 from resnet_lab.evaluation.inference import batch_size_of, image_format_of, logits
 from resnet_lab.evaluation.prediction import predict
 from resnet_lab.evaluation.predictions import Predictions
-from resnet_lab.evaluation.scoring import evaluate, stored, summary_of
+from resnet_lab.evaluation.scoring import evaluate, kept_at, stored, summary_of
+from resnet_lab.evaluation.views import parse_views
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.plugins import load
@@ -98,6 +99,42 @@ def test_evaluation_equals_one_image_at_a_time(run: Path, paintings: Path) -> No
         torch.testing.assert_close(
             torch.from_numpy(probabilities), by_hand(run, paintings / path), rtol=1e-4, atol=1e-5
         )
+
+
+def test_probabilities_are_means_over_views_and_kept_apart(run: Path, paintings: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    as_they_are, listener = evaluate(copy, CPU, REGISTRY), Listener()
+    both = evaluate(copy, CPU, REGISTRY, views=parse_views("rotate90,flip"), watcher=listener)
+    assert both.origin.views == ("rotate90", "flip")
+    assert listener.notes == [
+        "tta: the network was trained without rotate90 and flip, and may know such views less well"
+    ]
+    metadata, _ = checkpoint.read(copy / "best.safetensors")
+    network = checkpoint.load(copy / "best.safetensors")
+    for path, found in zip(both.paths[:3], both.probabilities, strict=False):
+        with Image.open(paintings / path) as image:
+            x = vision.pil_to_tensor(image.resize((8, 8), Image.Resampling.BILINEAR)) / 255
+        x = (x - torch.tensor(metadata.mean).view(3, 1, 1)) / torch.tensor(metadata.std).view(3, 1, 1)
+        turned = [vision.rotate(x, 90.0 * turn) for turn in range(4)]
+        views = torch.stack([*turned, *map(vision.horizontal_flip, turned)])
+        with torch.no_grad():
+            wanted = network(views).softmax(1).mean(0)
+        assert found == pytest.approx(wanted.numpy(), abs=1e-5)
+    file = copy / "predictions" / "test-tta-rotate90-flip.safetensors"
+    assert kept_at(Run(copy), both.origin) == file
+    assert stored(Run(copy)).origin == as_they_are.origin  # of the images as they are, for all that compares runs
+    notes = Listener()
+    again = evaluate(copy, CPU, REGISTRY, views=parse_views("rotate90,flip"), watcher=notes)
+    assert again.origin == both.origin
+    assert f"predictions of {both.origin.created} are taken from {file}" in notes.notes
+    plain = copy / "predictions" / "test.safetensors"
+    shutil.copy(file, plain)
+    with pytest.raises(CheckpointError) as refusal:
+        stored(Run(copy))
+    assert str(refusal.value) == (
+        f"{plain}: the predictions are means of views (rotate90, flip), not of the images as they are; remove the file "
+        f"and score the run again with `resnet-lab eval {copy} --split test`"
+    )
 
 
 def test_parts_are_apart_and_another_source_is_taken_whole(run: Path, paintings: Path) -> None:

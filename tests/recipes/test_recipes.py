@@ -10,6 +10,7 @@ import pytest
 from resnet_lab import recipes
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.run_folder import Run
+from resnet_lab.data.augmentations import Augmentations, Crop, Cutmix, Flip, Mixup, RandAugment, parse_augmentations
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import build
@@ -44,7 +45,12 @@ def checked(tables: Tables) -> tuple[ModelSpec, DataConfig, TrainConfig]:
 
 
 def test_the_recipes() -> None:
-    assert names() == ("digits-quick", "digits-strong", *sorted([*STUDY, "paintings-quick"]), "strong")
+    assert names() == (
+        "digits-quick",
+        "digits-strong",
+        *sorted([*STUDY, "paintings-adamw", "paintings-quick"]),
+        "strong",
+    )
 
 
 @pytest.mark.parametrize("name", names())
@@ -84,18 +90,37 @@ def test_what_is_left_to_learn(name: str, learning: set[str]) -> None:
 
 
 def test_strong_trains_the_network_of_the_first_experiment() -> None:
-    plain, strong = read_recipe("paintings-scratch"), read_recipe("strong")
-    assert strong.tables["model"] == plain.tables["model"]
+    plain, strong, adamw = map(read_recipe, ("paintings-scratch", "strong", "paintings-adamw"))
+    assert strong.tables["model"] == {**plain.tables["model"], "drop_path": 0.05}
     assert strong.tables["data"] == plain.tables["data"]
+    assert (adamw.tables["model"], adamw.tables["data"]) == (plain.tables["model"], plain.tables["data"])
 
 
-def test_digits_strong_has_each_means_of_strong() -> None:
+def test_strong_is_procedure_a2_as_printed() -> None:
+    """arXiv:2110.00476, table 2."""
+    spec, _, training = checked(read_recipe("strong").tables)
+    assert (spec.input_size, spec.drop_path) == (224, 0.05)
+    printed = {
+        "epochs": 300, "batch_size": 2048, "optimizer": "lamb", "lr": 5e-3, "schedule": "cosine", "weight_decay": 0.02,
+        "warmup_epochs": 5.0, "label_smoothing": 0.0, "repeats": 3, "clip_norm": None, "ema": 0.0, "loss": "bce",
+    }  # fmt: skip
+    assert {name: getattr(training, name) for name in printed} == printed
+    assert parse_augmentations(training.augment) == Augmentations(
+        pixel=(
+            Crop(scale=0.08), Flip(p=0.5),
+            RandAugment(ops="timm", magnitude=7, std=0.5, p=0.5, interpolation="bilinear"),
+        ),
+        mixing=(Mixup(alpha=0.1, p=0.5), Cutmix(alpha=1.0, p=0.5)),
+    )  # fmt: skip
+
+
+def test_digits_strong_has_each_means_of_the_paintings() -> None:
     changed = {
         name: {key for key, value in checked(read_recipe(name).tables)[2] if value != getattr(TrainConfig(), key)}
-        for name in ("strong", "digits-strong")
+        for name in ("paintings-adamw", "digits-strong")
     }
-    assert changed["digits-strong"] == changed["strong"] - {"epochs", "batch_size"}
-    assert {"decay_norms", "label_smoothing", "ema", "warmup_epochs", "weight_decay"} < changed["strong"]
+    assert changed["digits-strong"] == changed["paintings-adamw"] - {"epochs", "batch_size"}
+    assert {"decay_norms", "label_smoothing", "ema", "warmup_epochs", "weight_decay"} < changed["paintings-adamw"]
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:

@@ -81,7 +81,16 @@ def test_near_copies_are_in_an_arm_s_hash_only_where_off() -> None:
     off = replace(one, data=one.data.model_copy(update={"near_copies": "off"}))
     data = {name: value for name, value in one.data.model_dump(mode="json").items() if name != "near_copies"}
     train = one.train.model_dump(mode="json")
-    later = ("checkpoint_activations", "init_gain", "keep_predictions", "progressive_size", "threads")
+    later = (
+        "average_last",
+        "checkpoint_activations",
+        "init_gain",
+        "keep_predictions",
+        "loss",
+        "progressive_size",
+        "repeats",
+        "threads",
+    )
     train = {name: value for name, value in train.items() if not name.endswith("seed") and name not in later}
     content = json.dumps({"spec": one.spec.hash, "data": data, "train": train}, sort_keys=True)
     assert one.hash == hashlib.sha256(content.encode()).hexdigest()[:12] != off.hash

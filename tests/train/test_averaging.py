@@ -6,7 +6,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from resnet_lab.train.averaging import Average
+from resnet_lab.train.averaging import Average, MeanOfEpochs
 
 
 def network() -> nn.Module:
@@ -147,3 +147,42 @@ def test_the_average_of_another_network_is_refused() -> None:
         Average(nn.Sequential(nn.Conv2d(3, 5, 3)), 0.9).load_state_dict(
             {name: state[name] for name in ("updates", "model.0.weight", "model.0.bias")}
         )
+
+
+def test_the_mean_of_epochs_is_the_mean_with_statistics_of_its_own() -> None:
+    """Written out in float64; a batch norm that has seen a few batches has the means of their moments."""
+    model, taken = network(), []
+    mean = MeanOfEpochs(model)
+    draw = torch.Generator().manual_seed(9)
+    batches = [torch.randn(8, 3, 5, 5, generator=draw) for _ in range(3)]
+    for step in range(4):
+        learn(model, step)
+        before = copy.deepcopy(model.state_dict())
+        mean.update(iter(batches))
+        taken.append({name: parameter.detach().double() for name, parameter in before.items()})
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    for name, parameter in mean.model.named_parameters():
+        torch.testing.assert_close(
+            parameter.double(), torch.stack([each[name] for each in taken]).mean(0), rtol=1e-5, atol=1e-6
+        )
+    maps = [mean.model[0](batch) for batch in batches]
+    norm = mean.model[1]
+    torch.testing.assert_close(norm.running_mean, torch.stack([each.mean((0, 2, 3)) for each in maps]).mean(0))
+    torch.testing.assert_close(norm.running_var, torch.stack([each.var((0, 2, 3)) for each in maps]).mean(0))
+    assert norm.momentum == model[1].momentum
+    assert not mean.model.training
+
+
+def test_a_mean_of_epochs_resumes_bit_for_bit() -> None:
+    model = network()
+    whole, batch = MeanOfEpochs(model), torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(3))
+    for step in range(2):
+        learn(model, step)
+        whole.update([batch])
+    resumed = MeanOfEpochs(model)
+    resumed.load_state_dict({name: tensor.clone() for name, tensor in whole.state_dict().items()})
+    learn(model, 2)
+    for each in (whole, resumed):
+        each.update([batch])
+    assert whole.number == resumed.number == 3
+    assert_equal(resumed.model, whole.model, rtol=0, atol=0)

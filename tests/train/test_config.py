@@ -21,13 +21,28 @@ def test_a_run_s_record_has_each_setting() -> None:
         ({"weight_decay": -1e-4}, "weight_decay: input should be greater than or equal to 0, got -0.0001"),
         ({"momentum": 1.0}, "momentum: input should be less than 1, got 1.0"),
         ({"decay": 1.1}, "decay: input should be less than or equal to 1, got 1.1"),
-        ({"optimizer": "lion"}, "optimizer: input should be 'adam', 'adamw' or 'sgd', got 'lion'"),
+        ({"optimizer": "lion"}, "optimizer: input should be 'adam', 'adamw', 'lamb' or 'sgd', got 'lion'"),
         (
             {"schedule": "linear"},
             "schedule: input should be 'exponential', 'step', 'cosine', 'one_cycle' or 'constant', got 'linear'",
         ),
         ({"label_smoothing": 1.0}, "label_smoothing: input should be less than 1, got 1.0"),
         ({"ema": -0.1}, "ema: input should be greater than or equal to 0, got -0.1"),
+        ({"epochs": 3, "average_last": 4}, "average_last is 4 of 3 epochs; give at most as many"),
+        (
+            {"average_last": 2, "ema": 0.9},
+            "average_last and ema exclude each other: each is what is evaluated and saved; leave one of them out",
+        ),
+        (
+            {"average_last": 2, "patience": 3},
+            "average_last and patience exclude each other: which epochs are the last has to be known before; leave one "
+            "of them out",
+        ),
+        (
+            {"average_last": 2, "freeze": ["layer1"]},
+            "average_last and freeze exclude each other: frozen stages keep their batch norm statistics; leave one of "
+            "them out",
+        ),
         ({"accumulate": 0}, "accumulate: input should be greater than or equal to 1, got 0"),
         ({"clip_norm": 0}, "clip_norm: input should be greater than 0, got 0"),
         ({"patience": 0}, "patience: input should be greater than or equal to 1, got 0"),

@@ -9,6 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from resnet_lab.core.history import Epoch
 from resnet_lab.data.augmentations import parse_augmentations
@@ -239,6 +240,26 @@ def test_the_average_is_what_is_scored() -> None:
         F.cross_entropy(outputs, torch.from_numpy(val.images.labels)).item(), rel=1e-5
     )
     assert not torch.equal(outputs, torch.cat([model.eval()(x)[: len(y)] for _, x, y in val.evaluation()]))
+
+
+def test_the_mean_of_the_last_epochs_is_what_is_scored() -> None:
+    """torch's own average and statistics, of the same weights and batches."""
+    config = CONFIG.model_copy(update={"epochs": 4, "average_last": 2})
+    train, val = batches(50), batches(20, seed=5)
+    model = network()
+    learner = Learner(model, model, make_loss(config, train.images.labels, 3, CPU.device), config, CPU)
+    reference = AveragedModel(model)
+    for row in epochs(learner, train, val, config, CPU, Progress(Tally(3, CPU.device))):
+        scored = model
+        if row.epoch > 2:
+            reference.update_parameters(model)
+            update_bn([x for _, x, _ in train.training(row.epoch)], reference)
+            scored = reference.module
+        with torch.no_grad():
+            outputs = torch.cat([scored.eval()(x)[: len(y)] for _, x, y in val.evaluation()])
+        expected = F.cross_entropy(outputs, torch.from_numpy(val.images.labels)).item()
+        assert row.val_loss == pytest.approx(expected, rel=1e-5)
+    assert int(reference.n_averaged) == 2
 
 
 class Counting(nn.Module):

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.data.mixup import mixup_target
+from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from timm.optim import param_groups_weight_decay
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
@@ -31,6 +33,7 @@ from resnet_lab.train.optimisation import (
     learning_rate,
     make_loss,
     make_optimizer,
+    require_optimizer,
     warmup_steps,
 )
 
@@ -201,7 +204,44 @@ def test_optimisers_step_as_torch_s_plain_ones(name: Any) -> None:
     assert all(group["fused"] for group in optimizer.param_groups)
 
 
-@pytest.mark.parametrize("name", REFERENCES)
+@pytest.mark.parametrize("decay_norms", [True, False])
+def test_lamb_steps_as_its_paper_has_it(decay_norms: bool) -> None:
+    """Algorithm 2 of arXiv:1904.00962 in float64, on gradients of the norm 1 at most, as timm clips them.
+
+    Parameters without weight decay have no ratio of their own, but that of Adam, which is 1.
+    """
+    ours, theirs = pair()
+    optimizer = make_optimizer(ours, config(optimizer="lamb", lr=0.05, weight_decay=0.1, decay_norms=decay_norms))
+    weights = [parameter.detach().double() for parameter in theirs.parameters()]
+    m, v = ([torch.zeros_like(weight) for weight in weights] for _ in range(2))
+    for t in range(1, 8):
+        step(ours, optimizer, t)
+        x = torch.randn(4, 3, 6, 6, generator=torch.Generator().manual_seed(t)).double()
+        leaves = [weight.clone().requires_grad_() for weight in weights]
+        hidden = F.conv2d(x, leaves[0], leaves[1]).tanh()
+        gradients = torch.autograd.grad(F.conv2d(hidden, leaves[2], leaves[3]).square().sum(), leaves)
+        norm = torch.stack([gradient.norm() for gradient in gradients]).norm().clamp(min=1)
+        for k, gradient in enumerate(gradients):
+            m[k] = 0.9 * m[k] + 0.1 * gradient / norm
+            v[k] = 0.999 * v[k] + 0.001 * (gradient / norm) ** 2
+            update = m[k] / (1 - 0.9**t) / ((v[k] / (1 - 0.999**t)).sqrt() + 1e-6)
+            if decay_norms or weights[k].ndim > 1:
+                update = update + 0.1 * weights[k]
+                update *= weights[k].norm() / update.norm()
+            weights[k] = weights[k] - 0.05 * update
+    for found, wanted in zip(ours.parameters(), weights, strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_lamb_without_timm_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm.optim.lamb", None)
+    with pytest.raises(ConfigError) as failure:
+        require_optimizer(config(optimizer="lamb"))
+    assert str(failure.value) == "optimizer lamb needs the package timm; pip install resnet-lab[lamb]"
+    require_optimizer(config(optimizer="adam"))
+
+
+@pytest.mark.parametrize("name", [*REFERENCES, "lamb"])
 def test_an_optimiser_resumes_from_a_file(name: Any) -> None:
     """Files hold tensors row by row; a fused step on the CPU does not look at the layout."""
     options = config(optimizer=name, lr=0.05, weight_decay=0.1)
@@ -335,6 +375,41 @@ def test_smoothed_labels_and_shares_are_timm_s() -> None:
     outputs, shares = batch(soft=True)
     expected = SoftTargetCrossEntropy()(outputs, shares)
     torch.testing.assert_close(Loss().sum(outputs, shares) / Loss().weight(shares), expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_binary_cross_entropy_is_timm_s(smoothing: float) -> None:
+    """Whose mixtures come smoothed: of two labels, as its `mixup_target` smooths each."""
+    loss = make_loss(config(loss="bce", label_smoothing=smoothing), LABELS.numpy(), K, CPU)
+    outputs, labels = batch(soft=False)
+    theirs = BinaryCrossEntropy(smoothing)
+    torch.testing.assert_close(loss.sum(outputs, labels) / loss.weight(labels), theirs(outputs, labels))
+    hard = F.one_hot(labels, K).float()
+    shares = 0.3 * hard + 0.7 * hard.flip(0)
+    wanted = theirs(outputs, mixup_target(labels, K, 0.3, smoothing))
+    torch.testing.assert_close(loss.sum(outputs, shares) / loss.weight(shares), wanted)
+
+
+def test_binary_cross_entropy_weighs_images_by_their_class() -> None:
+    part = np.repeat(np.arange(K), [40, 10, 20, 5, 25])
+    loss = make_loss(config(loss="bce", balance="loss"), part, K, CPU)
+    weight = torch.tensor(compute_class_weight("balanced", classes=np.arange(K), y=part), dtype=torch.float32)
+    outputs, labels = batch(soft=False)
+    each = [
+        F.binary_cross_entropy_with_logits(row, F.one_hot(y, K).float()) for row, y in zip(outputs, labels, strict=True)
+    ]
+    expected = sum(weight[y] * value for y, value in zip(labels, each, strict=True)) / weight[labels].sum()
+    torch.testing.assert_close(loss.sum(outputs, labels) / loss.weight(labels), expected)
+    shares = F.one_hot(labels, K).float()
+    torch.testing.assert_close(loss.sum(outputs, shares), loss.sum(outputs, labels))
+
+
+def test_softmax_is_the_probability_of_a_class_given_that_one_is_shown() -> None:
+    """Of independent binary answers, whose probabilities are sigmoids: what predictions after `bce` mean."""
+    logits = torch.tensor([0.3, -1.2, 2.0], dtype=torch.float64)
+    yes = logits.sigmoid()
+    alone = torch.stack([yes[k] * (1 - yes).prod() / (1 - yes[k]) for k in range(3)])
+    torch.testing.assert_close(logits.softmax(0), alone / alone.sum())
 
 
 def test_the_loss_of_half_precision_outputs_is_taken_in_float32() -> None:

@@ -255,6 +255,32 @@ def test_an_interrupted_training_resumes_bit_for_bit(
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
+def test_the_mean_of_the_last_epochs_resumes_bit_for_bit(tmp_path: Path, two_colours: Path) -> None:
+    """Stopped after the first epoch that it takes in; its weights are saved, and not those of the last epoch."""
+    config = FULL.model_copy(update={"ema": 0.0, "average_last": 2})
+    spec = SPEC.modified(dropout=0.2)
+    train(spec, str(two_colours), config, folder=tmp_path / "whole")
+    train(spec, str(two_colours), config.model_copy(update={"average_last": 0}), folder=tmp_path / "none")
+    per_epoch = len(pd.read_csv(tmp_path / "whole" / "splits.csv").query("split == 'train'")) // 2
+    with pytest.raises(Interrupted):
+        train(spec, str(two_colours), config, folder=tmp_path / "run", watcher=Impatient(2 * per_epoch + 1))
+    resume(tmp_path / "run")
+    assert digests(tmp_path / "run") == digests(tmp_path / "whole")
+    assert digests(tmp_path / "none")["last.safetensors"] != digests(tmp_path / "whole")["last.safetensors"]
+
+
+def test_lamb_resumes_bit_for_bit(tmp_path: Path, two_colours: Path) -> None:
+    """Its count of steps too, which is a group's."""
+    config = FULL.model_copy(update={"optimizer": "lamb", "weight_decay": 0.02, "decay_norms": False})
+    train(SPEC, str(two_colours), config, folder=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        train(SPEC, str(two_colours), config, folder=tmp_path / "run", watcher=Impatient(3))
+    resume(tmp_path / "run")
+    assert digests(tmp_path / "run") == digests(tmp_path / "whole")
+    versions = json.loads((tmp_path / "run" / "run.json").read_text())["versions"]
+    assert versions["timm"] == version("timm")
+
+
 def test_a_finished_training_is_not_resumed(undisturbed: tuple[Path, Path]) -> None:
     _, folder = undisturbed
     with pytest.raises(RunError) as failure:
