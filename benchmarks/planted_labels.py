@@ -1,6 +1,7 @@
 """Plant label errors in a set of images, rank all images by `data suspects`, and count the planted ones at the top.
 
-usage: python benchmarks/planted_labels.py digits|FOLDER OUT.json [--seeds 0,1,2] [--size PX] [--epochs N] [--weights FILE] [--freeze STAGES]
+usage: python benchmarks/planted_labels.py digits|FOLDER OUT.json [--seeds 0,1,2] [--size PX] [--epochs N] [--lr RATE]
+    [--weights FILE] [--freeze STAGES] [--folds K] [--repeats N]
 
 A planted error is a random image given a random other class, both drawn uniformly by the seed. Recall is the share of
 planted errors in the first 10% of the list; its interval is Wilson's over all planted errors, which leaves out that

@@ -7,6 +7,7 @@ from resnet_lab.evaluation.gallery import GalleryPicture
 from resnet_lab.evaluation.suspect_gallery import SuspectGallery
 from resnet_lab.evaluation.suspects import Suspect
 from resnet_lab.report.suspects_page import suspects_page
+from tests.report.parsing import require_readable_aloud, require_self_contained
 
 
 def suspect(rank: int, *, flagged: bool = True, label: str = "cat", path: str = "") -> Suspect:
@@ -64,6 +65,8 @@ def test_counts_and_pairs_of_labels() -> None:
     assert "and 2 more; <code>suspects.csv</code> lists all" in html
     assert "Nothing was deleted or relabelled." in html
     assert "not ranked" not in html
+    require_self_contained(html)
+    require_readable_aloud(html)
 
 
 def test_what_is_missing_is_said() -> None:
