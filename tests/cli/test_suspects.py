@@ -25,7 +25,7 @@ def test_a_run_is_trained_by_fold_and_a_planted_error_is_flagged(cli: Cli, train
     for fold in (1, 2, 3):
         assert f"fold {fold} of 3: training" in ended.err
     assert "1 of 24 labels flagged, by 3 trainings; nothing was deleted or relabelled" in ended.out
-    rows = list(csv.DictReader((trained / "suspects" / "suspects.csv").open()))
+    rows = list(csv.DictReader((trained / "suspects" / "suspects.csv").read_text().splitlines()))
     assert len(rows) == 24
     assert [rows[0][name] for name in ("path", "label", "suggested", "flagged")] == [
         "blue/wrong.png", "blue", "red", "True",
