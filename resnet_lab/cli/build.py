@@ -71,6 +71,7 @@ def build(
         built = assemble(network, registry, seed=seed, zero_init_residual=zero_init_residual, init_gain=init_gain)
         counted = replace(counted, notes=tuple(built.notes))  # some are of the weights
         checkpoint.save(weights_out, built.model, network, registry=registry)
+    counted = replace(counted, notes=(*counted.notes, *cost.small_maps(network, counted)))
     if json:
         output.print_json(_as_dict(network, counted, baseline))
     else:
@@ -120,7 +121,7 @@ def _print(spec: "ModelSpec", cost: "NetworkCost", baseline: "NetworkCost | None
             f"{cost.macs / baseline.macs:.3f} times as many",
         )
     for note in cost.notes:
-        console.print(f"note: {note}")
+        console.print(f"note: {note}", soft_wrap=True)
     console.print(
         f"MACs are multiply-adds of convolutions and matrix products for one image (FLOPs = 2 x MACs); "
         f"not counted: {', '.join(cost.uncounted)}",

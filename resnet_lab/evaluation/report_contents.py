@@ -1,7 +1,7 @@
 """Contents of a page about runs, as plain data: summaries, comparisons, gallery."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.evaluation.opened_run import OpenedRun, Sources
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.run_summary import RunSummary, is_finished, look_at
+from resnet_lab.evaluation.suspects import Suspect, flagged_of
 from resnet_lab.network.plugins import Registry
 
 
@@ -31,11 +32,13 @@ class ReportContents:
         comparisons: of the first with each other.
         gallery: of a run's mistakes, or of works that the second of two has fixed or broken; None where there are
             none, they cannot be shown, or there are more runs.
+        suspects: images of one run that `data suspects` has flagged, by their number among the predictions.
     """
 
     runs: tuple[RunSummary, ...]
     comparisons: tuple[Comparison, ...] = ()
     gallery: Gallery | None = None
+    suspects: Mapping[int, Suspect] = field(default_factory=dict)
 
 
 def gather_report(
@@ -76,7 +79,11 @@ def gather_report(
         if len(runs) > 2:
             run.forget_weights()  # no gallery needs them
     if len(summaries) == 1:
-        return ReportContents(tuple(summaries), gallery=_mistakes(opened[0], summaries[0], placement, works))
+        scored = summaries[0].predictions
+        flagged = {} if scored is None else flagged_of(runs[0], scored)
+        return ReportContents(
+            tuple(summaries), gallery=_mistakes(opened[0], summaries[0], placement, works), suspects=flagged
+        )
     return _compared(opened, summaries, placement, class_map, works)
 
 

@@ -109,6 +109,22 @@ def _measured(spec: ModelSpec, registry: Registry) -> NetworkCost:
     )
 
 
+def small_maps(spec: ModelSpec, cost: NetworkCost) -> tuple[str, ...]:
+    """Remark on a stem for large images that leaves the last stage almost no pixels; none elsewhere.
+
+    A 3x3 convolution over a map of at most 2 x 2 pixels multiplies more padding than pixels.
+    """
+    stem, *stages = (stage.shape[1:] for stage in cost.stages[:-1])
+    if 4 * max(stem) > spec.input_size + 3 or max(stages[-1]) > 2:
+        return ()
+    sizes = [f"{height} x {width}" for height, width in (stem, *stages)]
+    return (
+        f"the stem reduces {spec.input_size} x {spec.input_size} pixels to {sizes[0]}, and the maps of the stages are "
+        f"{', '.join(sizes[1:])}; for images this small give --stem cifar, which keeps all pixels at 16 times the MACs "
+        "per stage, or a larger --size",
+    )
+
+
 def _record_shapes(model: ResNet, shapes: dict[str, tuple[int, ...]]) -> None:
     for name in ("maxpool", *model.stage_names, "fc"):
 

@@ -90,11 +90,13 @@ class ShortcutParts:
         pointwise: a 1x1 convolution, from (in_channels, out_channels, stride).
         norm: the block's norm, from its channels.
         conv: a convolution of another size, with a bias where the norm adds none.
+        dilation: of the stage, which has it in place of a stride.
     """
 
     pointwise: Callable[[int, int, int], nn.Module]
     norm: Callable[[int], nn.Module]
     conv: MakeStemConvolution = padded_convolution
+    dilation: int = 1
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def make_stage(
     dilations = chain([dilation_before], repeat(stage.dilation))
     blocks = []
     for index in range(stage.depth):
-        parts, used = _parts(stage.block, registry, where, notes, drop_paths[index], dilations)
+        parts, used = _parts(stage, registry, where, notes, drop_paths[index], dilations)
         stride = stage.stride if index == 0 else 1
         blocks.append(make_block(in_channels, stage.width, stage.out_channels, stride, parts))
         _refuse_unused(stage.block, used, where)
@@ -107,7 +107,7 @@ def _refuse_unused(block: BlockSpec, used: set[str], where: str) -> None:
 
 
 def _parts(
-    block: BlockSpec,
+    stage: StageSpec,
     registry: Registry,
     where: str,
     notes: dict[str, None],
@@ -115,6 +115,7 @@ def _parts(
     dilations: Iterator[int],
 ) -> tuple[Parts, set[str]]:
     """Makers of a block's parts, and the set that records which of the choices the block asked for."""
+    block = stage.block
     used: set[str] = set()
     recorded = partial(_recorded, used)
 
@@ -135,7 +136,7 @@ def _parts(
         inner_attn=attention("inner"),
         dropout=partial(make_dropout, block.dropout),
         drop_path=recorded("drop_path", partial(make_drop_path, drop_path)),
-        shortcut=partial(_shortcut, plain("shortcut"), ShortcutParts(pointwise, norm, padded)),
+        shortcut=partial(_shortcut, plain("shortcut"), ShortcutParts(pointwise, norm, padded, stage.dilation)),
         downsample=recorded("downsample", partial(_downsample, chosen(block, "downsample"), plain("downsample"))),
         more={
             kind.slot: recorded(kind.slot, plain(kind.name))

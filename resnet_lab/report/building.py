@@ -51,7 +51,7 @@ def build_report(contents: ReportContents) -> BuiltReport:
     """A page about one run, or one that compares several, from `evaluation.gather_report`."""
     runs, comparisons, gallery = contents.runs, contents.comparisons, contents.gallery
     if not comparisons:
-        return BuiltReport(run_page(runs[0], gallery), _numbers(runs[0], gallery), runs)
+        return BuiltReport(run_page(runs[0], gallery, contents.suspects), _numbers(runs[0], gallery), runs)
     numbers = {
         "runs": [_numbers(run, None) for run in runs],
         "comparisons": [

@@ -1,6 +1,7 @@
 """One page about a run."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from resnet_lab.evaluation.gallery import Gallery
 from resnet_lab.evaluation.metrics import Summary
 from resnet_lab.evaluation.metrics.confusion import Confusion
 from resnet_lab.evaluation.run_summary import RunSummary
+from resnet_lab.evaluation.suspects import Suspect
 from resnet_lab.report import run_plots
 from resnet_lab.report.data_page import Bar
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
@@ -45,11 +47,12 @@ class MatrixCell:
         return 8 + 0.92 * self.share
 
 
-def run_page(run: RunSummary, gallery: Gallery | None) -> str:
+def run_page(run: RunSummary, gallery: Gallery | None, suspects: Mapping[int, Suspect] | None = None) -> str:
     """The HTML of one self-contained page.
 
     Args:
         gallery: of the run's mistakes; None where there are none, or they cannot be shown.
+        suspects: images whose label is flagged, by their number among the predictions.
     """
     summary = run.summary
     return render(
@@ -67,6 +70,7 @@ def run_page(run: RunSummary, gallery: Gallery | None) -> str:
         pairs=() if summary is None else summary.confusion.pairs(PAIRS),
         taken_for={} if summary is None else summary.confusion.taken_for(),
         gallery=gallery,
+        suspects=suspects or {},
         answers=_answers(run, gallery),
         colour_bar=colour_bar(),
         class_parts=class_parts(run),

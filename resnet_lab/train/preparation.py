@@ -119,6 +119,8 @@ def make_ready(
             require_eager(config)
             recompute_activations(built.model)
         _refuse_broken_plugins(built.model, spec, registry)
+        for remark in cost.small_maps(spec, cost.measure(spec, registry)):
+            watcher.say(remark)
         require_sizes(config, spec.name)
         require_averaging(config, spec.name)
         sizes = SizeSchedule.of(config.progressive_size, spec.input_size, config.epochs)

@@ -47,6 +47,15 @@ def test_the_table(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines["total"].split()[1:] == [f"{number:,}" for number in _counts(cli)]
 
 
+def test_a_stem_that_is_too_coarse_is_remarked_on(cli: Callable) -> None:
+    remark = "the stem reduces 32 x 32 pixels to 8 x 8, and the maps of the stages are 8 x 8, 4 x 4, 2 x 2, 1 x 1; "
+    assert f"note: {remark}for images this small give --stem cifar" in cli("build", "--depth", 18, "--size", 32).out
+    kept = ("--weights-out", "w.safetensors", "--json")
+    (note,) = json.loads(cli("build", "--model", "resnet26t", "--size", 32, *kept).out)["notes"]
+    assert note.startswith(remark)
+    assert json.loads(cli("build", "--depth", 18, "--size", 32, "--stem", "cifar", "--json").out)["notes"] == []
+
+
 def _counts(cli: Callable) -> tuple[int, int]:
     content = json.loads(
         cli("build", "--depth", 18, "--conv", "depthwise", "--attn", "cbam(reduction=8)@3,4", "--json").out

@@ -1,7 +1,7 @@
 import pytest
 
 from resnet_lab.network import zoo
-from resnet_lab.network.cost import measure
+from resnet_lab.network.cost import measure, small_maps
 from resnet_lab.network.spec import ModelSpec
 from tests.references.counts import count
 
@@ -79,3 +79,34 @@ def test_rows_sum_to_the_whole_and_notes_come_along() -> None:
     assert sum(row.parameters for row in cost.stages) == cost.parameters
     assert sum(row.macs for row in cost.stages) == cost.macs
     assert len(cost.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "maps"),
+    [
+        ("resnet18", 32, ("8 x 8", "8 x 8, 4 x 4, 2 x 2, 1 x 1")),
+        ("resnet50", 28, ("7 x 7", "7 x 7, 4 x 4, 2 x 2, 1 x 1")),
+        ("resnet50d", 64, ("16 x 16", "16 x 16, 8 x 8, 4 x 4, 2 x 2")),
+    ],
+)
+def test_a_stem_for_large_images_is_remarked_on(name: str, size: int, maps: tuple[str, str]) -> None:
+    """He et al. 2015, table 1: the stem and the stages from the second on halve the resolution, rounding up."""
+    spec = zoo.get(name).modified(input_size=size)
+    assert small_maps(spec, measure(spec)) == (
+        f"the stem reduces {size} x {size} pixels to {maps[0]}, and the maps of the stages are {maps[1]}; for images "
+        "this small give --stem cifar, which keeps all pixels at 16 times the MACs per stage, or a larger --size",
+    )
+    remedied = spec.modified(stem="cifar")
+    assert small_maps(remedied, measure(remedied)) == ()
+
+
+def test_without_the_reduction_a_stage_has_sixteen_times_the_work() -> None:
+    spec = zoo.get("resnet50d").modified(input_size=64)
+    stages = zip(measure(spec).stages[1:-1], measure(spec.modified(stem="cifar")).stages[1:-1], strict=True)
+    assert all(after.macs == 16 * before.macs for before, after in stages)
+
+
+@pytest.mark.parametrize(("name", "size"), [("resnet18", 96), ("resnet20", 8), ("resnet50", 224)])
+def test_other_stems_are_not(name: str, size: int) -> None:
+    spec = zoo.get(name).modified(input_size=size)
+    assert small_maps(spec, measure(spec)) == ()

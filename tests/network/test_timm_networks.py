@@ -72,6 +72,23 @@ def test_outputs_are_timm_s_on_its_weights(name: str) -> None:
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnetblur50", "resnetaa50"])
+def test_anti_aliased_outputs_are_timm_s_in_double_precision(name: str) -> None:
+    """Where rounding is 1e-16, a filter, a padding or a mean that differed at the edge alone would show."""
+    torch.manual_seed(0)
+    theirs = trained(timm.create_model(name, num_classes=10)).double()
+    spec = spec_of(name)
+    ours = build(spec).eval()
+    tensors = {key: tensor for key, tensor in theirs.state_dict().items() if tensor.is_floating_point()}
+    load_weights(ours, spec, Weights(name=name, tensors=with_stages(tensors)))
+    ours.double()
+    x = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64)
+    with torch.no_grad():
+        expected, out = theirs(x), ours(x)
+    torch.testing.assert_close(out, expected, rtol=1e-6, atol=1e-6 * expected.abs().max().item())
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_parameters_are_as_many_as_timm_s(name: str) -> None:
     with torch.device("meta"):
@@ -83,6 +100,16 @@ def test_parameters_are_as_many_as_timm_s(name: str) -> None:
 RESNETS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "output_stride=16": ({"output_stride": 16}, "resnet26", {"dilate": [4]}),
     "output_stride=8": ({"output_stride": 8}, "resnet26", {"dilate": [3, 4]}),
+    "avg_down, output_stride=8": (
+        {"avg_down": True, "output_stride": 8},
+        "resnet26",
+        {"shortcut": "pooled_projection", "dilate": [3, 4]},
+    ),
+    "avg_down, output_stride=16, of basic blocks": (
+        {"block": resnet.BasicBlock, "avg_down": True, "output_stride": 16},
+        "resnet18",
+        {"shortcut": "pooled_projection", "dilate": [4]},
+    ),
     "output_stride of basic blocks": ({"block": resnet.BasicBlock, "output_stride": 8}, "resnet18", {"dilate": [3, 4]}),
     "block_reduce_first": ({"block_reduce_first": 2}, "resnet26", {"block": "bottleneck(reduce_first=2)"}),
     "down_kernel_size": ({"down_kernel_size": 3}, "resnet26", {"shortcut": "projection(kernel_size=3)"}),
@@ -127,6 +154,16 @@ def test_arguments_of_timm_s_resnet(case: str, training: bool) -> None:
         torch.manual_seed(2)
         outputs.append(model(x))
     torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [case for case in RESNETS if "output_stride" in case])
+def test_dilated_outputs_are_timm_s(case: str) -> None:
+    theirs, ours = pair(case)
+    for side in (SIDE, 72):
+        x = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            expected, out = theirs(x), ours(x)
+        torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
 
 def test_features_only() -> None:

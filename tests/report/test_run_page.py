@@ -19,6 +19,7 @@ from sklearn.metrics import (
 from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.evaluation.picture_files import BUDGET
 from resnet_lab.evaluation.run_summary import RunSummary
+from resnet_lab.evaluation.suspects import Suspect
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.run_words import remarks, sentence
 from tests.report.made_up_runs import ANIMALS, gallery, history, made_up_run, predictions
@@ -204,6 +205,23 @@ def test_images_that_are_gone() -> None:
     assert "#works" not in run_page(gone, None)
     without = replace(gone, predictions=None, summary=None)
     assert remarks_on(without)[0].startswith("warning The images cannot be read now, so nothing can be scored: ")
+
+
+def test_mistakes_with_a_suspected_label_are_marked() -> None:
+    shown = gallery(MADE)
+    number = shown.works[1].number
+    suspect = Suspect(
+        rank=1234, path="ant/1.jpg", label="ant", suggested=EVIL, p_label=0.1, p_suggested=0.9, score=0.1, flagged=True,
+        predictions=1, sha256="0" * 64,
+    )  # fmt: skip
+    html = run_page(MADE, shown, {number: suspect})
+    assert "suspected" not in FULL
+    assert html.count("label suspected, rank 1,234") == 1
+    assert html[: html.index("label suspected")].count('<article class="work') == 2
+    assert "1 image of this part has a label that is suspected to be wrong" in html
+    assert EVIL in [span.get("title", "").removeprefix("suggested: ") for span in Page(html).all("span")]
+    require_self_contained(html)
+    require_readable_aloud(html)
 
 
 def test_other_things_to_know() -> None:

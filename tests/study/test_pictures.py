@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnet_lab.evaluation.file_pictures import SIDE
 from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.study.paired_errors import Count, PairedErrors, Work
-from resnet_lab.study.pictures import SIDE, gather_works
+from resnet_lab.study.pictures import gather_works
 from tests.study.fabricated import REGISTRY
 
 

@@ -1,4 +1,4 @@
-"""Networks whose parts could not be stored are refused before training."""
+"""Networks whose parts could not be stored are refused before training; coarse stems are remarked on."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from resnet_lab.core.errors import PluginError
+from resnet_lab.data.config import DataConfig
+from resnet_lab.device.processes import Processes
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.plugins import Entry, Owner, Registry, load
-from resnet_lab.train.preparation import _refuse_broken_plugins
+from resnet_lab.train.config import TrainConfig
+from resnet_lab.train.preparation import _refuse_broken_plugins, make_ready
+from resnet_lab.train.progress import TrainingWatcher
 
 OWNER = Owner("lab-odd", "0.1")
 
@@ -137,3 +141,19 @@ def test_a_lazy_module() -> None:
         "resnet20: layer1.0.attn.conv is a lazy module (LazyConv2d), whose tensors have no shape before a forward "
         "pass; make it with its input channels, which each factory is given"
     )
+
+
+class Listener(TrainingWatcher):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(("stem", "remarks"), [("plain", 1), ("cifar", 0)])
+def test_a_stem_that_is_too_coarse_is_remarked_on(stem: str, remarks: int) -> None:
+    spec, listener = zoo.get("resnet18").modified(input_size=8, stem=stem), Listener()
+    make_ready(spec, DataConfig(), TrainConfig(device="cpu"), load(only=[]), listener, Processes(device="cpu"))
+    found = [note for note in listener.notes if note.startswith("the stem reduces 8 x 8 pixels to 2 x 2, and the maps")]
+    assert len(found) == remarks

@@ -27,8 +27,15 @@ def projection(
 
 
 def pooled_projection(in_channels: int, out_channels: int, stride: int, parts: ShortcutParts) -> nn.Module:
-    """A 2x2 average pool, then a 1x1 convolution and a norm: ResNet-D, arXiv:1812.01187, figure 2c."""
-    pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False) if stride > 1 else nn.Identity()
+    """A 2x2 average pool, then a 1x1 convolution and a norm: ResNet-D, arXiv:1812.01187, figure 2c.
+
+    In a stage dilated in place of a stride the pool has stride 1, with zeros at the right and lower edge, as in timm.
+    """
+    pool: nn.Module = nn.Identity()
+    if stride > 1:
+        pool = nn.AvgPool2d(2, stride, ceil_mode=True, count_include_pad=False)
+    elif parts.dilation > 1:
+        pool = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.AvgPool2d(2, 1))
     return nn.Sequential(pool, parts.pointwise(in_channels, out_channels, 1), parts.norm(out_channels))
 
 
