@@ -300,7 +300,7 @@ def _work(study: Study, trial: Trial, place: _Place) -> None:
             raise RunError(f"{place.folder} cannot be seen; put it on a disk that all nodes share, or give --artifacts")
 
 
-def _apart(study: Study, trial: Trial, artefacts: Artefacts, registry: Registry, track: Track) -> None:
+def _apart(study: Study, trial: Trial, artefacts: Artefacts, registry: Registry, track: Track = UNTRACKED) -> None:
     """Run a trial in a folder of this node's, fetching its artefacts first and storing them afterwards."""
     with TemporaryDirectory(prefix="resnet-lab-") as temporary:
         folder = StudyFolder(Path(temporary))
