@@ -3,8 +3,9 @@
 A plugin that needs a certain version of this declares it in a line of its module, `requires_api = 1`.
 """
 
-from resnet_lab.core.errors import DataError, SpecError
+from resnet_lab.core.errors import ConfigError, DataError, SpecError
 from resnet_lab.core.images import ImageSet
+from resnet_lab.core.tracking import RunEnd, RunStart, Tracker
 from resnet_lab.network.builtin.attentions import CBAM
 from resnet_lab.network.hookspecs import (
     API_VERSION,
@@ -22,6 +23,7 @@ __all__ = [
     "CBAM",
     "BasicBlock",
     "Bottleneck",
+    "ConfigError",
     "DataError",
     "ImageSet",
     "Parts",
@@ -29,9 +31,12 @@ __all__ = [
     "RegisterConvolution",
     "RegisterKernels",
     "RegisterNorm",
+    "RunEnd",
+    "RunStart",
     "ShortcutParts",
     "SpecError",
     "StemParts",
+    "Tracker",
     "channel_max",
     "channel_mean",
     "column_mean",

@@ -30,9 +30,9 @@ PUBLIC = {
     "resnet_lab.report": "build_report write_plots",
     "resnet_lab.testing": "Report Result check check_kernels conformance",
     "resnet_lab.scaffold": "full_kind new_plugin",
-    "resnet_lab.plugin_api": "API_VERSION BasicBlock Bottleneck CBAM DataError ImageSet Parts Register "
-    "RegisterConvolution RegisterKernels RegisterNorm ShortcutParts SpecError StemParts channel_max channel_mean "
-    "column_mean hookimpl pixel_max pixel_mean row_mean",
+    "resnet_lab.plugin_api": "API_VERSION BasicBlock Bottleneck CBAM ConfigError DataError ImageSet Parts Register "
+    "RegisterConvolution RegisterKernels RegisterNorm RunEnd RunStart ShortcutParts SpecError StemParts Tracker "
+    "channel_max channel_mean column_mean hookimpl pixel_max pixel_mean row_mean",
 }
 
 

@@ -21,6 +21,7 @@ from resnet_lab.cli import (  # each adds its command to the app
     study,  # noqa: F401
     study_report,  # noqa: F401
     study_search,  # noqa: F401
+    study_slurm,  # noqa: F401
     suspects,  # noqa: F401
     train,  # noqa: F401
 )

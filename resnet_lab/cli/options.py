@@ -79,6 +79,17 @@ Plugin = Annotated[
     ),
 ]
 
+Tracked = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        help="Track with tensorboard, mlflow, wandb(mode=online), aim or a plugin's tracker. Repeatable.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+
 
 def _allow_download(wanted: bool | None) -> None:
     """Set the permission in the environment, as above, and not as a value: no configuration gives it for the user."""

@@ -14,10 +14,9 @@ from resnet_lab.train.progress import TrainingWatcher
 
 
 class Screen(TrainingWatcher):
-    """Shows phases, steps and epochs, and forwards the epochs to another watcher; a context manager."""
+    """Shows phases, steps and epochs; a context manager."""
 
-    def __init__(self, also: TrainingWatcher | None = None) -> None:
-        self.also = also or TrainingWatcher()
+    def __init__(self) -> None:
         self.console = output.console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -68,7 +67,6 @@ class Screen(TrainingWatcher):
         self.status.plain = "  " + " · ".join(parts) + self._best
 
     def epoch(self, epoch: Epoch, best: Epoch) -> None:
-        self.also.epoch(epoch, best)
         self._best = f" · best {best.val_macro_accuracy:.4f} (epoch {best.epoch})"
         mark = " (best)" if epoch is best else ""
         self.console.print(

@@ -34,6 +34,7 @@ def run(
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Resume a study.", show_default=False)
     ] = None,
+    track: options.Tracked = None,
     bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the arms' costs after training.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
@@ -53,8 +54,10 @@ def run(
     from resnet_lab.study.blocks import with_blocks
     from resnet_lab.study.remarks import claim, scored_at
     from resnet_lab.study.running import check_arms, known, run_study, tuned
-    from resnet_lab.study.trials import StudyFolder, orphaned
+    from resnet_lab.study.tracked import tracking_problems
+    from resnet_lab.study.trials import StudyFolder, orphaned, trials_of
     from resnet_lab.train.interruption import Interrupted
+    from resnet_lab.train.tracking import Track
 
     if parent is not None:
         end_with(parent)
@@ -69,6 +72,8 @@ def run(
         chosen = design.study()
         folder = StudyFolder(out or Path("studies") / f"{datetime.now():%Y%m%d-%H%M%S}-{chosen.plan.name}")
         refuse_other(folder.folder, folder.design.name)
+    tracked = Track.parse(track or (), folder.folder.resolve().name)
+    tracked.require_made(registry)
     classes = 0
     if parent is None:  # which has checked, where there is one
         images = check_arms(chosen, Sources(registry, fewest=2))
@@ -88,7 +93,7 @@ def run(
 
     try:
         with (
-            where.executing(chosen, classes, registry) as executor,
+            where.executing(chosen, classes, registry, tracked) as executor,
             watching(chosen, quiet=quiet or json) as watcher,
         ):
             if resume is None:
@@ -101,6 +106,8 @@ def run(
         raise typer.Exit(128 + error.signal) from None
     if quiet:
         return
+    for problem in tracking_problems(trials_of(done), folder) if tracked.trackers else ():
+        output.remark(problem)
     if bench:
         _measure_costs(done, classes, folder, registry)
     _tell(done, folder, registry, json)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from resnet_lab.network.plugins import Registry
     from resnet_lab.study.design import Study
     from resnet_lab.study.executing import Executor
+    from resnet_lab.train.tracking import Track
 
 WHERE = "Execution"
 OF_RAY = {
@@ -95,7 +96,7 @@ class Where:
         return int(self.processes)
 
     @contextmanager
-    def executing(self, study: "Study", classes: int, registry: "Registry") -> "Iterator[Executor]":
+    def executing(self, study: "Study", classes: int, registry: "Registry", track: "Track") -> "Iterator[Executor]":
         """Make the executor.
 
         Raises:
@@ -109,7 +110,7 @@ class Where:
         if self.executor == "local":
             if given:
                 raise ConfigError(f"{OF_RAY[next(iter(given))]} is for a Ray cluster; give --executor ray too")
-            yield local(measured_processes(study, classes, registry) if number is None else number)
+            yield local(measured_processes(study, classes, registry) if number is None else number, track)
             return
         if number != 1:
             raise ConfigError(
@@ -119,5 +120,5 @@ class Where:
         from resnet_lab.study.ray_cluster import RayOptions
         from resnet_lab.study.ray_executor import on_ray
 
-        with on_ray(study, RayOptions(**given)) as cluster:
+        with on_ray(study, RayOptions(**given), track) as cluster:
             yield cluster

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resnet_lab.network.spec import ModelSpec
     from resnet_lab.train.config import TrainConfig
     from resnet_lab.train.progress import TrainingWatcher
+    from resnet_lab.train.tracking import Track
     from resnet_lab.train.trainer import TrainResult
 
 DEFAULT_ON_DIGITS = {"model": "resnet20", "input_size": 16}
@@ -65,8 +66,9 @@ def train(
     start: Start,
     network: options.Network,
     learning: options.Learning,
+    track: options.Tracked = None,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Also write TensorBoard events.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--tensorboard", help="Short for --track tensorboard.", rich_help_panel=OUTPUT)
     ] = False,
     find_lr: Annotated[
         bool,
@@ -92,13 +94,16 @@ def train(
     Without options it trains a ResNet-20 on scikit-learn's 1,797 handwritten digits. The data are split 80/10/10 in
     every class; the epoch with the best validation macro-averaged accuracy is tested, once.
     """
+    from resnet_lab.train.tracking import Track
+
+    tracked = Track.parse([*(track or ()), *(["tensorboard"] if tensorboard else [])])
     if resumed is not None:
         others = {
             "--recipe": start.recipe, "--config": start.config, "--set": start.settings, "--out": out,
             "--find-lr": find_lr or None,
         }  # fmt: skip
         elsewhere = [*options.given(others), *network.naming]
-        _resume(resumed, elsewhere, (network.changes, data, learning), no_plugin, tensorboard, json)
+        _resume(resumed, elsewhere, (network.changes, data, learning), no_plugin, tracked, json)
         return
 
     from resnet_lab.recipes.recipe import read_recipe
@@ -118,8 +123,8 @@ def train(
     )  # fmt: skip
     training = training.model_copy(update={"threads": _threads(training)})
     if find_lr:
-        if tensorboard:
-            raise ConfigError("--tensorboard is of a training, and --find-lr makes a plot alone; leave one of them out")
+        if tracked.trackers:
+            raise ConfigError("--track is of a training, and --find-lr makes a plot alone; leave one of them out")
         _find_learning_rate(spec, images, training, out or Path("learning-rates.png"), no_plugin, json)
         return
 
@@ -130,7 +135,7 @@ def train(
             return resume(folder, **keywords)
         return train(spec, images, training, folder=folder, command=sys.argv, **keywords)
 
-    _carry_out(work, out or _default_folder(spec.name), training.device, no_plugin, tensorboard, json)
+    _carry_out(work, out or _default_folder(spec.name), training.device, no_plugin, tracked, json)
 
 
 def _threads(chosen: "TrainConfig") -> int | None:
@@ -157,16 +162,21 @@ def _resume(
     elsewhere: Sequence[str],
     beside: tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]],
     no_plugin: list[str] | None,
-    tensorboard: bool,
+    track: "Track",
     json: bool,
 ) -> None:
     from resnet_lab.core.run_folder import Run
     from resnet_lab.network.plugins import require_files
     from resnet_lab.train.record import recorded_choices
+    from resnet_lab.train.tracking import read_told
 
     if elsewhere:
         raise ConfigError(f"{elsewhere[0]} cannot be combined with --resume, which keeps the run's configuration")
     run = Run.open(folder)
+    if run.tracking.exists() and not track.trackers:
+        output.remark(
+            f"{folder} was tracked, by {', '.join(read_told(folder))}; it is no longer, unless --track says so"
+        )
     spec, images, learning = recorded_choices(run)
     _require_as_begun(folder, (spec, images, learning), *beside)
 
@@ -176,7 +186,7 @@ def _resume(
         require_files(run.read().get("plugin_files", ()), registry, str(folder))
         return training.resume(folder, registry=registry, **keywords)
 
-    _carry_out(work, folder, learning.device, no_plugin, tensorboard, json)
+    _carry_out(work, folder, learning.device, no_plugin, track, json)
 
 
 def _carry_out(
@@ -184,7 +194,7 @@ def _carry_out(
     proposed: Path,
     device: str,
     no_plugin: list[str] | None,
-    tensorboard: bool,
+    track: "Track",
     json: bool,
 ) -> None:
     """Call `work` in all processes, show rank 0's screen, and print the result."""
@@ -195,8 +205,8 @@ def _carry_out(
         folder, again = processes.run_folder(proposed)
         registry = options.load_registry(no_plugin)
         try:
-            with _watching(processes, folder, tensorboard) as watcher:
-                result = work(folder, again, registry=registry, watcher=watcher, processes=processes)
+            with _watching(processes) as watcher:
+                result = work(folder, again, registry=registry, watcher=watcher, processes=processes, track=track)
         except Interrupted as error:
             if processes.is_first:
                 output.remark(f"{error}; resume with `resnet-lab train --resume {folder}`")
@@ -212,14 +222,11 @@ def _carry_out(
     output.line(f"run folder: {result.run}")
 
 
-def _watching(processes: "Processes", folder: Path, tensorboard: bool) -> AbstractContextManager["TrainingWatcher"]:
+def _watching(processes: "Processes") -> AbstractContextManager["TrainingWatcher"]:
     from resnet_lab.cli.progress import Screen
     from resnet_lab.train.progress import TrainingWatcher
-    from resnet_lab.train.tensorboard import TensorBoard
 
-    if not processes.is_first:
-        return nullcontext(TrainingWatcher())
-    return Screen(TensorBoard(folder / "tensorboard") if tensorboard else None)
+    return Screen() if processes.is_first else nullcontext(TrainingWatcher())
 
 
 def _find_learning_rate(

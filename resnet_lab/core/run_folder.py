@@ -8,6 +8,7 @@ best.safetensors    weights of the best epoch by validation macro-averaged accur
 last.safetensors    weights of the last epoch, when training has finished
 state.safetensors   all that is needed to resume, until training has finished
 curves.png          losses and macro-averaged accuracies
+tracking.json       what trackers were told, and the ids of their runs
 predictions/        what `eval` found, a file for each part; test-epochN is of the weights after epoch N
 """
 
@@ -53,6 +54,7 @@ class Run:
         self.last = folder / "last.safetensors"
         self.state = folder / "state.safetensors"
         self.curves = folder / "curves.png"
+        self.tracking = folder / "tracking.json"
 
     def predictions(self, part: str, source: str = "", *, whole: bool = True, views: Sequence[str] = ()) -> Path:
         """File of the predictions of a part, or of all of another source.

@@ -31,7 +31,7 @@ import pluggy
 GROUP = "resnet_lab"
 """Entry-point group of plugins, and the name of their hooks."""
 
-API_VERSION = 4
+API_VERSION = 5
 """Version of the hooks here and the names in `plugin_api`, raised with every addition."""
 
 hookspec = pluggy.HookspecMarker(GROUP)
@@ -150,6 +150,14 @@ def register_pools(register: Register) -> None:
 @hookspec
 def register_datasets(register: Register) -> None:
     """Data sets: `factory() -> ImageSet` (`resnet_lab.core.images`)."""
+
+
+@hookspec
+def register_trackers(register: Register) -> None:
+    """Register trackers of trainings: `factory() -> Tracker` (`resnet_lab.plugin_api.Tracker`).
+
+    It is called once for each training that `--track` asks to track, and contacts nothing yet. Since API 5.
+    """
 
 
 @hookspec

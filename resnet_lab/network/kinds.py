@@ -195,6 +195,7 @@ _ROWS = (
         hint="reduce all pixels to one: pixel_mean(x) gives (N, C, 1, 1)",
     ),
     Kind(name="dataset", slot="data", words="data set", title="Data set"),
+    Kind(name="tracker", slot="track", words="tracker", title="Tracker"),
 )
 
 KINDS: dict[str, Kind] = {row.name: row for row in _ROWS}

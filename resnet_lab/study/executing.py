@@ -21,6 +21,7 @@ from resnet_lab.study.outcome import Outcome
 from resnet_lab.study.trials import State, StudyFolder, Trial, carry_out
 from resnet_lab.train.interruption import Interruption
 from resnet_lab.train.progress import TrainingWatcher
+from resnet_lab.train.tracking import UNTRACKED, Track
 
 POLL = 0.5
 """Seconds between two looks at what other processes have done."""
@@ -51,16 +52,22 @@ class Executor:
     decide: Decide
 
 
-def local(processes: int) -> Executor:
+def local(processes: int, track: Track = UNTRACKED) -> Executor:
     """Executor on this machine, with so many trials at a time."""
-    execute = one_by_one if processes == 1 else in_processes(processes)
+    execute = partial(one_by_one, track=track) if processes == 1 else in_processes(processes, track)
     if (gpus := len(visible_gpus())) > 1:
         return Executor(execute, partial(decided, sharing=ceil(processes / gpus), threads=threads_each(processes)))
     return Executor(execute, partial(decided, sharing=processes))
 
 
 def one_by_one(
-    study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
+    study: Study,
+    trials: Sequence[Trial],
+    folder: StudyFolder,
+    registry: Registry,
+    watcher: StudyWatcher,
+    *,
+    track: Track = UNTRACKED,
 ) -> None:
     """Each in this process; those that another one works on are waited for."""
     pending = list(trials)
@@ -69,7 +76,7 @@ def one_by_one(
         busy = []
         for trial in pending:
             if folder.outcome(trial) is None:
-                if carry_out(study, trial, folder, registry, watcher.training(trial)) is None:
+                if carry_out(study, trial, folder, registry, watcher.training(trial), track) is None:
                     busy.append(trial)
                 show(trials, folder, watcher)
         if len(busy) == len(pending):
@@ -78,14 +85,14 @@ def one_by_one(
     show(trials, folder, watcher)
 
 
-def in_processes(number: int) -> Execute:
+def in_processes(number: int, track: Track = UNTRACKED) -> Execute:
     """Processes of their own that take one trial after the other, until none is left; of several GPUs each has one."""
 
     def execute(
         study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
     ) -> None:
         until = max(trial.seed for trial in trials) - study.plan.first_seed + 1
-        child = ("--quiet", "--parent", str(os.getpid()), "--until", str(until))
+        child = ("--quiet", "--parent", str(os.getpid()), "--until", str(until), *track.options)
         command = python_module("resnet_lab", "study", "run", "--resume", str(folder.folder), *child)
         used = max(arm.train.threads or 1 for arm in study.arms)
         most = max(1, allowed_cores() // used)

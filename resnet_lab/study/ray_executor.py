@@ -33,6 +33,7 @@ from resnet_lab.study.resolution import ResolvedArm
 from resnet_lab.study.trials import StudyFolder, Trial, carry_out
 from resnet_lab.train.interruption import Interrupted, Interruption
 from resnet_lab.train.progress import TrainingWatcher
+from resnet_lab.train.tracking import UNTRACKED, Track
 
 GRACE = 60.0
 """Seconds that trials have to save their state when the study is stopped."""
@@ -46,7 +47,7 @@ class _Stopped(Exception):
 
 
 @contextmanager
-def on_ray(study: Study, ray_options: RayOptions) -> Iterator[Executor]:
+def on_ray(study: Study, ray_options: RayOptions, track: Track = UNTRACKED) -> Iterator[Executor]:
     """Connect to a cluster, to have trials run there.
 
     Raises:
@@ -90,7 +91,7 @@ def on_ray(study: Study, ray_options: RayOptions) -> Iterator[Executor]:
             def execute(
                 study: Study, trials: Sequence[Trial], folder: StudyFolder, registry: Registry, watcher: StudyWatcher
             ) -> None:
-                home = _Home.here(registry, gpus)
+                home = _Home.here(registry, gpus, track)
                 _Drive(task, study, trials, folder, home, watcher, artefacts).carry_out()
 
             yield Executor(execute, decide)
@@ -239,17 +240,19 @@ class _Home:
         allowed: environment variables by which the user lets data be fetched.
         plugins: by name.
         gpus: of a trial; None leaves it what it sees.
+        track: trackers of a trial.
     """
 
     current: Path
     allowed: Mapping[str, str] = field(default_factory=dict)
     plugins: Sequence[str] = ()
     gpus: float | None = None
+    track: Track = UNTRACKED
 
     @classmethod
-    def here(cls, registry: Registry, gpus: float | None = None) -> "_Home":
+    def here(cls, registry: Registry, gpus: float | None = None, track: Track = UNTRACKED) -> "_Home":
         allowed = {name: os.environ[name] for name in PERMISSIONS if name in os.environ}
-        return cls(Path.cwd(), allowed, loaded_plugins(registry), gpus)
+        return cls(Path.cwd(), allowed, loaded_plugins(registry), gpus, track)
 
     @contextmanager
     def entered(self) -> Iterator[Registry]:
@@ -288,15 +291,16 @@ def _work(study: Study, trial: Trial, place: _Place) -> None:
     """A trial, by a process of Ray's."""
     with place.home.entered() as registry:
         if place.artefacts is not None:
-            _apart(study, trial, Artefacts(place.artefacts), registry)
+            _apart(study, trial, Artefacts(place.artefacts), registry, place.home.track)
         elif place.token.exists():
-            while carry_out(study, trial, StudyFolder(place.folder), registry, TrainingWatcher()) is None:
+            shared, watcher = StudyFolder(place.folder), TrainingWatcher()
+            while carry_out(study, trial, shared, registry, watcher, place.home.track) is None:
                 time.sleep(POLL)
         else:
             raise RunError(f"{place.folder} cannot be seen; put it on a disk that all nodes share, or give --artifacts")
 
 
-def _apart(study: Study, trial: Trial, artefacts: Artefacts, registry: Registry) -> None:
+def _apart(study: Study, trial: Trial, artefacts: Artefacts, registry: Registry, track: Track = UNTRACKED) -> None:
     """Run a trial in a folder of this node's, fetching its artefacts first and storing them afterwards."""
     with TemporaryDirectory(prefix="resnet-lab-") as temporary:
         folder = StudyFolder(Path(temporary))
@@ -306,7 +310,7 @@ def _apart(study: Study, trial: Trial, artefacts: Artefacts, registry: Registry)
         if folder.outcome(trial) is not None:
             return
         try:
-            carry_out(study, trial, folder, registry, _Keeping(trial, artefacts, folder))
+            carry_out(study, trial, folder, registry, _Keeping(trial, artefacts, folder), track)
         finally:
             if folder.run(trial).record.exists() or folder.outcome(trial) is not None:
                 artefacts.put(trial, folder)

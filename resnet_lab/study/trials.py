@@ -39,6 +39,7 @@ from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.tally import DivergedError
+from resnet_lab.train.tracking import UNTRACKED, Track
 from resnet_lab.train.training import resume, train
 
 REMEDY = "remove it and its folder to have the trial run again"
@@ -225,11 +226,19 @@ def trials_of(study: Study, arms: Sequence[Arm] | None = None) -> list[Trial]:
 
 
 def carry_out(
-    study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher
+    study: Study,
+    trial: Trial,
+    folder: StudyFolder,
+    registry: Registry,
+    watcher: TrainingWatcher,
+    track: Track = UNTRACKED,
 ) -> Outcome | None:
     """Train or resume a trial; None where another process works on it.
 
     A network that diverges or does not fit the memory is an outcome too.
+
+    Args:
+        track: trackers, of which each trial has new ones.
 
     Raises:
         ResNetLabError: what would fail in any other trial as well, such as missing data.
@@ -242,7 +251,7 @@ def carry_out(
             return done
         late_signal = None
         try:
-            late_signal = _train(study, trial, folder, registry, watcher)
+            late_signal = _train(study, trial, folder, registry, watcher, track)
             outcome = _finished(trial, folder)
         except DivergedError as error:
             outcome = _failed(trial, folder, str(error), diverged=True)
@@ -256,20 +265,21 @@ def carry_out(
         return outcome
 
 
-def _train(study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher) -> int | None:
+def _train(
+    study: Study, trial: Trial, folder: StudyFolder, registry: Registry, watcher: TrainingWatcher, track: Track
+) -> int | None:
     """Bring a trial's training to its end; a signal that came too late to stop it."""
     run, data = folder.run(trial), _data(study, trial)
     for_tuning = {} if trial.lr is None else {"keep_predictions": 0}
     config = study.at(trial.arm, trial.seed, lr=trial.rate, **for_tuning)
+    also: dict[str, Any] = {"registry": registry, "watcher": watcher, "curves": False, "track": track}
     if run.record.exists():
         record = run.read()
         _require_of_trial(run, record, trial, config, data)
         if record.get("status") != "finished":
-            return resume(run.folder, registry=registry, watcher=watcher, curves=False).signal
+            return resume(run.folder, **also).signal
         return None
-    return train(
-        trial.arm.spec, data, config, folder=run.folder, registry=registry, watcher=watcher, curves=False
-    ).signal
+    return train(trial.arm.spec, data, config, folder=run.folder, **also).signal
 
 
 def _data(study: Study, trial: Trial) -> DataConfig:

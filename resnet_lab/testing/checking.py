@@ -12,10 +12,11 @@ from resnet_lab.network.component import Component
 from resnet_lab.network.kinds import KINDS, of_networks
 from resnet_lab.network.plugins import default_registry, load
 from resnet_lab.network.registry import Entry, Owner, Registry
-from resnet_lab.testing import data_sets, networks, shapes, storing, tracing, values
+from resnet_lab.testing import data_sets, networks, shapes, storing, tracing, trackers, values
 from resnet_lab.testing.component_under_test import ComponentUnderTest
 from resnet_lab.testing.data_sets import DataSetUnderTest
 from resnet_lab.testing.results import BreachError, NotCheckedError, Report, Result, in_a_line
+from resnet_lab.testing.trackers import TrackerUnderTest
 
 Compiler: TypeAlias = Literal["aot_eager", "inductor"]
 """Backends of torch.compile: the first traces alone, and needs no C++ compiler."""
@@ -84,11 +85,27 @@ DATA_CHECKS = (
     Check("spec", data_sets.spec, ("determinism",)),
 )
 
+TRACKER_CHECKS = (
+    Check("course", trackers.course),
+    Check("resumption", trackers.resumption, ("course",)),
+    Check("config_kept", trackers.config_kept, ("course",)),
+    Check("randomness", trackers.randomness, ("course",)),
+    Check("spec", trackers.spec, ("course",)),
+)
+
+Tested: TypeAlias = ComponentUnderTest | DataSetUnderTest | TrackerUnderTest
+
+WITHOUT_PLACE: Mapping[str, tuple[tuple[Check, ...], type[DataSetUnderTest | TrackerUnderTest]]] = {
+    "dataset": (DATA_CHECKS, DataSetUnderTest),
+    "tracker": (TRACKER_CHECKS, TrackerUnderTest),
+}
+"""Checks of the kinds that are no part of a network, and what they are made of."""
+
 
 def checks_of(kind: str, compiler: Compiler = "aot_eager") -> tuple[Check, ...]:
     """The checks of a kind, in order."""
-    if not KINDS[kind].places:
-        return DATA_CHECKS
+    if kind in WITHOUT_PLACE:
+        return WITHOUT_PLACE[kind][0]
     chosen = (check for check in MODULE_CHECKS if not check.only or kind in check.only)
     return tuple(
         replace(check, run=tracing.compile_of(compiler)) if check.name == "compile" else check for check in chosen
@@ -129,9 +146,7 @@ def check(
 class Checks:
     """The checks of one component, each made once, when it is first asked for."""
 
-    def __init__(
-        self, tested: ComponentUnderTest | DataSetUnderTest, skip: Mapping[str, str], compiler: Compiler = "aot_eager"
-    ) -> None:
+    def __init__(self, tested: Tested, skip: Mapping[str, str], compiler: Compiler = "aot_eager") -> None:
         self._tested, self._skip = tested, skip
         self._checks = {each.name: each for each in checks_of(tested.entry.kind, compiler)}
         self._results: dict[str, Result] = {}
@@ -181,7 +196,7 @@ def under_test(
     component: str | Callable[..., Any],
     registry: Registry | None = None,
     traits: Mapping[str, bool] | None = None,
-) -> ComponentUnderTest | DataSetUnderTest:
+) -> Tested:
     """Component under test; raises like `check`."""
     if kind not in KINDS:
         raise PluginError(f"unknown kind {kind!r} of component; {nearest(kind, KINDS)}")
@@ -196,4 +211,5 @@ def under_test(
         entry, wanted = Entry(kind, name, component, UNREGISTERED, traits or {}), Component(name=name)
         entry.check()
         registry.add([entry])
-    return (ComponentUnderTest if KINDS[kind].places else DataSetUnderTest)(entry, wanted, registry)
+    made = WITHOUT_PLACE[kind][1] if kind in WITHOUT_PLACE else ComponentUnderTest
+    return made(entry, wanted, registry)

@@ -108,7 +108,7 @@ def decoding(tested: DataSetUnderTest) -> str:
 def determinism(tested: DataSetUnderTest) -> str:
     """Opening or reading it again gives the same, and changes no global random number generator."""
     hint = "draw with numpy.random.default_rng([seed, index]), so that an image depends on its number alone"
-    before = _generators()
+    before = generators()
     first, second = tested.open(), tested.open()
     for name in ("classes", "paths"):
         if getattr(first, name) != getattr(second, name):
@@ -120,12 +120,13 @@ def determinism(tested: DataSetUnderTest) -> str:
         stamps = {images.stamp(index) for images in (first, second) if images.stamp is not None}
         if len(digests) > 1 or len(stamps) > 1:
             raise BreachError("read again it is another image", f"{tested.component}, image {index}", hint)
-    if _generators() != before:
+    if generators() != before:
         raise BreachError("it draws from a global generator of random numbers", str(tested.component), hint)
     return ""
 
 
-def _generators() -> str:
+def generators() -> str:
+    """State of the global random number generators, as one text."""
     state: tuple[Any, ...] = (random.getstate(), np.random.get_state(), torch.get_rng_state().tolist())
     return sha256(repr(state).encode()).hexdigest()
 

@@ -43,6 +43,7 @@ from resnet_lab.train.preparation import Ready
 from resnet_lab.train.progress import TrainingWatcher
 from resnet_lab.train.state import Progress, read_state, write_state
 from resnet_lab.train.tally import DivergedError, Tally
+from resnet_lab.train.tracking import UNTRACKED, Track, Tracking
 
 SAVE = 1
 """Sent by rank 0 when it is time to save; every signal's number is greater."""
@@ -69,6 +70,7 @@ class Trainer:
         run: its folder, with run.json and splits.csv.
         record: the content of run.json.
         draws: whether curves.png is drawn.
+        track: what rank 0 tells trackers of.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Trainer:
         processes: Processes,
         *,
         draws: bool = True,
+        track: Track = UNTRACKED,
     ) -> None:
         self.draws = draws
         self.run, self.record, self.ready = run, record, ready
@@ -92,6 +95,8 @@ class Trainer:
         self.saved_at = ""
         self.curves_due = monotonic()
         self.curves_of = 0
+        trackers = track.made(registry) if processes.is_first else {}
+        self.tracking = Tracking(run, record, track.study, trackers, watcher)
         self._schedule_save()
 
     def carry_out(self) -> TrainResult:
@@ -103,7 +108,7 @@ class Trainer:
             Interrupted: a signal came; the state is saved.
         """
         give_back_freed_memory(even_if_kept=True)  # that preparing many images took; steps take other pieces
-        with self.run.locked() if self.processes.is_first else nullcontext():
+        with self.run.locked() if self.processes.is_first else nullcontext(), self.tracking:
             try:
                 with deterministic(self.config.deterministic), Interruption() as interruption:
                     for epoch in self._epochs(interruption):
@@ -135,6 +140,7 @@ class Trainer:
             best = best_of(history).epoch
             seconds = sum(epoch.seconds for epoch in history)
             self._record_status("finished", best_epoch=best, seconds=seconds, test=test.headline())
+            self.tracking.finish(best, test.headline())
             if self.processes.is_first:
                 self.run.state.unlink(missing_ok=True)
             return TrainResult(self.run.folder, best, test, interruption.number)
@@ -154,6 +160,7 @@ class Trainer:
             self.watcher.say(f"resuming at {self.progress}")
         if self.progress.history:
             self._publish()
+        self.tracking.start(self.progress.history)
         agree = Agreement(self.processes)
 
         def after_step() -> None:
@@ -228,6 +235,7 @@ class Trainer:
             self._keep_predictions(epoch.epoch)
         self._save()
         self._publish()
+        self.tracking.epoch()
         self.watcher.epoch(epoch, best)
 
     def _save(self) -> None:

@@ -25,6 +25,7 @@ from resnet_lab.train.record import (
     require_same_data,
     require_same_kernels,
 )
+from resnet_lab.train.tracking import UNTRACKED, Track
 from resnet_lab.train.trainer import Trainer, TrainResult
 
 
@@ -39,6 +40,7 @@ def train(
     watcher: TrainingWatcher | None = None,
     processes: Processes | None = None,
     curves: bool = True,
+    track: Track = UNTRACKED,
 ) -> TrainResult:
     """Train a network on a source of images and score its best epoch on the test part, once.
 
@@ -49,6 +51,7 @@ def train(
         command: what the user typed, for the record.
         processes: those that train together, each of which has to call this; by default this one is alone.
         curves: whether curves.png is drawn, which takes about a second; `metrics.csv` has the same figures.
+        track: trackers of the training, such as `Track.parse(["mlflow"])`.
 
     Raises:
         ResNetLabError: anything that is wrong with the input is found before the folder is made.
@@ -58,6 +61,7 @@ def train(
     data = DataConfig(source=data) if isinstance(data, str) else data
     processes = processes or Processes(device=config.device)
     processes.from_first(lambda: _require_new(Path(folder)))
+    processes.from_first(lambda: track.require_made(registry))
     if config.threads is not None and config.threads > (cores := allowed_cores()):
         watcher.say(f"{config.threads} threads for {cores} cores wait for each other, which can be many times slower")
     with using_threads(config.threads):
@@ -66,7 +70,7 @@ def train(
         run = Run(Path(folder))
         content = {"status": "running", **record}
         processes.from_first(lambda: run.create(content, to_csv(ready.data.images, ready.data.part_column)))
-        return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
+        return Trainer(run, record, ready, registry, watcher, processes, draws=curves, track=track).carry_out()
 
 
 def _require_new(folder: Path) -> None:
@@ -82,8 +86,11 @@ def resume(
     watcher: TrainingWatcher | None = None,
     processes: Processes | None = None,
     curves: bool = True,
+    track: Track = UNTRACKED,
 ) -> TrainResult:
     """Resume a training that was interrupted or killed, to the same weights as if it had not been.
+
+    It is tracked only where `track` says so, by the same runs of its trackers as before.
 
     Raises:
         RunError: not a run folder, one that another process trains in, one whose data have changed, one that is
@@ -104,6 +111,7 @@ def resume(
         )
     require_plugins(record, registry, str(run.folder))
     processes = processes or Processes(device=config.device)
+    processes.from_first(lambda: track.require_made(registry))
     threads = record["device"].get("threads")
     if threads is not None and threads > (cores := allowed_cores()):
         watcher.say(f"{threads} threads as at the start, for the same bits; with {cores} cores it takes longer")
@@ -111,7 +119,7 @@ def resume(
         check = partial(require_same_data, record, run)
         ready = make_ready(spec, data, config, registry, watcher, processes, check)
         require_same_kernels(record, ready.placement, str(run.folder))
-        return Trainer(run, record, ready, registry, watcher, processes, draws=curves).carry_out()
+        return Trainer(run, record, ready, registry, watcher, processes, draws=curves, track=track).carry_out()
 
 
 def find_rate(

@@ -34,6 +34,7 @@ def test_every_built_in_is_listed(cli: Callable) -> None:
         *(("stem", name) for name in ("plain", "deep", "deep_tiered", "cifar", "patchify", "space_to_depth")),
         *(("downsample", name) for name in ("strided", "average", "blur", "max_blur")),
         *(("pool", name) for name in ("average", "maximum", "average_maximum", "concatenation", "gem")),
+        *(("tracker", name) for name in ("tensorboard", "mlflow", "wandb", "aim")),
         ("dataset", "digits"),
         ("dataset", "synthetic"),
     } == own

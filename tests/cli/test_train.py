@@ -366,7 +366,7 @@ def test_what_cannot_be_given_with_a_resumption(cli: Callable, stopped: None) ->
 
 def test_a_range_test_writes_no_events(cli: Callable) -> None:
     assert cli("train", "--find-lr", "--tensorboard", "--out", "rates.png") == (
-        2, "", "resnet-lab: --tensorboard is of a training, and --find-lr makes a plot alone; leave one of them out\n",
+        2, "", "resnet-lab: --track is of a training, and --find-lr makes a plot alone; leave one of them out\n",
     )  # fmt: skip
     assert not Path("rates.png").exists()
 

@@ -85,8 +85,8 @@ FAULTS = {
     "1 / 0": ", line 4: ZeroDivisionError: division by zero",
     "raise SystemExit(3)": ", line 4: SystemExit: 3",
     "open('/nowhere/at/all')": ", line 4: FileNotFoundError: [Errno 2] No such file or directory: '/nowhere/at/all'",
-    "requires_api = 5": ": it needs plugin API 5, and this resnet-lab offers 4: upgrade resnet-lab",
-    "requires_api: int = 7": ": it needs plugin API 7, and this resnet-lab offers 4: upgrade resnet-lab",
+    "requires_api = 6": ": it needs plugin API 6, and this resnet-lab offers 5: upgrade resnet-lab",
+    "requires_api: int = 7": ": it needs plugin API 7, and this resnet-lab offers 5: upgrade resnet-lab",
     "requires_api = '1.0'": ": requires_api must be a whole number, such as requires_api = 1",
 }
 

@@ -22,6 +22,7 @@ from resnet_lab.network.builder import build, plugins_needed, resolve, sources_n
 from resnet_lab.network.kinds import KINDS
 from resnet_lab.network.plugins import PluginWarning, load
 from resnet_lab.network.spec import Component
+from resnet_lab.plugin_api import RunStart
 
 PROJECT = Path(__file__).parents[2]
 CORE = f"resnet-lab {version('resnet-lab')}"
@@ -109,6 +110,7 @@ def test_built_in_names():
         "downsample": ["average", "blur", "max_blur", "strided"],
         "pool": ["average", "average_maximum", "concatenation", "gem", "maximum"],
         "dataset": ["digits", "synthetic"],
+        "tracker": ["aim", "mlflow", "tensorboard", "wandb"],
     }
     assert {str(entry.owner) for entry in registry.entries.values()} == {CORE}
 
@@ -201,6 +203,13 @@ def check_dataset(registry):
     images = registry.bind("dataset", Component.parse("greys(count=3)"), "here")()
     assert [images.read(index).getpixel((1, 1)) for index in range(len(images))] == [0, 1, 2]
     assert images.labels.dtype == np.int64
+
+
+def check_tracker(registry):
+    tracker = registry.bind("tracker", Component.parse("counter(start=3)"), "here")()
+    tracker.on_epoch(1, {})
+    assert tracker.epochs == 4
+    assert tracker.on_run_start(RunStart(Path("runs/a"), "a", "", {})) == "a"
 
 
 HOOKS = {
@@ -317,6 +326,27 @@ HOOKS = {
         @hookimpl
         def register_datasets(register):
             register("greys", greys)
+        """,
+    ),
+    "tracker": (
+        check_tracker,
+        """
+        class Counter(Tracker):
+            def __init__(self, *, start: int = 0):
+                self.epochs = start
+
+            def on_run_start(self, run):
+                return run.name
+
+            def on_epoch(self, epoch, metrics):
+                self.epochs += 1
+
+            def on_finish(self, end):
+                pass
+
+        @hookimpl
+        def register_trackers(register):
+            register("counter", Counter)
         """,
     ),
 }
@@ -547,11 +577,11 @@ def test_broken_contract(install, cause):
 
 def test_a_plugin_that_needs_a_newer_api(install):
     """It is not run, since what it imports may be what is missing."""
-    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 5", release="3.1")
+    install("lab-new", "from resnet_lab.plugin_api import not_there_yet\nrequires_api = 6", release="3.1")
     install("lab-scale", SCALE)
     registry = load()
     assert statuses(registry) == [
-        "plugin new (lab-new 3.1) failed: it needs plugin API 5, and this resnet-lab offers 4: upgrade resnet-lab",
+        "plugin new (lab-new 3.1) failed: it needs plugin API 6, and this resnet-lab offers 5: upgrade resnet-lab",
         "plugin scale (lab-scale 1.0) loaded",
     ]
     assert build("resnet20", attn="scale", registry=registry).fc.out_features == 10
@@ -561,7 +591,7 @@ def test_what_a_plugin_may_import():
     from resnet_lab import plugin_api
 
     assert all(hasattr(plugin_api, name) for name in plugin_api.__all__)
-    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 4
+    assert plugin_api.API_VERSION == hookspecs.API_VERSION == 5
 
 
 # Kernels

@@ -29,6 +29,7 @@ from resnet_lab.study.running import as_run
 from resnet_lab.study.trials import StudyFolder, carry_out, trials_of
 from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.progress import TrainingWatcher
+from resnet_lab.train.tracking import UNTRACKED
 from tests.study.resuming import resumed
 from tests.study.small import Listening, study, table
 
@@ -49,7 +50,7 @@ def test_ray_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def executing(**wishes: Any) -> AbstractContextManager[Executor]:
-    return Where(**wishes).executing(study(), 10, REGISTRY)
+    return Where(**wishes).executing(study(), 10, REGISTRY, UNTRACKED)
 
 
 def test_options_that_exclude_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +64,8 @@ def test_options_that_exclude_one_another(monkeypatch: pytest.MonkeyPatch) -> No
         pass
     assert str(failure.value) == "--retries is for a Ray cluster; give --executor ray too"
     with executing() as where:
-        assert where.execute is one_by_one
+        assert isinstance(where.execute, partial)
+        assert where.execute.func is one_by_one
     monkeypatch.setattr("resnet_lab.study.concurrency.measured_processes", lambda *arguments: 2)
     for processes in ("2", "auto"):
         with executing(processes=processes) as where:

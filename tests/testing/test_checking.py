@@ -127,6 +127,61 @@ def test_data_sets(tmp_path: Path, change: str) -> None:
     assert report.source.startswith("greys.py (file) ")
 
 
+TRACKER = """
+import random
+from resnet_lab.plugin_api import Tracker, hookimpl
+
+class Lines(Tracker):
+    def __init__(self, *, file: str = "lines.txt"):
+        self.file = file
+
+    def on_run_start(self, run):
+        START
+        return run.id or "one"
+
+    def on_epoch(self, epoch, metrics):
+        EPOCH
+        with open(self.file, "a") as file:
+            file.write(f"{epoch} {metrics['val_loss']}\\n")
+
+    def on_finish(self, end):
+        pass
+
+@hookimpl
+def register_trackers(register):
+    register("lines", FACTORY)
+"""
+
+TRACKER_FAULTS: dict[tuple[str, str], str | None] = {
+    ("START", "pass"): None,
+    ("FACTORY", "lambda: 3"): "course: failed: the factory gave int, not a Tracker [lines]; hint: derive it from "
+    "resnet_lab.plugin_api.Tracker",
+    ("START", "return 5"): "course: failed: on_run_start gave int [lines, epochs 1 to 3]; hint: return a text, or None",
+    ("EPOCH", "raise OSError('no disk')"): "course: failed: on_epoch raises OSError: no disk [lines, epochs 1 to 3]",
+    ("START", "return 'one' if run.id is None else 'two'"): "resumption: failed: resumed, it gave another id [lines]; "
+    "hint: return run.id where its run was found",
+    (
+        "START",
+        "assert run.id in (None, 'one')",
+    ): "resumption: failed: on_run_start raises AssertionError [lines, epochs 1 to 3]",
+    ("START", "run.config.clear()"): "config_kept: failed: it modifies the configuration [lines]; hint: copy what you "
+    "change",
+    ("EPOCH", "random.random()"): "randomness: failed: it draws from a global generator of random numbers [lines]; "
+    "hint: draw from a generator of your own, or from `secrets`",
+}
+
+
+@pytest.mark.parametrize(("place", "change"), TRACKER_FAULTS)
+def test_trackers(tmp_path: Path, place: str, change: str) -> None:
+    file, text = tmp_path / "lines.py", TRACKER
+    for name, usual in {"START": "pass", "EPOCH": "pass", "FACTORY": "Lines"}.items():
+        text = text.replace(name, change if name == place else usual)
+    file.write_text(text)
+    report = check("tracker", "lines", registry=load(only=(), files=[file]))
+    expected = TRACKER_FAULTS[place, change]
+    assert [str(result) for result in report.failures] == ([] if expected is None else [expected])
+
+
 def test_errors() -> None:
     def refusal(*arguments: object, **more: object) -> str:
         with pytest.raises((PluginError, SpecError)) as caught:

@@ -23,9 +23,10 @@ def printed(heading: str) -> dict[str, str]:
 
 
 def test_the_tables_are_the_kit_s() -> None:
-    modules = [each for kind in KINDS if kind != "dataset" for each in checks_of(kind)]
+    modules = [each for kind in KINDS if KINDS[kind].places for each in checks_of(kind)]
     assert printed("## The checks") == {each.name: each.about for each in modules}
     assert printed("For data sets:") == {each.name: each.about for each in checks_of("dataset")}
+    assert printed("For trackers:") == {each.name: each.about for each in checks_of("tracker")}
     assert f"API_VERSION` is {API_VERSION}." in PAGE
 
 
