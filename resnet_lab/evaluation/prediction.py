@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import isdir
 from pathlib import Path
 
 import numpy as np
 
 from resnet_lab.core.errors import DataError
-from resnet_lab.core.run_folder import Run
+from resnet_lab.core.run_folder import weights_of
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import ArrayPixels, decoded, image_files
 from resnet_lab.device import Placement, optimize_for_inference
@@ -81,16 +80,3 @@ def predict(
             + "; none of the images can be read: repair them or name others"
         )
     return Answers(tuple(answers), tuple(bad), network.runtime)
-
-
-def weights_of(path: Path) -> Path:
-    """The weights file that a run folder or a weights file stands for.
-
-    Raises:
-        RunError: a folder that is no run folder, or holds no weights yet.
-    """
-    if not isdir(path):
-        return path
-    run = Run.open(path)
-    run.require_weights()
-    return run.best
