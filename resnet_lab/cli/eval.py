@@ -25,9 +25,7 @@ def evaluate(
     again: options.Again = False,
     weights: options.PublicWeights = None,
     adopting: options.Adopting,
-    csv: Annotated[
-        Path | None, options.written("--csv", "FILE", "Also write one row per image: path, classes, probabilities.")
-    ] = None,
+    tables: options.ImageTables,
     placed: options.Placement,
     inference: options.Inference,
     no_plugin: options.NoPlugin = None,
@@ -45,7 +43,12 @@ def evaluate(
     from resnet_lab.evaluation.scoring import evaluate as evaluate_run
     from resnet_lab.evaluation.scoring import kept_at, summary_of
 
-    of_run = {"--split": split, "--class-map": images.class_map, "--again": again}
+    of_run = {
+        "--split": split,
+        "--class-map": images.class_map,
+        "--again": again,
+        "--features-out": tables.features_out,
+    }
     of_weights = {
         **dict.fromkeys(adopting.naming, True), "--classes": adopting.classes, "--preprocess": adopting.preprocess,
     }  # fmt: skip
@@ -53,8 +56,8 @@ def evaluate(
     if run is not None:
         images.refuse_part(split)
     registry = options.load_registry(no_plugin)
-    if csv is not None:
-        refuse_existing(csv)
+    if tables.csv is not None:
+        refuse_existing(tables.csv)
     placement, renamed = options.inference_placement(placed, inference), read_class_map(images.class_map or ())
     if weights is not None:
         from resnet_lab.evaluation.metrics import summarise
@@ -66,22 +69,29 @@ def evaluate(
             predictions = evaluate_weights(adopted, str(images.source), placement, registry, watcher=screen)
         summary = summarise(predictions.labels, predictions.probabilities, predictions.classes)
         _show(
-            predictions, summary, csv, {"weights": adopted.coverage.model_dump(mode="json")} if json else None, weights
+            predictions,
+            summary,
+            tables.csv,
+            {"weights": adopted.coverage.model_dump(mode="json")} if json else None,
+            weights,
         )
         return
     assert run is not None
     with Screen() as screen:
         predictions = evaluate_run(
             run, placement, registry, part=split or "test", source=images.source, class_map=renamed, again=again,
-            watcher=screen,
+            features_out=tables.features_out, watcher=screen,
         )  # fmt: skip
     opened = Run(run)
     summary = summary_of(opened, predictions)
     origin = predictions.origin
     about: dict[str, Any] = {"run": str(run), "best_epoch": origin.epoch}
     kept = {"gone": origin.gone, "absent": list(origin.absent), "predictions": str(kept_at(opened, origin))}
+    kept |= {} if tables.features_out is None else {"features": str(tables.features_out)}
     title = images.source or f"{origin.part} part, weights of epoch {origin.epoch}"
-    _show(predictions, summary, csv, about if json else None, title, kept)
+    _show(predictions, summary, tables.csv, about if json else None, title, kept)
+    if tables.features_out is not None and not json:
+        output.line(f"embeddings: {len(predictions)} rows in {tables.features_out}")
 
 
 def _refuse_mixtures(

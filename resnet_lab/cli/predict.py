@@ -24,6 +24,12 @@ def predict(
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=OUTPUT)
     ] = False,
+    features_out: Annotated[
+        Path | None,
+        options.written(
+            "--features-out", "FILE", "Also write one row per image with its embedding, as a new .parquet file."
+        ),
+    ] = None,
     placed: options.Placement,
     inference: options.Inference,
     no_plugin: options.NoPlugin = None,
@@ -40,7 +46,9 @@ def predict(
     registry = options.load_registry(no_plugin)
     placement = options.inference_placement(placed, inference)
     with Screen() as screen:
-        answers = predict_files(weights, images, placement, registry, top=top, watcher=screen)
+        answers = predict_files(
+            weights, images, placement, registry, top=top, features_out=features_out, watcher=screen
+        )
     for path, cause in answers.bad:
         output.remark(f"warning: {path}: unreadable image ({cause}); left out")
     if json:
@@ -52,6 +60,7 @@ def predict(
                 ],
                 "bad": [{"path": path, "cause": cause} for path, cause in answers.bad],
                 "runtime": answers.runtime,
+                **({} if features_out is None else {"features": str(features_out)}),
             }
         )
     elif csv:
@@ -67,6 +76,8 @@ def predict(
         output.whole(text.getvalue())
     else:
         _print_table([(each.path, name, value) for each in answers.images for name, value in each.top])
+        if features_out is not None:
+            output.line(f"embeddings: {len(answers.images)} rows in {features_out}")
 
 
 def _print_table(rows: list[tuple[str, str, float]]) -> None:

@@ -76,7 +76,11 @@ def probabilities_of(
     network: nn.Module, batches: Iterable[Batch], placement: Placement, where: str
 ) -> NDArray[np.float32]:
     """Softmax of the network's outputs, shape (N, K); raises `CheckpointError` where they are not numbers."""
-    outputs = logits(network, batches, placement)
+    return as_probabilities(logits(network, batches, placement), where)
+
+
+def as_probabilities(outputs: Tensor, where: str) -> NDArray[np.float32]:
+    """Softmax of logits (N, K); raises `CheckpointError` where they are not numbers."""
     if not outputs.isfinite().all():
         raise CheckpointError(
             f"{where}: the network's outputs are non-finite; with fp16, try --precision fp32, "
