@@ -13,10 +13,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = {
-    "resnet_lab": "ModelSpec build load save zoo",
+    "resnet_lab": "ModelSpec build features load save zoo",
     "resnet_lab.core": "ImageSet ResNetLabError Run Watcher",
-    "resnet_lab.network": "Component Coverage Metadata ModelSpec NetworkCost Registry build checkpoint "
-    "default_registry load load_weights measure open_weights save zoo",
+    "resnet_lab.network": "Component Coverage Encoder FeatureExtractor Metadata ModelSpec NetworkCost Registry build "
+    "checkpoint default_registry features load load_weights measure open_weights save zoo",
     "resnet_lab.device": "Placement choose compile_for_training computes_bf16 largest_batch "
     "optimize_for_inference out_of_memory require_memory try_step",
     "resnet_lab.data": "DataConfig Prepared open_images prepare",

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.core.run_folder import weights_of
 from resnet_lab.data.class_names import read_class_map
 from resnet_lab.data.image_files import image_files
 from resnet_lab.data.sources.named import Named
 from resnet_lab.data.sources.shards import open_shards
 from resnet_lab.data.sources.torchvision_sets import open_torchvision
-from resnet_lab.evaluation.prediction import weights_of
 from resnet_lab.export.exported_model import open_exported_model
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.plugins import load

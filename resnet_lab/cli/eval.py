@@ -25,9 +25,7 @@ def evaluate(
     scoring: options.Scoring,
     weights: options.PublicWeights = None,
     adopting: options.Adopting,
-    csv: Annotated[
-        Path | None, options.written("--csv", "FILE", "Also write one row per image: path, classes, probabilities.")
-    ] = None,
+    tables: options.ImageTables,
     placed: options.Placement,
     inference: options.Inference,
     no_plugin: options.NoPlugin = None,
@@ -46,7 +44,12 @@ def evaluate(
     from resnet_lab.evaluation.scoring import kept_at, summary_of
     from resnet_lab.evaluation.views import parse_views
 
-    of_run = {"--split": split, "--class-map": images.class_map, "--again": scoring.again}
+    of_run = {
+        "--split": split,
+        "--class-map": images.class_map,
+        "--again": scoring.again,
+        "--features-out": tables.features_out,
+    }
     of_weights = {
         **dict.fromkeys(adopting.naming, True), "--classes": adopting.classes, "--preprocess": adopting.preprocess,
     }  # fmt: skip
@@ -54,8 +57,8 @@ def evaluate(
     if run is not None:
         images.refuse_part(split)
     views, registry = parse_views(scoring.tta), options.load_registry(no_plugin)
-    if csv is not None:
-        refuse_existing(csv)
+    if tables.csv is not None:
+        refuse_existing(tables.csv)
     placement, renamed = options.inference_placement(placed, inference), read_class_map(images.class_map or ())
     if weights is not None:
         from resnet_lab.evaluation.metrics import summarise
@@ -69,22 +72,29 @@ def evaluate(
             )
         summary = summarise(predictions.labels, predictions.probabilities, predictions.classes)
         _show(
-            predictions, summary, csv, {"weights": adopted.coverage.model_dump(mode="json")} if json else None, weights
+            predictions,
+            summary,
+            tables.csv,
+            {"weights": adopted.coverage.model_dump(mode="json")} if json else None,
+            weights,
         )
         return
     assert run is not None
     with Screen() as screen:
         predictions = evaluate_run(
             run, placement, registry, part=split or "test", source=images.source, class_map=renamed,
-            again=scoring.again, views=views, watcher=screen,
+            again=scoring.again, views=views, features_out=tables.features_out, watcher=screen,
         )  # fmt: skip
     opened = Run(run)
     summary = summary_of(opened, predictions)
     origin = predictions.origin
     about: dict[str, Any] = {"run": str(run), "best_epoch": origin.epoch}
     kept = {"gone": origin.gone, "absent": list(origin.absent), "predictions": str(kept_at(opened, origin))}
+    kept |= {} if tables.features_out is None else {"features": str(tables.features_out)}
     title = images.source or f"{origin.part} part, weights of epoch {origin.epoch}"
-    _show(predictions, summary, csv, about if json else None, title, kept)
+    _show(predictions, summary, tables.csv, about if json else None, title, kept)
+    if tables.features_out is not None and not json:
+        output.line(f"embeddings: {len(predictions)} rows in {tables.features_out}")
 
 
 def _refuse_mixtures(

@@ -244,6 +244,19 @@ SplitOfRun = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageTables:
+    """Files with one row per scored image."""
+
+    csv: Annotated[
+        Path | None, written("--csv", "FILE", "Also write one row per image: path, classes, probabilities.")
+    ] = None
+    features_out: Annotated[
+        Path | None,
+        written("--features-out", "FILE", "Also write one row per image with its embedding, as a new .parquet file."),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OtherImages:
     """Images that a run is scored on instead of its own."""
 

@@ -25,6 +25,12 @@ def predict(
         bool, typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=OUTPUT)
     ] = False,
     tta: options.TTA = None,
+    features_out: Annotated[
+        Path | None,
+        options.written(
+            "--features-out", "FILE", "Also write one row per image with its embedding, as a new .parquet file."
+        ),
+    ] = None,
     placed: options.Placement,
     inference: options.Inference,
     no_plugin: options.NoPlugin = None,
@@ -42,7 +48,9 @@ def predict(
     views, registry = parse_views(tta), options.load_registry(no_plugin)
     placement = options.inference_placement(placed, inference)
     with Screen() as screen:
-        answers = predict_files(weights, images, placement, registry, top=top, views=views, watcher=screen)
+        answers = predict_files(
+            weights, images, placement, registry, top=top, views=views, features_out=features_out, watcher=screen
+        )
     for path, cause in answers.bad:
         output.remark(f"warning: {path}: unreadable image ({cause}); left out")
     if json:
@@ -55,6 +63,7 @@ def predict(
                 "bad": [{"path": path, "cause": cause} for path, cause in answers.bad],
                 "runtime": answers.runtime,
                 "tta": list(views.names),
+                **({} if features_out is None else {"features": str(features_out)}),
             }
         )
     elif csv:
@@ -70,6 +79,8 @@ def predict(
         output.whole(text.getvalue())
     else:
         _print_table([(each.path, name, value) for each in answers.images for name, value in each.top])
+        if features_out is not None:
+            output.line(f"embeddings: {len(answers.images)} rows in {features_out}")
 
 
 def _print_table(rows: list[tuple[str, str, float]]) -> None:

@@ -3,9 +3,10 @@
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from resnet_lab.core.errors import RunError
 
@@ -19,24 +20,41 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     Raises:
         RunError: the file cannot be written; an earlier file is unchanged.
     """
-    try:
+    with replaced(path) as file, writing(path):
+        file.writelines([content] if isinstance(content, bytes) else content)
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file under a temporary name next to `path`, which is synced and renamed to it where the block succeeds.
+
+    Raises:
+        RunError: it cannot be made or renamed; an earlier file is unchanged, as it is where the block raises.
+    """
+    with writing(path):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.writelines([content] if isinstance(content, bytes) else content)
-            file.flush()
-            permit_as_usual(descriptor, 0o666)
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
+            yield file
+            with writing(path):
+                file.flush()
+                permit_as_usual(descriptor, 0o666)
+                os.fsync(descriptor)
+        with writing(path):
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise `RunError`, that `path` cannot be written, for an `OSError` in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def write_new(path: Path, content: bytes | Iterable[bytes]) -> None:

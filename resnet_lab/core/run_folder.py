@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from hashlib import sha256
-from os.path import isfile
+from os.path import isdir, isfile
 from pathlib import Path
 from re import compile as pattern
 from typing import Any
@@ -252,3 +252,16 @@ def _number(text: str, column: str, where: str) -> float:
 def classes_of(folders: Iterable[Path]) -> set[str]:
     """Names of the classes of all of these runs; raises `RunError` where one is no run folder, or damaged."""
     return {name for folder in folders for name in Run.open(folder).read()["data"]["classes"]}
+
+
+def weights_of(path: Path) -> Path:
+    """The weights file that a run folder or a weights file stands for.
+
+    Raises:
+        RunError: a folder that is no run folder, or holds no weights yet.
+    """
+    if not isdir(path):
+        return path
+    run = Run.open(path)
+    run.require_weights()
+    return run.best

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from resnet_lab.core.columns import TextIndex
 from resnet_lab.core.errors import DataError
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded
@@ -20,6 +19,7 @@ from resnet_lab.evaluation.neighbours import NEIGHBOURS, Nearest, nearest_traini
 from resnet_lab.evaluation.opened_run import OpenedRun
 from resnet_lab.evaluation.picture_files import affordable_side, as_files
 from resnet_lab.evaluation.predictions import Predictions
+from resnet_lab.evaluation.scored_images import ScoredImages
 
 SIDE = 320
 """Largest side of a picture, in pixels."""
@@ -113,7 +113,7 @@ class _Viewer:
         self._metadata, self._model = opened.network
         self._watcher = opened.sources.watcher
         self._scored = opened.decoded(predictions.origin.source)
-        self._place = TextIndex(self._scored.images.paths)
+        self._images = ScoredImages(predictions, self._scored)
         self.layer = ""
         self.positions = (0, 0)
 
@@ -122,20 +122,9 @@ class _Viewer:
         """The run's own source; raises `DataError` where it is gone."""
         return self._opened.decoded(self._opened.record["data"]["source"])
 
-    def _at(self, number: int) -> int:
-        """Position of a predicted image in its source; raises `DataError` where its content has changed."""
-        path = self._predictions.paths[number]
-        position = self._place.get(path)
-        if position is None or self._scored.examined.digest(position) != self._predictions.digests[number]:
-            raise DataError(f"{self._scored.images.name}: {path} is no longer what was scored; restore it")
-        return position
-
-    def _all_at(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.array([self._at(number) for number in numbers.tolist()], dtype=np.int64)
-
     def maps(self, numbers: NDArray[np.int64], classes: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
         """Grad-CAM maps (N, S, S) of the works for each of some choices of classes (N,)."""
-        positions = self._all_at(numbers)
+        positions = self._images.positions(numbers)
         batches = prepare(self._scored.pixels, positions, self._metadata, self._placement)
         cam = GradCAM(self._model, self._placement, images=len(positions), watcher=self._watcher)
         self._watcher.begin("explaining", len(positions))
@@ -149,20 +138,20 @@ class _Viewer:
 
     def nearest(self, numbers: NDArray[np.int64]) -> Nearest:
         """The training images nearest to each work; raises `DataError` where they are gone."""
-        positions, predicted = self._all_at(numbers), self._predictions.predicted[numbers]
+        positions, predicted = self._images.positions(numbers), self._predictions.predicted[numbers]
         return nearest_training_images(
             self._opened, self._placement, self._training, self._scored, positions, predicted
         )
 
     def side(self, numbers: NDArray[np.int64], each: int) -> int:
         """Side of the pictures in pixels, as large as the budget and the originals allow."""
-        works = [self._scored.examined[position] for position in self._all_at(numbers).tolist()]
+        works = [self._scored.examined[position] for position in self._images.positions(numbers).tolist()]
         largest = max(max(work.width, work.height) for work in works)
         return int(min(SIDE, largest, affordable_side(each * len(works))))
 
     def pictures(self, numbers: NDArray[np.int64], side: int) -> NDArray[np.uint8]:
         """The works larger than the network gets them, shape (N, side, side, C)."""
-        return self._decoded(self._scored, self._all_at(numbers), side)
+        return self._decoded(self._scored, self._images.positions(numbers), side)
 
     def training_pictures(self, positions: Sequence[int], side: int) -> NDArray[np.uint8]:
         """Shape (number of positions, side, side, C)."""
@@ -172,7 +161,7 @@ class _Viewer:
         return gathered(DecodedPixels(decoded.images, image_format_of(self._metadata).at(side)), positions)
 
     def picture(self, number: int, webp: bytes) -> GalleryPicture:
-        return self._as_picture(self._scored, self._at(number), webp)
+        return self._as_picture(self._scored, self._images.position(number), webp)
 
     def as_training(self, position: int, webp: bytes) -> GalleryPicture:
         return self._as_picture(self._training, position, webp)

@@ -82,7 +82,22 @@ def probabilities_of(
     Raises:
         CheckpointError: outputs are not numbers.
     """
-    outputs = torch.cat([_in_views(network, batch, placement, views) for batch in batches], dim=1)  # V N K
+    return as_probabilities(outputs_in_views(network, batches, placement, views), where)
+
+
+def outputs_in_views(
+    network: nn.Module, batches: Iterable[Batch], placement: Placement, views: Views = AS_IT_IS
+) -> Tensor:
+    """Outputs of the network for all batches in each view, the first the image as it is: shape (V, N, K)."""
+    return torch.cat([_in_views(network, batch, placement, views) for batch in batches], dim=1)
+
+
+def as_probabilities(outputs: Tensor, where: str) -> NDArray[np.float32]:
+    """Mean over views of the softmax of logits (V, N, K), shape (N, K).
+
+    Raises:
+        CheckpointError: outputs are not numbers.
+    """
     if not outputs.isfinite().all():
         raise CheckpointError(
             f"{where}: the network's outputs are non-finite; with fp16, try --precision fp32, "

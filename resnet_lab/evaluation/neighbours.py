@@ -7,17 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from resnet_lab.data.class_names import match_classes
 from resnet_lab.data.preparation import Decoded
 from resnet_lab.data.split import from_csv_as_far_as_there
-from resnet_lab.device import Placement, optimize_for_inference
-from resnet_lab.evaluation.inference import logits, prepare, with_progress
+from resnet_lab.device import Placement
+from resnet_lab.evaluation.embeddings import embeddings, unit_length
 from resnet_lab.evaluation.opened_run import OpenedRun
-from resnet_lab.network.model import ResNet
 
 NEIGHBOURS = 3
 CANDIDATES = 200
@@ -83,24 +80,7 @@ def _candidates(opened: OpenedRun, training: Decoded, classes: Sequence[int]) ->
 def _features(
     opened: OpenedRun, placement: Placement, decoded: Decoded, positions: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Input of the classifier for each image, of length 1, shape (N, D)."""
-    (metadata, model), watcher = opened.network, opened.sources.watcher
-    if not len(positions):
-        return np.empty((0, model.fc.in_features), dtype=np.float32)
-    batches = prepare(decoded.pixels, positions, metadata, placement)
-    network = optimize_for_inference(_Trunk(model), placement, len(positions), watcher=watcher)
-    watcher.begin("seeking similar training images", len(positions))
-    features = logits(network, with_progress(batches.evaluation(), watcher), placement)
-    found: NDArray[np.float32] = nn.functional.normalize(features, dim=1).numpy()
-    return found
-
-
-class _Trunk(nn.Module):
-    """A network without its classifier: (N, C, H, W) to (N, D)."""
-
-    def __init__(self, model: ResNet) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.flatten(self.model.avgpool(self.model.features(x)), 1)
+    """Embedding of each image, of length 1, shape (N, D)."""
+    pieces = list(embeddings(opened, placement, decoded, positions, "seeking similar training images"))
+    found = np.concatenate(pieces or [np.empty((0, opened.network[1].fc.in_features), np.float32)])
+    return unit_length(found)

@@ -24,6 +24,7 @@ from resnet_lab.data.sources import open_images
 from resnet_lab.data.sources.assembly import some
 from resnet_lab.data.split import Part, from_csv_as_far_as_there
 from resnet_lab.device import Placement, optimize_for_inference
+from resnet_lab.evaluation.embedding_file import refuse_embedding_file, write_embeddings
 from resnet_lab.evaluation.inference import AS_IT_IS, image_format_of, prepare, probabilities_of, with_progress
 from resnet_lab.evaluation.metrics import Summary, summarise
 from resnet_lab.evaluation.opened_run import OpenedRun, Sources
@@ -44,6 +45,7 @@ def evaluate(
     other_classes: Collection[str] = (),
     again: bool = False,
     views: Views = AS_IT_IS,
+    features_out: Path | None = None,
     watcher: Watcher = SILENT,
 ) -> Predictions:
     """Predictions of a run's best weights on a part of its own data, or on all of another source.
@@ -59,16 +61,21 @@ def evaluate(
         other_classes: those that `class_map` may name beside the network's and the source's.
         again: make them in any case.
         views: over which probabilities are averaged; such predictions are kept in files of their own.
+        features_out: a new Parquet file, which gets the embedding of each image.
         watcher: notified of each image that is decoded.
 
     Raises:
-        RunError: not a run folder, or one without weights yet; predictions that cannot be written.
+        RunError: not a run folder, or one without weights yet; predictions or embeddings that cannot be written.
         CheckpointError: no usable weights in it, or a network whose outputs are not numbers.
-        ConfigError: `class_map` names a class that there is not.
+        ConfigError: `class_map` names a class that there is not; `features_out` is no .parquet file, or pyarrow is not
+            installed.
         DataError: the images are not those of the run, have other classes, or are none.
     """
-    return predictions_of(
-        OpenedRun(run, Sources(registry, watcher)),
+    if features_out is not None:
+        refuse_embedding_file(features_out)
+    opened = OpenedRun(run, Sources(registry, watcher))
+    predictions = predictions_of(
+        opened,
         placement,
         part=part,
         source=source,
@@ -77,6 +84,9 @@ def evaluate(
         again=again,
         views=views,
     )
+    if features_out is not None:
+        write_embeddings(opened, predictions, placement, features_out)
+    return predictions
 
 
 def predictions_of(

@@ -7,6 +7,9 @@ from .checkpoint import save as save
 from .component import Component as Component
 from .cost import NetworkCost as NetworkCost
 from .cost import measure as measure
+from .feature_extractor import Encoder as Encoder
+from .feature_extractor import FeatureExtractor as FeatureExtractor
+from .feature_extractor import features as features
 from .plugins import default_registry as default_registry
 from .registry import Registry as Registry
 from .spec import ModelSpec as ModelSpec

@@ -4,12 +4,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from resnet_lab.cli.scores import print_summary
 from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.evaluation.predictions import Predictions
+
+
+def test_embeddings(cli: Callable, trained: Path) -> None:
+    code, out, _ = cli("eval", "run", "--split", "train", "--features-out", "train.parquet", "--json")
+    assert (code, json.loads(out)["features"]) == (0, "train.parquet")
+    table = pd.read_parquet("train.parquet")
+    assert set(table.part) == {"train"}
+    assert table["class"].value_counts().to_dict() == {
+        each["name"]: each["support"] for each in json.loads(out)["classes"]
+    }
+    code, out, _ = cli("eval", "run", "--features-out", "test.parquet")
+    assert code == 0
+    assert out.rstrip().endswith(f"embeddings: {len(pd.read_parquet('test.parquet'))} rows in test.parquet")
+    assert cli("eval", "--weights", "w.pth", "--data", "digits", "--features-out", "a.parquet") == (
+        2, "",
+        "resnet-lab: --features-out is of a run, and --weights are scored on all images of --data; leave it out\n"
+    )  # fmt: skip
 
 
 def test_every_number(cli: Callable, trained: Path, paintings: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 
@@ -33,6 +34,20 @@ def test_table_csv_and_json(cli: Callable, trained: Path, paintings: Path, tmp_p
     assert "probability" in out
     assert cli("predict", "run", paintings, "--csv", "--json") == (
         2, "", "resnet-lab: --csv and --json both print; give one of them\n",
+    )  # fmt: skip
+
+
+def test_embeddings(cli: Callable, trained: Path, paintings: Path) -> None:
+    code, out, _ = cli("predict", "run", paintings / "red", "--features-out", "red.parquet")
+    assert code == 0
+    assert out.rstrip().endswith("embeddings: 12 rows in red.parquet")
+    code, out, _ = cli("predict", "run", paintings / "red", "--features-out", "again.parquet", "--json")
+    assert (code, json.loads(out)["features"]) == (0, "again.parquet")
+    tables = [pd.read_parquet(name) for name in ("red.parquet", "again.parquet")]
+    pd.testing.assert_frame_equal(*tables)
+    assert tables[0].path.tolist() == [image["path"] for image in json.loads(out)["images"]]
+    assert cli("predict", "run", paintings / "red", "--features-out", "red.csv") == (
+        2, "", "resnet-lab: red.csv: embeddings are written as Parquet; name a file that ends in .parquet\n"
     )  # fmt: skip
 
 

@@ -7,9 +7,9 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as vision
 
 from resnet_lab.core.errors import CheckpointError, DataError, RunError
-from resnet_lab.core.run_folder import Run
+from resnet_lab.core.run_folder import Run, weights_of
 from resnet_lab.device import choose
-from resnet_lab.evaluation.prediction import predict, weights_of
+from resnet_lab.evaluation.prediction import predict
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.checkpoint import Metadata

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from resnet_lab.core.errors import ConfigError, DataError, nearest
 from resnet_lab.core.files import make_folder, refuse_unwritable_folder, write_atomically
+from resnet_lab.core.run_folder import weights_of
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import decoded, image_files
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
 from resnet_lab.evaluation.explanation.pictures import Format, draw
 from resnet_lab.evaluation.inference import image_format_of, load_for_images
-from resnet_lab.evaluation.prediction import weights_of
 from resnet_lab.network.plugins import Registry
 
 FOLDER = "explanations"
