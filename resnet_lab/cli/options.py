@@ -141,6 +141,10 @@ Dilate = Annotated[
         rich_help_panel=NETWORK,
     ),
 ]  # fmt: skip
+Widen = Annotated[
+    float | None,
+    typer.Option("--widen", help="Factor of the channels of stem and stages, such as 2.", rich_help_panel=NETWORK),
+]
 Size = Annotated[int | None, typer.Option("--size", help="Input height and width in pixels.", rich_help_panel=NETWORK)]
 DEFAULT_NETWORK = {"model": "resnet50"}
 
@@ -212,6 +216,7 @@ class Network(NamedNetwork):
     head_dropout: HeadDropout = None
     drop_path: DropPath = None
     dilate: Dilate = None
+    widen: Widen = None
     size: Size = None
 
     @property
@@ -222,6 +227,7 @@ class Network(NamedNetwork):
             "head_dropout": self.head_dropout,
             "drop_path": self.drop_path,
             "dilate": None if self.dilate is None else _numbers("--dilate", self.dilate),
+            "widen": self.widen,
             "input_size": self.size,
         }
         return {**self.components, **given(others)}

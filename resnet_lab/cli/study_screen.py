@@ -375,6 +375,8 @@ def _in_words(outcome: Outcome, plan: Plan) -> str:
     if outcome.problem is not None:
         return f"{name} failed: {outcome.problem}"
     found = outcome.scored(plan.last_epochs).get(plan.metric)
+    if plan.last_epochs and not outcome.last_scores and outcome.validation is not None:  # of tuning
+        return f"{name}: validation macro accuracy {outcome.validation[0]:.4f} in {_duration(outcome.seconds)}"
     score = "is not known" if found is None else f"{found:.4f}"
     return f"{name}: {figure_name(plan.metric)} {score} in {_duration(outcome.seconds)}"
 

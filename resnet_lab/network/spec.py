@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from resnet_lab.core.errors import SpecError, nearest
-from resnet_lab.core.records import Malformed, Record, parse_json, validated
+from resnet_lab.core.records import Malformed, Record, parse_json, repr_of, validated
 from resnet_lab.network.component import Choice as Choice
 from resnet_lab.network.component import Component as Component
 from resnet_lab.network.component import ParameterValue as ParameterValue
@@ -263,6 +263,7 @@ class ModelSpec(_Extended):
         head_dropout: float | None = None,
         drop_path: float | None = None,
         dilate: Sequence[int] | None = None,
+        widen: float | None = None,
         num_classes: int | None = None,
         in_channels: int | None = None,
         input_size: int | None = None,
@@ -274,7 +275,8 @@ class ModelSpec(_Extended):
         A component is given by the slot of its kind (`act`, `conv`, `attn`, ...), written `name`, `name(key=value)` or,
         for some stages only, `name@3,4`; `act` and `norm` also apply to the stem, unless stages are named without
         `stem` among them. Of several, the later ones win. Stages of `dilate` get stride 1, and they and those behind
-        them are dilated by what they had (arXiv:1511.07122), so that the last map is larger.
+        them are dilated by what they had (arXiv:1511.07122), so that the last map is larger. `widen` multiplies the
+        channels of stem and stages (k of arXiv:1605.07146), rounded to whole ones.
 
         Raises:
             SpecError: text of another form, a stage that does not exist, or a value out of range.
@@ -291,6 +293,8 @@ class ModelSpec(_Extended):
         for stage in data["stages"]:
             _set(stage["block"], dropout=dropout)
         _dilate(data["stages"], dilate or (), self.name)
+        if widen is not None:
+            _widen(data, widen)
         _set(data["head"], num_classes=num_classes, dropout=head_dropout)
         _set(data, in_channels=in_channels, input_size=input_size, name=name, drop_path=drop_path)
         return validated(type(self), data, self.name, SpecError)
@@ -316,7 +320,7 @@ class ModelSpec(_Extended):
 
 CHANGES = (
     *(kind.slot for kind in of_networks()),
-    "dropout", "head_dropout", "drop_path", "dilate", "num_classes", "in_channels", "input_size", "name",
+    "dropout", "head_dropout", "drop_path", "dilate", "widen", "num_classes", "in_channels", "input_size", "name",
 )  # fmt: skip
 """Changes that `ModelSpec.modified` takes."""
 
@@ -346,6 +350,17 @@ def _dilate(stages: list[dict[str, Any]], numbers: Sequence[int], name: str) -> 
             removed *= stage["stride"]
             stage["stride"] = 1
         stage["dilation"] = stage.get("dilation", 1) * removed
+
+
+def _widen(data: dict[str, Any], factor: float) -> None:
+    """Multiply the channels of the stem and of all stages."""
+    if type(factor) not in (int, float) or not 0 < factor < 2**16:
+        raise SpecError(f"widen must be a number above 0 and below {2**16}, such as 2 or 0.5, got {repr_of(factor)}")
+    stem = data["stem"]
+    for table in (stem, *stem["convs"], *data["stages"]):
+        for key in {"width", "out_channels"} & table.keys():
+            if table[key] is not None:
+                table[key] = max(1, round(table[key] * factor))
 
 
 def _set(table: dict[str, Any], **values: Any) -> None:

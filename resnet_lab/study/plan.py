@@ -21,7 +21,7 @@ Metric = Literal[
     "weighted_recall", "weighted_f1", "top5_accuracy", "log_loss", "brier", "mean_p_true",
 ]  # fmt: skip
 LOWER_IS_BETTER = ("log_loss", "brier")
-SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "input_size")
+SHORT = ("model", "depth", *(kind.slot for kind in of_networks()), "widen", "input_size")
 """Keys of the network that factors and arms may name without `model.` before them."""
 
 FOLDS = 10

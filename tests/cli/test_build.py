@@ -85,6 +85,8 @@ def test_a_brief_toml_spec(cli: Callable, tmp_path: Path) -> None:
 
 BAD = {
     "--dilate x": "--dilate must be stages separated by commas, such as 3,4, got 'x'",
+    "--widen 0": "widen must be a number above 0 and below 65536, such as 2 or 0.5, got 0.0",
+    "--widen 40000": "resnet50: stem.convs.0.out_channels: input should be less than or equal to 65536, got 2560000",
     "--drop-path 1": "resnet50: drop_path: input should be less than 1, got 1.0",
     "--attn cbm": "stage 1: unknown attention 'cbm'; did you mean 'cbam' or 'bam'?",
     "--act rleu": "stage 1: unknown activation 'rleu'; did you mean 'relu'",

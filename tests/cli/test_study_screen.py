@@ -1,5 +1,6 @@
 import io
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,16 @@ def test_a_trial_without_the_study_s_metric(seeds: int, mark: str) -> None:
             "seed 0: top-5 accuracy is not known in 1 s"
         )
     )
+
+
+def test_a_trial_of_tuning_keeps_no_predictions_and_has_its_validation_score() -> None:
+    study = design(factors=FACTORS, seeds=3, epochs_scored=2)
+    trials = trials_of(study)
+    made = screen(study, [outcome(trials[0])])
+    tried = replace(outcome(trials[1]), validation=(0.75, 0.5))
+    made.show({trial.name: "waiting" for trial in trials}, [outcome(trials[0]), tried])
+    text = made.console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.splitlines()[-1].endswith("seed 0: validation macro accuracy 0.7500 in 1 s")
 
 
 @pytest.mark.slow

@@ -242,6 +242,20 @@ def test_stages_with_a_dilation_for_their_stride_have_larger_maps() -> None:
     assert ModelSpec.from_json(spec.to_json()) == spec
 
 
+def test_a_wider_network_has_as_many_more_channels() -> None:
+    """Parameters by hand: 3x3 convolutions, a scale and a shift for each channel, and the classifier."""
+    spec = resolve("resnet20", widen=2.5)
+    assert [conv.out_channels for conv in spec.stem.convs] == [40]
+    assert [(stage.width, stage.out_channels) for stage in spec.stages] == [(40, 40), (80, 80), (160, 160)]
+    convolutions = 9 * (3 * 40 + 6 * 40 * 40 + 40 * 80 + 5 * 80 * 80 + 80 * 160 + 5 * 160 * 160)
+    norms = 2 * (7 * 40 + 6 * 80 + 6 * 160)
+    assert sum(parameter.numel() for parameter in build(spec).parameters()) == convolutions + norms + 161 * 10
+    assert resolve("resnet20", widen=1) == zoo.get("resnet20")
+    narrow = resolve("resnet50", widen=0.001, stem="patchify")
+    assert (narrow.stem.out_channels, narrow.stages[3].width, narrow.stages[3].out_channels) == (1, 1, 2)
+    assert ModelSpec.from_json(narrow.to_json()) == narrow
+
+
 def test_a_spec_without_stochastic_depth_and_dilation_has_no_trace_of_them() -> None:
     text = zoo.get("resnet18").modified(drop_path=0.0, dilate=[]).to_json()
     assert "drop_path" not in text
@@ -280,6 +294,9 @@ def test_a_block_without_a_place_for_what_was_chosen_is_refused() -> None:
     [
         ({"dilate": [5]}, "dilate must be a list of stages of resnet18, from 1 to 4, got [5]"),
         ({"dilate": "3"}, "dilate must be a list of stages of resnet18, from 1 to 4, got '3'"),
+        ({"widen": "2x"}, "widen must be a number above 0 and below 65536, such as 2 or 0.5, got '2x'"),
+        ({"widen": True}, "widen must be a number above 0 and below 65536, such as 2 or 0.5, got True"),
+        ({"widen": float("nan")}, "widen must be a number above 0 and below 65536, such as 2 or 0.5, got nan"),
         ({"dilate": [True]}, "dilate must be a list of stages of resnet18, from 1 to 4, got [True]"),
         (
             {"block": "sk_basic", "conv": "fixed"},
