@@ -22,7 +22,7 @@ from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.data.signatures import signature
 from resnet_lab.data.squaring import in_mode, on_white, squared
 
-SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".avif", ".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Formats that are opened, whatever a file's name; Pillow knows more, some of which run other programs."""
 

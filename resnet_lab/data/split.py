@@ -21,6 +21,7 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import repr_of, shortened
 from resnet_lab.core.seeds import named_seeds
 from resnet_lab.core.tables import rows_of
+from resnet_lab.core.wording import counted
 from resnet_lab.data.decoding import ImageInfo
 from resnet_lab.data.image_columns import Digests, ImageColumns, distinct
 
@@ -168,7 +169,7 @@ def _fill_slots(
     """
     if len(own) < np.sum(~there):
         raise DataError(
-            f"{who} has {len(own)} different images; {np.sum(~there)} parts need at least one each: "
+            f"{who} has {counted(len(own), 'different image')}; {np.sum(~there)} parts need at least one each: "
             "add images or remove the class"
         )
     counts = np.bincount(slot[own], minlength=len(there))

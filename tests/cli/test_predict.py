@@ -57,7 +57,7 @@ def test_bad_input(cli: Callable, trained: Path, paintings: Path, tmp_path: Path
     for arguments, message in {
         ("run", "absent.jpg"): "absent.jpg: no such image or folder",
         ("run", "empty"): (
-            "empty holds no image; images end in .avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+            "empty holds no image; images end in .avif, .bmp, .gif, .jfif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
         ),
         ("run", "text.jpg"): (
             "text.jpg: unreadable image (not an image of a known format); none of the images can be read"

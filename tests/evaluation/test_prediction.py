@@ -98,7 +98,7 @@ def test_damaged_images_are_listed(weights: Path, scans: Path, tmp_path: Path) -
 
 def test_paths_without_images(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    suffixes = ".avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+    suffixes = ".avif, .bmp, .gif, .jfif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
     for name, message in {
         "absent.png": "absent.png: no such image or folder",
         "empty": f"empty holds no image; images end in {suffixes}",

@@ -10,9 +10,10 @@ import numpy as np
 from resnet_lab.core.columns import TextColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.images import ImageSet
+from resnet_lab.core.wording import counted
 from resnet_lab.data.sources.artists import Artists, read_artists
 from resnet_lab.data.sources.assembly import require_classes, require_label, settled_parts
-from resnet_lab.data.sources.folders import ENDINGS, Listing, access, folder_by_folder
+from resnet_lab.data.sources.folders import ENDINGS, Listing, access, folder_by_folder, is_image
 from resnet_lab.data.sources.layout import NUMBERED, FolderLayout, find_layout
 from resnet_lab.data.sources.levels import Branch
 from resnet_lab.data.sources.spelling import class_names, repaired
@@ -39,10 +40,17 @@ def open_class_folders(root: Path, fewest: int = 2) -> ImageSet:
     aside = {folder: beside.images(folder) for folder in layout.aside}
     found = _flat(listing, layout.flat) if layout.flat is not None else _branches(listing, layout.branches)
     if not found:
+        if images := sum(is_image(path) for path in layout.strays):
+            raise DataError(
+                f"{root} holds {counted(images, 'image')} and no folder, as one class does; give the folder above it, "
+                f"{root.resolve().parent}, which must hold one folder of images per class"
+            )
         raise DataError(f"{root} holds no folder; it must hold one folder of images per class")
     if not any(found.values()):
         _refuse_locked(listing)
-        raise DataError(f"{root} holds no image in its class folders; images end in {ENDINGS}")
+        other = Counter(PurePosixPath(path).suffix.lower() for path, _ in listing.left_out) - Counter({"": 10**9})
+        found_instead = f"; its files end in {', '.join(sorted(other)[:5])}: convert them" if other else ""
+        raise DataError(f"{root} holds no image in its class folders; images end in {ENDINGS}{found_instead}")
     artists = read_artists(layout.table) if layout.table is not None else Artists()
     known = artists.class_names(found)
     class_of = {**class_names([name for name in found if name not in known]), **known}

@@ -8,6 +8,7 @@ from pathlib import Path
 from resnet_lab.core.errors import DataError, nearest
 from resnet_lab.core.images import ImageSet
 from resnet_lab.data.sources.class_folders import open_class_folders
+from resnet_lab.data.sources.folders import is_image
 from resnet_lab.data.sources.hugging_face import is_saved, open_hugging_face
 from resnet_lab.data.sources.manifest import SUFFIXES as MANIFESTS
 from resnet_lab.data.sources.manifest import open_manifest
@@ -17,6 +18,8 @@ from resnet_lab.data.sources.shards import open_shards
 from resnet_lab.data.sources.torchvision_sets import open_torchvision
 from resnet_lab.network.plugins import Registry
 from resnet_lab.network.spec import Component
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2", ".7z", ".rar")
 
 
 def open_images(source: str, registry: Registry, *, download: bool = False, fewest: int = 2) -> ImageSet:
@@ -65,12 +68,19 @@ def _on_disk(source: str, registry: Registry, fewest: int) -> ImageSet:
     if not stat.S_ISDIR(mode):
         if stat.S_ISREG(mode) and path.suffix.lower() in MANIFESTS:
             return open_manifest(path, fewest)
-        raise DataError(
-            f"{source} is a file; give the folder that holds one folder of images per class, or a manifest "
-            f"({', '.join(MANIFESTS)})"
-        )
+        raise DataError(f"{source} is {_kind_of(path.name)}{', '.join(MANIFESTS)})")
     try:
         saved = is_saved(path)
     except OSError as error:
         raise DataError(f"{source}: cannot be opened: {error.strerror}") from None
     return open_hugging_face(source, False, fewest) if saved else open_class_folders(path, fewest)
+
+
+def _kind_of(name: str) -> str:
+    """The kind of a file that is no source, and what to give instead, by its name."""
+    wanted = "the folder that holds one folder of images per class, or a manifest ("
+    if name.lower().endswith(ARCHIVES):
+        return f"an archive; unpack it, and give {wanted}"
+    if is_image(name):
+        return f"a single image, which predict and explain take; give {wanted}"
+    return f"a file; give {wanted}"

@@ -11,7 +11,7 @@ from resnet_lab.core.errors import DataError
 from resnet_lab.data.sources.class_folders import open_class_folders
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "best-artworks"
-SUFFIXES = ".avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
+SUFFIXES = ".avif, .bmp, .gif, .jfif, .jpeg, .jpg, .png, .tif, .tiff, .webp"
 
 
 def message(root: Path) -> str:
@@ -61,10 +61,16 @@ def test_bad_folders(tmp_path: Path, fill) -> None:
     fill(tmp_path / "twisted", "a\nb/1.png", "c/2.png")
     fill(tmp_path / "divided", "a\\b/1.png", "c/2.png")
     fill(tmp_path / "blank", " /1.png", "c/2.png")
+    fill(tmp_path / "phone", "a/1.HEIC", "a/2.heic", "b/3.mov", "b/README")
+    fill(tmp_path / "low", "1.png", "2.jpg", "notes.txt")
     bad = "holds a line break, a path separator or another control character; rename it"
     for name, text in {
         "flat": "flat holds no folder; it must hold one folder of images per class",
         "bare": f"bare holds no image in its class folders; images end in {SUFFIXES}",
+        "phone": f"phone holds no image in its class folders; images end in {SUFFIXES}; its files end in .heic, .mov: "
+        "convert them",
+        "low": f"low holds 2 images and no folder, as one class does; give the folder above it, {tmp_path}, which must "
+        "hold one folder of images per class",
         "one": "one holds one class, 'only'; a classifier needs at least two",
         "gap": "gap/b: a class folder without an image; fill it or remove it",
         "twisted": f"twisted: label 'a\\nb' {bad}",

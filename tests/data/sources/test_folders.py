@@ -8,7 +8,7 @@ import pytest
 from resnet_lab.data import decoding
 from resnet_lab.data.sources.folders import Listing, access, find_images, is_image, read_file, stamp_of
 
-NO_ENDING = "its name does not end like an image's (.avif, .bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp)"
+NO_ENDING = "its name does not end like an image's (.avif, .bmp, .gif, .jfif, .jpeg, .jpg, .png, .tif, .tiff, .webp)"
 
 
 def test_images_by_their_ending_sorted_as_folders_are_walked(tmp_path: Path, fill) -> None:

@@ -61,6 +61,13 @@ def test_what_is_no_source(tmp_path: Path, registry: Registry, monkeypatch: pyte
             f"{tmp_path}/{name} is a file; give the folder that holds one folder of images per class, "
             "or a manifest (.csv, .tsv, .parquet)"
         )
+    wanted = "the folder that holds one folder of images per class, or a manifest (.csv, .tsv, .parquet)"
+    for name, kind in {
+        "set.zip": "an archive; unpack it, and give", "SET.tar.gz": "an archive; unpack it, and give",
+        "a.JPG": "a single image, which predict and explain take; give",
+    }.items():  # fmt: skip
+        (tmp_path / name).touch()
+        assert message(f"{tmp_path}/{name}", registry) == f"{tmp_path}/{name} is {kind} {wanted}"
     name = "n" * 300
     assert message(name, registry) == f"{name}: cannot be opened: File name too long"
 
