@@ -79,8 +79,8 @@ def test_help_has_an_example_and_json(cli: Callable, command: str) -> None:
 def test_bad_input(cli: Callable, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text("[trian]")
     for name, message in {
-        "paintings": "paintings: no such recipe, and no such file; did you mean 'paintings-quick' "
-        "or 'paintings-adamw' or 'paintings-scratch'?",
+        "paintings": "paintings: no such recipe, and no such file; did you mean 'paintings-best' "
+        "or 'paintings-quick' or 'paintings-adamw'?",
         "absent.toml": "absent.toml: cannot be read: No such file or directory",
         "c.toml": "c.toml: unknown table 'trian'; did you mean 'train'?",
     }.items():

@@ -48,7 +48,7 @@ def test_the_recipes() -> None:
     assert names() == (
         "digits-quick",
         "digits-strong",
-        *sorted([*STUDY, "paintings-adamw", "paintings-quick"]),
+        *sorted([*STUDY, "paintings-adamw", "paintings-best", "paintings-quick"]),
         "strong",
     )
 
