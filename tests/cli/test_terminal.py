@@ -79,8 +79,10 @@ COMMANDS = {
     "data check": (DATA,),
     "data describe": (DATA, "--size", "8", "--html", f"{ESCAPE}.html"),
     "data split": (DATA, "--out", f"{ESCAPE}.csv"),
+    "data suspects": (ABSENT,),
     "data cache list": (),
     "data cache clear": (ESCAPE,),
+    "doctor": ("--device", ESCAPE),
     "plugins list": ("--plugin", f"{ESCAPE}.py"),
     "plugins new": ("attention", "gate", "--out", DATA),
     "plugins check": (ESCAPE,),
@@ -91,6 +93,7 @@ COMMANDS = {
     "study list": (),
     "study show": (ABSENT,),
     "study report": (STUDY,),
+    "study slurm": (ABSENT, "--out", f"{ESCAPE}.sh"),
     "study search": ("--resume", "searched"),
 }
 WITHOUT_SUCH_NAMES = ("recipes list", "study list")

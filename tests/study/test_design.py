@@ -184,7 +184,7 @@ def test_a_file(tmp_path: Path) -> None:
         (
             {"arms": {"a": {}, "b": {"lr": 1}}},
             "arm 'b': unknown key 'lr'; write one of model, depth, act, conv, norm, attn, block, shortcut, stem, "
-            "downsample, pool, input_size, or train.KEY or data.KEY",
+            "downsample, pool, widen, input_size, or train.KEY or data.KEY",
         ),
         (
             {"arms": {"a": {}, "b": {"attn": "cbam"}}, "metric": "log_loss", "failures": "worst"},

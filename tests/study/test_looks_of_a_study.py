@@ -247,6 +247,7 @@ def test_a_continued_study_is_exploratory(tmp_path: Path) -> None:
 def test_processes_are_told_how_far_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[Sequence[str], Mapping[str, str]]] = []
     monkeypatch.setattr(executing, "Child", recorded(calls))
+    monkeypatch.setattr(executing, "allowed_cores", lambda: 2)
     chosen, folder = design(arms=ARMS, looks=LOOKS, seeds=6, first_seed=10), StudyFolder(tmp_path)
     folder.note(chosen)
     in_processes(2)(chosen, trials_of(chosen.first(4)), folder, REGISTRY, Listening())
