@@ -12,7 +12,8 @@ time does not depend on it. On a GPU the arms are torch's alone.
 
 A round counts where other programs had under 5% of the processor. Where fewer than three do, all count, and the result
 says `"disturbed": true`. Beside busy programs, `processor` compares seconds of the processor, with OMP_NUM_THREADS=1: a
-thread that waits for another would count.
+thread that waits for another would count. The variables SIZE, BATCHES (1,8,32) and ALIKE (0 leaves out the second
+table) make it shorter.
 """
 
 import ctypes
@@ -54,7 +55,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"act_layer": "gelu", "block_args": {"attn_layer": "cbam"}},
     ),
 }
-BATCHES = (1, 8, 32)
+BATCHES = tuple(map(int, os.environ.get("BATCHES", "1,8,32").split(",")))
 SAMPLE = {"cpu": 16, "gpu": 2048}
 """Images that are timed together at least."""
 
@@ -66,6 +67,9 @@ PATIENCE = 3
 
 SIZE = int(os.environ.get("SIZE", "224"))
 """Pixels; fewer to try the program itself."""
+
+ALIKE = os.environ.get("ALIKE", "1") == "1"
+"""Whether the second table is measured."""
 
 OURS = ("ours eager", "ours compiled", "ours onnx")
 """Arms that `--runtime auto` and `--compile auto` choose from; ONNX Runtime in fp32 on the CPU alone."""
@@ -109,14 +113,11 @@ def measured(
     as_it_comes = in_turns(
         arms, batch, rounds, lambda name: kept() if name.startswith("ours") else stock(), clock, where
     )
-    alike = in_turns(arms, batch, max(3, rounds // 2), lambda name: kept(), clock, where)
-    return {
-        "ratios": {
-            "timm as it comes": ratios(as_it_comes, precision, clock),
-            "timm with our memory setting": ratios(alike, precision, clock),
-        },
-        "rounds": {"timm as it comes": as_it_comes, "timm with our memory setting": alike},
-    }
+    tables = {"timm as it comes": as_it_comes}
+    if ALIKE:
+        alike = in_turns(arms, batch, max(3, rounds // 2), lambda name: kept(), clock, where)
+        tables["timm with our memory setting"] = alike
+    return {"ratios": {name: ratios(table, precision, clock) for name, table in tables.items()}, "rounds": tables}
 
 
 def arms_of(
