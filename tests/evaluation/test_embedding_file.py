@@ -18,6 +18,7 @@ from resnet_lab.core.errors import ConfigError, DataError, RunError
 from resnet_lab.device import choose
 from resnet_lab.evaluation import embedding_file, evaluate, predict
 from resnet_lab.evaluation.embedding_file import embedding_file as new_file
+from resnet_lab.evaluation.views import parse_views
 from resnet_lab.network import checkpoint, zoo
 from resnet_lab.network.builder import build
 from resnet_lab.network.checkpoint import Metadata
@@ -87,6 +88,16 @@ def test_predictions_with_embeddings(
     assert about["weights"] == sha256(weights.read_bytes()).hexdigest()
     assert (about["network"], about["layer"], about["size"]) == ("resnet20", "avgpool", 8)
     assert about["device"]["dtype"] == "float32"
+
+
+def test_embeddings_are_of_images_as_they_are_whatever_the_views(weights: Path, scans: Path, tmp_path: Path) -> None:
+    plain, flipped = tmp_path / "plain.parquet", tmp_path / "flipped.parquet"
+    predict(weights, [scans], CPU, REGISTRY, top=1, features_out=plain)
+    both = predict(weights, [scans], CPU, REGISTRY, top=1, views=parse_views("flip"), features_out=flipped)
+    assert both == predict(weights, [scans], CPU, REGISTRY, top=1, views=parse_views("flip"))
+    one, other = pd.read_parquet(plain), pd.read_parquet(flipped)
+    np.testing.assert_array_equal(np.stack(one.embedding), np.stack(other.embedding))
+    assert (one.probability != other.probability).any()
 
 
 def test_scored_images_with_embeddings(tmp_path: Path, scans: Path) -> None:
