@@ -29,6 +29,12 @@ def report(
     gallery: Annotated[
         int, typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Most misclassified works to show.")
     ] = 24,
+    embedding_map: Annotated[
+        bool,
+        typer.Option(
+            "--map", help="Also map the embeddings of the scored images in two dimensions (t-SNE), of one run."
+        ),
+    ] = False,
     out: Annotated[
         Path | None, options.written("--out", "FILE", "The page; it must not exist.", "RUN/report.html, replaced")
     ] = None,
@@ -63,6 +69,7 @@ def report(
             source=images.source,
             class_map=renamed,
             works=gallery,
+            with_map=embedding_map,
             watcher=screen,
         )
     made = build_report(gathered)

@@ -1,4 +1,4 @@
-"""Contents of a page about runs, as plain data: summaries, comparisons, gallery."""
+"""Contents of a page about runs, as plain data: summaries, comparisons, gallery, map of embeddings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.core.errors import RunError
+from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.run_folder import Run, classes_of
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.comparison import Comparison, compare
+from resnet_lab.evaluation.embedding_map import EmbeddingMap, map_embeddings
 from resnet_lab.evaluation.gallery import Gallery
 from resnet_lab.evaluation.gallery_building import build_gallery, contrast, mistakes
 from resnet_lab.evaluation.metrics import summarise
@@ -33,12 +34,14 @@ class ReportContents:
         gallery: of a run's mistakes, or of works that the second of two has fixed or broken; None where there are
             none, they cannot be shown, or there are more runs.
         suspects: images of one run that `data suspects` has flagged, by their number among the predictions.
+        embedding_map: of one run's scored images, where it was asked for.
     """
 
     runs: tuple[RunSummary, ...]
     comparisons: tuple[Comparison, ...] = ()
     gallery: Gallery | None = None
     suspects: Mapping[int, Suspect] = field(default_factory=dict)
+    embedding_map: EmbeddingMap | None = None
 
 
 def gather_report(
@@ -50,6 +53,7 @@ def gather_report(
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
     works: int = 24,
+    with_map: bool = False,
     watcher: Watcher = SILENT,
 ) -> ReportContents:
     """Collect the contents of a page about one run or several; missing predictions are computed.
@@ -61,13 +65,18 @@ def gather_report(
         source: another source, of which all images are scored.
         class_map: as `evaluate` takes it.
         works: that are shown, at most.
+        with_map: whether to map the embeddings of the scored images; of one run alone.
         watcher: notified of each image that goes through a network.
 
     Raises:
-        RunError: not a run folder, or a damaged one; several runs of which one has no predictions.
+        ConfigError: a map of several runs.
+        RunError: not a run folder, or a damaged one; several runs of which one has no predictions; a map of images
+            that are too few, or not there.
         CheckpointError: damaged weights.
         DataError: runs that were scored on different images; `source` cannot be used.
     """
+    if with_map and len(runs) > 1:
+        raise ConfigError(f"--map is of one run, got {len(runs)}; leave it out, or name one run")
     sources = Sources(registry, watcher)
     if len(runs) > 1 and part is None and source is None:
         part = "test" if all(is_finished(Run.open(run).read()) for run in runs) else "val"
@@ -81,10 +90,16 @@ def gather_report(
     if len(summaries) == 1:
         scored = summaries[0].predictions
         flagged = {} if scored is None else flagged_of(runs[0], scored)
-        return ReportContents(
-            tuple(summaries), gallery=_mistakes(opened[0], summaries[0], placement, works), suspects=flagged
-        )
+        found = _map(opened[0], summaries[0], placement) if with_map else None
+        gallery = _mistakes(opened[0], summaries[0], placement, works)
+        return ReportContents(tuple(summaries), gallery=gallery, suspects=flagged, embedding_map=found)
     return _compared(opened, summaries, placement, class_map, works)
+
+
+def _map(opened: OpenedRun, summary: RunSummary, placement: Placement) -> EmbeddingMap:
+    if summary.predictions is None or not summary.has_images:
+        raise RunError(f"{summary.path}: no map of embeddings can be made: {summary.obstacle}; leave --map out")
+    return map_embeddings(opened, summary.predictions, placement)
 
 
 def _mistakes(opened: OpenedRun, summary: RunSummary, placement: Placement, works: int) -> Gallery | None:

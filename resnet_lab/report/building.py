@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from resnet_lab.core.errors import printable
 from resnet_lab.core.files import make_folder, write_atomically
 from resnet_lab.evaluation.comparison import Comparison
+from resnet_lab.evaluation.embedding_map import EmbeddingMap
 from resnet_lab.evaluation.gallery import Gallery
 from resnet_lab.evaluation.report_contents import ReportContents
 from resnet_lab.evaluation.run_summary import RunSummary
@@ -32,12 +33,14 @@ class BuiltReport:
         numbers: every number, as JSON.
         runs: that it is about.
         comparisons: of the first with each other.
+        embedding_map: of the only run, where it was asked for.
     """
 
     html: str
     numbers: dict[str, Any]
     runs: tuple[RunSummary, ...]
     comparisons: tuple[Comparison, ...] = ()
+    embedding_map: EmbeddingMap | None = None
 
 
 def default_path(runs: Sequence[Path]) -> Path:
@@ -51,7 +54,10 @@ def build_report(contents: ReportContents) -> BuiltReport:
     """A page about one run, or one that compares several, from `evaluation.gather_report`."""
     runs, comparisons, gallery = contents.runs, contents.comparisons, contents.gallery
     if not comparisons:
-        return BuiltReport(run_page(runs[0], gallery, contents.suspects), _numbers(runs[0], gallery), runs)
+        found = contents.embedding_map
+        of_map = {} if found is None else {"map": found.as_json()}
+        html = run_page(runs[0], gallery, contents.suspects, found)
+        return BuiltReport(html, _numbers(runs[0], gallery) | of_map, runs, embedding_map=found)
     numbers = {
         "runs": [_numbers(run, None) for run in runs],
         "comparisons": [
@@ -126,7 +132,7 @@ def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[P
 def _figures(report: BuiltReport) -> Iterator[tuple[str, Figure]]:
     if report.comparisons:
         return _comparison_figures(report.runs, report.comparisons)
-    return _run_figures(report.runs[0])
+    return _run_figures(report.runs[0], report.embedding_map)
 
 
 def _comparison_figures(runs: Sequence[RunSummary], comparisons: Sequence[Comparison]) -> Iterator[tuple[str, Figure]]:
@@ -148,7 +154,7 @@ def _comparison_figures(runs: Sequence[RunSummary], comparisons: Sequence[Compar
     yield "recall", comparison_plots.recalls(comparisons[0].first.classes, recalls, PAPER, f"Recall on the {of}")
 
 
-def _run_figures(run: RunSummary) -> Iterator[tuple[str, Figure]]:
+def _run_figures(run: RunSummary, embedding_map: EmbeddingMap | None) -> Iterator[tuple[str, Figure]]:
     who, summary = printable(run.name), run.summary
     if run.best_epoch is not None:
         yield "curves", run_plots.curves(run.history, run.best_epoch, PAPER, f"Learning curves of {who}", run.sizes)
@@ -163,3 +169,7 @@ def _run_figures(run: RunSummary) -> Iterator[tuple[str, Figure]]:
     if summary.abundance is not None:
         title = f"Recall against training images of {who}"
         yield "abundance", run_plots.abundance(summary.abundance, summary.classes, PAPER, title)[0]
+    if embedding_map is not None:
+        some = f" of {embedding_map.scored:,}" if len(embedding_map) < embedding_map.scored else ""
+        title = f"Embeddings of {who} (t-SNE), {printable(run.scored)}, {len(embedding_map):,}{some} images"
+        yield "map", run_plots.embedding_map(embedding_map, PAPER, title)

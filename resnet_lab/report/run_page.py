@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
 from resnet_lab.data.split import PARTS
+from resnet_lab.evaluation.embedding_map import EmbeddingMap
 from resnet_lab.evaluation.gallery import Gallery
 from resnet_lab.evaluation.metrics import Summary
 from resnet_lab.evaluation.metrics.confusion import Confusion
@@ -47,12 +48,18 @@ class MatrixCell:
         return 8 + 0.92 * self.share
 
 
-def run_page(run: RunSummary, gallery: Gallery | None, suspects: Mapping[int, Suspect] | None = None) -> str:
+def run_page(
+    run: RunSummary,
+    gallery: Gallery | None,
+    suspects: Mapping[int, Suspect] | None = None,
+    embedding_map: EmbeddingMap | None = None,
+) -> str:
     """The HTML of one self-contained page.
 
     Args:
         gallery: of the run's mistakes; None where there are none, or they cannot be shown.
         suspects: images whose label is flagged, by their number among the predictions.
+        embedding_map: of the scored images; None where it was not asked for.
     """
     summary = run.summary
     return render(
@@ -69,6 +76,8 @@ def run_page(run: RunSummary, gallery: Gallery | None, suspects: Mapping[int, Su
         ribbon=[] if summary is None else _ribbon(summary),
         pairs=() if summary is None else summary.confusion.pairs(PAIRS),
         taken_for={} if summary is None else summary.confusion.taken_for(),
+        embedding_map=embedding_map,
+        map_plot=None if embedding_map is None else _map_plot(embedding_map),
         gallery=gallery,
         suspects=suspects or {},
         answers=_answers(run, gallery),
@@ -115,6 +124,17 @@ def _plots(summary: Summary) -> dict[str, Markup]:
             alt = f"Recall against training images of {len(found.classes)} classes"
             plots["abundance"] = inline_svg(figure, "abundance", alt, tooltips)
     return plots
+
+
+def _map_plot(found: EmbeddingMap) -> Markup:
+    with styled(PAGE):
+        return inline_svg(
+            run_plots.embedding_map(found, PAGE),
+            "map",
+            f"Map of the embeddings of {len(found):,} images by t-SNE, {int((~found.right).sum()):,} of them mistakes; "
+            f"{found.knn_accuracy:.3f} have the class of most of their {found.neighbours} nearest neighbours in the "
+            "embedding",
+        )
 
 
 def _ribbon(summary: Summary) -> list[tuple[str, int, int]]:

@@ -13,12 +13,13 @@ from matplotlib.transforms import Bbox
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
 from resnet_lab.core.size_schedule import mark_sizes
+from resnet_lab.evaluation.embedding_map import EmbeddingMap
 from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.calibration import Calibration
 from resnet_lab.evaluation.metrics.confusion import Confusion
 from resnet_lab.evaluation.metrics.headline import NOT_SHARES, Interval
 from resnet_lab.evaluation.metrics.scores import ClassScores
-from resnet_lab.report.figure_style import THOUSANDS, Palette, above, fitted, panel, sheet
+from resnet_lab.report.figure_style import THOUSANDS, Palette, above, fitted, outside, panel, sheet
 from resnet_lab.report.text import shortened
 
 LOSS, ACCURACY = "cross-entropy (nats)", "macro accuracy"
@@ -30,6 +31,9 @@ NUMBERED = 12
 
 LETTERS = 24
 """Most characters of a class's name in a figure."""
+
+CROWDED = 500
+"""Images up to which their points on a map are large."""
 
 LABELLED = 10
 """Classes that are named among the points, at most."""
@@ -240,4 +244,43 @@ def confusion(found: Confusion, order: Sequence[int], inks: Palette, title: str)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     figure.colorbar(image, ax=axes, label="share of the true class's images", shrink=0.8)
+    return figure
+
+
+def embedding_map(found: EmbeddingMap, inks: Palette, title: str = "") -> Figure:
+    """Images as dots in the colour of their class, mistakes as crosses; of many classes the largest are coloured."""
+    figure, axes = panel(title, 5, 5)
+    coloured = list(found.counts)[: len(inks.runs)]
+    rest = [k for k in found.counts if k not in coloured]
+    groups = [(fitted(found.classes[k], LETTERS), [k], ink) for k, ink in zip(coloured, inks.runs, strict=False)]
+    if rest:
+        groups.insert(
+            0,
+            (
+                f"{len(rest)} other classes" if len(rest) > 1 else fitted(found.classes[rest[0]], LETTERS),
+                rest,
+                inks.faint,
+            ),
+        )
+    size = 26 if len(found) <= CROWDED else 9
+    for name, classes, colour in groups:
+        own = np.isin(found.labels, classes)
+        for which, marker, label in (
+            (own & found.right, "o", f"{name} ({own.sum():,})"),
+            (own & ~found.right, "x", ""),
+        ):
+            axes.scatter(
+                *found.positions[which].T,
+                s=size,
+                marker=marker,
+                color=colour,
+                alpha=0.8,
+                linewidths=1.2 if marker == "x" else 0,
+                label=label or None,
+            )
+    axes.scatter([], [], s=26, marker="x", color=inks.ink, linewidths=1.2, label="mistake")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color=inks.faint)
+    outside(figure, axes, columns=2)
     return figure
