@@ -11,6 +11,7 @@ from PIL import Image
 
 from resnet_lab.core.history import Epoch
 from resnet_lab.evaluation.comparison import Comparison
+from resnet_lab.evaluation.embedding_map import EmbeddingMap
 from resnet_lab.evaluation.gallery import Gallery, GalleryPicture, GalleryWork, Map, Neighbour
 from resnet_lab.evaluation.metrics import summarise
 from resnet_lab.evaluation.predictions import Origin, Predictions
@@ -129,6 +130,25 @@ def gallery(made: RunSummary, works: int = 3, nbytes: int = 0) -> Gallery:
         layers=("layer3",),
         positions=((4, 4),),
         candidates=99,
+    )
+
+
+def embedding_map(made: RunSummary, scored: int | None = None) -> EmbeddingMap:
+    """Map of all scored images, or of a sample of so many."""
+    found = made.predictions
+    assert found is not None
+    positions = np.random.default_rng(5).normal(0, 9, (len(found), 2)).astype(np.float32)
+    return EmbeddingMap(
+        found.classes,
+        positions,
+        found.labels,
+        found.predicted,
+        found.paths,
+        scored or len(found),
+        64,
+        30.0,
+        0.5125,
+        0.875,
     )
 
 

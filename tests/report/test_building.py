@@ -7,8 +7,9 @@ import pytest
 
 from resnet_lab.device import choose
 from resnet_lab.evaluation.comparison import compare
-from resnet_lab.report.building import BuiltReport, default_path, write_plots
-from tests.report.made_up_runs import made_up_run
+from resnet_lab.evaluation.report_contents import ReportContents
+from resnet_lab.report.building import BuiltReport, build_report, default_path, write_plots
+from tests.report.made_up_runs import embedding_map, made_up_run
 
 CPU = choose("cpu", "fp32")
 
@@ -26,6 +27,22 @@ def test_each_plot_of_a_run_as_png_and_svg(tmp_path: Path) -> None:
     assert all(path.stat().st_size > 2000 for path in written)
     title = "Figures of relu, test part, 120 images"
     assert title in (tmp_path / "deep" / "plots" / "headline.svg").read_text()
+
+
+def test_a_map_is_a_plot_and_in_the_numbers(tmp_path: Path) -> None:
+    made = made_up_run()
+    found = embedding_map(made, scored=3000)
+    with_map = build_report(ReportContents((made,), embedding_map=found))
+    assert with_map.numbers["map"] == found.as_json()
+    assert with_map.numbers["map"]["images"][7]["path"] == found.paths[7]
+    without = build_report(ReportContents((made,)))
+    assert without.numbers == {name: value for name, value in with_map.numbers.items() if name != "map"}
+    nothing_else = replace(with_map, runs=(replace(made, history=(), summary=None),))
+    with_summary = {path.name for path in write_plots(with_map, tmp_path)}
+    assert {"map.png", "map.svg"} <= with_summary
+    assert write_plots(nothing_else, tmp_path) == []
+    svg = (tmp_path / "map.svg").read_text()
+    assert "Embeddings of relu (t-SNE), test part, 120" in svg
 
 
 def test_a_run_without_predictions_has_its_curves_alone(tmp_path: Path) -> None:

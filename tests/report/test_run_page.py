@@ -22,7 +22,7 @@ from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.evaluation.suspects import Suspect
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.run_words import remarks, sentence
-from tests.report.made_up_runs import ANIMALS, gallery, history, made_up_run, predictions
+from tests.report.made_up_runs import ANIMALS, embedding_map, gallery, history, made_up_run, predictions
 from tests.report.parsing import Page, require_readable_aloud, require_self_contained
 
 EVIL = '<script>alert("1")</script>'
@@ -307,3 +307,31 @@ def test_figures_of_few_images_say_how_their_intervals_were_made() -> None:
     assert "No interval for macro precision, macro F1, weighted precision and weighted F1: a class" in prose
     (row,) = [" ".join(row) for row in Page(html).rows() if row[:2] == ["macro", "F1"]]
     assert re.fullmatch(r"macro F1 mean over the classes .* recall 0\.\d{3}", row), "no interval"
+
+
+def test_a_map_of_embeddings_with_what_it_shows_and_what_not() -> None:
+    found = embedding_map(MADE)
+    html = run_page(MADE, None, embedding_map=found)
+    require_self_contained(html)
+    require_readable_aloud(html)
+    page = Page(html)
+    assert {"href": "#map"} in page.all("a")
+    wrong = int((found.labels != found.predicted).sum())
+    (alt,) = [svg["aria-label"] for svg in page.all("svg") if "Map" in svg.get("aria-label", "")]
+    assert alt == (
+        f"Map of the embeddings of 120 images by t-SNE, {wrong} of them mistakes; 0.512 have the class of most of "
+        "their 5 nearest neighbours in the embedding"
+    )
+    assert "The 120 images of the test part, by the 64 features" in page.prose()
+    assert "Not to be read: distances between clusters" in page.prose("figcaption")
+    figures = {" ".join(row[:3]): row[-1] for row in page.rows() if row}
+    assert figures["accuracy of nearest"] == "0.512"
+    assert figures["accuracy of the"] == f"{np.bincount(found.labels).max() / 120:.3f}"
+    assert figures["trustworthiness of the"] == "0.875"
+    sample = Page(run_page(MADE, None, embedding_map=embedding_map(MADE, scored=3000)))
+    assert "A sample of 120 of the 3,000 images of the test part" in sample.prose()
+
+
+def test_a_page_without_a_map_does_not_speak_of_it() -> None:
+    assert 'id="map"' not in FULL
+    assert "t-SNE" not in FULL

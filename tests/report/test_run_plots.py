@@ -17,7 +17,7 @@ from resnet_lab.evaluation.metrics.abundance import Abundance
 from resnet_lab.evaluation.metrics.scores import ClassScores
 from resnet_lab.report import run_plots
 from resnet_lab.report.figure_style import IN_PAGE, PAGE, PAPER, Palette, as_file, inline_svg, styled
-from tests.report.made_up_runs import ANIMALS, history, made_up_run
+from tests.report.made_up_runs import ANIMALS, embedding_map, history, made_up_run
 
 MADE = made_up_run()
 assert MADE.summary is not None
@@ -159,3 +159,35 @@ def test_fifty_classes_have_fifty_ticks_and_no_numbers() -> None:
         figure = run_plots.confusion(made.summary.confusion, range(50), PAPER, "x")
     assert len(figure.axes[0].get_xticklabels()) == 50
     assert not len(figure.axes[0].texts)
+
+
+@pytest.mark.parametrize(("number", "coloured"), [(5, 4), (10, 6)])
+def test_a_map_has_each_image_in_the_colour_of_its_class(number: int, coloured: int) -> None:
+    """Correct ones and mistakes apart; the last class has no images, and small ones share a colour."""
+    made = embedding_map(made_up_run([f"class {k}" for k in range(number)], n=300))
+    images = np.bincount(made.labels, minlength=number)
+    largest = np.argsort(-images, kind="stable")[:coloured]
+    rest = [k for k in range(number) if k not in largest and images[k]]
+    with styled(PAPER):
+        figure = run_plots.embedding_map(made, PAPER, "x")
+        assert as_file(figure, "svg") == as_file(run_plots.embedding_map(made, PAPER, "x"), "svg")
+    (axes,) = figure.axes
+    drawn: dict[str, list[np.ndarray]] = {}
+    for points in axes.collections:
+        drawn.setdefault(to_hex(points.get_facecolor()[0]), []).append(np.asarray(points.get_offsets()))
+    groups = {PAPER.runs[place]: [k] for place, k in enumerate(largest)} | ({PAPER.faint: rest} if rest else {})
+    assert set(drawn) == {*groups, PAPER.ink}
+    for colour, classes in groups.items():
+        own = np.isin(made.labels, classes)
+        for points, which in zip(drawn[colour], (own & made.right, own & ~made.right), strict=True):
+            assert np.array_equal(points, made.positions[which])
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    named = [f"class {k} ({images[k]})" for k in largest]
+    assert labels == [*([f"{len(rest)} other classes ({images[rest].sum()})"] if rest else []), *named, "mistake"]
+
+
+def test_the_axes_of_a_map_have_no_numbers_and_one_scale() -> None:
+    with styled(PAPER):
+        (axes,) = run_plots.embedding_map(embedding_map(MADE), PAPER).axes
+    assert [*axes.get_xticks(), *axes.get_yticks()] == []
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_aspect()) == ("", "", 1)
