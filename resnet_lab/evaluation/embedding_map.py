@@ -17,7 +17,7 @@ FEWEST = 20
 """Images below which there is no map: a neighbourhood would be half of it."""
 
 MOST = 2000
-"""Images on a map, at most: t-SNE takes seconds for so many, and a page can hold them."""
+"""Images on a map, at most: t-SNE takes some 15 s on a core for so many, and a page can hold them."""
 
 NEIGHBOURS = 5
 """Nearest neighbours that vote on a class, and that trustworthiness looks at."""

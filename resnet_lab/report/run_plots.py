@@ -9,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
+from resnet_lab.core.errors import printable
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
 from resnet_lab.core.size_schedule import mark_sizes
@@ -32,8 +34,14 @@ NUMBERED = 12
 LETTERS = 24
 """Most characters of a class's name in a figure."""
 
+DOT = 26
+"""Area of an image's dot on a map in square points; a third of it on a crowded one."""
+
 CROWDED = 500
-"""Images up to which their points on a map are large."""
+"""Images beyond which a map is crowded."""
+
+SHORT, LONG = 15, 36
+"""Letters of names up to which a map's legend has two columns, and most of them in one."""
 
 LABELLED = 10
 """Classes that are named among the points, at most."""
@@ -250,37 +258,27 @@ def confusion(found: Confusion, order: Sequence[int], inks: Palette, title: str)
 def embedding_map(found: EmbeddingMap, inks: Palette, title: str = "") -> Figure:
     """Images as dots in the colour of their class, mistakes as crosses; of many classes the largest are coloured."""
     figure, axes = panel(title, 5, 5)
-    coloured = list(found.counts)[: len(inks.runs)]
-    rest = [k for k in found.counts if k not in coloured]
-    groups = [(fitted(found.classes[k], LETTERS), [k], ink) for k, ink in zip(coloured, inks.runs, strict=False)]
+    classes = list(found.counts)
+    coloured, rest = classes[: len(inks.runs)], classes[len(inks.runs) :]
+    groups = [(found.classes[k], [k], ink) for k, ink in zip(coloured, inks.runs, strict=False)]
     if rest:
-        groups.insert(
-            0,
-            (
-                f"{len(rest)} other classes" if len(rest) > 1 else fitted(found.classes[rest[0]], LETTERS),
-                rest,
-                inks.faint,
-            ),
-        )
-    size = 26 if len(found) <= CROWDED else 9
-    for name, classes, colour in groups:
-        own = np.isin(found.labels, classes)
-        for which, marker, label in (
-            (own & found.right, "o", f"{name} ({own.sum():,})"),
-            (own & ~found.right, "x", ""),
-        ):
-            axes.scatter(
-                *found.positions[which].T,
-                s=size,
-                marker=marker,
-                color=colour,
-                alpha=0.8,
-                linewidths=1.2 if marker == "x" else 0,
-                label=label or None,
-            )
-    axes.scatter([], [], s=26, marker="x", color=inks.ink, linewidths=1.2, label="mistake")
+        groups.append(("other classes" if len(rest) > 1 else found.classes[rest[0]], rest, inks.faint))
+    for name, members, ink in groups:
+        own = np.isin(found.labels, members)
+        _draw_images(axes, found, own, ink, behind=members is rest)
+        axes.scatter([], [], s=DOT, color=ink, linewidths=0, label=f"{fitted(name, LONG)} ({own.sum():,})")
+    axes.scatter([], [], s=DOT, marker="x", color=inks.ink, linewidths=1.2, label="mistake")
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color=inks.faint)
-    outside(figure, axes, columns=2)
+    outside(figure, axes, columns=2 if all(fitted(name, SHORT) == printable(name) for name, _, _ in groups) else 1)
     return figure
+
+
+def _draw_images(axes: Axes, found: EmbeddingMap, own: NDArray[np.bool_], ink: str, *, behind: bool) -> None:
+    """Draw some images of a map in one colour; `behind` the others, and paler where they are many."""
+    many = len(found) > CROWDED
+    size, alpha, order = DOT / 3 if many else DOT, 0.4 if behind and many else 0.8, 1 if behind else 2
+    axes.scatter(*found.positions[own & found.right].T, s=size, color=ink, alpha=alpha, linewidths=0, zorder=order)
+    wrong, width = found.positions[own & ~found.right], 0.9 if many else 1.2
+    axes.scatter(*wrong.T, s=size, marker="x", color=ink, alpha=alpha, linewidths=width, zorder=order)

@@ -174,16 +174,39 @@ def test_a_map_has_each_image_in_the_colour_of_its_class(number: int, coloured: 
     (axes,) = figure.axes
     drawn: dict[str, list[np.ndarray]] = {}
     for points in axes.collections:
-        drawn.setdefault(to_hex(points.get_facecolor()[0]), []).append(np.asarray(points.get_offsets()))
+        if len(points.get_offsets()):  # the rest are of the legend
+            drawn.setdefault(to_hex(points.get_facecolor()[0]), []).append(np.asarray(points.get_offsets()))
     groups = {PAPER.runs[place]: [k] for place, k in enumerate(largest)} | ({PAPER.faint: rest} if rest else {})
-    assert set(drawn) == {*groups, PAPER.ink}
+    assert set(drawn) == set(groups)
     for colour, classes in groups.items():
         own = np.isin(made.labels, classes)
         for points, which in zip(drawn[colour], (own & made.right, own & ~made.right), strict=True):
             assert np.array_equal(points, made.positions[which])
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    named = [f"class {k} ({images[k]})" for k in largest]
-    assert labels == [*([f"{len(rest)} other classes ({images[rest].sum()})"] if rest else []), *named, "mistake"]
+    others = [f"other classes ({images[rest].sum()})"] if rest else []
+    assert labels == [*(f"class {k} ({images[k]})" for k in largest), *others, "mistake"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"A_painter_of_a_long_name_{k}" for k in range(12)],
+        [f"{'W' * 40}{k}" for k in range(7)],
+        [f"{'W' * 14}{k}" for k in range(7)],
+        ["a", "b", "c"],
+    ],
+)
+def test_the_legend_of_a_map_is_within_the_figure(names: list[str]) -> None:
+    with styled(PAPER):
+        figure = run_plots.embedding_map(embedding_map(made_up_run(names, n=300)), PAPER)
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box = legend.get_window_extent()
+    assert figure.bbox.x0 <= box.x0
+    assert box.x1 <= figure.bbox.x1
+    assert box.y1 <= figure.bbox.y1
+    drawn = sum(len(points.get_offsets()) for points in figure.axes[0].collections)
+    assert drawn == 300, "names that are cut alike are classes of their own"
 
 
 def test_the_axes_of_a_map_have_no_numbers_and_one_scale() -> None:
