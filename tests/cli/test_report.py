@@ -72,10 +72,29 @@ def test_several_runs_on_one_page(cli: Callable, paintings: Path, run: str) -> N
     assert len(content["plots"]) == 10
 
 
+def test_a_map_of_embeddings(cli: Callable, paintings: Path, run: str) -> None:
+    code, out, err = cli("report", run, "--data", paintings, "--map", "--gallery", 0, "--plots", "plots", "--json")
+    assert code == 0, err
+    content = json.loads(out)
+    assert (content["map"]["n"], content["map"]["scored"]) == (24, 24)
+    assert content["map"]["accuracy"] == content["headline"]["accuracy"]
+    assert all((paintings / image["path"]).exists() for image in content["map"]["images"])
+    assert {"plots/map.png", "plots/map.svg"} <= set(content["plots"])
+    assert 'id="map"' in Path("run/report.html").read_text()
+    assert cli("report", run, "other", "--map") == (
+        2, "", "resnet-lab: --map is of one run, got 2; leave it out, or name one run\n",
+    )  # fmt: skip
+    code, out, err = cli("report", run, "--map", "--out", "my.html")
+    assert (code, out) == (2, "")
+    assert "a map of embeddings takes at least 20 scored images, got " in err
+    assert not Path("my.html").exists()
+
+
 def test_another_source(cli: Callable, paintings: Path, run: str) -> None:
     code, out, _ = cli("report", run, "--data", paintings, "--json")
     content = json.loads(out)
     assert (code, content["split"], content["source"]) == (0, "all", str(paintings))
+    assert "map" not in content
     assert content["headline"]["n"] == 24
 
 
