@@ -279,6 +279,6 @@ def _draw_images(axes: Axes, found: EmbeddingMap, own: NDArray[np.bool_], ink: s
     """Draw some images of a map in one colour; `behind` the others, and paler where they are many."""
     many = len(found) > CROWDED
     size, alpha, order = DOT / 3 if many else DOT, 0.4 if behind and many else 0.8, 1 if behind else 2
-    axes.scatter(*found.positions[own & found.right].T, s=size, color=ink, alpha=alpha, linewidths=0, zorder=order)
-    wrong, width = found.positions[own & ~found.right], 0.9 if many else 1.2
-    axes.scatter(*wrong.T, s=size, marker="x", color=ink, alpha=alpha, linewidths=width, zorder=order)
+    for which, marker, width in ((own & found.right, "o", 0), (own & ~found.right, "x", 0.9 if many else 1.2)):
+        x, y = found.positions[which].T
+        axes.scatter(x, y, s=size, marker=marker, color=ink, alpha=alpha, linewidths=width, zorder=order)
