@@ -12,7 +12,7 @@ from resnet_lab.report.comparison_page import comparison_page
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.study_building import make_study_report
 from resnet_lab.study.report_contents import gather_study
-from tests.report.made_up_runs import ANIMALS, contrasted, gallery, made_up_run
+from tests.report.made_up_runs import ANIMALS, contrasted, embedding_map, gallery, made_up_run
 from tests.study.fabricated import REGISTRY, by_chance, design, found
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -45,7 +45,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     compared = compare(made.predictions, other.predictions, ("a", "b"))
     pages = {
         "run": run_page(made, gallery(made)),
-        "fifty": run_page(fifty, gallery(fifty)),
+        "fifty": run_page(fifty, gallery(fifty), embedding_map=embedding_map(fifty)),
         "compared": comparison_page((made, other), (compared,), contrasted(compared)),
         "study": study(folder / "study"),
     }
