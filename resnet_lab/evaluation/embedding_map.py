@@ -117,8 +117,10 @@ def map_embeddings(opened: OpenedRun, predictions: Predictions, placement: Place
     found = np.concatenate(list(embeddings(opened, placement, decoded, positions, "embedding images for the map")))
     if not np.isfinite(found).all():
         raise RunError(f"{opened.folder}: embeddings are not finite, so that there is no map of them; leave --map out")
-    if not np.ptp(found, axis=0).any():
-        raise RunError(f"{opened.folder}: all images have the same embedding, so that there is no map; leave --map out")
+    if not np.ptp(unit_length(found), axis=0).any():
+        raise RunError(
+            f"{opened.folder}: all embeddings point in one direction, so that there is no map; leave --map out"
+        )
     watcher = opened.sources.watcher
     watcher.begin("arranging the map", 1)
     made = _map_of(found, predictions, numbers)

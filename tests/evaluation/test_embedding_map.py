@@ -139,7 +139,7 @@ def test_too_few_images(run: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (1.0, "all images have the same embedding, so that there is no map; leave --map out"),
+        (1.0, "all embeddings point in one direction, so that there is no map; leave --map out"),
         (np.nan, "embeddings are not finite, so that there is no map of them; leave --map out"),
     ],
 )
@@ -147,7 +147,7 @@ def test_embeddings_that_cannot_be_mapped(
     run: Path, monkeypatch: pytest.MonkeyPatch, value: float, message: str
 ) -> None:
     def constant(*_: object) -> Iterator[NDArray[np.float32]]:
-        yield np.full((44, 64), value, np.float32)
+        yield value * np.exp2(np.arange(44, dtype=np.float32) % 5)[:, None] * np.ones((44, 64), np.float32)
 
     monkeypatch.setattr(embedding_map, "embeddings", constant)
     assert refusal(run) == f"{run}: {message}"
