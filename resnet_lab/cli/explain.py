@@ -22,6 +22,10 @@ def explain(
         list[str],
         typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or patterns such as 'scans/**/*.jpg'."),
     ],
+    method: Annotated[
+        Literal["grad-cam", "hires-cam"],
+        typer.Option("--method", help="Weigh channels as a whole (Grad-CAM), or at each position (HiResCAM)."),
+    ] = "grad-cam",
     layer: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +53,7 @@ def explain(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Draw Grad-CAM maps of images."""
+    """Draw Grad-CAM or HiResCAM maps of images."""
     from resnet_lab.cli.progress import Screen
     from resnet_lab.evaluation.explanation import explain as explain_files
 
@@ -61,6 +65,7 @@ def explain(
             images,
             placement,
             registry,
+            method=method,
             layer=layer,
             wanted=wanted,
             out=out,
@@ -77,6 +82,7 @@ def explain(
 
 def _as_dict(found: "Explanations") -> dict[str, Any]:
     return {
+        "method": found.method,
         "size": found.size,
         "positions": found.positions,
         "images": [

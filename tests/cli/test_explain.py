@@ -28,6 +28,7 @@ def test_json(cli: Callable, weights: Path, paintings: Path, tmp_path: Path) -> 
     assert err == "resnet-lab: warning: broken.jpg: unreadable image (not an image of a known format); left out\n"
     content = json.loads(out)
     assert content["bad"] == [{"path": "broken.jpg", "cause": "not an image of a known format"}]
+    assert content["method"] == "grad-cam"
     assert (content["size"], content["positions"]) == (16, [4, 4])
     assert [each["path"] for each in content["images"]] == [f"paintings/red/{n}.png" for n in (1, 10, 11)]
     predictions = json.loads(cli("predict", "w.safetensors", "paintings/red", "--precision", "fp32", "--json").out)
@@ -64,6 +65,9 @@ def test_table(cli: Callable, weights: Path, paintings: Path, monkeypatch: pytes
     assert out.split()[:5] == ["image", "predicted", "explained", "peak", "picture"]
     row = next(line for line in out.splitlines() if image in line)
     assert row.split()[3] == "red"
+    code, out, err = cli("explain", "w.safetensors", image, "--method", "hires-cam", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["method"] == "hires-cam"
 
 
 def test_bad_input(cli: Callable, weights: Path, paintings: Path, tmp_path: Path) -> None:

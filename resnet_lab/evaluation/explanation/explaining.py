@@ -13,7 +13,7 @@ from resnet_lab.core.errors import CheckpointError
 from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import ArrayPixels
 from resnet_lab.device import Placement
-from resnet_lab.evaluation.explanation.maps import GradCAM, Pass
+from resnet_lab.evaluation.explanation.maps import GradCAM, Method, Pass
 from resnet_lab.evaluation.inference import image_format_of, prepare
 from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.model import ResNet
@@ -62,11 +62,11 @@ class Explanation:
 
 
 class Explainer:
-    """Explains pictures by Grad-CAM, as many at a time as the caller likes.
+    """Explains pictures by Grad-CAM or HiResCAM, as many at a time as the caller likes.
 
     Args:
         metadata, model: of a weights file, as `load_for_images` reads them.
-        layer, images, watcher: as `GradCAM` takes them; raises like it.
+        layer, method, images, watcher: as `GradCAM` takes them; raises like it.
     """
 
     def __init__(
@@ -76,11 +76,12 @@ class Explainer:
         placement: Placement,
         layer: str | None = None,
         *,
+        method: Method = "grad-cam",
         images: int | None = None,
         watcher: Watcher = SILENT,
     ) -> None:
         self.metadata = metadata
-        self.cam = GradCAM(model, placement, layer, images=images, watcher=watcher)
+        self.cam = GradCAM(model, placement, layer, method=method, images=images, watcher=watcher)
         self._placement = placement
 
     def explain(

@@ -13,11 +13,14 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import decoded, image_files
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
+from resnet_lab.evaluation.explanation.maps import Method
 from resnet_lab.evaluation.explanation.pictures import Format, draw
 from resnet_lab.evaluation.inference import image_format_of, load_for_images
 from resnet_lab.network.plugins import Registry
 
 FOLDER = "explanations"
+USUAL: Method = "grad-cam"
+"""Its drawings are labelled with the layer alone."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Explanations:
         positions: height and width of the layer's output: the map has no detail beyond them.
     """
 
+    method: Method
     layer: str
     size: int
     positions: tuple[int, int]
@@ -51,6 +55,7 @@ def explain(
     placement: Placement,
     registry: Registry,
     *,
+    method: Method = "grad-cam",
     layer: str | None = None,
     wanted: str | None = None,
     out: Path | None = None,
@@ -62,6 +67,7 @@ def explain(
     Args:
         weights: a run folder, whose best weights are taken, or a weights file.
         paths: files, folders, which stand for the images below them, and patterns such as `scans/**/*.jpg`.
+        method: a key of `METHODS`.
         layer: the last stage by default.
         wanted: a class to explain in place of the predicted one.
         out: `explanations` in the run folder or beside the weights file by default.
@@ -81,16 +87,17 @@ def explain(
     number = None if wanted is None else metadata.classes.index(wanted)
     files = image_files(paths)
     watcher.begin("explaining", len(files))
-    explainer = Explainer(metadata, model, placement, layer, images=len(files), watcher=watcher)
+    explainer = Explainer(metadata, model, placement, layer, method=method, images=len(files), watcher=watcher)
+    source = explainer.cam.layer + _unless_usual(method, ", {}")
     images: list[Explained] = []
     bad: list[tuple[Path, str]] = []
     for piece in decoded(files, image_format_of(metadata)):
         bad += piece.bad
         explanations = explainer.explain(piece.pixels, wanted=number) if piece.files else []
         for file, explanation in zip(piece.files, explanations, strict=True):
-            drawing = folder / drawing_name(file, file_format)
+            drawing = folder / drawing_name(file, file_format, method)
             make_folder(folder)
-            write_atomically(drawing, draw(explanation, file.name, explainer.cam.layer, file_format))
+            write_atomically(drawing, draw(explanation, file.name, source, file_format))
             images.append(Explained(file, explanation, drawing))
             watcher.advance()
         for _ in piece.bad:
@@ -103,10 +110,18 @@ def explain(
             + (f", and {len(bad) - 1} more like it" if len(bad) > 1 else "")
             + "; none of the images can be explained: repair them or name others"
         )
-    return Explanations(explainer.cam.layer, metadata.spec.input_size, positions, tuple(images), tuple(bad))
+    return Explanations(method, explainer.cam.layer, metadata.spec.input_size, positions, tuple(images), tuple(bad))
 
 
-def drawing_name(file: Path, file_format: Format) -> str:
-    """The picture's name with eight digits of its path's SHA-256, so that equal names in two folders stay apart."""
+def drawing_name(file: Path, file_format: Format, method: Method = "grad-cam") -> str:
+    """Name of a drawing: its image's, the method unless it is Grad-CAM, and eight digits of the path's SHA-256.
+
+    The digits keep equal names in two folders apart.
+    """
     digest = sha256(os.fsencode(os.path.abspath(file))).hexdigest()
-    return f"{file.stem[:50]}-{digest[:8]}.{file_format}"  # 50 letters are at most 200 of the 255 bytes of a name
+    name = file.stem[:50] + _unless_usual(method, "-{}")
+    return f"{name}-{digest[:8]}.{file_format}"  # 50 letters are at most 200 of the 255 bytes of a name
+
+
+def _unless_usual(method: Method, text: str) -> str:
+    return "" if method == USUAL else text.format(method)

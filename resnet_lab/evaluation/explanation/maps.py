@@ -1,15 +1,21 @@
-"""Grad-CAM maps. Legend: N batch, C channels, H W pixels, K classes, h w positions of a layer.
+"""Grad-CAM and HiResCAM maps. Legend: N batch, C channels, H W pixels, K classes, h w positions of a layer.
 
 Grad-CAM, Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2: with A the layer's output and y the class's logit,
 
     alpha_c = mean over positions of dy / dA_c        map = relu(sum over channels of alpha_c A_c)
+
+HiResCAM, Draelos and Carin 2020, arXiv:2011.08891, equation 5, keeps the gradient of each position:
+
+    map = relu(sum over channels of dy / dA_c * A_c)
 """
 
+from collections.abc import Callable, Mapping
 from copy import deepcopy
-from typing import cast
+from types import MappingProxyType
+from typing import Literal, cast
 
 import torch
-from captum.attr import LayerGradCam
+from captum.attr import LayerGradCam, LayerGradientXActivation
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,9 +27,29 @@ from resnet_lab.network.model import ResNet
 CHUNK = 16
 """Images that go through the layers after the explained one at a time: their outputs are kept for the gradient."""
 
+Method = Literal["grad-cam", "hires-cam"]
+
+Attribute = Callable[[Tensor, Tensor], Tensor]
+"""Input of the explained part and classes, shape (N,), to coarse maps, shape (N, 1, h, w)."""
+
+
+def _grad_cam(network: nn.Module, layer: nn.Module) -> Attribute:
+    captum = LayerGradCam(network, layer)
+    return lambda x, classes: captum.attribute(x, classes, relu_attributions=True)
+
+
+def _hires_cam(network: nn.Module, layer: nn.Module) -> Attribute:
+    captum = LayerGradientXActivation(network, layer)
+    return lambda x, classes: captum.attribute(x, classes).sum(1, keepdim=True).relu()
+
+
+METHODS: Mapping[Method, Callable[[nn.Module, nn.Module], Attribute]] = MappingProxyType(
+    {"grad-cam": _grad_cam, "hires-cam": _hires_cam}
+)
+
 
 class GradCAM:
-    """Maps of one network and layer.
+    """Maps of one network and layer, by Grad-CAM or HiResCAM.
 
     It works on a copy, so that the network keeps its mode, hooks and gradients; later changes of its weights do not
     reach the maps. What comes before the layer runs as in any inference, what comes after in float32, as a gradient in
@@ -32,6 +58,7 @@ class GradCAM:
     Args:
         layer: a name as in `model.get_submodule`; the last stage by default. Of a layer that runs more than once in a
             forward pass, the last time counts.
+        method: a key of `METHODS`.
         images: that are to come; None where that is not known.
         watcher: notified of compilation.
 
@@ -48,6 +75,7 @@ class GradCAM:
         placement: Placement,
         layer: str | None = None,
         *,
+        method: Method = "grad-cam",
         images: int | None = None,
         watcher: Watcher = SILENT,
     ) -> None:
@@ -71,7 +99,7 @@ class GradCAM:
         explained.register_forward_hook(self._as_map)
         self._before = optimize_for_inference(nn.Sequential(*modules[:first]), placement, images, watcher=watcher)
         self._rest = placement.place(rest.eval().requires_grad_(False))
-        self._captum = LayerGradCam(self._rest, explained)
+        self._attribute = METHODS[method](self._rest, explained)
 
     def run(self, x: Tensor) -> "Pass":
         """A forward pass, from which maps of any classes can be had.
@@ -95,7 +123,7 @@ class GradCAM:
         # the features come from inference mode, and their copies must not
         with torch.inference_mode(False), self._placement.products():
             parts = [
-                self._captum.attribute(few.clone(), targets, relu_attributions=True).detach()
+                self._attribute(few.clone(), targets).detach()
                 for few, targets in zip(torch.split(features, CHUNK), torch.split(classes, CHUNK), strict=True)
             ]
         return torch.cat(parts)
@@ -147,11 +175,17 @@ class Pass:
 
 
 def grad_cam(
-    model: ResNet, x: Tensor, classes: Tensor, layer: str | None = None, placement: Placement | None = None
+    model: ResNet,
+    x: Tensor,
+    classes: Tensor,
+    layer: str | None = None,
+    placement: Placement | None = None,
+    *,
+    method: Method = "grad-cam",
 ) -> Tensor:
     """Maps of one batch, shape (N, H, W): `GradCAM(...).run(x).maps(classes)`, on the CPU by default."""
     placement = placement or choose("cpu", "fp32", "off")
-    return GradCAM(model, placement, layer).run(placement.layout(x)).maps(classes)
+    return GradCAM(model, placement, layer, method=method).run(placement.layout(x)).maps(classes)
 
 
 def _steps(model: ResNet) -> dict[str, nn.Module]:

@@ -88,6 +88,21 @@ def test_options(weights: Path, scans: Path, tmp_path: Path) -> None:
         assert "layer2.0" in text
 
 
+def test_drawings_of_two_methods(weights: Path, scans: Path) -> None:
+    image = scans / "one" / "a.png"
+    (usual,) = explain(weights, [image], CPU, BUILT_IN, layer="layer1", file_format="svg").images
+    found = explain(weights, [image], CPU, BUILT_IN, method="hires-cam", layer="layer1", file_format="svg")
+    (other,) = found.images
+    assert found.method == "hires-cam"
+    assert usual.drawing.name == drawing_name(image, "svg")
+    assert other.drawing.name == drawing_name(image, "svg", "hires-cam")
+    assert other.drawing.name.startswith("a-hires-cam-")
+    assert ">layer1, hires-cam<" in other.drawing.read_text(encoding="utf-8")
+    assert ">layer1<" in usual.drawing.read_text(encoding="utf-8")
+    (one,), (two,) = usual.explanation.maps, other.explanation.maps
+    assert not np.allclose(one.values, two.values, atol=0.05)
+
+
 def test_names_of_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert drawing_name(Path("x/../a.jpg"), "png") == drawing_name(tmp_path / "a.jpg", "png")

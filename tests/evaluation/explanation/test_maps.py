@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from pytorch_grad_cam import GradCAM as Theirs
+from pytorch_grad_cam import HiResCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explanation import GradCAM, grad_cam
+from resnet_lab.evaluation.explanation import GradCAM, Method, grad_cam
 from resnet_lab.network.model import ResNet, Stage
 from tests.evaluation.explanation.networks import by_hand, images, network, without_overwriting
 
@@ -50,6 +51,24 @@ def test_by_hand_on_integers() -> None:
     torch.testing.assert_close(found, expected)
 
 
+class Row(nn.Module):
+    """Pooling that keeps the first row, so that gradients differ between positions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, :1].mean((2, 3), keepdim=True)
+
+
+def test_hires_cam_by_hand() -> None:
+    """dy/dA_0 is 1/2 and dy/dA_1 -1/2 in the first row, 0 in the second: relu(A_0 - A_1) of the first row alone."""
+    x = torch.tensor([[[[1.0, 2], [3, 4]], [[0, 0], [0, 0]]]])
+    model = tiny([[1, -1]])
+    model.avgpool = Row()
+    classes = torch.tensor([0])
+    torch.testing.assert_close(grad_cam(model, x, classes, method="hires-cam"), torch.tensor([[[0.5, 1], [0, 0]]]))
+    torch.testing.assert_close(grad_cam(model, x, classes), torch.tensor([[[0.25, 0.5], [0.75, 1]]]))
+
+
+@pytest.mark.parametrize(("method", "implementation"), [("grad-cam", Theirs), ("hires-cam", HiResCAM)])
 @pytest.mark.parametrize("layer", [None, "layer3", "layer2.1.conv1", "layer4.1.bn2"])
 @pytest.mark.parametrize(
     ("name", "choices"),
@@ -61,11 +80,13 @@ def test_by_hand_on_integers() -> None:
     ],
     ids=["resnet18", "resnet50", "gelu and cbam", "much changed"],
 )
-def test_equals_pytorch_grad_cam(name: str, choices: dict[str, str], layer: str | None) -> None:
+def test_equals_pytorch_grad_cam(
+    name: str, choices: dict[str, str], layer: str | None, method: Method, implementation: type[Theirs]
+) -> None:
     model, x, classes = network(name, **choices), images(4, 64), torch.tensor([0, 1, 2, 4])
-    found = grad_cam(model, x, classes, layer)
+    found = grad_cam(model, x, classes, layer, method=method)
     copied = without_overwriting(model)
-    with Theirs(copied, [copied.get_submodule(layer or "layer4")]) as theirs:
+    with implementation(copied, [copied.get_submodule(layer or "layer4")]) as theirs:
         maps = theirs(x, [ClassifierOutputTarget(k) for k in classes.tolist()])
     assert found.shape == (4, 64, 64)
     assert found.dtype == torch.float32
