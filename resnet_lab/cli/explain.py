@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from resnet_lab.evaluation.explanation import Explanations
 
 
+ALIKE = 0.7
+"""Rank correlation above which maps count as hardly changed: half of the variance of their ranks is shared."""
+
+
 @command(app, epilog="Example: `resnet-lab explain runs/20260101-120000-resnet18 painting.jpg --layer layer3`")
 def explain(
     *,
@@ -39,6 +43,9 @@ def explain(
         str | None,
         typer.Option("--class", metavar="NAME", help="Explain this class.", show_default="the predicted one"),
     ] = None,
+    sanity_check: Annotated[
+        bool, typer.Option("--sanity-check", help="Compare each map with one by random weights (arXiv:1810.03292).")
+    ] = False,
     out: Annotated[
         Path | None,
         options.written(
@@ -68,12 +75,18 @@ def explain(
             method=method,
             layer=layer,
             wanted=wanted,
+            sanity_check=sanity_check,
             out=out,
             file_format=file_format,
             watcher=screen,
         )
     for path, cause in found.bad:
         output.remark(f"warning: {path}: unreadable image ({cause}); left out")
+    if found.rank_correlation is not None and found.rank_correlation > ALIKE:
+        output.remark(
+            "warning: the maps hardly change with random weights (mean rank correlation "
+            f"{found.rank_correlation:.2f}); they show the images rather than what the network learnt"
+        )
     if json:
         output.print_json(_as_dict(found))
     else:
@@ -83,6 +96,7 @@ def explain(
 def _as_dict(found: "Explanations") -> dict[str, Any]:
     return {
         "method": found.method,
+        "rank_correlation": found.rank_correlation,
         "size": found.size,
         "positions": found.positions,
         "images": [
@@ -95,6 +109,7 @@ def _as_dict(found: "Explanations") -> dict[str, Any]:
                     {"class": shown.name, "probability": shown.probability, "peak": shown.peak}
                     for shown in each.explanation.maps
                 ],
+                "rank_correlation": each.rank_correlation,
                 "file": str(each.drawing),
             }
             for each in found.images
@@ -125,3 +140,8 @@ def _print(found: "Explanations", asked_for: str) -> None:
         f"{found.size} x {found.size} pixels that the network sees; pictures are in {found.images[0].drawing.parent}",
         soft_wrap=True,
     )
+    if found.rank_correlation is not None:
+        console.print(
+            f"mean rank correlation with maps by random weights: {found.rank_correlation:.2f} (1: nothing changes)",
+            soft_wrap=True,
+        )

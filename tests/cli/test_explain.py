@@ -70,6 +70,34 @@ def test_table(cli: Callable, weights: Path, paintings: Path, monkeypatch: pytes
     assert json.loads(out)["method"] == "hires-cam"
 
 
+def test_sanity_check(cli: Callable, weights: Path, paintings: Path) -> None:
+    arguments = ("explain", "w.safetensors", "paintings/red/1*.png", "--layer", "layer1", "--sanity-check")
+    content = json.loads(cli(*arguments, "--json").out)
+    known = [each["rank_correlation"] for each in content["images"] if each["rank_correlation"] is not None]
+    assert content["rank_correlation"] == pytest.approx(sum(known) / len(known))
+    assert max(map(abs, known)) < 1
+    code, out, _ = cli(*arguments, "--format", "svg")
+    assert code == 0
+    mean = f"{content['rank_correlation']:.2f}"
+    assert f"mean rank correlation with maps by random weights: {mean} (1: nothing changes)\n" in out
+    first = next(each for each in content["images"] if each["rank_correlation"] is not None)
+    drawing = Path(first["file"]).with_suffix(".svg").read_text(encoding="utf-8")
+    assert f"rank correlation with the map by random weights: {first['rank_correlation']:.2f}" in drawing
+
+
+def test_sanity_check_of_random_weights(
+    cli: Callable, weights: Path, paintings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are the random ones themselves."""
+    monkeypatch.setattr("resnet_lab.evaluation.explanation.sanity.SEED", 0)
+    code, _, err = cli("explain", "w.safetensors", "paintings/red/1*.png", "--layer", "layer1", "--sanity-check")
+    assert code == 0
+    assert err == (
+        "resnet-lab: warning: the maps hardly change with random weights (mean rank correlation 1.00); they show the "
+        "images rather than what the network learnt\n"
+    )
+
+
 def test_bad_input(cli: Callable, weights: Path, paintings: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.jpg").write_text("no image")

@@ -4,6 +4,7 @@ from resnet_lab.evaluation.explanation.explaining import ClassMap, Explainer, Ex
 from resnet_lab.evaluation.explanation.image_files import Explanations, explain
 from resnet_lab.evaluation.explanation.maps import METHODS, GradCAM, Method, Pass, grad_cam
 from resnet_lab.evaluation.explanation.pictures import draw, overlay
+from resnet_lab.evaluation.explanation.sanity import SanityCheck, rank_correlation
 
 __all__ = [
     "METHODS",
@@ -14,8 +15,10 @@ __all__ = [
     "GradCAM",
     "Method",
     "Pass",
+    "SanityCheck",
     "draw",
     "explain",
     "grad_cam",
     "overlay",
+    "rank_correlation",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from statistics import fmean
 
 from resnet_lab.core.errors import ConfigError, DataError, nearest
 from resnet_lab.core.files import make_folder, refuse_unwritable_folder, write_atomically
@@ -15,6 +16,7 @@ from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
 from resnet_lab.evaluation.explanation.maps import Method
 from resnet_lab.evaluation.explanation.pictures import Format, draw
+from resnet_lab.evaluation.explanation.sanity import SanityCheck
 from resnet_lab.evaluation.inference import image_format_of, load_for_images
 from resnet_lab.network.plugins import Registry
 
@@ -25,11 +27,16 @@ USUAL: Method = "grad-cam"
 
 @dataclass(frozen=True)
 class Explained:
-    """An image file, its explanation, and where that is drawn."""
+    """An image file, its explanation, and where that is drawn.
+
+    Attributes:
+        rank_correlation: of the map with the one by random weights; None unless asked for, or where a map is constant.
+    """
 
     path: Path
     explanation: Explanation
     drawing: Path
+    rank_correlation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,12 @@ class Explanations:
     images: tuple[Explained, ...]
     bad: tuple[tuple[Path, str], ...]
 
+    @property
+    def rank_correlation(self) -> float | None:
+        """Mean over the images that have one."""
+        known = [each.rank_correlation for each in self.images if each.rank_correlation is not None]
+        return fmean(known) if known else None
+
 
 def explain(
     weights: Path,
@@ -58,6 +71,7 @@ def explain(
     method: Method = "grad-cam",
     layer: str | None = None,
     wanted: str | None = None,
+    sanity_check: bool = False,
     out: Path | None = None,
     file_format: Format = "png",
     watcher: Watcher = SILENT,
@@ -70,6 +84,7 @@ def explain(
         method: a key of `METHODS`.
         layer: the last stage by default.
         wanted: a class to explain in place of the predicted one.
+        sanity_check: compare each map with one by random weights, see `SanityCheck`.
         out: `explanations` in the run folder or beside the weights file by default.
         watcher: notified of each image.
 
@@ -88,17 +103,21 @@ def explain(
     files = image_files(paths)
     watcher.begin("explaining", len(files))
     explainer = Explainer(metadata, model, placement, layer, method=method, images=len(files), watcher=watcher)
+    check = None
+    if sanity_check:
+        check = SanityCheck(metadata, placement, registry, layer, method=method, images=len(files), watcher=watcher)
     source = explainer.cam.layer + _unless_usual(method, ", {}")
     images: list[Explained] = []
     bad: list[tuple[Path, str]] = []
     for piece in decoded(files, image_format_of(metadata)):
         bad += piece.bad
         explanations = explainer.explain(piece.pixels, wanted=number) if piece.files else []
-        for file, explanation in zip(piece.files, explanations, strict=True):
+        correlations = check.correlations(explanations) if check and explanations else [None] * len(explanations)
+        for file, explanation, correlation in zip(piece.files, explanations, correlations, strict=True):
             drawing = folder / drawing_name(file, file_format, method)
             make_folder(folder)
-            write_atomically(drawing, draw(explanation, file.name, source, file_format))
-            images.append(Explained(file, explanation, drawing))
+            write_atomically(drawing, draw(explanation, file.name, source, file_format, _caption(correlation)))
+            images.append(Explained(file, explanation, drawing, correlation))
             watcher.advance()
         for _ in piece.bad:
             watcher.advance()
@@ -125,3 +144,7 @@ def drawing_name(file: Path, file_format: Format, method: Method = "grad-cam") -
 
 def _unless_usual(method: Method, text: str) -> str:
     return "" if method == USUAL else text.format(method)
+
+
+def _caption(correlation: float | None) -> str:
+    return "" if correlation is None else f"rank correlation with the map by random weights: {correlation:.2f}"

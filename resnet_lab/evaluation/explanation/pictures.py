@@ -56,11 +56,12 @@ def overlay(picture: NDArray[np.uint8], values: NDArray[np.float32]) -> NDArray[
     return mixed.round().astype(np.uint8)
 
 
-def draw(explanation: Explanation, name: str, layer: str, file_format: Format = "png") -> bytes:
+def draw(explanation: Explanation, name: str, layer: str, file_format: Format = "png", caption: str = "") -> bytes:
     """A figure: the picture, and each map over it with its class and probability, a line around what reaches half.
 
     Args:
         name: of the picture.
+        caption: below the panels.
     """
     picture, panels = explanation.picture, 1 + len(explanation.maps)
     with rc_context(STYLE), warnings.catch_warnings():
@@ -77,6 +78,8 @@ def draw(explanation: Explanation, name: str, layer: str, file_format: Format = 
             panel.spines[:].set(color="0.6", linewidth=0.8)
         bar = figure.colorbar(ScalarMappable(cmap=COLOURS), ax=axes, fraction=0.04, pad=0.02, label=f"{LABEL}\n{layer}")
         bar.ax.axhline(HALF, color="white", linewidth=1.2)
+        if caption:
+            figure.supxlabel(caption, fontsize="medium")
         return _saved(figure, file_format)
 
 
