@@ -12,6 +12,7 @@ from resnet_lab.cli.root import app
 from resnet_lab.cli.study_design import Design
 from resnet_lab.core.children import end_with
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.wording import shell_word
 
 if TYPE_CHECKING:
     from resnet_lab.network.plugins import Registry
@@ -102,7 +103,7 @@ def run(
                 chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide, until=until
             )
     except Interrupted as error:
-        output.remark(f"{error}; resume with `resnet-lab study run --resume {folder.folder}`")
+        output.remark(f"{error}; resume with `resnet-lab study run --resume {shell_word(folder.folder)}`")
         raise typer.Exit(128 + error.signal) from None
     if quiet:
         return
@@ -223,4 +224,6 @@ def _tell(chosen: "Study", folder: "StudyFolder", registry: "Registry", json: bo
 
     show_findings(findings(chosen, folder, registry), json)
     if not json:
-        output.line(f"study folder: {folder.folder}; `resnet-lab study report {folder.folder}` writes it as a page")
+        output.line(
+            f"study folder: {folder.folder}; `resnet-lab study report {shell_word(folder.folder)}` writes it as a page"
+        )

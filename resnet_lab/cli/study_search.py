@@ -14,6 +14,7 @@ from resnet_lab.cli.study_design import PLAN, Design
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import DESIGN
+from resnet_lab.core.wording import shell_word
 
 if TYPE_CHECKING:
     from resnet_lab.study.search import Found
@@ -80,7 +81,7 @@ def search(
         with watching(quiet=json) as watcher:
             found = searching.search(space, folder, trials, registry, watcher)
     except Interrupted as error:
-        again = f"resnet-lab study search --resume {folder} --trials {trials}"
+        again = f"resnet-lab study search --resume {shell_word(folder)} --trials {trials}"
         output.remark(f"{error}; resume with `{again}`")
         raise typer.Exit(128 + error.signal) from None
     if json:

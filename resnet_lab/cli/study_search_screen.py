@@ -13,6 +13,7 @@ from rich.table import Table
 from resnet_lab.cli import output
 from resnet_lab.cli.study_screen import NARROWEST
 from resnet_lab.core.history import Epoch
+from resnet_lab.core.wording import shell_word
 from resnet_lab.study.search import Found, SearchWatcher, Tried
 from resnet_lab.train.progress import TrainingWatcher
 
@@ -97,7 +98,7 @@ def print_found(found: Found, folder: Path, label: str) -> None:
     if found.confirm is None:
         console.print("no try was better than the baseline", soft_wrap=True)
     else:
-        console.print(f"confirm the best with `resnet-lab study run {found.confirm}`", soft_wrap=True)
+        console.print(f"confirm the best with `resnet-lab study run {shell_word(found.confirm)}`", soft_wrap=True)
     console.print(f"search folder: {folder}", soft_wrap=True)
 
 

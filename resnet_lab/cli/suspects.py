@@ -11,6 +11,7 @@ from resnet_lab.cli.bundles import command
 from resnet_lab.cli.data import data
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import DATA
+from resnet_lab.core.records import repr_of
 
 if TYPE_CHECKING:
     from resnet_lab.cli.progress import Screen
@@ -58,6 +59,16 @@ def suspects(
             rich_help_panel=DATA,
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            "--weights",
+            metavar="NAME|FILE[:KEY]",
+            help="Pretrained weights of a run that started from some; those in its record are not read unless named.",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     arm: Annotated[
         str | None,
         typer.Option("--arm", metavar="NAME", help="Arm of a study.", show_default="the baseline"),
@@ -93,13 +104,14 @@ def suspects(
     require_cleanlab()
     registry, folder = options.load_registry(no_plugin), out or run / FOLDER
     is_study = (run / "study.json").is_file()
-    _refuse_mixtures({"--folds": folds, "--repeats": repeats} if is_study else {"--arm": arm}, is_study)
+    of_run: dict[str, object] = {"--folds": folds, "--repeats": repeats, "--weights": weights}
+    _refuse_mixtures(of_run if is_study else {"--arm": arm}, is_study)
     with Screen() as screen:
         try:
             found = (
                 _of_study(run, arm, registry)
                 if is_study
-                else _of_run(run, folder, folds or 5, repeats or 1, registry, screen)
+                else _of_run(run, folder, folds or 5, repeats or 1, weights, registry, screen)
             )
         except Interrupted as error:
             output.remark(f"{error}; the same command resumes")
@@ -124,7 +136,9 @@ def _refuse_mixtures(foreign: dict[str, object], is_study: bool) -> None:
             raise ConfigError(f"{name} is of a study, and a run has one configuration; leave it out")
 
 
-def _of_run(folder: Path, out: Path, folds: int, repeats: int, registry: "Registry", screen: "Screen") -> _HeldOut:
+def _of_run(
+    folder: Path, out: Path, folds: int, repeats: int, weights: str | None, registry: "Registry", screen: "Screen"
+) -> _HeldOut:
     from resnet_lab.core.run_folder import Run
     from resnet_lab.network.plugins import require_files
     from resnet_lab.train.held_out import cross_validate
@@ -132,11 +146,24 @@ def _of_run(folder: Path, out: Path, folds: int, repeats: int, registry: "Regist
 
     run = Run.open(folder)
     record = run.read()
-    choices = recorded_choices(run)
+    spec, data, config = recorded_choices(run)
+    config = config.model_copy(update={"weights": _named_weights(config.weights, weights, folder)})
     require_files(record.get("plugin_files", ()), registry, str(folder))
     require_plugins(record, registry, str(folder))
-    found = cross_validate(*choices, out / "trainings", registry, screen, folds=folds, repeats=repeats)
+    found = cross_validate(spec, data, config, out / "trainings", registry, screen, folds=folds, repeats=repeats)
     return _HeldOut(found, sum(len(each) for each in found[:folds]))
+
+
+def _named_weights(recorded: str | None, named: str | None, folder: Path) -> str | None:
+    """The weights to start from; a record is data, and has nothing opened or fetched that was not named."""
+    if recorded is not None and named is None:
+        raise ConfigError(
+            f"{folder} started from the weights {repr_of(recorded)}, which only its record names; give them with "
+            "--weights"
+        )
+    if recorded is None and named is not None:
+        raise ConfigError(f"{folder} started from random weights; leave --weights out")
+    return named
 
 
 def _of_study(folder: Path, arm: str | None, registry: "Registry") -> _HeldOut:

@@ -15,6 +15,7 @@ from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import LEARNING, OUTPUT
+from resnet_lab.core.wording import shell_word
 
 if TYPE_CHECKING:
     from resnet_lab.data.config import DataConfig
@@ -209,7 +210,7 @@ def _carry_out(
                 result = work(folder, again, registry=registry, watcher=watcher, processes=processes, track=track)
         except Interrupted as error:
             if processes.is_first:
-                output.remark(f"{error}; resume with `resnet-lab train --resume {folder}`")
+                output.remark(f"{error}; resume with `resnet-lab train --resume {shell_word(folder)}`")
             raise typer.Exit(128 + error.signal) from None
     if not processes.is_first:
         return

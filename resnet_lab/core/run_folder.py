@@ -30,6 +30,7 @@ from resnet_lab.core.locks import claimed
 from resnet_lab.core.records import SMALL, read_json, repr_of, shortened, validated
 from resnet_lab.core.run_record import EpochFigures, Imported, Trained
 from resnet_lab.core.tables import RESTORE, rows_of
+from resnet_lab.core.wording import shell_word
 
 FORMAT = 1
 LONGEST = 200
@@ -85,7 +86,7 @@ class Run:
                 raise RunError(f"{self.folder}: the run has no weights (no {self.best.name}), since it ended: {status}")
             raise RunError(
                 f"{self.folder}: the run has no weights yet (no {self.best.name}): its first epoch has not ended, or "
-                f"they were removed; let it train, or resume with `resnet-lab train --resume {self.folder}`"
+                f"they were removed; let it train, or resume with `resnet-lab train --resume {shell_word(self.folder)}`"
             )
 
     def training_images(self, classes: Sequence[str]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from resnet_lab.core.errors import DataError, RunError
 from resnet_lab.core.history import Epoch, best_of, read_history
 from resnet_lab.core.size_schedule import SizeSchedule
+from resnet_lab.core.wording import shell_word
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.metrics import Summary
@@ -114,13 +115,13 @@ def look_at(
     if record.get("status") == "imported":
         raise RunError(
             f"{path} holds imported weights, and a report is of a training; score them with "
-            f"`resnet-lab eval {path} --data SOURCE`"
+            f"`resnet-lab eval {shell_word(path)} --data SOURCE`"
         )
     if part == "test" and source is None and not finished:
         raise RunError(
             f"{path}: the training is not finished ({record.get('status', 'not started')}), and its test part stays "
             f"unseen until it is; leave --split out to see the validation part, or resume with "
-            f"`resnet-lab train --resume {path}`"
+            f"`resnet-lab train --resume {shell_word(path)}`"
         )
     part = part or ("test" if finished else "val")
     predictions, obstacle = _scored(opened, placement, part, source, class_map, other_classes)

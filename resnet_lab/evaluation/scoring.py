@@ -15,7 +15,7 @@ from resnet_lab.core.images import ImageSet
 from resnet_lab.core.records import shortened
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.core.wording import counted
+from resnet_lab.core.wording import counted, shell_word
 from resnet_lab.data.class_names import match_classes, require_known
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_columns import hexadecimal
@@ -262,7 +262,7 @@ def stored(run: Run, part: Part = "test") -> Predictions | None:
     found = Predictions.read(path)
     if found.origin.weights != weights_digest(run.best):
         return None
-    remedy = f"remove the file and score the run again with `resnet-lab eval {run.folder} --split {part}`"
+    remedy = f"remove the file and score the run again with `resnet-lab eval {shell_word(run.folder)} --split {part}`"
     _require_of_run(found, run, path, part, remedy)
     return found
 

@@ -2,6 +2,7 @@
 
 from resnet_lab.core.errors import ConfigError, RunError, nearest
 from resnet_lab.core.records import repr_of
+from resnet_lab.core.wording import shell_word
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import stored
 from resnet_lab.study.design import Arm, Study
@@ -26,7 +27,7 @@ def kept_of_arm(study: Study, folder: StudyFolder, name: str | None = None) -> l
     if not found:
         raise RunError(
             f"{folder.folder}: no trial of the arm {arm.name!r} has finished with its predictions kept; run the study "
-            f"with `resnet-lab study run --resume {folder.folder}`"
+            f"with `resnet-lab study run --resume {shell_word(folder.folder)}`"
         )
     return found
 

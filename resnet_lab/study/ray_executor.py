@@ -21,6 +21,7 @@ from uuid import uuid4
 from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, write_atomically
 from resnet_lab.core.history import Epoch
+from resnet_lab.core.wording import shell_word
 from resnet_lab.data.sources.permission import PERMISSIONS
 from resnet_lab.device.gpu_shares import take_share
 from resnet_lab.network.plugins import Registry, load
@@ -139,7 +140,7 @@ class _Drive:
             raise RunError(
                 f"{len(self.lost)} of {len(self.trials)} trials were lost with their process or node, as were their "
                 f"retries, the first {trial.name}: {reason}; "
-                f"`resnet-lab study run --resume {self.folder.folder}` resumes them"
+                f"`resnet-lab study run --resume {shell_word(self.folder.folder)}` resumes them"
             )
 
     def _submit(self) -> None:

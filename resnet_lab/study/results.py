@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.records import shortened
+from resnet_lab.core.wording import shell_word
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry
@@ -148,7 +149,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     if costs is None and folder.bench.exists():
         known.append(
             f"the costs in {folder.bench.name} are of other arms, or were timed otherwise than these are trained, and "
-            f"are ignored; `resnet-lab study run --resume {folder.folder}` measures them again"
+            f"are ignored; `resnet-lab study run --resume {shell_word(folder.folder)}` measures them again"
         )
     return StudyFindings(
         study=study,

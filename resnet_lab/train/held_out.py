@@ -5,6 +5,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from resnet_lab.core.errors import RunError
+from resnet_lab.core.files import make_folder
+from resnet_lab.core.locks import claimed
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
@@ -45,7 +47,7 @@ def cross_validate(
         repeats: of all folds, each with the next seed of initial weights, split and order.
 
     Raises:
-        RunError: a finished training's predictions are gone.
+        RunError: a finished training's predictions are gone; another process is training there.
         ResNetLabError, Interrupted: as `train`.
     """
     data = data.model_copy(update={"split_file": None, "folds": folds})
@@ -54,6 +56,25 @@ def cross_validate(
     decoded = Sources(registry, watcher, fewest=2).decoded(data.source, image_format, data.cache)
     config = _with_two_steps(config, int(decoded.usable.sum()) * (folds - 2) // folds, watcher)
     name = _hash(spec, data, config, decoded.fingerprint)
+    make_folder(folder)
+    with claimed(folder / ".lock") as is_mine:
+        if not is_mine:
+            raise RunError(f"{folder}: another process is training there; wait until it has ended")
+        return _held_out(name, spec, data, config, folder, registry, watcher, folds, repeats)
+
+
+def _held_out(
+    name: str,
+    spec: ModelSpec,
+    data: DataConfig,
+    config: TrainConfig,
+    folder: Path,
+    registry: Registry,
+    watcher: TrainingWatcher,
+    folds: int,
+    repeats: int,
+) -> list[Predictions]:
+    """Predictions of all trainings, whose folders begin with `name`."""
     found = []
     for repeat, fold in ((repeat, fold) for repeat in range(repeats) for fold in range(folds)):
         of_repeats = f"repeat {repeat + 1} of {repeats}, " if repeats > 1 else ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from resnet_lab.core.errors import PluginError, RunError
 from resnet_lab.core.run_folder import Run
+from resnet_lab.core.wording import shell_word
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.preparation import Prepared
 from resnet_lab.data.split import PARTS
@@ -72,7 +73,7 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
     if record.get("status") == "imported":
         raise RunError(
             f"{run.folder} holds imported weights, which no training here made; start one from them with "
-            f"`resnet-lab train --weights {run.folder}`"
+            f"`resnet-lab train --weights {shell_word(run.folder)}`"
         )
     try:
         known = {"near_copies": DataConfig().near_copies, **record["data"]}  # which older records do not have

@@ -8,6 +8,7 @@ from resnet_lab.core.errors import RunError
 from resnet_lab.core.files import refuse_existing, refuse_unwritable_folder
 from resnet_lab.core.processor import allowed_cores
 from resnet_lab.core.run_folder import Run
+from resnet_lab.core.wording import shell_word
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.split import to_csv
 from resnet_lab.device.processes import Processes
@@ -102,7 +103,7 @@ def resume(
     run = Run.open(Path(folder))
     record = run.read()
     if record.get("status") == "finished":
-        raise RunError(f"{run.folder}: this training is finished; `resnet-lab eval {run.folder}` scores it")
+        raise RunError(f"{run.folder}: this training is finished; `resnet-lab eval {shell_word(run.folder)}` scores it")
     spec, data, config = recorded_choices(run)
     if run.metrics.exists() and not run.state.exists():
         raise RunError(

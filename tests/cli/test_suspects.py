@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from resnet_lab.core.locks import claimed
 from resnet_lab.evaluation import suspects
 from resnet_lab.network.plugins import load
 from resnet_lab.study.running import run_study
@@ -66,6 +67,29 @@ def test_what_cannot_be(cli: Cli, trained: Path, monkeypatch: pytest.MonkeyPatch
     refused = cli("data", "suspects", trained.parent / "nothing")
     assert refused.code == 2
     assert "is not a run folder: it holds no run.json" in refused.err
+    refused = cli("data", "suspects", trained, "--weights", "IMAGENET1K_V1")
+    assert (refused.code, refused.err) == (
+        2, f"resnet-lab: {trained} started from random weights; leave --weights out\n"
+    )  # fmt: skip
+    record = json.loads((trained / "run.json").read_text())
+    record["config"]["weights"] = "evil.pth"
+    (trained / "run.json").write_text(json.dumps(record))
+    refused = cli("data", "suspects", trained)
+    assert (refused.code, refused.err) == (
+        2,
+        f"resnet-lab: {trained} started from the weights 'evil.pth', which only its record names; give them with "
+        "--weights\n",
+    )
+    record["config"]["weights"] = None
+    (trained / "run.json").write_text(json.dumps(record))
+    folder = trained / "suspects" / "trainings"
+    folder.mkdir(parents=True)
+    with claimed(folder / ".lock"):
+        refused = cli("data", "suspects", trained)
+    assert (refused.code, refused.err.splitlines()[-1]) == (
+        2, f"resnet-lab: {folder}: another process is training there; wait until it has ended"
+    )  # fmt: skip
+    shutil.rmtree(trained / "suspects")
     shutil.rmtree(trained.parent / "paintings")
     refused = cli("data", "suspects", trained)
     assert refused.code == 2
