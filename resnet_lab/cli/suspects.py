@@ -11,7 +11,6 @@ from resnet_lab.cli.bundles import command
 from resnet_lab.cli.data import data
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import DATA
-from resnet_lab.core.records import repr_of
 
 if TYPE_CHECKING:
     from resnet_lab.cli.progress import Screen
@@ -156,6 +155,8 @@ def _of_run(
 
 def _named_weights(recorded: str | None, named: str | None, folder: Path) -> str | None:
     """The weights to start from; a record is data, and has nothing opened or fetched that was not named."""
+    from resnet_lab.core.records import repr_of
+
     if recorded is not None and named is None:
         raise ConfigError(
             f"{folder} started from the weights {repr_of(recorded)}, which only its record names; give them with "
