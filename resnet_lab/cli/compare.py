@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resnet_lab.cli import options, output
+from resnet_lab.cli import options, output, scoring_options
 from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 
@@ -21,8 +21,8 @@ def compare(
     *,
     first: Annotated[Path, typer.Argument(metavar="A", help="The reference run folder.")],
     second: Annotated[Path, typer.Argument(metavar="B", help="The run folder to compare.")],
-    split: options.SplitOfRun = None,
-    images: options.OtherImages,
+    split: scoring_options.SplitOfRun = None,
+    images: scoring_options.OtherImages,
     placed: options.Placement,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,

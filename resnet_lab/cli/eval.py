@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from resnet_lab.cli import options, output
+from resnet_lab.cli import options, output, scoring_options
 from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 from resnet_lab.core.errors import ConfigError
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 def evaluate(
     *,
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", help="A run folder.", show_default=False)] = None,
-    split: options.SplitOfRun = None,
-    images: options.OtherImages,
-    scoring: options.Scoring,
+    split: scoring_options.SplitOfRun = None,
+    images: scoring_options.OtherImages,
+    scoring: scoring_options.Scoring,
     weights: options.PublicWeights = None,
     adopting: options.Adopting,
-    tables: options.ImageTables,
+    tables: scoring_options.ImageTables,
     placed: options.Placement,
     inference: options.Inference,
     no_plugin: options.NoPlugin = None,

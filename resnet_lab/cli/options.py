@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -243,58 +243,6 @@ Placement = Annotated[Given, Fields(TRAIN_CONFIG, only=("device", "precision", "
 Inference = Annotated[Given, Fields("resnet_lab.device.config:InferenceConfig")]
 Images = Annotated[Given, Fields(DATA_CONFIG, callbacks=ASKED)]
 Download = Annotated[Given, Fields(DATA_CONFIG, only=("download",), callbacks=ASKED)]
-SplitOfRun = Annotated[
-    Literal["train", "val", "test"] | None,
-    typer.Option("--split", help="The part to score.", show_default="test", rich_help_panel=DATA),
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageTables:
-    """Files with one row per scored image."""
-
-    csv: Annotated[
-        Path | None, written("--csv", "FILE", "Also write one row per image: path, classes, probabilities.")
-    ] = None
-    features_out: Annotated[
-        Path | None,
-        written("--features-out", "FILE", "Also write one row per image with its embedding, as a new .parquet file."),
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class OtherImages:
-    """Images that a run is scored on instead of its own."""
-
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--data",
-            metavar="SOURCE",
-            help="Score all images of another source with the same classes, or some of them.",
-            show_default=False,
-            callback=name_source,
-            rich_help_panel=DATA,
-        ),
-    ] = None
-    class_map: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class-map",
-            metavar="OLD=NEW",
-            help="Map a class to its name on the other side, or a CSV file of such pairs; `OLD=` leaves a class out. "
-            "Repeatable.",
-            show_default=False,
-            rich_help_panel=DATA,
-        ),
-    ] = None
-    download: Download
-
-    def refuse_part(self, split: str | None) -> None:
-        """Raise `ConfigError` where a part of the run's own images is asked for together with other images."""
-        if split is not None and self.source is not None:
-            raise ConfigError("--split is of the run's own images, and all of --data are scored; leave one of them out")
-
 
 PublicWeights = Annotated[
     str | None,
@@ -345,26 +293,6 @@ class Adopting(NamedNetwork):
             outputs=() if self.classes is None else read_outputs(self.classes),
             preprocessing=Preprocessing.parse(self.preprocess or ()),
         )
-
-
-TTA = Annotated[
-    str | None,
-    typer.Option(
-        "--tta",
-        metavar="LIST",
-        help="Test-time augmentation: mean probabilities over all views of flip, rotate90, or flip,rotate90.",
-        show_default=False,
-    ),
-]
-Again = Annotated[bool, typer.Option("--again", help="Recompute the predictions, even if stored ones are valid.")]
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How images are scored."""
-
-    again: Again = False
-    tta: TTA = None
 
 
 def placement(given: Given) -> "Placed":

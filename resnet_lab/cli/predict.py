@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resnet_lab.cli import options, output
+from resnet_lab.cli import options, output, scoring_options
 from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 from resnet_lab.core.option import OUTPUT
@@ -24,7 +24,7 @@ def predict(
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV: path, rank, class, probability.", rich_help_panel=OUTPUT)
     ] = False,
-    tta: options.TTA = None,
+    tta: scoring_options.TTA = None,
     features_out: Annotated[
         Path | None,
         options.written(

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from resnet_lab.cli import options, output
+from resnet_lab.cli import options, output, scoring_options
 from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
 from resnet_lab.core.option import DATA
@@ -25,7 +25,7 @@ def report(
             rich_help_panel=DATA,
         ),
     ] = None,
-    images: options.OtherImages,
+    images: scoring_options.OtherImages,
     gallery: Annotated[
         int, typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Most misclassified works to show.")
     ] = 24,

@@ -1,6 +1,8 @@
 """Held-out predictions for every image: a training repeated over folds, each tested on the fold it did not see."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
@@ -56,38 +58,32 @@ def cross_validate(
     decoded = Sources(registry, watcher, fewest=2).decoded(data.source, image_format, data.cache)
     config = _with_two_steps(config, int(decoded.usable.sum()) * (folds - 2) // folds, watcher)
     name = _hash(spec, data, config, decoded.fingerprint)
+    found = []
+    with _alone_in(folder):
+        for repeat, fold in ((repeat, fold) for repeat in range(repeats) for fold in range(folds)):
+            of_repeats = f"repeat {repeat + 1} of {repeats}, " if repeats > 1 else ""
+            what = f"{of_repeats}fold {fold + 1} of {folds}"
+            here = Run(folder / f"{name}-repeat{repeat}-fold{fold}")
+            choices = data.model_copy(update={"fold": fold}), _reseeded(config, repeat)
+            if not _is_finished(here):
+                watcher.say(f"{what}: {'resuming' if here.record.exists() else 'training'}")
+                _bring_to_end(here, spec, *choices, registry, watcher)
+            if (predictions := stored(here)) is None:
+                raise RunError(
+                    f"{here.folder}: its predictions are gone; remove the folder to have {what} trained again"
+                )
+            found.append(predictions)
+    return found
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """The folder, made where it is missing; raises `RunError` where another process is in this context."""
     make_folder(folder)
     with claimed(folder / ".lock") as is_mine:
         if not is_mine:
             raise RunError(f"{folder}: another process is training there; wait until it has ended")
-        return _held_out(name, spec, data, config, folder, registry, watcher, folds, repeats)
-
-
-def _held_out(
-    name: str,
-    spec: ModelSpec,
-    data: DataConfig,
-    config: TrainConfig,
-    folder: Path,
-    registry: Registry,
-    watcher: TrainingWatcher,
-    folds: int,
-    repeats: int,
-) -> list[Predictions]:
-    """Predictions of all trainings, whose folders begin with `name`."""
-    found = []
-    for repeat, fold in ((repeat, fold) for repeat in range(repeats) for fold in range(folds)):
-        of_repeats = f"repeat {repeat + 1} of {repeats}, " if repeats > 1 else ""
-        what = f"{of_repeats}fold {fold + 1} of {folds}"
-        here = Run(folder / f"{name}-repeat{repeat}-fold{fold}")
-        choices = data.model_copy(update={"fold": fold}), _reseeded(config, repeat)
-        if not _is_finished(here):
-            watcher.say(f"{what}: {'resuming' if here.record.exists() else 'training'}")
-            _bring_to_end(here, spec, *choices, registry, watcher)
-        if (predictions := stored(here)) is None:
-            raise RunError(f"{here.folder}: its predictions are gone; remove the folder to have {what} trained again")
-        found.append(predictions)
-    return found
+        yield
 
 
 def _bring_to_end(
