@@ -21,7 +21,8 @@ CPU's speed a few times a second then strikes all. On one such CPU 12,000 calls 
 arms of equal networks, had ratios whose standard deviation was 0.03 a round with five parts and 0.08 with one."""
 
 STEADY, MOST_WARM, WARM_SECONDS = 0.05, 12, 4.0
-"""Warm-up ends when the last three measurements lie within this share of their median, or after so many or so long."""
+"""Warm-up ends when two measurements in turn are not faster than those before by more than this share (load of other
+programs does not prolong it), or after so many or so long."""
 
 
 class Timed(Protocol):
@@ -89,8 +90,7 @@ def _warmed(arm: Callable[[], object], clock: Clock) -> int:
     last: list[float] = []
     while len(last) < MOST_WARM and repeats * sum(last) < WARM_SECONDS:
         last.append(clock(arm, repeats))
-        recent = last[-3:]
-        if len(recent) == 3 and max(recent) - min(recent) < STEADY * median(recent):
+        if len(last) > 2 and min(last[-2:]) > (1 - STEADY) * min(last[:-2]):
             break
     return max(1, round(SAMPLE / max(median(last[-3:]), 1e-9)))
 

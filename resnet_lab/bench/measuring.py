@@ -16,6 +16,7 @@ from resnet_lab.bench.statistics import FEWEST, Timing, is_narrow, timing
 from resnet_lab.bench.timed_networks import (
     DifferentError,
     InferenceCall,
+    Networks,
     TrainingCall,
     network_of,
     placement_of,
@@ -140,8 +141,9 @@ def bench(
     for result in results:
         result.floor = _floor(result, roof)
     found = Bench(results, {}, left_out, [], roof, rounds)
+    networks = Networks(registry)
     for mode in modes:
-        _time(found, mode, registry, device, target, watcher, interval)
+        _time(found, mode, networks, device, target, watcher, interval)
     if not any(result.timings for result in results):
         raise ConfigError(f"no arm could be timed: {results[0].arm.name}: {results[0].problem}")
     return found
@@ -210,7 +212,7 @@ def _floor(result: BenchResult, roof: Roof) -> Floor:
 def _time(
     found: Bench,
     mode: Mode,
-    registry: Registry,
+    networks: Networks,
     device: str,
     target: torch.device,
     watcher: Watcher,
@@ -219,14 +221,14 @@ def _time(
     calls: dict[str, Timed] = {}
     watcher.begin(f"preparing: {mode}", len(found.results))
     for result in found.results:
-        call = _ready(result, mode, registry, device, target)
+        call = _ready(result, mode, networks, device, target)
         if call is not None:
             calls[result.arm.name] = call
         watcher.advance()
     baseline = found.results[0].arm
     if baseline.name not in calls:
         raise ConfigError(f"the baseline {baseline.name!r} cannot be timed: {found.results[0].problem}")
-    calls[CONTROL] = ready(baseline, mode, registry, device)
+    calls[CONTROL] = ready(baseline, mode, networks, device)
     watcher.begin(f"timing: {mode}", found.rounds)
 
     def done(samples: Mapping[str, Sequence[float]]) -> set[str]:
@@ -247,7 +249,7 @@ def _time(
 
 
 def _ready(
-    result: BenchResult, mode: Mode, registry: Registry, device: str, target: torch.device
+    result: BenchResult, mode: Mode, networks: Networks, device: str, target: torch.device
 ) -> InferenceCall | TrainingCall | None:
     """The arm's call, its memory measured; None where that failed, and why is in the result."""
     arm = result.arm
@@ -255,9 +257,9 @@ def _ready(
     try:
         if mode == "train":
             shape = (batch, arm.spec.in_channels, arm.spec.input_size, arm.spec.input_size)
-            placement = placement_of(arm, device, registry, training=True)
-            require_memory(network_of(arm, registry, "meta"), shape, placement, training=True)
-        call = ready(arm, mode, registry, device)
+            placement = placement_of(arm, device, networks.registry, training=True)
+            require_memory(networks.of(arm), shape, placement, training=True, most=2 * result.static.train_bytes)
+        call = ready(arm, mode, networks, device)
         if isinstance(call, TrainingCall):
             result.kernels = call.kernels
         compiled_on_processor = arm.compile != "off" and target.type == "cpu"

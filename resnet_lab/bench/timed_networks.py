@@ -1,5 +1,8 @@
 """Arms prepared for timing. Legend: N batch, C channels, S size, K classes."""
 
+from copy import deepcopy
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,6 +23,7 @@ from resnet_lab.network.cost import measure
 from resnet_lab.network.model import ResNet
 from resnet_lab.network.plugins import Registry
 from resnet_lab.network.recomputation import recompute_activations
+from resnet_lab.network.spec import ModelSpec
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
 from resnet_lab.train.optimisation import make_loss
@@ -71,6 +75,34 @@ def network_of(arm: BenchArm, registry: Registry, device: str | None = None) -> 
         if shares_weights(theirs, ours):
             theirs.load_state_dict(ours)
     return theirs
+
+
+class Networks:
+    """Networks of arms, each initialised once however many arms, modes and copies it is timed in."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._made: dict[tuple[str, ModelSpec], nn.Module] = {}
+        self._outputs: dict[ModelSpec, Tensor] = {}
+
+    def of(self, arm: BenchArm) -> nn.Module:
+        """The arm's network on the CPU, as `network_of` makes it; not to be changed."""
+        key = (arm.maker, arm.spec)
+        if key not in self._made:
+            self._made[key] = network_of(arm, self.registry)
+        return self._made[key]
+
+    def reference(self, arm: BenchArm) -> Tensor | None:
+        """Outputs of our network, in float32 on the CPU; None for a peer with other parameters."""
+        ours = self.of(replace(arm, maker="resnet-lab"))
+        if arm.maker != "resnet-lab" and not shares_weights(self.of(arm), ours.state_dict()):
+            return None
+        if arm.spec not in self._outputs:
+            ours = deepcopy(ours)
+            _without_bias(ours)
+            with torch.inference_mode():
+                self._outputs[arm.spec] = ours.eval()(_checked(arm))
+        return self._outputs[arm.spec]
 
 
 def shares_weights(model: nn.Module, weights: dict[str, Tensor]) -> bool:
@@ -182,7 +214,7 @@ class TrainingCall:
         moved(self._model)
 
 
-def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> InferenceCall | TrainingCall:
+def ready(arm: BenchArm, mode: Mode, networks: Networks, device: str) -> InferenceCall | TrainingCall:
     """The arm's call for a mode, run once, and its outputs checked.
 
     Raises:
@@ -190,10 +222,11 @@ def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> Inferen
         DifferentError: outputs that are not those of the network in float32.
         ConfigError: the device or precision is not there, or compiling is not possible.
     """
+    registry = networks.registry
     placement = placement_of(arm, device, registry, training=mode == "train")
     if placement.compile == "auto":
         raise ConfigError("compile auto lets each arm choose for itself; bench it as off, on, or both: off,on")
-    model = network_of(arm, registry)
+    model = deepcopy(networks.of(arm))
     batch = 1 if mode == "latency" else arm.batch
     if mode == "train":
         if arm.maker == "resnet-lab" and arm.has_kernels:
@@ -201,7 +234,7 @@ def ready(arm: BenchArm, mode: Mode, registry: Registry, device: str) -> Inferen
         if arm.recomputes and isinstance(model, ResNet):
             recompute_activations(model)
         return TrainingCall(arm, model, placement, batch)
-    reference = _reference(arm, model, registry)
+    reference = networks.reference(arm)
     if reference is not None:
         _without_bias(model)
     call = InferenceCall(arm, model, placement, batch)
@@ -219,16 +252,6 @@ def _without_bias(model: nn.Module) -> None:
     classifier = getattr(model, "fc", None)
     if isinstance(classifier, nn.Linear):
         nn.init.zeros_(classifier.bias)
-
-
-def _reference(arm: BenchArm, model: nn.Module, registry: Registry) -> Tensor | None:
-    """Outputs of our network, in float32 on the CPU; None for a peer with other parameters."""
-    ours = assemble(arm.spec, registry).model
-    if arm.maker != "resnet-lab" and not shares_weights(model, ours.state_dict()):
-        return None
-    _without_bias(ours)
-    with torch.inference_mode():
-        return ours.eval()(_checked(arm))  # type: ignore[no-any-return]
 
 
 def _require_close(outputs: Tensor, reference: Tensor, precision: str) -> None:

@@ -87,7 +87,9 @@ def largest_batch(
     return size
 
 
-def require_memory(network: nn.Module, shape: Sequence[int], placement: Placement, *, training: bool) -> None:
+def require_memory(
+    network: nn.Module, shape: Sequence[int], placement: Placement, *, training: bool, most: int | None = None
+) -> None:
     """Refuse a batch whose activations alone are more than the device has at all, before any of them is allocated.
 
     They are counted on the meta device: what the backward pass needs of a training step, the most that is held at once
@@ -96,12 +98,13 @@ def require_memory(network: nn.Module, shape: Sequence[int], placement: Placemen
 
     Args:
         shape: of the batch, (N, C, H, W).
+        most: bytes that all activations certainly do not exceed, where known: nothing is counted where these fit.
 
     Raises:
         ConfigError: the batch cannot fit.
     """
     total = _total(placement.device)
-    if _most_activations(network, shape) <= total:
+    if (_most_activations(network, shape) if most is None else most) <= total:
         return
     needed = _activations(network, shape, training) * placement.dtype.itemsize // torch.float32.itemsize
     if needed > total:

@@ -10,7 +10,7 @@ from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.interleaved_timing import interleave
 from resnet_lab.bench.statistics import timing
-from resnet_lab.bench.timed_networks import ready
+from resnet_lab.bench.timed_networks import Networks, ready
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.builtin.attentions import SqueezeExcitation
@@ -121,7 +121,7 @@ def cost(tested: ComponentUnderTest) -> str:
     measured = [f"parameters {own.parameters / base.parameters:.3f}", f"MACs {own.macs / base.macs:.3f}"]
     for mode in TIMED:
         arms = {
-            name: ready(BenchArm(name, spec, BATCH, precision="fp32"), mode, tested.registry, "cpu")
+            name: ready(BenchArm(name, spec, BATCH, precision="fp32"), mode, Networks(tested.registry), "cpu")
             for name, spec in (("base", _base(tested)), ("own", _own(tested)))
         }
         samples = interleave(arms, ROUNDS, torch.device("cpu")).samples

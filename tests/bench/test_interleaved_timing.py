@@ -95,6 +95,12 @@ def test_warm_up_ends_when_the_time_is_steady() -> None:
     assert next(times) == 1.0  # the last one was not asked for
 
 
+def test_load_of_other_programs_does_not_prolong_warm_up() -> None:
+    times = iter([9.0, 5.0, 5.0, 9.0, 7.0])
+    interleaved_timing._warmed(lambda: None, lambda call, repeats: 0.02 * next(times))
+    assert next(times) == 7.0  # the last one was not asked for
+
+
 def test_weights_move() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).to(memory_format=torch.channels_last).eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
