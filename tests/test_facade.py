@@ -20,8 +20,9 @@ PUBLIC = {
     "resnet_lab.device": "Placement choose compile_for_training computes_bf16 largest_batch "
     "optimize_for_inference out_of_memory require_memory try_step",
     "resnet_lab.data": "DataConfig Prepared open_images prepare",
-    "resnet_lab.evaluation": "Comparison GradCAM Predictions Summary compare evaluate evaluate_weights explain "
-    "gather_report grad_cam headline predict score stored summarise summary_of",
+    "resnet_lab.evaluation": "Comparison Explainer GradCAM IntegratedGradients Occlusion Predictions SanityCheck "
+    "Summary compare evaluate evaluate_weights explain gather_report grad_cam headline predict score stored summarise "
+    "summary_of",
     "resnet_lab.train": "TrainConfig TrainResult data_config find_rate resume train train_config",
     "resnet_lab.export": "ExportError Exported FORMATS Format export",
     "resnet_lab.bench": "BenchArm BenchConfig BenchResult arms_of bench",

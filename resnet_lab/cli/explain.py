@@ -8,6 +8,7 @@ import typer
 from resnet_lab.cli import options, output
 from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.core.choices import MapMethod
 from resnet_lab.core.option import OUTPUT
 
 if TYPE_CHECKING:
@@ -27,15 +28,20 @@ def explain(
         typer.Argument(metavar="IMAGE...", help="Image files, folders of them, or patterns such as 'scans/**/*.jpg'."),
     ],
     method: Annotated[
-        Literal["grad-cam", "hires-cam"],
-        typer.Option("--method", help="Weigh channels as a whole (Grad-CAM), or at each position (HiResCAM)."),
+        MapMethod,
+        typer.Option(
+            "--method",
+            help="Channels of a layer weighed as a whole (grad-cam) or at each position (hires-cam), windows of the "
+            "image occluded in turn, or gradients integrated from the mean colour to the image.",
+        ),
     ] = "grad-cam",
     layer: Annotated[
         str | None,
         typer.Option(
             "--layer",
             metavar="NAME",
-            help="A stage, a block or a part of one, such as layer3, layer4.0 or layer4.0.conv2.",
+            help="A stage, a block or a part of one, such as layer3, layer4.0 or layer4.0.conv2; for grad-cam and "
+            "hires-cam.",
             show_default="the last stage",
         ),
     ] = None,
@@ -60,7 +66,7 @@ def explain(
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Draw Grad-CAM or HiResCAM maps of images."""
+    """Draw maps of what speaks for a class in images: Grad-CAM, HiResCAM, occlusion, integrated gradients."""
     from resnet_lab.cli.progress import Screen
     from resnet_lab.evaluation.explanation import explain as explain_files
 
@@ -136,8 +142,9 @@ def _print(found: "Explanations", asked_for: str) -> None:
     console.print(table)
     height, width = found.positions
     console.print(
-        f"{found.layer} has {height} x {width} positions; a peak is the row and column, from 0, of the "
-        f"{found.size} x {found.size} pixels that the network sees; pictures are in {found.images[0].drawing.parent}",
+        f"{found.method} of {found.layer} has {height} x {width} positions; a peak is the row and column, from 0, of "
+        f"the {found.size} x {found.size} pixels that the network sees; pictures are in "
+        f"{found.images[0].drawing.parent}",
         soft_wrap=True,
     )
     if found.rank_correlation is not None:

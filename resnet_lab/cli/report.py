@@ -9,6 +9,7 @@ import typer
 from resnet_lab.cli import options, output, scoring_options
 from resnet_lab.cli.bundles import command
 from resnet_lab.cli.root import app
+from resnet_lab.core.choices import MapMethod
 from resnet_lab.core.option import DATA
 
 
@@ -29,6 +30,9 @@ def report(
     gallery: Annotated[
         int, typer.Option("--gallery", min=0, max=200, metavar="NUMBER", help="Most misclassified works to show.")
     ] = 24,
+    maps: Annotated[
+        MapMethod, typer.Option("--maps", help="Method of the maps of these works, as `explain --method` takes it.")
+    ] = "grad-cam",
     embedding_map: Annotated[
         bool,
         typer.Option(
@@ -69,6 +73,7 @@ def report(
             source=images.source,
             class_map=renamed,
             works=gallery,
+            method=maps,
             with_map=embedding_map,
             watcher=screen,
         )

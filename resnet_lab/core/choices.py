@@ -25,3 +25,8 @@ LossName = Literal["cross_entropy", "bce"]
 
 Schedule = Literal["exponential", "step", "cosine", "one_cycle", "constant"]
 Switch = Literal["auto", "on", "off"]
+
+LayerMethod = Literal["grad-cam", "hires-cam"]
+InputMethod = Literal["occlusion", "integrated-gradients"]
+MapMethod = Literal[LayerMethod, InputMethod]
+"""Methods of explaining predictions by maps, of a layer or of the input."""

@@ -1,6 +1,10 @@
 from .comparison import Comparison as Comparison
 from .comparison import compare as compare
+from .explanation import Explainer as Explainer
 from .explanation import GradCAM as GradCAM
+from .explanation import IntegratedGradients as IntegratedGradients
+from .explanation import Occlusion as Occlusion
+from .explanation import SanityCheck as SanityCheck
 from .explanation import explain as explain
 from .explanation import grad_cam as grad_cam
 from .metrics import Summary as Summary

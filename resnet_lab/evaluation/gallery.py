@@ -1,6 +1,8 @@
-"""Gallery of works, each with Grad-CAM maps and the training images most similar to it."""
+"""Gallery of works, each with maps of the evidence for classes and the training images most similar to it."""
 
 from dataclasses import dataclass
+
+from resnet_lab.core.choices import MapMethod
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Gallery:
 
     Attributes:
         side: of the pictures, in pixels.
+        method: of the maps.
         layers: that the maps are of, one for each network.
         positions: height and width of these layers' outputs.
         candidates: training images among which the nearest were searched.
@@ -71,6 +74,7 @@ class Gallery:
 
     works: tuple[GalleryWork, ...]
     side: int
+    method: MapMethod
     layers: tuple[str, ...]
     positions: tuple[tuple[int, int], ...]
     candidates: int = 0

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from resnet_lab.core.choices import MapMethod
 from resnet_lab.core.errors import DataError
 from resnet_lab.data.pixels import DecodedPixels, gathered
 from resnet_lab.data.preparation import Decoded
 from resnet_lab.device import Placement
-from resnet_lab.evaluation.explanation import GradCAM, overlay
+from resnet_lab.evaluation.explanation import EXPLAINABLE, overlay
 from resnet_lab.evaluation.gallery import Gallery, GalleryPicture, GalleryWork, Map, Neighbour
 from resnet_lab.evaluation.inference import image_format_of, prepare, with_progress
 from resnet_lab.evaluation.neighbours import NEIGHBOURS, Nearest, nearest_training_images
@@ -32,19 +33,24 @@ def mistakes(predictions: Predictions, most: int) -> NDArray[np.int64]:
 
 
 def build_gallery(
-    opened: OpenedRun, predictions: Predictions, numbers: NDArray[np.int64], placement: Placement
+    opened: OpenedRun,
+    predictions: Predictions,
+    numbers: NDArray[np.int64],
+    placement: Placement,
+    method: MapMethod = "grad-cam",
 ) -> Gallery:
     """Works with maps of their predicted and their true class, and the training images they were taken for.
 
     Args:
         predictions: of the run.
         numbers: of the works among them, at least one, shape (N,).
+        method: of the maps, a key of `EXPLAINABLE`.
 
     Raises:
         CheckpointError: no usable weights.
         DataError: the scored images are gone, or not what they were.
     """
-    viewer = _Viewer(opened, predictions, placement)
+    viewer = _Viewer(opened, predictions, placement, method)
     classes = [predictions.predicted[numbers], predictions.labels[numbers]]
     maps = viewer.maps(numbers, classes)
     try:
@@ -70,19 +76,24 @@ def build_gallery(
         )
         for row, number in enumerate(numbers.tolist())
     ]
-    return Gallery(tuple(works), side, (viewer.layer,), (viewer.positions,), nearest.candidates, cause)
+    return Gallery(tuple(works), side, method, (viewer.layer,), (viewer.positions,), nearest.candidates, cause)
 
 
 def contrast(
-    opened: Sequence[OpenedRun], predictions: Sequence[Predictions], numbers: NDArray[np.int64], placement: Placement
+    opened: Sequence[OpenedRun],
+    predictions: Sequence[Predictions],
+    numbers: NDArray[np.int64],
+    placement: Placement,
+    method: MapMethod = "grad-cam",
 ) -> Gallery:
     """Works with a map from each network, of the class that it takes the work for; raises like `build_gallery`.
 
     Args:
         predictions: of each run, of the same images in the same order.
         numbers: of the works among them, shape (N,).
+        method: of the maps, a key of `EXPLAINABLE`.
     """
-    viewers = [_Viewer(run, each, placement) for run, each in zip(opened, predictions, strict=True)]
+    viewers = [_Viewer(run, each, placement, method) for run, each in zip(opened, predictions, strict=True)]
     classes = [each.predicted[numbers] for each in predictions]
     maps = [viewer.maps(numbers, [k])[0] for viewer, k in zip(viewers, classes, strict=True)]
     squares: list[NDArray[np.uint8]] = []
@@ -102,13 +113,15 @@ def contrast(
         )
         for row, number in enumerate(numbers.tolist())
     ]
-    return Gallery(tuple(works), side, tuple(each.layer for each in viewers), tuple(each.positions for each in viewers))
+    layers, positions = zip(*((each.layer, each.positions) for each in viewers), strict=True)
+    return Gallery(tuple(works), side, method, layers, positions)
 
 
 class _Viewer:
     """A run's network with the images that it was scored on."""
 
-    def __init__(self, opened: OpenedRun, predictions: Predictions, placement: Placement) -> None:
+    def __init__(self, opened: OpenedRun, predictions: Predictions, placement: Placement, method: MapMethod) -> None:
+        self._method = method
         self._opened, self._predictions, self._placement = opened, predictions, placement
         self._metadata, self._model = opened.network
         self._watcher = opened.sources.watcher
@@ -123,17 +136,18 @@ class _Viewer:
         return self._opened.decoded(self._opened.record["data"]["source"])
 
     def maps(self, numbers: NDArray[np.int64], classes: Sequence[NDArray[np.int64]]) -> list[NDArray[np.float32]]:
-        """Grad-CAM maps (N, S, S) of the works for each of some choices of classes (N,)."""
+        """Maps (N, S, S) of the works for each of some choices of classes (N,)."""
         positions = self._images.positions(numbers)
         batches = prepare(self._scored.pixels, positions, self._metadata, self._placement)
-        cam = GradCAM(self._model, self._placement, images=len(positions), watcher=self._watcher)
+        make = EXPLAINABLE[self._method]
+        explained = make(self._model, self._placement, images=len(positions), watcher=self._watcher)
         self._watcher.begin("explaining", len(positions))
         found: list[list[Tensor]] = [[] for _ in classes]
         for here, x, _ in with_progress(batches.evaluation(), self._watcher):
-            there = cam.run(x[: len(here)])
+            there = explained.run(x[: len(here)])
             for maps, chosen in zip(found, classes, strict=True):
                 maps.append(there.maps(torch.from_numpy(chosen[here])))
-        self.layer, self.positions = cam.layer, cam.positions or (0, 0)
+        self.layer, self.positions = explained.layer, explained.positions or (0, 0)
         return [torch.cat(maps).numpy() for maps in found]
 
     def nearest(self, numbers: NDArray[np.int64]) -> Nearest:

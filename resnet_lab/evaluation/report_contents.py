@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resnet_lab.core.choices import MapMethod
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.run_folder import Run, classes_of
 from resnet_lab.core.watcher import SILENT, Watcher
@@ -53,6 +54,7 @@ def gather_report(
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
     works: int = 24,
+    method: MapMethod = "grad-cam",
     with_map: bool = False,
     watcher: Watcher = SILENT,
 ) -> ReportContents:
@@ -65,6 +67,7 @@ def gather_report(
         source: another source, of which all images are scored.
         class_map: as `evaluate` takes it.
         works: that are shown, at most.
+        method: of their maps, as `explain` takes it.
         with_map: whether to map the embeddings of the scored images; of one run alone.
         watcher: notified of each image that goes through a network.
 
@@ -91,9 +94,9 @@ def gather_report(
         scored = summaries[0].predictions
         flagged = {} if scored is None else flagged_of(runs[0], scored)
         found = _map(opened[0], summaries[0], placement) if with_map else None
-        gallery = _mistakes(opened[0], summaries[0], placement, works)
+        gallery = _mistakes(opened[0], summaries[0], placement, works, method)
         return ReportContents(tuple(summaries), gallery=gallery, suspects=flagged, embedding_map=found)
-    return _compared(opened, summaries, placement, class_map, works)
+    return _compared(opened, summaries, placement, class_map, works, method)
 
 
 def _map(opened: OpenedRun, summary: RunSummary, placement: Placement) -> EmbeddingMap:
@@ -102,11 +105,13 @@ def _map(opened: OpenedRun, summary: RunSummary, placement: Placement) -> Embedd
     return map_embeddings(opened, summary.predictions, placement)
 
 
-def _mistakes(opened: OpenedRun, summary: RunSummary, placement: Placement, works: int) -> Gallery | None:
+def _mistakes(
+    opened: OpenedRun, summary: RunSummary, placement: Placement, works: int, method: MapMethod
+) -> Gallery | None:
     if summary.predictions is None or not summary.has_images:
         return None
     numbers = mistakes(summary.predictions, works)
-    return build_gallery(opened, summary.predictions, numbers, placement) if len(numbers) else None
+    return build_gallery(opened, summary.predictions, numbers, placement, method) if len(numbers) else None
 
 
 def _compared(
@@ -115,6 +120,7 @@ def _compared(
     placement: Placement,
     class_map: Mapping[str, str] | None,
     works: int,
+    method: MapMethod,
 ) -> ReportContents:
     scored = [_predictions(summary) for summary in summaries]
     comparisons = tuple(
@@ -132,7 +138,7 @@ def _compared(
     if len(summaries) == 2 and all(summary.has_images for summary in summaries):
         numbers = _disputed(comparisons[0], works)
         if len(numbers):
-            gallery = contrast(opened, (comparisons[0].first, comparisons[0].own), numbers, placement)
+            gallery = contrast(opened, (comparisons[0].first, comparisons[0].own), numbers, placement, method)
     return ReportContents((summaries[0], *others), comparisons, gallery)
 
 

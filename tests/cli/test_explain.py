@@ -57,8 +57,8 @@ def test_table(cli: Callable, weights: Path, paintings: Path, monkeypatch: pytes
     assert drawing.name in row
     assert any(name in row for name in CLASSES)
     assert (
-        "layer1 has 16 x 16 positions; a peak is the row and column, from 0, of the 16 x 16 pixels that the network "
-        "sees; pictures are in pictures\n"
+        "grad-cam of layer1 has 16 x 16 positions; a peak is the row and column, from 0, of the 16 x 16 pixels "
+        "that the network sees; pictures are in pictures\n"
     ) in out
     code, out, err = cli("explain", "w.safetensors", image, "--class", "red")
     assert (code, err) == (0, "")
@@ -68,6 +68,9 @@ def test_table(cli: Callable, weights: Path, paintings: Path, monkeypatch: pytes
     code, out, err = cli("explain", "w.safetensors", image, "--method", "hires-cam", "--json")
     assert (code, err) == (0, "")
     assert json.loads(out)["method"] == "hires-cam"
+    code, out, err = cli("explain", "w.safetensors", image, "--method", "occlusion")
+    assert (code, err) == (0, "")
+    assert "occlusion of input has 8 x 8 positions; a peak is the row and column" in out
 
 
 def test_sanity_check(cli: Callable, weights: Path, paintings: Path) -> None:
@@ -112,6 +115,10 @@ def test_bad_input(cli: Callable, weights: Path, paintings: Path, tmp_path: Path
             "on; did you mean 'layer3' or 'layer2' or 'layer1'?"
         ),
         ("paintings", "--layer", "fc"): "layer 'fc' has no map (N, C, H, W) as its output but one of shape (N, 2); ",
+        ("paintings", "--method", "occlusion", "--layer", "layer3"): (
+            "layer 'layer3': maps by occlusion are of the input, not of a layer; leave the layer out, or use the "
+            "method grad-cam or hires-cam\n"
+        ),
         ("paintings", "--class", "bleu"): "the network has no class 'bleu'; did you mean 'blue'?",
     }.items():
         code, out, err = cli("explain", "w.safetensors", *arguments)

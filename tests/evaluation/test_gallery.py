@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as vision
 
+from resnet_lab.core.choices import MapMethod
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.run_folder import Run
 from resnet_lab.data import preparation
@@ -20,7 +21,7 @@ from resnet_lab.data.sources import open_images, opening
 from resnet_lab.data.split import from_csv
 from resnet_lab.device import choose
 from resnet_lab.evaluation import picture_files
-from resnet_lab.evaluation.explanation import grad_cam, overlay
+from resnet_lab.evaluation.explanation import EXPLAINABLE, overlay
 from resnet_lab.evaluation.gallery import Gallery
 from resnet_lab.evaluation.gallery_building import build_gallery, contrast, mistakes
 from resnet_lab.evaluation.opened_run import OpenedRun, Sources
@@ -74,8 +75,8 @@ def opened_run(run: Run) -> OpenedRun:
     return OpenedRun(run.folder, Sources(REGISTRY))
 
 
-def built(run: Run, predictions: Predictions, numbers: np.ndarray) -> Gallery:
-    return build_gallery(opened_run(run), predictions, numbers, CPU)
+def built(run: Run, predictions: Predictions, numbers: np.ndarray, method: MapMethod = "grad-cam") -> Gallery:
+    return build_gallery(opened_run(run), predictions, numbers, CPU, method)
 
 
 def network_input(run: Run, path: Path) -> torch.Tensor:
@@ -124,10 +125,15 @@ def test_neighbours_are_nearest_by_cosine(run: Run, predictions: Predictions, pa
     assert found.candidates == len(seen)
 
 
-def test_maps_are_those_of_predicted_and_true_class(run: Run, predictions: Predictions, paintings: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "layer", "positions"), [("grad-cam", "layer3", (4, 4)), ("occlusion", "input", (8, 8))]
+)
+def test_maps_are_those_of_predicted_and_true_class(
+    run: Run, predictions: Predictions, paintings: Path, method: MapMethod, layer: str, positions: tuple[int, int]
+) -> None:
     numbers = mistakes(predictions, 3)
-    found = built(run, predictions, numbers)
-    assert (found.layers, found.positions, found.side) == (("layer3",), ((4, 4),), 36)
+    found = built(run, predictions, numbers, method)
+    assert (found.method, found.layers, found.positions, found.side) == (method, (layer,), (positions,), 36)
     model = checkpoint.load(run.best)
     for work in found.works:
         number = work.number
@@ -141,7 +147,7 @@ def test_maps_are_those_of_predicted_and_true_class(run: Run, predictions: Predi
         x = network_input(run, paintings / work.picture.path)
         expected = [
             overlay(square, np.asarray(Image.fromarray(values).resize((36, 36), Image.Resampling.BILINEAR)).clip(0, 1))
-            for values in grad_cam(model, x.repeat(2, 1, 1, 1), torch.tensor(classes)).numpy()
+            for values in EXPLAINABLE[method](model, CPU).run(x.repeat(2, 1, 1, 1)).maps(torch.tensor(classes)).numpy()
         ]
         for each, own, other, k in zip(work.maps, expected, reversed(expected), classes, strict=True):
             assert each.probability == predictions.probabilities[number, k]

@@ -127,6 +127,7 @@ def gallery(made: RunSummary, works: int = 3, nbytes: int = 0) -> Gallery:
             for number in wrong
         ),
         side=224,
+        method="grad-cam",
         layers=("layer3",),
         positions=((4, 4),),
         candidates=99,
@@ -169,6 +170,7 @@ def contrasted(compared: Comparison, works: int = 2) -> Gallery:
             for number in numbers
         ),
         side=224,
+        method="grad-cam",
         layers=("layer3", "layer3"),
         positions=((4, 4), (4, 4)),
     )

@@ -18,7 +18,7 @@ from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
 from resnet_lab.device import Placement, accelerators, choose
 from resnet_lab.device.processes import Processes
-from resnet_lab.evaluation.explanation.maps import GradCAM, grad_cam
+from resnet_lab.evaluation.explanation.layer_maps import GradCAM, grad_cam
 from resnet_lab.evaluation.scoring import evaluate
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import default_registry

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import fmean
 
+from resnet_lab.core.choices import MapMethod
 from resnet_lab.core.errors import ConfigError, DataError, nearest
 from resnet_lab.core.files import make_folder, refuse_unwritable_folder, write_atomically
 from resnet_lab.core.run_folder import weights_of
@@ -14,15 +15,14 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.image_files import decoded, image_files
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
-from resnet_lab.evaluation.explanation.maps import Method
 from resnet_lab.evaluation.explanation.pictures import Format, draw
 from resnet_lab.evaluation.explanation.sanity import SanityCheck
 from resnet_lab.evaluation.inference import image_format_of, load_for_images
 from resnet_lab.network.plugins import Registry
 
 FOLDER = "explanations"
-USUAL: Method = "grad-cam"
-"""Its drawings are labelled with the layer alone."""
+AT_ONCE = 8
+"""Images between two signs of progress: some methods take seconds for each."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,11 @@ class Explanations:
 
     Attributes:
         size: of the square that the network sees, in pixels.
-        positions: height and width of the layer's output: the map has no detail beyond them.
+        layer: that the maps are of, or `input`.
+        positions: height and width of the maps before they were upsampled: there is no detail beyond them.
     """
 
-    method: Method
+    method: MapMethod
     layer: str
     size: int
     positions: tuple[int, int]
@@ -68,7 +69,7 @@ def explain(
     placement: Placement,
     registry: Registry,
     *,
-    method: Method = "grad-cam",
+    method: MapMethod = "grad-cam",
     layer: str | None = None,
     wanted: str | None = None,
     sanity_check: bool = False,
@@ -81,8 +82,8 @@ def explain(
     Args:
         weights: a run folder, whose best weights are taken, or a weights file.
         paths: files, folders, which stand for the images below them, and patterns such as `scans/**/*.jpg`.
-        method: a key of `METHODS`.
-        layer: the last stage by default.
+        method: a key of `EXPLAINABLE`.
+        layer: of `grad-cam` and `hires-cam`, the last stage by default; the other methods take none.
         wanted: a class to explain in place of the predicted one.
         sanity_check: compare each map with one by random weights, see `SanityCheck`.
         out: `explanations` in the run folder or beside the weights file by default.
@@ -90,61 +91,77 @@ def explain(
 
     Raises:
         RunError, CheckpointError: no usable weights; a file that cannot be written.
-        ConfigError: an unknown layer or class, or a layer whose output is no map.
+        ConfigError: an unknown layer or class, a layer whose output is no map, or a method that takes none.
         DataError: a path holds no image, or none of them can be read.
     """
     weights_file = weights_of(weights)
     folder = out or weights_file.parent / FOLDER
     refuse_unwritable_folder(folder)
     metadata, model = load_for_images(weights_file, registry)
-    if wanted is not None and wanted not in metadata.classes:
-        raise ConfigError(f"the network has no class {wanted!r}; {nearest(wanted, metadata.classes)}")
-    number = None if wanted is None else metadata.classes.index(wanted)
+    number = None if wanted is None else _number_of(wanted, metadata.classes)
     files = image_files(paths)
     watcher.begin("explaining", len(files))
     explainer = Explainer(metadata, model, placement, layer, method=method, images=len(files), watcher=watcher)
-    check = None
-    if sanity_check:
-        check = SanityCheck(metadata, placement, registry, layer, method=method, images=len(files), watcher=watcher)
-    source = explainer.cam.layer + _unless_usual(method, ", {}")
+    check = SanityCheck(explainer, registry) if sanity_check else None
+    drawings = _Drawings(folder, method, explainer.maps.layer, file_format)
     images: list[Explained] = []
     bad: list[tuple[Path, str]] = []
     for piece in decoded(files, image_format_of(metadata)):
         bad += piece.bad
-        explanations = explainer.explain(piece.pixels, wanted=number) if piece.files else []
-        correlations = check.correlations(explanations) if check and explanations else [None] * len(explanations)
-        for file, explanation, correlation in zip(piece.files, explanations, correlations, strict=True):
-            drawing = folder / drawing_name(file, file_format, method)
-            make_folder(folder)
-            write_atomically(drawing, draw(explanation, file.name, source, file_format, _caption(correlation)))
-            images.append(Explained(file, explanation, drawing, correlation))
-            watcher.advance()
+        for start in range(0, len(piece.files), AT_ONCE):
+            some = slice(start, start + AT_ONCE)
+            explanations = explainer.explain(piece.pixels[some], wanted=number)
+            correlations = check.correlations(explanations) if check else [None] * len(explanations)
+            for each in zip(piece.files[some], explanations, correlations, strict=True):
+                images.append(drawings.add(*each))
+                watcher.advance()
         for _ in piece.bad:
             watcher.advance()
-    positions = explainer.cam.positions
-    if positions is None:
-        path, cause = bad[0]
-        raise DataError(
-            f"{path}: unreadable image ({cause})"
-            + (f", and {len(bad) - 1} more like it" if len(bad) > 1 else "")
-            + "; none of the images can be explained: repair them or name others"
-        )
-    return Explanations(method, explainer.cam.layer, metadata.spec.input_size, positions, tuple(images), tuple(bad))
+    if not images:
+        raise _nothing_readable(bad)
+    positions = explainer.maps.positions or (0, 0)
+    return Explanations(method, explainer.maps.layer, metadata.spec.input_size, positions, tuple(images), tuple(bad))
 
 
-def drawing_name(file: Path, file_format: Format, method: Method = "grad-cam") -> str:
-    """Name of a drawing: its image's, the method unless it is Grad-CAM, and eight digits of the path's SHA-256.
+@dataclass(frozen=True)
+class _Drawings:
+    """The folder of the drawings, and what is the same in all of them."""
+
+    folder: Path
+    method: MapMethod
+    layer: str
+    file_format: Format
+
+    def add(self, file: Path, explanation: Explanation, correlation: float | None) -> Explained:
+        """Draw an explanation, in the place of an earlier one of the same image by the same method."""
+        drawing = self.folder / drawing_name(file, self.file_format, self.method)
+        caption = "" if correlation is None else f"rank correlation with the map by random weights: {correlation:.2f}"
+        make_folder(self.folder)
+        source = f"{self.layer}, {self.method}"
+        write_atomically(drawing, draw(explanation, file.name, source, self.file_format, caption))
+        return Explained(file, explanation, drawing, correlation)
+
+
+def drawing_name(file: Path, file_format: Format, method: MapMethod = "grad-cam") -> str:
+    """Name of a drawing: its image's, the method, and eight digits of the path's SHA-256.
 
     The digits keep equal names in two folders apart.
     """
     digest = sha256(os.fsencode(os.path.abspath(file))).hexdigest()
-    name = file.stem[:50] + _unless_usual(method, "-{}")
-    return f"{name}-{digest[:8]}.{file_format}"  # 50 letters are at most 200 of the 255 bytes of a name
+    # 50 letters are at most 200 of the 255 bytes of a name
+    return f"{file.stem[:50]}-{method}-{digest[:8]}.{file_format}"
 
 
-def _unless_usual(method: Method, text: str) -> str:
-    return "" if method == USUAL else text.format(method)
+def _number_of(wanted: str, classes: Sequence[str]) -> int:
+    if wanted not in classes:
+        raise ConfigError(f"the network has no class {wanted!r}; {nearest(wanted, classes)}")
+    return classes.index(wanted)
 
 
-def _caption(correlation: float | None) -> str:
-    return "" if correlation is None else f"rank correlation with the map by random weights: {correlation:.2f}"
+def _nothing_readable(bad: Sequence[tuple[Path, str]]) -> DataError:
+    path, cause = bad[0]
+    return DataError(
+        f"{path}: unreadable image ({cause})"
+        + (f", and {len(bad) - 1} more like it" if len(bad) > 1 else "")
+        + "; none of the images can be explained: repair them or name others"
+    )

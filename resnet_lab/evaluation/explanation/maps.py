@@ -1,161 +1,81 @@
-"""Grad-CAM and HiResCAM maps. Legend: N batch, C channels, H W pixels, K classes, h w positions of a layer.
+"""Maps of the evidence for a class, whatever method they are by. Legend: N batch, C channels, H W pixels, K classes."""
 
-Grad-CAM, Selvaraju et al. 2017, arXiv:1610.02391, equations 1 and 2: with A the layer's output and y the class's logit,
-
-    alpha_c = mean over positions of dy / dA_c        map = relu(sum over channels of alpha_c A_c)
-
-HiResCAM, Draelos and Carin 2020, arXiv:2011.08891, equation 5, keeps the gradient of each position:
-
-    map = relu(sum over channels of dy / dA_c * A_c)
-"""
-
-from collections.abc import Callable, Mapping
-from copy import deepcopy
-from types import MappingProxyType
-from typing import Literal, cast
+from collections.abc import Callable
+from typing import Protocol
 
 import torch
-from captum.attr import LayerGradCam, LayerGradientXActivation
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from resnet_lab.core.errors import ConfigError, nearest
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.device import Placement, choose, optimize_for_inference
+from resnet_lab.device import Placement
 from resnet_lab.network.model import ResNet
 
-CHUNK = 16
-"""Images that go through the layers after the explained one at a time: their outputs are kept for the gradient."""
-
-Method = Literal["grad-cam", "hires-cam"]
-
-Attribute = Callable[[Tensor, Tensor], Tensor]
-"""Input of the explained part and classes, shape (N,), to coarse maps, shape (N, 1, h, w)."""
+Attribute = Callable[[Tensor], Tensor]
+"""Classes, shape (N,), to evidence, shape (N, 1, h, w), negative where it is against the class."""
 
 
-def _grad_cam(network: nn.Module, layer: nn.Module) -> Attribute:
-    captum = LayerGradCam(network, layer)
-    return lambda x, classes: captum.attribute(x, classes, relu_attributions=True)
-
-
-def _hires_cam(network: nn.Module, layer: nn.Module) -> Attribute:
-    captum = LayerGradientXActivation(network, layer)
-    return lambda x, classes: captum.attribute(x, classes).sum(1, keepdim=True).relu()
-
-
-METHODS: Mapping[Method, Callable[[nn.Module, nn.Module], Attribute]] = MappingProxyType(
-    {"grad-cam": _grad_cam, "hires-cam": _hires_cam}
-)
-
-
-class GradCAM:
-    """Maps of one network and layer, by Grad-CAM or HiResCAM.
-
-    It works on a copy, so that the network keeps its mode, hooks and gradients; later changes of its weights do not
-    reach the maps. What comes before the layer runs as in any inference, what comes after in float32, as a gradient in
-    half precision would lose its small values.
-
-    Args:
-        layer: a name as in `model.get_submodule`; the last stage by default. Of a layer that runs more than once in a
-            forward pass, the last time counts.
-        method: a key of `METHODS`.
-        images: that are to come; None where that is not known.
-        watcher: notified of compilation.
+class Maps(Protocol):
+    """Maps of one network by one method.
 
     Attributes:
-        positions: height and width of the layer's output in the last forward pass.
-
-    Raises:
-        ConfigError: the network has no such layer.
+        layer: that the maps are of, or `input`.
+        positions: height and width of the last maps before they are upsampled: there is no detail beyond them.
     """
 
-    def __init__(
+    layer: str
+    positions: tuple[int, int] | None
+
+    def run(self, x: Tensor) -> "Pass":
+        """A forward pass of normalised images on the device, shape (N, C, H, W), from which maps can be had."""
+
+
+class MakeMaps(Protocol):
+    """Makes the maps of a network.
+
+    Args:
+        layer: a name as in `model.get_submodule`.
+        images: that are to come; None where that is not known.
+        watcher: notified of what cannot be done and why.
+
+    Raises:
+        ConfigError: no such layer, or a method that takes none.
+    """
+
+    def __call__(
         self,
         model: ResNet,
         placement: Placement,
         layer: str | None = None,
         *,
-        method: Method = "grad-cam",
         images: int | None = None,
         watcher: Watcher = SILENT,
-    ) -> None:
-        self.layer = layer or model.stage_names[-1]
-        self.positions: tuple[int, int] | None = None
-        self._placement = placement
-        stages = model.stage_names
-        self._remedy = f"take a stage ({', '.join(stages)}), a block such as {stages[-1]}.0, or a convolution in one"
-        _require_layer(model, self.layer)
-        steps = _steps(model)
-        names, modules = list(steps), list(steps.values())
-        around = [name for name in names if self.layer.startswith(f"{name}.")]
-        if around:  # the layer is a part of this step, which is run again for every map
-            first = names.index(around[0])
-            rest = deepcopy(nn.Sequential(*modules[first:]))
-            explained = rest[0].get_submodule(self.layer.removeprefix(f"{around[0]}."))
-        else:  # the layer ends with a step: a stage with its last block
-            first = 1 + max(n for n, name in enumerate(names) if f"{name}.".startswith(f"{self.layer}."))
-            explained = nn.Identity()
-            rest = nn.Sequential(explained, *deepcopy(modules[first:]))
-        explained.register_forward_hook(self._as_map)
-        self._before = optimize_for_inference(nn.Sequential(*modules[:first]), placement, images, watcher=watcher)
-        self._rest = placement.place(rest.eval().requires_grad_(False))
-        self._attribute = METHODS[method](self._rest, explained)
-
-    def run(self, x: Tensor) -> "Pass":
-        """A forward pass, from which maps of any classes can be had.
-
-        Args:
-            x: normalised images on the device, shape (N, C, H, W).
-
-        Raises:
-            ConfigError: the layer's output is not a map, or it has none, as its parts run without it.
-        """
-        self.positions = None
-        features = self._before(x)
-        with torch.inference_mode(), self._placement.products():
-            logits = [self._rest(few.clone()) for few in torch.split(features, CHUNK)]
-        if self.positions is None:
-            raise ConfigError(f"layer {self.layer!r} has no output of its own; {self._remedy}")
-        return Pass(self, features, torch.cat(logits).float().cpu(), (x.shape[2], x.shape[3]))
-
-    def _maps(self, features: Tensor, classes: Tensor) -> Tensor:
-        """Shape (N, 1, h, w), as large as the layer's output."""
-        # the features come from inference mode, and their copies must not
-        with torch.inference_mode(False), self._placement.products():
-            parts = [
-                self._attribute(few.clone(), targets).detach()
-                for few, targets in zip(torch.split(features, CHUNK), torch.split(classes, CHUNK), strict=True)
-            ]
-        return torch.cat(parts)
-
-    def _as_map(self, module: nn.Module, inputs: object, output: object) -> Tensor:
-        """A copy of the layer's output, which no other layer overwrites or hands on besides."""
-        if isinstance(output, Tensor) and output.ndim == 4:
-            self.positions = output.shape[2], output.shape[3]
-            return output.clone()
-        shape = ", ".join(("N", *map(str, output.shape[1:]))) if isinstance(output, Tensor) else ""
-        what = f"one of shape ({shape})" if shape else f"a {type(output).__name__}"
-        raise ConfigError(f"layer {self.layer!r} has no map (N, C, H, W) as its output but {what}; {self._remedy}")
+    ) -> Maps: ...
 
 
 class Pass:
-    """Activations kept from a forward pass.
+    """A forward pass, from which maps of any classes can be had.
+
+    Args:
+        attribute: the evidence in the same images for classes on their device.
+        size: height and width of the images.
 
     Attributes:
         logits: float32 on the CPU, shape (N, K).
     """
 
-    def __init__(self, cam: GradCAM, features: Tensor, logits: Tensor, size: tuple[int, int]) -> None:
-        self.logits = logits
-        self._cam = cam
-        self._features = features
+    def __init__(self, attribute: Attribute, logits: Tensor, size: tuple[int, int]) -> None:
+        self.logits = logits.float().cpu()
+        self._attribute = attribute
+        self._device = logits.device
         self._size = size
 
     def maps(self, classes: Tensor) -> Tensor:
         """The map of a class for each image: float32 on the CPU in [0, 1], shape (N, H, W).
 
-        Each is a share of its own maximum; a map without any positive value is 0 everywhere. Between positions of the
-        layer it is bilinear.
+        Evidence against the class is 0. Each map is a share of its own maximum; one without any positive value is 0
+        everywhere. Between positions it is bilinear.
 
         Args:
             classes: positions of the classes among the logits, shape (N,).
@@ -168,40 +88,7 @@ class Pass:
             raise ConfigError(
                 f"classes of {number} images are {number} numbers from 0 to {known - 1}, got {classes.tolist()}"
             )
-        coarse = self._cam._maps(self._features, classes.long().to(self._features.device))
-        maps = F.interpolate(coarse.float().cpu(), self._size, mode="bilinear")[:, 0]
+        coarse = self._attribute(classes.long().to(self._device)).float().cpu().relu()
+        maps = F.interpolate(coarse, self._size, mode="bilinear")[:, 0]
         peaks = maps.amax((1, 2), keepdim=True)
         return torch.where(peaks > 0, maps / peaks, 0.0)
-
-
-def grad_cam(
-    model: ResNet,
-    x: Tensor,
-    classes: Tensor,
-    layer: str | None = None,
-    placement: Placement | None = None,
-    *,
-    method: Method = "grad-cam",
-) -> Tensor:
-    """Maps of one batch, shape (N, H, W): `GradCAM(...).run(x).maps(classes)`, on the CPU by default."""
-    placement = placement or choose("cpu", "fp32", "off")
-    return GradCAM(model, placement, layer, method=method).run(placement.layout(x)).maps(classes)
-
-
-def _steps(model: ResNet) -> dict[str, nn.Module]:
-    """The network as a chain of modules by name, each stage taken apart into its blocks."""
-    steps = {name: cast(nn.Module, getattr(model, name)) for name in ("conv1", "bn1", "act1", "maxpool")}
-    for stage in model.stage_names:
-        steps |= {f"{stage}.{number}": block for number, block in model.get_submodule(stage).named_children()}
-    return steps | {"avgpool": model.avgpool, "": nn.Flatten(), "dropout": model.dropout, "fc": model.fc}
-
-
-def _require_layer(model: ResNet, layer: str) -> None:
-    names = {name for name, _ in model.named_modules()} - {""}
-    if layer in names:
-        return
-    like = [name for name in names - {"avgpool", "dropout", "fc"} if name.count(".") <= layer.count(".") + 1]
-    raise ConfigError(
-        f"the network has no layer {layer!r}; its stages are {', '.join(model.stage_names)}, their blocks "
-        f"{model.stage_names[0]}.0 and so on; {nearest(layer, like)}"
-    )

@@ -10,12 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from resnet_lab.core.watcher import SILENT, Watcher
-from resnet_lab.device import Placement
 from resnet_lab.evaluation.explanation.explaining import Explainer, Explanation
-from resnet_lab.evaluation.explanation.maps import Method
 from resnet_lab.network.builder import assemble
-from resnet_lab.network.checkpoint import Metadata
 from resnet_lab.network.plugins import Registry
 
 SEED = 181003292
@@ -26,22 +22,12 @@ class SanityCheck:
     """Compares maps with those of a second network of the same spec, whose weights are random.
 
     Args:
-        layer, method, images, watcher: as `GradCAM` takes them; raises like it.
+        explainer: that the maps are by.
+        registry: of the network's components.
     """
 
-    def __init__(
-        self,
-        metadata: Metadata,
-        placement: Placement,
-        registry: Registry,
-        layer: str | None = None,
-        *,
-        method: Method = "grad-cam",
-        images: int | None = None,
-        watcher: Watcher = SILENT,
-    ) -> None:
-        network = assemble(metadata.spec, registry, seed=SEED).model.eval()
-        self._random = Explainer(metadata, network, placement, layer, method=method, images=images, watcher=watcher)
+    def __init__(self, explainer: Explainer, registry: Registry) -> None:
+        self._random = explainer.of_network(assemble(explainer.metadata.spec, registry, seed=SEED).model.eval())
 
     def correlations(self, explanations: Sequence[Explanation]) -> list[float | None]:
         """Rank correlation of each explanation's first map with that of the same class by random weights.
@@ -52,11 +38,8 @@ class SanityCheck:
         classes = self._random.metadata.classes
         maps = [each.maps[0] for each in explanations]
         pictures = np.stack([each.picture for each in explanations])
-        others = self._random.explain(pictures, [classes.index(one.name) for one in maps])
-        return [
-            rank_correlation(one.values, next(two.values for two in other.maps if two.name == one.name))
-            for one, other in zip(maps, others, strict=True)
-        ]
+        others = self._random.explain(pictures, wanted=[classes.index(one.name) for one in maps])
+        return [rank_correlation(one.values, other.maps[0].values) for one, other in zip(maps, others, strict=True)]
 
 
 def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float | None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from resnet_lab.network import zoo
 from resnet_lab.network.builder import build
-from resnet_lab.network.model import ResNet
+from resnet_lab.network.model import ResNet, Stage
 from resnet_lab.network.plugins import load
 from tests.device.networks import lived_in
 
@@ -23,6 +23,20 @@ def network(name: str, **choices: object) -> ResNet:
     model = lived_in(build(name, registry=BUILT_IN, num_classes=5, **choices))
     assert isinstance(model, ResNet)
     return model.eval()
+
+
+def tiny(weight: list[list[float]], *blocks: nn.Module) -> ResNet:
+    """Whose last stage's output is its input of two channels, unless `blocks` say otherwise."""
+    fc = nn.Linear(2, len(weight), bias=False)
+    fc.weight.data = torch.tensor(weight, dtype=torch.float32)
+    nothing = [nn.Identity() for _ in range(4)]
+    return ResNet(
+        *nothing,
+        stages=[Stage(*blocks or [nn.Identity()])],
+        avgpool=nn.AdaptiveAvgPool2d(1),
+        dropout=nn.Dropout(0.5),
+        fc=fc,
+    )
 
 
 def images(number: int, size: int) -> Tensor:

@@ -9,8 +9,9 @@ from PIL import Image
 from resnet_lab.core.errors import ConfigError, DataError, RunError
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explanation import explain, grad_cam
+from resnet_lab.evaluation.explanation import EXPLAINABLE, explain, grad_cam
 from resnet_lab.evaluation.explanation.image_files import drawing_name
+from resnet_lab.evaluation.explanation.layer_maps import LAYER_METHODS
 from resnet_lab.network import checkpoint
 from tests.evaluation.explanation.networks import BUILT_IN, SMALL, network
 
@@ -38,6 +39,12 @@ def scans(tmp_path: Path) -> Path:
     return tmp_path / "scans"
 
 
+def normalised(file: Path) -> torch.Tensor:
+    with Image.open(file) as image:
+        picture = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR))
+    return torch.from_numpy((picture / 255 - 0.5) / 0.25).float().permute(2, 0, 1).unsqueeze(0)
+
+
 class Counting(Watcher):
     def __init__(self) -> None:
         self.messages: list[str] = []
@@ -59,12 +66,12 @@ def test_files_of_equal_names_and_a_broken_one(weights: Path, scans: Path) -> No
     drawings = [each.drawing for each in found.images]
     assert sorted(weights.parent.joinpath("explanations").iterdir()) == sorted(drawings)
     assert len(set(drawings)) == 2
-    assert all(drawing.name.startswith("a-") and drawing.suffix == ".png" for drawing in drawings)
+    assert all(drawing.name.startswith("a-grad-cam-") and drawing.suffix == ".png" for drawing in drawings)
     for each in found.images:
         with Image.open(each.path) as image:
             picture = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR))
         assert np.array_equal(each.explanation.picture, picture)
-        x = torch.from_numpy((picture / 255 - 0.5) / 0.25).float().permute(2, 0, 1).unsqueeze(0)
+        x = normalised(each.path)
         (shown,) = each.explanation.maps
         expected = grad_cam(network("resnet20"), x, torch.tensor([CLASSES.index(shown.name)]))[0]
         np.testing.assert_allclose(shown.values, expected, rtol=1e-3, atol=1e-3)
@@ -88,26 +95,42 @@ def test_options(weights: Path, scans: Path, tmp_path: Path) -> None:
         assert "layer2.0" in text
 
 
-def test_drawings_of_two_methods(weights: Path, scans: Path) -> None:
+def test_drawings_of_all_methods(weights: Path, scans: Path) -> None:
+    """Each beside the others, with its method in name and picture; maps of the input have their own positions."""
     image = scans / "one" / "a.png"
-    (usual,) = explain(weights, [image], CPU, BUILT_IN, layer="layer1", file_format="svg").images
-    found = explain(weights, [image], CPU, BUILT_IN, method="hires-cam", layer="layer1", file_format="svg")
-    (other,) = found.images
-    assert found.method == "hires-cam"
-    assert usual.drawing.name == drawing_name(image, "svg")
-    assert other.drawing.name == drawing_name(image, "svg", "hires-cam")
-    assert other.drawing.name.startswith("a-hires-cam-")
-    assert ">layer1, hires-cam<" in other.drawing.read_text(encoding="utf-8")
-    assert ">layer1<" in usual.drawing.read_text(encoding="utf-8")
-    (one,), (two,) = usual.explanation.maps, other.explanation.maps
-    assert not np.allclose(one.values, two.values, atol=0.05)
+    x = normalised(image)
+    positions = {"grad-cam": (4, 4), "hires-cam": (4, 4), "occlusion": (8, 8), "integrated-gradients": (16, 16)}
+    drawings = set()
+    for method, make in EXPLAINABLE.items():
+        found = explain(weights, [image], CPU, BUILT_IN, method=method, file_format="svg")
+        layer = "layer3" if method in LAYER_METHODS else "input"
+        assert (found.method, found.layer, found.positions) == (method, layer, positions[method])
+        ((drawing, (shown,)),) = [(each.drawing, each.explanation.maps) for each in found.images]
+        assert drawing.name == drawing_name(image, "svg", method)
+        assert drawing.name.startswith(f"a-{method}-")
+        assert f">{layer}, {method}<" in drawing.read_text(encoding="utf-8")
+        expected = make(network("resnet20"), CPU).run(x).maps(torch.tensor([CLASSES.index(shown.name)]))[0]
+        np.testing.assert_allclose(shown.values, expected, rtol=1e-2, atol=1e-2)
+        drawings.add(drawing)
+    assert sorted(weights.parent.joinpath("explanations").iterdir()) == sorted(drawings)
+    assert len(drawings) == 4
+
+
+def test_images_in_several_steps(weights: Path, scans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = explain(weights, [scans], CPU, BUILT_IN, method="occlusion", sanity_check=True)
+    monkeypatch.setattr("resnet_lab.evaluation.explanation.image_files.AT_ONCE", 1)
+    single = explain(weights, [scans], CPU, BUILT_IN, method="occlusion", sanity_check=True)
+    assert [each.path for each in single.images] == [each.path for each in whole.images]
+    assert single.rank_correlation == pytest.approx(whole.rank_correlation, abs=1e-3)
+    for one, other in zip(single.images, whole.images, strict=True):
+        np.testing.assert_allclose(one.explanation.maps[0].values, other.explanation.maps[0].values, atol=1e-3)
 
 
 def test_names_of_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert drawing_name(Path("x/../a.jpg"), "png") == drawing_name(tmp_path / "a.jpg", "png")
     assert drawing_name(Path("a.jpg"), "png") != drawing_name(Path("a.png"), "png")
-    assert len(os.fsencode(drawing_name(Path("\U0001f5bc" * 60 + ".jpg"), "png"))) == 4 * 50 + 13
+    assert len(os.fsencode(drawing_name(Path("\U0001f5bc" * 60 + ".jpg"), "png"))) == 4 * 50 + len("-grad-cam-") + 12
     assert drawing_name(Path(os.fsdecode(b"\xff.jpg")), "svg").endswith(".svg")
 
 

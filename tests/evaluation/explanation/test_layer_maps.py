@@ -10,29 +10,15 @@ from pytorch_grad_cam import HiResCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
+from resnet_lab.core.choices import LayerMethod
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.device import choose
-from resnet_lab.evaluation.explanation import GradCAM, Method, grad_cam
-from resnet_lab.network.model import ResNet, Stage
-from tests.evaluation.explanation.networks import by_hand, images, network, without_overwriting
+from resnet_lab.evaluation.explanation import GradCAM, grad_cam
+from tests.evaluation.explanation.networks import by_hand, images, network, tiny, without_overwriting
 
 CPU = choose("cpu", "fp32", "off")
 CLASSES = torch.tensor([0, 3, 2])
 NEAR = {"rtol": 1e-3, "atol": 1e-3}
-
-
-def tiny(weight: list[list[float]], *blocks: nn.Module) -> ResNet:
-    """Whose last stage's output is its input of two channels, unless `blocks` say otherwise."""
-    fc = nn.Linear(2, len(weight), bias=False)
-    fc.weight.data = torch.tensor(weight, dtype=torch.float32)
-    nothing = [nn.Identity() for _ in range(4)]
-    return ResNet(
-        *nothing,
-        stages=[Stage(*blocks or [nn.Identity()])],
-        avgpool=nn.AdaptiveAvgPool2d(1),
-        dropout=nn.Dropout(0.5),
-        fc=fc,
-    )
 
 
 def correlations(maps: Tensor, others: Tensor) -> list[float]:
@@ -81,7 +67,7 @@ def test_hires_cam_by_hand() -> None:
     ids=["resnet18", "resnet50", "gelu and cbam", "much changed"],
 )
 def test_equals_pytorch_grad_cam(
-    name: str, choices: dict[str, str], layer: str | None, method: Method, implementation: type[Theirs]
+    name: str, choices: dict[str, str], layer: str | None, method: LayerMethod, implementation: type[Theirs]
 ) -> None:
     model, x, classes = network(name, **choices), images(4, 64), torch.tensor([0, 1, 2, 4])
     found = grad_cam(model, x, classes, layer, method=method)
@@ -173,7 +159,7 @@ def test_an_image_s_map_does_not_depend_on_its_batch(layer: str | None, monkeypa
     whole = grad_cam(model, x, classes, layer)
     alone = [grad_cam(model, x[n : n + 1], classes[n : n + 1], layer) for n in range(5)]
     torch.testing.assert_close(whole, torch.cat(alone), **NEAR)
-    monkeypatch.setattr("resnet_lab.evaluation.explanation.maps.CHUNK", 2)
+    monkeypatch.setattr("resnet_lab.evaluation.explanation.layer_maps.CHUNK", 2)
     torch.testing.assert_close(grad_cam(model, x, classes, layer), whole, **NEAR)
 
 
