@@ -166,7 +166,13 @@ def usual(folder: str, size: int, choice: Choice, seed: int, split: Split, epoch
     }
     loaders = {
         part: DataLoader(
-            images, choice.batch, shuffle=part == "train", num_workers=WORKERS, persistent_workers=part != "test"
+            images,
+            choice.batch,
+            shuffle=part == "train",
+            num_workers=WORKERS,
+            persistent_workers=part != "test",
+            drop_last=part == "train"
+            and len(images) % choice.batch == 1,  # batch norm refuses 1 x 1 pixels of one image
         )
         for part, images in parts.items()
     }
