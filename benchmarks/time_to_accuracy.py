@@ -171,8 +171,7 @@ def usual(folder: str, size: int, choice: Choice, seed: int, split: Split, epoch
             shuffle=part == "train",
             num_workers=WORKERS,
             persistent_workers=part != "test",
-            drop_last=part == "train"
-            and len(images) % choice.batch == 1,  # batch norm refuses 1 x 1 pixels of one image
+            drop_last=part == "train" and len(images) % choice.batch == 1,  # refused at 1 x 1 pixels
         )
         for part, images in parts.items()
     }
