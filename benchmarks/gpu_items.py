@@ -35,7 +35,7 @@ from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.peers import NAMES
 from resnet_lab.bench.results import as_json, machine
 from resnet_lab.bench.statistics import FEWEST, median_interval
-from resnet_lab.bench.timed_networks import Networks, network_of, ready
+from resnet_lab.bench.timed_networks import NetworkCache, network_of, ready
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
@@ -457,7 +457,7 @@ def cudnn_benchmark(sizes: Sizes) -> Iterator[Found]:
     modes: tuple[Mode, ...] = ("train", "infer")
     for mode in modes:
         arms = {
-            name: Searching(ready(arm, mode, Networks(default_registry()), sizes.device), search)
+            name: Searching(ready(arm, mode, NetworkCache(default_registry()), sizes.device), search)
             for name, search in (("without", False), ("with", True))
         }
         with rehearsed(sizes):

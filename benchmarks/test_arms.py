@@ -13,7 +13,7 @@ import torch
 from resnet_lab.bench.arms import BenchArm, arms_of
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.results import machine
-from resnet_lab.bench.timed_networks import Networks, placement_of, ready
+from resnet_lab.bench.timed_networks import NetworkCache, placement_of, ready
 from resnet_lab.network import zoo
 from resnet_lab.network.plugins import default_registry
 
@@ -31,7 +31,7 @@ ARMS = arms_of(
 @pytest.mark.parametrize("mode", ROUNDS)
 @pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name.replace(" ", "-"))
 def test_arm(benchmark: Any, arm: BenchArm, mode: Mode) -> None:
-    call = ready(arm, mode, Networks(default_registry()), "auto")
+    call = ready(arm, mode, NetworkCache(default_registry()), "auto")
 
     def timed() -> None:
         call()

@@ -16,7 +16,7 @@ from resnet_lab.bench.statistics import FEWEST, Timing, is_narrow, timing
 from resnet_lab.bench.timed_networks import (
     DifferentError,
     InferenceCall,
-    Networks,
+    NetworkCache,
     TrainingCall,
     network_of,
     placement_of,
@@ -141,7 +141,7 @@ def bench(
     for result in results:
         result.floor = _floor(result, roof)
     found = Bench(results, {}, left_out, [], roof, rounds)
-    networks = Networks(registry)
+    networks = NetworkCache(registry)
     for mode in modes:
         _time(found, mode, networks, device, target, watcher, interval)
     if not any(result.timings for result in results):
@@ -212,7 +212,7 @@ def _floor(result: BenchResult, roof: Roof) -> Floor:
 def _time(
     found: Bench,
     mode: Mode,
-    networks: Networks,
+    networks: NetworkCache,
     device: str,
     target: torch.device,
     watcher: Watcher,
@@ -249,7 +249,7 @@ def _time(
 
 
 def _ready(
-    result: BenchResult, mode: Mode, networks: Networks, device: str, target: torch.device
+    result: BenchResult, mode: Mode, networks: NetworkCache, device: str, target: torch.device
 ) -> InferenceCall | TrainingCall | None:
     """The arm's call, its memory measured; None where that failed, and why is in the result."""
     arm = result.arm

@@ -43,7 +43,7 @@ def resident(arm: BenchArm, mode: Mode, device: str, no_plugin: Sequence[str]) -
 
 def main() -> None:
     """Read what `resident` writes, and print the bytes."""
-    from resnet_lab.bench.timed_networks import Networks, ready
+    from resnet_lab.bench.timed_networks import NetworkCache, ready
     from resnet_lab.device import choose
     from resnet_lab.network.plugins import load
 
@@ -51,7 +51,7 @@ def main() -> None:
     arm = BenchArm(**{**request["arm"], "spec": ModelSpec.from_json(request["arm"]["spec"])})
     registry, target = load(without=request["no_plugin"]), choose(request["device"]).device
     before = _peak()
-    call = ready(arm, request["mode"], Networks(registry), request["device"])
+    call = ready(arm, request["mode"], NetworkCache(registry), request["device"])
     for _ in range(CALLS):
         call()
     if target.type == "cuda":

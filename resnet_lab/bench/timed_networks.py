@@ -77,7 +77,7 @@ def network_of(arm: BenchArm, registry: Registry, device: str | None = None) -> 
     return theirs
 
 
-class Networks:
+class NetworkCache:
     """Networks of arms, each initialised once however many arms, modes and copies it is timed in."""
 
     def __init__(self, registry: Registry) -> None:
@@ -214,7 +214,7 @@ class TrainingCall:
         moved(self._model)
 
 
-def ready(arm: BenchArm, mode: Mode, networks: Networks, device: str) -> InferenceCall | TrainingCall:
+def ready(arm: BenchArm, mode: Mode, networks: NetworkCache, device: str) -> InferenceCall | TrainingCall:
     """The arm's call for a mode, run once, and its outputs checked.
 
     Raises:

@@ -7,7 +7,7 @@ from math import floor, inf
 from statistics import fmean
 from typing import TypeAlias
 
-from resnet_lab.bench.timed_networks import Networks, ready
+from resnet_lab.bench.timed_networks import NetworkCache, ready
 from resnet_lab.core.errors import ResNetLabError
 from resnet_lab.core.size_schedule import SizeSchedule
 from resnet_lab.core.watcher import SILENT
@@ -99,7 +99,7 @@ def at_sizes(arm: Arm) -> list[Arm]:
 
 
 def _seconds_of_step(arm: Arm, classes: int, registry: Registry) -> float:
-    call = ready(arm.for_bench(classes), "train", Networks(registry), arm.train.device)
+    call = ready(arm.for_bench(classes), "train", NetworkCache(registry), arm.train.device)
     device = choose(arm.train.device).device
     times = []
     for _ in range(STEPS):

@@ -10,7 +10,7 @@ from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.interleaved_timing import interleave
 from resnet_lab.bench.statistics import timing
-from resnet_lab.bench.timed_networks import Networks, ready
+from resnet_lab.bench.timed_networks import NetworkCache, ready
 from resnet_lab.core.errors import SpecError
 from resnet_lab.network.builder import assemble
 from resnet_lab.network.builtin.attentions import SqueezeExcitation
@@ -27,7 +27,7 @@ TIMED: tuple[Mode, ...] = ("infer", "train")
 
 
 def network(tested: ComponentUnderTest) -> str:
-    """Networks of both kinds of block are built with it, trained one step, and run again."""
+    """NetworkCache of both kinds of block are built with it, trained one step, and run again."""
     for name, spec in _networks(tested):
         with breach_if_raised(name, "see the hook's contract for what a factory is given", "building raises"):
             built = assemble(spec, tested.registry)
@@ -81,7 +81,7 @@ def _idle(model: nn.Module, kind: type[nn.Module]) -> list[str]:
 
 
 def _networks(tested: ComponentUnderTest) -> list[tuple[str, ModelSpec]]:
-    """Networks by name, with the component where it can be used."""
+    """NetworkCache by name, with the component where it can be used."""
     found = [(f"{block} blocks", small_network(block, tested.kind, tested.component)) for block in BLOCKS]
     for parameter, (annotation, default) in tested.entry.row.parameters.items():
         for value in get_args(annotation):
@@ -121,7 +121,7 @@ def cost(tested: ComponentUnderTest) -> str:
     measured = [f"parameters {own.parameters / base.parameters:.3f}", f"MACs {own.macs / base.macs:.3f}"]
     for mode in TIMED:
         arms = {
-            name: ready(BenchArm(name, spec, BATCH, precision="fp32"), mode, Networks(tested.registry), "cpu")
+            name: ready(BenchArm(name, spec, BATCH, precision="fp32"), mode, NetworkCache(tested.registry), "cpu")
             for name, spec in (("base", _base(tested)), ("own", _own(tested)))
         }
         samples = interleave(arms, ROUNDS, torch.device("cpu")).samples

@@ -18,7 +18,7 @@ from resnet_lab.bench.measuring import bench
 from resnet_lab.bench.operators import Operator
 from resnet_lab.bench.reasons import Share, _bound, profile
 from resnet_lab.bench.roofline import Roof, measure_roof
-from resnet_lab.bench.timed_networks import DifferentError, InferenceCall, Networks, network_of, ready
+from resnet_lab.bench.timed_networks import DifferentError, InferenceCall, NetworkCache, network_of, ready
 from resnet_lab.device import choose
 from resnet_lab.device.inference import Inference
 from resnet_lab.network import zoo
@@ -53,7 +53,7 @@ def test_every_mode_is_timed_on_the_device_that_was_asked_for(cuda: PretendedCud
 
 def test_calls_of_two_precisions_take_turns(cuda: PretendedCuda) -> None:
     arms = arms_of([SPEC], {}, batches=[2], precisions=["fp32", "tf32"])
-    calls = [ready(arm, mode, Networks(REGISTRY), "cuda") for mode in ("infer", "train") for arm in arms]
+    calls = [ready(arm, mode, NetworkCache(REGISTRY), "cuda") for mode in ("infer", "train") for arm in arms]
     outside = torch.backends.cudnn.conv.fp32_precision
     for _ in range(2):
         for call, expected in zip(calls, 2 * ["ieee", "tf32"], strict=True):
@@ -163,10 +163,10 @@ def test_outputs_of_other_images_are_told_apart(
 ) -> None:
     spec = zoo.get("resnet20").modified(input_size=16, **changes)
     (arm,) = arms_of([spec], {}, batches=[2], precisions=[precision])
-    ready(arm, "infer", Networks(REGISTRY), "cpu")
+    ready(arm, "infer", NetworkCache(REGISTRY), "cpu")
     monkeypatch.setattr(timed_networks, "InferenceCall", wrong)
     with pytest.raises(DifferentError, match="of what images differ by, more than"):
-        ready(arm, "infer", Networks(REGISTRY), "cpu")
+        ready(arm, "infer", NetworkCache(REGISTRY), "cpu")
 
 
 def test_tolerances_follow_the_significand() -> None:

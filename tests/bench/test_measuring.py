@@ -276,4 +276,4 @@ def test_a_precision_in_which_a_network_is_not_trained(monkeypatch: pytest.Monke
     asked = replace(auto, precision="bf16")
     assert timed_networks.placement_of(asked, "cpu", registry).precision == "bf16"
     with pytest.raises(ConfigError, match="a stride of 2 over 1 x 1 pixels, whose bf16 gradients are wrong on a CPU"):
-        timed_networks.ready(asked, "train", timed_networks.Networks(registry), "cpu")
+        timed_networks.ready(asked, "train", timed_networks.NetworkCache(registry), "cpu")
