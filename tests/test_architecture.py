@@ -27,6 +27,7 @@ LEVELS = (
     ("study", "testing"),
     ("report",),
     ("cli",),
+    ("interactive",),
 )
 
 MODULES = {

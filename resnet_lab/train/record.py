@@ -4,11 +4,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from os.path import realpath
 from typing import Any
 
 import numpy as np
 
-from resnet_lab.core.errors import PluginError, RunError
+from resnet_lab.core.errors import ConfigError, PluginError, RunError
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.wording import shell_word
 from resnet_lab.data.config import DataConfig
@@ -87,6 +88,33 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
         raise RunError(
             f"{where}: damaged: it has no {error}; the run's weights can still be used by their path"
         ) from None
+
+
+def require_as_begun(
+    run: Run, spec: ModelSpec | None, data: Mapping[str, Any], train: Mapping[str, Any], where: str = "--resume"
+) -> None:
+    """Raise `ConfigError` where what is asked for is not what the run was started with.
+
+    Args:
+        spec: the network that is asked for, with any number of classes; None for that of the run.
+        data, train: values that are asked for; others are those of the run.
+        where: whatever asks, for errors.
+    """
+    begun, images, learning = recorded_choices(run)
+    changed = []
+    if spec is not None and spec.modified(num_classes=begun.head.num_classes) != begun:
+        changed.append(("network", begun.name, "another"))
+    for values, was, now in (
+        (data, images, data_config({**images.model_dump(), **data}, where)),
+        (train, learning, train_config({**learning.model_dump(), **train}, where)),
+    ):
+        changed += [(name, getattr(was, name), getattr(now, name)) for name in values]
+    for name, before, after in changed:
+        if before != after and not (name == "source" and before == realpath(after)):
+            raise ConfigError(
+                f"{run.folder} was started with {name} {before}, and {after} is asked for; leave that out, or start a "
+                f"new run with --weights {run.folder}"
+            )
 
 
 def require_plugins(record: Mapping[str, Any], registry: Registry, where: str) -> None:
