@@ -7,6 +7,7 @@ from signal import SIGINT
 from typing import Any
 
 from resnet_lab.cli.study_design import Design, Factors
+from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.files import refuse_other
 from resnet_lab.core.run_folder import default_folder
 from resnet_lab.evaluation.opened_run import Sources
@@ -59,6 +60,8 @@ def study(
         ResNetLabError: as the command refuses.
         KeyboardInterrupt: after the state of the last step is saved.
     """
+    if processes < 1:
+        raise ConfigError(f"resnet_lab.study: processes must be at least 1, got {processes}")
     designed = _design(design, data, model, depth, factors, settings)
     is_resumed = not designed.options and out is not None and StudyFolder(Path(out)).design.is_file()
     chosen = StudyFolder(Path(str(out))).study() if is_resumed else designed.study()

@@ -64,7 +64,7 @@ def train(
         raise ConfigError(f"{HERE} is for one process; start `resnet-lab train` with torchrun")
     named = {"data": data, "model": str(model.name) if isinstance(model, ModelSpec) else model, "depth": depth}
     experiment = _experiment(data, model, depth, recipe, settings)
-    experiment.command = call("train", {**named, "recipe": recipe, "out": out, **settings})
+    experiment.command = call("train", {**named, "recipe": recipe, **settings, "out": out})
     folder = default_folder("runs", experiment.spec.name) if out is None else Path(out)
     tracked = Track.parse([track] if isinstance(track, str) else track)
     with watching_training(quiet=quiet) as watcher:
