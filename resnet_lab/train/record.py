@@ -70,6 +70,12 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
     Raises:
         RunError: run.json is damaged, or of a version with other settings.
     """
+    spec, data, config = begun_with(run)
+    return spec, data.model_copy(update={"split_file": run.splits, "folds": None}), config
+
+
+def begun_with(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
+    """Choices that the run was started with; raises like `recorded_choices`."""
     record, where = run.read(), str(run.record)
     if record.get("status") == "imported":
         raise RunError(
@@ -81,7 +87,7 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
         data = {name: known[name] for name in DataConfig.model_fields if name != "download"}
         return (
             recorded_spec(run, record),
-            data_config(data, where).model_copy(update={"split_file": run.splits, "folds": None}),
+            data_config(data, where),
             train_config(_tuples(record["config"]), where),
         )
     except KeyError as error:
@@ -100,15 +106,15 @@ def require_as_begun(
         data, train: values that are asked for; others are those of the run.
         where: whatever asks, for errors.
     """
-    begun, images, learning = recorded_choices(run)
-    changed = []
-    if spec is not None and spec.modified(num_classes=begun.head.num_classes) != begun:
-        changed.append(("network", begun.name, "another"))
+    begun, images, learning = begun_with(run)
+    changed: list[tuple[str, Any, Any]] = []
     for values, was, now in (
         (data, images, data_config({**images.model_dump(), **data}, where)),
         (train, learning, train_config({**learning.model_dump(), **train}, where)),
     ):
         changed += [(name, getattr(was, name), getattr(now, name)) for name in values]
+    if spec is not None and spec.modified(num_classes=begun.head.num_classes) != begun:
+        changed.append(("network", begun.name, "another"))
     for name, before, after in changed:
         if before != after and not (name == "source" and before == realpath(after)):
             raise ConfigError(

@@ -23,7 +23,11 @@ from resnet_lab.train.interruption import Interrupted
 from resnet_lab.train.learner import Learner
 
 SMALL = {"size": 8, "epochs": 2, "batch_size": 256, "precision": "fp32", "compile": "off", "seed": 5}
-OPTIONS = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+def options(settings: dict[str, Any]) -> list[str]:
+    """The same for the command line."""
+    return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
 
 
 @pytest.fixture(autouse=True)
@@ -47,11 +51,12 @@ def digest(path: Path) -> str:
 
 
 def test_five_lines_do_what_the_commands_do(capsys: pytest.CaptureFixture[str]) -> None:
-    run = resnet_lab.train("digits", act="gelu", augment="crop,jitter", **SMALL, out="api/run")
+    settings = {**SMALL, "epochs": 1}
+    run = resnet_lab.train("digits", act="gelu", augment="crop,jitter", **settings, out="api/run")
     evaluated = resnet_lab.evaluate(run, split="val")
     report = resnet_lab.report(run, gallery=3)
 
-    trained = command(capsys, "train", "--act", "gelu", "--augment", "crop,jitter", *OPTIONS, "--out", "cli")
+    trained = command(capsys, "train", "--act", "gelu", "--augment", "crop,jitter", *options(settings), "--out", "cli")
     for name in ("best.safetensors", "last.safetensors", "metrics.csv", "splits.csv"):
         assert digest(run.folder / name) == digest(Path("cli") / name), name
     assert trained["test"] == run.metrics
@@ -115,6 +120,7 @@ def test_what_cannot_be_shown_is_said(trained: resnet_lab.Run, tmp_path: Path) -
     assert "<b>run" not in html
 
 
+@pytest.mark.slow
 def test_a_study_has_the_command_s_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
     few = {**SMALL, "epochs": 1}
     del few["seed"]
@@ -131,8 +137,7 @@ def test_a_study_has_the_command_s_verdicts(capsys: pytest.CaptureFixture[str]) 
     ]
     assert "exploratory" in study._repr_html_()
     assert resnet_lab.report(study, quiet=True).numbers["effects"] == found["effects"]
-    designed = [word for name, value in few.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    command(capsys, "study", "run", "--act", "relu,gelu", "--seeds", 2, "--no-bench", *designed, "--out", "cli")
+    command(capsys, "study", "run", "--act", "relu,gelu", "--seeds", 2, "--no-bench", *options(few), "--out", "cli")
     trials = sorted(path.relative_to("cli") for path in Path("cli/trials").glob("*/best.safetensors"))
     assert len(trials) == 4
     assert [digest("cli" / each) for each in trials] == [digest("study" / each) for each in trials]
@@ -215,7 +220,7 @@ def test_folds_are_the_same_when_asked_for_again() -> None:
         (lambda: resnet_lab.train(augment=",,"), ConfigError, "augment: ',,' is a list without items"),
         (lambda: resnet_lab.train(act=3), SpecError,
          "act must be a component, written as text, or a list of them, got 3"),
-        (lambda: resnet_lab.train(depth=19), SpecError, "unknown network 'resnet19'"),
+        (lambda: resnet_lab.train(depth=19), SpecError, "model: unknown network 'resnet19'"),
         (lambda: resnet_lab.train(model="resnet18", depth=18), SpecError,
          "--model and --depth each name a network; give one of them"),
         (lambda: resnet_lab.train(model=resnet_lab.zoo.get("resnet20"), depth=18), ConfigError,
