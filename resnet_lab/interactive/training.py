@@ -80,7 +80,7 @@ def train(
 
 @dataclass
 class _Experiment:
-    """What is to be trained.
+    """A training that is asked for.
 
     Attributes:
         given: values of data and training that were asked for, by a recipe or the user.

@@ -56,7 +56,7 @@ class ProgressBar:
 
 
 def progress_cell(bar: ProgressBar | None, lines: Sequence[str]) -> str:
-    """A bar, where work is going on, and lines above it."""
+    """A bar, while there is work in steps, and lines above it."""
     return _render("progress_cell.html.j2", bar=bar, lines=lines)
 
 
