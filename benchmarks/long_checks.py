@@ -70,6 +70,8 @@ CHECKS = (
     ),
     Check("public-weights", "public CIFAR ResNet-44 and 56 score what they did", tests("tests/cli/test_importing.py")),
     Check("pages", "every command of the pages on recipes, benches and paintings", tests("tests/test_snippets.py")),
+    Check("notebook", "the notebook runs where Kaggle mounts paintings and where it does not, and outlives its kernel",
+          tests("tests/test_notebook.py")),
     Check("cluster", "a node decides for a cluster, and one that is lost changes nothing without a shared folder",
           tests("tests/study/test_ray_executor.py")),
     Check("lost-process", "torchrun replaces a killed process, and the training resumes",

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 PUBLIC = {
-    "resnet_lab": "ModelSpec build features load save zoo",
+    "resnet_lab": "Evaluation ModelSpec Report Run Study build evaluate features load report save study train zoo",
     "resnet_lab.core": "ImageSet ResNetLabError Run Watcher",
     "resnet_lab.network": "Component Coverage Encoder FeatureExtractor Metadata ModelSpec NetworkCost Registry build "
     "checkpoint default_registry features load load_weights measure open_weights save zoo",
@@ -29,6 +30,7 @@ PUBLIC = {
     "resnet_lab.recipes": "Recipe apply_settings names read_recipe",
     "resnet_lab.study": "Effect Plan Study StudyFindings StudyFolder findings judge make_tables read_study run_study",
     "resnet_lab.report": "build_report write_plots",
+    "resnet_lab.interactive": "Evaluation Report Run Study evaluate report study train",
     "resnet_lab.testing": "Report Result check check_kernels conformance",
     "resnet_lab.scaffold": "full_kind new_plugin",
     "resnet_lab.plugin_api": "API_VERSION BasicBlock Bottleneck CBAM ConfigError DataError ImageSet Parts Register "
@@ -73,7 +75,15 @@ def test_importing_a_module_first_hides_no_name() -> None:
     for package, names in PUBLIC.items():
         path = ROOT.joinpath(*package.split("."))
         modules = {each.stem for each in path.glob("*.py")} | {each.name for each in path.glob("*/")}
-        assert modules & set(names.split()) <= {"checkpoint", "zoo"}, package
+        packages = {"report", "study", "train"} if package == "resnet_lab" else {"checkpoint", "zoo"}
+        assert modules & set(names.split()) <= packages, package
+
+
+def test_a_package_of_the_name_of_a_function_is_that_function() -> None:
+    for name in ("report", "study", "train"):
+        module = import_module(f"resnet_lab.{name}")
+        assert pkgutil.resolve_name(f"resnet_lab:{name}") is module
+        assert signature(module) == signature(pkgutil.resolve_name(f"resnet_lab.interactive:{name}"))
 
 
 @pytest.mark.parametrize("name", sources())
@@ -84,7 +94,7 @@ def test_documentation_and_examples_import_public_names(name: str) -> None:
 
 
 def test_nothing_is_imported_before_it_is_used() -> None:
-    packages = ", ".join(name for name in PUBLIC if name.count(".") == 1 and name.split(".")[1] in (
-        "core", "network", "data", "evaluation", "train", "bench", "recipes", "study", "report"))  # fmt: skip
+    light = ["core", "network", "data", "evaluation", "train", "bench", "recipes", "study", "report", "interactive"]
+    packages = ", ".join(f"resnet_lab.{name}" for name in light)
     code = f"import sys, resnet_lab, {packages}\nassert not {{'torch', 'numpy', 'pydantic'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -196,7 +196,7 @@ class NamedNetwork:
         return base.modified(**made) if made else base
 
 
-def _numbers(option: str, text: str) -> list[int]:
+def stage_numbers(option: str, text: str) -> list[int]:
     """Numbers separated by commas."""
     from resnet_lab.core.comma_list import comma_list
     from resnet_lab.core.errors import SpecError
@@ -226,7 +226,7 @@ class Network(NamedNetwork):
             "dropout": self.dropout,
             "head_dropout": self.head_dropout,
             "drop_path": self.drop_path,
-            "dilate": None if self.dilate is None else _numbers("--dilate", self.dilate),
+            "dilate": None if self.dilate is None else stage_numbers("--dilate", self.dilate),
             "widen": self.widen,
             "input_size": self.size,
         }

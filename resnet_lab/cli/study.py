@@ -54,9 +54,9 @@ def run(
     from resnet_lab.network.plugins import require_files
     from resnet_lab.study.blocks import with_blocks
     from resnet_lab.study.remarks import claim, scored_at
-    from resnet_lab.study.running import check_arms, known, run_study, tuned
+    from resnet_lab.study.running import check_arms, orphan_remark, run_study
     from resnet_lab.study.tracked import tracking_problems
-    from resnet_lab.study.trials import StudyFolder, orphaned, trials_of
+    from resnet_lab.study.trials import StudyFolder, trials_of
     from resnet_lab.train.interruption import Interrupted
     from resnet_lab.train.tracking import Track
 
@@ -82,11 +82,8 @@ def run(
         if resume is None:
             before = folder.study() if folder.design.is_file() else None
             chosen = with_blocks(chosen, images, before, lambda text: None if quiet or json else output.remark(text))
-    if others := orphaned(tuned(chosen, folder, known(chosen, folder)).of(chosen), folder):
-        output.remark(
-            f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
-            "they are kept and ignored"
-        )
+    if (orphans := orphan_remark(chosen, folder)) is not None:
+        output.remark(orphans)
     if not (quiet or json):
         output.remark(claim(chosen))
         output.remark(scored_at(chosen.plan))

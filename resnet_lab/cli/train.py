@@ -107,9 +107,11 @@ def train(
         _resume(resumed, elsewhere, (network.changes, data, learning), no_plugin, tracked, json)
         return
 
+    from resnet_lab.core.run_folder import default_folder
     from resnet_lab.recipes.recipe import read_recipe
     from resnet_lab.recipes.settings import apply_settings
     from resnet_lab.train.config import data_config, train_config
+    from resnet_lab.train.free_threads import with_free_threads
 
     if start.recipe is not None and start.config is not None:
         raise ConfigError("--recipe and --config each define the training; give one of them, and change it with --set")
@@ -122,7 +124,7 @@ def train(
         network.changes, table=tables.get("model"), where=where,
         default=DEFAULT_ON_DIGITS if images.source == "digits" else options.DEFAULT_NETWORK,
     )  # fmt: skip
-    training = training.model_copy(update={"threads": _threads(training)})
+    training = with_free_threads(training, output.remark)
     if find_lr:
         if tracked.trackers:
             raise ConfigError("--track is of a training, and --find-lr makes a plot alone; leave one of them out")
@@ -136,26 +138,7 @@ def train(
             return resume(folder, **keywords)
         return train(spec, images, training, folder=folder, command=sys.argv, **keywords)
 
-    _carry_out(work, out or _default_folder(spec.name), training.device, no_plugin, tracked, json)
-
-
-def _threads(chosen: "TrainConfig") -> int | None:
-    """Threads as asked for, else as many as other programs leave cores free; None leaves torch as it is."""
-    from resnet_lab.core.processor import busy_cores, free_cores
-    from resnet_lab.device import choose
-    from resnet_lab.device.threads import threads_each
-
-    elsewhere = {"OMP_NUM_THREADS", "TORCHELASTIC_RUN_ID"} & os.environ.keys()
-    if chosen.threads is not None or elsewhere or choose(chosen.device).device.type != "cpu":
-        return chosen.threads
-    busy, most = busy_cores(), threads_each(1)
-    taken = most if chosen.deterministic else min(most, free_cores(busy))
-    if free_cores(busy) < most:
-        output.remark(
-            f"other programs keep {busy:.1f} of {os.cpu_count()} cores busy: training with {taken} of {most} threads "
-            "(--threads N); threads without a core of their own can make it many times slower"
-        )
-    return taken
+    _carry_out(work, out or default_folder("runs", spec.name), training.device, no_plugin, tracked, json)
 
 
 def _resume(
@@ -168,7 +151,7 @@ def _resume(
 ) -> None:
     from resnet_lab.core.run_folder import Run
     from resnet_lab.network.plugins import require_files
-    from resnet_lab.train.record import recorded_choices
+    from resnet_lab.train.record import recorded_choices, require_as_begun
     from resnet_lab.train.tracking import read_told
 
     if elsewhere:
@@ -178,8 +161,9 @@ def _resume(
         output.remark(
             f"{folder} was tracked, by {', '.join(read_told(folder))}; it is no longer, unless --track says so"
         )
-    spec, images, learning = recorded_choices(run)
-    _require_as_begun(folder, (spec, images, learning), *beside)
+    spec, _, learning = recorded_choices(run)
+    network, data, train = beside
+    require_as_begun(run, spec.modified(**network) if network else None, data, train)
 
     def work(folder: Path, again: bool, registry: "Registry", **keywords: Any) -> "TrainResult":
         from resnet_lab.train import training
@@ -258,38 +242,3 @@ def _find_learning_rate(
         return
     output.line(f"suggested: --lr {found.suggestion:.1e} (a tenth of the rate at which the smoothed loss is lowest)")
     output.line(f"plot: {plot}")
-
-
-def _require_as_begun(
-    folder: Path,
-    begun: "tuple[ModelSpec, DataConfig, TrainConfig]",
-    network: Mapping[str, Any],
-    data: Mapping[str, Any],
-    train: Mapping[str, Any],
-) -> None:
-    """Require that options beside `--resume` equal those that the run was started with."""
-    from resnet_lab.train.config import data_config, train_config
-
-    spec, images, learning = begun
-    changed = [("network", spec.name, "another")] if network and spec.modified(**network) != spec else []
-    for values, was, now in (
-        (data, images, data_config({**images.model_dump(), **data}, "--resume")),
-        (train, learning, train_config({**learning.model_dump(), **train}, "--resume")),
-    ):
-        changed += [(name, getattr(was, name), getattr(now, name)) for name in values]
-    for name, before, after in changed:
-        if before != after:
-            raise ConfigError(
-                f"{folder} was started with {name} {before}, and {after} is asked for; leave that out, or start a new "
-                f"run with --weights {folder}"
-            )
-
-
-def _default_folder(name: str) -> Path:
-    from datetime import datetime
-
-    stem = f"runs/{datetime.now():%Y%m%d-%H%M%S}-{name}"
-    folder, number = Path(stem), 2
-    while folder.exists():  # two runs started in the same second
-        folder, number = Path(f"{stem}-{number}"), number + 1
-    return folder

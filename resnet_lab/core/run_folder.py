@@ -18,6 +18,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from hashlib import sha256
 from os.path import isdir, isfile
 from pathlib import Path
@@ -248,6 +249,15 @@ def _number(text: str, column: str, where: str) -> float:
     if _DECIMAL.fullmatch(text) or (column == "val_loss" and text in ("inf", "nan")):
         return float(text)
     raise RunError(f"{where}: {shortened(column)}: damaged: not a decimal number, got {repr_of(text)}; {RESTORE}")
+
+
+def default_folder(parent: str, name: str) -> Path:
+    """A folder in `parent` of the present time and a name, which does not exist."""
+    stem = f"{parent}/{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    folder, number = Path(stem), 2
+    while folder.exists():  # two that were started in the same second
+        folder, number = Path(f"{stem}-{number}"), number + 1
+    return folder
 
 
 def classes_of(folders: Iterable[Path]) -> set[str]:

@@ -94,6 +94,7 @@ def look_at(
     source: str | None = None,
     class_map: Mapping[str, str] | None = None,
     other_classes: Collection[str] = (),
+    only_kept: bool = False,
 ) -> RunSummary:
     """Summarise a run; missing predictions are computed.
 
@@ -104,6 +105,7 @@ def look_at(
         part: the test part by default.
         source: another source, of which all images are scored.
         class_map, other_classes: as `evaluate` takes them.
+        only_kept: take predictions that were kept, whatever device made them, and compute none and read no image.
 
     Raises:
         RunError: a damaged run; the test part of a run that is not finished.
@@ -124,7 +126,10 @@ def look_at(
             f"`resnet-lab train --resume {shell_word(path)}`"
         )
     part = part or ("test" if finished else "val")
-    predictions, obstacle = _scored(opened, placement, part, source, class_map, other_classes)
+    if only_kept:
+        predictions, obstacle = stored(run, part), ""
+    else:
+        predictions, obstacle = _scored(opened, placement, part, source, class_map, other_classes)
     spec = recorded_spec(run, record)
     base = zoo.unmodified(spec)
     return RunSummary(

@@ -43,7 +43,7 @@ def study_page(contents: StudyContents) -> str:
     found, analyses = contents.found, contents.analyses
     plan = found.study.plan
     scale, unit = scale_of(plan.metric)
-    shown, folded = _sentences(found)
+    shown, folded = sentences(found)
     with styled(PAGE):
         plots = _plots(found, analyses)
     return render(
@@ -123,7 +123,7 @@ def _with_difference(effect: Effect, found: StudyFindings) -> str:
     return f"{effect.name} ({signed(scale * (effect.difference or 0.0), 2)}{' points' if scale != 1 else ''})"
 
 
-def _sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+def sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Texts without the verdict, and the verdict; those that are seen, and those that are folded."""
     effects = found.effects or found.families[-1]
 

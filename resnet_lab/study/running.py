@@ -16,7 +16,7 @@ from resnet_lab.study.executing import Execute, StudyWatcher, one_by_one
 from resnet_lab.study.resolution import ResolvedArm, ResolvedStudy, read_resolution, recovered, write_resolution
 from resnet_lab.study.sequential import summary
 from resnet_lab.study.trial_results import progress_of
-from resnet_lab.study.trials import StudyFolder, Trial, trials_of, tuning_trials
+from resnet_lab.study.trials import StudyFolder, Trial, orphaned, trials_of, tuning_trials
 from resnet_lab.train.determinism import reserve_workspace
 
 
@@ -142,6 +142,17 @@ def as_run(study: Study, folder: StudyFolder) -> Study:
     if study.plan.tune_lr:
         _require_tuned(study, resolved, folder)
     return resolved.of(study)
+
+
+def orphan_remark(study: Study, folder: StudyFolder) -> str | None:
+    """Remark on finished trials in the folder that are not of the study; None where there are none."""
+    others = orphaned(tuned(study, folder, known(study, folder)).of(study), folder)
+    if not others:
+        return None
+    return (
+        f"{len(others)} orphaned trials in {folder.folder} do not belong to the study ({others[0]}, ...); "
+        "they are kept and ignored"
+    )
 
 
 def tuned(

@@ -4,11 +4,12 @@ import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from os.path import realpath
 from typing import Any
 
 import numpy as np
 
-from resnet_lab.core.errors import PluginError, RunError
+from resnet_lab.core.errors import ConfigError, PluginError, RunError
 from resnet_lab.core.run_folder import Run
 from resnet_lab.core.wording import shell_word
 from resnet_lab.data.config import DataConfig
@@ -69,6 +70,12 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
     Raises:
         RunError: run.json is damaged, or of a version with other settings.
     """
+    spec, data, config = begun_with(run)
+    return spec, data.model_copy(update={"split_file": run.splits, "folds": None}), config
+
+
+def begun_with(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
+    """Choices that the run was started with; raises like `recorded_choices`."""
     record, where = run.read(), str(run.record)
     if record.get("status") == "imported":
         raise RunError(
@@ -80,13 +87,40 @@ def recorded_choices(run: Run) -> tuple[ModelSpec, DataConfig, TrainConfig]:
         data = {name: known[name] for name in DataConfig.model_fields if name != "download"}
         return (
             recorded_spec(run, record),
-            data_config(data, where).model_copy(update={"split_file": run.splits, "folds": None}),
+            data_config(data, where),
             train_config(_tuples(record["config"]), where),
         )
     except KeyError as error:
         raise RunError(
             f"{where}: damaged: it has no {error}; the run's weights can still be used by their path"
         ) from None
+
+
+def require_as_begun(
+    run: Run, spec: ModelSpec | None, data: Mapping[str, Any], train: Mapping[str, Any], where: str = "--resume"
+) -> None:
+    """Raise `ConfigError` where what is asked for is not what the run was started with.
+
+    Args:
+        spec: the network that is asked for, with any number of classes; None for that of the run.
+        data, train: values that are asked for; others are those of the run.
+        where: whatever asks, for errors.
+    """
+    begun, images, learning = begun_with(run)
+    changed: list[tuple[str, Any, Any]] = []
+    for values, was, now in (
+        (data, images, data_config({**images.model_dump(), **data}, where)),
+        (train, learning, train_config({**learning.model_dump(), **train}, where)),
+    ):
+        changed += [(name, getattr(was, name), getattr(now, name)) for name in values]
+    if spec is not None and spec.modified(num_classes=begun.head.num_classes) != begun:
+        changed.append(("network", begun.name, "another"))
+    for name, before, after in changed:
+        if before != after and not (name == "source" and before == realpath(after)):
+            raise ConfigError(
+                f"{run.folder} was started with {name} {before}, and {after} is asked for; leave that out, or start a "
+                f"new run with --weights {run.folder}"
+            )
 
 
 def require_plugins(record: Mapping[str, Any], registry: Registry, where: str) -> None:

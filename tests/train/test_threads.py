@@ -84,7 +84,7 @@ def test_the_command_leaves_busy_cores_to_others(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
-    monkeypatch.setattr("resnet_lab.core.processor.busy_cores", lambda: busy)
+    monkeypatch.setattr("resnet_lab.train.free_threads.busy_cores", lambda: busy)
     quick = ("--size", 8, "--epochs", 1, "--batch-size", 256, "--precision", "fp32", "--compile", "off")
     with using_threads(8):
         code, _, err = cli("train", *quick, *options, "--device", "cpu", "--out", "run")
@@ -99,7 +99,7 @@ def test_the_command_leaves_busy_cores_to_others(
 
 def test_the_environment_decides_where_it_says(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr("resnet_lab.core.processor.busy_cores", partial(pytest.fail, "looked for load"))
+    monkeypatch.setattr("resnet_lab.train.free_threads.busy_cores", partial(pytest.fail, "looked for load"))
     quick = ("--size", 8, "--epochs", 1, "--batch-size", 256, "--precision", "fp32", "--compile", "off")
     assert cli("train", *quick, "--device", "cpu", "--out", "run").code == 0
     assert cli("train", *quick, "--device", "cpu", "--threads", 0, "--out", "other").err == (
