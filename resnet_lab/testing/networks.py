@@ -27,7 +27,7 @@ TIMED: tuple[Mode, ...] = ("infer", "train")
 
 
 def network(tested: ComponentUnderTest) -> str:
-    """NetworkCache of both kinds of block are built with it, trained one step, and run again."""
+    """Networks of both kinds of block are built with it, trained one step, and run again."""
     for name, spec in _networks(tested):
         with breach_if_raised(name, "see the hook's contract for what a factory is given", "building raises"):
             built = assemble(spec, tested.registry)
@@ -81,7 +81,7 @@ def _idle(model: nn.Module, kind: type[nn.Module]) -> list[str]:
 
 
 def _networks(tested: ComponentUnderTest) -> list[tuple[str, ModelSpec]]:
-    """NetworkCache by name, with the component where it can be used."""
+    """Networks by name, with the component where it can be used."""
     found = [(f"{block} blocks", small_network(block, tested.kind, tested.component)) for block in BLOCKS]
     for parameter, (annotation, default) in tested.entry.row.parameters.items():
         for value in get_args(annotation):
