@@ -6,7 +6,6 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGBREAK] if sys.platform == "win32" else []))
 
 
