@@ -22,7 +22,7 @@ SUFFIXES = {".css", ".gz", ".j2", ".js", ".pyi", ".toml", ".typed"}
 
 
 def run(*command: object, folder: Path) -> None:
-    """Run a command in a folder without what this process's environment says of Python; it ends the check if it fails."""
+    """Run a command in a folder outside of this process's PYTHONPATH; the check ends where it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     print("$", *command, flush=True)
     subprocess.run([str(word) for word in command], cwd=folder, env=environment, check=True)

@@ -40,7 +40,7 @@ def test_training_and_what_follows(cli: Callable[..., Any], paintings: Path, tmp
     small = ("--model", "resnet20", "--size", 16, "--data", paintings, "--batch-size", "auto")
     assert cli("train", *small, "--epochs", 2, "--out", "run").code == 0
     code, out, _ = cli("eval", "run", "--json")
-    assert (code, 0 <= json.loads(out)["scores"]["accuracy"] <= 1) == (0, True)
+    assert (code, 0 <= json.loads(out)["test"]["accuracy"] <= 1) == (0, True)
     code, out, _ = cli("predict", "run", paintings, "--csv", "--top", 1)
     assert (code, len(list(csv.DictReader(StringIO(out))))) == (0, 24)
     assert cli("data", "cache", "list").code == 0
