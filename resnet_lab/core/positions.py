@@ -21,7 +21,8 @@ def open_binary(path: Path, flags: int) -> int:
 def read_at(descriptor: int, length: int, offset: int) -> bytes:
     """Bytes from there, fewer where the file ends; raises `OSError`."""
     if hasattr(os, "pread"):
-        return os.pread(descriptor, length, offset)
+        content: bytes = os.pread(descriptor, length, offset)
+        return content
     with _moving:
         os.lseek(descriptor, offset, os.SEEK_SET)
         return os.read(descriptor, length)
@@ -30,7 +31,8 @@ def read_at(descriptor: int, length: int, offset: int) -> bytes:
 def read_into(descriptor: int, target: memoryview, offset: int) -> int:
     """Fill memory from there; how many bytes that were, fewer where the file ends. Raises `OSError`."""
     if hasattr(os, "preadv"):
-        return os.preadv(descriptor, [target], offset)
+        number: int = os.preadv(descriptor, [target], offset)
+        return number
     content = read_at(descriptor, target.nbytes, offset)
     target.cast("B")[: len(content)] = content
     return len(content)
