@@ -89,6 +89,12 @@ CHECKS = (
           (sys.executable, "benchmarks/fuzz_images.py", "--images", "10000")),
     Check("mutated-records", "10,000 mutated records are read or refused with a sentence, each within 2 s and 1 GiB",
           (sys.executable, "-m", "benchmarks.fuzz_records", "--records", "10000")),
+    Check("windows", "the type checker finds no call that Windows lacks without another way",
+          (sys.executable, "-m", "mypy", "--platform", "win32", "--cache-dir", "{folder}")),
+    Check("macos", "the type checker finds no call that macOS lacks without another way",
+          (sys.executable, "-m", "mypy", "--platform", "darwin", "--cache-dir", "{folder}")),
+    Check("release", "sdist and wheel hold what they should, install in fresh environments, and train",
+          (sys.executable, "benchmarks/release.py", "{folder}")),
 )  # fmt: skip
 
 

@@ -1,11 +1,15 @@
 """`resnet-lab`, and `python -m resnet_lab`."""
 
+import io
 import os
 import sys
 
 
 def main() -> None:
     """Run the command line, which takes a moment to import, and may be stopped in it."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")  # as on Windows where the output goes to a file
     try:
         from resnet_lab.cli import main as run
     except KeyboardInterrupt:

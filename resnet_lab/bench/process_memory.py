@@ -4,12 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from resnet_lab.bench.arms import BenchArm
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.children import python_module
 from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.system_memory import peak_memory
 from resnet_lab.network.spec import ModelSpec
 
 CALLS = 3
@@ -50,7 +50,7 @@ def main() -> None:
     request = json.load(sys.stdin)
     arm = BenchArm(**{**request["arm"], "spec": ModelSpec.from_json(request["arm"]["spec"])})
     registry, target = load(without=request["no_plugin"]), choose(request["device"]).device
-    before = _peak()
+    before = peak_memory()
     call = ready(arm, request["mode"], NetworkCache(registry), request["device"])
     for _ in range(CALLS):
         call()
@@ -59,21 +59,7 @@ def main() -> None:
 
         print(torch.cuda.max_memory_allocated(target))
     else:
-        print(_peak() - before)
-
-
-def _peak() -> int:
-    """The most bytes that this process held.
-
-    A trap: what `getrusage` reports for a new process on Linux begins with its parent's peak.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return 1024 * int(line.split()[1])
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        print(peak_memory() - before)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,9 @@ EXIT_CODES = (
     "130 Ctrl-C, 141 broken pipe, 143 SIGTERM."
 )
 
+BROKEN_PIPE = 141
+"""128 and the number of SIGPIPE, which Windows does not have."""
+
 UsageProblem: Any = typer.BadParameter.__mro__[2]  # `ClickException`, which some versions of typer have of their own
 
 
@@ -94,7 +97,7 @@ def _refusal(text: str) -> int:
 
 def _without_reader() -> int:
     _leave_output()
-    return 128 + signal.SIGPIPE
+    return BROKEN_PIPE
 
 
 def _flush() -> None:

@@ -92,7 +92,7 @@ def train(
 ) -> None:
     """Train a network on images and score its best epoch on the test part.
 
-    Without options it trains a ResNet-20 on scikit-learn's 1,797 handwritten digits. The data are split 80/10/10 in
+    Without options it trains a ResNet-20 on 1,797 handwritten digits of 8x8 pixels. The data are split 80/10/10 in
     every class; the epoch with the best validation macro-averaged accuracy is tested, once.
     """
     from resnet_lab.train.tracking import Track

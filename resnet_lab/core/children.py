@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 LAST_LINES = 100
 """Number of lines of a child's standard error that are kept."""
@@ -31,8 +32,11 @@ class Child:
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        group: dict[str, Any] = {"process_group": 0}
+        if sys.platform == "win32":
+            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(
-            command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace", process_group=0
+            command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace", **group
         )
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -44,8 +48,11 @@ class Child:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Send SIGTERM, unless it has ended."""
-        self._process.terminate()
+        """Send SIGTERM, unless it has ended; on Windows Ctrl-Break, since SIGTERM would end it at once there."""
+        if sys.platform == "win32":
+            self._process.send_signal(signal.CTRL_BREAK_EVENT)
+        else:
+            self._process.terminate()
 
     def ended(self) -> tuple[int, str]:
         """Wait for its end; its exit code, and the last line that it wrote on standard error."""
@@ -69,10 +76,24 @@ def end_with(parent: int) -> None:
     Args:
         parent: the number of the parent process.
     """
+    is_there = _parent_there(parent)
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while is_there():
             time.sleep(LOOKS)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if sys.platform == "win32":  # where `os.kill` would end the process at once
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _parent_there(parent: int) -> Callable[[], bool]:
+    """Whether the parent has not ended; Windows keeps its number in a child after that."""
+    if sys.platform == "win32":
+        import psutil
+
+        process = psutil.Process(parent)
+        return lambda: bool(process.is_running())
+    return lambda: os.getppid() == parent

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -139,13 +140,17 @@ def refuse_ways_out(folder: Path) -> None:
 
 
 def permit_as_usual(file: Path | int, mode: int) -> None:
-    """Give a file that was made for its owner alone the permissions of any new one."""
+    """Give a file that was made for its owner alone the permissions of any new one; Windows has no such modes."""
+    if sys.platform == "win32":
+        return
     mask = os.umask(0)
     os.umask(mask)
     os.chmod(file, mode & ~mask)
 
 
 def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":  # which opens no folder
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
 """Memory that the system lets this process have, in bytes."""
 
-import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,16 +15,30 @@ VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_f
 
 def total_memory() -> int:
     """Total memory of the machine, or of the container."""
-    return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *(limit for limit, _ in _limits())])
+    return min([_of_machine()[0], *(limit for limit, _ in _limits())])
 
 
 def free_memory() -> int:
-    """Memory that can be allocated without swapping; half of the total where the system does not report it."""
+    """Memory that can be allocated without swapping."""
+    return min([_of_machine()[1], *(limit - used for limit, used in _limits())])
+
+
+def peak_memory() -> int:
+    """The most memory that this process held so far.
+
+    A trap: what `getrusage` reports for a new process on Linux begins with its parent's peak.
+    """
     try:
-        available = _table(ROOT / "proc/meminfo")["MemAvailable:"] * 1024
+        return _table(ROOT / "proc/self/status")["VmHWM:"] * 1024
     except (OSError, KeyError):
-        available = total_memory() // 2
-    return min([available, *(limit - used for limit, used in _limits())])
+        pass
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def control_groups(controller: str) -> Iterator[tuple[Path, bool]]:
@@ -51,6 +65,19 @@ def _limits() -> Iterator[tuple[int, int]]:
             continue
 
 
+def _of_machine() -> tuple[int, int]:
+    """Total and available memory, without the bounds of control groups."""
+    try:
+        table = _table(ROOT / "proc/meminfo")
+        return table["MemTotal:"] * 1024, table["MemAvailable:"] * 1024
+    except (OSError, KeyError):
+        import psutil
+
+        found = psutil.virtual_memory()
+        return int(found.total), int(found.available)
+
+
 def _table(path: Path) -> dict[str, int]:
     """Names and numbers of a file such as /proc/meminfo."""
-    return {name: int(number) for name, number, *_ in map(str.split, path.read_text().splitlines())}
+    lines = (line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}

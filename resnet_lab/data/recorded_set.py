@@ -18,6 +18,7 @@ import numpy as np
 
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.files import write_atomically
+from resnet_lab.core.positions import open_binary, read_at
 from resnet_lab.core.records import LARGE, parse_json
 from resnet_lab.data.image_columns import AT_ONCE, Digests, ImageColumns, Records, Words, record_type
 
@@ -69,7 +70,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = open_binary(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
         length = int.from_bytes(self._read(0, LENGTH), "big")
         if length > LARGE:
@@ -97,7 +98,7 @@ class _File:
         return digest.digest() == self._read(end, SUM)
 
     def _read(self, offset: int, length: int) -> bytes:
-        content = os.pread(self._descriptor, length, offset)
+        content = read_at(self._descriptor, length, offset)
         if len(content) != length:
             raise DataError(f"{self.path}: truncated while in use; restart to repair it")
         return content

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from os import pwrite
 from pathlib import Path
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -19,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resnet_lab.core.errors import DataError
+from resnet_lab.core.positions import open_binary, read_at, read_into, write_at
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.threads import in_order
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-"""Another text after every start of the system."""
+"""Another text after every start of Linux; where it is missing, checksums are looked at every time."""
 
 ROWS_A_TASK = 64
 
@@ -111,7 +111,7 @@ class RowStore(Generic[E]):
                 found = []
                 some = slice(start, start + ROWS_A_TASK)
                 for row, checksum in zip(rows[some].tolist(), expected[some].tolist(), strict=True):
-                    content = os.pread(file.fileno(), self.nbytes, row * self.nbytes) if file else b""
+                    content = read_at(file.fileno(), self.nbytes, row * self.nbytes) if file else b""
                     if len(content) != self.nbytes or zlib.crc32(content) != checksum:
                         found.append(row)
                     watcher.advance()
@@ -128,7 +128,7 @@ class RowStore(Generic[E]):
     def fill(self, entries: Iterable[E]) -> int:
         """Write rows, and then their index; how many entries there were. An interruption keeps those before it."""
         written: list[E] = []
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_binary(self.path, os.O_RDWR | os.O_CREAT)
         try:
             for entry in entries:
                 if entry.row is not None:
@@ -138,14 +138,6 @@ class RowStore(Generic[E]):
             os.close(descriptor)
             self.index.add(written)
         return len(written)
-
-
-def write_at(descriptor: int, offset: int, content: bytes) -> None:
-    """All of it, however little the system takes at a time; raises `OSError`."""
-    rest = memoryview(content)
-    while rest:
-        written = pwrite(descriptor, rest, offset)
-        offset, rest = offset + written, rest[written:]
 
 
 class RowReader:
@@ -165,7 +157,7 @@ class RowReader:
         self.path = path
         self.nbytes = nbytes
         try:
-            self._descriptor = os.open(path, os.O_RDONLY)
+            self._descriptor = open_binary(path, os.O_RDONLY)
         except OSError as error:
             raise DataError(f"{path}: cannot be opened: {error.strerror}; restart to rebuild it") from None
         weakref.finalize(self, os.close, self._descriptor)
@@ -173,5 +165,5 @@ class RowReader:
     def gather(self, rows: NDArray[np.integer], out: Iterable[NDArray[np.uint8]]) -> None:
         """Fill as many arrays of a row's size as there are `rows`; raises `DataError` where the file ends too early."""
         for row, target in zip(rows.tolist(), out, strict=True):
-            if os.preadv(self._descriptor, [target.data], row * self.nbytes) != self.nbytes:
+            if read_into(self._descriptor, target.data, row * self.nbytes) != self.nbytes:
                 raise DataError(f"{self.path}: truncated while in use; restart to repair it")

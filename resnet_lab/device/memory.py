@@ -1,7 +1,5 @@
 """Memory of a training step, and messages where there is too little of it."""
 
-import resource
-import sys
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from resnet_lab.core.errors import ConfigError
-from resnet_lab.core.system_memory import free_memory, total_memory
+from resnet_lab.core.system_memory import free_memory, peak_memory, total_memory
 from resnet_lab.device.placement import Placement
 
 SHARE = {"cpu": 0.6, "gpu": 0.9}
@@ -194,7 +192,7 @@ def _taken(device: torch.device) -> int:
     """The most that this process held so far."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_reserved(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak_memory()
 
 
 def _total(device: torch.device) -> int:

@@ -1,12 +1,13 @@
 """Two-dimensional map of the embeddings of scored images. Legend: N images, D features, K classes."""
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.core.errors import RunError
+from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.embeddings import embeddings, unit_length
 from resnet_lab.evaluation.opened_run import OpenedRun
@@ -94,6 +95,12 @@ class EmbeddingMap:
                 )
             ],
         }
+
+
+def require_packages() -> None:
+    """Raise `ConfigError` where no map can be made, as scikit-learn is not installed."""
+    if find_spec("sklearn") is None:
+        raise ConfigError('a map of embeddings needs the package scikit-learn: pip install "resnet-lab[map]"')
 
 
 def map_embeddings(opened: OpenedRun, predictions: Predictions, placement: Placement) -> EmbeddingMap:

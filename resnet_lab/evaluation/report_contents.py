@@ -14,7 +14,7 @@ from resnet_lab.core.watcher import SILENT, Watcher
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.comparison import Comparison, compare
-from resnet_lab.evaluation.embedding_map import EmbeddingMap, map_embeddings
+from resnet_lab.evaluation.embedding_map import EmbeddingMap, map_embeddings, require_packages
 from resnet_lab.evaluation.gallery import Gallery
 from resnet_lab.evaluation.gallery_building import build_gallery, contrast, mistakes
 from resnet_lab.evaluation.metrics import summarise
@@ -72,7 +72,7 @@ def gather_report(
         watcher: notified of each image that goes through a network.
 
     Raises:
-        ConfigError: a map of several runs.
+        ConfigError: a map of several runs, or without scikit-learn.
         RunError: not a run folder, or a damaged one; several runs of which one has no predictions; a map of images
             that are too few, or not there.
         CheckpointError: damaged weights.
@@ -80,6 +80,8 @@ def gather_report(
     """
     if with_map and len(runs) > 1:
         raise ConfigError(f"--map is of one run, got {len(runs)}; leave it out, or name one run")
+    if with_map:
+        require_packages()
     sources = Sources(registry, watcher)
     if len(runs) > 1 and part is None and source is None:
         part = "test" if all(is_finished(Run.open(run).read()) for run in runs) else "val"

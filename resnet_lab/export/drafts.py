@@ -41,7 +41,7 @@ def draft(path: Path, *, force: bool = False) -> Iterator[Path]:
 def _settle(file: Path, place: Path, *, force: bool) -> None:
     if not force:
         refuse_existing(place)
-    with file.open("rb") as content:
+    with file.open("r+b") as content:  # Windows syncs no file that is open for reading alone
         permit_as_usual(content.fileno(), 0o666)
         os.fsync(content.fileno())
     os.replace(file, place)

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from resnet_lab.core.positions import open_binary, write_at
 from resnet_lab.core.records import read_json
 from resnet_lab.core.watcher import Watcher
 from resnet_lab.data.cache_folders import ABOUT, CacheError
 from resnet_lab.data.loader import Loader
-from resnet_lab.data.row_store import Checksums, RowReader, RowStore, write_at
+from resnet_lab.data.row_store import Checksums, RowReader, RowStore
 from resnet_lab.data.split import Part
 from resnet_lab.data.threads import in_order
 from resnet_lab.train.feature_loader import feature_loader
@@ -73,7 +74,7 @@ class Sums:
         self._write([(row, 0) for row in rows])
 
     def _write(self, sums: Sequence[tuple[int, int]]) -> None:
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_binary(self.path, os.O_RDWR | os.O_CREAT)
         try:
             for row, value in sums:
                 write_at(descriptor, row * _THERE.itemsize, np.uint64(value).tobytes())

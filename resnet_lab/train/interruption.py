@@ -1,9 +1,15 @@
-"""Ctrl-C and SIGTERM as a request that the training answers between two steps."""
+"""Ctrl-C and SIGTERM as a request that the training answers between two steps; on Windows Ctrl-Break too."""
 
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
+
+if sys.platform == "win32":
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGBREAK)
+else:
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):
@@ -15,7 +21,7 @@ class Interrupted(Exception):
 
 
 class Interruption:
-    """Context in which the first SIGINT or SIGTERM is only noted; a second one acts immediately."""
+    """Context in which the first of `SIGNALS` is only noted; a second one acts immediately."""
 
     def __init__(self) -> None:
         self.number: int | None = None
@@ -23,7 +29,7 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 

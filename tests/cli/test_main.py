@@ -45,7 +45,8 @@ def test_version(cli: Callable) -> None:
 def test_an_unknown_option_is_exit_code_2(cli: Callable) -> None:
     code, out, err = cli("build", "--atn", "cbam")
     assert (code, out) == (2, "")
-    assert "No such option: --atn" in err
+    assert "No such option" in err
+    assert "--atn" in err
 
 
 @pytest.mark.slow

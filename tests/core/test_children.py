@@ -4,11 +4,15 @@ import signal
 import subprocess
 import sys
 import time
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import resnet_lab
+from resnet_lab.core import children
 from resnet_lab.core.children import LAST_LINES, Child, python_module
 
 PACKAGE = Path(resnet_lab.__file__).parent
@@ -98,3 +102,45 @@ def test_a_child_ends_between_two_steps_when_its_parent_is_killed(tmp_path: Path
         time.sleep(0.05)
     time.sleep(0.1)
     assert (tmp_path / "saved").read_text() == "stopped by SIGTERM"
+
+
+def test_children_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-Break, to a group of their own, asks them to stop: SIGTERM would not be noticed there."""
+    started: list[dict[str, Any]] = []
+    sent: list[int] = []
+
+    class Process:
+        def __init__(self, command: list[str], **options: Any) -> None:
+            started.append(options)
+            self.stderr = StringIO("last line\n")
+            self.send_signal = sent.append
+
+        def wait(self) -> int:
+            return 3
+
+    monkeypatch.setattr(children, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 512, raising=False)
+    monkeypatch.setattr(signal, "CTRL_BREAK_EVENT", 1, raising=False)
+    child = Child(["python"], {})
+    child.stop()
+    assert (started[0]["creationflags"], "process_group" in started[0], sent) == (512, False, [1])
+    assert child.ended() == (3, "last line")
+
+
+def test_a_parent_s_end_is_noticed_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There `os.getppid` stays as it was."""
+    parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    raised: list[int] = []
+    monkeypatch.setattr(children, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(children, "LOOKS", 0.01)
+    monkeypatch.setattr(os, "getppid", lambda: parent.pid)
+    monkeypatch.setattr(signal, "raise_signal", raised.append)
+    children.end_with(parent.pid)
+    time.sleep(0.1)
+    assert raised == []
+    parent.communicate(b"\n")
+    until = time.monotonic() + 20
+    while not raised and time.monotonic() < until:
+        time.sleep(0.01)
+    assert raised == [signal.SIGTERM]

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -43,6 +44,21 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(previous)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_windows_opens_no_folder_and_has_no_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def open_file(path: os.PathLike[str], flags: int, mode: int = 0o777) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.delattr(os, "umask")
+    monkeypatch.setattr(files, "sys", SimpleNamespace(platform="win32"))
+    files.write_atomically(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
 
 
 def test_new_files_alone_are_written(tmp_path: Path) -> None:

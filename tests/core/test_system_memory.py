@@ -1,9 +1,13 @@
+import sys
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from resnet_lab.core import system_memory
-from resnet_lab.core.system_memory import free_memory, total_memory
+from resnet_lab.core.system_memory import free_memory, peak_memory, total_memory
 
 MEMINFO = "MemTotal:  1000 kB\nMemFree:  100 kB\nMemAvailable:  600 kB\nHugePages_Total:  0\n"
 
@@ -12,7 +16,6 @@ MEMINFO = "MemTotal:  1000 kB\nMemFree:  100 kB\nMemAvailable:  600 kB\nHugePage
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A system in a folder."""
     monkeypatch.setattr(system_memory, "ROOT", tmp_path)
-    monkeypatch.setattr(system_memory.os, "sysconf", {"SC_PHYS_PAGES": 250, "SC_PAGE_SIZE": 4096}.__getitem__)
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/meminfo").write_text(MEMINFO)
     return tmp_path
@@ -56,6 +59,17 @@ def test_a_group_without_a_limit(root: Path) -> None:
     assert (total_memory(), free_memory()) == (1000 * 1024, 600 * 1024)
 
 
-def test_a_system_that_does_not_tell(root: Path) -> None:
+def test_a_system_without_proc(root: Path) -> None:
+    """As macOS and Windows are."""
     (root / "proc/meminfo").unlink()
-    assert free_memory() == 500 * 1024
+    assert total_memory() == psutil.virtual_memory().total
+    assert free_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    assert peak_memory() == getrusage(RUSAGE_SELF).ru_maxrss * 1024
+
+
+def test_the_peak_on_windows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(peak_wset=12345))
+    monkeypatch.setattr(psutil, "Process", lambda: process)
+    monkeypatch.setattr(system_memory, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory() == 12345

@@ -489,18 +489,18 @@ def test_waiting_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_full_disk_is_one_sentence_without_partial_files(
     folder: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = 0
+    written, write = 0, os.pwrite
 
     def full(descriptor: int, content: memoryview, offset: int) -> int:
         nonlocal written
         written += 1
         if written > 10:
             raise OSError(code, os.strerror(code))
-        return os.pwrite(descriptor, content[:100], offset)  # as a nearly full disk may
+        return write(descriptor, content[:100], offset)  # as a nearly full disk may
 
     reads: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(row_store, "pwrite", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(DataError) as failure:
             store(set_of(folder, reads), FORM)
     assert str(failure.value) == (

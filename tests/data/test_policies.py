@@ -73,7 +73,7 @@ def test_operations_are_torchvisions(
     Tones are the same to a step of 255, since both cut float32 to bytes; of warped pixels some lie on the edge between
     two, and to which they go is a matter of rounding.
     """
-    policy, transform = Prescribed(space, interpolation), theirs(interpolation=interpolation)
+    policy, transform = Prescribed(space, interpolation), theirs(interpolation=v2.InterpolationMode(interpolation))
     batch = pictures(len(policy.each), channels)
     assert list(space) == list(theirs._AUGMENTATION_SPACE)
     wanted = []

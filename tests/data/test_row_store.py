@@ -140,7 +140,8 @@ def test_rows_are_read_by_number(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_write_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_store, "pwrite", lambda file, content, offset: os.pwrite(file, content[:5], offset))
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, content, offset: write(file, content[:5], offset))
     written(tmp_path / "rows", 3)
 
 

@@ -1,5 +1,6 @@
 """Maps of embeddings, against scikit-learn on the embeddings that `eval --features-out` writes."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -168,3 +169,10 @@ def test_images_that_are_gone(run: Path) -> None:
         (run.parent / "elsewhere").rename(run.parent / "set")
     assert message.startswith(f"{run}: no map of embeddings can be made: {run.parent / 'set'}")
     assert message.endswith("; leave --map out")
+
+
+def test_without_scikit_learn_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ConfigError) as error:
+        gather_report([tmp_path], CPU, REGISTRY, with_map=True)
+    assert str(error.value) == 'a map of embeddings needs the package scikit-learn: pip install "resnet-lab[map]"'

@@ -612,15 +612,15 @@ def test_a_small_disk_is_reported_before_anything_is_computed(
 def test_a_disk_that_fills_up_is_given_back_what_was_taken(
     paintings: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = []
+    written, write = [], os.pwrite
 
     def pwrite(*args: Any) -> int:
         written.append(1)
         if len(written) > 30:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return os.pwrite(*args)
+        return write(*args)
 
-    monkeypatch.setattr(row_store, "pwrite", pwrite)
+    monkeypatch.setattr(os, "pwrite", pwrite)
     images, model = served(paintings), network()
     found, listener = cached(model, images, paintings, requested="auto")
     assert (found, model.takes_features) == (images, False)

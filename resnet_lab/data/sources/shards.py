@@ -26,6 +26,7 @@ from resnet_lab.core.columns import CategoryColumn, TextColumn
 from resnet_lab.core.errors import DataError
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.images import ImageSet
+from resnet_lab.core.positions import read_at
 from resnet_lab.core.records import TABLE, read_json
 from resnet_lab.data.cache_folders import SHARDS
 from resnet_lab.data.decoding import MAX_BYTES, SUFFIXES
@@ -213,7 +214,7 @@ class _ShardStore:
     def read(self, url: str, offset: int, size: int) -> bytes:
         """The bytes of an image."""
         with self.open(url) as file:
-            content = os.pread(file.fileno(), size, offset)
+            content = read_at(file.fileno(), size, offset)
         if len(content) < size:
             raise OSError("the shard was cut short")
         return content
