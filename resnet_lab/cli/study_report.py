@@ -9,6 +9,11 @@ from resnet_lab.cli import options, output
 from resnet_lab.cli.bundles import Fields, Given, command
 from resnet_lab.cli.study import study
 from resnet_lab.cli.study_design import PLAN
+from resnet_lab.core.errors import ConfigError
+from resnet_lab.core.option import OUTPUT
+
+EVERY = 15
+"""Seconds between two looks at a study that is watched."""
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder of `study run`.")]
 
@@ -30,37 +35,62 @@ def report(
         Path | None, options.written("--out", "FILE", "The page; it must not exist.", "FOLDER/report.html, replaced")
     ] = None,
     plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Also write each plot as PNG and SVG.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write the page anew as trials finish, until all have.", rich_help_panel=OUTPUT)
+    ] = False,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            "--every",
+            min=1,
+            max=3600,
+            metavar="SECONDS",
+            help="How often --watch looks at the trials, and its page reloads.",
+            show_default=f"{EVERY}",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     download: options.Download,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
     json: options.JSON = False,
 ) -> None:
-    """Report the results of a study's finished trials, and write them as one HTML page."""
+    """Report the results of a study's finished trials, and write them as one HTML page.
+
+    With --watch the page follows a study that is running, here or elsewhere; other outputs are written at its end.
+    """
     from resnet_lab.cli.study_screen import show_findings
+    from resnet_lab.cli.study_watch import followed
     from resnet_lab.core.files import make_folder, refuse_existing, refuse_unwritable, write_atomically, write_new
     from resnet_lab.network.plugins import require_files
     from resnet_lab.report.study_building import make_study_report, write_study_plots
     from resnet_lab.study.declaration import judged_by
-    from resnet_lab.study.report_contents import gather_study
+    from resnet_lab.study.report_contents import StudyContents, gather_study
     from resnet_lab.study.results import findings
     from resnet_lab.study.running import as_run
     from resnet_lab.study.tables import as_csv, as_latex, as_parquet, make_tables
     from resnet_lab.study.trials import StudyFolder
     from resnet_lab.study.writing import as_markdown
 
+    if every is not None and not watch:
+        raise ConfigError("--every is how often --watch looks at the trials; give --watch too, or leave it out")
     for path in (markdown, latex, csv, parquet, out):
         if path is not None:
             refuse_existing(path)
     opened = StudyFolder(folder)
     registry = options.load_registry(no_plugin)
     require_files(opened.plugin_files(), registry, str(folder))
-    chosen = as_run(opened.study(), opened)
-    chosen = judged_by(chosen, about, "the options")
     page = out or folder / "report.html"
     given = {"--markdown": markdown, "--latex": latex, "--csv": csv, "--parquet": parquet, "--plots": plots}
     options.refuse_page(page, given)
     refuse_unwritable(page)
-    found = findings(chosen, opened, registry)
+
+    def gathered() -> StudyContents:
+        chosen = judged_by(as_run(opened.study(), opened), about, "the options")
+        return gather_study(findings(chosen, opened, registry), opened, registry)
+
+    contents = followed(gathered, opened, page, every or EVERY) if watch else gathered()
+    found = contents.found
     if markdown is not None:
         write_new(markdown, as_markdown(found).encode())
     if latex is not None:
@@ -71,7 +101,7 @@ def report(
             make_folder(target)
             for name, content in contents.items():
                 write_new(target / f"{name}.{suffix}", content)
-    made = make_study_report(gather_study(found, opened, registry))
+    made = make_study_report(contents)
     write_atomically(page, made.html.encode())
     drawn = [] if plots is None else write_study_plots(made, plots)
     show_findings(found, json, {"page": str(page), "plots": [str(path) for path in drawn]})

@@ -92,26 +92,27 @@ def run_page(
     )
 
 
-def _curves(run: RunSummary) -> list[Markup]:
+def _curves(run: RunSummary) -> dict[str, Markup]:
+    """The curves by name."""
     history, best = run.history, run.best_epoch
     if best is None:
-        return []
+        return {}
     there = next(epoch for epoch in history if epoch.epoch == best)
     with styled(PAGE):
-        return [
-            inline_svg(
+        return {
+            "losses": inline_svg(
                 run_plots.losses(history, best, PAGE, sizes=run.sizes),
                 "losses",
                 f"Losses against epochs: training ends at {history[-1].train_loss:.3f}, validation at "
                 f"{history[-1].val_loss:.3f} nats",
             ),
-            inline_svg(
+            "accuracies": inline_svg(
                 run_plots.accuracies(history, best, PAGE, sizes=run.sizes),
                 "accuracies",
                 f"Macro accuracy against epochs: validation is best in epoch {best} with "
                 f"{there.val_macro_accuracy:.3f}",
             ),
-        ]
+        }
 
 
 def _plots(summary: Summary) -> dict[str, Markup]:

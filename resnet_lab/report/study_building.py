@@ -24,9 +24,9 @@ class StudyReport:
     contents: StudyContents
 
 
-def make_study_report(contents: StudyContents) -> StudyReport:
-    """All results of the trials, on one page."""
-    return StudyReport(study_page(contents), contents)
+def make_study_report(contents: StudyContents, reload_seconds: int | None = None) -> StudyReport:
+    """All results of the trials, on one page, which may load itself again."""
+    return StudyReport(study_page(contents, reload_seconds), contents)
 
 
 def write_study_plots(report: StudyReport, folder: Path) -> list[Path]:
