@@ -36,7 +36,8 @@ def report(
     ] = None,
     plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Also write each plot as PNG and SVG.")] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Write the page anew as trials finish, until all have.", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option("--watch", help="Write the page anew as trials finish, until all have.", rich_help_panel=OUTPUT),
     ] = False,
     every: Annotated[
         int | None,

@@ -1,5 +1,6 @@
 """Reports on runs as page, numbers and plots, drawn and written."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -127,6 +128,11 @@ def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[P
             write_atomically(path, as_file(figure, file_format))
             written.append(path)
     return written
+
+
+def in_file_name(name: str) -> str:
+    """An arm's or effect's name as part of a file's."""
+    return re.sub(r"[^\w.@=+-]+", "-", name).strip("-")
 
 
 def _figures(report: BuiltReport) -> Iterator[tuple[str, Figure]]:

@@ -13,7 +13,9 @@ from resnet_lab.study.remarks import never_finished
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import Effect
 
-NUMBERS = "no one two three four five six seven eight nine ten eleven twelve".split()
+NUMBERS = (
+    "no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
 NAMED = 3
 """Changes with the same verdict that are named; of more, those with the largest difference."""
 

@@ -94,6 +94,7 @@ def _capitalized(text: str) -> str:
 
 def sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Texts without the verdict, and the verdict; those that are seen, and those that are folded."""
+
     def worded(effect: Effect) -> tuple[str, str]:
         text = in_words(effect, found.study.plan.metric, found.time_ratios.get(effect.name))
         return printable(text.removesuffix(effect.verdict)), effect.verdict

@@ -132,6 +132,4 @@ def test_a_study_of_which_every_trial_fails_ends(cli: Callable, study: Study, me
 def test_every_is_of_watch(cli: Callable) -> None:
     code, _, err = cli("study", "report", "study", "--every", 5)
     assert code == 2
-    assert err == (
-        "resnet-lab: --every is how often --watch looks at the trials; give --watch too, or leave it out\n"
-    )
+    assert err == ("resnet-lab: --every is how often --watch looks at the trials; give --watch too, or leave it out\n")

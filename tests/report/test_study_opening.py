@@ -72,8 +72,8 @@ def test_one_change(verdict: str, expected: str) -> None:
 
 def test_too_few_seeds_and_unfinished_trials() -> None:
     assert told(change("exploratory", differences=(0.021,)), missing=3).startswith(
-        "So far, for new images like the 1,150 of digits, attention cbam instead of none has no verdict, since that takes "
-        "three seeds at least: +2.10 points of macro accuracy over one seed."
+        "So far, for new images like the 1,150 of digits, attention cbam instead of none has no verdict, since that "
+        "takes three seeds at least: +2.10 points of macro accuracy over one seed."
     )
 
 
@@ -93,13 +93,13 @@ def test_a_metric_that_is_no_share() -> None:
 
 def test_the_cost() -> None:
     both = replace(change("better"), inference=TimeRatio(1.2, None, is_timed=True))
-    assert told(both).endswith(" It costs 1.83 times the training time (1.80 to 1.86) and 1.20 times the inference time.")
+    assert told(both).endswith(
+        " It costs 1.83 times the training time (1.80 to 1.86) and 1.20 times the inference time."
+    )
     loose = replace(change("better"), training=TimeRatio(1.7, None, is_timed=False))
     assert told(loose).endswith(" An epoch took 1.70 times as long in its trials.")
     assert told(replace(change("better"), training=None)).endswith("(95% interval +1.10 to +3.10).")
-    assert told(both, loose).endswith(
-        " An epoch took 1.70 to 1.83 times as long as the baseline's in the trials."
-    )
+    assert told(both, loose).endswith(" An epoch took 1.70 to 1.83 times as long as the baseline's in the trials.")
     fast = replace(both, training=TimeRatio(0.9, (0.8, 1.0), is_timed=True))
     assert told(both, fast).endswith(" Training takes 0.90 to 1.83 times as long as with the baseline.")
 
@@ -114,20 +114,22 @@ def test_many_changes_with_many_verdicts() -> None:
         change("withheld", 0.1, "X"),
     ]
     assert told(*changes).startswith(
-        "For new images like the 1,150 of digits, of nine changes one is better (A, +2.10 points of macro accuracy), four "
-        "are worse (W4, −4.00 points of macro accuracy; W3, −3.00; W2, −2.00; one more), one makes no difference that "
-        "matters (E, +0.10 points of macro accuracy), one has no verdict, since failures are unequal (X, +10.00 points of "
-        "macro accuracy) and of two six seeds cannot show whether they help or harm. Training takes"
+        "For new images like the 1,150 of digits, of nine changes one is better (A, +2.10 points of macro accuracy), "
+        "four are worse (W4, −4.00 points of macro accuracy; W3, −3.00; W2, −2.00; one more), one makes no difference "
+        "that matters (E, +0.10 points of macro accuracy), one has no verdict, since failures are unequal (X, +10.00 "
+        "points of macro accuracy) and of two six seeds cannot show whether they help or harm. Training takes"
     )
-    assert ", of two changes one is better (A, +2.10 points of macro accuracy) and of one six seeds cannot show whether it "
-    "helps or harms." in told(changes[0], changes[-2])
+    assert (
+        ", of two changes one is better (A, +2.10 points of macro accuracy) and of one six seeds cannot show whether it "
+        "helps or harms."
+    ) in told(changes[0], changes[-2])
 
 
 def test_many_changes_without_a_verdict() -> None:
     undecided = [change("undecided", difference) for difference in (-0.01, 0.0, 0.02)]
     assert told(*undecided).startswith(
-        "For new images like the 1,150 of digits, none of three changes brought anything that six seeds could show; each "
-        "may still help or harm, by −2.00 to +3.00 points of macro accuracy at most (95% intervals)."
+        "For new images like the 1,150 of digits, none of three changes brought anything that six seeds could show; "
+        "each may still help or harm, by −2.00 to +3.00 points of macro accuracy at most (95% intervals)."
     )
     few = [change("exploratory", differences=(0.01,) * seeds) for seeds in (1, 2)]
     assert "none of two changes has a verdict, since that takes three seeds at least." in told(*few)

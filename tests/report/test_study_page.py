@@ -71,7 +71,7 @@ def test_the_picture_follows_the_first_sentence_and_each_figure_is_explained(htm
     page = Page(html)
     tags = [(tag, attributes.get("class", "")) for tag, attributes in page.elements]
     lead = tags.index(("p", "lead"))
-    assert [tag for tag in tags[lead + 1 : lead + 4]] == [("div", "scroll"), ("figure", "broad"), ("svg", "plot")]
+    assert tags[lead + 1 : lead + 4] == [("div", "scroll"), ("figure", "broad"), ("svg", "plot")]
     explained = [text for text in page.texts["summary"] if text.startswith("What is this? ")]
     assert explained[:2] == ["What is this? the differences", "What is this? the differences"]
     assert {"the interaction", "score against cost", "the learning curves", "works fixed and broken"} <= {
