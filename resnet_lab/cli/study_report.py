@@ -37,7 +37,7 @@ def report(
     plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Also write each plot as PNG and SVG.")] = None,
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Write the page anew as trials finish, until all have.", rich_help_panel=OUTPUT),
+        typer.Option("--watch", help="Rewrite the page as trials finish, until all have.", rich_help_panel=OUTPUT),
     ] = False,
     every: Annotated[
         int | None,

@@ -8,14 +8,15 @@ from resnet_lab.cli import output
 from resnet_lab.core.files import write_atomically
 from resnet_lab.core.wording import counted
 from resnet_lab.report.study_building import make_study_report
+from resnet_lab.study.costs import being_measured
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.trials import NoResultsError, StudyFolder
 
 
 def followed(read: Callable[[], StudyContents], folder: StudyFolder, page: Path, seconds: int) -> StudyContents:
-    """The contents of a study's page once no trial is missing; until then the page is written anew as trials finish.
+    """The contents of a study's page once no trial is missing and no costs are to come.
 
-    That page loads itself again; one that Ctrl-C leaves behind does not.
+    Until then the page is rewritten as trials finish, and loads itself again; one that Ctrl-C leaves behind does not.
 
     Args:
         seconds: between two looks at the trials.
@@ -26,7 +27,7 @@ def followed(read: Callable[[], StudyContents], folder: StudyFolder, page: Path,
     """
     contents: StudyContents | None = None
     seen: frozenset[tuple[str, int]] = frozenset()
-    waiting = False
+    waiting = finished_before = False
     try:
         while True:
             if (stamps := folder.stamps()) != seen:
@@ -40,14 +41,21 @@ def followed(read: Callable[[], StudyContents], folder: StudyFolder, page: Path,
                         output.remark(f"waiting for a first result: {error}")
                     waiting = True
                 else:
-                    if not contents.found.missing:
+                    if _is_complete(contents):
                         return contents
                     _write(contents, page, seconds)
+            if contents is not None and finished_before and not being_measured(folder):
+                return contents
+            finished_before = contents is not None and not contents.found.missing
             sleep(seconds)
     except KeyboardInterrupt:
         if contents is not None:
             write_atomically(page, make_study_report(contents).html.encode())
         raise
+
+
+def _is_complete(contents: StudyContents) -> bool:
+    return not contents.found.missing and contents.found.costs is not None
 
 
 def _write(contents: StudyContents, page: Path, seconds: int) -> None:

@@ -20,7 +20,25 @@ from resnet_lab.report.data_page import Bar
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.network import made_of
 from resnet_lab.report.pages import render
-from resnet_lab.report.run_words import EXPLAINED, class_parts, colour_bar, configuration, provenance, remarks, sentence
+from resnet_lab.report.run_words import (
+    EXPLAINED,
+    class_parts,
+    colour_bar,
+    configuration,
+    next_step,
+    provenance,
+    remarks,
+    sentence,
+)
+    EXPLAINED,
+    class_parts,
+    colour_bar,
+    configuration,
+    next_step,
+    provenance,
+    remarks,
+    sentence,
+)
 from resnet_lab.report.text import interval_notes
 
 PAIRS = 10
@@ -68,6 +86,7 @@ def run_page(
         summary=summary,
         sentence=sentence(run),
         remarks=list(remarks(run)),
+        next_steps=[next_step(step) for step in run.next_steps],
         curves=_curves(run),
         explained=EXPLAINED,
         notes=[] if summary is None else interval_notes(summary.headline),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from resnet_lab.cli import study_watch
+from resnet_lab.core.locks import held
 from resnet_lab.study.design import Study
 from resnet_lab.study.trials import StudyFolder, trials_of
 from tests.study.fabricated import by_chance, design, fabricate, fabricate_trial
@@ -58,12 +59,17 @@ def test_an_unfinished_study_that_finishes(cli: Callable, study: Study, meanwhil
         pages.append(PAGE.read_text())
         finish(folder, study, "eca", 2)
         yield
+        pages.append(PAGE.read_text())
+        with held(folder.bench.with_suffix(".lock")):
+            yield
+            yield
+        yield
 
     waits = meanwhile(events())
     code, out, err = cli(*WATCH, "--every", 7, "--markdown", "report.md")
     assert code == 0
-    assert waits == [7, 7, 7]
-    for page, done in zip(pages, (4, 5), strict=True):
+    assert waits == [7] * 6, "until no costs are being measured any more"
+    for page, done in zip(pages, (4, 5, 6), strict=True):
         assert f"<b>{done} of 6 trials done.</b>" in page
         assert 'id="reload" data-seconds="7" checked> This page reloads every 7 seconds.' in page
         assert f"{done} of 6 trials done: study/report.html\n" in err
@@ -85,13 +91,14 @@ def test_a_study_without_a_result_is_waited_for(cli: Callable, study: Study, mea
         for trial in trials_of(study)[1:]:
             fabricate_trial(folder, trial, RIGHTS)
         yield
+        yield
 
     meanwhile(events())
     code, out, err = cli(*WATCH, "--json")
     assert code == 0
     assert err == (
         "resnet-lab: waiting for a first result: study: no trial has finished; run the study first: "
-        "`resnet-lab study run`\n"
+        "`resnet-lab study run`\nresnet-lab: 6 of 6 trials done: study/report.html\n"
     )
     assert json.loads(out)["page"] == str(PAGE)
     assert PAGE.exists()

@@ -58,8 +58,8 @@ def told(*changes: Change, images: Images | None = IMAGES, **findings: Any) -> s
         ),
         (
             "exploratory",
-            "has no verdict, since the study was changed after its first trial: +2.10 points of macro accuracy over six "
-            "seeds",
+            "has no verdict, since the study was changed after its first trial: +2.10 points of macro accuracy over "
+            "six seeds",
         ),
     ],
 )
@@ -120,8 +120,8 @@ def test_many_changes_with_many_verdicts() -> None:
         "points of macro accuracy) and of two six seeds cannot show whether they help or harm. Training takes"
     )
     assert (
-        ", of two changes one is better (A, +2.10 points of macro accuracy) and of one six seeds cannot show whether it "
-        "helps or harms."
+        ", of two changes one is better (A, +2.10 points of macro accuracy) and of one six seeds cannot show whether "
+        "it helps or harms."
     ) in told(changes[0], changes[-2])
 
 
