@@ -30,15 +30,6 @@ from resnet_lab.report.run_words import (
     remarks,
     sentence,
 )
-    EXPLAINED,
-    class_parts,
-    colour_bar,
-    configuration,
-    next_step,
-    provenance,
-    remarks,
-    sentence,
-)
 from resnet_lab.report.text import interval_notes
 
 PAIRS = 10
