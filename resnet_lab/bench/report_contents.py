@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from resnet_lab.bench.config import Mode
-from resnet_lab.bench.results import REMEDY, ResultFile, TimedArm, TimedMode
+from resnet_lab.bench.results import REMEDY, Machine, TimedArm, TimedMode
 from resnet_lab.core.errors import RunError
-from resnet_lab.core.records import Count, Entries, Items, NotNegative, Number, OpenRecord, Positive, validated
+from resnet_lab.core.records import Count, Entries, Items, NotNegative, Number, OpenRecord, Positive, bounded, validated
 
 
 class _Frozen(OpenRecord):
@@ -87,7 +87,7 @@ class GrowthRate(_Frozen):
     misfit: float
 
 
-class BenchContents(_Frozen, ResultFile):
+class BenchContents(_Frozen):
     """Everything on a bench's page.
 
     Attributes:
@@ -97,7 +97,8 @@ class BenchContents(_Frozen, ResultFile):
         reasons: sentences by arm, where they were asked for.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    machine: Annotated[Machine, BeforeValidator(bounded)]
+    remarks: Items[str]
     created: str
     rounds: Count
     arms: Annotated[Items[BenchArmRow], Field(min_length=1)]

@@ -101,7 +101,7 @@ class TimedArm(OpenRecord):
     train: _Mode = None
 
 
-class _Machine(OpenRecord):
+class Machine(OpenRecord):
     """Device of an arm's timing, without drivers, versions and the like."""
 
     __pydantic_extra__: dict[str, str | int | float | bool | None]
@@ -116,7 +116,7 @@ class ResultFile(OpenRecord):
 
     format: int
     arms: Items[TimedArm]
-    machine: Annotated[_Machine, BeforeValidator(bounded)]
+    machine: Annotated[Machine, BeforeValidator(bounded)]
     remarks: Items[str]
 
 

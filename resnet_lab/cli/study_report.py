@@ -98,9 +98,9 @@ def report(
         write_new(latex, as_latex(found).encode())
     for target, suffix, written in ((csv, "csv", as_csv), (parquet, "parquet", as_parquet)):
         if target is not None:
-            contents = {name: written(rows) for name, rows in make_tables(found, opened).items()}
+            tables = {name: written(rows) for name, rows in make_tables(found, opened).items()}
             make_folder(target)
-            for name, content in contents.items():
+            for name, content in tables.items():
                 write_new(target / f"{name}.{suffix}", content)
     made = make_study_report(contents)
     write_atomically(page, made.html.encode())

@@ -12,7 +12,7 @@ from resnet_lab.core.wording import counted
 from resnet_lab.report.bench_plots import MODES, SIZES, Size, machine_text, roofline, time_against, time_of_stages
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
-from resnet_lab.report.text import device_text, joined
+from resnet_lab.report.text import device_text
 
 SIZES_OF_OTHERS: tuple[Size, ...] = ("macs",)
 """Sizes that the times of all modes but the first are drawn against."""
@@ -56,11 +56,11 @@ def bench_page(contents: BenchContents) -> str:
 
 
 def opening(contents: BenchContents) -> str:
-    """How the arms compare with the baseline, in one or two sentences, by a training step where that was timed."""
+    """How the arms compare with the baseline, in one or two sentences, by the first mode that was timed."""
     baseline, modes = contents.arms[0], contents.modes
     if not modes:
         return f"{printable(baseline.name)} could not be timed, so there is nothing to compare."
-    mode, threads = modes[-1], counted(contents.machine.threads, "thread")
+    mode, threads = modes[0], counted(contents.machine.threads, "thread")
     what = {"latency": "Inference of one image", "infer": f"Inference of {baseline.batch} images"}.get(
         mode, f"A training step of {counted(baseline.batch, 'image')}"
     )
@@ -84,12 +84,12 @@ def _of_many(others: Sequence[tuple[BenchArmRow, BenchTiming]]) -> str:
     for verdict, what in (("faster", "faster"), ("slower", "slower"), ("same", "as fast, to within 2%")):
         arms = [(arm, timing) for arm, timing in others if timing.verdict == verdict]
         if arms:
-            furthest = max(arms, key=lambda each: abs(each[1].ratio - 1))
-            named = "" if verdict == "same" else f" (at most: {printable(furthest[0].name)}, {_ratio(furthest[1])})"
-            parts.append(f"{len(arms)} {'is' if len(arms) == 1 else 'are'} {what}{named}")
+            arm, timing = max(arms, key=lambda each: abs(each[1].ratio - 1))
+            most = "" if verdict == "same" else f", {printable(arm.name)} most with {_ratio(timing)}"
+            parts.append(f"{len(arms)} {'is' if len(arms) == 1 else 'are'} {what}{most}")
     if undecided := sum(timing.verdict == "undecided" for _, timing in others):
         parts.append(f"of {undecided} these rounds cannot tell")
-    return f"Of {len(others)} other networks {joined(parts)}"
+    return f"Of {len(others)} other networks {'; '.join(parts)}"
 
 
 def _ratio(timing: BenchTiming) -> str:

@@ -65,7 +65,7 @@ def time_against(
     arms = [(arm, timing) for arm in contents.arms if (timing := arm.timing(mode)) is not None]
     sizes, times = [float(getattr(arm, size)) for arm, _ in arms], [timing.median_ms for _, timing in arms]
     halves = [timing.iqr_ms / 2 for _, timing in arms]
-    figure, axes = panel(title, 7, 4.4)
+    figure, axes = panel(title, 5.5, 4.2)
     axes.errorbar(sizes, times, yerr=halves, fmt="none", ecolor=inks.first, elinewidth=1.2, capsize=3, zorder=3)
     tooltips = {}
     for number, (arm, timing) in enumerate(arms):
@@ -77,13 +77,15 @@ def time_against(
     reach = 1.05 * max(sizes)
     if sizes[0]:
         line = [0, reach * times[0] / sizes[0]]
-        axes.plot([0, reach], line, ":", color=inks.faint, label="time in proportion, from the baseline")
+        axes.plot([0, reach], line, ":", color=inks.faint, label="in proportion")
     front = pareto_front(sizes, times)
     if len(front) > 1:
-        axes.plot([sizes[k] for k in front], [times[k] for k in front], color=inks.first, alpha=0.5, label="front")
+        axes.plot(
+            [sizes[k] for k in front], [times[k] for k in front], color=inks.first, alpha=0.5, label="Pareto front"
+        )
     axes.plot([], [], "o", color=inks.second, markersize=9, label="baseline")
     highest = 1.12 * max(time + half for time, half in zip(times, halves, strict=True))
-    axes.set(xlabel=SIZES[size], ylabel=f"{MODES[mode]} (ms)", xlim=(0, 1.35 * max(sizes) or 1.0), ylim=(0, highest))
+    axes.set(xlabel=SIZES[size], ylabel=f"{MODES[mode]} (ms)", xlim=(0, 1.12 * max(sizes) or 1.0), ylim=(0, highest))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: large(value)))
     axes.grid(color=inks.faint, alpha=0.25)
     _name_points(axes, [fitted(arm.name, LETTERS) for arm, _ in arms], sizes, times, inks)
@@ -161,18 +163,21 @@ def pareto_front(sizes: Sequence[float], times: Sequence[float]) -> list[int]:
 
 
 def _name_points(axes: Axes, names: list[str], x: list[float], y: list[float], inks: Palette) -> None:
-    """Names right of their points, moved apart where points of like size lie close together."""
-    step = 0.06 * max(y)
+    """Names beside their points, where there is more room, moved apart where points of like size lie close together."""
+    step, middle = 0.06 * max(y), max(x) / 2
     placed: list[tuple[float, float]] = []
     for k in sorted(range(len(names)), key=lambda k: y[k]):
         height = y[k]
         for other_x, other_y in placed:
-            if abs(other_x - x[k]) < 0.3 * max(x) and abs(height - other_y) < step:
+            if abs(other_x - x[k]) < middle and abs(height - other_y) < step:
                 height = other_y + step
         placed.append((x[k], height))
         line = {"arrowstyle": "-", "color": inks.faint, "linewidth": 0.6} if abs(height - y[k]) > step / 4 else None
-        place = (x[k] + 0.03 * max(x), height)
-        axes.annotate(names[k], (x[k], y[k]), place, fontsize=9.5, va="center", arrowprops=line)
+        side = 1 if x[k] < middle else -1
+        axes.annotate(
+            names[k], (x[k], y[k]), (x[k] + side * 0.05 * max(x), height), fontsize=9.5, va="center",
+            ha="left" if side > 0 else "right", arrowprops=line,
+        )  # fmt: skip
 
 
 def machine_text(contents: BenchContents, mode: Mode) -> str:

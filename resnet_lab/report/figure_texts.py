@@ -173,8 +173,8 @@ FIGURE_TEXTS: dict[str, tuple[str, str]] = {
     "stages": (
         "the time of each stage",
         "A network is a chain of stages from stem to head. The bars divide the time of one batch among them, with "
-        "each operator timed by itself; together they take longer than the network, whose operators overlap and are "
-        "fused.",
+        "each operator timed by itself; together they may take longer than the network, whose operators overlap and "
+        "are fused.",
     ),
     "roofline": (
         "the roofline",

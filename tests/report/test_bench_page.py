@@ -40,7 +40,7 @@ def test_the_first_sentence_then_the_picture(html: str) -> None:
     ) in page.prose()
     tags = [(tag, attributes.get("class", "")) for tag, attributes in page.elements]
     lead = tags.index(("p", "lead"))
-    assert tags[lead + 1 : lead + 4] == [("div", "scroll"), ("figure", "broad"), ("svg", "plot")]
+    assert tags[lead + 1 : lead + 3] == [("figure", "narrow"), ("svg", "plot")]
 
 
 def test_numbers_reasons_and_remarks(html: str) -> None:
@@ -79,8 +79,8 @@ def test_openings() -> None:
         "arm0 takes 1.50 times as long: these rounds cannot tell whether that is a difference."
     )
     assert told("slower", "slower", "faster", "same", "undecided") == (
-        "Of 5 other networks 1 is faster (at most: arm2, 3.50 times as long), 2 are slower (at most: arm1, 2.50 times "
-        "as long), 1 is as fast, to within 2% and of 1 these rounds cannot tell."
+        "Of 5 other networks 1 is faster, arm2 most with 3.50 times as long; 2 are slower, arm1 most with 2.50 times "
+        "as long; 1 is as fast, to within 2%; of 1 these rounds cannot tell."
     )
     found = content()
     for arm in found["arms"]:

@@ -54,6 +54,7 @@ if (reload) {
   const folds = [...document.querySelectorAll("details")];
   const name = (fold) => `${fold.closest("section")?.getAttribute("aria-labelledby")} ${fold.querySelector("summary").textContent}`;
   const kept = JSON.parse(sessionStorage.getItem(key) ?? "null");
+  history.scrollRestoration = "manual";
   if (kept) {
     reload.checked = kept.on;
     for (const fold of folds) fold.open = kept.open.includes(name(fold));
