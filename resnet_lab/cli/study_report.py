@@ -1,5 +1,6 @@
 """`resnet-lab study report`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,27 +19,28 @@ EVERY = 15
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder of `study run`.")]
 
 
-@command(study, epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
-def report(
-    *,
-    folder: Folder,
-    about: Annotated[Given, Fields(PLAN, only=("metric", "epochs_scored", "margin", "population"))],
-    markdown: Annotated[
-        Path | None, options.written("--markdown", "FILE", "Write verdicts, tables and method.")
-    ] = None,
-    latex: Annotated[Path | None, options.written("--latex", "FILE", "Write the table of effects and arms.")] = None,
+@dataclass(frozen=True)
+class Tables:
+    """Output files beside the page."""
+
+    markdown: Annotated[Path | None, options.written("--markdown", "FILE", "Write verdicts, tables and method.")] = (
+        None,
+    )
+    latex: Annotated[Path | None, options.written("--latex", "FILE", "Write the table of effects and arms.")] = (None,)
     csv: Annotated[
         Path | None, options.written("--csv", "FOLDER", "Write trials.csv, effects.csv, arms.csv and curves.csv.")
-    ] = None,
-    parquet: Annotated[Path | None, options.written("--parquet", "FOLDER", "Write the same as Parquet.")] = None,
-    out: Annotated[
-        Path | None, options.written("--out", "FILE", "The page; it must not exist.", "FOLDER/report.html, replaced")
-    ] = None,
-    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Also write each plot as PNG and SVG.")] = None,
+    ] = (None,)
+    parquet: Annotated[Path | None, options.written("--parquet", "FOLDER", "Write the same as Parquet.")] = (None,)
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Whether a running study is followed."""
+
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Rewrite the page as trials finish, until all have.", rich_help_panel=OUTPUT),
-    ] = False,
+    ] = (False,)
     every: Annotated[
         int | None,
         typer.Option(
@@ -50,7 +52,20 @@ def report(
             show_default=f"{EVERY}",
             rich_help_panel=OUTPUT,
         ),
+    ] = (None,)
+
+
+@command(study, epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
+def report(
+    *,
+    folder: Folder,
+    about: Annotated[Given, Fields(PLAN, only=("metric", "epochs_scored", "margin", "population"))],
+    tables: Tables,
+    out: Annotated[
+        Path | None, options.written("--out", "FILE", "The page; it must not exist.", "FOLDER/report.html, replaced")
     ] = None,
+    plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Also write each plot as PNG and SVG.")] = None,
+    watching: Watching,
     download: options.Download,
     no_plugin: options.NoPlugin = None,
     plugin: options.Plugin = None,
@@ -73,16 +88,22 @@ def report(
     from resnet_lab.study.trials import StudyFolder
     from resnet_lab.study.writing import as_markdown
 
-    if every is not None and not watch:
+    if watching.every is not None and not watching.watch:
         raise ConfigError("--every is how often --watch looks at the trials; give --watch too, or leave it out")
-    for path in (markdown, latex, csv, parquet, out):
+    for path in (tables.markdown, tables.latex, tables.csv, tables.parquet, out):
         if path is not None:
             refuse_existing(path)
     opened = StudyFolder(folder)
     registry = options.load_registry(no_plugin)
     require_files(opened.plugin_files(), registry, str(folder))
     page = out or folder / "report.html"
-    given = {"--markdown": markdown, "--latex": latex, "--csv": csv, "--parquet": parquet, "--plots": plots}
+    given = {
+        "--markdown": tables.markdown,
+        "--latex": tables.latex,
+        "--csv": tables.csv,
+        "--parquet": tables.parquet,
+        "--plots": plots,
+    }
     options.refuse_page(page, given)
     refuse_unwritable(page)
 
@@ -90,17 +111,17 @@ def report(
         chosen = judged_by(as_run(opened.study(), opened), about, "the options")
         return gather_study(findings(chosen, opened, registry), opened, registry)
 
-    contents = followed(gathered, opened, page, every or EVERY) if watch else gathered()
+    contents = followed(gathered, opened, page, watching.every or EVERY) if watching.watch else gathered()
     found = contents.found
-    if markdown is not None:
-        write_new(markdown, as_markdown(found).encode())
-    if latex is not None:
-        write_new(latex, as_latex(found).encode())
-    for target, suffix, written in ((csv, "csv", as_csv), (parquet, "parquet", as_parquet)):
+    if tables.markdown is not None:
+        write_new(tables.markdown, as_markdown(found).encode())
+    if tables.latex is not None:
+        write_new(tables.latex, as_latex(found).encode())
+    for target, suffix, written in ((tables.csv, "csv", as_csv), (tables.parquet, "parquet", as_parquet)):
         if target is not None:
-            tables = {name: written(rows) for name, rows in make_tables(found, opened).items()}
+            written_as = {name: written(rows) for name, rows in make_tables(found, opened).items()}
             make_folder(target)
-            for name, content in tables.items():
+            for name, content in written_as.items():
                 write_new(target / f"{name}.{suffix}", content)
     made = make_study_report(contents)
     write_atomically(page, made.html.encode())

@@ -181,7 +181,7 @@ def _name_points(axes: Axes, names: list[str], x: list[float], y: list[float], i
 
 
 def machine_text(contents: BenchContents, mode: Mode) -> str:
-    """What a mode was measured on, and how."""
+    """Device, batch and rounds of a mode."""
     machine, arms = contents.machine, contents.arms
     types, batches, sizes = (
         [*dict.fromkeys(str(getattr(arm, key)) for arm in arms)] for key in ("dtype", "batch", "size")

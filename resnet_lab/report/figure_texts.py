@@ -79,7 +79,7 @@ FIGURE_TEXTS: dict[str, tuple[str, str]] = {
     "recalls": (
         "the recalls",
         "Recall is the share of a class's images that were recognised, from 0 at the left to 1. The bar is its 95% "
-        "interval: the fewer images a class has, the wider it is, and the less its recall says.",
+        "interval: the fewer images there are of a class, the wider it is, and the less its recall says.",
     ),
     "abundance": (
         "recall against training images",
@@ -110,14 +110,14 @@ FIGURE_TEXTS: dict[str, tuple[str, str]] = {
     ),
     "class parts": (
         "the bars",
-        "The longer a bar, the more images a class has. Its colours are the parts: training images are learnt from, "
-        "validation images choose the best epoch, test images are scored once at the end.",
+        "The longer a bar, the more images there are of a class. Its colours are the parts: training images are "
+        "learnt from, validation images choose the best epoch, test images are scored once at the end.",
     ),
     # prepared data
     "mean colours": (
         "the stripe",
-        "Each slice is a class: as wide as it has images, in the mean colour of its pixels. Classes of very different "
-        "colours can be told apart by colour alone, which a network may do too.",
+        "Each slice is a class: as wide as its number of images, in the mean colour of its pixels. Classes of very "
+        "different colours can be told apart by colour alone, which a network may do too.",
     ),
     "samples": (
         "the samples",

@@ -91,7 +91,7 @@ def next_step(step: NextStep) -> str:
         return (
             f"Augment or regularise more: after epoch {step.lowest} the validation loss rose from "
             f"{step.validation[0]:.3f} to {step.validation[1]:.3f}, while the training loss fell from "
-            f"{step.training[0]:.3f} to {step.training[1]:.3f}. Accuracy need not suffer from it, but probabilities do."
+            f"{step.training[0]:.3f} to {step.training[1]:.3f}. Accuracy need not suffer, but probabilities do."
         )
     pair = step.pair
     return (

@@ -7,7 +7,7 @@ from resnet_lab.core.errors import printable
 from resnet_lab.core.wording import counted
 from resnet_lab.report.study_plots import scale_of
 from resnet_lab.report.text import joined, signed
-from resnet_lab.study.changes import Change, Images, TimeRatio
+from resnet_lab.study.changes import StudyChange, StudyImages, TimeRatio
 from resnet_lab.study.plan import FEWEST
 from resnet_lab.study.remarks import never_finished
 from resnet_lab.study.results import StudyFindings
@@ -20,7 +20,7 @@ NAMED = 3
 """Changes with the same verdict that are named; of more, those with the largest difference."""
 
 
-def opening(found: StudyFindings, changes: Sequence[Change], images: Images | None) -> str:
+def opening(found: StudyFindings, changes: Sequence[StudyChange], images: StudyImages | None) -> str:
     """What a study found, on what and at what cost, in one to three sentences."""
     hopeless = [printable(name) for name in never_finished(found.outcomes)]
     if found.effects and hopeless:
@@ -39,7 +39,7 @@ def opening(found: StudyFindings, changes: Sequence[Change], images: Images | No
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def _about(found: StudyFindings, judged: Sequence[Change], images: Images | None) -> str:
+def _about(found: StudyFindings, judged: Sequence[StudyChange], images: StudyImages | None) -> str:
     """The images that all of it holds for: new ones only where every effect is about those."""
     source = found.study.arms[0].data.source
     name = printable(PurePath(source).name or source)
@@ -50,7 +50,7 @@ def _about(found: StudyFindings, judged: Sequence[Change], images: Images | None
     return f"On the {'' if images is None else f'{images.total:,} '}images of {name} alone"
 
 
-def _of_one(change: Change, found: StudyFindings) -> str:
+def _of_one(change: StudyChange, found: StudyFindings) -> str:
     effect, words, seeds = change.effect, printable(change.words), _seeds([change])
     scale, unit = scale_of(found.study.plan.metric)
     difference = f"{signed(scale * (effect.difference or 0.0), 2)} {unit}"
@@ -75,9 +75,9 @@ def _why_none(effect: Effect) -> str:
     return "since the study was changed after its first trial"
 
 
-def _of_many(judged: Sequence[Change], found: StudyFindings) -> str:
+def _of_many(judged: Sequence[StudyChange], found: StudyFindings) -> str:
     total, seeds = _number(len(judged)), _seeds(judged)
-    by_verdict: dict[str, list[Change]] = {}
+    by_verdict: dict[str, list[StudyChange]] = {}
     for change in judged:
         by_verdict.setdefault(change.effect.verdict, []).append(change)
     if len(by_verdict) == 1 and (of_all := _of_all(judged, found)):
@@ -93,7 +93,7 @@ def _of_many(judged: Sequence[Change], found: StudyFindings) -> str:
     return f"of {total} changes {joined(parts)}"
 
 
-def _of_all(judged: Sequence[Change], found: StudyFindings) -> str:
+def _of_all(judged: Sequence[StudyChange], found: StudyFindings) -> str:
     """All changes with the same verdict, which is none; empty for others."""
     total, effect = _number(len(judged)), judged[0].effect
     scale, unit = scale_of(found.study.plan.metric)
@@ -106,7 +106,7 @@ def _of_all(judged: Sequence[Change], found: StudyFindings) -> str:
     return ""
 
 
-def _part(changes: Sequence[Change], verdict: str, found: StudyFindings) -> str:
+def _part(changes: Sequence[StudyChange], verdict: str, found: StudyFindings) -> str:
     """`two are worse (A, −3.00 points of accuracy, and B, −1.00)`."""
     scale, unit = scale_of(found.study.plan.metric)
     largest = sorted(changes, key=lambda change: -abs(change.effect.difference or 0.0))[:NAMED]
@@ -126,7 +126,7 @@ def _part(changes: Sequence[Change], verdict: str, found: StudyFindings) -> str:
     return f"{_number(len(changes))} {what} ({'; '.join(named)})"
 
 
-def _cost(judged: Sequence[Change]) -> str:
+def _cost(judged: Sequence[StudyChange]) -> str:
     """How many times as long training and inference take."""
     if len(judged) == 1:
         change = judged[0]
@@ -167,7 +167,7 @@ def _number(number: int) -> str:
     return NUMBERS[number] if number < len(NUMBERS) else f"{number:,}"
 
 
-def _seeds(changes: Sequence[Change]) -> str:
+def _seeds(changes: Sequence[StudyChange]) -> str:
     fewest, most = (end(change.effect.n for change in changes) for end in (min, max))
     if fewest == most:
         return f"{_number(fewest)} seed{'' if fewest == 1 else 's'}"

@@ -38,7 +38,7 @@ class TimeRatio:
 
 
 @dataclass(frozen=True)
-class Change:
+class StudyChange:
     """A main effect of a factor, or an arm of a study without factors.
 
     Attributes:
@@ -53,21 +53,21 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Images:
+class StudyImages:
     """Images that a study divides into parts: all of them, and those of one test part."""
 
     total: int
     test: int
 
 
-def changes_of(found: StudyFindings) -> list[Change]:
+def changes_of(found: StudyFindings) -> list[StudyChange]:
     """Every change, in the order of the effects."""
     study = found.study
     words = _levels_in_words(study) if found.effects else _arms_in_words(study)
     effects = [effect for effect in found.effects or found.families[-1] if effect.kind != "interaction"]
     arms = {effect.name: _arm_of(study, effect) for effect in effects}
     return [
-        Change(
+        StudyChange(
             words[effect.name],
             effect,
             _ratio(found, arms[effect.name], "train") or _epochs_ratio(found, effect),
@@ -77,12 +77,12 @@ def changes_of(found: StudyFindings) -> list[Change]:
     ]
 
 
-def images_of(study: Study, folder: StudyFolder) -> Images | None:
+def images_of(study: Study, folder: StudyFolder) -> StudyImages | None:
     """Images of a study by the record of a trial; None where no trial has recorded them."""
     for trial in trials_of(study):
         if (run := folder.run(trial)).splits.exists():
             by_part = run.images_by_part()
-            return Images(sum(by_part.values()), sum(n for (part, _), n in by_part.items() if part == "test"))
+            return StudyImages(sum(by_part.values()), sum(n for (part, _), n in by_part.items() if part == "test"))
     return None
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.network.plugins import Registry
 from resnet_lab.study.analyses import StudyAnalyses, analyse
-from resnet_lab.study.changes import Change, Images, changes_of, images_of
+from resnet_lab.study.changes import StudyChange, StudyImages, changes_of, images_of
 from resnet_lab.study.pictures import WorkGallery, gather_works
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.trials import StudyFolder
@@ -26,8 +26,8 @@ class StudyContents:
     analyses: StudyAnalyses
     gallery: WorkGallery
     folder: str
-    changes: list[Change]
-    images: Images | None
+    changes: list[StudyChange]
+    images: StudyImages | None
 
 
 def gather_study(found: StudyFindings, folder: StudyFolder, registry: Registry) -> StudyContents:

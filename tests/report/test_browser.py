@@ -308,22 +308,22 @@ def test_a_page_that_reloads_keeps_its_place_until_it_is_told_not_to(
     planned = design(arms={"plain": {}, "eca": {"attn": "eca"}})
     opened = found(tmp_path / "study", planned, by_chance({"plain": 0.6, "eca": 0.7}), waiting=(("eca", 2),))
     file = tmp_path / "page.html"
-    file.write_text(make_study_report(gather_study(*opened, REGISTRY), 1).html)
+    file.write_text(make_study_report(gather_study(*opened, REGISTRY), 2).html)
     page = browser.new_page(viewport={"width": 1280, "height": 800})
     page.goto(file.as_uri())
     assert (
         " ".join(page.locator(".progress").inner_text().split())
-        == "5 of 6 trials done. This page reloads every 1 second."
+        == "5 of 6 trials done. This page reloads every 2 seconds."
     )
     page.locator(".what summary").first.click()
     page.evaluate("scrollTo({ top: 700, behavior: 'instant' })")
     file.write_text(file.read_text().replace("5 of 6 trials done", "6 of 6 trials done"))
     page.locator("text=6 of 6 trials done").wait_for()
-    assert page.locator(".what p").first.is_visible()
-    assert abs(page.evaluate("scrollY") - 700) < 5
+    page.locator(".what p").first.wait_for()
+    page.wait_for_function("Math.abs(scrollY - 700) < 5")
     page.locator("#reload").uncheck()
     file.write_text("<p>another page</p>")
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(2500)
     assert page.locator("text=6 of 6 trials done").count() == 1
     page.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from resnet_lab.report.study_opening import opening
-from resnet_lab.study.changes import Change, Images, TimeRatio, changes_of, images_of
+from resnet_lab.study.changes import StudyChange, StudyImages, TimeRatio, changes_of, images_of
 from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.grid import Grid
 from resnet_lab.study.trials import trials_of
@@ -15,7 +15,7 @@ from resnet_lab.study.writing import as_markdown
 from tests.report.test_study_plots import effect
 from tests.study.fabricated import by_chance, design, found
 
-IMAGES = Images(1150, 115)
+IMAGES = StudyImages(1150, 115)
 TIMED = TimeRatio(1.83, (1.8, 1.86), is_timed=True)
 
 
@@ -27,12 +27,14 @@ class Findings:
         self.missing, self.effects = ["trial"] * missing, list(effects)
 
 
-def change(verdict: str, difference: float = 0.021, words: str = "attention cbam instead of none", **of: Any) -> Change:
+def change(
+    verdict: str, difference: float = 0.021, words: str = "attention cbam instead of none", **of: Any
+) -> StudyChange:
     of = {"differences": (difference,) * 6, "population": "new", **of}
-    return Change(words, replace(effect("attn cbam", verdict, difference), **of), TIMED, None)
+    return StudyChange(words, replace(effect("attn cbam", verdict, difference), **of), TIMED, None)
 
 
-def told(*changes: Change, images: Images | None = IMAGES, **findings: Any) -> str:
+def told(*changes: StudyChange, images: StudyImages | None = IMAGES, **findings: Any) -> str:
     return opening(Findings(**findings), changes, images)  # type: ignore[arg-type]
 
 
@@ -197,4 +199,4 @@ def test_images_are_counted_by_the_split_of_a_trial(tmp_path: Path) -> None:
     opened, folder = found(tmp_path, planned, by_chance({arm.name: 0.7 for arm in planned.arms}))
     rows = ["path,label,split", *(f"{number}.png,a,{part}" for number, part in enumerate(("train", "train", "test")))]
     folder.run(trials_of(planned)[1]).splits.write_text("\n".join(rows) + "\n")
-    assert images_of(opened.study, folder) == Images(3, 1)
+    assert images_of(opened.study, folder) == StudyImages(3, 1)
