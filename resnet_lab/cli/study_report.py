@@ -23,14 +23,12 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="A study folder o
 class Tables:
     """Output files beside the page."""
 
-    markdown: Annotated[Path | None, options.written("--markdown", "FILE", "Write verdicts, tables and method.")] = (
-        None,
-    )
-    latex: Annotated[Path | None, options.written("--latex", "FILE", "Write the table of effects and arms.")] = (None,)
+    markdown: Annotated[Path | None, options.written("--markdown", "FILE", "Write verdicts, tables and method.")] = None
+    latex: Annotated[Path | None, options.written("--latex", "FILE", "Write the table of effects and arms.")] = None
     csv: Annotated[
         Path | None, options.written("--csv", "FOLDER", "Write trials.csv, effects.csv, arms.csv and curves.csv.")
-    ] = (None,)
-    parquet: Annotated[Path | None, options.written("--parquet", "FOLDER", "Write the same as Parquet.")] = (None,)
+    ] = None
+    parquet: Annotated[Path | None, options.written("--parquet", "FOLDER", "Write the same as Parquet.")] = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Watching:
     watch: Annotated[
         bool,
         typer.Option("--watch", help="Rewrite the page as trials finish, until all have.", rich_help_panel=OUTPUT),
-    ] = (False,)
+    ] = False
     every: Annotated[
         int | None,
         typer.Option(
@@ -52,7 +50,7 @@ class Watching:
             show_default=f"{EVERY}",
             rich_help_panel=OUTPUT,
         ),
-    ] = (None,)
+    ] = None
 
 
 @command(study, epilog="Example: `resnet-lab study report studies/digits --markdown report.md --csv tables`")
