@@ -97,9 +97,9 @@ FIGURE_TEXTS: dict[str, tuple[str, str]] = {
         "images on a plane so that those with similar numbers mostly lie next to each other. Nothing else of it has a "
         "meaning.",
     ),
-    "grad-cam": (
+    "maps": (
         "a map of an image",
-        "Grad-CAM colours the places that counted most for a class, yellow the most and violet the least, coarsely. "
+        "A map colours the places that counted most for a class, yellow the most and violet the least, often coarsely. "
         "It shows where the network looked and not why; that it looked at the right place does not make its reason "
         "right.",
     ),

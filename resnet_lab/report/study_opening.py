@@ -21,7 +21,7 @@ NAMED = 3
 
 
 def opening(found: StudyFindings, changes: Sequence[StudyChange], images: StudyImages | None) -> str:
-    """What a study found, on what and at what cost, in one to three sentences."""
+    """Findings of a study, the images that they are about, and costs, in one to three sentences."""
     hopeless = [printable(name) for name in never_finished(found.outcomes)]
     if found.effects and hopeless:
         return (
