@@ -46,7 +46,7 @@ def _ascending(ends: list[float]) -> list[float]:
     return ends
 
 
-class _Timed(OpenRecord):
+class TimedMode(OpenRecord):
     """An arm in one mode."""
 
     median_ms: Positive
@@ -75,17 +75,17 @@ class _Timed(OpenRecord):
         return self
 
 
-def _timed(mode: _Timed | None) -> _Timed:
+def _timed(mode: TimedMode | None) -> TimedMode:
     """Timing of a mode, which is left out where it was not measured; raises for pydantic."""
     if mode is None:
         raise PydanticCustomError("timing", "Input should be a table, or be left out")
     return mode
 
 
-_Mode = Annotated[_Timed | None, AfterValidator(_timed)]
+_Mode = Annotated[TimedMode | None, AfterValidator(_timed)]
 
 
-class _Row(OpenRecord):
+class TimedArm(OpenRecord):
     """An arm; one that could not be timed has the reason."""
 
     name: str
@@ -101,7 +101,7 @@ class _Row(OpenRecord):
     train: _Mode = None
 
 
-class _Machine(OpenRecord):
+class Machine(OpenRecord):
     """Device of an arm's timing, without drivers, versions and the like."""
 
     __pydantic_extra__: dict[str, str | int | float | bool | None]
@@ -111,12 +111,12 @@ class _Machine(OpenRecord):
     torch: str
 
 
-class _Result(OpenRecord):
+class ResultFile(OpenRecord):
     """A file of `bench --out`, as far as it is read again."""
 
     format: int
-    arms: Items[_Row]
-    machine: Annotated[_Machine, BeforeValidator(bounded)]
+    arms: Items[TimedArm]
+    machine: Annotated[Machine, BeforeValidator(bounded)]
     remarks: Items[str]
 
 
@@ -268,7 +268,7 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: result format {repr_of(content.get('format'))}, and this resnet-lab reads {FORMAT}; "
             "measure again, or use the version that wrote it"
         )
-    validated(_Result, content, f"{path}: damaged", RunError, REMEDY)
+    validated(ResultFile, content, f"{path}: damaged", RunError, REMEDY)
     return content
 
 

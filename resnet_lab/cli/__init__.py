@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from resnet_lab.cli import (  # each adds its command to the app
     bench,  # noqa: F401
+    bench_report,  # noqa: F401
     build,  # noqa: F401
     compare,  # noqa: F401
     data,  # noqa: F401

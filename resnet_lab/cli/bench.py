@@ -63,13 +63,19 @@ class Outputs:
     out: Annotated[Path | None, options.written("--out", "FILE", "Write everything as JSON, for `bench diff`.")] = None
     csv: Annotated[Path | None, options.written("--csv", "FILE", "Write one row per arm.")] = None
     markdown: Annotated[Path | None, options.written("--markdown", "FILE", "Write the table as Markdown.")] = None
+    html: Annotated[Path | None, options.written("--html", "FILE", "Write one page with plots and reasons.")] = None
     plots: Annotated[Path | None, options.written("--plots", "FOLDER", "Write plots as PNG and SVG.")] = None
+
+    @property
+    def need_profiles(self) -> bool:
+        """Whether operators have to be timed one by one."""
+        return self.html is not None or self.plots is not None
 
     def require_new(self) -> None:
         """Raise `RunError` where a file is there already."""
         from resnet_lab.core.files import refuse_existing
 
-        for path in (self.out, self.csv, self.markdown):
+        for path in (self.out, self.csv, self.markdown, self.html):
             if path is not None:
                 refuse_existing(path)
 
@@ -86,10 +92,20 @@ class Outputs:
             write_new(self.csv, results.as_csv(content).encode())
         if self.markdown is not None:
             write_new(self.markdown, results.as_markdown(content).encode())
-        if self.plots is not None:
-            from resnet_lab.report.bench_plots import write_plots
+        if self.need_profiles:
+            self._draw(content)
 
-            write_plots(content, self.plots)
+    def _draw(self, content: dict[str, Any]) -> None:
+        from resnet_lab.bench.report_contents import contents_of
+        from resnet_lab.core.files import write_new
+        from resnet_lab.report.bench_page import bench_page
+        from resnet_lab.report.bench_plots import write_bench_plots
+
+        contents = contents_of(content, "the bench")
+        if self.html is not None:
+            write_new(self.html, bench_page(contents).encode())
+        if self.plots is not None:
+            write_bench_plots(contents, self.plots)
 
 
 @callback(
@@ -131,14 +147,14 @@ def bench(
             watcher=screen,
         )  # fmt: skip
         profiles = {}
-        if config.explain or outputs.plots is not None:
+        if config.explain or outputs.need_profiles:
             screen.begin("timing operators", len(found.results))
             for result in found.results:
                 if result.timings:
                     profiles[result.arm.name] = profile(result, found.roof, registry, config.device)
                 screen.advance()
     content = results.as_json(found, choose(config.device).device, profiles)
-    content["reasons"] = reasons(found, profiles) if config.explain else {}
+    content["reasons"] = reasons(found, profiles) if config.explain or outputs.html is not None else {}
     if config.process_memory:
         from resnet_lab.bench.process_memory import resident
 

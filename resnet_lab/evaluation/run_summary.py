@@ -12,6 +12,7 @@ from resnet_lab.core.wording import shell_word
 from resnet_lab.data.split import Part
 from resnet_lab.device import Placement
 from resnet_lab.evaluation.metrics import Summary
+from resnet_lab.evaluation.next_steps import NextStep, next_steps
 from resnet_lab.evaluation.opened_run import OpenedRun, recorded_spec
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.scoring import predictions_of, stored, summary_of
@@ -65,6 +66,11 @@ class RunSummary:
         config = self.record["config"]
         shares = config.get("progressive_size") or ()
         return SizeSchedule.of(shares, self.spec.input_size, config["epochs"]).changes
+
+    @property
+    def next_steps(self) -> tuple[NextStep, ...]:
+        """Suggestions that its measurements support; none of a training that is not finished."""
+        return next_steps(self.history, self.summary.confusion if self.summary else None) if self.finished else ()
 
     @property
     def has_images(self) -> bool:

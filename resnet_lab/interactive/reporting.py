@@ -80,4 +80,8 @@ def _of_study(folder: Path, page: Path) -> Report:
     made = make_study_report(gather_study(found, opened, registry))
     write_atomically(page, made.html.encode())
     curves = made.contents.analyses.learning_curves
-    return Report(page, as_json(found), study_cell(found, curves, str(folder), str(page)))
+    return Report(
+        page,
+        as_json(found),
+        study_cell(found, curves, str(folder), str(page), changes=made.contents.changes, images=made.contents.images),
+    )

@@ -16,6 +16,7 @@ from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.run_summary import look_at
 from resnet_lab.network.plugins import default_registry
 from resnet_lab.report.cells import figures_cell, message_cell, run_cell, study_cell
+from resnet_lab.study.changes import changes_of, images_of
 from resnet_lab.study.learning_curves import learning_curves
 from resnet_lab.study.results import StudyFindings, findings
 from resnet_lab.study.running import as_run
@@ -135,7 +136,14 @@ class Study:
     @_in_words
     def _repr_html_(self) -> str:
         found = self.findings()
-        return study_cell(found, learning_curves(found, StudyFolder(self.folder)), str(self.folder))
+        folder = StudyFolder(self.folder)
+        return study_cell(
+            found,
+            learning_curves(found, folder),
+            str(self.folder),
+            changes=changes_of(found),
+            images=images_of(found.study, folder),
+        )
 
 
 @dataclass(frozen=True)

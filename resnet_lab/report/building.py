@@ -1,5 +1,6 @@
 """Reports on runs as page, numbers and plots, drawn and written."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
@@ -19,7 +20,7 @@ from resnet_lab.report import comparison_plots, run_plots
 from resnet_lab.report.comparison_page import comparison_page, letters
 from resnet_lab.report.figure_style import PAPER, Format, as_file, styled
 from resnet_lab.report.run_page import run_page
-from resnet_lab.report.run_words import remarks, sentence
+from resnet_lab.report.run_words import next_step, remarks, sentence
 
 FORMATS: tuple[Format, ...] = ("png", "svg")
 
@@ -78,6 +79,7 @@ def _numbers(run: RunSummary, gallery: Gallery | None) -> dict[str, Any]:
         "split": None if predictions is None else predictions.origin.part,
         "source": None if predictions is None else predictions.origin.source,
         "remarks": [remark.text for remark in remarks(run)],
+        "next_steps": [next_step(step) for step in run.next_steps],
         "network": {
             "name": run.spec.name,
             "changes": list(run.changes),
@@ -127,6 +129,11 @@ def write_figures(figures: Iterable[tuple[str, Figure]], folder: Path) -> list[P
             write_atomically(path, as_file(figure, file_format))
             written.append(path)
     return written
+
+
+def in_file_name(name: str) -> str:
+    """An arm's or effect's name as part of a file's."""
+    return re.sub(r"[^\w.@=+-]+", "-", name).strip("-")
 
 
 def _figures(report: BuiltReport) -> Iterator[tuple[str, Figure]]:

@@ -21,9 +21,11 @@ from resnet_lab.report.comparison_page import letters
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import environment
 from resnet_lab.report.run_words import remarks, sentence
-from resnet_lab.report.study_page import SIGNS, answer, sentences, verdicts_of_arms
+from resnet_lab.report.study_opening import opening
+from resnet_lab.report.study_page import SIGNS, sentences, verdicts_of_arms
 from resnet_lab.report.study_page import remarks as remarks_on_study
 from resnet_lab.report.text import duration, interval_notes, joined
+from resnet_lab.study.changes import StudyChange, StudyImages
 from resnet_lab.study.learning_curves import LearningCurves
 from resnet_lab.study.results import StudyFindings
 
@@ -107,14 +109,22 @@ def comparison_cell(runs: Sequence[RunSummary], comparisons: Sequence[Comparison
     )  # fmt: skip
 
 
-def study_cell(found: StudyFindings, curves: Sequence[LearningCurves], folder: str, page: str = "") -> str:
+def study_cell(
+    found: StudyFindings,
+    curves: Sequence[LearningCurves],
+    folder: str,
+    page: str = "",
+    *,
+    changes: Sequence[StudyChange],
+    images: StudyImages | None = None,
+) -> str:
     """A study: verdicts, effects, arms and learning curves."""
     shown, folded = sentences(found)
     return _render(
         "study_cell.html.j2",
         found=found,
         plan=found.study.plan,
-        answer=answer(found),
+        answer=opening(found, changes, images),
         remarks=list(remarks_on_study(found)),
         sentences=shown,
         others=len(folded),

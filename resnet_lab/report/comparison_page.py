@@ -68,19 +68,22 @@ def _reach(differences: Mapping[str, Interval]) -> float:
     return max(SMALLEST_REACH, *(1.05 * end for end in ends))
 
 
-def _curves(names: Sequence[str], runs: Sequence[RunSummary]) -> list[Markup]:
+def _curves(names: Sequence[str], runs: Sequence[RunSummary]) -> dict[str, Markup]:
+    """The curves by name."""
     histories = {name: run.history for name, run in zip(names, runs, strict=True) if run.history}
     if not histories:
-        return []
+        return {}
     with styled(PAGE):
-        return [
-            inline_svg(comparison_plots.losses(histories, PAGE), "losses", "Validation loss of each run by epoch"),
-            inline_svg(
+        return {
+            "losses": inline_svg(
+                comparison_plots.losses(histories, PAGE), "losses", "Validation loss of each run by epoch"
+            ),
+            "accuracies": inline_svg(
                 comparison_plots.accuracies(histories, PAGE),
                 "accuracies",
                 "Validation macro accuracy of each run by epoch",
             ),
-        ]
+        }
 
 
 def _class_rows(runs: Sequence[RunSummary]) -> list[dict[str, Any]]:

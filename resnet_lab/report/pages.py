@@ -13,6 +13,7 @@ from markupsafe import Markup
 from resnet_lab.core.errors import printable
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.wording import counted
+from resnet_lab.report.figure_texts import FIGURE_TEXTS
 from resnet_lab.report.text import breakable, duration, joined, large, signed
 
 
@@ -37,7 +38,7 @@ def environment() -> Environment:
         "base64": lambda content: b64encode(content).decode("ascii"),
         "colour": _colour,
     }
-    made.globals |= {"counted": counted, "joined": joined}
+    made.globals |= {"counted": counted, "joined": joined, "figure_texts": FIGURE_TEXTS}
     return made
 
 

@@ -20,7 +20,16 @@ from resnet_lab.report.data_page import Bar
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.network import made_of
 from resnet_lab.report.pages import render
-from resnet_lab.report.run_words import EXPLAINED, class_parts, colour_bar, configuration, provenance, remarks, sentence
+from resnet_lab.report.run_words import (
+    EXPLAINED,
+    class_parts,
+    colour_bar,
+    configuration,
+    next_step,
+    provenance,
+    remarks,
+    sentence,
+)
 from resnet_lab.report.text import interval_notes
 
 PAIRS = 10
@@ -68,6 +77,7 @@ def run_page(
         summary=summary,
         sentence=sentence(run),
         remarks=list(remarks(run)),
+        next_steps=[next_step(step) for step in run.next_steps],
         curves=_curves(run),
         explained=EXPLAINED,
         notes=[] if summary is None else interval_notes(summary.headline),
@@ -92,26 +102,27 @@ def run_page(
     )
 
 
-def _curves(run: RunSummary) -> list[Markup]:
+def _curves(run: RunSummary) -> dict[str, Markup]:
+    """The curves by name."""
     history, best = run.history, run.best_epoch
     if best is None:
-        return []
+        return {}
     there = next(epoch for epoch in history if epoch.epoch == best)
     with styled(PAGE):
-        return [
-            inline_svg(
+        return {
+            "losses": inline_svg(
                 run_plots.losses(history, best, PAGE, sizes=run.sizes),
                 "losses",
                 f"Losses against epochs: training ends at {history[-1].train_loss:.3f}, validation at "
                 f"{history[-1].val_loss:.3f} nats",
             ),
-            inline_svg(
+            "accuracies": inline_svg(
                 run_plots.accuracies(history, best, PAGE, sizes=run.sizes),
                 "accuracies",
                 f"Macro accuracy against epochs: validation is best in epoch {best} with "
                 f"{there.val_macro_accuracy:.3f}",
             ),
-        ]
+        }
 
 
 def _plots(summary: Summary) -> dict[str, Markup]:

@@ -10,6 +10,7 @@ from resnet_lab.core.wording import counted
 from resnet_lab.data.split import PARTS
 from resnet_lab.evaluation.explanation.pictures import COLOURS
 from resnet_lab.evaluation.metrics import Summary
+from resnet_lab.evaluation.next_steps import NextStep, Regularise, TrainLonger
 from resnet_lab.evaluation.predictions import Predictions
 from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.report.data_page import FEW, Remark
@@ -76,11 +77,28 @@ def remarks(run: RunSummary) -> Iterator[Remark]:
         )
     if run.summary is not None:
         yield from _of_small_classes(run.summary)
-    last = len(run.history)
-    if last > 1 and run.best_epoch == run.history[-1].epoch and run.finished:
-        yield Remark(
-            "hint", "The best epoch is the last one: longer training may improve it.", "curves", "Learning curves"
+
+
+def next_step(step: NextStep) -> str:
+    """A suggestion, with what was measured."""
+    if isinstance(step, TrainLonger):
+        return (
+            f"Train longer: the last of {step.epochs} epochs is the best, and the validation loss still fell, from "
+            f"{step.before:.3f} in epoch {step.since} to {step.after:.3f}. Whether more epochs help, "
+            f"another run shows (--epochs {2 * step.epochs})."
         )
+    if isinstance(step, Regularise):
+        return (
+            f"Augment or regularise more: after epoch {step.lowest} the validation loss rose from "
+            f"{step.validation[0]:.3f} to {step.validation[1]:.3f}, while the training loss fell from "
+            f"{step.training[0]:.3f} to {step.training[1]:.3f}. Accuracy need not suffer, but probabilities do."
+        )
+    pair = step.pair
+    return (
+        f"Look at {printable(pair.true)} taken for {printable(pair.predicted)}: {pair.n:,} of all "
+        f"{counted(step.mistakes, 'mistake')}. Wrong or overlapping labels would look like this too "
+        "(resnet-lab data suspects)."
+    )
 
 
 def _of_what_is_gone(predictions: Predictions) -> Iterator[Remark]:

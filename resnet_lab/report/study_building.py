@@ -1,6 +1,5 @@
 """A study's page and plots, drawn and written."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from resnet_lab.core.errors import printable
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.report import study_detail_plots, study_plots
-from resnet_lab.report.building import write_figures
+from resnet_lab.report.building import in_file_name, write_figures
 from resnet_lab.report.figure_style import PAPER, styled
 from resnet_lab.report.study_page import study_page
 from resnet_lab.study.report_contents import StudyContents
@@ -24,9 +23,9 @@ class StudyReport:
     contents: StudyContents
 
 
-def make_study_report(contents: StudyContents) -> StudyReport:
-    """All results of the trials, on one page."""
-    return StudyReport(study_page(contents), contents)
+def make_study_report(contents: StudyContents, reload_seconds: int | None = None) -> StudyReport:
+    """All results of the trials, on one page, which may load itself again."""
+    return StudyReport(study_page(contents, reload_seconds), contents)
 
 
 def write_study_plots(report: StudyReport, folder: Path) -> list[Path]:
@@ -52,7 +51,7 @@ def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
     for pair in analyses.interactions:
         title = f"{pair.first} and {pair.second}"
         yield (
-            f"interaction-{_in_file(pair.first)}-{_in_file(pair.second)}",
+            f"interaction-{in_file_name(pair.first)}-{in_file_name(pair.second)}",
             study_plots.interaction(pair, metric, PAPER, title),
         )
     if analyses.pareto.points:
@@ -66,10 +65,6 @@ def _figures(report: StudyReport) -> Iterator[tuple[str, Figure]]:
         yield "learning-loss", draw(curves, "loss", PAPER, f"Validation loss: {name}")
     for number, each in enumerate(analyses.class_effects, 1):
         title = f"Recall of each class by {printable(each.name)}"
-        yield f"classes-{number}-{_in_file(each.name)}", study_detail_plots.classes(each, PAPER, title)[0]
+        yield f"classes-{number}-{in_file_name(each.name)}", study_detail_plots.classes(each, PAPER, title)[0]
     if any(each.counts for each in analyses.paired_errors):
         yield "errors", study_plots.errors(analyses.paired_errors, PAPER, f"Works fixed and broken: {name}")
-
-
-def _in_file(name: str) -> str:
-    return re.sub(r"[^\w.@=+-]+", "-", name).strip("-")

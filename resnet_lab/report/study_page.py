@@ -14,12 +14,13 @@ from resnet_lab.report import study_detail_plots, study_plots
 from resnet_lab.report.data_page import Remark
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
+from resnet_lab.report.study_opening import opening
 from resnet_lab.report.study_plots import scale_of
-from resnet_lab.report.text import device_text, joined, signed, versions_text
+from resnet_lab.report.text import device_text, joined, versions_text
 from resnet_lab.study.analyses import StudyAnalyses
 from resnet_lab.study.learning_curves import LearningCurves
 from resnet_lab.study.plan import FEWEST
-from resnet_lab.study.remarks import WITHHELD, claim, happened, never_finished, scored_at, skew_of_verdict
+from resnet_lab.study.remarks import WITHHELD, claim, happened, scored_at, skew_of_verdict
 from resnet_lab.study.report_contents import StudyContents
 from resnet_lab.study.results import StudyFindings
 from resnet_lab.study.statistics import Effect
@@ -38,8 +39,12 @@ SIGNS = {"better": "▲", "worse": "▼", "equivalent": "■", "undecided": "○
 DECIDED = ("better", "worse", "equivalent")
 
 
-def study_page(contents: StudyContents) -> str:
-    """The HTML of one self-contained page."""
+def study_page(contents: StudyContents, reload_seconds: int | None = None) -> str:
+    """The HTML of one self-contained page.
+
+    Args:
+        reload_seconds: after which the page loads itself again; None where it stays as it is.
+    """
     found, analyses = contents.found, contents.analyses
     plan = found.study.plan
     scale, unit = scale_of(plan.metric)
@@ -52,7 +57,9 @@ def study_page(contents: StudyContents) -> str:
         plan=plan,
         analyses=analyses,
         gallery=contents.gallery,
-        answer=answer(found),
+        reload_seconds=reload_seconds,
+        done=found.planned - len(found.missing),
+        opening=opening(found, contents.changes, contents.images),
         remarks=list(remarks(found)),
         sentences=shown,
         folded_sentences=folded,
@@ -85,57 +92,25 @@ def _capitalized(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def answer(found: StudyFindings) -> str:
-    """Conclusion of the study, in one line."""
-    effects = found.effects or found.families[-1]
-    if found.effects and (hopeless := never_finished(found.outcomes)):
-        return (
-            f"No effect of a factor can be estimated, since {joined(hopeless)} failed at every seed; the others are "
-            "compared with the baseline."
-        )
-    hopeless = never_finished(found.outcomes)
-    failed = [f"{joined(hopeless)} failed at every seed."] if hopeless else []
-    if hopeless and all(effect.difference is None for effect in effects):
-        return " ".join(["Nothing can be compared:", *failed])
-    if all(effect.verdict == "exploratory" for effect in effects):
-        text = "No verdict yet: there are too few finished seeds, so this is exploratory."
-        return " ".join([text, *failed])
-    parts = []
-    for verdict in DECIDED:
-        named = [_with_difference(effect, found) for effect in effects if effect.verdict == verdict]
-        if named:
-            parts.append(f"{verdict.capitalize()}: {joined(named)}.")
-    withheld = [_with_difference(effect, found) for effect in effects if effect.verdict == "withheld"]
-    if withheld:
-        parts.append(f"Withheld, since failures are unequal between the arms compared: {joined(withheld)}.")
-    undecided = [each for each in effects if each.verdict not in (*DECIDED, "withheld") and each.difference is not None]
-    other = len(undecided)
-    one, several = ("effect", "effects") if found.effects else ("arm", "arms")
-    if not parts:
-        all_of = f"All {other} {several} are" if other > 1 else f"The {one} is"
-        text = f"{all_of} undecided: these trials do not show whether there is a difference."
-        return " ".join([text, *failed])
-    return " ".join([*parts, *([f"{counted(other, one, several)} undecided."] if other else []), *failed])
-
-
-def _with_difference(effect: Effect, found: StudyFindings) -> str:
-    scale, _ = scale_of(found.study.plan.metric)
-    return f"{effect.name} ({signed(scale * (effect.difference or 0.0), 2)}{' points' if scale != 1 else ''})"
-
-
 def sentences(found: StudyFindings) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Texts without the verdict, and the verdict; those that are seen, and those that are folded."""
-    effects = found.effects or found.families[-1]
 
     def worded(effect: Effect) -> tuple[str, str]:
         text = in_words(effect, found.study.plan.metric, found.time_ratios.get(effect.name))
         return printable(text.removesuffix(effect.verdict)), effect.verdict
 
+    first, others = _seen_first(found)
+    return [worded(effect) for effect in first], [worded(effect) for effect in others]
+
+
+def _seen_first(found: StudyFindings) -> tuple[list[Effect], list[Effect]]:
+    """Effects that are seen at once, and others: all are where they are few, else main effects and those decided."""
+    effects = found.effects or found.families[-1]
     if len(effects) <= SENTENCES:
-        return [worded(effect) for effect in effects], []
+        return effects, []
     seen = (*DECIDED, "withheld")
     first = [effect for effect in effects if effect.verdict in seen or effect.kind == "main"] or effects[:SENTENCES]
-    return [worded(effect) for effect in first], [worded(effect) for effect in effects if effect not in first]
+    return first, [effect for effect in effects if effect not in first]
 
 
 def remarks(found: StudyFindings) -> Iterator[Remark]:
@@ -191,11 +166,12 @@ def verdicts_of_arms(found: StudyFindings) -> dict[str, Effect]:
 def _plots(found: StudyFindings, analyses: StudyAnalyses) -> dict[str, Any]:
     """Every drawing of the page; to be called in its style."""
     plan = found.study.plan
-    plots: dict[str, Any] = {"families": []}
-    for number, family in enumerate(found.families):
-        figure, tooltips = study_plots.effects(family, plan.metric, plan.margin, PAGE)
-        alt = f"Differences with their intervals: {'; '.join(tooltips.values())}"
-        plots["families"].append(inline_svg(figure, f"effects{number}", alt, tooltips))
+    first, others = _seen_first(found)
+    plots: dict[str, Any] = {
+        "first": _effects(first, found, "first"),
+        "effects": _effects(found.effects, found, "effects") if found.effects and others else None,
+        "arms": _effects(found.families[-1], found, "arms") if found.effects or others else None,
+    }
     plots["pairs"] = [
         inline_svg(
             study_plots.interaction(pair, plan.metric, PAGE),
@@ -219,6 +195,13 @@ def _plots(found: StudyFindings, analyses: StudyAnalyses) -> dict[str, Any]:
         alt = "Test works that each arm fixed and broke against the baseline, per seed on average"
         plots["errors"] = inline_svg(study_plots.errors(analyses.paired_errors, PAGE), "errors", alt)
     return plots
+
+
+def _effects(effects: Sequence[Effect], found: StudyFindings, name: str) -> Markup:
+    plan = found.study.plan
+    figure, tooltips = study_plots.effects(effects, plan.metric, plan.margin, PAGE)
+    alt = f"Differences with their intervals: {'; '.join(tooltips.values())}"
+    return inline_svg(figure, name, alt, tooltips)
 
 
 def _curves(found: Sequence[LearningCurves], what: study_detail_plots.Validated) -> list[tuple[str, Markup]]:

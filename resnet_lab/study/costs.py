@@ -15,7 +15,7 @@ from resnet_lab.bench.statistics import median_interval
 from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.files import write_atomically
-from resnet_lab.core.locks import held
+from resnet_lab.core.locks import claimed, held
 from resnet_lab.core.processor import allowed_cores
 from resnet_lab.core.records import repr_of
 from resnet_lab.core.watcher import SILENT, Watcher
@@ -92,6 +92,15 @@ def measure_costs(
             return f"costs are not measured: {error}"
         write_atomically(folder.bench, json.dumps(content, indent=1).encode())
         return None
+
+
+def being_measured(folder: StudyFolder) -> bool:
+    """Whether a process is measuring a study's costs."""
+    lock = folder.bench.with_suffix(".lock")
+    if not lock.exists():
+        return False
+    with claimed(lock) as is_free:
+        return not is_free
 
 
 def kept_costs(arms: Sequence[Arm], classes: int, folder: StudyFolder) -> Costs | None:

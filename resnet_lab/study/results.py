@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.records import shortened
 from resnet_lab.core.wording import shell_word
 from resnet_lab.evaluation.predictions import Predictions
@@ -27,7 +26,7 @@ from resnet_lab.study.spread import collapses, score_of_guessing
 from resnet_lab.study.statistics import ALPHA, Effect, estimate, with_verdicts
 from resnet_lab.study.tested import classes_of_trials
 from resnet_lab.study.trial_results import finished_of, progress_of, read_trials, scores_of
-from resnet_lab.study.trials import StudyFolder
+from resnet_lab.study.trials import NoResultsError, StudyFolder
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def findings(study: Study, folder: StudyFolder, registry: Registry) -> StudyFind
     """Read all outcomes and judge them.
 
     Raises:
-        ConfigError: no trial has finished.
+        NoResultsError: no trial has finished, or all that have failed.
         RunError, CheckpointError: a damaged file.
     """
     progress = progress_of(study, folder) if study.plan.looks else None
@@ -242,11 +241,12 @@ def _judged(
 def _require_finished(outcomes: Grid[Outcome], folder: StudyFolder) -> None:
     problems = [outcome.problem for outcome in outcomes.values()]
     if not problems:
-        raise ConfigError(f"{folder.folder}: no trial has finished; run the study first: `resnet-lab study run`")
+        raise NoResultsError(f"{folder.folder}: no trial has finished; run the study first: `resnet-lab study run`")
     if problems[0] is not None and None not in problems:
-        raise ConfigError(
+        raise NoResultsError(
             f"{folder.folder}: all of the {len(problems)} finished trials failed, the first with: "
-            f"{shortened(problems[0], 500)}"
+            f"{shortened(problems[0], 500)}",
+            is_final=len(problems) == len(outcomes.seeds) * len(outcomes.arms),
         )
 
 

@@ -16,7 +16,7 @@ from resnet_lab.study.executing import Execute, StudyWatcher, one_by_one
 from resnet_lab.study.resolution import ResolvedArm, ResolvedStudy, read_resolution, recovered, write_resolution
 from resnet_lab.study.sequential import summary
 from resnet_lab.study.trial_results import progress_of
-from resnet_lab.study.trials import StudyFolder, Trial, orphaned, trials_of, tuning_trials
+from resnet_lab.study.trials import NoResultsError, StudyFolder, Trial, orphaned, trials_of, tuning_trials
 from resnet_lab.train.determinism import reserve_workspace
 
 
@@ -135,7 +135,7 @@ def as_run(study: Study, folder: StudyFolder) -> Study:
     """The study as `run_study` gives it, as far as the folder shows it; nothing is decided.
 
     Raises:
-        ConfigError: the learning rate of an arm is not tuned yet.
+        NoResultsError: the learning rate of an arm is not tuned yet.
         RunError: a damaged file.
     """
     resolved = tuned(study, folder, known(study, folder))
@@ -183,7 +183,7 @@ def _untuned(study: Study, resolved: ResolvedStudy) -> list[Arm]:
 
 def _require_tuned(study: Study, resolved: ResolvedStudy, folder: StudyFolder) -> None:
     if untuned := _untuned(study, resolved):
-        raise ConfigError(
+        raise NoResultsError(
             f"{folder.folder}: the learning rate of arm {untuned[0].name!r} is not found yet; run the study"
         )
 

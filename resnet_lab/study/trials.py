@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from resnet_lab.core import locks
-from resnet_lab.core.errors import ResNetLabError, RunError
+from resnet_lab.core.errors import ConfigError, ResNetLabError, RunError
 from resnet_lab.core.files import make_folder, refuse_ways_out, write_atomically
 from resnet_lab.core.records import (
     SMALL,
@@ -78,6 +78,18 @@ class Trial:
     def rate(self) -> float:
         """Learning rate that it is trained with."""
         return self.arm.train.lr if self.lr is None else self.lr
+
+
+class NoResultsError(ConfigError):
+    """A study has no results.
+
+    Attributes:
+        is_final: whether all of its trials are over.
+    """
+
+    def __init__(self, text: str, *, is_final: bool = False) -> None:
+        super().__init__(text)
+        self.is_final = is_final
 
 
 def _contradiction(outcome: Outcome, trial: Trial) -> str:
@@ -174,6 +186,11 @@ class StudyFolder:
                 "made"
             )
         return study_from(read_noted(self.design, RunError)["tables"], str(self.design))
+
+    def stamps(self) -> frozenset[tuple[str, int]]:
+        """Names and times of change of the files that results are read from: another set, other results."""
+        files = [self.design, self.resolution, self.bench, *self.trials.glob("*.json")]
+        return frozenset((file.name, file.stat().st_mtime_ns) for file in files if isfile(file))
 
     def run(self, trial: Trial) -> Run:
         """Its run folder, which need not exist."""

@@ -21,7 +21,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_everything_that_is_written(cli: Callable) -> None:
     code, out, err = cli(
         "bench", *QUICK, "--act", "relu,gelu", "--attn", "none,cbam", "--rounds", 6, "--peer", "timm", "--explain",
-        "--out", "b.json", "--csv", "b.csv", "--markdown", "b.md", "--plots", "plots", "--json",
+        "--out", "b.json", "--csv", "b.csv", "--markdown", "b.md", "--plots", "plots", "--html", "b.html",
+        "--json",
     )  # fmt: skip
     assert code == 0, err
     content = json.loads(out)
@@ -42,6 +43,13 @@ def test_everything_that_is_written(cli: Callable) -> None:
     text = Path("plots/time-infer.svg").read_text()
     assert text.startswith("<?xml")
     assert Path("plots/stages.png").exists()
+    html = Path("b.html").read_text()
+    assert '<h2 id="roofline">Roofline</h2>' in html
+    out = cli("bench", "report", "b.json", "--out", "again.html", "--json").out
+    assert json.loads(out) == {"page": "again.html", "plots": []}
+    assert Path("again.html").read_text() == html
+    code, out, _ = cli("bench", "report", "b.json", "--plots", "drawn")
+    assert (code, out) == (0, "page: b.html\nplots: 14 files in drawn\n")
     code, out, _ = cli("bench", "diff", "b.json", "b.json", "--json")
     changes = json.loads(out)["changes"]
     assert (code, [change["change"] for change in changes]) == (0, [1] * 4)
@@ -127,6 +135,17 @@ def test_memory_in_a_process_of_its_own(cli: Callable) -> None:
     assert code == 0, err
     few, many = (arm["process_memory"]["infer"] for arm in json.loads(out)["arms"])
     assert many - few > 255 * 16 * 32 * 32 * 4  # at least one feature map more of every image
+
+
+def test_a_page_of_no_bench(cli: Callable) -> None:
+    Path("b.json").write_text("[]")
+    assert cli("bench", "report", "b.json") == (
+        2, "", "resnet-lab: b.json: not a result of `resnet-lab bench --out`; name a file that it wrote\n",
+    )  # fmt: skip
+    code, _, err = cli("bench", "report", "b.json", "--out", "b.json")
+    assert (code, err) == (
+        2, "resnet-lab: b.json exists already and is left as it is; choose another name or remove it\n",
+    )  # fmt: skip
 
 
 def test_bad_input(cli: Callable, tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ COMMANDS = {
     "train": (*QUICK, "--data", DATA, "--out", f"{ESCAPE}new"),
     "bench": ("--study", ABSENT),
     "bench diff": (ABSENT, ABSENT),
+    "bench report": (ABSENT,),
     "data check": (DATA,),
     "data describe": (DATA, "--size", "8", "--html", f"{ESCAPE}.html"),
     "data split": (DATA, "--out", f"{ESCAPE}.csv"),

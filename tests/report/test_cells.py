@@ -18,6 +18,7 @@ from resnet_lab.report.cells import (
     run_cell,
     study_cell,
 )
+from resnet_lab.study.changes import changes_of
 from resnet_lab.study.learning_curves import learning_curves
 from resnet_lab.study.writing import in_words
 from tests.report.made_up_runs import ANIMALS, made_up_run
@@ -45,7 +46,7 @@ def fragments(study: tuple) -> dict[str, str]:
         "unfinished": run_cell(replace(evil, history=(), predictions=None, summary=None)),
         "figures": figures_cell(evil.summary, EVIL),
         "comparison": comparison_cell([replace(RUNS[0], name=EVIL), RUNS[1]], [comparison]),
-        "study": study_cell(findings, learning_curves(findings, folder), EVIL),
+        "study": study_cell(findings, learning_curves(findings, folder), EVIL, changes=changes_of(findings)),
         "progress": progress_cell(ProgressBar(EVIL, 3, 8, EVIL, 70.0), [EVIL]),
         "message": message_cell(EVIL),
     }
@@ -117,7 +118,7 @@ def test_a_comparison_has_the_differences_between_runs() -> None:
 
 def test_a_study_has_the_sentences_of_the_terminal(study: tuple) -> None:
     findings, folder = study
-    page = Page(study_cell(findings, learning_curves(findings, folder), "studies/a"))
+    page = Page(study_cell(findings, learning_curves(findings, folder), "studies/a", changes=changes_of(findings)))
     items = [" ".join(text.split()) for text in page.texts["li"]]
     for effect in findings.effects:
         words = in_words(effect, "macro_accuracy", findings.time_ratios.get(effect.name))

@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from sklearn.metrics import (
 )
 
 from resnet_lab.evaluation.metrics import summarise
+from resnet_lab.evaluation.metrics.confusion import Confusion
 from resnet_lab.evaluation.picture_files import BUDGET
 from resnet_lab.evaluation.run_summary import RunSummary
 from resnet_lab.evaluation.suspects import Suspect
@@ -234,12 +236,43 @@ def test_other_things_to_know() -> None:
         f"warning {sum(number < 10 for number in support.values())} classes have fewer than 10 images here. "
         f"{ANIMALS[fewest[1]]} has {fewest[0]}: one mistake moves its recall by {100 / fewest[0]:.0f} points."
     ) in remarks_on(small)
-    longer = replace(MADE, history=history((1.5, 0.9)))
-    assert "hint The best epoch is the last one: longer training may improve it." in remarks_on(longer)
     trained_on = replace(MADE, predictions=predictions(ANIMALS, part="train"))
     assert any("trained on these images" in text for text in remarks_on(trained_on))
     chosen_by = replace(MADE, predictions=predictions(ANIMALS, part="val"))
     assert any("selected on this validation part" in text for text in remarks_on(chosen_by))
+
+
+def test_what_to_try_next_is_there_where_a_measurement_supports_it() -> None:
+    def steps(**changes: Any) -> list[str]:
+        html = run_page(replace(MADE, **changes), None)
+        section = html.partition('<h2 id="next">What to try next</h2>')[2].partition("</section>")[0]
+        assert bool(section) == ('href="#next"' in html)
+        return Page(f"<div>{section}</div>").texts.get("li", []) if section else []
+
+    assert steps() == []
+    assert steps(history=history((1.5, 0.9, 0.7, 0.6))) == [
+        "Train longer: the last of 4 epochs is the best, and the validation loss still fell, from 0.800 in epoch 3 to "
+        "0.700. Whether more epochs help, another run shows (--epochs 8)."
+    ]
+    unfinished = {**MADE.record, "status": "running"}
+    assert steps(history=history((1.5, 0.9, 0.7, 0.6)), record=unfinished) == []
+    losses = ((0.9, 0.8), (0.6, 0.5), (0.4, 0.6), (0.2, 0.7))
+    overfitted = tuple(
+        replace(epoch, train_loss=training, val_loss=validation)
+        for epoch, (training, validation) in zip(history(), losses, strict=True)
+    )
+    assert steps(history=overfitted) == [
+        "Augment or regularise more: after epoch 2 the validation loss rose from 0.500 to 0.700, while the training "
+        "loss fell from 0.600 to 0.200. Accuracy need not suffer, but probabilities do."
+    ]
+    counts = np.diag([50] * len(ANIMALS))
+    counts[0, 1] = 12
+    assert MADE.summary is not None
+    confused = replace(MADE.summary, confusion=Confusion(ANIMALS, counts))
+    assert steps(summary=confused) == [
+        "Look at ant taken for bee: 12 of all 12 mistakes. Wrong or overlapping labels would look like this too "
+        "(resnet-lab data suspects)."
+    ]
 
 
 def test_names_cannot_become_markup() -> None:

@@ -14,7 +14,8 @@ from resnet_lab.network.cost import NetworkCost, measure
 from resnet_lab.network.plugins import Registry, default_registry
 from resnet_lab.network.spec import ModelSpec
 from resnet_lab.report.study_building import make_study_report
-from resnet_lab.report.study_page import answer
+from resnet_lab.report.study_opening import opening
+from resnet_lab.study.changes import changes_of
 from resnet_lab.study.estimand import SeedImages, image_blocks
 from resnet_lab.study.remarks import claim
 from resnet_lab.study.report_contents import gather_study
@@ -268,7 +269,7 @@ def test_an_arm_that_always_diverged_has_no_figures(
     rows = make_tables(judged, folder)
     assert (rows["effects"][0]["difference"], rows["effects"][0]["p_holm"]) == (None, None)
     assert [row["diverged"] for row in rows["arms"]] == [3 * (name == arm) for name in ARMS]
-    assert answer(judged) == f"Nothing can be compared: {arm} failed at every seed."
+    assert opening(judged, changes_of(judged), None) == f"Nothing can be compared: {arm} failed at every seed."
 
 
 def test_time_ratios_are_geometric_means(tmp_path: Path) -> None:

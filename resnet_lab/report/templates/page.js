@@ -47,3 +47,27 @@ for (const pictures of document.querySelectorAll(".work .pictures")) {
   const details = pictures.parentElement.querySelector("details");
   pictures.addEventListener("click", () => { details.open = !details.open; });
 }
+
+const reload = document.getElementById("reload");
+if (reload) {
+  const key = `reload ${location.pathname}`;
+  const folds = [...document.querySelectorAll("details")];
+  const name = (fold) => `${fold.closest("section")?.getAttribute("aria-labelledby")} ${fold.querySelector("summary").textContent}`;
+  const kept = JSON.parse(sessionStorage.getItem(key) ?? "null");
+  history.scrollRestoration = "manual";
+  if (kept) {
+    reload.checked = kept.on;
+    for (const fold of folds) fold.open = kept.open.includes(name(fold));
+    scrollTo({ top: kept.top, behavior: "instant" });
+  }
+  const keep = () => {
+    const open = folds.filter((fold) => fold.open).map(name);
+    sessionStorage.setItem(key, JSON.stringify({ on: reload.checked, open, top: scrollY }));
+  };
+  reload.addEventListener("change", keep);
+  setInterval(() => {
+    if (!reload.checked) return;
+    keep();
+    location.reload();
+  }, 1000 * reload.dataset.seconds);
+}
