@@ -108,7 +108,8 @@ def draw(steps: list[Step]) -> str:
         console.print(Text(f"$ {step.command}", style="bold green"))
         for line in shown(step):
             console.print(Text(line), no_wrap=True)
-        console.print(Text(f"({step.seconds:.0f} s)\n", style="dim"))
+        times = f"{step.seconds:.0f} s, {step.processor_seconds:.0f} s of the processor"
+        console.print(Text(f"({times})\n", style="dim"))
     return console.export_svg(title="resnet-lab: from Python to a study's page", code_format=SVG, unique_id="session")
 
 
@@ -142,11 +143,13 @@ def passage(steps: list[Step]) -> str:
         [minutes(sum(getattr(step, time) for step in part)) for part in (install, others)]
         for time in ("seconds", "processor_seconds")
     )
+    count = len(os.sched_getaffinity(0))
+    cores = "one core" if count == 1 else f"{count} cores"
     verdicts = [line for line in shown(steps[-1]) if re.search(r": (better|worse|equivalent|undecided)$", line)]
     lines = [
         f"![The five commands in a terminal, with their output and seconds]({DRAWING.name})",
         "",
-        f"Recorded on one core of an {processor()} that other programs used too (load {os.getloadavg()[2]:.0f}): the",
+        f"Recorded on {cores} of an {processor()}, shared with other programs (load {os.getloadavg()[2]:.0f}): the",
         f"installation took {wall[0]}, {busy[0]} of them of the processor; the other commands {wall[1]},",
         f"and {busy[1]} of the processor. The verdicts:",
         "",
