@@ -72,6 +72,8 @@ CHECKS = (
     Check("pages", "every command of the pages on recipes, benches and paintings", tests("tests/test_snippets.py")),
     Check("notebook", "the notebook runs where Kaggle mounts paintings and where it does not, and outlives its kernel",
           tests("tests/test_notebook.py")),
+    Check("first-session", "the quickstart's five commands lead from Python alone to a study's page",
+          (sys.executable, "docs/terminal_session.py", "{folder}")),
     Check("cluster", "a node decides for a cluster, and one that is lost changes nothing without a shared folder",
           tests("tests/study/test_ray_executor.py")),
     Check("lost-process", "torchrun replaces a killed process, and the training resumes",

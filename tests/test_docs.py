@@ -95,7 +95,8 @@ def test_public_names_have_docstrings() -> None:
 
 def texts() -> Iterator[tuple[Path, str]]:
     """Pages, templates, and the strings of every module."""
-    for path in (*DOCS.glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("resnet_lab/**/*.j2")):
+    pages = ("docs/**/*.md", "*.md", "findings/*.md", "resnet_lab/**/*.j2")
+    for path in (path for pattern in pages for path in ROOT.glob(pattern)):
         yield path, path.read_text()
     for folder in ("resnet_lab", "plugins", "examples"):
         for path in ROOT.glob(f"{folder}/**/*.py"):

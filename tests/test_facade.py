@@ -52,7 +52,7 @@ def imported_names(source: str) -> set[tuple[str, str]]:
 
 def sources() -> dict[str, str]:
     """Examples, and the Python of every page."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     blocks = {
         f"{page.name} {number}": block
         for page in pages

@@ -22,6 +22,7 @@ from PIL import Image
 from sybil import Document, Example
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser, SkipParser
 
+import resnet_lab
 from resnet_lab.cli import main
 from resnet_lab.data.config import DataConfig
 from resnet_lab.network import zoo
@@ -30,7 +31,7 @@ from resnet_lab.train.training import train
 from tests.bench.short import shorten
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LONG = {"benchmarking", "paintings", "recipes"}
 """Pages of many trainings, run by benchmarks/long_checks.py; that the program understands them is tested here."""
 
@@ -51,6 +52,7 @@ BRIEFER = {
     ("study", "run", "paintings-five"): ("--set", "model.model=resnet18"),
     ("study", "plan", "paintings-five"): ("--set", "model.model=resnet18"),
     ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench", "--processes", "1"),
+    ("study", "run", "--attn", "none,cbam", "--data", "paintings/", "--seeds", "3"): ("--seeds", "2"),  # a pilot
     ("study", "plan"): (*BRIEF, "--size", "8"),
     ("study", "search"): (*BRIEF, "--size", "8", "--trials", "2"),
     ("bench",): ("--depth", "18", "--size", "32", "--batch-size", "2", "--rounds", "1"),
@@ -72,7 +74,7 @@ def run(block: str) -> None:
     """Run a block's commands, each of which must be the program's and succeed."""
     for words in commands(block):
         program, *arguments = words
-        assert program == PROGRAM, f"{program}: not a command of the program; say why it is not run"
+        assert Path(program).name == PROGRAM, f"{program}: not a command of the program; say why it is not run"
         target = None
         if ">" in arguments:
             *arguments, _, target = arguments
@@ -110,7 +112,7 @@ def page(path: Path) -> Document:
 
 @pytest.fixture(scope="module")
 def template(made_once: Callable[[str, Callable[[Path], object]], Path]) -> Path:
-    """Images by genre, loose ones, runs on them, and weights as torchvision publishes them."""
+    """Images by genre, loose ones, runs on them, weights as torchvision and others publish them, and the examples."""
     return made_once("world", make_template)
 
 
@@ -143,6 +145,10 @@ def make_template(folder: Path) -> None:
     for name in ("resnet18", "resnet50"):
         torch.save(torchvision.models.get_model(name).state_dict(), folder / f"{name}.pth")
     torch.save({"model": {}}, folder / "checkpoint.pth")
+    public = resnet_lab.build("resnet20", num_classes=10, seed=0).state_dict()
+    renamed = {f"module.{name.replace('fc.', 'linear.')}": tensor for name, tensor in public.items()}
+    torch.save({"state_dict": renamed}, folder / "resnet20-12fca82f.th")
+    shutil.copytree(ROOT / "examples", folder / "examples")
     plugin = (ROOT / "docs" / "plugins.md").read_text().split("```python\n", 1)[1].split("```", 1)[0]
     (folder / "loud.py").write_text(plugin)
 
@@ -168,7 +174,7 @@ def world(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def _link(source: str, target: str) -> None:
-    Path(target).hardlink_to(source) if source.endswith((".pth", ".jpg")) else shutil.copy2(source, target)
+    Path(target).hardlink_to(source) if source.endswith((".pth", ".th", ".jpg")) else shutil.copy2(source, target)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +204,7 @@ def test_commands_are_understood(path: Path, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(typer.Context.__mro__[1], "invoke", lambda *_, **__: None)  # by which it is carried out
     for block in re.findall(r"^```bash\n(.*?)^```", path.read_text(), re.MULTILINE | re.DOTALL):
         for program, *arguments in commands(block):
-            if program == PROGRAM:
+            if Path(program).name == PROGRAM:
                 *arguments, _ = (*arguments, ">") if ">" not in arguments else arguments[: arguments.index(">") + 1]
                 with pytest.raises(SystemExit) as end:
                     main(arguments)

@@ -27,7 +27,7 @@ _SHIPPED = Path(__file__).parent / "shipped"
 
 def shipped() -> dict[str, Path]:
     """Files of the program's own studies, by name."""
-    return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"))}
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.toml"), key=lambda path: path.stem)}
 
 
 class Noted(OpenRecord):

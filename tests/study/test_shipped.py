@@ -32,7 +32,13 @@ def gate(text: str, stages: str) -> str:
     return f"attention {text} in {stages}"
 
 
+DEPTHWISE = "3x3 convolution depthwise for dense in stages 1 to 3"
 IN_THEIR_ARMS = {
+    "digits-parts-small": {
+        "gelu": (GELU, {}),
+        "depthwise": ([DEPTHWISE], {}),
+        "cbam": ([gate("cbam for none", "stages 1 to 3")], {}),
+    },
     "cbam-place": {
         "none": ([gate("none for cbam", "stages 1 to 3")], {}),
         "output": ([gate("cbam(position=output) for cbam", "stages 1 to 3")], {}),
@@ -52,7 +58,7 @@ IN_THEIR_ARMS = {
     },
     "cifar-transfer": {
         "modified": (
-            ["3x3 convolution depthwise for dense in stages 1 to 3", *GELU, gate("cbam for none", "stages 1 to 3")], {},
+            [DEPTHWISE, *GELU, gate("cbam for none", "stages 1 to 3")], {},
         ),
         "fine-tuned": ([], {"weights": WEIGHTS}),
         "frozen-1-2": ([], {"weights": WEIGHTS, "freeze": ("stem", "layer1", "layer2")}),
