@@ -89,7 +89,7 @@ def _of_many(judged: Sequence[StudyChange], found: StudyFindings) -> str:
     ]
     if undecided := by_verdict.get("undecided"):
         they = "it helps or harms" if len(undecided) == 1 else "they help or harm"
-        parts.append(f"of {_number(len(undecided))} {seeds} cannot show whether {they}")
+        parts.append(f"for {_number(len(undecided))}, {seeds} cannot show whether {they}")
     return f"of {total} changes {joined(parts)}"
 
 

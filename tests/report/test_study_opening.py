@@ -119,10 +119,10 @@ def test_many_changes_with_many_verdicts() -> None:
         "For new images like the 1,150 of digits, of nine changes one is better (A, +2.10 points of macro accuracy), "
         "four are worse (W4, −4.00 points of macro accuracy; W3, −3.00; W2, −2.00; one more), one makes no difference "
         "that matters (E, +0.10 points of macro accuracy), one has no verdict, since failures are unequal (X, +10.00 "
-        "points of macro accuracy) and of two six seeds cannot show whether they help or harm. Training takes"
+        "points of macro accuracy) and for two, six seeds cannot show whether they help or harm. Training takes"
     )
     assert (
-        ", of two changes one is better (A, +2.10 points of macro accuracy) and of one six seeds cannot show whether "
+        ", of two changes one is better (A, +2.10 points of macro accuracy) and for one, six seeds cannot show whether "
         "it helps or harms."
     ) in told(changes[0], changes[-2])
 
