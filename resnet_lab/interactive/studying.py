@@ -45,7 +45,7 @@ def study(
 
     Args:
         design: a study file, or a name of `resnet-lab study list`; without one, the other arguments define the study.
-        data: a folder of class folders, or any other source; scikit-learn's digits by default.
+        data: a folder of class folders, or any other source; `digits`, in the package, by default.
         model, depth: networks; a factor if there are several.
         factors: levels of any other value of a recipe: `{"train.lr": [1e-3, 1e-2]}`.
         out: the study folder; `studies/<time>-<name>` by default.

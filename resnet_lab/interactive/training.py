@@ -47,7 +47,7 @@ def train(
     finished one as it is, so that a notebook that lost its machine is run once more from the top.
 
     Args:
-        data: a folder of class folders, or any other source; scikit-learn's digits by default.
+        data: a folder of class folders, or any other source; `digits`, in the package, by default.
         model: a name of the zoo, or a specification; `depth=18` is short for `model="resnet18"`.
         recipe: name or file of a recipe, which the other arguments override.
         out: the run folder; `runs/<time>-<name>` by default.
