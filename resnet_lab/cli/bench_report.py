@@ -27,9 +27,10 @@ def report(
 
     if out is not None:
         refuse_existing(out)
+    content = read(file)
     page = out or file.with_suffix(".html")
     options.refuse_page(page, {"--plots": plots, "FILE": file})
-    contents = contents_of(read(file), f"{file}: damaged")
+    contents = contents_of(content, f"{file}: damaged")
     refuse_unwritable(page)
     write_atomically(page, bench_page(contents).encode())
     drawn = [] if plots is None else write_bench_plots(contents, plots)

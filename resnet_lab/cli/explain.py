@@ -93,6 +93,10 @@ def explain(
             "warning: the maps hardly change with random weights (mean rank correlation "
             f"{found.rank_correlation:.2f}); they show the images rather than what the network learnt"
         )
+    if sanity_check and found.rank_correlation is None:
+        output.remark(
+            "warning: no map could be compared with the one by random weights, as one of the two is the same everywhere"
+        )
     if json:
         output.print_json(_as_dict(found))
     else:

@@ -92,6 +92,7 @@ def report(
         if path is not None:
             refuse_existing(path)
     opened = StudyFolder(folder)
+    opened.require_study()
     registry = options.load_registry(no_plugin)
     require_files(opened.plugin_files(), registry, str(folder))
     page = out or folder / "report.html"

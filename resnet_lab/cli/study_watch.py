@@ -26,7 +26,7 @@ def followed(read: Callable[[], StudyContents], folder: StudyFolder, page: Path,
         KeyboardInterrupt: Ctrl-C.
     """
     contents: StudyContents | None = None
-    seen: frozenset[tuple[str, int]] = frozenset()
+    seen: frozenset[tuple[str, int]] | None = None
     waiting = finished_before = False
     try:
         while True:

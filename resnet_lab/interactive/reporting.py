@@ -6,7 +6,7 @@ from pathlib import Path
 from resnet_lab.cli.options import name_source
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.files import refuse_existing, refuse_unwritable, write_atomically
-from resnet_lab.data.split import Part
+from resnet_lab.data.split import PARTS, Part
 from resnet_lab.device import choose
 from resnet_lab.evaluation.report_contents import gather_report
 from resnet_lab.interactive.progress import watching_training
@@ -52,7 +52,10 @@ def report(
     page = None if out is None else Path(out)
     if page is not None:
         refuse_existing(page)
+    _refuse_impossible(gallery, split)
     if len(folders) == 1 and StudyFolder(folders[0]).design.is_file():
+        if data is not None or split is not None or map:
+            raise ConfigError("data, split and map are of runs, and this is a study; leave them out")
         return _of_study(folders[0], page or folders[0] / "report.html")
     if data is not None and split is not None:
         raise ConfigError("split is of the runs' own images, and all of data are scored; leave one of them out")
@@ -70,6 +73,13 @@ def report(
     if made.comparisons:
         return Report(page, made.numbers, comparison_cell(made.runs, made.comparisons, str(page)))
     return Report(page, made.numbers, run_cell(made.runs[0], str(page)))
+
+
+def _refuse_impossible(gallery: int, split: str | None) -> None:
+    if not 0 <= gallery <= 200:
+        raise ConfigError(f"resnet_lab.report: gallery must be from 0 to 200, got {gallery}")
+    if split is not None and split not in PARTS:
+        raise ConfigError(f"resnet_lab.report: split must be {' or '.join(PARTS)}, got {split!r}")
 
 
 def _of_study(folder: Path, page: Path) -> Report:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import wraps
+from os import PathLike
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resnet_lab.core.errors import ResNetLabError
+from resnet_lab.core.errors import ConfigError, ResNetLabError
 from resnet_lab.core.history import best_of, read_history
+from resnet_lab.core.records import repr_of
 from resnet_lab.core.run_folder import Run as RunFolder
 from resnet_lab.device import choose
 from resnet_lab.evaluation.metrics import Summary
@@ -146,7 +148,7 @@ class Study:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evaluation:
     """Figures of a run on a part of its images, or on other images; a notebook shows them.
 
@@ -199,10 +201,14 @@ class Report:
 
 
 def folder_of(of: "Run | Study | str | Path") -> Path:
-    """Folder of a run or study, or the path itself."""
-    return of.folder if isinstance(of, Run | Study) else Path(of)
+    """Folder of a run or study, or the path itself; raises `ConfigError` for anything else."""
+    if isinstance(of, Run | Study):
+        return of.folder
+    if isinstance(of, str | PathLike):
+        return Path(of)
+    raise ConfigError(f"a run or study is named by its object or its folder, got {repr_of(of)}")
 
 
 def folders_of(of: "Run | Study | str | Path | Sequence[Run | str | Path]") -> list[Path]:
     """Folders of one or several."""
-    return [folder_of(of)] if isinstance(of, Run | Study | str | Path) else [folder_of(each) for each in of]
+    return [folder_of(each) for each in of] if isinstance(of, list | tuple) else [folder_of(of)]

@@ -9,6 +9,7 @@ from typing import Any
 from resnet_lab.cli.study_design import Design, Factors
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.files import refuse_other
+from resnet_lab.core.records import repr_of
 from resnet_lab.core.run_folder import default_folder
 from resnet_lab.evaluation.opened_run import Sources
 from resnet_lab.interactive.progress import watching_study, watching_training
@@ -60,8 +61,13 @@ def study(
         ResNetLabError: as the command refuses.
         KeyboardInterrupt: after the state of the last step is saved.
     """
-    if processes < 1:
-        raise ConfigError(f"resnet_lab.study: processes must be at least 1, got {processes}")
+    if not isinstance(processes, int) or processes < 1:
+        raise ConfigError(f"resnet_lab.study: processes must be at least 1, got {processes!r}")
+    if factors is not None and not isinstance(factors, Mapping):
+        raise ConfigError(
+            f"resnet_lab.study: factors must be a dictionary of levels, such as {{'train.lr': [0.001, 0.01]}}, got "
+            f"{repr_of(factors)}"
+        )
     designed = _design(design, data, model, depth, factors, settings)
     is_resumed = not designed.options and out is not None and StudyFolder(Path(out)).design.is_file()
     chosen = StudyFolder(Path(str(out))).study() if is_resumed else designed.study()

@@ -22,14 +22,14 @@ NAMED = 3
 
 def opening(found: StudyFindings, changes: Sequence[StudyChange], images: StudyImages | None) -> str:
     """Findings of a study, the images that they are about, and costs, in one to three sentences."""
-    hopeless = [printable(name) for name in never_finished(found.outcomes)]
-    if found.effects and hopeless:
-        return (
-            f"No effect of a factor can be estimated, since {joined(hopeless)} failed at every seed; the others are "
-            "compared with the baseline."
-        )
-    failed = f"{joined(hopeless)} failed at every seed." if hopeless else ""
+    hopeless = never_finished(found.outcomes)
+    failed = f"{joined([printable(name) for name in hopeless])} failed at every seed." if hopeless else ""
     judged = [change for change in changes if change.effect.difference is not None]
+    if not judged and found.effects and hopeless:
+        baseline, *others = found.outcomes.arms
+        compared = baseline not in hopeless and not set(others) <= set(hopeless)
+        rest = "; the others are compared with the baseline." if compared else "."
+        return f"No effect of a factor can be estimated, since {failed.removesuffix('.')}{rest}"
     if not judged:
         return f"Nothing can be compared: {failed or 'no seed has all its trials.'}"
     told = _of_one(judged[0], found) if len(judged) == 1 else _of_many(judged, found)
@@ -76,7 +76,7 @@ def _why_none(effect: Effect) -> str:
 
 
 def _of_many(judged: Sequence[StudyChange], found: StudyFindings) -> str:
-    total, seeds = _number(len(judged)), _seeds(judged)
+    total = _number(len(judged))
     by_verdict: dict[str, list[StudyChange]] = {}
     for change in judged:
         by_verdict.setdefault(change.effect.verdict, []).append(change)
@@ -89,7 +89,7 @@ def _of_many(judged: Sequence[StudyChange], found: StudyFindings) -> str:
     ]
     if undecided := by_verdict.get("undecided"):
         they = "it helps or harms" if len(undecided) == 1 else "they help or harm"
-        parts.append(f"for {_number(len(undecided))}, {seeds} cannot show whether {they}")
+        parts.append(f"for {_number(len(undecided))}, {_seeds(undecided)} cannot show whether {they}")
     return f"of {total} changes {joined(parts)}"
 
 
@@ -99,7 +99,7 @@ def _of_all(judged: Sequence[StudyChange], found: StudyFindings) -> str:
     scale, unit = scale_of(found.study.plan.metric)
     ends = [scale * end for change in judged for end in change.effect.interval or ()]
     if effect.verdict == "undecided" and ends:
-        reach = f"each may still help or harm, by {signed(min(ends), 2)} to {signed(max(ends), 2)} {unit} at most"
+        reach = f"the differences may be anything from {signed(min(ends), 2)} to {signed(max(ends), 2)} {unit}"
         return f"none of {total} changes brought anything that {_seeds(judged)} could show; {reach} (95% intervals)"
     if effect.verdict in ("withheld", "exploratory"):
         return f"none of {total} changes has a verdict, {_why_none(effect)}"

@@ -158,8 +158,11 @@ def remarks(
     skewed = (skew_of_verdict(effect) for effect in effects)
     found += dict.fromkeys(text for text in skewed if text is not None)
     if study.plan.factors and (hopeless := never_finished(outcomes)):
-        arms = ", ".join(hopeless)
-        found.append(f"no effect of a factor can be estimated, since an arm failed at every seed: {arms}")
+        of_factors = [effect for effect in effects if effect.kind != "arm"]
+        gone = dict.fromkeys(effect.name for effect in of_factors if effect.difference is None)
+        what = ", ".join(gone) if len(gone) < len(of_factors) else "no effect of a factor"
+        cannot = "cannot" if len(gone) < len(of_factors) else "can"
+        found.append(f"{what} {cannot} be estimated, since an arm failed at every seed: {', '.join(hopeless)}")
     if number < FEWEST:
         found.append(
             f"{counted(number, 'seed is', 'seeds are')} too few for a verdict ({FEWEST} at least): this is exploratory"

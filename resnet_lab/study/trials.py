@@ -179,13 +179,17 @@ class StudyFolder:
             RunError: it is no study folder, or something in it leads out of it.
             ConfigError, SpecError: the design can no longer be.
         """
+        self.require_study()
+        return study_from(read_noted(self.design, RunError)["tables"], str(self.design))
+
+    def require_study(self) -> None:
+        """Raise `RunError` where it is no study folder, or something in it leads out of it."""
         refuse_ways_out(self.folder)
         if not isfile(self.design):
             raise RunError(
                 f"{self.folder} is not a study folder: it holds no study.json; name one that `resnet-lab study run` "
                 "made"
             )
-        return study_from(read_noted(self.design, RunError)["tables"], str(self.design))
 
     def stamps(self) -> frozenset[tuple[str, int]]:
         """Names and times of change of the files that results are read from: another set, other results."""

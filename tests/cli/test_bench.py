@@ -142,6 +142,7 @@ def test_a_page_of_no_bench(cli: Callable) -> None:
     assert cli("bench", "report", "b.json") == (
         2, "", "resnet-lab: b.json: not a result of `resnet-lab bench --out`; name a file that it wrote\n",
     )  # fmt: skip
+    assert cli("bench", "report", ".") == (2, "", "resnet-lab: .: cannot be read: Is a directory\n")
     code, _, err = cli("bench", "report", "b.json", "--out", "b.json")
     assert (code, err) == (
         2, "resnet-lab: b.json exists already and is left as it is; choose another name or remove it\n",

@@ -101,6 +101,19 @@ def test_sanity_check_of_random_weights(
     )
 
 
+def test_a_sanity_check_that_compares_nothing_says_so(
+    cli: Callable, weights: Path, paintings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no position of a layer speaks for the class."""
+    monkeypatch.setattr("resnet_lab.evaluation.explanation.sanity.rank_correlation", lambda one, other: None)
+    code, out, err = cli("explain", "w.safetensors", "paintings/red/1*.png", "--sanity-check", "--json")
+    assert (code, json.loads(out)["rank_correlation"]) == (0, None)
+    assert err == (
+        "resnet-lab: warning: no map could be compared with the one by random weights, as one of the two is the same "
+        "everywhere\n"
+    )
+
+
 def test_bad_input(cli: Callable, weights: Path, paintings: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.jpg").write_text("no image")

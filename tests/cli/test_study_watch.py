@@ -140,3 +140,18 @@ def test_every_is_of_watch(cli: Callable) -> None:
     code, _, err = cli("study", "report", "study", "--every", 5)
     assert code == 2
     assert err == ("resnet-lab: --every is how often --watch looks at the trials; give --watch too, or leave it out\n")
+
+
+@pytest.mark.parametrize("watch", [(), ("--watch",)])
+def test_no_study_is_refused_and_not_waited_for(cli: Callable, meanwhile: Callable, watch: tuple[str, ...]) -> None:
+    waits = meanwhile(iter(()))
+    Path("empty").mkdir()
+    for folder in ("empty", "missing"):
+        code, _, err = cli("study", "report", folder, *watch)
+        assert code == 2
+        assert err == (
+            f"resnet-lab: {folder} is not a study folder: it holds no study.json; name one that `resnet-lab study run` "
+            "made\n"
+        )
+    assert not waits
+    assert not list(Path("empty").iterdir())

@@ -99,6 +99,8 @@ def test_an_evaluation_is_scikit_learn_s(trained: resnet_lab.Run) -> None:
     assert [each["recall"] for each in found.classes] == pytest.approx(recall_score(labels, named, average=None))
     assert found.metrics["macro_accuracy"] == pytest.approx(trained.metrics["macro_accuracy"])
     assert f"{trained.folder.name}: test part, weights of epoch" in found._repr_html_()
+    assert found == found
+    assert found != resnet_lab.evaluate(trained.folder, split="val", quiet=True)
 
 
 def test_a_run_shows_itself_without_computing(trained: resnet_lab.Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +139,9 @@ def test_a_study_has_the_command_s_verdicts(capsys: pytest.CaptureFixture[str]) 
     ]
     assert "exploratory" in study._repr_html_()
     assert resnet_lab.report(study, quiet=True).numbers["effects"] == found["effects"]
+    with pytest.raises(ConfigError) as refused:
+        resnet_lab.report(study, split="val")
+    assert str(refused.value) == "data, split and map are of runs, and this is a study; leave them out"
     command(capsys, "study", "run", "--act", "relu,gelu", "--seeds", 2, "--no-bench", *options(few), "--out", "cli")
     trials = sorted(path.relative_to("cli") for path in Path("cli/trials").glob("*/best.safetensors"))
     assert len(trials) == 4
@@ -231,12 +236,26 @@ def test_folds_are_the_same_when_asked_for_again() -> None:
         (lambda: resnet_lab.study(), ConfigError, "there is nothing to compare"),
         (lambda: resnet_lab.study(act="relu,gelu", processes=0), ConfigError,
          "resnet_lab.study: processes must be at least 1, got 0"),
+        (lambda: resnet_lab.study(act="relu,gelu", processes="2"), ConfigError,
+         "resnet_lab.study: processes must be at least 1, got '2'"),
+        (lambda: resnet_lab.study(factors="train.lr=1,2"), ConfigError,
+         "resnet_lab.study: factors must be a dictionary of levels, such as {'train.lr': [0.001, 0.01]}, got "
+         "'train.lr=1,2'"),
         (lambda: resnet_lab.evaluate("run", data="digits", split="val"), ConfigError,
          "split is of the run's own images, and all of data are scored; leave one of them out"),
         (lambda: resnet_lab.report("run", data="digits", split="val"), ConfigError,
          "split is of the runs' own images, and all of data are scored; leave one of them out"),
         (lambda: resnet_lab.report([]), ConfigError,
          "resnet_lab.report: there is nothing to report; name a run or a study"),
+        (lambda: resnet_lab.report(None), ConfigError,
+         "a run or study is named by its object or its folder, got None"),
+        (lambda: resnet_lab.report([3]), ConfigError, "a run or study is named by its object or its folder, got 3"),
+        (lambda: resnet_lab.evaluate(["run"]), ConfigError,
+         "a run or study is named by its object or its folder, got ['run']"),
+        (lambda: resnet_lab.report("run", gallery=-3), ConfigError,
+         "resnet_lab.report: gallery must be from 0 to 200, got -3"),
+        (lambda: resnet_lab.report("run", split="tests"), ConfigError,
+         "resnet_lab.report: split must be train or val or test, got 'tests'"),
         (lambda: resnet_lab.evaluate("nowhere"), RunError, "nowhere is not a run folder"),
         (lambda: resnet_lab.Run("nowhere"), RunError, "nowhere is not a run folder"),
         (lambda: resnet_lab.Study("nowhere"), RunError, "nowhere is not a study folder"),

@@ -125,13 +125,15 @@ def test_many_changes_with_many_verdicts() -> None:
         ", of two changes one is better (A, +2.10 points of macro accuracy) and for one, six seeds cannot show whether "
         "it helps or harms."
     ) in told(changes[0], changes[-2])
+    fewer = change("undecided", 0.004, "U", differences=(0.004,) * 5)
+    assert told(changes[0], fewer).count("and for one, five seeds cannot show whether it helps or harms.") == 1
 
 
 def test_many_changes_without_a_verdict() -> None:
     undecided = [change("undecided", difference) for difference in (-0.01, 0.0, 0.02)]
     assert told(*undecided).startswith(
         "For new images like the 1,150 of digits, none of three changes brought anything that six seeds could show; "
-        "each may still help or harm, by −2.00 to +3.00 points of macro accuracy at most (95% intervals)."
+        "the differences may be anything from −2.00 to +3.00 points of macro accuracy (95% intervals)."
     )
     few = [change("exploratory", differences=(0.01,) * seeds) for seeds in (1, 2)]
     assert "none of two changes has a verdict, since that takes three seeds at least." in told(*few)
@@ -154,11 +156,37 @@ def test_an_arm_that_always_fails_explains_missing_effects(tmp_path: Path) -> No
         "No effect of a factor can be estimated, since gelu eca failed at every seed; the others are compared with the "
         "baseline."
     )
+    assert not any(opened.families[-1][2].differences), "the arm that failed"
+    assert all(effect.n == 4 for effect in opened.families[-1][:2]), "the others"
     told_in_full = "no effect of a factor can be estimated, since an arm failed at every seed: gelu eca"
     assert told_in_full in opened.remarks
     assert told_in_full in as_markdown(opened)
     once, _ = found(tmp_path / "once", planned, rights, failed={("gelu eca", 0): "it diverged"})
     assert "failed at every seed" not in opening(once, changes_of(once), None) + " ".join(once.remarks)
+
+
+@pytest.mark.parametrize(("attentions", "failing"), [(["none", "eca"], "relu none"), (["none"], "gelu")])
+def test_arms_are_said_to_be_compared_only_where_they_are(tmp_path: Path, attentions: list[str], failing: str) -> None:
+    factors = {"act": ["relu", "gelu"], "attn": attentions}
+    planned = design(factors={name: levels for name, levels in factors.items() if len(levels) > 1}, seeds=4)
+    always = {(failing, seed): "it diverged" for seed in range(4)}
+    opened, _ = found(tmp_path, planned, by_chance({arm.name: 0.7 for arm in planned.arms}), failed=always)
+    assert all(effect.n == 0 for effect in opened.families[-1])
+    assert opening(opened, changes_of(opened), None) == (
+        f"No effect of a factor can be estimated, since {failing} failed at every seed."
+    )
+
+
+def test_a_level_that_always_fails_hides_no_other_level(tmp_path: Path) -> None:
+    planned = design(factors={"act": ["relu", "gelu", "silu"]}, seeds=4)
+    always = {("silu", seed): "it diverged" for seed in range(4)}
+    opened, _ = found(tmp_path, planned, by_chance({arm.name: 0.7 for arm in planned.arms}), failed=always)
+    assert [effect.n for effect in opened.effects] == [4, 0]
+    told_first = opening(opened, changes_of(opened), None)
+    assert "activation gelu instead of relu brought nothing that four seeds could show" in told_first
+    assert told_first.endswith(" silu failed at every seed.")
+    assert "act silu cannot be estimated, since an arm failed at every seed: silu" in opened.remarks
+    assert not any("no effect of a factor" in remark for remark in opened.remarks)
 
 
 def test_named_arms_that_fail(tmp_path: Path) -> None:
