@@ -297,7 +297,7 @@ def _print(content: Mapping[str, Any]) -> None:
     for mode in content["control"]:
         table = Table(box=box.SIMPLE_HEAD, title=MODES[mode], title_justify="left")
         table.add_column("arm", no_wrap=True)
-        for column in ("ms", "IQR", "images/s", "ratio (95% interval)", "rounds", "MiB"):
+        for column in ("ms", "IQR", "images/s", "ratio (95% interval)", "rounds", "memory (MiB)"):
             table.add_column(column, justify="right", no_wrap=True)
         table.add_column("")
         for arm in content["arms"]:
@@ -337,7 +337,7 @@ def _add_row(table: Any, arm: Mapping[str, Any], mode: str) -> None:
         table.add_row(output.text(arm["name"]), "", "", "", output.text(arm["problem"] or "", style="red"), "", "", "")
         return
     images = 1 if mode == "latency" else arm["batch"]
-    memory = "" if timing["memory"] is None else f"{timing['memory'] / 2**20:.0f}"
+    memory = "" if timing["memory"] is None else f"{timing['memory'] / 2**20:.3g}"
     spread = f"{timing['iqr_ms'] / timing['median_ms']:.0%}" + (" !" if timing["noisy"] else "")
     table.add_row(
         output.text(arm["name"]), f"{timing['median_ms']:.2f}", spread, f"{1000 * images / timing['median_ms']:.1f}",
