@@ -134,8 +134,8 @@ def _cost(judged: Sequence[StudyChange]) -> str:
         if training is not None and not training.is_timed:
             return f"An epoch took {training.value:.2f} times as long in its trials."
         known = [
-            f"{ratio.value:.2f} times the {what} time{_ends(ratio)}"
-            for what, ratio in (("training", training), ("inference", inference))
+            f"{ratio.value:.2f} times the time of {what}{_ends(ratio)}"
+            for what, ratio in (("a training step", training), ("inference", inference))
             if ratio is not None
         ]
         return f"It costs {joined(known)}." if known else ""
@@ -145,7 +145,7 @@ def _cost(judged: Sequence[StudyChange]) -> str:
     low, high = (f"{end:.2f}" for end in (min(each.value for each in ratios), max(each.value for each in ratios)))
     times = low if low == high else f"{low} to {high}"
     if all(ratio.is_timed for ratio in ratios):
-        return f"Training takes {times} times as long as with the baseline."
+        return f"A training step takes {times} times as long as with the baseline."
     return f"An epoch took {times} times as long as the baseline's in the trials."
 
 

@@ -96,8 +96,8 @@ def never_finished(outcomes: Grid[Outcome]) -> list[str]:
 
 
 def happened(arm: str, what: str, seeds: Sequence[int]) -> str:
-    """Seeds at which an arm `diverged`, `failed` or `collapsed`, in words."""
-    return f"{arm} {what} at seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
+    """Seeds at which an arm `diverged`, `failed` or `collapsed`, in words; "arm" tells one called none from nobody."""
+    return f"arm {arm} {what} at seed{'s' if len(seeds) != 1 else ''} {', '.join(map(str, seeds))}"
 
 
 def skew_of_verdict(effect: Effect) -> str | None:

@@ -66,7 +66,7 @@ def told(*changes: StudyChange, images: StudyImages | None = IMAGES, **findings:
     ],
 )
 def test_one_change(verdict: str, expected: str) -> None:
-    cost = "It costs 1.83 times the training time (1.80 to 1.86)."
+    cost = "It costs 1.83 times the time of a training step (1.80 to 1.86)."
     assert told(change(verdict), margin=0.05) == (
         f"For new images like the 1,150 of digits, attention cbam instead of none {expected}. {cost}"
     )
@@ -96,14 +96,14 @@ def test_a_metric_that_is_no_share() -> None:
 def test_the_cost() -> None:
     both = replace(change("better"), inference=TimeRatio(1.2, None, is_timed=True))
     assert told(both).endswith(
-        " It costs 1.83 times the training time (1.80 to 1.86) and 1.20 times the inference time."
+        " It costs 1.83 times the time of a training step (1.80 to 1.86) and 1.20 times the time of inference."
     )
     loose = replace(change("better"), training=TimeRatio(1.7, None, is_timed=False))
     assert told(loose).endswith(" An epoch took 1.70 times as long in its trials.")
     assert told(replace(change("better"), training=None)).endswith("(95% interval +1.10 to +3.10).")
     assert told(both, loose).endswith(" An epoch took 1.70 to 1.83 times as long as the baseline's in the trials.")
     fast = replace(both, training=TimeRatio(0.9, (0.8, 1.0), is_timed=True))
-    assert told(both, fast).endswith(" Training takes 0.90 to 1.83 times as long as with the baseline.")
+    assert told(both, fast).endswith(" A training step takes 0.90 to 1.83 times as long as with the baseline.")
 
 
 def test_many_changes_with_many_verdicts() -> None:
@@ -119,7 +119,7 @@ def test_many_changes_with_many_verdicts() -> None:
         "For new images like the 1,150 of digits, of nine changes one is better (A, +2.10 points of macro accuracy), "
         "four are worse (W4, −4.00 points of macro accuracy; W3, −3.00; W2, −2.00; one more), one makes no difference "
         "that matters (E, +0.10 points of macro accuracy), one has no verdict, since failures are unequal (X, +10.00 "
-        "points of macro accuracy) and for two, six seeds cannot show whether they help or harm. Training takes"
+        "points of macro accuracy) and for two, six seeds cannot show whether they help or harm. A training step takes"
     )
     assert (
         ", of two changes one is better (A, +2.10 points of macro accuracy) and for one, six seeds cannot show whether "

@@ -160,8 +160,8 @@ def test_failed_trials_leave_their_seed_out(tmp_path: Path) -> None:
     assert effect.verdict == "exploratory"
     assert judged.arms[1].problems == {1: "it diverged"}
     assert (judged.arms[1].diverged, effect.diverged) == ((1,), {"gated": (1,)})
-    assert "gated diverged at seed 1 of 4; it is compared at the other seeds alone" in judged.remarks
-    assert ", 2 seeds (gated diverged at seed 1), at 1.00x the training time: exploratory" in (
+    assert "arm gated diverged at seed 1 of 4; it is compared at the other seeds alone" in judged.remarks
+    assert ", 2 seeds (arm gated diverged at seed 1), at 1.00x the training time: exploratory" in (
         in_words(effect, "macro_accuracy", 1.0)
     )
     assert len(judged.missing) == 1
@@ -181,7 +181,7 @@ def test_unequal_failures_are_the_reason_of_a_withheld_verdict(tmp_path: Path) -
         "failures are unequal between the arms that are compared, and a seed that is left out favours the arm that "
         "failed"
     )
-    assert in_words(effect, "macro_accuracy", None).endswith(f", 5 seeds (gated failed at seed 1); {reason}: withheld")
+    assert in_words(effect, "macro_accuracy", None).endswith(f", 5 seeds (arm gated failed at seed 1); {reason}: withheld")
     assert f"{reason}: no verdict on gated" in judged.remarks
     assert "arms that failed unequally often are not tested." in method(judged)
     alike = {("gated", 1): "no memory", ("plain", 4): "no memory"}
@@ -201,7 +201,7 @@ def test_failures_count_as_the_worst_score_where_that_was_declared(tmp_path: Pat
     assert effect.verdict == "undecided"
     assert (judged.arms[1].n, judged.arms[1].worst) == (3, (0.0, 1))
     assert judged.arms[1].mean == pytest.approx(np.nanmean(judged.scores[:, 1]))
-    assert "gated diverged at seeds 1, 2 of 5; it has a score of 0 there" in judged.remarks
+    assert "arm gated diverged at seeds 1, 2 of 5; it has a score of 0 there" in judged.remarks
     assert (
         "3 of 10 trials failed, and have a score of 0."
         in make_study_report(gather_study(judged, folder, REGISTRY)).html
@@ -221,10 +221,10 @@ def test_collapses_and_skew_are_named(tmp_path: Path) -> None:
     (effect,) = judged.families[-1]
     assert (effect.collapsed, effect.outliers, effect.worst_seed) == ({"gated": (3,)}, (3,), 3)
     assert effect.verdict == "better"
-    assert ", 12 seeds (gated collapsed at seed 3): better" in in_words(effect, "macro_accuracy", None)
+    assert ", 12 seeds (arm gated collapsed at seed 3): better" in in_words(effect, "macro_accuracy", None)
     page = make_study_report(gather_study(judged, folder, REGISTRY)).html
     for text in ("\n".join(judged.remarks), page, as_markdown(judged)):
-        assert "gated collapsed at seed 3: at chance level, or far below the other runs" in text
+        assert "arm gated collapsed at seed 3: at chance level, or far below the other runs" in text
         assert f"gated: the verdict rests on skewed differences (skewness {effect.skew:+.1f}): t tests of few" in text
         assert "read the median and the worst seed too" in text
     row = make_tables(judged, folder)["effects"][0]
@@ -249,7 +249,7 @@ def test_an_arm_that_always_diverged_has_no_figures(
 ) -> None:
     failed = {(arm, seed): "it diverged" for seed in range(3)}
     judged, folder = found(tmp_path, design(arms=ARMS), EVEN, failed=failed)
-    diverged = f"{arm} diverged at seeds 0, 1, 2"
+    diverged = f"arm {arm} diverged at seeds 0, 1, 2"
     assert f"{diverged} of 3" in judged.remarks
     print_findings(judged)
     written = [

@@ -103,7 +103,7 @@ def test_a_diverged_arm_is_an_outcome_and_the_study_continues(tmp_path: Path) ->
     assert [(row.n, row.diverged) for row in judged.arms] == [(2, ()), (0, (0, 1))]
     assert re.match(r"epoch 1, step \d+ of \d+: the .* is (nan|inf) at learning rate", judged.arms[1].problems[1])
     assert in_words(judged.families[-1][0], "accuracy", None) == (
-        "wild: no seed in which all its trials finished (wild diverged at seeds 0, 1): exploratory"
+        "wild: no seed in which all its trials finished (arm wild diverged at seeds 0, 1): exploratory"
     )
 
 
