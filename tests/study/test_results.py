@@ -181,7 +181,9 @@ def test_unequal_failures_are_the_reason_of_a_withheld_verdict(tmp_path: Path) -
         "failures are unequal between the arms that are compared, and a seed that is left out favours the arm that "
         "failed"
     )
-    assert in_words(effect, "macro_accuracy", None).endswith(f", 5 seeds (arm gated failed at seed 1); {reason}: withheld")
+    assert in_words(effect, "macro_accuracy", None).endswith(
+        f", 5 seeds (arm gated failed at seed 1); {reason}: withheld"
+    )
     assert f"{reason}: no verdict on gated" in judged.remarks
     assert "arms that failed unequally often are not tested." in method(judged)
     alike = {("gated", 1): "no memory", ("plain", 4): "no memory"}
