@@ -337,7 +337,7 @@ def _add_row(table: Any, arm: Mapping[str, Any], mode: str) -> None:
         table.add_row(output.text(arm["name"]), "", "", "", output.text(arm["problem"] or "", style="red"), "", "", "")
         return
     images = 1 if mode == "latency" else arm["batch"]
-    memory = "" if timing["memory"] is None else f"{timing['memory'] / 2**20:.3g}"
+    memory = "" if timing["memory"] is None else f"{timing['memory'] / 2**20:.1f}"
     spread = f"{timing['iqr_ms'] / timing['median_ms']:.0%}" + (" !" if timing["noisy"] else "")
     table.add_row(
         output.text(arm["name"]), f"{timing['median_ms']:.2f}", spread, f"{1000 * images / timing['median_ms']:.1f}",

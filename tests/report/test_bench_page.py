@@ -63,6 +63,14 @@ def test_without_operators_and_reasons() -> None:
     assert titles == ["arms", "times", "provenance"]
 
 
+def test_memory_beside_the_time_of_each_mode(html: str) -> None:
+    assert html.count(">1.0 MiB</span>") == 2, "of two arms, 2**20 bytes each"
+    unknown = made()
+    for arm in unknown["arms"]:
+        arm["infer"]["memory"] = None
+    assert " MiB</span>" not in bench_page(contents_of(unknown, "the bench"))
+
+
 def test_openings() -> None:
     def told(*verdicts: str) -> str:
         found = content()
