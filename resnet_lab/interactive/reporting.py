@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from resnet_lab.cli.options import name_source
+from resnet_lab.core.choices import MapMethod
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.files import refuse_existing, refuse_unwritable, write_atomically
 from resnet_lab.data.split import PARTS, Part
@@ -27,6 +29,7 @@ def report(
     data: str | Path | None = None,
     split: Part | None = None,
     gallery: int = 24,
+    maps: MapMethod = "grad-cam",
     map: bool = False,
     device: str = "auto",
     quiet: bool = False,
@@ -39,6 +42,7 @@ def report(
         data: another source, of which all images are scored; not of a study.
         split: part of the runs' own images; the test part by default, of an unfinished run the validation part.
         gallery: most misclassified works to show.
+        maps: method of the maps of these works, as `explain --method` takes it.
         map: whether to map the embeddings of the scored images, of one run.
         device: `auto`, `cpu`, `cuda`, `cuda:0`.
         quiet: whether to show no progress.
@@ -52,7 +56,7 @@ def report(
     page = None if out is None else Path(out)
     if page is not None:
         refuse_existing(page)
-    _refuse_impossible(gallery, split)
+    _refuse_impossible(gallery, split, maps)
     if len(folders) == 1 and StudyFolder(folders[0]).design.is_file():
         if data is not None or split is not None or map:
             raise ConfigError("data, split and map are of runs, and this is a study; leave them out")
@@ -65,8 +69,8 @@ def report(
     source = None if data is None else name_source(str(data))
     with watching_training(quiet=quiet) as watcher:
         contents = gather_report(
-            folders, choose(device), default_registry(), part=split, source=source, works=gallery, with_map=map,
-            watcher=watcher,
+            folders, choose(device), default_registry(), part=split, source=source, works=gallery, method=maps,
+            with_map=map, watcher=watcher,
         )  # fmt: skip
     made = build_report(contents)
     write_atomically(page, made.html.encode())
@@ -75,11 +79,13 @@ def report(
     return Report(page, made.numbers, run_cell(made.runs[0], str(page)))
 
 
-def _refuse_impossible(gallery: int, split: str | None) -> None:
+def _refuse_impossible(gallery: int, split: str | None, maps: str) -> None:
     if not 0 <= gallery <= 200:
         raise ConfigError(f"resnet_lab.report: gallery must be from 0 to 200, got {gallery}")
     if split is not None and split not in PARTS:
         raise ConfigError(f"resnet_lab.report: split must be {' or '.join(PARTS)}, got {split!r}")
+    if maps not in get_args(MapMethod):
+        raise ConfigError(f"resnet_lab.report: maps must be {', '.join(get_args(MapMethod))}, got {maps!r}")
 
 
 def _of_study(folder: Path, page: Path) -> Report:

@@ -211,4 +211,6 @@ def folder_of(of: "Run | Study | str | Path") -> Path:
 
 def folders_of(of: "Run | Study | str | Path | Sequence[Run | str | Path]") -> list[Path]:
     """Folders of one or several."""
-    return [folder_of(each) for each in of] if isinstance(of, list | tuple) else [folder_of(of)]
+    if isinstance(of, Sequence) and not isinstance(of, str):
+        return [folder_of(each) for each in of]
+    return [folder_of(of)]

@@ -54,7 +54,7 @@ def test_five_lines_do_what_the_commands_do(capsys: pytest.CaptureFixture[str]) 
     settings = {**SMALL, "epochs": 1}
     run = resnet_lab.train("digits", act="gelu", augment="crop,jitter", **settings, out="api/run")
     evaluated = resnet_lab.evaluate(run, split="val")
-    report = resnet_lab.report(run, gallery=3)
+    report = resnet_lab.report(run, gallery=3, maps="occlusion")
 
     trained = command(capsys, "train", "--act", "gelu", "--augment", "crop,jitter", *options(settings), "--out", "cli")
     for name in ("best.safetensors", "last.safetensors", "metrics.csv", "splits.csv"):
@@ -64,7 +64,7 @@ def test_five_lines_do_what_the_commands_do(capsys: pytest.CaptureFixture[str]) 
     assert {name: value for name, value in scored["val"].items() if name != "n"} == evaluated.metrics
     assert scored["classes"] == evaluated.classes
     assert scored["intervals"]["accuracy"] == list(evaluated.intervals["accuracy"] or ())
-    numbers = command(capsys, "report", "cli", "--gallery", 3)
+    numbers = command(capsys, "report", "cli", "--gallery", 3, "--maps", "occlusion")
     assert numbers["confusion"] == report.numbers["confusion"]
     assert numbers["mistakes"] == report.numbers["mistakes"]
     assert report.page == Path("api/run/report.html")
@@ -252,6 +252,8 @@ def test_folds_are_the_same_when_asked_for_again() -> None:
         (lambda: resnet_lab.report([3]), ConfigError, "a run or study is named by its object or its folder, got 3"),
         (lambda: resnet_lab.evaluate(["run"]), ConfigError,
          "a run or study is named by its object or its folder, got ['run']"),
+        (lambda: resnet_lab.report("run", maps="saliency"), ConfigError,
+         "resnet_lab.report: maps must be grad-cam, hires-cam, occlusion, integrated-gradients, got 'saliency'"),
         (lambda: resnet_lab.report("run", gallery=-3), ConfigError,
          "resnet_lab.report: gallery must be from 0 to 200, got -3"),
         (lambda: resnet_lab.report("run", split="tests"), ConfigError,
