@@ -50,7 +50,7 @@ def test_the_page_is_replaced_and_other_files_are_not(cli: Callable, run: str) -
     assert cli("report", run, "--maps", "occlusion", "--gallery", 1).code == 0
     page = Path("run/report.html").read_text()
     assert "Maps by occlusion: share" in page
-    assert "<code>input</code>, 8 × 8 positions" in page
+    assert "<code>input</code>, 7 × 7 positions" in page, "windows of 2 of 8 pixels, 1 apart"
     code, out, _ = cli("report", run, "--out", "my.html", "--plots", "plots", "--gallery", 0)
     assert (code, out) == (0, "page: my.html\nplots: 12 files in plots\n")
     assert "#works" not in Path("my.html").read_text()
