@@ -98,7 +98,8 @@ def test_the_program_s_own(cli: Callable) -> None:
     assert (printed["trials"], len(printed["arms"])) == (32, 8)
     assert cli("study", "run", "digits-part") == (
         2, "",
-        "resnet-lab: digits-part: no such file, and no study of that name; did you mean 'digits-parts' or 'digits-parts-small'?\n",
+        "resnet-lab: digits-part: no such file, and no study of that name; "
+        "did you mean 'digits-parts' or 'digits-parts-small'?\n",
     )  # fmt: skip
 
 
