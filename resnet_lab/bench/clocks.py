@@ -9,8 +9,9 @@ import torch
 
 from resnet_lab.device.placement import wait_for
 
-Clock: TypeAlias = Callable[[Callable[[], object], int], float]
-"""Seconds of a call, from so many calls one after the other."""
+Clock: TypeAlias = Callable[[Callable[[], object], int], list[float]]
+"""Seconds of so many calls one after the other: of each on the CPU; elsewhere their mean, since a device that is waited
+for after each call stands still between them."""
 
 
 def clock_of(device: torch.device, during: Callable[[], object] = lambda: None) -> Clock:
@@ -21,21 +22,34 @@ def clock_of(device: torch.device, during: Callable[[], object] = lambda: None) 
     """
     if device.type == "cuda":
         return partial(_cuda_clock, device, during)
-    return partial(_waiting_clock, device)
+    return _cpu_clock if device.type == "cpu" else partial(_waiting_clock, device)
 
 
-def _waiting_clock(device: torch.device, call: Callable[[], object], repeats: int) -> float:
+def _cpu_clock(call: Callable[[], object], repeats: int) -> list[float]:
     if repeats > 1:
         call()  # which brings back what the other arms drove from the caches
+    seconds = []
+    for _ in range(repeats):
+        start = perf_counter()
+        call()
+        seconds.append(perf_counter() - start)
+    return seconds
+
+
+def _waiting_clock(device: torch.device, call: Callable[[], object], repeats: int) -> list[float]:
+    if repeats > 1:
+        call()
     wait_for(device)
     start = perf_counter()
     for _ in range(repeats):
         call()
     wait_for(device)
-    return (perf_counter() - start) / repeats
+    return [(perf_counter() - start) / repeats]
 
 
-def _cuda_clock(device: torch.device, during: Callable[[], object], call: Callable[[], object], repeats: int) -> float:
+def _cuda_clock(
+    device: torch.device, during: Callable[[], object], call: Callable[[], object], repeats: int
+) -> list[float]:
     with torch.cuda.device(device):  # whose stream events are recorded on
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         if repeats > 1:
@@ -47,4 +61,4 @@ def _cuda_clock(device: torch.device, during: Callable[[], object], call: Callab
         end.record()
         during()
         wait_for(device)
-        return float(begin.elapsed_time(end)) / 1000 / repeats
+        return [float(begin.elapsed_time(end)) / 1000 / repeats]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 from typing import Protocol
 
 import torch
@@ -12,13 +12,14 @@ from resnet_lab.bench.clocks import Clock, clock_of
 from resnet_lab.bench.conditions import Conditions
 from resnet_lab.core.watcher import SILENT, Watcher
 
-SAMPLE = 0.1
+SAMPLE = 0.05
 """Seconds that one measurement takes at least, of as many calls as it needs."""
 
-PARTS, CALLS = 5, 4
+PARTS, CALLS = 5, 2
 """A measurement is made in so many parts at most, of so many calls at least, other arms in between: what changes the
 CPU's speed a few times a second then strikes all. On one such CPU 12,000 calls of 7 ms, put together as two
-arms of equal networks, had ratios whose standard deviation was 0.03 a round with five parts and 0.08 with one."""
+arms of equal networks, had ratios whose standard deviation was 0.03 a round with five parts and 0.08 with one. Parts
+of one call would time it with empty caches."""
 
 STEADY, MOST_WARM, WARM_SECONDS = 0.05, 12, 4.0
 """Warm-up ends when two measurements in turn are not faster than those before by more than this share (load of other
@@ -37,7 +38,7 @@ class Timed(Protocol):
 
 @dataclass
 class Interleaved:
-    """Milliseconds of a call by arm, one for each of the first rounds, and under which conditions."""
+    """Milliseconds of a call by arm, `undisturbed` in each of its rounds, and under which conditions."""
 
     samples: dict[str, list[float]]
     conditions: Conditions
@@ -72,24 +73,29 @@ def interleave(
         start = number % len(names)
         order = names[start:] + names[:start]
         with conditions.watched():
-            found = dict.fromkeys(names, 0.0)
+            found: dict[str, list[float]] = {name: [] for name in names}
             for name in names:
                 arms[name].shift()
             for name in parts * (*order, *reversed(order)):
-                found[name] += clock(arms[name], repeats[name]) / (2 * parts)
+                found[name] += clock(arms[name], repeats[name])
         for name, seconds in found.items():
-            samples[name].append(1000 * seconds)
+            samples[name].append(1000 * undisturbed(seconds))
         watcher.advance()
     return Interleaved(samples, conditions)
 
 
+def undisturbed(seconds: Sequence[float]) -> float:
+    """Mean of the faster half: other programs only ever add time."""
+    return fmean(sorted(seconds)[: (len(seconds) + 1) // 2])
+
+
 def _warmed(arm: Callable[[], object], clock: Clock) -> int:
     """Call the arm until its time is steady; how many calls make a measurement."""
-    seconds = clock(arm, 1)
+    seconds = undisturbed(clock(arm, 1))
     repeats = max(1, round(SAMPLE / max(seconds, 1e-9)))
     last: list[float] = []
     while len(last) < MOST_WARM and repeats * sum(last) < WARM_SECONDS:
-        last.append(clock(arm, repeats))
+        last.append(undisturbed(clock(arm, repeats)))
         if len(last) > 2 and min(last[-2:]) > (1 - STEADY) * min(last[:-2]):
             break
     return max(1, round(SAMPLE / max(median(last[-3:]), 1e-9)))

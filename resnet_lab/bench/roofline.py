@@ -74,8 +74,8 @@ def _best(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest call, after one that does not count."""
     clock = clock_of(device)
     clock(call, 1)
-    repeats = 1 if device.type == "cpu" else max(1, round(LONG / max(clock(call, 1), 1e-9)))
+    repeats = 1 if device.type == "cpu" else max(1, round(LONG / max(*clock(call, 1), 1e-9)))
     seconds: list[float] = []
     while len(seconds) < FEWEST or repeats * sum(seconds) < SECONDS:
-        seconds.append(clock(call, repeats))
+        seconds += clock(call, repeats)
     return min(seconds)

@@ -84,9 +84,9 @@ def test_a_gpu_gets_copies_enough_for_a_measurement(monkeypatch: pytest.MonkeyPa
     """A copy of 0.1 ms is repeated for 20 ms between two events, where the host's share of it vanishes."""
     asked: list[int] = []
 
-    def clock(call: Any, repeats: int) -> float:
+    def clock(call: Any, repeats: int) -> list[float]:
         asked.append(repeats)
-        return 1e-4
+        return [1e-4]
 
     monkeypatch.setattr(roofline, "clock_of", lambda device: clock)
     assert roofline._best(lambda: None, SECOND) == 1e-4

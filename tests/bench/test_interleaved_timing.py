@@ -56,23 +56,37 @@ def test_arms_leave_once_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_calls_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fewest calls decide: 8 make two parts of 4, and one more before each part is not timed."""
+    """The fewest calls decide: 4 make two parts of 2, and one more before each part is not timed."""
     log: list[str] = []
-    calls = {"a": 8, "b": 24}
+    calls = {"a": 4, "b": 24}
     monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: calls[arm.name])
     found = interleave({name: Sleeper(0, name, log) for name in calls}, 1, CPU)
     parts = [(name, len(list(group))) for name, group in groupby(log)]
-    assert parts == [("a", 5), ("b", 26), ("a", 10), ("b", 26), ("a", 5)]
+    assert parts == [("a", 3), ("b", 26), ("a", 6), ("b", 26), ("a", 3)]
     assert [len(samples) for samples in found.samples.values()] == [1, 1]
 
 
 def test_a_call_of_many_parts_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        interleaved_timing, "clock_of", lambda device, during: lambda arm, repeats: repeats * arm.seconds
+        interleaved_timing, "clock_of", lambda device, during: lambda arm, repeats: [repeats * arm.seconds]
     )
     monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 100)
     found = interleave({"a": Sleeper(0.01), "b": Sleeper(0.03)}, 2, CPU)  # parts of 20 calls
     assert found.samples == {"a": pytest.approx([200] * 2), "b": pytest.approx([600] * 2)}
+
+
+def test_a_round_s_time_is_the_mean_of_its_faster_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1, 2, 3, 4 and two disturbed calls."""
+    times = iter([[1.0, 9.0, 2.0], [7.0, 4.0, 3.0]])
+    monkeypatch.setattr(interleaved_timing, "clock_of", lambda device, during: lambda arm, repeats: next(times))
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1)
+    assert interleave({"a": Sleeper(0)}, 1, CPU).samples == {"a": [pytest.approx(2000)]}
+
+
+def test_each_call_is_timed_after_one_that_is_not() -> None:
+    naps = iter([0.05, 0.001, 0.02, 0.001])
+    seconds = clock_of(CPU)(lambda: time.sleep(next(naps)), 3)
+    assert [round(each, 2) for each in seconds] == [0.0, 0.02, 0.0]
 
 
 @pytest.mark.usefixtures("short")
@@ -87,17 +101,17 @@ def test_warm_up_ends_when_the_time_is_steady() -> None:
     times = iter([9.0, 5.0, 2.0, 1.0, 1.01, 1.02, 1.0])
     asked: list[int] = []
 
-    def clock(call: object, repeats: int) -> float:
+    def clock(call: object, repeats: int) -> list[float]:
         asked.append(repeats)
-        return 0.02 * next(times)
+        return [0.01 * next(times)]
 
-    assert interleaved_timing._warmed(lambda: None, clock) == 5  # 0.1 s of calls of 0.02 s
+    assert interleaved_timing._warmed(lambda: None, clock) == 5  # 0.05 s of calls of 0.01 s
     assert next(times) == 1.0  # the last one was not asked for
 
 
 def test_load_of_other_programs_does_not_prolong_warm_up() -> None:
     times = iter([9.0, 5.0, 5.0, 9.0, 7.0])
-    interleaved_timing._warmed(lambda: None, lambda call, repeats: 0.02 * next(times))
+    interleaved_timing._warmed(lambda: None, lambda call, repeats: [0.01 * next(times)])
     assert next(times) == 7.0  # the last one was not asked for
 
 
@@ -123,5 +137,5 @@ def test_inputs_take_turns() -> None:
 def test_a_gpu_is_timed_by_its_own_clock() -> None:
     x = torch.randn(4096, 4096, device="cuda")
     clock = clock_of(x.device)
-    once, twice = clock(lambda: x @ x, 10), clock(lambda: (x @ x, x @ x), 10)
+    (once,), (twice,) = clock(lambda: x @ x, 10), clock(lambda: (x @ x, x @ x), 10)
     assert twice == pytest.approx(2 * once, rel=0.2)

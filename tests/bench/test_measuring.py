@@ -222,7 +222,7 @@ def test_a_planted_slowdown(planted: float, verdicts: tuple[str, ...], monkeypat
 
     On one thread, and with more rounds where the times spread, as the remarks ask; a wrong sign is never found.
     """
-    monkeypatch.setattr(interleaved_timing, "SAMPLE", 0.1)
+    monkeypatch.setattr(interleaved_timing, "SAMPLE", 0.05)
     monkeypatch.setattr(interleaved_timing, "MOST_WARM", 12)
     arms = arms_of([R20], {"act": ["relu", "gelu"]}, batches=[8])
     monkeypatch.setattr(measuring, "ready", planting(arms, planted))
