@@ -1,7 +1,8 @@
 """Training speed: beside the usual way from image files, and beside a bare PyTorch loop on the same batches.
 
 The usual way: torchvision's ResNet-18 in float32, or timm's with GELU and CBAM, `ImageFolder`, a `DataLoader` with two
-workers. Ours: the program's loop on its cache, in the precision that it chooses and in float32. The two take turns in
+workers. Ours: the program's loop on its cache, in the precision that it chooses and in float32, eager, and compiled
+as it is where enough training remains. The two take turns in
 one process, an epoch each (of some images of a folder, at 224 pixels, batches of 32), each with its own settings of the
 C library's memory, and a figure is the median of the ratios of neighbouring rounds.
 
@@ -15,6 +16,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
@@ -34,6 +36,7 @@ from torch.utils.data import Subset as Chosen
 from torchvision.transforms import v2
 
 import resnet_lab
+from resnet_lab.core.choices import Compile
 from resnet_lab.data.augmentations import parse_augmentations
 from resnet_lab.data.config import DataConfig
 from resnet_lab.data.image_format import ImageFormat
@@ -42,7 +45,7 @@ from resnet_lab.data.loader import Batch, Loader
 from resnet_lab.data.order import Order, Subset
 from resnet_lab.data.preparation import Prepared, prepare
 from resnet_lab.data.sources import open_images
-from resnet_lab.device import Placement, choose
+from resnet_lab.device import Placement, choose, compile_for_training
 from resnet_lab.network.plugins import default_registry
 from resnet_lab.train.config import TrainConfig
 from resnet_lab.train.learner import Learner
@@ -64,6 +67,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module]]] = {
     ),
 }
 """Changes of ours, and the network of the usual way."""
+MODES: dict[Compile, str] = {"off": "", "on": ", compiled,"}
 
 
 def main(folder: str, out: str, rounds: int = 5, device: str = "auto") -> None:
@@ -71,9 +75,12 @@ def main(folder: str, out: str, rounds: int = 5, device: str = "auto") -> None:
     placement = choose(device)
     start = perf_counter()
     content: dict[str, Any] = {
-        f"epoch of {name} in {each.precision} beside the usual way": beside_the_usual_way(folder, name, each, rounds)
+        f"epoch of {name} in {each.precision}{suffix} beside the usual way": beside_the_usual_way(
+            folder, name, replace(each, compile=mode), rounds
+        )
         for each in {choice.precision: choice for choice in (placement, choose(device, "fp32"))}.values()
         for name in NETWORKS
+        for mode, suffix in MODES.items()
     }
     content["loop beside a bare one"] = beside_a_bare_loop(placement, 6 * rounds)
     content["seconds"] = perf_counter() - start
@@ -93,8 +100,11 @@ def beside_the_usual_way(folder: str, name: str, placement: Placement, rounds: i
     data = prepare(open_images(folder, default_registry()), ImageFormat(224), DataConfig(source=folder), seed=0)
     chosen = np.random.default_rng(0).permutation(np.flatnonzero(data.usable))
     train, val = served(data, chosen[:IMAGES], placement), served(data, chosen[IMAGES : IMAGES + VALIDATED], placement)
-    model = placement.place(resnet_lab.build("resnet18", num_classes=CLASSES, **changes))
-    ours, usual = ours_epoch(model, train, val, placement), usual_epoch(folder, chosen, theirs(), placement.device)
+    network = resnet_lab.build("resnet18", num_classes=CLASSES, **changes)
+    model = placement.place(network)
+    called = compile_for_training(model, placement, name, (BATCH, 3, 224, 224))
+    ours = ours_epoch(model, called, train, val, placement)
+    usual = usual_epoch(folder, chosen, theirs(), placement.device)
     return compared(ours, usual, IMAGES, rounds, placement.device)
 
 
@@ -111,7 +121,7 @@ def beside_a_bare_loop(placement: Placement, rounds: int) -> dict[str, Any]:
     ]
     resident = Resident(batches)
     model, bare = (placement.place(resnet_lab.build("resnet18", num_classes=CLASSES)) for _ in range(2))
-    ours = ours_epoch(model, resident, Resident(batches[:1]), placement)
+    ours = ours_epoch(model, model, resident, Resident(batches[:1]), placement)
     optimizer = torch.optim.Adam(bare.parameters(), 1e-3, fused=True)
 
     def epoch() -> None:
@@ -156,12 +166,12 @@ def served(data: Prepared, positions: Any, placement: Placement) -> Loader:
     return image_loader(data.pixels, order, MEAN, STD, placement, parse_augmentations(["rotate90"]))
 
 
-def ours_epoch(model: nn.Module, train: Any, val: Any, placement: Placement) -> Callable[[], None]:
+def ours_epoch(model: nn.Module, called: nn.Module, train: Any, val: Any, placement: Placement) -> Callable[[], None]:
     """A function that trains one epoch more, and validates."""
     config = TrainConfig(epochs=10**6, lr=1e-3, batch_size=BATCH, schedule="constant")
     loss = make_loss(config, train.images.labels, CLASSES, placement.device)
     progress = Progress(Tally(CLASSES, placement.device))
-    going = epochs(Learner(model, model, loss, config, placement), train, val, config, placement, progress)
+    going = epochs(Learner(model, called, loss, config, placement), train, val, config, placement, progress)
     return lambda: void(next(going))
 
 

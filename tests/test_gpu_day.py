@@ -246,7 +246,7 @@ def test_waits_are_counted_by_torch_s_own_warnings(items: ModuleType, monkeypatc
     assert next(iter(found)).startswith(__file__)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_items_are_rehearsed_on_the_processor(tmp_path: Path) -> None:
     out = tmp_path / "out.json"
     options = ["--rehearse", "--deadline", "3600", "--out", str(out)]

@@ -41,9 +41,10 @@ BRIEF = (
     "--set", "train.warmup_epochs=0.0",
 )  # fmt: skip
 SMALLER = ("--depth", "18")  # where other commands train the ResNet-50
+SMALLEST = ("--set", "model.model=resnet20")
 BRIEFER = {
     ("train",): (*BRIEF, "--size", "32"),
-    ("train", "--data"): SMALLER,
+    ("train", "--data"): SMALLEST,
     ("train", "--recipe", "paintings-frozen-1-4"): SMALLER,
     ("train", "--recipe", "paintings-frozen-1-3"): SMALLER,
     ("train", "--recipe", "paintings-modified"): SMALLER,
@@ -51,9 +52,9 @@ BRIEFER = {
     ("train", "--config"): SMALLER,
     ("study", "run", "paintings-five"): ("--set", "model.model=resnet18"),
     ("study", "plan", "paintings-five"): ("--set", "model.model=resnet18"),
-    ("study", "run"): (*BRIEF, "--size", "8", "--seeds", "1", "--no-bench", "--processes", "1"),
+    ("study", "run"): (*BRIEF, *SMALLEST, "--size", "8", "--seeds", "1", "--no-bench", "--processes", "1"),
     ("study", "run", "--attn", "none,cbam", "--data", "paintings/", "--seeds", "3"): ("--seeds", "2"),  # a pilot
-    ("study", "plan"): (*BRIEF, "--size", "8"),
+    ("study", "plan"): (*BRIEF, *SMALLEST, "--size", "8"),
     ("study", "search"): (*BRIEF, "--size", "8", "--trials", "2"),
     ("bench",): ("--depth", "18", "--size", "32", "--batch-size", "2", "--rounds", "1"),
 }
@@ -79,7 +80,7 @@ def run(block: str) -> None:
         if ">" in arguments:
             *arguments, _, target = arguments
         for beginning, more in BRIEFER.items():
-            if more is SMALLER and "--weights" in arguments:  # which are the ResNet-50's
+            if more in (SMALLER, SMALLEST) and "--weights" in arguments:  # which are the ResNet-50's
                 continue
             if tuple(arguments[: len(beginning)]) == beginning and not set(WHOLE).intersection(arguments):
                 arguments += more

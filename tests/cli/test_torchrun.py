@@ -77,7 +77,7 @@ def _stopped_in_the_middle(folder: Path, stop: Callable[[int], None], *options: 
     return process.returncode, err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stop_is_agreed_and_the_training_resumes(together: Path, tmp_path: Path) -> None:
     """SIGTERM to one process ends both at the same step; two others go on, to the bits of an undisturbed run."""
     folder = tmp_path / "run"

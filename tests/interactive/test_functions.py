@@ -302,19 +302,3 @@ def test_packages_are_functions_and_stay_packages() -> None:
         "assert not callable(resnet_lab.network)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-@pytest.mark.slow
-def test_types_of_the_functions(tmp_path: Path) -> None:
-    (tmp_path / "good.py").write_text(
-        "import resnet_lab\nrun: resnet_lab.Run = resnet_lab.train('digits', epochs=1)\n"
-        "figures: dict[str, float] = run.metrics\n"
-    )
-    (tmp_path / "bad.py").write_text("import resnet_lab\nresnet_lab.train(depth='18')\nresnet_lab.study().verdict\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", "good.py", "bad.py"],
-        capture_output=True, text=True, env={**os.environ, "MYPYPATH": str(Path(resnet_lab.__file__).parents[1])},
-    )  # fmt: skip
-    assert done.stdout.count("error:") == 2, done.stdout
-    assert 'bad.py:2: error: Argument "depth" to "train" has incompatible type "str"' in done.stdout
-    assert 'bad.py:3: error: "Study" has no attribute "verdict"' in done.stdout

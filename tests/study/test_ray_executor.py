@@ -366,7 +366,7 @@ def test_missing_resources_are_reported_before_anything_runs(cluster, tmp_path: 
     assert table(folder.folder) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_lost_trial_is_reported_and_can_be_resumed(cluster, quiet, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """A node is killed, and no retry was wished for; the others' trials come to their end."""

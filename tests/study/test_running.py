@@ -159,7 +159,7 @@ def test_a_failed_process_is_reported(tmp_path: Path, monkeypatch: pytest.Monkey
         run_study(study(), folder, REGISTRY, Listening(), execute=in_processes(2))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_processes_that_are_stopped_save_their_states(tmp_path: Path) -> None:
     """One SIGTERM to the first; the trials are resumed, to the bits of an uninterrupted study."""
     long = study(train={"epochs": 5}, seeds=1)
