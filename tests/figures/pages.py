@@ -1,0 +1,89 @@
+"""Sections of the documentation's pages, and which of their figures a test has checked."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+NO_FIGURES = re.compile(
+    r"""
+      `[^`]*`                                            # code and files, checked elsewhere
+    | !?\[([^\]]*)\]\([^)]*\)                            # links, of which the text stays
+    | \b20\d\d-\d\d-\d\d\b | \b[0-9a-f]*[a-f][0-9a-f]*\d[0-9a-f]*\b | \b6e309af\b  # dates and commits
+    | \b[A-Za-z][A-Za-z_]*-?\d[\w.-]* | \b\d+x\d+\b      # ResNet-18, bf16, CIFAR-10, 3x3
+    | \b[\d,]+[ -](?:pixels?|px)\b | \b[Bb]atch(?:es)?\ of\ \d+\b
+    | \b(?:torch|torchvision|timm|Python|cleanlab)\ [\d.]*\d\b
+    | 95%\ interval
+    """,
+    re.VERBOSE,
+)
+FIGURE = re.compile(r"(?<!\w)[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?%?")
+
+
+def stored(name: str) -> Any:
+    """The content of a file of results."""
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+class Section:
+    """Text and tables below a heading of a page, up to the next heading.
+
+    What is checked is taken out; `done` requires that no figure is left.
+    """
+
+    def __init__(self, page: str, heading: str) -> None:
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
+        assert found, f"{page}.md has no heading {heading!r}"
+        prose, self.tables = [], []
+        blocks = re.sub(r"```.*?```|<!--.*?-->", "", found.group(1), flags=re.DOTALL).split("\n\n")
+        for lines in (block.strip().splitlines() for block in blocks):
+            if lines and lines[0].startswith("|"):
+                self.tables.append([[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]])
+            else:
+                prose += lines
+        self.text = " ".join(" ".join(prose).split())
+
+    def table(self, rows: Iterable[Sequence[object]]) -> None:
+        """Require that the next table has these cells; None stands for one that is no figure."""
+        cells, wanted = self.tables.pop(0), [list(row) for row in rows]
+        assert len(cells) == len(wanted), (len(cells), len(wanted))
+        for line, row in zip(cells, wanted, strict=True):
+            ours = [cell if want is None else str(want) for cell, want in zip(line, row, strict=True)]
+            assert line == ours
+
+    def says(self, *phrases: str) -> None:
+        """Require these phrases, whose figures a test has computed."""
+        for phrase in phrases:
+            assert phrase in self.text, f"{phrase!r} is not in: {self.text}"
+            self.text = self.text.replace(phrase, "…")
+
+    conditions = says
+    """Phrases whose figures say how something was measured and are in no file, or are common knowledge."""
+
+    unstored = says
+    """Phrases with measured figures whose samples were not kept."""
+
+    def done(self) -> None:
+        """Require that every figure has been checked."""
+        assert not self.tables, "a table is left"
+        left = NO_FIGURES.sub(lambda match: match[1] or " ", self.text)
+        assert not FIGURE.findall(left), f"{FIGURE.findall(left)} in: {left}"
+
+
+def points(share: float, digits: int = 2) -> str:
+    """A difference in points."""
+    return f"{100 * share:+.{digits}f}"
+
+
+def between(ends: Sequence[float], form: str = ".2f", scale: float = 1) -> str:
+    """An interval."""
+    low, high = ends
+    return f"{scale * low:{form}} to {scale * high:{form}}"
+
+
+def spread(found: dict[str, Any], form: str = ".2f") -> str:
+    """A median with its quartiles."""
+    return f"{found['median']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
