@@ -52,7 +52,7 @@ class Section:
         assert len(cells) == len(wanted), (len(cells), len(wanted))
         for line, row in zip(cells, wanted, strict=True):
             ours = [cell if want is None else str(want) for cell, want in zip(line, row, strict=True)]
-            assert line == ours
+            assert line == ours, f"{line} is not {ours}"
 
     def says(self, *phrases: str) -> None:
         """Require these phrases, whose figures a test has computed."""
@@ -87,3 +87,8 @@ def between(ends: Sequence[float], form: str = ".2f", scale: float = 1) -> str:
 def spread(found: dict[str, Any], form: str = ".2f") -> str:
     """A median with its quartiles."""
     return f"{found['median']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
+
+
+def quartiles_of(found: dict[str, Any], form: str = ".2f") -> str:
+    """Quartiles, and of how many."""
+    return f"{between((found['low'], found['high']), form)}, n = {found['n']}"

@@ -1,11 +1,13 @@
 """Figures of docs/results.md, computed from the files in benchmarks/results/."""
 
+from decimal import ROUND_HALF_UP, Decimal
+from math import inf
 from statistics import fmean, median, quantiles, stdev
 from typing import Any
 
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
-from tests.figures.pages import Section, between, stored
+from tests.figures.pages import Section, between, points, quartiles_of, spread, stored
 
 OTHER_SCORES = ("normalized_margin", "confidence_weighted_entropy")
 
@@ -44,7 +46,7 @@ def test_louvre_genres() -> None:
     scores, seconds = ([run["test"]["macro_accuracy"] for run in runs], [run["seconds"] for run in runs])
     section.table(
         [
-            *([str(run["config"]["seed"]), f"{score:.3f}", f"{run['seconds']:.0f} s"] for run, score in zip(runs, scores)),
+            *([seed, f"{scores[seed]:.3f}", f"{seconds[seed]:.0f} s"] for seed in range(len(runs))),
             ["mean", f"{fmean(scores):.3f} (standard deviation {stdev(scores):.3f})", f"{fmean(seconds):.0f} s"],
             [
                 f"plain PyTorch, {len(values)} seeds",
@@ -132,16 +134,16 @@ def test_data_loading() -> None:
     )  # fmt: skip
     warm, gather, cold, step = (again[name]["ratio"] for name in ("warm", "gather", "cold", "training_step"))
     section.says(
-        f"{warm['median']:.1f} times their images per second ({between((warm['low'], warm['high']), '.1f')}, n = {warm['n']})",
-        f"a gather {gather['median']:.2f} of a memory copy ({between((gather['low'], gather['high']))}, n = {gather['n']})",
-        f"first epochs {cold['median']:.2f} ({between((cold['low'], cold['high']))}, n = {cold['n']})",
-        f"in fp32 {step['median']:.2f} ({between((step['low'], step['high']))}, n = {step['n']})",
+        f"{warm['median']:.1f} times their images per second ({quartiles_of(warm, '.1f')})",
+        f"a gather {gather['median']:.2f} of a memory copy ({quartiles_of(gather)})",
+        f"first epochs {cold['median']:.2f} ({quartiles_of(cold)})",
+        f"in fp32 {step['median']:.2f} ({quartiles_of(step)})",
     )
     warm, gather, cold = (after[name]["ratio"] for name in ("warm", "gather", "cold"))
     section.says(
-        f"a third time: {warm['median']:.1f} times ({between((warm['low'], warm['high']), '.1f')}, n = {warm['n']}), "
-        f"{gather['median']:.2f} ({between((gather['low'], gather['high']))}, n = {gather['n']}) and "
-        f"{cold['median']:.2f} ({between((cold['low'], cold['high']))}, n = {cold['n']})"
+        f"a third time: {warm['median']:.1f} times ({quartiles_of(warm, '.1f')}), "
+        f"{gather['median']:.2f} ({quartiles_of(gather)}) and "
+        f"{cold['median']:.2f} ({quartiles_of(cold)})"
     )
     ours, theirs = ([median(found["warm"][who]) for found in (first, large)] for who in ("ours", "theirs"))
     few, many = (first["memory"][number]["peak_mib"] for number in ("1000", "20000"))
@@ -185,8 +187,8 @@ def test_near_copies() -> None:
         f"median of {len(wall)} interleaved rounds of {decoding['pictures']} each, {between((min(wall), max(wall)))}",
         f"in CPU time {median(processor):.2f}, {between((min(processor), max(processor)))}",
         f"among {searching['pictures']:,} pictures takes {median(seconds):.1f} s (median, n = {len(turns)}, up to "
-        f"{max(seconds):.1f}, on a busy machine), {median(ratios):.2f} times as long as without the most similar ones below "
-        f"0.85 ({between((min(ratios), max(ratios)))}, {len(turns)} interleaved rounds)",
+        f"{max(seconds):.1f}, on a busy machine), {median(ratios):.2f} times as long as without the most similar ones "
+        f"below 0.85 ({between((min(ratios), max(ratios)))}, {len(turns)} interleaved rounds)",
         f"{median(searching['again']):.3f} s from the cache (n = {len(searching['again'])})",
         f"100,000 would take about {(100_000 / searching['pictures']) ** 2 * median(seconds) / 60:.0f} minutes",
     )
@@ -233,9 +235,311 @@ def test_label_errors() -> None:
         f"{max(right)}% of the paintings",
         f"{flagged} flagged paintings",
         f"all 270 too, and 152 of {part['of']} each",
-        f"another seed ({pilots['digits']['seeds'][0]['seed']}), where 48 pixels found {large['found']} of {large['of']} "
-        f"and 32 pixels {small['found']}",
+        f"another seed ({pilots['digits']['seeds'][0]['seed']}), where 48 pixels found {large['found']} of "
+        f"{large['of']} and 32 pixels {small['found']}",
         f"{minutes[0]:.1f} to {minutes[-1]:.1f} minutes",
     )
     section.conditions("5% of the labels", "first 10% of the list", "at 95% over", "would have 10% of them")
     section.done()
+
+
+def rates(found: dict[str, Any], first: str) -> list[object]:
+    """Cells of a row of ratios: how many times as fast, quartiles, and how many."""
+    ratios = [a / b for a, b in zip(found["ours"], found["theirs"], strict=True)]
+    low, _, high = quantiles(ratios, n=4)
+    return [first, f"{median(ratios):.2f}", between((low, high)), len(ratios)]
+
+
+def test_training_speed() -> None:
+    section = Section("results", "Training speed")
+    first, later = stored("2026-11-25-cpu-training-speed"), stored("2026-12-01-cpu-training-speed")
+    section.table(
+        [
+            rates(first["epoch beside the usual way"], "epochs per second, ours over theirs"),
+            rates(
+                first["loop beside a bare one"],
+                "our loop over a plain PyTorch loop on the same preloaded batches (ResNet-18 at 64 pixels)",
+            ),
+        ]
+    )
+    rows = [
+        rates(later[f"epoch of {network} in {precision} beside the usual way"], precision)
+        for network in ("ResNet-18", "ResNet-18 with GELU and CBAM")
+        for precision in ("bf16", "fp32")
+    ]
+    section.table([None, *row] for row in rows)
+    single = sorted(float(str(row[1])) for row in rows if row[0] == "fp32")
+    assert first["setting"]["images"] == 384
+    section.says(
+        f"with epochs of {later['setting']['images']} images",
+        f"the rest (decoded images, memory layout, operators) {single[0]} to {single[1]}",
+    )
+    section.conditions("384 training and 64 validation images")
+    section.done()
+
+
+def contrast(found: dict[str, Any]) -> str:
+    return f"{points(found['mean'], 1)} ({between(found['interval'], '+.1f', 100)})"
+
+
+def last_seconds(seeds: list[dict[str, Any]], arm: str) -> list[float]:
+    return [seed[arm]["seconds"][-1] for seed in seeds]
+
+
+def test_time_to_accuracy() -> None:
+    section = Section("results", "Time to accuracy")
+    found = stored("2026-11-30-cpu-time-to-accuracy")
+    summary, seeds, arms = found["summary"], found["seeds"], ("usual", "quick", "equal time")
+    quick, equal = summary["beside the usual way"]
+    section.table(
+        [
+            ["epochs", *(found["epochs"][arm] for arm in arms)],
+            ["seconds, median", *(f"{median(last_seconds(seeds, arm)):.0f}" for arm in arms)],
+            [None, *(f"{fmean(seed[arm]['test'] for seed in seeds):.3f}" for arm in arms)],
+            [None, "", contrast(quick), contrast(equal)],
+            [None, "", *(f"{each['p']:.2f}, {each['verdict']}" for each in (quick, equal))],
+        ]
+    )
+    ratios = summary["ratios where both reach it"]
+    target = median(seed["usual"]["validation"][-1] for seed in seeds)
+    alone = ttest_1samp([seed["equal time"]["test"] - seed["usual"]["test"] for seed in seeds], 0).pvalue
+    section.says(
+        f"The usual way has {found['epochs']['usual']} epochs",
+        f"at its end, {target:.3f}. Ours reached it in "
+        + ", ".join(f"{ratio:.2f}" for ratio in ratios[:-1])
+        + f" and {ratios[-1]:.2f} of the seconds",
+        f"in median {median(ratios):.2f}, at four seeds",
+        f"alone, the second contrast would have p = {alone:.2f}",
+        f"which counted {found['tuning']['epochs']['ours']} epochs of ours",
+    )
+    section.conditions("the 1,150 paintings", ": 6 seeds")
+    at_128(section)
+    on_cifar(section)
+    section.done()
+
+
+def at_128(section: Section) -> None:
+    found = stored("2026-12-01-cpu-time-to-accuracy-128")
+    summary, seeds, arms = found["summary"], found["seeds"], ("usual", "quick")
+    (quick,) = summary["beside the usual way"]
+    usual, ours = (last_seconds(seeds, arm) for arm in arms)
+    whole = [b / a for a, b in zip(usual, ours, strict=True)]
+    section.table(
+        [
+            ["epochs", *(found["epochs"][arm] for arm in arms)],
+            [
+                "seconds, median", f"{median(usual):.0f}",
+                f"{median(ours):.0f}: {median(whole):.2f} of the usual way's ({between((min(whole), max(whole)))})",
+            ],
+            [None, *(f"{fmean(seed[arm]['validation'][-1] for seed in seeds):.3f}" for arm in arms)],
+            [None, *(f"{fmean(seed[arm]['test'] for seed in seeds):.3f}" for arm in arms)],
+            [None, "", contrast(quick)],
+            [None, "", f"{quick['p']:.2f}, {quick['verdict']}"],
+        ]
+    )  # fmt: skip
+    target = median(seed["usual"]["validation"][-1] for seed in seeds)
+
+    def reached(arm: str) -> list[float | None]:
+        crossings = [zip(seed[arm]["seconds"], seed[arm]["validation"], strict=True) for seed in seeds]
+        return [next((second for second, score in crossing if score >= target), None) for crossing in crossings]
+
+    slower, quicker = reached("usual"), reached("quick")
+    first, second = (b / a for a, b in zip(slower, quicker, strict=True) if a and b)
+    to_theirs = [time for time in slower if time]
+    to_ours = [time for time in quicker if time]
+    shares = [(time or inf) / total for time, total in zip(quicker, usual, strict=True)]
+    assert sum(seed["quick"]["test"] > seed["usual"]["test"] for seed in seeds) == 5
+    assert (len(to_ours), len(to_theirs)) == (5, 3)
+    tried = found["tuning"]["usual"]["tried"], found["tuning"]["ours"]["tried"]
+    assert [len(each) for each in tried] == [4, 3]
+    theirs, chosen = found["chosen"]["usual"], found["chosen"]["ours"]
+    assert theirs["batch"] == chosen["batch"]
+    section.says(
+        f"({theirs['batch']} for both; rates of {1e4 * theirs['rate']:.0f}e-4 for the",
+        f"of {1e3 * chosen['rate']:.0f}e-3 for ours",
+        f"{found['epochs']['usual']} epochs of the usual way and {found['epochs']['quick']} of ours",
+        f"validation accuracy at its end ({target:.3f}), was reached by ours at five seeds, after "
+        f"{between((min(to_ours), max(to_ours)), '.0f')} s, and by the usual way at three, after "
+        f"{between((min(to_theirs), max(to_theirs)), '.0f')} s",
+        f"ours took {first:.2f} and {second:.2f} of the usual way's seconds",
+        f"and {median(shares):.2f} of the usual way's whole training in median",
+    )
+
+
+def on_cifar(section: Section) -> None:
+    found = stored("2026-12-01-cpu-time-to-accuracy-cifar")
+    summary, seeds, arms = found["summary"], found["seeds"], ("usual", "quick", "equal time")
+    quick, equal = summary["beside the usual way"]
+    usual, short, long = (last_seconds(seeds, arm) for arm in arms)
+    section.table(
+        [
+            ["epochs", *(found["epochs"][arm] for arm in arms)],
+            ["seconds, median", *(f"{median(last_seconds(seeds, arm)):.0f}" for arm in arms)],
+            [None, *(f"{fmean(seed[arm]['test'] for seed in seeds):.3f}" for arm in arms)],
+            [None, "", contrast(quick), contrast(equal)],
+            [None, "", f"{quick['p']:.2f}, {quick['verdict']}", f"{equal['p']:.4f}, {equal['verdict']}"],
+        ]
+    )
+    whole, less = ([b / a for a, b in zip(usual, each, strict=True)] for each in (long, short))
+    assert all(seed["equal time"]["test"] > seed["usual"]["test"] for seed in seeds)
+    first, second = summary["ratios where both reach it"]
+    section.says(
+        f"({between((min(whole), max(whole)))} of the usual way's: eleven epochs",
+        f"in {median(less):.2f} of it ({between((min(less), max(less)))})",
+        f"a validation accuracy of {summary['target']:.3f}, was reached by each at three seeds",
+        f"where ours took {first:.2f} and {second:.2f} of the usual",
+    )
+    section.conditions("On the 2,000 test images", "the last stage has 1 x 1 pixels")
+
+
+PARTS = ("plain", "gelu", "cbam", "gelu cbam")
+
+
+def test_gradients_in_one_memory_layout() -> None:
+    section = Section("results", "Gradients in one memory layout")
+    cases = stored("2026-11-30-cpu-gradient-layouts")["cases"]
+    networks = (
+        ("ResNet-20 (option A), 16 px, batch 32", "resnet20 at 16 px, batch 32"),
+        ("ResNet-18, 96 px, batch 32", "resnet18 at 96 px, batch 32"),
+        ("ResNet-50, 224 px, batch 8", "resnet50 at 224 px, batch 8"),
+    )
+    section.table(
+        [
+            "" if precision == "fp32" else shown, precision,
+            *(f"{cases[f'{name}, {parts}, {precision}']['ratio']:.2f}" for parts in PARTS),
+        ]
+        for shown, name in networks
+        for precision in ("bf16", "fp32")
+    )  # fmt: skip
+    plain = [case["ratio"] for name, case in cases.items() if "plain" in name and "resnet20" not in name]
+    section.says(f"came out at {between((min(plain), max(plain)))}")
+    section.conditions("64-bit integers")
+    section.done()
+
+
+def test_inference_speed() -> None:
+    section = Section("results", "Inference speed")
+    two, one, single = (
+        stored(name)
+        for name in ("2026-11-25-cpu-inference", "2026-11-30-cpu-inference-one-core", "2026-12-01-cpu-inference-fp32")
+    )
+
+    def found(file: dict[str, Any], network: str, batch: int) -> dict[str, Any]:
+        ratios: dict[str, Any] = file[f"{network}, batch {batch}"]["ratios"]["timm as it comes"]
+        return ratios
+
+    def ms(row: dict[str, Any], *arms: str) -> str:
+        found = (Decimal(str(row["milliseconds"][arm])) for arm in arms)  # stored with two decimals
+        return ", ".join(str(each.quantize(Decimal("0.1"), ROUND_HALF_UP)) for each in found)
+
+    networks = (("ResNet-50", "resnet50"), ("with GELU and CBAM", "resnet50, GELU and CBAM"))
+    section.table(
+        [
+            shown if batch == 1 else "", batch, spread(row["ours compiled over timm compiled"]),
+            ms(row, "ours eager", "ours compiled"), ms(row, "timm eager", "timm compiled"),
+        ]
+        for shown, name in networks
+        for batch in (1, 8, 32)
+        for row in (found(two, name, batch),)
+    )  # fmt: skip
+    rows = [found(one, "resnet50", batch) for batch in (1, 8)]
+
+    def ratio(row: dict[str, Any]) -> str:
+        return f"{row['median']:.2f} ({between(row['interval'])})"
+
+    section.table(
+        [
+            [None, *(ms(row, "ours eager", "ours compiled") for row in rows)],
+            [None, *(ms(row, "timm eager", "timm compiled") for row in rows)],
+            [None, *(ms(row, "ours onnx", "ONNX Runtime") for row in rows)],
+            [None, *(ms(row, "ours int8") for row in rows)],
+            [None, *(ratio(row[row["ours over theirs"]]) for row in rows)],
+            [None, *(ratio(row["ours int8 over timm frozen"]) for row in rows)],
+        ]
+    )
+    section.table(
+        [
+            shown if batch == 1 else "", batch, ms(row, "ours eager", "ours compiled", "ours onnx"),
+            ms(row, "timm eager", "timm compiled"), ms(row, "ONNX Runtime"), ms(row, "ours int8"),
+            ratio(row[row["ours over theirs"]]),
+        ]
+        for shown, name in networks
+        for batch in (1, 8, 32)
+        for row in (found(single, name, batch),)
+    )  # fmt: skip
+    rows = [found(two, name, batch) for _, name in networks for batch in (1, 8, 32)]
+    assert {row["ours compiled over timm compiled"]["n"] for row in rows} == {5}
+    apart = max(abs(row["ours compiled over timm frozen"]["median"] - 1) for row in rows)
+    plain, changed = ([found(single, name, batch) for batch in (1, 8, 32)] for _, name in networks)
+    gains = [row[row["ours over theirs"]]["median"] - 1 for row in changed]
+    frozen = [row["milliseconds"]["timm frozen"] for row in plain + changed]
+    ratios = [row["ours compiled over timm frozen"]["median"] for row in plain + changed]
+    section.says(
+        "quartiles of 5 quiet rounds",
+        f"is within {100 * apart:.0f}% of ours",
+        f"compiled code is {between((min(gains), max(gains)), '.0f', 100)}% faster",
+        f"takes {between((min(frozen), max(frozen)), '.1f')} ms: {between((min(ratios), max(ratios)))} times as long",
+    )
+    assert one["setting"]["rounds"] == single["setting"]["rounds"]
+    section.says(f"medians of {one['setting']['rounds']} interleaved rounds")
+    section.done()
+
+
+def test_start_of_a_command() -> None:
+    section = Section("results", "Start of a command")
+    seconds = stored("2026-12-01-cpu-start-time")["seconds"]
+    imported = seconds["import torch, torchvision"]
+
+    def ratio(command: str) -> str:
+        return f"{median(a / b for a, b in zip(seconds[f'resnet-lab {command}'], imported, strict=True)):.2f}"
+
+    section.says(
+        f"({median(imported):.1f} s; ratios, median of {len(imported)} interleaved rounds",
+        f"`predict` on one image {ratio('predict')}",
+        f"`eval` that recalls its predictions {ratio('eval')}",
+        f"`--help` {ratio('--help')} ({median(seconds['resnet-lab --help']):.1f} s)",
+    )
+    section.done()
+
+
+def test_cached_output_of_frozen_stages() -> None:
+    section = Section("results", "Cached output of frozen stages")
+    found = stored("2026-11-24-cpu-frozen")
+    rows = []
+    for name, form in (
+        ("freeze 1-3, bf16", ".2f"), ("freeze 1-3, bf16, beside other work", ".1f"),
+        ("freeze 1-3, fp32, beside other work", ".1f"), ("freeze 1-4, bf16, beside other work", ".0f"),
+        ("freeze 1-4, fp32, beside other work", ".0f"),
+    ):  # fmt: skip
+        row = found[name]
+        ratio, images = row["ratio"], row["images"]["train"]
+        frozen = f"stem and stages 1 to {name[9]}" + (f", {images} images" if images != 32 else "")
+        low_high = between((ratio["low"], ratio["high"]), form)
+        difference = f"{row['largest relative difference of a loss']:g}"
+        rows.append([frozen, name[12:16], f"{ratio['median']:{form}}", low_high, ratio["n"], difference])
+    section.table(rows)
+    section.conditions("rotations by 90 degrees", "(32 training images per epoch, in one case 128;")
+    section.done()
+
+
+def test_damaged_files() -> None:
+    section = Section("results", "Damaged files")
+    images, again, records = (
+        stored(f"2026-11-29-cpu-fuzz{which}") for which in ("", "-images", "-records")
+    )  # fmt: skip
+    assert (images["accepted"], images["listed"]) == (again["accepted"], again["listed"])
+    read = sum(kind["read"] for kind in records["kinds"].values())
+    refused = sum(kind["refused"] for kind in records["kinds"].values())
+    assert {sum(kind.values()) for kind in records["kinds"].values()} == {1000}
+    print(images["data_check"], again["data_check"])
+    section.says(
+        f"{images['images']:,} mutated JPEG, PNG, WebP and GIF files: {images['accepted']:,} decode, "
+        f"{images['listed']:,} are",
+        f"slowest took {images['slowest_seconds']:.2f} s",
+        f"below {images['peak_rss_mib']:.0f} MiB",
+        f"{records['records']:,} mutated records, 1,000 of each",
+        f"{read:,} are read, {refused:,} are refused",
+        f"slowest took {records['slowest_seconds']:.2f} s on a busy machine",
+        f"below {records['peak_rss_mib']:,.0f} MiB",
+    )
+    print(section.text)
