@@ -116,7 +116,7 @@ def checked(images: int, seed: int) -> dict[str, Any]:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(mutant(number, seed))
         command = [sys.executable, "-c", CHECK, str(folder), f"{place}/peak"]
-        environment = {**os.environ, "RESNET_LAB_CACHE": f"{place}/cache"}
+        environment = {**os.environ, "RESNET_LAB_CACHE": f"{place}/cache", "RESNET_LAB_PLUGINS": ""}
         start = perf_counter()
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
         seconds = perf_counter() - start

@@ -4,7 +4,11 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
+
+from scipy.stats import ttest_1samp
+from statsmodels.stats.multitest import multipletests
 
 ROOT = Path(__file__).parents[2]
 NO_FIGURES = re.compile(
@@ -92,3 +96,16 @@ def spread(found: dict[str, Any], form: str = ".2f") -> str:
 def quartiles_of(found: dict[str, Any], form: str = ".2f") -> str:
     """Quartiles, and of how many."""
     return f"{between((found['low'], found['high']), form)}, n = {found['n']}"
+
+
+def effect(found: dict[str, Any]) -> tuple[str, str]:
+    """Mean of an effect's paired differences and its interval by Student's t, in points."""
+    differences = found["differences"]
+    low, high = ttest_1samp(differences, 0).confidence_interval() if len(set(differences)) > 1 else found["interval"]
+    return points(fmean(differences)), between((low, high), "+.2f", 100)
+
+
+def adjusted(effects: Sequence[dict[str, Any]]) -> list[float]:
+    """Holm's p-values of a family."""
+    p: list[float] = multipletests([ttest_1samp(each["differences"], 0).pvalue for each in effects], method="holm")[1]
+    return p
