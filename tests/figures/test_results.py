@@ -1,5 +1,6 @@
 """Figures of docs/results.md, computed from the files in benchmarks/results/."""
 
+import re
 from decimal import ROUND_HALF_UP, Decimal
 from math import inf
 from statistics import fmean, median, quantiles, stdev
@@ -7,7 +8,7 @@ from typing import Any
 
 from scipy.stats import binomtest, ttest_1samp
 
-from tests.figures.pages import Section, between, points, quartiles_of, spread, stored
+from tests.figures.pages import FIGURE, NO_FIGURES, ROOT, Section, between, points, quartiles_of, spread, stored
 
 OTHER_SCORES = ("normalized_margin", "confidence_weighted_entropy")
 
@@ -531,7 +532,10 @@ def test_damaged_files() -> None:
     read = sum(kind["read"] for kind in records["kinds"].values())
     refused = sum(kind["refused"] for kind in records["kinds"].values())
     assert {sum(kind.values()) for kind in records["kinds"].values()} == {1000}
-    print(images["data_check"], again["data_check"])
+    for each in (images, again):
+        assert (each["data_check"]["accepted"], each["data_check"]["listed"]) == (each["accepted"], each["listed"])
+    memory = stored("2026-12-01-cpu-data-check-memory")
+    now, before = memory["runs"]
     section.says(
         f"{images['images']:,} mutated JPEG, PNG, WebP and GIF files: {images['accepted']:,} decode, "
         f"{images['listed']:,} are",
@@ -542,4 +546,29 @@ def test_damaged_files() -> None:
         f"slowest took {records['slowest_seconds']:.2f} s on a busy machine",
         f"below {records['peak_rss_mib']:,.0f} MiB",
     )
-    print(section.text)
+    section.says(
+        f"`data check` of {memory['pictures']:,} sound pictures",
+        f"takes {now['peak_mib']:.0f} MiB at most, before {before['peak_mib']:.0f} ({before['commit'][:7]}; n = 1",
+    )
+    section.conditions("of 200 to 400 pixels")
+    section.done()
+
+
+def section_of(page: str, anchor: str) -> str:
+    """The text below the heading that a link leads to."""
+    for heading, text in re.findall(
+        r"^#+ ([^\n]*)\n(.*?)(?=^#+ |\Z)", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL
+    ):
+        if re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) == anchor:
+            return " ".join(text.split())
+    raise AssertionError(f"{page}.md has no heading for #{anchor}")
+
+
+def test_beside_earlier_versions() -> None:
+    """Each figure stands in the section that its row, or one before it, links to; those are checked."""
+    section = Section("results", "Beside earlier versions and other programs")
+    for what, *cells in section.tables[0]:
+        if link := re.search(r"\]\(([a-z]*)(?:\.md)?#([a-z-]+)\)", what):
+            known = section_of(link[1] or "results", link[2])
+        for figure in FIGURE.findall(NO_FIGURES.sub(" ", " ".join(cells[:2]))):
+            assert re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", known), (what, figure)
