@@ -11,6 +11,7 @@ from scipy.stats import ttest_1samp
 from statsmodels.stats.multitest import multipletests
 
 ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 NO_FIGURES = re.compile(
     r"""
       `[^`]*`                                            # code and files, checked elsewhere
@@ -28,7 +29,7 @@ FIGURE = re.compile(r"(?<!\w)[+-]?\d[\d,]*(?:\.\d+)?(?:e-?\d+)?%?")
 
 def stored(name: str) -> Any:
     """The content of a file of results."""
-    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    return json.loads((RESULTS / f"{name}.json").read_text())
 
 
 class Section:
