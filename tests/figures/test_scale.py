@@ -1,0 +1,100 @@
+"""Figures of docs/scale.md, computed from the files in benchmarks/results/ or from the rules that it gives."""
+
+from statistics import median
+
+from tests.figures.pages import Section, stored
+
+IMAGES = 14_197_122
+
+
+def test_metadata() -> None:
+    section = Section("scale", "Metadata")
+    found = stored("2026-11-30-cpu-million-images")
+    setting, starts, few = found["setting"], found["starts from the cache"], found["starts from the cache, few images"]
+
+    def seconds(step: str) -> float:
+        return median(start["steps"][step]["processor_seconds"] for start in starts)
+
+    more = (setting["images"] - setting["few"]) / 2**20
+    peak = (median(start["peak_mib"] for start in starts) - median(start["peak_mib"] for start in few)) / more
+    whole, fixed = (median(start["processor_seconds"] for start in each) for each in (starts, few))
+    section.table(
+        [
+            [None, f"{median(found['resident bytes per image']):.0f} bytes"],
+            [None, f"{peak:.0f} bytes"],
+            [
+                f"cached start of a training up to its first batch, n = {len(starts)}",
+                f"{whole:.1f} s of processor time",
+            ],
+            [f"- imports, network and everything else that {setting['few']:,} images need too", f"{fixed:.1f} s"],
+            [f"- listing {setting['classes']:,} folders", f"{seconds('listing'):.1f} s"],
+            [None, f"{seconds('stamps'):.1f} s"],
+            [None, f"{seconds('records of the cache, or decoding'):.1f} s"],
+            [None, f"{seconds('check of copies'):.1f} s"],
+            [None, f"{seconds('split'):.1f} s"],
+            [None, f"{seconds('fingerprint and record'):.1f}; {seconds('splits.csv'):.1f} s"],
+            [None, f"{found['first start, which decodes']['seconds']:.0f} s"],
+            [None, None],  # sizes of files, which were not kept
+            [None, None],
+        ]
+    )
+    busy = sorted(start["seconds"] for start in starts)
+    near = stored("2026-11-29-cpu-near-copies")["time"]["searching"]
+    (turns,) = (value for name, value in near.items() if name.startswith("in turns"))
+    search = median(turn[0][0] for turn in turns)
+    section.says(
+        f"{setting['images'] / 1e6:.1f} million JPEG files of {setting['side']} pixels",
+        f"of {setting['bytes_per_name']:.1f} bytes each, in {setting['classes']:,} folders",
+        f"took {busy[1]:.0f} and {busy[2]:.0f} s, the third, on free cores, {busy[0]:.1f} s",
+        f"{near['pictures']:,} took {search:.1f} s",
+        f"1.28 million would take {(1.28e6 / near['pictures']) ** 2 * search / 3600:.0f} hours",
+    )
+    section.conditions("rows of 16 x 16 pixels")
+    section.done()
+
+
+def test_fourteen_million_images() -> None:
+    section = Section("scale", "Fourteen million images")
+    near = stored("2026-11-29-cpu-near-copies")["time"]["searching"]
+    (turns,) = (value for name, value in near.items() if name.startswith("in turns"))
+    days = (IMAGES / near["pictures"]) ** 2 * median(turn[0][0] for turn in turns) / 86_400
+    section.table(
+        [
+            [None, "x 74 bytes", f"{IMAGES * 74 / 1e9:.2f} GB"],
+            [None, "x 386 bytes", f"{IMAGES * 386 / 1e9:.1f} GB"],
+            ["the same for 8 processes on one machine", "x 8", f"{8 * IMAGES * 386 / 1e9:.0f} GB"],
+            [None, "3.4 s + images x 11.6 µs", f"{3.4 + IMAGES * 11.6e-6:.0f} s of processor time"],
+            ["decoded images at 224 pixels", f"x {3 * 224**2:,} bytes", f"{IMAGES * 3 * 224**2 / 1e12:.2f} TB"],
+            [
+                "index, with signatures of 1,368 characters",
+                f"x {468 + 1368:,} bytes",
+                f"{IMAGES * (468 + 1368) / 1e9:.0f} GB",
+            ],
+            [None, "x 106 bytes", f"{IMAGES * 106 / 1e9:.1f} GB"],
+            [None, "x 53 bytes", f"{IMAGES * 53 / 1e9:.2f} GB, of at most 2.15 GB"],
+            [None, "8 shards x 1,000 x 8 bytes", f"{8 * 1000 * 8 // 1000} kB"],
+        ]
+    )
+    section.says(f"{IMAGES:,} images in", f"the search would take {days:.0f} days")
+    section.conditions("21,841 classes", "holds neither 14 million", "nor 2 TB", "8 processes take 8 times")
+    section.done()
+
+
+def test_gradients() -> None:
+    section = Section("scale", "Gradients")
+    gradients = 25_557_032 * 4 / 1e6
+    section.table(
+        [
+            processes, f"{2 * (processes - 1) / processes * gradients:.0f} MB",
+            f"{2 * (processes - 1) / processes * gradients / 450:.1f} ms",
+            f"{2 * (processes - 1) / processes * gradients / 12.5:.0f} ms",
+        ]
+        for processes in (2, 8, 16)
+    )  # fmt: skip
+    section.says(
+        f"{25_557_032:,} x 4 bytes = {gradients:.0f} MB",
+        f"256 images per GPU take {256 / 7500 * 1000:.0f} ms at 7,500 images/s",
+    )
+    section.conditions("2 (n - 1) / n times", "each of the 53 norms")
+    section.unstored("102 MB in 0.27 s (quartiles 0.18 to 0.33, n = 15)", "0.27 ms (0.24 to 0.33, n = 300)")
+    section.done()
