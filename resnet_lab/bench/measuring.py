@@ -137,6 +137,7 @@ def bench(
         raise ConfigError(f"{rounds:,} rounds, and a bench has at most {MAX_ROUNDS:,}; give fewer with --rounds")
     target = choose(device).device
     results, left_out = _counted(arms, registry, device)
+    watcher.begin("measuring bandwidth and matrix rate", 1)
     roof = measure_roof(target, [str(result.placement["precision"]) for result in results])
     for result in results:
         result.floor = _floor(result, roof)

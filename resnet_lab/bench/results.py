@@ -26,7 +26,7 @@ from resnet_lab.bench.timed_networks import MODES
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.escaping import cell, markdown
 from resnet_lab.core.records import Count, Items, Number, OpenRecord, Positive, bounded, read_json, repr_of, validated
-from resnet_lab.core.wording import counted
+from resnet_lab.core.wording import counted, large
 
 FORMAT = 1
 MACHINE = ("type", "name", "threads", "torch")
@@ -222,13 +222,13 @@ def as_markdown(content: Mapping[str, Any]) -> str:
     header = [
         "arm",
         "parameters",
-        "MACs (10^9)",
+        "MACs",
         *(f"{mode} (ms)" for mode in modes),
         *(f"{mode} ratio" for mode in modes),
     ]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     for arm in content["arms"]:
-        cells = [markdown(arm["name"]), f"{arm['parameters']:,}", f"{arm['macs'] / 1e9:.3f}"]
+        cells = [markdown(arm["name"]), f"{arm['parameters']:,}", large(arm["macs"])]
         cells += [f"{arm[mode]['median_ms']:.2f}" if mode in arm else "" for mode in modes]
         cells += [ratio_text(arm[mode]) if mode in arm else markdown(arm["problem"] or "") for mode in modes]
         lines.append(f"| {' | '.join(cells)} |")

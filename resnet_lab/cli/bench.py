@@ -14,7 +14,7 @@ from resnet_lab.cli.root import app
 from resnet_lab.core.comma_list import comma_list
 from resnet_lab.core.errors import ConfigError
 from resnet_lab.core.option import ARMS
-from resnet_lab.core.wording import counted
+from resnet_lab.core.wording import counted, large
 
 if TYPE_CHECKING:
     from resnet_lab.bench.arms import BenchArm
@@ -141,7 +141,7 @@ def bench(
     outputs.require_new()
     config, registry = bench_config(measuring), options.load_registry(no_plugin)
     arms = _arms(networks, config) if networks.study is None else _arms_of_study(networks.study, networks, measuring)
-    with Screen() as screen:
+    with Screen(phases=not json) as screen:
         found = measure(
             arms, registry, modes=config.mode, rounds=config.rounds, interval=config.interval, device=config.device,
             watcher=screen,
@@ -285,12 +285,12 @@ def _print(content: Mapping[str, Any]) -> None:
     )  # fmt: skip
     static = Table(box=box.SIMPLE_HEAD)
     static.add_column("arm", no_wrap=True)
-    for column in ("params (M)", "MACs (G)", "act. (M)", "moved (MB)", "floor (ms)", "fused (ms)"):
+    for column in ("params", "MACs", "act.", "moved (MB)", "floor (ms)", "fused (ms)"):
         static.add_column(column, justify="right", no_wrap=True)
     for arm in content["arms"]:
         static.add_row(
-            output.text(arm["name"]), f"{arm['parameters'] / 1e6:.3f}", f"{arm['macs'] / 1e9:.3f}",
-            f"{arm['activations'] / 1e6:.2f}", f"{arm['moved_bytes'] / 1e6:.1f}", f"{arm['floor_ms']:.1f}",
+            output.text(arm["name"]), large(arm["parameters"]), large(arm["macs"]), large(arm["activations"]),
+            f"{arm['moved_bytes'] / 1e6:.1f}", f"{arm['floor_ms']:.1f}",
             f"{arm['fused_floor_ms']:.1f}",
         )  # fmt: skip
     console.print(static)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from resnet_lab.core.errors import printable
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
+
+WIDEST = 10_000
+"""Characters of a line, beyond which a table is cut."""
 
 
 def line(text: object = "") -> None:
@@ -42,8 +46,14 @@ def whole(text: str) -> None:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """Tables and colours; the program's own styles are the only ones, since text is never read as markup."""
-    return _console_class()(stderr=stderr, highlight=False, markup=False, emoji=False)
+    """Tables and colours; the program's own styles are the only ones, since text is never read as markup.
+
+    Without a terminal, lines are as long as what they say, so that another program finds paths whole.
+    """
+    made = _console_class()(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = WIDEST
+    return made
 
 
 def text(content: str = "", style: str = "", **layout: Any) -> "Text":

@@ -14,9 +14,13 @@ from resnet_lab.train.progress import TrainingWatcher
 
 
 class Screen(TrainingWatcher):
-    """Shows phases, steps and epochs; a context manager."""
+    """Shows phases, steps and epochs; a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        phases: whether each phase is a line where there is no terminal, as of work without any other lines.
+    """
+
+    def __init__(self, *, phases: bool = False) -> None:
         self.console = output.console(stderr=True)
         self.progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -30,6 +34,7 @@ class Screen(TrainingWatcher):
         self.status = output.text()
         self.live = Live(Group(self.progress, self.status), console=self.console, transient=True, refresh_per_second=8)
         self._task = None if not self.console.is_terminal else self.progress.add_task("", visible=False)
+        self._phases = phases
         self._best = ""
 
     def __enter__(self) -> "Screen":
@@ -47,6 +52,8 @@ class Screen(TrainingWatcher):
         if self._task is not None:
             self.progress.reset(self._task, total=total, completed=done, description=what, visible=True)
             self.status.plain = ""
+        elif self._phases:
+            self.say(what)
 
     def advance(self) -> None:
         if self._task is not None:

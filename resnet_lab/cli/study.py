@@ -36,7 +36,14 @@ def run(
         Path | None, typer.Option("--resume", metavar="FOLDER", help="Resume a study.", show_default=False)
     ] = None,
     track: options.Tracked = None,
-    bench: Annotated[bool, typer.Option("--bench/--no-bench", help="Measure the arms' costs after training.")] = True,
+    bench: Annotated[
+        bool | None,
+        typer.Option(
+            "--bench/--no-bench",
+            help="Measure the arms' costs after training.",
+            show_default="--bench, or as the study was started",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", hidden=True)] = False,
     parent: Annotated[int | None, typer.Option("--parent", hidden=True)] = None,
     until: Annotated[int | None, typer.Option("--until", hidden=True)] = None,
@@ -95,7 +102,7 @@ def run(
             watching(chosen, quiet=quiet or json) as watcher,
         ):
             if resume is None:
-                folder.note(chosen, registry.files())
+                folder.note(chosen, registry.files(), bench=bench)
             done = run_study(
                 chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide, until=until
             )
@@ -106,8 +113,8 @@ def run(
         return
     for problem in tracking_problems(trials_of(done), folder) if tracked.trackers else ():
         output.remark(problem)
-    if bench:
-        _measure_costs(done, classes, folder, registry)
+    if folder.measures_costs() if bench is None else bench:
+        _measure_costs(done, classes, folder, registry, json)
     _tell(done, folder, registry, json)
 
 
@@ -205,12 +212,19 @@ def show(
     output.whole(shipped().get(name, Path(name)).read_text(encoding="utf-8"))
 
 
-def _measure_costs(chosen: "Study", classes: int, folder: "StudyFolder", registry: "Registry") -> None:
+def _measure_costs(chosen: "Study", classes: int, folder: "StudyFolder", registry: "Registry", json: bool) -> None:
     from resnet_lab.cli.progress import Screen
     from resnet_lab.study.costs import measure_costs
 
-    with Screen() as screen:
-        problem = measure_costs(chosen.arms, classes, folder, registry, screen)
+    try:
+        with Screen(phases=not json) as screen:
+            problem = measure_costs(chosen.arms, classes, folder, registry, screen)
+    except KeyboardInterrupt:
+        output.remark(
+            "the trials are finished and their costs are not measured; resume with `resnet-lab study run --resume "
+            f"{shell_word(folder.folder)}`, or leave the costs out with --no-bench"
+        )
+        raise
     if problem is not None:
         output.remark(problem)
 

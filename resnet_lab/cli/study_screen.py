@@ -18,7 +18,7 @@ from resnet_lab.bench.config import Mode
 from resnet_lab.cli import output
 from resnet_lab.core.figure_names import figure_name
 from resnet_lab.core.history import Epoch
-from resnet_lab.core.wording import counted
+from resnet_lab.core.wording import counted, large
 from resnet_lab.study.costs import Costs
 from resnet_lab.study.design import Study
 from resnet_lab.study.endpoint_comparison import DIFFERENT, EndpointOutlook
@@ -37,9 +37,6 @@ SCORE = 8
 
 NARROWEST = 128
 """Characters of a line, below which names and intervals would be cut."""
-
-WIDEST = 1000
-"""Characters of a line, beyond which a table is cut."""
 
 COLOURS = {
     "better": "green",
@@ -279,13 +276,13 @@ def print_findings(found: StudyFindings) -> None:
         _print_whole(console, _effects("effect", found.effects))
     arms = Table(box=box.SIMPLE_HEAD)
     arms.add_column("arm", no_wrap=True)
-    for column in ("params (M)", "MACs (G)", metric, f"{LEVEL:.0%} interval", "s/epoch", "time", "trials"):
+    for column in ("params", "MACs", metric, f"{LEVEL:.0%} interval", "s/epoch", "time", "trials"):
         arms.add_column(column, justify="right", no_wrap=True)
     for row in found.arms:
         mean = "" if row.mean is None else f"{row.mean:.4f}"
         ends = "" if row.interval is None else "{:.4f} to {:.4f}".format(*row.interval)
         arms.add_row(
-            output.text(row.arm.name), f"{row.parameters / 1e6:.3f}", f"{row.macs / 1e9:.3f}", mean, ends,
+            output.text(row.arm.name), large(row.parameters), large(row.macs), mean, ends,
             "" if row.seconds is None else f"{row.seconds:.2f}",
             "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", trials_text(row),
         )  # fmt: skip
@@ -304,7 +301,7 @@ def print_findings(found: StudyFindings) -> None:
 
 def _print_whole(console: Console, table: Table) -> None:
     """Print a table with all its columns: a narrower terminal wraps its lines."""
-    wanted = Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum
+    wanted = Measurement.get(console, console.options.update(max_width=output.WIDEST), table).maximum
     console.width = max(console.width, wanted)
     console.print(table)
 

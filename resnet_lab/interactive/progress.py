@@ -38,12 +38,12 @@ def in_notebook() -> bool:
 
 
 @contextmanager
-def watching_training(*, quiet: bool) -> Iterator[TrainingWatcher]:
-    """Watcher of a training, or of other work in steps, which shows it while it runs."""
+def watching_training(*, quiet: bool, phases: bool = False) -> Iterator[TrainingWatcher]:
+    """Watcher of a training, or of other work in steps, which shows it while it runs; `phases` as of `Screen`."""
     if quiet:
         yield TrainingWatcher()
         return
-    with NotebookScreen() if in_notebook() else Screen() as screen:
+    with NotebookScreen() if in_notebook() else Screen(phases=phases) as screen:
         yield screen
 
 

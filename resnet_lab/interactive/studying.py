@@ -37,7 +37,7 @@ def study(
     factors: Mapping[str, Sequence[Any]] | None = None,
     out: str | Path | None = None,
     processes: int = 1,
-    bench: bool = True,
+    bench: bool | None = None,
     track: str | Sequence[str] = (),
     quiet: bool = False,
     **settings: Any,
@@ -51,7 +51,7 @@ def study(
         factors: levels of any other value of a recipe: `{"train.lr": [1e-3, 1e-2]}`.
         out: the study folder; `studies/<time>-<name>` by default.
         processes: trials at a time.
-        bench: whether to measure the arms' costs after training.
+        bench: whether to measure the arms' costs after training; by default as the study was started, at first True.
         track: trackers, such as `"mlflow"`.
         quiet: whether to show no progress.
         settings: every other option of the command by the name of its field: parts with their levels, the baseline
@@ -78,13 +78,13 @@ def study(
     tracked = replace(tracked, study=folder.folder.resolve().name)
     tracked.require_made(registry)
     try:
-        chosen, classes = _run(chosen, folder, registry, local(processes, tracked), quiet=quiet)
+        chosen, classes = _run(chosen, folder, registry, local(processes, tracked), bench=bench, quiet=quiet)
     except Interrupted as error:
         if error.signal == SIGINT:
             raise KeyboardInterrupt(f"call resnet_lab.study again with out={str(folder.folder)!r} to resume") from None
         raise
-    if bench:
-        with watching_training(quiet=quiet) as watcher:
+    if folder.measures_costs():
+        with watching_training(quiet=quiet, phases=True) as watcher:
             if (problem := measure_costs(chosen.arms, classes, folder, registry, watcher)) is not None:
                 watcher.say(problem)
     return Study(folder.folder)
@@ -115,7 +115,13 @@ def _design(
 
 
 def _run(
-    chosen: StudyDesign, folder: StudyFolder, registry: Registry, executor: Executor, *, quiet: bool
+    chosen: StudyDesign,
+    folder: StudyFolder,
+    registry: Registry,
+    executor: Executor,
+    *,
+    bench: bool | None,
+    quiet: bool,
 ) -> tuple[StudyDesign, int]:
     """The study as it was run, and the number of classes."""
     images = check_arms(chosen, Sources(registry, fewest=2))
@@ -125,7 +131,7 @@ def _run(
         for remark in (orphan_remark(chosen, folder), claim(chosen), scored_at(chosen.plan)):
             if remark is not None:
                 watcher.say(remark)
-        folder.note(chosen, registry.files())
+        folder.note(chosen, registry.files(), bench=bench)
         done = run_study(chosen, folder, registry, watcher, execute=executor.execute, decide=executor.decide)
         for problem in tracking_problems(trials_of(done), folder):
             watcher.say(problem)

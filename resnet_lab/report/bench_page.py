@@ -8,7 +8,7 @@ from markupsafe import Markup
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.report_contents import BenchArmRow, BenchContents, BenchTiming
 from resnet_lab.core.errors import printable
-from resnet_lab.core.wording import counted
+from resnet_lab.core.wording import counted, three_digits
 from resnet_lab.report.bench_plots import MODES, SIZES, Size, machine_text, roofline, time_against, time_of_stages
 from resnet_lab.report.figure_style import PAGE, inline_svg, styled
 from resnet_lab.report.pages import render
@@ -16,6 +16,9 @@ from resnet_lab.report.text import device_text
 
 SIZES_OF_OTHERS: tuple[Size, ...] = ("macs",)
 """Sizes that the times of all modes but the first are drawn against."""
+
+HEADINGS: dict[Mode, str] = {"latency": "one image", "infer": "a batch", "train": "training step"}
+"""Modes above columns, as of a study's table of costs."""
 
 ROOFLINES = 6
 """Arms whose roofline is drawn."""
@@ -35,6 +38,7 @@ def bench_page(contents: BenchContents) -> str:
         bench=contents,
         opening=opening(contents),
         modes={mode: MODES[mode] for mode in contents.modes},
+        headings=HEADINGS,
         sizes=SIZES,
         machine_of={mode: machine_text(contents, mode) for mode in contents.modes},
         plots=plots,
@@ -66,7 +70,7 @@ def opening(contents: BenchContents) -> str:
     )
     own = baseline.timing(mode)
     first = (
-        f"{what} takes {0.0 if own is None else own.median_ms:.3g} ms with {printable(baseline.name)} on "
+        f"{what} takes {three_digits(0.0 if own is None else own.median_ms)} ms with {printable(baseline.name)} on "
         f"{printable(contents.machine.name)} ({threads})."
     )
     others = [(arm, timing) for arm in contents.arms[1:] if (timing := arm.timing(mode)) is not None]
@@ -80,6 +84,8 @@ def opening(contents: BenchContents) -> str:
 
 
 def _of_many(others: Sequence[tuple[BenchArmRow, BenchTiming]]) -> str:
+    if all(timing.verdict == "undecided" for _, timing in others):
+        return f"These rounds cannot tell whether any of {len(others)} other networks is faster or slower"
     parts = []
     for verdict, what in (("faster", "faster"), ("slower", "slower"), ("same", "as fast, to within 2%")):
         arms = [(arm, timing) for arm, timing in others if timing.verdict == verdict]

@@ -11,10 +11,9 @@ from matplotlib.ticker import FuncFormatter
 
 from resnet_lab.bench.config import Mode
 from resnet_lab.bench.report_contents import BenchArmRow, BenchContents, Roofline
-from resnet_lab.core.wording import counted
+from resnet_lab.core.wording import counted, large, three_digits
 from resnet_lab.report.building import in_file_name, write_figures
 from resnet_lab.report.figure_style import PAPER, Palette, above, fitted, outside, panel, styled
-from resnet_lab.report.text import large
 
 Size = Literal["macs", "parameters"]
 
@@ -73,7 +72,9 @@ def time_against(
             sizes[number], times[number], "o", color=inks.second if number == 0 else inks.first,
             markersize=9 if number == 0 else 6, zorder=4, gid=f"arm{number}",
         )  # fmt: skip
-        tooltips[f"arm{number}"] = f"{arm.name}: {timing.median_ms:.3g} ms, {large(sizes[number])} {SIZES[size]}"
+        tooltips[f"arm{number}"] = (
+            f"{arm.name}: {three_digits(timing.median_ms)} ms, {large(sizes[number])} {SIZES[size]}"
+        )
     reach = 1.05 * max(sizes)
     if sizes[0]:
         line = [0, reach * times[0] / sizes[0]]

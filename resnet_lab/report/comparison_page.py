@@ -40,7 +40,7 @@ def comparison_page(runs: Sequence[RunSummary], comparisons: Sequence[Comparison
         reaches=[_reach(each.paired.differences) for each in comparisons],
         explained=EXPLAINED,
         notes=[interval_notes(each.paired.differences) for each in comparisons],
-        own_notes=[[] if run.summary is None else interval_notes(run.summary.headline) for run in runs],
+        own_notes=_own_notes(names, runs),
         curves=_curves(names, runs),
         class_rows=_class_rows(runs),
         gallery=gallery,
@@ -55,6 +55,15 @@ def comparison_page(runs: Sequence[RunSummary], comparisons: Sequence[Comparison
 def letters(runs: Sequence[RunSummary]) -> list[str]:
     """A short name for each run: `A relu`, `B gelu`; letters distinguish folders of the same name."""
     return [f"{_letter(number)} {printable(run.name)}" for number, run in enumerate(runs)]
+
+
+def _own_notes(names: Sequence[str], runs: Sequence[RunSummary]) -> dict[str, list[str]]:
+    """Notes on the intervals of runs, each with the runs that it is about."""
+    found: dict[str, list[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        if run.summary is not None and (notes := interval_notes(run.summary.headline)):
+            found.setdefault(" ".join(notes), []).append(name)
+    return found
 
 
 def _letter(number: int) -> str:

@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from resnet_lab.core.errors import printable
 from resnet_lab.core.figure_names import figure_name
-from resnet_lab.core.wording import counted
+from resnet_lab.core.wording import counted, large, three_digits
 from resnet_lab.report.figure_texts import FIGURE_TEXTS
-from resnet_lab.report.text import breakable, duration, joined, large, signed
+from resnet_lab.report.text import breakable, duration, joined, signed
 
 
 @cache
@@ -33,6 +33,7 @@ def environment() -> Environment:
         "figure_name": figure_name,
         "signed": signed,
         "large": large,
+        "three_digits": three_digits,
         "duration": duration,
         "thousands": lambda number: f"{number:,}",
         "base64": lambda content: b64encode(content).decode("ascii"),

@@ -142,11 +142,22 @@ def _cost(judged: Sequence[StudyChange]) -> str:
     ratios = [change.training for change in judged if change.training is not None]
     if len(ratios) < len(judged):
         return ""
-    low, high = (f"{end:.2f}" for end in (min(each.value for each in ratios), max(each.value for each in ratios)))
-    times = low if low == high else f"{low} to {high}"
-    if all(ratio.is_timed for ratio in ratios):
-        return f"A training step takes {times} times as long as with the baseline."
-    return f"An epoch took {times} times as long as the baseline's in the trials."
+    timed = [ratio.value for ratio in ratios if ratio.is_timed]
+    others = [ratio.value for ratio in ratios if not ratio.is_timed]
+    if not others:
+        return f"A training step takes {_span(timed)} times as long as with the baseline."
+    in_trials = f"{_span(others)} times as long as the baseline's in the trials"
+    if not timed:
+        return f"An epoch took {in_trials}."
+    return (
+        f"A training step takes {_span(timed)} times as long as with the baseline; of {_number(len(others))} not "
+        f"timed, an epoch took {in_trials}."
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _ends(ratio: TimeRatio) -> str:

@@ -15,10 +15,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox
 
 from resnet_lab.core.figure_names import figure_name
+from resnet_lab.core.wording import large, three_digits
 from resnet_lab.evaluation.metrics.headline import NOT_SHARES
 from resnet_lab.report.comparison_plots import looks
 from resnet_lab.report.figure_style import Palette, above, fitted, outside, panel
-from resnet_lab.report.text import large, signed
+from resnet_lab.report.text import signed
 from resnet_lab.study.interactions import Interaction
 from resnet_lab.study.paired_errors import PairedErrors
 from resnet_lab.study.pareto import Pareto, Point
@@ -181,7 +182,7 @@ def pareto(found: Pareto, metric: str, baseline: str, inks: Palette, title: str 
 
 
 def _cost(found: Pareto, point: Point) -> str:
-    return f"{point.cost:.3g} ms" if found.is_measured else f"{large(point.cost)}MACs"
+    return f"{three_digits(point.cost)} ms" if found.is_measured else f"{large(point.cost)}MACs"
 
 
 def _scores(found: Pareto) -> Span:

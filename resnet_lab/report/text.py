@@ -47,14 +47,6 @@ def signed(value: float, digits: int = 3) -> str:
     return text[1:] if float(text[1:]) == 0 else text
 
 
-def large(number: float) -> str:
-    """Number with three digits: `11.2 M`, `1.82 G`; whole below a thousand."""
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= 0.9995 * factor:
-            return f"{number / factor:.3g} {letter}"
-    return f"{number:.0f}"
-
-
 def duration(seconds: float) -> str:
     """`42 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)

@@ -80,9 +80,12 @@ def measure_costs(
 
     Of several processes that come to it, one measures, and the others wait for it.
     """
+    if being_measured(folder):
+        watcher.say("another process measures the arms' costs; waiting for it")
     with held(folder.bench.with_suffix(".lock")):
         if kept_costs(arms, classes, folder) is not None:
             return None
+        watcher.begin("measuring the arms' costs", 1)
         device, threads = arms[0].train.device, [arm.train.threads or torch.get_num_threads() for arm in arms]
         try:
             with using_threads(min(*threads, allowed_cores())):  # as in a trial

@@ -35,6 +35,7 @@ class Noted(OpenRecord):
 
     tables: dict[str, Any]
     plugin_files: list[RecordedFile] | None = None
+    bench: bool | None = None
     declared: dict[str, Any] | None = None
     design_hash: str | None = None
 

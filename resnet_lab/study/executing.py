@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 from resnet_lab.core.children import Child, python_module
 from resnet_lab.core.errors import ConfigError, RunError
 from resnet_lab.core.processor import allowed_cores
+from resnet_lab.core.wording import counted
 from resnet_lab.device.gpu_shares import gpu_in_turn, visible_gpus
 from resnet_lab.device.threads import threads_each
 from resnet_lab.network.plugins import PLUGINS_VARIABLE, Registry
@@ -98,8 +99,8 @@ def in_processes(number: int, track: Track = UNTRACKED) -> Execute:
         most = max(1, allowed_cores() // used)
         if most < min(number, len(trials)):
             watcher.say(
-                f"{most} at a time: trials of this study have {used} threads each, all alike, and {allowed_cores()} "
-                "cores are there"
+                f"{most} at a time: trials of this study have {counted(used, 'thread')} each, all alike, and "
+                f"{counted(allowed_cores(), 'core is', 'cores are')} there"
             )
         taken = min(number, len(trials), most)
         threads = str(threads_each(taken))

@@ -130,8 +130,10 @@ class StudyFolder:
         self.bench = folder / "bench.json"
         self.trials = folder / "trials"
 
-    def note(self, study: Study, plugin_files: Sequence[Mapping[str, str]] = ()) -> None:
+    def note(self, study: Study, plugin_files: Sequence[Mapping[str, str]] = (), *, bench: bool | None = None) -> None:
         """Write down the design, and the files that are plugins, as `Registry.files` gives them.
+
+        `bench` says whether the arms' costs are measured after the trials; without it, that stays as it was noted.
 
         What was declared before the first trial stays on record, whatever is changed later.
 
@@ -148,16 +150,22 @@ class StudyFolder:
             about |= {"looks": list(plan.looks), "seeds": plan.seeds}
             about.pop("adaptive", None)
         tables = {**study.tables, "study": about}
+        bench = self.measures_costs() if bench is None else bench
         if study.folds is not None:  # the default depends on the number of seeds, which may grow
             tables["data"] = {**study.tables.get("data", {}), "folds": study.folds}
         content = {
             "format": FORMAT,
             "tables": tables,
             "plugin_files": list(plugin_files),
+            "bench": bench,
             "declared": before,
             "design_hash": design_hash(before),
         }
         write_atomically(self.design, json.dumps(content, indent=1).encode())
+
+    def measures_costs(self) -> bool:
+        """Whether the arms' costs are measured after the trials. Raises `RunError`."""
+        return not isfile(self.design) or read_noted(self.design, RunError).get("bench") is not False
 
     def declared(self) -> dict[str, Any]:
         """Declaration before the first trial; empty where nothing was noted. Raises `RunError`."""

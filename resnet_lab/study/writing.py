@@ -6,7 +6,7 @@ from typing import Any
 from resnet_lab.bench.config import Mode
 from resnet_lab.core.escaping import markdown
 from resnet_lab.core.figure_names import figure_name
-from resnet_lab.core.wording import counted
+from resnet_lab.core.wording import counted, large
 from resnet_lab.evaluation.metrics.headline import NOT_SHARES
 from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.endpoint import endpoint
@@ -133,13 +133,13 @@ def as_markdown(found: StudyFindings) -> str:
         title = "Effects" if family is found.families[0] and found.effects else "Arms against the baseline"
         lines += ["", f"## {title}", "", *_head(EFFECT_COLUMNS), *(_markdown_row(effect) for effect in family)]
     columns = (
-        "arm", "parameters", "MACs (10^9)", plan.metric, "95% interval", "median", "worst seed", "s per epoch", "time",
+        "arm", "parameters", "MACs", plan.metric, "95% interval", "median", "worst seed", "s per epoch", "time",
         "trials",
     )  # fmt: skip
     lines += ["", "## Arms", "", *_head(columns)]
     for row in found.arms:
         cells = (
-            markdown(row.arm.name), f"{row.parameters:,}", f"{row.macs / 1e9:.3f}", _number(row.mean),
+            markdown(row.arm.name), f"{row.parameters:,}", large(row.macs), _number(row.mean),
             _interval(row.interval), _number(row.median),
             "" if row.worst is None else "{:.4f} ({})".format(*row.worst), _number(row.seconds, 2),
             "" if row.time_ratio is None else f"{row.time_ratio:.2f}x", trials_text(row),

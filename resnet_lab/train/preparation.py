@@ -357,7 +357,9 @@ def _require_enough_images(
     registry: Registry,
     processes: Processes,
 ) -> None:
-    """Raise `ConfigError` where a micro-batch or a process's share of a part would have too few images."""
+    """Raise `ConfigError` where a step, a micro-batch or a process's share of a part would have too few images."""
+    if config.repeats > batch_size:
+        raise ConfigError(f"repeats is {config.repeats}, and a step has {batch_size} images; give at most as many")
     number = len(prepared.positions("train"))
     smallest = number // ceil(number / batch_size) // processes.world_size
     if config.accumulate > smallest:

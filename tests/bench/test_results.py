@@ -49,8 +49,8 @@ def test_csv_and_markdown_say_the_same() -> None:
     assert rows[1]["machine_torch"] == version("torch")
     assert rows[1]["train_median_ms"] == ""
     text = results.as_markdown(found)
-    assert "| gelu | 1,000 | 2.000 | 15.00 | 1.500 (1.500 to 1.500) |" in text
-    assert "| relu | 1,000 | 1.000 | 10.00 | 1 |" in text
+    assert "| gelu | 1,000 | 2 G | 15.00 | 1.500 (1.500 to 1.500) |" in text
+    assert "| relu | 1,000 | 1 G | 10.00 | 1 |" in text
     assert "- a remark" in text
 
 

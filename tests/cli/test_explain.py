@@ -45,6 +45,18 @@ def test_json(cli: Callable, weights: Path, paintings: Path, tmp_path: Path) -> 
         assert Path(each["file"]).parent == Path("explanations")
 
 
+def test_paths_are_whole_where_there_is_no_terminal(
+    cli: Callable, weights: Path, paintings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    image = paintings / "blue" / ("a_long_name_" * 12 + ".png")
+    (paintings / "blue" / "3.png").rename(image)
+    out = cli("explain", "w.safetensors", image, "--out", "pictures").out
+    (drawing,) = Path("pictures").iterdir()
+    assert any(str(image) in line and drawing.name in line for line in out.splitlines())
+    assert str(image) in cli("predict", "w.safetensors", image).out
+
+
 def test_table(cli: Callable, weights: Path, paintings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "150")
     image = "paintings/blue/3.png"

@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -47,6 +48,45 @@ def test_from_options_to_a_verdict(cli: Callable, done: Path, monkeypatch: pytes
     assert (baseline["difference"], baseline["interval"], baseline["p_holm"], baseline["n"]) == (0, None, None, 3)
     assert arm["parameters"] > baseline["parameters"]
     assert arm["difference"] == effect["difference"]
+
+
+PHASES = [
+    "measuring the arms' costs", "measuring bandwidth and matrix rate", "preparing: latency", "timing: latency",
+    "preparing: infer", "timing: infer", "preparing: train", "timing: train",
+]  # fmt: skip
+
+
+def test_the_costs_are_stopped_and_resumed(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+
+    def stop(*arguments: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("resnet_lab.study.costs.bench", stop)
+        code, _, err = cli("study", "run", "--attn", "none,eca", *SMALL, "--seeds", 1, "--out", "study")
+    assert code == 130
+    assert err.splitlines()[-2:] == [
+        "resnet-lab: the trials are finished and their costs are not measured; resume with `resnet-lab study run "
+        "--resume study`, or leave the costs out with --no-bench",
+        "resnet-lab: stopped",
+    ]
+    assert not Path("study/bench.json").exists()
+    monkeypatch.setattr("resnet_lab.study.trials.train", None)
+    code, _, err = cli("study", "run", "--resume", "study")
+    assert code == 0, err
+    assert [line for line in err.splitlines() if line in PHASES] == PHASES
+    assert Path("study/bench.json").exists()
+
+
+def test_a_study_without_costs_is_resumed_without(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+    options = ("--attn", "none,eca", *SMALL, "--seeds", 1, "--no-bench", "--out", "study", "--json")
+    assert cli("study", "run", *options).code == 0
+    assert cli("study", "run", "--resume", "study", "--json").code == 0
+    assert not Path("study/bench.json").exists()
+    assert cli("study", "run", "--resume", "study", "--bench", "--json").code == 0
+    assert Path("study/bench.json").exists()
 
 
 def test_a_finished_study_is_reported_without_training(

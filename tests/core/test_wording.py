@@ -2,7 +2,7 @@ import subprocess
 
 import pytest
 
-from resnet_lab.core.wording import counted, shell_word
+from resnet_lab.core.wording import counted, large, shell_word, three_digits
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,29 @@ from resnet_lab.core.wording import counted, shell_word
 )
 def test_a_number_with_its_noun(number: int, nouns: tuple[str, ...], expected: str) -> None:
     assert counted(number, *nouns) == expected
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (640, "640"),
+        (269_722, "270 k"),
+        (999_400, "999 k"),
+        (999_900, "1 M"),
+        (11_178_564, "11.2 M"),
+        (4_089_284_608, "4.09 G"),
+    ],
+)
+def test_large_numbers(number: float, shown: str) -> None:
+    assert large(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0.0, "0"), (0.01234, "0.0123"), (36.14, "36.1"), (999.4, "999"), (999.6, "1,000"), (1224.3, "1,224")],
+)
+def test_three_digits_without_an_exponent(number: float, shown: str) -> None:
+    assert three_digits(number) == shown
 
 
 @pytest.mark.parametrize("name", ["runs/plain", "my runs", "it's", "$(touch here)", "`id`", "a;b", "-x"])

@@ -46,7 +46,7 @@ def test_the_first_sentence_then_the_picture(html: str) -> None:
 def test_numbers_reasons_and_remarks(html: str) -> None:
     page = Page(html)
     rows = [" ".join(row) for row in page.rows()]
-    assert any(row.startswith("gelu 1 k 2 G 1.0 MB 4.0 2.0 15 IQR") and "1.50× 1.50 to 1.50" in row for row in rows)
+    assert any(row.startswith("gelu 1 k 2 G 1 4 fused 2 15 IQR") and "1.50× 1.50 to 1.50" in row for row in rows)
     assert "convolution 3x3 3 4.000 4.000 1.0× 20.0" in rows
     assert "relu 2 1.000 0.000 0.0" in rows, "no floor"
     items = [" ".join(text.split()) for text in page.texts["li"]]
@@ -71,6 +71,10 @@ def test_memory_beside_the_time_of_each_mode(html: str) -> None:
     assert " MiB</span>" not in bench_page(contents_of(unknown, "the bench"))
 
 
+def test_a_time_of_seconds_has_no_exponent() -> None:
+    assert ">1,500 <br>" in bench_page(contents_of(content(factor=150.0), "the bench"))
+
+
 def test_openings() -> None:
     def told(*verdicts: str) -> str:
         found = content()
@@ -89,6 +93,9 @@ def test_openings() -> None:
     assert told("slower", "slower", "faster", "same", "undecided") == (
         "Of 5 other networks 1 is faster, arm2 most with 3.50 times as long; 2 are slower, arm1 most with 2.50 times "
         "as long; 1 is as fast, to within 2%; of 1 these rounds cannot tell."
+    )
+    assert told("undecided", "undecided") == (
+        "These rounds cannot tell whether any of 2 other networks is faster or slower."
     )
     found = content()
     for arm in found["arms"]:

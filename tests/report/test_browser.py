@@ -1,25 +1,33 @@
 """Pages in a real browser: Chromium without a screen."""
 
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from resnet_lab.bench.arms import arms_of
+from resnet_lab.bench.config import Mode
+from resnet_lab.bench.measuring import Floor
 from resnet_lab.bench.report_contents import contents_of
+from resnet_lab.bench.results import as_json
 from resnet_lab.evaluation.comparison import compare
 from resnet_lab.evaluation.suspect_gallery import SuspectGallery
+from resnet_lab.network import zoo
 from resnet_lab.report.bench_page import bench_page
 from resnet_lab.report.comparison_page import comparison_page
 from resnet_lab.report.run_page import run_page
 from resnet_lab.report.study_building import make_study_report
 from resnet_lab.report.suspects_page import suspects_page
+from resnet_lab.study.costs import ArmCost, Costs
 from resnet_lab.study.report_contents import gather_study
-from tests.bench.results_by_hand import with_operators
-from tests.bench.test_results import content as bench_content
+from tests.bench.results_by_hand import bench as bench_by_hand
+from tests.bench.results_by_hand import result, with_operators
 from tests.report.made_up_runs import ANIMALS, contrasted, embedding_map, gallery, made_up_run
 from tests.report.test_data_page import FULL
 from tests.report.test_suspects_page import FOUND
@@ -62,7 +70,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "fifty": run_page(fifty, gallery(fifty), embedding_map=embedding_map(fifty)),
         "compared": comparison_page((made, other), (compared,), contrasted(compared)),
         "study": study(folder / "study"),
-        "bench": bench_page(contents_of(with_operators(bench_content()), "the bench")),
+        "bench": bench(),
         "data": FULL,
         "suspects": suspects_page(with_pictures(FOUND)),
     }
@@ -78,7 +86,28 @@ def study(folder: Path) -> str:
     )
     shares = {arm.name: 0.6 + 0.04 * number for number, arm in enumerate(planned.arms)}
     shown, opened = found(folder, planned, by_chance(shares), failed={("gelu eca 0.002", 1): "it diverged"})
-    return make_study_report(gather_study(shown, opened, REGISTRY)).html
+    cost = ArmCost(1224.3, (1187.2, 1301.8), 1.25, (1.12, 1.31), 64, 512 * 2**20)
+    modes: dict[Mode, ArmCost] = {"latency": cost, "infer": cost, "train": cost}
+    costs = Costs({arm.name: modes for arm in planned.arms}, {"name": "one machine"}, [])
+    return make_study_report(gather_study(replace(shown, costs=costs), opened, REGISTRY)).html
+
+
+def bench() -> str:
+    """The page of four networks in every mode, whose table is wide."""
+    arms = arms_of([zoo.get("resnet50")], {"act": ["relu", "gelu"], "attn": ["none", "cbam"]})
+    baseline = [1224.3, 1398.1, 1187.2, 1204.9, 1301.8, 1250.5]
+    noise = [0.87, 1.21, 0.94, 1.13, 0.99, 1.06]
+    results = [result(arms[0], baseline, baseline)]
+    results += [result(arm, [a * b for a, b in zip(baseline, noise, strict=True)], baseline) for arm in arms[1:]]
+    for each in results:
+        each.static = replace(each.static, parameters=128_600_000, macs=4_098_000_000, moved_bytes=312_000_000)
+        each.floor = Floor(191.2, 150.1)
+        each.timings |= {"latency": each.timings["infer"], "train": each.timings["infer"]}
+        each.memory |= {"latency": 512 * 2**20, "infer": 512 * 2**20, "train": 512 * 2**20}
+    found = bench_by_hand(results)
+    found.control |= {"latency": found.control["infer"], "train": found.control["infer"]}
+    content = json.loads(json.dumps(as_json(found, torch.device("cpu"))))
+    return bench_page(contents_of(with_operators(content), "the bench"))
 
 
 def with_pictures(shown: SuspectGallery) -> SuspectGallery:
@@ -106,7 +135,7 @@ def go(visit: Visit, file: Path) -> "playwright.Page":
     return visit.page
 
 
-@pytest.mark.parametrize("visit", [360, 1280], indirect=True)
+@pytest.mark.parametrize("visit", [360, 390, 1280], indirect=True)
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_is_fetched_nothing_fails_and_nothing_sticks_out(
     visit: Visit, files: dict[str, Path], name: str
@@ -166,11 +195,40 @@ def test_the_arms_of_a_study_sort(visit: Visit, files: dict[str, Path]) -> None:
     assert page.evaluate(scores) == sorted(values)
 
 
-def test_effects_fit_on_a_desktop(visit: Visit, files: dict[str, Path]) -> None:
-    tables = go(visit, files["study"]).locator("table.effects, #arm-table")
-    assert tables.count() == 3
+@pytest.mark.parametrize(("name", "number"), [("study", 3), ("bench", 1)])
+def test_effects_and_costs_fit_on_a_desktop(visit: Visit, files: dict[str, Path], name: str, number: int) -> None:
+    tables = go(visit, files[name]).locator("table.effects, #arm-table")
+    assert tables.count() == number
     for table in tables.all():
         assert table.evaluate("table => table.scrollWidth <= table.parentElement.clientWidth")
+
+
+@pytest.mark.parametrize("visit", [390], indirect=True)
+@pytest.mark.parametrize(("name", "label"), [("study", "Plot of the differences"), ("bench", "Table of networks")])
+def test_a_shadow_shows_that_there_is_more_to_the_right(
+    visit: Visit, files: dict[str, Path], name: str, label: str
+) -> None:
+    """The last pixels of a row of the frame get lighter once it is scrolled to its end."""
+    page = go(visit, files[name])
+    frame = page.get_by_role("region", name=label).first
+
+    def edge() -> int:
+        with Image.open(io.BytesIO(frame.screenshot())) as shown:
+            return int(shown.convert("L").getpixel((shown.width - 2, shown.height - 2)))
+
+    assert frame.evaluate("frame => frame.scrollWidth > frame.clientWidth")
+    before = edge()
+    frame.evaluate("frame => { frame.scrollLeft = frame.scrollWidth; }")
+    assert edge() > before + 10
+
+
+@pytest.mark.parametrize("visit", [1280], indirect=True)
+def test_terms_and_labels_of_suspects_stand_apart(visit: Visit, files: dict[str, Path]) -> None:
+    rows = go(visit, files["suspects"]).locator(".suspect dl div").all()
+    assert rows
+    for row in rows:
+        term, value = row.locator("dt").bounding_box(), row.locator("dd").bounding_box()
+        assert value["x"] - (term["x"] + term["width"]) >= 4
 
 
 def test_the_method_of_a_study_is_selected_by_one_press(visit: Visit, files: dict[str, Path]) -> None:

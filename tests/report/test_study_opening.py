@@ -101,7 +101,12 @@ def test_the_cost() -> None:
     loose = replace(change("better"), training=TimeRatio(1.7, None, is_timed=False))
     assert told(loose).endswith(" An epoch took 1.70 times as long in its trials.")
     assert told(replace(change("better"), training=None)).endswith("(95% interval +1.10 to +3.10).")
-    assert told(both, loose).endswith(" An epoch took 1.70 to 1.83 times as long as the baseline's in the trials.")
+    looser = replace(change("better"), training=TimeRatio(1.5, None, is_timed=False))
+    assert told(loose, looser).endswith(" An epoch took 1.50 to 1.70 times as long as the baseline's in the trials.")
+    assert told(both, loose).endswith(
+        " A training step takes 1.83 times as long as with the baseline; of one not timed, an epoch took 1.70 times as "
+        "long as the baseline's in the trials."
+    )
     fast = replace(both, training=TimeRatio(0.9, (0.8, 1.0), is_timed=True))
     assert told(both, fast).endswith(" A training step takes 0.90 to 1.83 times as long as with the baseline.")
 

@@ -121,7 +121,7 @@ def test_measured_costs_are_in_the_table_of_arms(opened: Opened, html: str) -> N
     page = Page(make_study_report(gather_study(made, opened[1], REGISTRY)).html)
     (row,) = [" ".join(row) for row in page.rows() if row[:3] == ["gelu", "none", "▲"] and "MiB" in row] or [""]
     (row,) = [text for text in (" ".join(row) for row in page.rows()) if text.startswith("gelu none") and "MiB" in text]
-    assert "2.5 2.4 to 2.6 6400 1.25× the time 2.5 1.25× 3 MiB" in row
+    assert "2.5 2.4 to 2.6 6,400 time 1.25× 2.5 1.25× 3.0 MiB" in row
     assert "medians on one machine" in page.prose()
     assert "remark on costs" in page.prose()
     assert "Not shown, without a score or a time: relu eca and gelu eca." in page.prose()

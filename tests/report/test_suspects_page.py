@@ -78,7 +78,7 @@ def test_what_is_missing_is_said() -> None:
 
 def test_nothing_flagged() -> None:
     html = suspects_page(gallery(suspect(1, flagged=False)))
-    assert "0 labels of 1 may be wrong" in html
+    assert "No label of 1 is flagged as wrong" in html
     assert "#pairs" not in html
 
 

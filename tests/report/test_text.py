@@ -8,7 +8,6 @@ from resnet_lab.report.text import (
     figure_name,
     interval_notes,
     joined,
-    large,
     shortened,
     signed,
 )
@@ -31,21 +30,6 @@ def test_what_would_not_print_is_written_as_an_escape(text: str, shown: str) -> 
 def test_names_break_after_the_marks_that_part_words_and_stay_text() -> None:
     assert breakable("a/Jan_van-Eyck.jpg") == "a/<wbr>Jan_<wbr>van-<wbr>Eyck.jpg"
     assert breakable("<b>&\n") == r"&lt;b&gt;&amp;\n"
-
-
-@pytest.mark.parametrize(
-    ("number", "shown"),
-    [
-        (640, "640"),
-        (269_722, "270 k"),
-        (999_400, "999 k"),
-        (999_900, "1 M"),
-        (11_178_564, "11.2 M"),
-        (4_089_284_608, "4.09 G"),
-    ],
-)
-def test_large_numbers(number: float, shown: str) -> None:
-    assert large(number) == shown
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,18 @@ from tests.study.small import study
 REGISTRY, SILENT = load(only=[]), TrainingWatcher()
 
 
+def test_whether_costs_are_measured_stays_as_it_was_noted(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    assert folder.measures_costs()
+    for noted, expected in ((None, True), (False, False), (None, False), (True, True)):
+        folder.note(study(), bench=noted)
+        assert folder.measures_costs() is expected
+    content = json.loads(folder.design.read_text())
+    del content["bench"]  # as of earlier versions
+    folder.design.write_text(json.dumps(content))
+    assert folder.measures_costs()
+
+
 def test_trials_go_block_by_block() -> None:
     small = study()
     assert [(trial.arm.name, trial.seed) for trial in trials_of(small)] == [

@@ -121,15 +121,23 @@ def test_trials_of_a_study_have_the_same_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_processes_of_a_study_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, chosen, listening = StudyFolder(tmp_path / "study"), study(train={"threads": 2}), Listening()
-    monkeypatch.setattr("resnet_lab.study.executing.allowed_cores", lambda: 2)
+@pytest.mark.parametrize(
+    ("threads", "sentence"),
+    [
+        (1, "trials of this study have 1 thread each, all alike, and 1 core is there"),
+        (2, "trials of this study have 2 threads each, all alike, and 2 cores are there"),
+    ],
+)
+def test_processes_of_a_study_share_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int, sentence: str
+) -> None:
+    folder, chosen, listening = StudyFolder(tmp_path / "study"), study(train={"threads": threads}), Listening()
+    monkeypatch.setattr("resnet_lab.study.executing.allowed_cores", lambda: threads)
     folder.note(chosen)
     run_study(chosen, folder, default_registry(), listening, **vars(local(3)))
-    sentence = "1 at a time: trials of this study have 2 threads each, all alike, and 2 cores are there"
-    assert sentence in listening.notes
+    assert f"1 at a time: {sentence}" in listening.notes
     records = [json.loads(path.read_text()) for path in folder.trials.glob("*/run.json")]
-    assert {record["device"]["threads"] for record in records} == {2}
+    assert {record["device"]["threads"] for record in records} == {threads}
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.36, True), (0.11, False)])

@@ -473,6 +473,14 @@ def test_more_micro_batches_than_images(tmp_path: Path, two_colours: Path) -> No
     )
 
 
+def test_more_copies_of_an_image_than_a_step_has_images(tmp_path: Path, two_colours: Path) -> None:
+    config = QUICK.model_copy(update={"batch_size": 2, "repeats": 100_000})
+    with pytest.raises(ConfigError) as failure:
+        train(SPEC, str(two_colours), config, folder=tmp_path / "run")
+    assert str(failure.value) == "repeats is 100000, and a step has 2 images; give at most as many"
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_warm_up_as_long_as_the_training(tmp_path: Path, two_colours: Path) -> None:
     with pytest.raises(ConfigError, match="warmup_epochs is 3"):
         train(SPEC, str(two_colours), QUICK.model_copy(update={"warmup_epochs": 3.0}), folder=tmp_path / "run")
