@@ -110,3 +110,14 @@ def adjusted(effects: Sequence[dict[str, Any]]) -> list[float]:
     """Holm's p-values of a family."""
     p: list[float] = multipletests([ttest_1samp(each["differences"], 0).pvalue for each in effects], method="holm")[1]
     return p
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """A share in percent."""
+    return f"{100 * share:.{digits}f}%"
+
+
+def percents(shares: Iterable[float], digits: int = 1) -> str:
+    """The smallest and the largest."""
+    found = sorted(shares)
+    return f"{percent(found[0], digits)[:-1]} to {percent(found[-1], digits)}"

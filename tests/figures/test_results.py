@@ -269,13 +269,28 @@ def test_training_speed() -> None:
         for precision in ("bf16", "fp32")
     ]
     section.table([None, *row] for row in rows)
+    again = stored("2026-12-01-cpu-training-speed-compiled")
+    section.table(
+        [
+            None,
+            precision,
+            *(
+                cell
+                for mode in ("", ", compiled,")
+                for cell in rates(again[f"epoch of {network} in {precision}{mode} beside the usual way"], "")[1:3]
+            ),
+        ]
+        for network in ("ResNet-18", "ResNet-18 with GELU and CBAM")
+        for precision in ("bf16", "fp32")
+    )
+    assert {found["ratio"]["n"] for name, found in again.items() if name.startswith("epoch")} == {5}
     single = sorted(float(str(row[1])) for row in rows if row[0] == "fp32")
     assert first["setting"]["images"] == 384
     section.says(
         f"with epochs of {later['setting']['images']} images",
         f"the rest (decoded images, memory layout, operators) {single[0]} to {single[1]}",
     )
-    section.conditions("384 training and 64 validation images")
+    section.conditions("384 training and 64 validation images", "(n = 5 each)")
     section.done()
 
 
