@@ -1,10 +1,78 @@
 """Figures of docs/scale.md, computed from the files in benchmarks/results/ or from the rules that it gives."""
 
+import math
 from statistics import median
 
 from tests.figures.pages import Section, stored
 
-IMAGES = 14_197_122
+IMAGES, IMAGENET, PARAMETERS = 14_197_122, 1_281_167, 25_557_032
+
+
+def test_batch_size_and_learning_rate() -> None:
+    section = Section("scale", "Batch size and learning rate")
+    sizes = [256 * 2**power for power in range(6)]
+    section.table(
+        [
+            [None, *(f"{0.1 * size / 256:g}" for size in sizes)],
+            [None, *(f"{math.ceil(IMAGENET / size):,}" for size in sizes)],
+        ]
+    )
+    section.conditions(
+        "et al. 2017",
+        "et al. 2022",
+        "over the first 5 epochs",
+        "section 2)",
+        "from 0.1 for 256 images",
+        "batches of 8,192",
+        "32 images per GPU",
+    )
+    section.done()
+
+
+def test_imagenet_in_numbers() -> None:
+    """T = E N / (n r e)."""
+    section = Section("scale", "ImageNet in numbers")
+    rates = {"H100": 7500, "H200": 10100}
+    rows = []
+    for number, device in ((1, "H100"), (8, "H100"), (16, "H100"), (1, "H200"), (8, "H200")):
+        hours = 90 * IMAGENET / (number * rates[device]) / 3600
+        whole = [f"{hours:.1f} h", ""] if number == 1 else [f"{60 * hours:.0f} min", f"{60 * hours / 0.9:.0f} min"]
+        rows.append([f"{number} {device}", *whole])
+    section.table(rows)
+    section.says(f"N = {IMAGENET:,} training images", f"has {PARAMETERS:,} parameters")
+    section.conditions(
+        "50,000 for validation", "E 50,000 / (3 n r e)", "7,500 images/s on an H100 at 3.0 TB/s, 10,100 on an H200 at 4.3 TB/s",
+    )  # fmt: skip
+    section.done()
+
+
+def test_images() -> None:
+    section = Section("scale", "Images")
+    large, small = (3 * side**2 for side in (224, 160))
+    section.table(
+        [
+            [None, f"{large:,}", f"{small:,}"],
+            [None, f"{IMAGENET * large / 1e9:.0f} GB", f"{IMAGENET * small / 1e9:.0f} GB"],
+            [None, f"{7500 * large / 1e9:.1f} GB/s", ""],
+            [None, f"{8 * 7500 * large / 1e9:.1f} GB/s", ""],
+        ]
+    )
+    section.says(f"A disk of 3 GB/s by itself feeds {round(3e9 / large, -3):,.0f} images/s")
+    section.conditions("from 256 GB on")
+    section.done()
+
+
+def test_disk() -> None:
+    """Weights are four bytes a parameter; momentum doubles them, Adam's two moments make three."""
+    section = Section("scale", "Disk")
+    size = 4 * PARAMETERS / 1e6
+    section.table(
+        [
+            [None, f"{size:.0f} MB each"], [None, f"{2 * size:.0f} MB"], [None, f"{3 * size:.0f} MB"],
+            [None, f"{size:.0f} MB more"],
+        ]
+    )  # fmt: skip
+    section.done()
 
 
 def test_metadata() -> None:
@@ -82,7 +150,7 @@ def test_fourteen_million_images() -> None:
 
 def test_gradients() -> None:
     section = Section("scale", "Gradients")
-    gradients = 25_557_032 * 4 / 1e6
+    gradients = PARAMETERS * 4 / 1e6
     section.table(
         [
             processes, f"{2 * (processes - 1) / processes * gradients:.0f} MB",
@@ -92,7 +160,7 @@ def test_gradients() -> None:
         for processes in (2, 8, 16)
     )  # fmt: skip
     section.says(
-        f"{25_557_032:,} x 4 bytes = {gradients:.0f} MB",
+        f"{PARAMETERS:,} x 4 bytes = {gradients:.0f} MB",
         f"256 images per GPU take {256 / 7500 * 1000:.0f} ms at 7,500 images/s",
     )
     section.conditions("2 (n - 1) / n times", "each of the 53 norms")
