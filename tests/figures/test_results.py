@@ -610,3 +610,27 @@ def test_beside_earlier_versions() -> None:
             known = " ".join(section_of(page or "results", anchor) for page, anchor in links)
         for figure in FIGURE.findall(NO_FIGURES.sub(" ", " ".join(cells[:2]))) + re.findall(r"\d+\.\d+", what):
             assert re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", known), (what, figure)
+
+
+def test_ratios_beside_earlier_versions() -> None:
+    now = [row[1] for row in Section("results", "Beside earlier versions and other programs").tables[0]]
+    one, single = (stored(f"2026-{name}") for name in ("11-30-cpu-inference-one-core", "12-01-cpu-inference-fp32"))
+
+    def ratios(file: dict[str, Any], network: str, batches: tuple[int, ...]) -> list[str]:
+        rows = [file[f"{network}, batch {batch}"]["ratios"]["timm as it comes"] for batch in batches]
+        return [f"{row[row['ours over theirs']]['median']:.2f}" for row in rows]
+
+    alone, eight = ratios(one, "resnet50", (1, 8))
+    small, large = (
+        f"{one[f'resnet50, batch {batch}']['ratios']['timm as it comes']['ours int8 over timm frozen']['median']:.2f}"
+        for batch in (1, 8)
+    )
+    times = stored("2026-11-30-cpu-time-to-accuracy")["summary"]["ratios where both reach it"]
+    assert f"{stored('2026-11-29-cpu-data-rate-after')['warm']['ratio']['median']:.1f} times" in now
+    assert f"{median(times):.2f}, n = {len(times)}" in now
+    assert now[-5:] == [
+        f"{alone} times as fast",
+        f"{eight} times",
+        f"{small} and {large} times",
+        *(", ".join(ratios(single, name, (1, 8, 32))) for name in ("resnet50", "resnet50, GELU and CBAM")),
+    ]
