@@ -46,16 +46,18 @@ class Section:
         blocks = re.sub(r"```.*?```|<!--.*?-->", "", found.group(1), flags=re.DOTALL).split("\n\n")
         for lines in (block.strip().splitlines() for block in blocks):
             if lines and lines[0].startswith("|"):
+                prose.append(lines[0])
                 self.tables.append([[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]])
             else:
                 prose += lines
         self.text = " ".join(" ".join(prose).split())
 
     def table(self, rows: Iterable[Sequence[object]]) -> None:
-        """Require that the next table has these cells; None stands for one that is no figure."""
+        """Require that the next table has these cells; None stands for one that is read as prose is."""
         cells, wanted = self.tables.pop(0), [list(row) for row in rows]
         assert len(cells) == len(wanted), (len(cells), len(wanted))
         for line, row in zip(cells, wanted, strict=True):
+            self.text += "".join(f" | {cell}" for cell, want in zip(line, row, strict=True) if want is None)
             ours = [cell if want is None else str(want) for cell, want in zip(line, row, strict=True)]
             assert line == ours, f"{line} is not {ours}"
 

@@ -110,6 +110,7 @@ def test_eight_combinations() -> None:
     )
     assert round(ms(gelu, "gelu") / floor(gelu, "gelu")) == 4
     section.conditions("batch of 8)")
+    section.conditions("MACs (10^9)")
     section.done()
 
 
@@ -123,7 +124,8 @@ def test_bytes_moved() -> None:
 
     section.table(
         [
-            None, *(f"{block[which] / 1e6:,.0f}" for which in ("eager", "compiled", "fused, eager", "fused, compiled")),
+            f"{stage}, {112 >> stage} px, {128 << stage:,} channels",
+            *(f"{block[which] / 1e6:,.0f}" for which in ("eager", "compiled", "fused, eager", "fused, compiled")),
             *shares(block), *shares(blocks[f"layer{stage}, batch 32"]),
         ]
         for stage in (1, 2, 3, 4)
@@ -139,7 +141,7 @@ def test_bytes_moved() -> None:
     )
     section.unstored("7.5 those of the two other norms", "and 3 are where the gradients")
     section.conditions(
-        "batch 256;", "The aim was 0.65", "at batch 32 all", "In stage 4 an image has 49 pixels", "a pretended H200",
+        "batch 256;", "The aim was 0.65", "at batch 32", "In stage 4 an image has 49 pixels", "a pretended H200",
         "passed over 13 times: 5 forward, 8 backward", "elsewhere, 4 and 6)", "7.5 to 10.0",
     )  # fmt: skip
     section.done()

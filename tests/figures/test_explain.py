@@ -44,7 +44,7 @@ def test_sanity_check() -> None:
         f"{above[0]} of {len(single(networks, 'grad-cam'))} exceed it by Grad-CAM or HiResCAM, and none of {numbers.pop()} by each",
     )
     section.unstored("validation accuracy 0.66 and 0.69", "had 0.06 and 0.22")
-    section.conditions("on 20 images", "for 6 epochs", "of 64 points")
+    section.conditions("on 20 images", "over 20 images", "for 6 epochs", "of 64 points")
     section.done()
 
 
@@ -71,5 +71,7 @@ def test_speed() -> None:
     assert alike["ours fp32"] > 0.999
     section.says(f"above 0.999 in float32; {alike['ours bf16']:.4f} in bf16")
     section.unstored("takes 1 ms per image", "takes 0.2 s more")
-    section.conditions("`2026-11-25-cpu-grad-cam.json`; 5 interleaved", "3 interleaved rounds")
+    section.conditions(
+        "`2026-11-25-cpu-grad-cam.json`; 5 interleaved", "3 interleaved rounds", "pytorch-grad-cam 1.5.7"
+    )
     section.done()

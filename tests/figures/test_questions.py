@@ -151,4 +151,5 @@ def test_cbam_place() -> None:
         f"(p = {output['p_holm']:.3f};",
     )
     assert 0.45 < none["costs"]["train"]["ratio"] < 0.55
+    section.says(f"| {late['name']}", f"| {last['name']}")
     section.done()

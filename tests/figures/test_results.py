@@ -3,6 +3,7 @@
 import re
 from decimal import ROUND_HALF_UP, Decimal
 from math import inf
+from pathlib import Path
 from statistics import fmean, median, quantiles, stdev
 from typing import Any
 
@@ -17,6 +18,20 @@ def wilson(found: int, of: int) -> tuple[float, float]:
     """95% interval of a share."""
     interval = binomtest(found, of).proportion_ci(method="wilson")
     return interval.low, interval.high
+
+
+def test_introduction() -> None:
+    section = Section("results", "Measured results")
+    section.conditions("with 2 cores", "or 2.15")
+    section.done()
+
+
+def test_no_section_is_left_out() -> None:
+    page = (ROOT / "docs" / "results.md").read_text()
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_results*.py"))
+    for heading in re.findall(r"^#+ (.*)", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE):
+        if f'Section("results", "{heading}")' not in tests:
+            Section("results", heading).done()
 
 
 def test_digits() -> None:
@@ -82,6 +97,7 @@ def test_recipes_on_the_paintings() -> None:
         f"{found['strong']['config']['batch_size']} and an average of {found['strong']['config']['ema']}",
         f"still lifes alone ({two} test images)",
         f"portraits for {found['other classes']['config']['epochs']} epochs",
+        f"`paintings-adamw`, {epochs} epochs",
     )
     section.conditions("about 60 to 130 test images", "15 epochs take hours")
     section.done()
@@ -231,6 +247,7 @@ def test_label_errors() -> None:
     assert {louvre["first_tenth"][name]["found"] for name in OTHER_SCORES} == {152}
     large, small = (pilots[f"louvre at {size} px"]["first_tenth"]["self_confidence"] for size in (48, 32))
     minutes = sorted(seed["seconds"] / 60 for seed in seeds)
+    small_network, large_network = digits["settings"], louvre["settings"]
     section.says(
         f"{100 * fmean(seed['accuracy'] for seed in digits['seeds']):.0f}% of the digits and of {min(right)}% to "
         f"{max(right)}% of the paintings",
@@ -239,8 +256,13 @@ def test_label_errors() -> None:
         f"another seed ({pilots['digits']['seeds'][0]['seed']}), where 48 pixels found {large['found']} of "
         f"{large['of']} and 32 pixels {small['found']}",
         f"{minutes[0]:.1f} to {minutes[-1]:.1f} minutes",
+        f"digits, {digits['seeds'][0]['images']:,} images",
+        f"the Louvre, {louvre['seeds'][0]['images']:,} in four",
+        f"at {small_network['size']} pixels, {small_network['epochs']} epochs",
+        f"at {large_network['size']} pixels, stages {large_network['freeze'].replace('-', ' and ')} frozen, "
+        f"{large_network['epochs']} epochs",
     )
-    section.conditions("5% of the labels", "first 10% of the list", "at 95% over", "would have 10% of them")
+    section.conditions("5% of the labels", "the first 10%", "at 95% over", "would have 10% of them")
     section.done()
 
 
@@ -320,6 +342,7 @@ def test_time_to_accuracy() -> None:
     target = median(seed["usual"]["validation"][-1] for seed in seeds)
     alone = ttest_1samp([seed["equal time"]["test"] - seed["usual"]["test"] for seed in seeds], 0).pvalue
     section.says(
+        f"ours in {median(last_seconds(seeds, 'quick')) / median(last_seconds(seeds, 'usual')):.1f} of its time",
         f"The usual way has {found['epochs']['usual']} epochs",
         f"at its end, {target:.3f}. Ours reached it in "
         + ", ".join(f"{ratio:.2f}" for ratio in ratios[:-1])
@@ -399,7 +422,9 @@ def on_cifar(section: Section) -> None:
     whole, less = ([b / a for a, b in zip(usual, each, strict=True)] for each in (long, short))
     assert all(seed["equal time"]["test"] > seed["usual"]["test"] for seed in seeds)
     first, second = summary["ratios where both reach it"]
+    assert f"{median(less):.1f}" == "0.6"  # in the head of this table too
     section.says(
+        f"ours in {median(whole):.2f} of its time",
         f"({between((min(whole), max(whole)))} of the usual way's: eleven epochs",
         f"in {median(less):.2f} of it ({between((min(less), max(less)))})",
         f"a validation accuracy of {summary['target']:.3f}, was reached by each at three seeds",
@@ -497,7 +522,7 @@ def test_inference_speed() -> None:
         f"takes {between((min(frozen), max(frozen)), '.1f')} ms: {between((min(ratios), max(ratios)))} times as long",
     )
     assert one["setting"]["rounds"] == single["setting"]["rounds"]
-    section.says(f"medians of {one['setting']['rounds']} interleaved rounds")
+    section.says(f"medians of {one['setting']['rounds']} interleaved rounds", "| arm | batch 1 | batch 8 |")
     section.done()
 
 
@@ -581,7 +606,31 @@ def test_beside_earlier_versions() -> None:
     """Each figure stands in the section that its row, or one before it, links to; those are checked."""
     section = Section("results", "Beside earlier versions and other programs")
     for what, *cells in section.tables[0]:
-        if link := re.search(r"\]\(([a-z]*)(?:\.md)?#([a-z-]+)\)", what):
-            known = section_of(link[1] or "results", link[2])
-        for figure in FIGURE.findall(NO_FIGURES.sub(" ", " ".join(cells[:2]))):
+        if links := re.findall(r"\]\(([a-z]*)(?:\.md)?#([a-z-]+)\)", what):
+            known = " ".join(section_of(page or "results", anchor) for page, anchor in links)
+        for figure in FIGURE.findall(NO_FIGURES.sub(" ", " ".join(cells[:2]))) + re.findall(r"\d+\.\d+", what):
             assert re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", known), (what, figure)
+
+
+def test_ratios_beside_earlier_versions() -> None:
+    now = [row[1] for row in Section("results", "Beside earlier versions and other programs").tables[0]]
+    one, single = (stored(f"2026-{name}") for name in ("11-30-cpu-inference-one-core", "12-01-cpu-inference-fp32"))
+
+    def ratios(file: dict[str, Any], network: str, batches: tuple[int, ...]) -> list[str]:
+        rows = [file[f"{network}, batch {batch}"]["ratios"]["timm as it comes"] for batch in batches]
+        return [f"{row[row['ours over theirs']]['median']:.2f}" for row in rows]
+
+    alone, eight = ratios(one, "resnet50", (1, 8))
+    small, large = (
+        f"{one[f'resnet50, batch {batch}']['ratios']['timm as it comes']['ours int8 over timm frozen']['median']:.2f}"
+        for batch in (1, 8)
+    )
+    times = stored("2026-11-30-cpu-time-to-accuracy")["summary"]["ratios where both reach it"]
+    assert f"{stored('2026-11-29-cpu-data-rate-after')['warm']['ratio']['median']:.1f} times" in now
+    assert f"{median(times):.2f}, n = {len(times)}" in now
+    assert now[-5:] == [
+        f"{alone} times as fast",
+        f"{eight} times",
+        f"{small} and {large} times",
+        *(", ".join(ratios(single, name, (1, 8, 32))) for name in ("resnet50", "resnet50, GELU and CBAM")),
+    ]

@@ -99,7 +99,7 @@ def test_depth_attention() -> None:
         f"{100 * power(0.02, spread, seeds, tests):.0f}% for a true difference of two points, and of 80% with "
         f"{seeds_needed(0.02, spread, tests)} seeds",
     )
-    section.conditions("ResNet-18 and 34", "on 1,150 paintings")
+    section.conditions("ResNet-18 and 34", "on 1,150 paintings", "training step of 32 (ms)")
     section.done()
 
 
@@ -148,6 +148,6 @@ def test_studies_with_known_outcomes() -> None:
     section.unstored("takes 16.5 s from the start", "(14.3 to 19.2, n = 11; 2 cores")
     section.conditions(
         "1,024 finished trials (32 arms at 32 seeds, 200 test images of 10 classes)",
-        "2 epochs, 6 seeds in folds", "At a level of 5% one",
+        "stages 1 and 2 frozen", "2 epochs, 6 seeds in folds", "At a level of 5% one",
     )  # fmt: skip
     section.done()

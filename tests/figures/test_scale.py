@@ -102,7 +102,7 @@ def test_metadata() -> None:
             [None, f"{seconds('split'):.1f} s"],
             [None, f"{seconds('fingerprint and record'):.1f}; {seconds('splits.csv'):.1f} s"],
             [None, f"{found['first start, which decodes']['seconds']:.0f} s"],
-            [None, None],  # sizes of files, which were not kept
+            [None, None],
             [None, None],
         ]
     )
@@ -117,7 +117,9 @@ def test_metadata() -> None:
         f"{near['pictures']:,} took {search:.1f} s",
         f"1.28 million would take {(1.28e6 / near['pictures']) ** 2 * search / 3600:.0f} hours",
     )
-    section.conditions("rows of 16 x 16 pixels")
+    section.says(f"{setting['images']:,} images |")
+    section.unstored("468 bytes per image", "106 bytes per image")
+    section.conditions("rows of 16 x 16 pixels", "(n = 1, wall time)")
     section.done()
 
 
@@ -143,8 +145,10 @@ def test_fourteen_million_images() -> None:
             [None, "8 shards x 1,000 x 8 bytes", f"{8 * 1000 * 8 // 1000} kB"],
         ]
     )
-    section.says(f"{IMAGES:,} images in", f"the search would take {days:.0f} days")
-    section.conditions("21,841 classes", "holds neither 14 million", "nor 2 TB", "8 processes take 8 times")
+    section.says(f"{IMAGES:,} images", f"the search would take {days:.0f} days")
+    section.conditions(
+        "21,841 classes", "holds neither 14 million", "nor 2 TB", "8 processes take 8 times", "in shards of 1,000"
+    )
     section.done()
 
 
@@ -163,6 +167,6 @@ def test_gradients() -> None:
         f"{PARAMETERS:,} x 4 bytes = {gradients:.0f} MB",
         f"256 images per GPU take {256 / 7500 * 1000:.0f} ms at 7,500 images/s",
     )
-    section.conditions("2 (n - 1) / n times", "each of the 53 norms")
+    section.conditions("2 (n - 1) / n times", "each of the 53 norms", "450 GB/s", "12.5 GB/s (100 Gbit/s")
     section.unstored("102 MB in 0.27 s (quartiles 0.18 to 0.33, n = 15)", "0.27 ms (0.24 to 0.33, n = 300)")
     section.done()
