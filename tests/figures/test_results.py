@@ -592,6 +592,29 @@ def test_damaged_files() -> None:
     section.done()
 
 
+def test_a_bench_of_eight_networks() -> None:
+    section = Section("results", "A bench of eight networks")
+    runs = stored("2026-12-01-cpu-bench-time")["runs"]
+
+    def seconds(threads: int, *, then: bool) -> list[float]:
+        return sorted(
+            run["seconds"] for run in runs if run["threads"] == threads and then == run["commit"].startswith("6e309af")
+        )
+
+    (now,), (before,) = (seconds(2, then=then) for then in (False, True))
+    ours, theirs = (seconds(1, then=then) for then in (False, True))
+    listed = (", ".join(f"{each:.0f}" for each in found) + " s" for found in (ours, theirs))
+    section.table(
+        [
+            ["now", f"{now:.0f} s", next(listed)],
+            ["6e309af", f"{before:.0f} s", next(listed)],
+            [None, f"{now / before:.2f} (n = 1)", f"{median(ours) / median(theirs):.2f} (median, n = {len(ours)})"],
+        ]
+    )
+    section.conditions("ran 15 rounds", "after 6 to 9 rounds")
+    section.done()
+
+
 def section_of(page: str, anchor: str) -> str:
     """The text below the heading that a link leads to."""
     for heading, text in re.findall(
