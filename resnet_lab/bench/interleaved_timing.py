@@ -13,10 +13,10 @@ from resnet_lab.bench.conditions import Conditions
 from resnet_lab.core.watcher import SILENT, Watcher
 
 SAMPLE = 0.05
-"""Seconds that one measurement takes at least, of as many calls as it needs."""
+"""Seconds that one measurement takes at least, of as many samples as it needs."""
 
-PARTS, CALLS = 5, 2
-"""A measurement is made in so many parts at most, of so many calls at least, other arms in between: what changes the
+PARTS, SAMPLES = 5, 2
+"""A measurement is made in so many parts at most, of so many samples at least, other arms in between: what changes the
 CPU's speed a few times a second then strikes all. On one such CPU 12,000 calls of 7 ms, put together as two
 arms of equal networks, had ratios whose standard deviation was 0.03 a round with five parts and 0.08 with one. Parts
 of one call would time it with empty caches."""
@@ -53,7 +53,8 @@ def interleave(
 ) -> Interleaved:
     """Time every arm in each round twice, in an order and then in its reverse (A B C C B A), after a warm-up.
 
-    Arms begin a round in another order each time. Where calls are short it is repeated with shorter measurements.
+    Arms begin a round in another order each time. Where calls are short it is repeated with shorter measurements. A
+    sample is as many calls as last as long as one of the slowest arm, so that other programs disturb all arms alike.
 
     Args:
         rounds: at most.
@@ -61,25 +62,28 @@ def interleave(
     """
     conditions = Conditions(device)
     clock = clock_of(device, during=conditions.look)
-    calls = {name: _warmed(arm, clock) for name, arm in arms.items()}  # in `SAMPLE`
-    parts = max(1, min(PARTS, min(calls.values()) // CALLS))
-    repeats = {name: max(1, round(number / parts)) for name, number in calls.items()}
+    seconds = {name: _warmed(arm, clock) for name, arm in arms.items()}
+    slowest = max(seconds.values())
+    calls = {name: max(1, round(slowest / each)) for name, each in seconds.items()}  # in a sample
+    number = max(1, round(SAMPLE / slowest))
+    parts = max(1, min(PARTS, number // SAMPLES))
+    repeats = {name: round(number / parts) * each for name, each in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in arms}
-    for number in range(rounds):
+    for turn in range(rounds):
         over = done(samples)
         names = [name for name in arms if name not in over]
         if not names:
             break
-        start = number % len(names)
+        start = turn % len(names)
         order = names[start:] + names[:start]
         with conditions.watched():
             found: dict[str, list[float]] = {name: [] for name in names}
             for name in names:
                 arms[name].shift()
             for name in parts * (*order, *reversed(order)):
-                found[name] += clock(arms[name], repeats[name])
-        for name, seconds in found.items():
-            samples[name].append(1000 * undisturbed(seconds))
+                found[name] += _in_samples(clock(arms[name], repeats[name]), calls[name])
+        for name, times in found.items():
+            samples[name].append(1000 * undisturbed(times))
         watcher.advance()
     return Interleaved(samples, conditions)
 
@@ -89,8 +93,13 @@ def undisturbed(seconds: Sequence[float]) -> float:
     return fmean(sorted(seconds)[: (len(seconds) + 1) // 2])
 
 
-def _warmed(arm: Callable[[], object], clock: Clock) -> int:
-    """Call the arm until its time is steady; how many calls make a measurement."""
+def _in_samples(seconds: Sequence[float], calls: int) -> list[float]:
+    """Means of so many calls one after the other."""
+    return [fmean(seconds[start : start + calls]) for start in range(0, len(seconds), calls)]
+
+
+def _warmed(arm: Callable[[], object], clock: Clock) -> float:
+    """Call the arm until its time is steady; seconds of a call."""
     seconds = undisturbed(clock(arm, 1))
     repeats = max(1, round(SAMPLE / max(seconds, 1e-9)))
     last: list[float] = []
@@ -98,7 +107,7 @@ def _warmed(arm: Callable[[], object], clock: Clock) -> int:
         last.append(undisturbed(clock(arm, repeats)))
         if len(last) > 2 and min(last[-2:]) > (1 - STEADY) * min(last[:-2]):
             break
-    return max(1, round(SAMPLE / max(median(last[-3:]), 1e-9)))
+    return max(median(last[-3:]), 1e-9)
 
 
 def moved(model: nn.Module) -> None:

@@ -1,6 +1,7 @@
 import time
 from itertools import groupby
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from resnet_lab.bench import interleaved_timing
 from resnet_lab.bench.clocks import clock_of
 from resnet_lab.bench.interleaved_timing import Rotation, interleave, moved
-from resnet_lab.bench.statistics import timing
+from resnet_lab.bench.statistics import RESOLUTION, timing
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def test_arms_take_turns_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None
     """A B C C B A, and the next round begins with B."""
     log: list[str] = []
     arms = {name: Sleeper(0.003, name, log) for name in "abc"}
-    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1)
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1.0)
     found = interleave(arms, 2, CPU)
     assert "".join(log) == "abccba" + "bcaacb"
     assert {name: len(samples) for name, samples in found.samples.items()} == {"a": 2, "b": 2, "c": 2}
@@ -48,7 +49,7 @@ def test_arms_take_turns_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None
 def test_arms_leave_once_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     arms = {name: Sleeper(0, name, log) for name in "abc"}
-    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1)
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1.0)
     needed = {"a": 3, "b": 1, "c": 2}
     found = interleave(arms, 9, CPU, done=lambda samples: {name for name in arms if len(samples[name]) >= needed[name]})
     assert "".join(log) == "abccba" + "caac" + "aa"
@@ -56,31 +57,46 @@ def test_arms_leave_once_they_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_short_calls_are_measured_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fewest calls decide: 4 make two parts of 2, and one more before each part is not timed."""
+    """4 samples of the slowest arm fill a measurement: 2 parts, each of 2 samples that last alike for every arm.
+
+    One call more before each part is not timed.
+    """
     log: list[str] = []
-    calls = {"a": 4, "b": 24}
-    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: calls[arm.name])
-    found = interleave({name: Sleeper(0, name, log) for name in calls}, 1, CPU)
+    seconds = {"a": 0.0125, "b": 0.00125}
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: seconds[arm.name])
+    found = interleave({name: Sleeper(0, name, log) for name in seconds}, 1, CPU)
     parts = [(name, len(list(group))) for name, group in groupby(log)]
-    assert parts == [("a", 3), ("b", 26), ("a", 6), ("b", 26), ("a", 3)]
+    assert parts == [("a", 3), ("b", 42), ("a", 6), ("b", 42), ("a", 3)]
     assert [len(samples) for samples in found.samples.values()] == [1, 1]
 
 
 def test_a_call_of_many_parts_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        interleaved_timing, "clock_of", lambda device, during: lambda arm, repeats: [repeats * arm.seconds]
-    )
-    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 100)
-    found = interleave({"a": Sleeper(0.01), "b": Sleeper(0.03)}, 2, CPU)  # parts of 20 calls
-    assert found.samples == {"a": pytest.approx([200] * 2), "b": pytest.approx([600] * 2)}
+    monkeypatch.setattr(interleaved_timing, "clock_of", lambda device, during: lambda arm, repeats: [arm.seconds])
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: arm.seconds)
+    found = interleave({"a": Sleeper(0.001), "b": Sleeper(0.003)}, 2, CPU)
+    assert found.samples == {"a": pytest.approx([1] * 2), "b": pytest.approx([3] * 2)}
 
 
 def test_a_round_s_time_is_the_mean_of_its_faster_half(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 1, 2, 3, 4 and two disturbed calls."""
     times = iter([[1.0, 9.0, 2.0], [7.0, 4.0, 3.0]])
     monkeypatch.setattr(interleaved_timing, "clock_of", lambda device, during: lambda arm, repeats: next(times))
-    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1)
+    monkeypatch.setattr(interleaved_timing, "_warmed", lambda arm, clock: 1.0)
     assert interleave({"a": Sleeper(0)}, 1, CPU).samples == {"a": [pytest.approx(2000)]}
+
+
+@pytest.mark.parametrize("load", [0.0, 0.1, 0.4])
+def test_other_programs_do_not_favour_short_calls(load: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disturbances of 4 ms come at random times: arms of unlike calls keep their ratio, within the margin of verdicts."""
+    draw = np.random.default_rng(0)
+
+    def clock(arm: Sleeper, repeats: int) -> list[float]:
+        return (arm.seconds + 0.004 * draw.poisson(load * arm.seconds / 0.004, repeats)).tolist()
+
+    monkeypatch.setattr(interleaved_timing, "clock_of", lambda device, during: clock)
+    arms = {"short": Sleeper(0.005), "long": Sleeper(0.25)}
+    samples = interleave(arms, 60, CPU).samples
+    assert timing(samples["long"], samples["short"]).ratio == pytest.approx(50, rel=RESOLUTION)
 
 
 def test_each_call_is_timed_after_one_that_is_not() -> None:
@@ -105,7 +121,7 @@ def test_warm_up_ends_when_the_time_is_steady() -> None:
         asked.append(repeats)
         return [0.01 * next(times)]
 
-    assert interleaved_timing._warmed(lambda: None, clock) == 5  # 0.05 s of calls of 0.01 s
+    assert interleaved_timing._warmed(lambda: None, clock) == pytest.approx(0.0101)
     assert next(times) == 1.0  # the last one was not asked for
 
 
