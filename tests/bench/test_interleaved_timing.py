@@ -87,7 +87,7 @@ def test_a_round_s_time_is_the_mean_of_its_faster_half(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("load", [0.0, 0.1, 0.4])
 def test_other_programs_do_not_favour_short_calls(load: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disturbances of 4 ms come at random times: arms of unlike calls keep their ratio, within the margin of verdicts."""
+    """Disturbances of 4 ms come at random times; arms of unlike calls keep their ratio, within the verdicts' margin."""
     draw = np.random.default_rng(0)
 
     def clock(arm: Sleeper, repeats: int) -> list[float]:

@@ -595,23 +595,16 @@ def test_damaged_files() -> None:
 def test_a_bench_of_eight_networks() -> None:
     section = Section("results", "A bench of eight networks")
     runs = stored("2026-12-01-cpu-bench-time")["runs"]
-
-    def seconds(threads: int, *, then: bool) -> list[float]:
-        return sorted(
-            run["seconds"] for run in runs if run["threads"] == threads and then == run["commit"].startswith("6e309af")
-        )
-
-    (now,), (before,) = (seconds(2, then=then) for then in (False, True))
-    ours, theirs = (seconds(1, then=then) for then in (False, True))
-    listed = (", ".join(f"{each:.0f}" for each in found) + " s" for found in (ours, theirs))
-    section.table(
-        [
-            ["now", f"{now:.0f} s", next(listed)],
-            ["6e309af", f"{before:.0f} s", next(listed)],
-            [None, f"{now / before:.2f} (n = 1)", f"{median(ours) / median(theirs):.2f} (median, n = {len(ours)})"],
-        ]
+    now, then = (
+        sorted(run["seconds"] for run in runs if run["commit"].startswith("6e309af") == before)
+        for before in (False, True)
     )
-    section.conditions("ran 15 rounds", "after 6 to 9 rounds")
+    section.says(
+        "{:.0f}, {:.0f} and {:.0f} s now".format(*now),
+        "{:.0f}, {:.0f} and {:.0f} s then".format(*then),
+        f"{median(now) / median(then):.2f} of the time (medians)",
+    )
+    section.conditions("ran 15 rounds")
     section.done()
 
 
