@@ -160,7 +160,7 @@ def test_reliability() -> None:
         )
     section.says(
         f"itself**, {len(same['runs'])} benches",
-        f"in all {summary['infer']['within 2%']} the ratio",
+        f"within 2% of 1 in {summary['infer']['within 2%']} in inference and {summary['train']['within 2%']} in training",
         f"covered 1 in {summary['infer']['interval holds 1']} and {summary['train']['interval holds 1']}, and none",
     )
     assert {each["told apart"] for each in summary.values()} == {0}
@@ -179,7 +179,6 @@ def test_reliability() -> None:
     section.conditions(
         "batch 16,",
         "(15 rounds)",
-        "within 2% of 1",
         "slowdown** of 5%",
         "one of 1% or none",
         "40 minutes later",
