@@ -177,7 +177,7 @@ def test_reliability() -> None:
         f"they are {between((min(widths), max(widths)), '.0f', 100)}% wide",
     )
     section.conditions(
-        "batch 16,",
+        "batch 16 (",
         "(15 rounds)",
         "slowdown** of 5%",
         "one of 1% or none",
