@@ -77,6 +77,8 @@ CHECKS = (
     Check("gpu-day", "the measurements that need a GPU can be rehearsed without one", tests("tests/test_gpu_day.py")),
     Check("cluster", "a node decides for a cluster, a lost trial is resumed, and a lost node changes nothing",
           tests("tests/study/test_ray_executor.py")),
+    Check("slurm", "tasks of a job array that die and are stopped come to what one process does",
+          tests("tests/cli/test_study_slurm.py")),
     Check("lost-process", "torchrun replaces a killed process, a stop is agreed, and the training resumes",
           tests("tests/cli/test_torchrun.py")),
     Check("equal-arms", "equal arms differ by nothing, and a handicap is found", tests("tests/study/test_results.py")),

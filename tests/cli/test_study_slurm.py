@@ -76,7 +76,7 @@ def training(trials: Path) -> set[str]:
     return {path.parent.name for path in trials.glob("*/state.safetensors")}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tasks_that_die_and_are_stopped_come_to_what_one_process_does(cli: Callable, tmp_path: Path) -> None:
     Path("study.toml").write_text(STUDY)
     code, script, err = cli("study", "slurm", "study.toml", "--out", "shared", "--tasks", 2)
