@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from resnet_lab.data.description import Description
     from resnet_lab.evaluation.metrics.headline import Interval
 
+LONGEST = 24
+"""Letters after which a longer word may be parted."""
+
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
 
 
 def breakable(text: str) -> Markup:
-    """`printable` for a page, where a narrow column may break it after the marks that part words in names."""
-    return Markup(re.sub(r"([_/-]+)", r"\1<wbr>", str(escape(printable(text)))))
+    """`printable` for a page, where a narrow column may break it after marks that part words, and within long words."""
+    parted = re.sub(rf"[_/-]+|[^\s_/-]{{{LONGEST}}}(?=[^\s_/-])", "\\g<0>\0", printable(text))
+    return Markup(str(escape(parted)).replace("\0", "<wbr>"))
 
 
 def shortened(text: str, letters: int) -> str:

@@ -30,6 +30,8 @@ def test_what_would_not_print_is_written_as_an_escape(text: str, shown: str) -> 
 def test_names_break_after_the_marks_that_part_words_and_stay_text() -> None:
     assert breakable("a/Jan_van-Eyck.jpg") == "a/<wbr>Jan_<wbr>van-<wbr>Eyck.jpg"
     assert breakable("<b>&\n") == r"&lt;b&gt;&amp;\n"
+    assert breakable("a b " + "c" * 30) == f"a b {'c' * 24}<wbr>{'c' * 6}"
+    assert breakable("&" * 25) == f"{'&amp;' * 24}<wbr>&amp;"
 
 
 @pytest.mark.parametrize(
