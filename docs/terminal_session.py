@@ -93,9 +93,8 @@ def session(folder: Path) -> Iterator[Step]:
 
 def shown(step: Step) -> list[str]:
     """Lines of its output, cut to the width, without the middle of a long one; of pip's, which has paths, the last."""
-    lines = [
-        line.rstrip() if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in step.output.strip().splitlines()
-    ]
+    whole = (line.rstrip() for line in step.output.strip().splitlines())
+    lines = [line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in whole]
     if "pip install" in step.command:
         return lines[-1:]
     return lines if len(lines) <= LONGEST else [*lines[:FIRST], "…", *lines[-LAST:]]
